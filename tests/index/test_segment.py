@@ -1,0 +1,257 @@
+import hashlib
+import json
+import re
+import sqlite3
+
+import numpy as np
+import pytest
+from conftest import MODEL, add, embed
+
+from visret import codec
+from visret.errors import IndexFormatError, ShapeError
+from visret.index import PageIndex, layout
+from visret.types import Grid, PageRef
+
+NAN = np.nan
+PAGES = [
+    embed(page=1, n=6, where=Grid(2, 3), text="grid only"),
+    embed(page=2, n=7, where=Grid(2, 3), text=""),
+    embed(page=3, n=2, where=Grid(2, 2, np.array([[1, -1], [0, 1]], np.int32)), size_pt=(842.25, 595.125)),
+    embed(
+        page=4,
+        n=3,
+        where=np.array([[0, 0.1, 0.2, 0.3], [NAN] * 4, [0.4, 0.5, 0.6, 0.7]], np.float32),
+        text="Füße  und\nÄpfel",
+        word_boxes=np.arange(12, dtype=np.float32).reshape(3, 4) / 12,
+    ),
+    embed(
+        page=5,
+        n=3,
+        where=np.array([[0, 4], [NAN, NAN], [5, 9]], np.float32),
+        size_pt=None,
+        text="🙂 text",
+        metadata={"section": "2.1"},
+    ),
+    embed(page=6, n=1, where=Grid(1, 3, np.array([[0, 0, -1]], np.int32)), text="last"),
+    embed(page=7, n=2, where=np.full((2, 4), 0.5, np.float32), text="x", word_boxes=np.ones((1, 4), np.float32)),
+    embed(page=8, n=1, where=np.array([[2, 3]], np.float32), size_pt=None),
+]
+
+
+def same(got, page, vectors):
+    assert got.ref == page.ref
+    assert got.size_pt == page.size_pt
+    assert got.text == page.text
+    assert got.metadata == page.metadata
+    np.testing.assert_array_equal(got.vectors, vectors)
+    assert got.vectors.dtype == np.float32
+    if isinstance(page.where, Grid):
+        assert (got.where.rows, got.where.cols) == (page.where.rows, page.where.cols)
+        assert (got.where.cells is None) == (page.where.cells is None)
+        np.testing.assert_array_equal(got.where.vector_of_cell(), page.where.vector_of_cell())
+    else:
+        np.testing.assert_array_equal(got.where, page.where)
+        assert got.where.dtype == np.float32
+    if page.word_boxes is None:
+        assert got.word_boxes is None
+    else:
+        np.testing.assert_array_equal(got.word_boxes, page.word_boxes)
+
+
+@pytest.mark.parametrize("order", [PAGES, PAGES[::-1], PAGES[:2], PAGES[2:3], PAGES[3:4], PAGES[4:5]])
+@pytest.mark.parametrize("name", ["int8", "float16", "float32"])
+def test_a_page_comes_back_as_it_was(tmp_path, name, order):
+    with PageIndex.create(tmp_path / "i", model=MODEL, codec=name) as index, index.writing() as writer:
+        add(writer, "a.pdf", order)
+    with PageIndex.open(tmp_path / "i") as index:
+        for page in order:
+            same(index.embedding(page.ref), page, codec.decode(*codec.encode(page.vectors, name)))
+        assert index.verify() == []
+
+
+def test_the_files_are_what_the_format_says(tmp_path):
+    with PageIndex.create(tmp_path / "i", model=MODEL) as index, index.writing() as writer:
+        add(writer, "a.pdf", PAGES[:2])
+        writer.commit()
+        add(writer, "b.pdf", [embed("b.pdf", where=np.ones((4, 4), np.float32), text="t")])
+    folder = tmp_path / "i" / "segments" / "000001"
+    assert {file.stem for file in folder.iterdir()} == {
+        *("vectors", "scales", "offsets", "kinds", "grids", "text", "text_offsets")
+    }
+    arrays = {file.stem: np.load(file, allow_pickle=False) for file in folder.iterdir()}
+    codes, scales = codec.encode(np.concatenate([page.vectors for page in PAGES[:2]]))
+    np.testing.assert_array_equal(arrays["vectors"], codes)
+    np.testing.assert_array_equal(arrays["scales"], scales)
+    assert arrays["offsets"].tolist() == [0, 6, 13]
+    assert arrays["grids"].tolist() == [[2, 3], [2, 3]]
+    assert arrays["text"].tobytes() == b"grid only"
+    assert arrays["text_offsets"].tolist() == [0, 9, 9]
+    second = {file.stem: np.load(file) for file in (tmp_path / "i" / "segments" / "000002").iterdir()}
+    for name, array in (arrays | second).items():
+        if name != "vectors":
+            assert (array.dtype, array.shape[1:]) == layout.ARRAYS[name]
+
+
+def test_every_file_is_described():
+    for name in ("vectors", *layout.ARRAYS):
+        assert re.search(rf"^    {name} ", layout.__doc__, re.MULTILINE), name
+
+
+def test_pictures_are_kept_byte_by_byte(index):
+    with index.writing() as writer:
+        number = writer.add("a.pdf")
+        for page in (1, 2, 3):
+            writer.put(number, embed("a.pdf", page))
+            if page != 2:
+                writer.keep(number, page, b"\0picture %d" % page)
+    assert index.rendition(("a.pdf", 1)) == b"\0picture 1"
+    assert index.rendition(("a.pdf", 2)) is None
+    assert index.rendition(("a.pdf", 3)) == b"\0picture 3"
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        (embed(n=3, where=Grid(2, 2)), "3 vectors for 2 x 2 cells"),
+        (embed(n=2, where=Grid(1, 2, np.array([[0, 2]], np.int32))), "cells name vectors outside 0..1"),
+        (embed(n=2, where=Grid(1, 2, np.array([[-2, 0]], np.int32))), "cells name vectors outside"),
+        (embed(text="two words", word_boxes=np.ones((3, 4), np.float32)), r"word_boxes must be \(2, 4\), got \(3, 4\)"),
+    ],
+)
+def test_a_page_that_contradicts_itself_is_refused(index, page, message):
+    with index.writing() as writer, pytest.raises(ShapeError, match=rf"a.pdf, page 1: {message}"):
+        writer.put(writer.add("a.pdf"), page)
+    assert len(index.snapshot) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused_with_their_page(index, bad):
+    page = embed(page=3)
+    page.vectors[2, 1] = bad
+    with index.writing() as writer, pytest.raises(ShapeError, match="a.pdf, page 3: vector 2 is not finite"):
+        writer.put(writer.add("a.pdf"), page)
+
+
+def test_text_that_is_no_unicode_keeps_its_words(index):
+    boxes = np.ones((2, 4), np.float32)
+    with index.writing() as writer:
+        add(writer, "a.pdf", [embed(text="half\ud800 word", word_boxes=boxes)])
+    assert index.embedding(("a.pdf", 1)).text == "half? word"
+
+
+class Payload:
+    """Unpickled, it would leave a file behind."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return self.mark.touch, ()
+
+
+def filled(tmp_path):
+    with PageIndex.create(tmp_path / "i", model=MODEL) as index, index.writing() as writer:
+        writer.keep(add(writer, "a.pdf", PAGES), 4, b"picture")
+    return tmp_path / "i", tmp_path / "i" / "segments" / "000001"
+
+
+def touch_all(path):
+    """Open an index and read all of it."""
+    with PageIndex.open(path) as index:
+        return [(index.embedding(page.ref), index.rendition(page.ref)) for page in PAGES]
+
+
+@pytest.mark.parametrize("name", ["vectors", "scales", "offsets", "kinds", "grids", "cells", "text", "text_offsets"])
+def test_pickles_are_refused_and_never_loaded(tmp_path, name):
+    path, folder = filled(tmp_path)
+    mark = tmp_path / "executed"
+    count = len(np.load(folder / f"{name}.npy"))
+    evil = np.array([Payload(mark)] * count, object)
+    np.save(folder / f"{name}.npy", evil, allow_pickle=True)
+    with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged"):
+        touch_all(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("name", ["vectors", *layout.ARRAYS])
+@pytest.mark.parametrize("damage", ["missing", "shorter", "longer", "garbage", "other dtype", "other shape"])
+def test_damaged_files_are_refused_in_words(tmp_path, name, damage):
+    path, folder = filled(tmp_path)
+    file = folder / f"{name}.npy"
+    data = file.read_bytes()
+    array = np.load(file)
+    if damage == "missing":
+        file.unlink()
+    elif damage == "shorter":
+        file.write_bytes(data[:-1])
+    elif damage == "longer":
+        file.write_bytes(data + b"\0")
+    elif damage == "garbage":
+        file.write_bytes(b"\x93NUMPY\x01\x00\xff\xffjunk")
+    elif damage == "other dtype":
+        np.save(file, np.zeros(array.shape, ">i2"))
+    else:
+        np.save(file, array[None])
+    with pytest.raises(IndexFormatError, match=rf"i: segment 1: {name}.npy is (damaged|missing)"):
+        touch_all(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("offsets", lambda a: a[[0, 2, 1, *range(3, len(a))]]),
+        ("offsets", lambda a: np.concatenate([a[:1] + 1, a[1:]])),
+        ("offsets", lambda a: np.concatenate([a[:2], a[1:2], a[3:]])),
+        ("offsets", lambda a: -a),
+        ("text_offsets", lambda a: a[::-1].copy()),
+        ("text_offsets", lambda a: a + 1),
+        ("word_offsets", lambda a: a - 1),
+        ("kinds", lambda a: a + 9),
+        ("kinds", lambda a: a[::-1].copy()),
+        ("grids", lambda a: a * 1000),
+        ("grids", lambda a: a * 0 + (1 << 30)),
+        ("grids", lambda a: -a),
+        ("cells", lambda a: a + 100),
+        ("cells", lambda a: a - 5),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_refused(tmp_path, name, change):
+    path, folder = filled(tmp_path)
+    array = np.load(folder / f"{name}.npy")
+    np.save(folder / f"{name}.npy", change(array).astype(array.dtype))
+    with pytest.raises(IndexFormatError, match="segment 1"):
+        touch_all(path)
+
+
+def test_verify_finds_every_flipped_byte(tmp_path):
+    path, folder = filled(tmp_path)
+    with PageIndex.open(path) as index:
+        for file in sorted(folder.iterdir()):
+            data = file.read_bytes()
+            flipped = bytearray(data)
+            flipped[-1] ^= 1
+            file.write_bytes(flipped)
+            assert any(f"{file.name} is damaged" in problem for problem in index.verify()), file.name
+            file.write_bytes(data)
+        assert index.verify() == []
+        (folder / "extra.npy").touch()
+        (folder / "text.npy").rename(tmp_path / "text.npy")
+        problems = index.verify()
+    assert "segment 1: extra.npy does not belong here" in problems
+    assert "segment 1: text.npy is missing" in problems
+
+
+def test_stored_checksums_are_of_the_files(tmp_path):
+    path, folder = filled(tmp_path)
+    connection = sqlite3.connect(path / layout.CATALOGUE)
+    ((checksums, size),) = connection.execute("SELECT checksums, bytes FROM segments")
+    connection.close()
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert json.loads(checksums) == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert size == sum(map(len, files.values()))
+
+
+def test_a_page_is_named_by_its_ref(index):
+    with index.writing() as writer:
+        add(writer, "a.pdf", PAGES)
+    assert isinstance(index.embedding(("a.pdf", 3)).ref, PageRef)

@@ -1,0 +1,209 @@
+from itertools import product
+
+import numpy as np
+import pytest
+from conftest import MODEL, add, embed, refs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from visret.errors import InvalidQuery
+from visret.index import PageIndex
+from visret.types import PageRef
+
+
+@pytest.fixture
+def filed(index):
+    """Three documents in two segments; the pages of c.pdf have metadata of their own."""
+    with index.writing() as writer:
+        add(writer, "a.pdf", (1, 2), source="/x/a.pdf", metadata={"year": 2020, "open": True, "tags": ["x", "y"]})
+        writer.commit()
+        add(writer, "b.pdf", (1, 2, 3), source="/x/b.pdf", metadata={"year": "2020", "note": None})
+        pages = [embed("c.pdf", 1, metadata={"year": 1}), embed("c.pdf", 2, metadata={"tags": "y"}), embed("c.pdf", 9)]
+        add(writer, "c.pdf", pages, metadata={"year": 2021, "open": 1})
+    return index
+
+
+def found(index, where=None, among=None):
+    snapshot = index.snapshot
+    chosen = snapshot.select(where, among)
+    for number, rows in chosen.items():
+        assert rows.dtype == np.int64
+        assert len(rows), "segments without any are not there"
+        assert (np.diff(rows) > 0).all()
+    return sorted(
+        "{}{}".format(*snapshot.ref(n, row)).replace(".pdf", "") for n, rows in chosen.items() for row in rows
+    )
+
+
+ALL = ["a1", "a2", "b1", "b2", "b3", "c1", "c2", "c9"]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        (None, ALL),
+        ({}, ALL),
+        ({"doc": "a.pdf"}, ["a1", "a2"]),
+        ({"doc": ["a.pdf", "c.pdf"]}, ["a1", "a2", "c1", "c2", "c9"]),
+        ({"doc": "missing.pdf"}, []),
+        ({"doc": []}, []),
+        ({"doc": 1}, []),
+        ({"page": 2}, ["a2", "b2", "c2"]),
+        ({"page": [3, 9.0]}, ["b3", "c9"]),
+        ({"page": "2"}, []),
+        ({"page": True}, []),
+        ({"page": 10**30}, []),
+        ({"page": None}, []),
+        ({"source": "/x/b.pdf"}, ["b1", "b2", "b3"]),
+        ({"source": None}, ["c1", "c2", "c9"]),
+        ({"year": 2020}, ["a1", "a2"]),
+        ({"year": 2020.0}, ["a1", "a2"]),
+        ({"year": "2020"}, ["b1", "b2", "b3"]),
+        ({"year": 2021}, ["c2", "c9"]),
+        ({"year": 1}, ["c1"]),
+        ({"year": True}, []),
+        ({"year": [2020, "2020"]}, ["a1", "a2", "b1", "b2", "b3"]),
+        ({"open": True}, ["a1", "a2"]),
+        ({"open": 1}, ["c1", "c2", "c9"]),
+        ({"open": None}, []),
+        ({"note": None}, ["b1", "b2", "b3"]),
+        ({"note": "None"}, []),
+        ({"tags": "x"}, ["a1", "a2"]),
+        ({"tags": ["y", "z"]}, ["a1", "a2", "c2"]),
+        ({"year": 2020, "page": 2}, ["a2"]),
+        ({"year": 2020, "doc": "b.pdf"}, []),
+    ],
+)
+def test_filters(filed, where, expected):
+    assert found(filed, where) == expected
+
+
+def test_among_is_only_these(filed):
+    assert found(filed, among=[("a.pdf", 2), PageRef("c.pdf", 9), ("a.pdf", 2)]) == ["a2", "c9"]
+    assert found(filed, {"doc": "a.pdf"}, [("a.pdf", 1), ("c.pdf", 9)]) == ["a1"]
+    assert found(filed, among=[]) == [], "nothing chosen finds nothing"
+    assert found(filed, among=iter([("b.pdf", 1)])) == ["b1"]
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"yaer": 2020}, "no page has metadata 'yaer'; filters can use: doc, page, source, note, open, tags, year"),
+        ({"doc": "a.pdf", "Year": 1}, "'Year'"),
+        ({"year": {"min": 1}}, "filter 'year': expected text, a number"),
+        ({"year": [[2020]]}, "filter 'year'"),
+        (["a.pdf"], "a filter is an object"),
+    ],
+)
+def test_filters_that_cannot_be_answered(filed, where, message):
+    with pytest.raises(InvalidQuery, match=message):
+        filed.snapshot.select(where)
+
+
+@pytest.mark.parametrize(
+    ("ref", "message"),
+    [
+        (("a.pdf", 7), "no page 7 of a.pdf in this index"),
+        (("z.pdf", 1), "no document 'z.pdf' in this index"),
+        (("a.pdf", 0), "no page 0"),
+        (("a.pdf", -1), "no page -1"),
+        (("a.pdf", (1 << 32) + 1), "no page 4294967297"),
+        (("a.pdf", "1"), "no page 1"),
+    ],
+)
+def test_unknown_pages(filed, ref, message):
+    with pytest.raises(InvalidQuery, match=message):
+        filed.snapshot.find(ref)
+    with pytest.raises(InvalidQuery, match=message):
+        filed.snapshot.select(among=[("b.pdf", 1), ref])
+
+
+def test_a_key_stays_known_after_its_last_page(filed):
+    with filed.writing() as writer:
+        writer.remove("b.pdf")
+    assert found(filed, {"note": None}) == []
+
+
+def test_lookups_agree(filed):
+    snapshot = filed.snapshot
+    for ref in refs(filed):
+        assert snapshot.ref(*snapshot.find(ref)) == ref
+    place = snapshot.find(("c.pdf", 2))
+    assert snapshot.metadata(*place) == {"year": 2021, "open": 1, "tags": "y"}
+    assert snapshot.page_metadata(*place) == {"tags": "y"}
+    assert snapshot.page_metadata(*snapshot.find(("c.pdf", 9))) == {}
+    assert snapshot.size_pt(*place) == (600.0, 800.0)
+    assert snapshot.docs() == {"a.pdf": 1, "b.pdf": 2, "c.pdf": 3}
+    assert snapshot.sources() == {"/x/a.pdf": 1, "/x/b.pdf": 2}
+    assert [document.doc for document in snapshot.documents()] == ["a.pdf", "b.pdf", "c.pdf"]
+    assert snapshot.document("c.pdf") == snapshot.document(3)
+    assert snapshot.document("c.pdf").pages == (1, 2, 9)
+    with pytest.raises(InvalidQuery, match="'z.pdf'"):
+        snapshot.document("z.pdf")
+
+
+def test_what_a_reader_gets_cannot_change_the_snapshot(filed):
+    place = filed.snapshot.find(("c.pdf", 2))
+    filed.snapshot.metadata(*place)["year"] = 0
+    filed.snapshot.page_metadata(*place)["tags"] = 0
+    assert filed.snapshot.metadata(*place) == {"year": 2021, "open": 1, "tags": "y"}
+    with pytest.raises(ValueError, match="read-only"):
+        filed.snapshot.rows(1)[0] = 7
+
+
+def test_rows_that_died_are_no_pages(filed):
+    (segment,) = filed.snapshot.select({"doc": "b.pdf"})
+    with filed.writing() as writer:
+        writer.remove("b.pdf")
+    assert filed.snapshot.rows(segment).tolist() == [3, 4, 5]
+    with pytest.raises(IndexError, match="row 0"):
+        filed.snapshot.ref(segment, 0)
+
+
+values = st.sampled_from([1, 0, True, False, None, "1", "", "a", 1.0, 1.5])
+metadata = st.dictionaries(st.sampled_from("kl"), values | st.lists(values, max_size=2), max_size=2)
+wheres = st.dictionaries(st.sampled_from("kl"), values | st.lists(values, max_size=3), max_size=2)
+
+
+def naive(filed, where):
+    """The definition: every page on its own."""
+    out = []
+    for doc, (of_document, of_pages) in filed.items():
+        for page, of_page in enumerate(of_pages, 1):
+            merged = {**of_document, **of_page}
+            if all(
+                key in merged and any(equal(x, y) for x, y in product(listed(merged[key]), listed(wanted)))
+                for key, wanted in where.items()
+            ):
+                out.append((doc, page))
+    return out
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def equal(x, y):
+    def kind(value):
+        return "number" if type(value) in (int, float) else type(value)
+
+    return kind(x) == kind(y) and x == y
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(metadata, st.lists(metadata, min_size=1, max_size=3)), max_size=4), st.lists(wheres, max_size=8)
+)
+def test_filters_equal_the_definition(tmp_path_factory, documents, questions):
+    filed = {f"{i}.pdf": document for i, document in enumerate(documents)}
+    with PageIndex.create(tmp_path_factory.mktemp("filters") / "i", model=MODEL) as index:
+        with index.writing() as writer:
+            add(writer, "known", metadata={"k": "nothing else", "l": "nothing else"})
+            for doc, (of_document, of_pages) in filed.items():
+                pages = [embed(doc, page, metadata=of_page) for page, of_page in enumerate(of_pages, 1)]
+                add(writer, doc, pages, metadata=of_document)
+            writer.commit()
+        for where in questions:
+            snapshot = index.snapshot
+            chosen = snapshot.select({**where, "doc": list(filed)})
+            assert sorted(snapshot.ref(n, r) for n, rows in chosen.items() for r in rows) == naive(filed, where)

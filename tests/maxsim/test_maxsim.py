@@ -1,0 +1,195 @@
+"""The fast scan equals the definition, on every path this CPU can run."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from llvmlite import binding
+
+from visret import codec
+from visret.errors import ShapeError
+from visret.maxsim import PackedPages, _kernel, pack, page_scores, reference
+
+INTEGER = [path.name for path in _kernel.available() if path.limit]
+FLOAT = [path.name for path in _kernel.available() if not path.limit]
+
+
+def unit(rng, count, dim):
+    vectors = rng.standard_normal((count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+@st.composite
+def problems(draw):
+    """(query, vectors, offsets): ragged pages, some all on the far side of the query, so that maxima are negative."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    dim = draw(st.sampled_from([4, 20, 48, 50, 96, 128, 320, 384]))
+    lengths = draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
+    query = unit(rng, draw(st.integers(1, 40)), dim)
+    vectors = unit(rng, sum(lengths), dim)
+    if draw(st.booleans()):
+        vectors = -np.abs(vectors)
+        query = np.abs(query)
+    return query, vectors, np.concatenate([[0], np.cumsum(lengths)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_page_scores_are_the_definition(problem):
+    assert np.allclose(page_scores(*problem), reference.page_scores(*problem), atol=1e-5 * len(problem[0]))
+
+
+@pytest.mark.parametrize("name", INTEGER)
+@settings(max_examples=40, deadline=None)
+@given(problem=problems())
+def test_integer_scan_stays_within_its_bound(name, problem):
+    query, vectors, offsets = problem
+    path = _kernel.PATHS[name]
+    pages = pack(vectors, offsets)
+    stored = reference.page_scores(query, codec.decode(pages.codes, pages.scales)[:, : query.shape[1]], offsets)
+    with forced(path):
+        scanned = pages.scores(query)
+    bound = len(query) * np.sqrt(vectors.shape[1]) / (2 * path.limit) * np.abs(query).max()
+    assert np.abs(scanned - stored).max() <= bound + 1e-5
+    assert np.allclose(pages.exact_scores(query), stored, atol=1e-5 * len(query))
+
+
+@pytest.mark.parametrize("name", INTEGER)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integer_scan_does_not_saturate(name, sign):
+    """Codes of 255 against the largest query codes: vpmaddubsw would stop at 32,767."""
+    dim = 2560
+    codes = np.full((5, dim), 255, np.uint8)
+    pages = PackedPages(codes, np.ones(5, np.float32), np.array([0, 2, 5]))
+    query = np.full((3, dim), sign, np.float32)
+    with forced(_kernel.PATHS[name]):
+        assert pages.scores(query) == pytest.approx(np.full(2, sign * 127 * dim * 3), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", FLOAT)
+@pytest.mark.parametrize("rows", ["float16", "float32", "int8"])
+def test_float_paths_on_all_rows(name, rows):
+    rng = np.random.default_rng(1)
+    for dim in (20, 50, 384):
+        query, vectors, offsets = unit(rng, 19, dim), unit(rng, 90, dim), np.array([0, 1, 30, 90])
+        pages = pack(vectors, offsets, rows)
+        stored = codec.decode(pages.codes, pages.scales)[:, :dim]
+        with forced(_kernel.PATHS[name]):
+            assert np.allclose(pages.exact_scores(query), reference.page_scores(query, stored, offsets), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu", "triple", "instruction"),
+    [
+        ("vnni512", "icelake-server", "x86_64-unknown-linux-gnu", "vpdpbusd"),
+        ("avx512", "skylake-avx512", "x86_64-unknown-linux-gnu", "vpmaddwd"),
+        ("vnni256", "alderlake", "x86_64-unknown-linux-gnu", "vpdpbusd"),
+        ("avx2", "haswell", "x86_64-unknown-linux-gnu", "vpmaddwd"),
+        ("generic", "", "x86_64-unknown-linux-gnu", "pmadd"),
+        ("float512", "skylake-avx512", "x86_64-unknown-linux-gnu", "vfmadd"),
+        ("float256", "haswell", "x86_64-unknown-linux-gnu", "vfmadd"),
+    ],
+)
+def test_every_path_becomes_the_instruction_it_is_for(name, cpu, triple, instruction):
+    """Machine code for CPUs that are not this one: it can be made and read, if not run."""
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    module = binding.parse_assembly(str(_kernel._build(_kernel.PATHS[name], "uint8", 128, triple)))
+    module.verify()
+    machine = binding.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
+    passes = binding.create_pass_builder(machine, binding.create_pipeline_tuning_options(speed_level=3))
+    passes.getModulePassManager().run(module, passes)
+    assert instruction in machine.emit_assembly(module)
+
+
+def test_a_page_does_not_depend_on_its_neighbours_threads_or_place():
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(1, 900, 80)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    vectors, query = unit(rng, offsets[-1], 128), unit(rng, 12, 128)
+    together = pack(vectors, offsets, threads=1).scores(query)
+    assert (pack(vectors, offsets, threads=3).scores(query) == together).all()
+    for page in (0, 7, 79):
+        rows = vectors[offsets[page] : offsets[page + 1]]
+        assert pack(rows, np.array([0, len(rows)])).scores(query)[0] == together[page]
+    some = np.array([79, 3, 3, 40])
+    assert (pack(vectors, offsets).scores(query, some) == together[some]).all()
+
+
+def test_negative_pages_keep_their_negative_score():
+    """Zero padding would win here (colpali-engine, transformers, pylate: -0.6 becomes 0)."""
+    query = np.array([[1, 0, 0, 0]], np.float32)
+    vectors = np.array([[-0.6, 0.8, 0, 0], [-1, 0, 0, 0], [-0.8, 0.6, 0, 0]], np.float32)
+    offsets = np.array([0, 1, 3])
+    assert page_scores(query, vectors, offsets) == pytest.approx([-0.6, -0.8])
+    assert pack(vectors, offsets).exact_scores(query) == pytest.approx([-0.6, -0.8], abs=0.01)
+
+
+def test_top_k_is_exact_ordered_and_breaks_ties_by_row():
+    rng = np.random.default_rng(3)
+    vectors, query = unit(rng, 3000, 64), unit(rng, 5, 64)
+    vectors[600:610] = vectors[30:40]  # page 60 is page 3 again
+    offsets = np.arange(0, 3001, 10)
+    pages = pack(vectors, offsets)
+    exact = pages.exact_scores(query)
+    order = np.lexsort((np.arange(300), -exact))
+    rows, scores = pages.top_k(query, 300)
+    assert rows.tolist() == order.tolist()
+    assert scores == pytest.approx(exact[order])
+    rows, _ = pages.top_k(query, 300, only=np.array([60, 3]))
+    assert rows.tolist() == [3, 60]
+    assert [len(r) for r in pages.top_k(query, 7)] == [7, 7]
+    queries = [query, unit(rng, 1, 64), unit(rng, 33, 64)]
+    for one, (rows, scores) in zip(queries, pages.top_k_many(queries, 4), strict=True):
+        alone = pages.top_k(one, 4)
+        assert (rows == alone[0]).all()
+        assert (scores == alone[1]).all()
+
+
+def test_only_none_of_them_gives_none_of_them():
+    pages = pack(np.eye(4, dtype=np.float32), np.array([0, 4]))
+    rows, scores = pages.top_k(np.eye(4, dtype=np.float32), 3, only=np.array([], int))
+    assert len(rows) == len(scores) == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        (np.zeros((0, 8), np.float32), "m > 0"),
+        (np.zeros((2, 9), np.float32), "expected"),
+        (np.zeros(8, np.float32), "expected"),
+        (np.full((1, 8), np.nan, np.float32), "finite"),
+    ],
+)
+def test_bad_queries_are_refused(query, message):
+    pages = pack(unit(np.random.default_rng(4), 6, 8), np.array([0, 6]))
+    for score in (pages.scores, pages.exact_scores, lambda q: pages.top_k(q, 1)):
+        with pytest.raises(ShapeError, match=message):
+            score(query)
+
+
+@pytest.mark.parametrize("offsets", [[0, 3, 3, 6], [0, 5], [1, 6], [0, 7], [0, 4, 2, 6], [], [[0, 6]]])
+def test_offsets_that_do_not_fit_are_refused(offsets):
+    with pytest.raises(ShapeError):
+        pack(unit(np.random.default_rng(4), 6, 8), np.array(offsets, int))
+
+
+def test_pages_outside_are_refused():
+    pages = pack(np.eye(4, dtype=np.float32), np.array([0, 4]))
+    for only in ([1], [-1]):
+        with pytest.raises(ShapeError, match="below 1"):
+            pages.scores(np.eye(4, dtype=np.float32), np.array(only))
+
+
+class forced:  # noqa: N801 - reads as a verb
+    """Make every scan take one path."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __enter__(self):
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(_kernel, "fastest", lambda *, exact: self.path)
+
+    def __exit__(self, *error):
+        self.patch.undo()

@@ -1,0 +1,96 @@
+"""The architecture holds itself: layers look down, the import is free, names are listed, the README's tree is the tree."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import visret
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "visret"
+
+# A module may import modules of lower layers, and of its own folder.
+LAYERS = [
+    {"types", "errors", "_optional"},
+    {"maxsim", "codec", "heatmap", "metrics", "registry"},
+    {"pdf", "_words", "encoders", "index"},
+    {"ingest"},
+    {"retriever"},
+    {"rag", "cache", "server"},
+    {"__init__", "cli", "__main__"},
+]
+HEAVY = {"torch", "transformers", "sentence_transformers", "colpali_engine", "gradio", "llvmlite", "pypdfium2", "PIL"}
+
+
+def layer(name: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if name in names)
+
+
+def modules():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def unit(path: Path) -> str:
+    """The file or folder directly under visret/."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path):
+    for node in ast.walk(ast.parse(path.read_text("utf8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "visret")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_lower_layers_only(path):
+    own = unit(path)
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "visret" or len(parts) == 1 or not (PACKAGE / parts[1]).exists() and not (
+            PACKAGE / f"{parts[1]}.py"
+        ).exists():
+            continue
+        assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
+
+
+def test_every_module_has_a_layer():
+    assert {unit(path) for path in modules()} == set().union(*LAYERS) & {unit(path) for path in modules()}
+
+
+def test_import_is_free():
+    code = f"import sys, visret, visret.cli; print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_public_names_are_listed_and_there():
+    assert visret.__all__ == sorted(visret.__all__)
+    for name in visret.__all__:
+        assert getattr(visret, name) is not None
+    assert set(visret.__all__) <= set(dir(visret))
+
+
+def test_top_level_holds_what_the_readme_says():
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout (an sdist): there is no list of tracked files")
+    allowed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "models.yaml", ".gitignore"}
+    folders = {"visret", "tests", "apps", "examples", ".ci"}
+    for name in tracked:
+        top, _, rest = name.partition("/")
+        assert (top in folders) if rest else (top in allowed), name
+
+
+def test_the_readme_tree_is_the_tree():
+    text = (ROOT / "README.md").read_text("utf8")
+    tree = text[text.index("## Layout") :].split("```")[1]
+    named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ") and line.split()}
+    there = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and p.name != "__pycache__")}
+    assert {name for name in named if not name.startswith("(")} >= there - {"__init__.py", "__main__.py", "py.typed"}

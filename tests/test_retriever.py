@@ -1,0 +1,178 @@
+"""The front door, on pages made in memory with `toy`: what is asked, is found, explained, filtered, removed."""
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from visret import Page, PageRef, Retriever, load_encoder
+from visret.errors import InvalidQuery, ModelMismatch, PageIndexError
+from visret.maxsim import reference
+
+COLOURS = ["red", "green", "blue", "yellow"]
+
+
+def patch(colour, *, size=(320, 512), cell=(0, 0), background="white"):
+    """A page with one patch painted, in the cell (row, col) of 32 px cells."""
+    image = Image.new("RGB", size, background)
+    row, col = cell
+    ImageDraw.Draw(image).rectangle([col * 32, row * 32, col * 32 + 31, row * 32 + 31], fill=colour)
+    return image
+
+
+@pytest.fixture
+def colours(tmp_path):
+    with Retriever.create(tmp_path / "colours.visret", model="toy") as retriever:
+        pages = [Page.from_image(patch(c, cell=(i, i + 1)), doc=f"{c}.png", page=1) for i, c in enumerate(COLOURS)]
+        report = retriever.add_pages(pages, metadata={"shelf": "a"})
+        assert (report.documents, report.pages, report.failed, report.empty) == (4, 4, [], [])
+        yield retriever
+
+
+def test_the_page_with_the_colour_is_first(colours):
+    for colour in COLOURS:
+        hits = colours.search(colour, k=2)
+        assert hits[0].ref == PageRef(f"{colour}.png", 1)
+        assert [hit.rank for hit in hits] == [1, 2]
+        assert hits[0].score > hits[1].score
+
+
+def test_scores_are_the_definition_on_stored_vectors(colours):
+    (query,) = colours.encoder.encode_queries(["blue"])
+    for hit in colours.search("blue", k=10):
+        stored = colours._index.embedding(hit.ref).vectors
+        assert hit.score == pytest.approx(reference.page_scores(query.vectors, stored, np.array([0, len(stored)]))[0])
+        assert colours.heatmap("blue", hit).score == pytest.approx(hit.score, abs=1e-5)
+
+
+def test_the_highlight_lies_on_the_patch(colours):
+    for i, colour in enumerate(COLOURS):
+        hit = colours.search(colour, k=1)[0]
+        best = colours.heatmap(colour, hit).boxes[0]
+        x, y = (best.x0 + best.x1) / 2 * 320, (best.y0 + best.y1) / 2 * 512
+        assert patch(colour, cell=(i, i + 1)).getpixel((int(x), int(y))) != (255, 255, 255)
+
+
+def test_the_picture_comes_back_as_it_was(colours):
+    page = colours.page(("red.png", 1))
+    assert np.array_equal(np.asarray(page.image), np.asarray(patch("red", cell=(0, 1))))
+
+
+def test_filters(colours, tmp_path):
+    colours.add_pages([Page.from_image(patch("red"), doc="late.png", metadata={"year": 2024})], metadata={"shelf": "b"})
+    assert [hit.doc for hit in colours.search("red", where={"shelf": "b"})] == ["late.png"]
+    assert {hit.doc for hit in colours.search("red", where={"doc": ["red.png", "blue.png"]})} == {"red.png", "blue.png"}
+    assert [hit.metadata for hit in colours.search("red", where={"year": 2024})] == [{"shelf": "b", "year": 2024}]
+    assert colours.search("red", where={"shelf": "c"}) == []
+    assert colours.search("red", where={"doc": []}) == []
+    with pytest.raises(InvalidQuery, match="shelf"):
+        colours.search("red", where={"shelv": "b"})
+
+
+def test_among_ranks_only_the_callers_pages(colours):
+    some = [PageRef("blue.png", 1), ("green.png", 1)]
+    assert {hit.doc for hit in colours.search("red", among=some)} == {"blue.png", "green.png"}
+    assert colours.search("red", among=[]) == []
+    with pytest.raises(InvalidQuery, match="nowhere"):
+        colours.search("red", among=[("nowhere.png", 1)])
+
+
+def test_many_questions_are_each_question(colours):
+    together = colours.search_many(COLOURS, k=3)
+    assert together == [colours.search(colour, k=3) for colour in COLOURS]
+    assert colours.search_many([]) == []
+
+
+def test_remove_and_add_again(colours):
+    colours.remove("red.png")
+    assert "red.png" not in {hit.doc for hit in colours.search("red")}
+    with pytest.raises(InvalidQuery, match="red.png"):
+        colours.remove(["blue.png", "red.png"])
+    assert len(colours.search("blue")) == 3  # nothing was removed
+    colours.add_pages([Page.from_image(patch("red"), doc="red.png")])
+    assert colours.search("red")[0].doc == "red.png"
+
+
+def test_adding_a_document_again_replaces_it(colours):
+    colours.add_pages([Page.from_image(patch("blue"), doc="red.png"), Page.from_image(patch("red"), doc="red.png", page=2)])
+    assert colours.search("red", k=1)[0].ref == ("red.png", 2)
+    assert len(colours.search("red", where={"doc": "red.png"})) == 2
+
+
+def test_an_index_is_opened_by_others(colours, tmp_path):
+    with Retriever.open(tmp_path / "colours.visret") as reader:
+        assert reader.search("red")[0].doc == "red.png"
+        colours.remove("red.png")
+        assert reader.search("red")[0].doc == "red.png"  # one committed state, until it is refreshed
+        assert reader.refresh()
+        assert "red.png" not in {hit.doc for hit in reader.search("red")}
+        assert not reader.refresh()
+
+
+def test_several_threads_ask_while_one_adds(colours):
+    wrong = []
+
+    def ask():
+        for _ in range(20):
+            for colour in COLOURS:
+                if colours.search(colour, k=1)[0].doc.split(".")[0] != colour:
+                    wrong.append(colour)
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for i in range(5):
+        colours.add_pages([Page.from_image(patch("white"), doc=f"white{i}.png")])
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(colours.documents()) == 9
+
+
+def test_bad_questions_are_refused(colours):
+    for question in ("", "   ", "mauvish"):
+        with pytest.raises(InvalidQuery):
+            colours.search(question)
+    with pytest.raises(InvalidQuery, match="at least 1"):
+        colours.search("red", k=0)
+    with pytest.raises(InvalidQuery, match="no page 2"):
+        colours.heatmap("red", ("red.png", 2))
+
+
+def test_an_index_belongs_to_its_model(colours, tmp_path):
+    class Other:
+        def __init__(self, encoder, **preprocessing):
+            self.spec = encoder.spec
+            self.preprocessing = {**encoder.preprocessing, **preprocessing}
+
+    path = tmp_path / "colours.visret"
+    toy = load_encoder("toy")
+    assert Retriever.open(path, model=Other(toy, dtype="bfloat16")).encoder
+    with pytest.raises(ModelMismatch, match="cells"):
+        Retriever.open(path, model=Other(toy, cells=99)).encoder  # noqa: B018
+
+
+def test_create_leaves_what_is_there_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(PageIndexError, match="not empty"):
+        Retriever.create(tmp_path, model="toy")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    with pytest.raises(PageIndexError, match="visret index"):
+        Retriever.open(tmp_path / "nothing")
+
+
+def test_pages_a_model_cannot_read_are_empty_not_failed(tmp_path):
+    with Retriever.create(tmp_path / "t.visret", model="toy") as retriever:
+        report = retriever.add_pages([Page.from_text("red", doc="a.txt"), Page.from_image(patch("red"), doc="b.png")])
+        assert [(page.path, page.page) for page in report.empty] == [("a.txt", 1)]
+        assert report.failed == []
+        assert [hit.doc for hit in retriever.search("red")] == ["b.png"]
+        with pytest.raises(InvalidQuery):
+            retriever.picture(("a.txt", 1))
+
+
+def test_info_counts(colours):
+    facts = colours.info()
+    assert (facts["documents"], facts["pages"], facts["model"], facts["codec"]) == (4, 4, "toy", "int8")
+    assert facts["bytes"] > 0

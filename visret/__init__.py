@@ -1,0 +1,55 @@
+"""Find the right page in a pile of PDFs, and see why: document retrieval by late interaction.
+
+This is the public API. It is loaded when it is used: `import visret` brings in neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visret.encoders import load_encoder
+    from visret.errors import VisretError
+    from visret.heatmap import Explanation
+    from visret.ingest import Report
+    from visret.retriever import Retriever
+    from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Explanation",
+    "Grid",
+    "Hit",
+    "ModelSpec",
+    "Page",
+    "PageEmbedding",
+    "PageRef",
+    "QueryEmbedding",
+    "Report",
+    "Retriever",
+    "VisretError",
+    "Word",
+    "load_encoder",
+]
+
+_HOMES = {
+    "Explanation": "heatmap",
+    "Report": "ingest",
+    "Retriever": "retriever",
+    "VisretError": "errors",
+    "load_encoder": "encoders",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'visret' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"visret.{_HOMES.get(name, 'types')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

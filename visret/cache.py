@@ -1,0 +1,76 @@
+"""What `visret find` remembers: one index in the user's cache folder for each set of paths and model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from visret.errors import DocumentError, IndexFormatError, ModelMismatch
+from visret.retriever import Retriever
+
+PATHS = "find.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A cached index: the paths it is for, its model, its folder and its size."""
+
+    paths: list[str]
+    model: str
+    folder: Path
+    bytes: int
+
+
+def root() -> Path:
+    """The folder of all of them: VISRET_CACHE, or `visret` in the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("VISRET_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("visret", appauthor=False))
+
+
+def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
+    """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
+
+    DocumentError where a path does not exist.
+    """
+    resolved = []
+    for path in paths:
+        if not Path(path).expanduser().exists():
+            raise DocumentError(path, "no such file or folder")
+        resolved.append(str(Path(path).expanduser().resolve()))
+    key = json.dumps([sorted(set(resolved)), model])
+    folder = root() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
+    index = folder / "index"
+    try:
+        retriever = Retriever.open(index)
+        retriever.encoder  # noqa: B018 - loads it, and refuses one that changed since
+    except (IndexFormatError, ModelMismatch):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / PATHS).write_text(json.dumps({"paths": sorted(set(resolved)), "model": model}), "utf8")
+        retriever = Retriever.create(index, model=model)
+    return retriever
+
+
+def cached() -> list[Entry]:
+    """Every cached index."""
+    entries = []
+    for note in sorted(root().glob(f"find/*/{PATHS}")):
+        facts = json.loads(note.read_text("utf8"))
+        size = sum(file.stat().st_size for file in note.parent.rglob("*") if file.is_file())
+        entries.append(Entry(facts["paths"], facts["model"], note.parent, size))
+    return entries
+
+
+def clear() -> int:
+    """Remove them all; how many there were."""
+    entries = cached()
+    for entry in entries:
+        shutil.rmtree(entry.folder)
+    return len(entries)

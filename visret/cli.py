@@ -1,0 +1,450 @@
+"""The command `visret`.
+
+Results on stdout, progress and warnings on stderr. Exit status: 0 done, 1 something failed, 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visret import __version__
+from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
+
+if TYPE_CHECKING:
+    from visret.ingest import EmptyPage, Failure, Progress, Report
+    from visret.retriever import Retriever
+    from visret.types import Hit
+
+DEFAULT_MODEL = "all-minilm-l6-v2"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(arguments.run(arguments))
+    except VisretError as error:
+        print(f"visret: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InvalidQuery) else 1
+    except KeyboardInterrupt:
+        print("\nvisret: stopped; run the same command again to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+# ---- the verbs ----------------------------------------------------------------------------------------------------
+
+
+def find(arguments: argparse.Namespace) -> int:
+    """Search files and folders at once; what was read is remembered for the next time."""
+    from visret.cache import open_cached
+
+    with open_cached(arguments.paths, model=arguments.model or DEFAULT_MODEL) as retriever:
+        failed: Sequence[Failure] = ()
+        empty: Sequence[EmptyPage] = ()
+        try:
+            report = _add(retriever, arguments, sync=True)
+            failed, empty = report.failed, report.empty
+        except IndexLocked:
+            _say("another visret is reading these files; answering from what it has done so far")
+        except KeyboardInterrupt:
+            _say("\nstopped; answering from what is done so far")
+        hits = retriever.search(arguments.question, k=arguments.k)
+        _show(retriever, arguments, hits, failed, empty)
+    return 1 if failed else 0
+
+
+def index(arguments: argparse.Namespace) -> int:
+    """Put files and folders into an index; run it again to bring in what is new or changed."""
+    from visret.retriever import Retriever
+
+    there = (Path(arguments.index) / "catalogue.sqlite").exists()
+    if there:
+        retriever = Retriever.open(arguments.index)
+        if arguments.model and not retriever.uses(arguments.model):
+            raise ModelMismatch(
+                arguments.index, f"was made with {retriever.model}, not {arguments.model}; use another --index folder"
+            )
+    else:
+        retriever = Retriever.create(arguments.index, model=arguments.model or DEFAULT_MODEL)
+    with retriever:
+        report = _add(retriever, arguments, sync=arguments.sync, retry_failed=arguments.retry_failed)
+    if arguments.json:
+        print(json.dumps(asdict(report)))
+    else:
+        print(_summary(report, arguments.index))
+    return 1 if report.failed else 0
+
+
+def search(arguments: argparse.Namespace) -> int:
+    """Rank the pages of an index for a question."""
+    from visret.retriever import Retriever
+
+    where = _where(arguments.where)
+    with Retriever.open(arguments.index) as retriever:
+        hits = retriever.search(arguments.question, k=arguments.k, where=where)
+        failed, empty = retriever.unread()
+        _show(retriever, arguments, hits, failed, empty)
+    return 0
+
+
+def heatmap(arguments: argparse.Namespace) -> int:
+    """Draw a page with the places that answer a question."""
+    from visret.retriever import Retriever
+    from visret.types import PageRef
+
+    with Retriever.open(arguments.index) as retriever:
+        why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
+        _save(why.image(), Path(arguments.out))
+    print(arguments.out)
+    return 0
+
+
+def info(arguments: argparse.Namespace) -> int:
+    """Say what an index holds."""
+    from visret.retriever import Retriever
+
+    with Retriever.open(arguments.index) as retriever:
+        facts = retriever.info()
+    if arguments.json:
+        print(json.dumps(facts))
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            shown = f"{value:,}" if isinstance(value, int) else value
+            print(f"{name.replace('_', ' '):{width}}  {shown}")
+    return 0
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Read every byte of an index and say what is damaged."""
+    from visret.index import PageIndex
+
+    with PageIndex.open(arguments.index) as opened:
+        problems = opened.verify()
+    for problem in problems:
+        print(problem)
+    if not problems:
+        print(f"{arguments.index}: every checksum is right")
+    return 1 if problems else 0
+
+
+def remove(arguments: argparse.Namespace) -> int:
+    """Take documents out of an index."""
+    from visret.retriever import Retriever
+
+    with Retriever.open(arguments.index) as retriever:
+        retriever.remove(arguments.docs)
+    print(f"removed {len(arguments.docs)} document{'s' * (len(arguments.docs) != 1)}")
+    return 0
+
+
+def models(arguments: argparse.Namespace) -> int:
+    """List the models, their licences, and whether their weights are on this machine."""
+    from visret import registry
+
+    rows = []
+    for spec in registry.specs():
+        location = registry.location(spec)
+        rows.append(
+            {
+                "name": spec.name,
+                "modality": spec.modality,
+                "dim": spec.dim,
+                "size_gb": spec.size_gb,
+                "license": spec.license,
+                "source": spec.source,
+                "here": location.here,
+                "path": str(location.path) if location.path else None,
+                "aliases": list(spec.aliases),
+            }
+        )
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    table = [("model", "reads", "dim", "size", "licence", "weights from", "here")]
+    for row in rows:
+        size = f"{row['size_gb'] * 1000:,.0f} MB" if row["size_gb"] < 1 else f"{row['size_gb']:.1f} GB"
+        reads = {"text": "words", "image": "pixels"}[row["modality"]]
+        source = row["source"] or "none needed"
+        name = row["name"] + (" (default)" if row["name"] == DEFAULT_MODEL else "")
+        table.append((name, reads, str(row["dim"]), size, row["license"], source, "yes" if row["here"] else "no"))
+    _print_table(table)
+    return 0
+
+
+def cache(arguments: argparse.Namespace) -> int:
+    """Show or clear what `find` remembers."""
+    from visret.cache import cached, clear
+
+    if arguments.clear:
+        print(f"removed {clear()} cached indexes")
+        return 0
+    entries = cached()
+    for entry in entries:
+        print(f"{entry.bytes / 1e6:8,.1f} MB  {entry.model}  {'  '.join(entry.paths)}\n             {entry.folder}")
+    if not entries:
+        print("nothing is cached")
+    return 0
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Open an index in the browser."""
+    from visret.server import ui
+
+    ui.launch(arguments.index, host=arguments.host, port=arguments.port)
+    return 0
+
+
+# ---- what they take -----------------------------------------------------------------------------------------------
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+QUESTION: Argument = ("question",), {"metavar": "QUESTION", "help": "what to look for, in words"}
+PATHS: Argument = ("paths",), {"metavar": "PATH", "nargs": "+", "help": "PDFs, images, text files, or folders of them"}
+INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
+INDEX_TO_WRITE: Argument = (
+    ("--index",),
+    {"metavar": "DIR", "required": True, "help": "the folder of the index, made if it is not there"},
+)
+K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "how many pages at most (10)"}
+JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
+PICTURES: Argument = (
+    ("--pictures",),
+    {"metavar": "DIR", "help": "draw each page with the places that answer, into this folder"},
+)
+MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
+SYNC: Argument = (
+    ("--sync",),
+    {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
+)
+RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
+PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "for encrypted PDFs"}
+WHERE: Argument = (
+    ("--where",),
+    {"metavar": "JSON", "help": """only pages with this metadata, such as '{"doc": "a.pdf"}'"""},
+)
+DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
+DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
+PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
+OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "help": "where to write the picture"}
+HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
+PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
+CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"}
+
+# Every verb once; its docstring is its help.
+VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
+    find: [QUESTION, PATHS, K, MODEL, PASSWORD, JSON, PICTURES],
+    index: [PATHS, INDEX_TO_WRITE, MODEL, SYNC, RETRY, PASSWORD, JSON],
+    search: [INDEX, QUESTION, K, WHERE, JSON, PICTURES],
+    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT],
+    info: [INDEX, JSON],
+    verify: [INDEX],
+    remove: [INDEX, DOCS],
+    models: [JSON],
+    serve: [INDEX, HOST, PORT],
+    cache: [CLEAR],
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="visret", description="Find the right page in a pile of PDFs, and see why.")
+    parser.add_argument("--version", action="version", version=f"visret {__version__}")
+    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
+    for verb, arguments in VERBS.items():
+        made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
+        made.set_defaults(run=verb)
+        for flags, settings in arguments:
+            made.add_argument(*flags, **settings)
+    return parser
+
+
+def _where(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        where = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidQuery(f"--where is not JSON ({error}); it looks like '{{\"doc\": \"a.pdf\"}}'") from None
+    if not isinstance(where, dict):
+        raise InvalidQuery(f"--where takes a JSON object such as {{\"doc\": \"a.pdf\"}}, got {text}")
+    return where
+
+
+# ---- what is printed ----------------------------------------------------------------------------------------------
+
+
+def _show(
+    retriever: Retriever,
+    arguments: argparse.Namespace,
+    hits: list[Hit],
+    failed: Sequence[Failure],
+    empty: Sequence[EmptyPage],
+) -> None:
+    found = []
+    for hit in hits:
+        entry: dict[str, Any] = {
+            "rank": hit.rank,
+            "score": hit.score,
+            "doc": hit.doc,
+            "page": hit.page,
+            "text": hit.text,
+            "source": hit.source,
+            "boxes": [],
+            "picture": None,
+            "weak": hit.weak,
+        }
+        if arguments.json or arguments.pictures:
+            why = retriever.heatmap(arguments.question, hit)
+            entry["boxes"] = [asdict(box) for box in why.boxes]
+            if arguments.pictures and why.embedding.size_pt:
+                name = f"{hit.rank:02d}-{hit.doc.replace('/', '_')}-p{hit.page}.png"
+                picture = Path(arguments.pictures) / name
+                try:
+                    _save(why.image(), picture)
+                    entry["picture"] = str(picture)
+                except VisretError as error:  # the file was changed or is gone: the hit stands, without a picture
+                    _say(f"no picture of {hit.doc}, page {hit.page}: {error}")
+        found.append(entry)
+    if arguments.json:
+        unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
+        print(json.dumps({"query": arguments.question, "hits": found, **unread}))
+        return
+    if not hits:
+        print("no page was found: there is nothing to search in")
+    strong = [hit for hit in hits if not hit.weak]
+    if hits and not strong:
+        print("No page answers this well; the nearest are:")
+    for hit, entry in zip(hits, found, strict=True):
+        if hit.weak and strong and hits[hit.rank - 2] in strong:
+            print("Weak matches:")
+        place = f"{hit.doc}  p. {hit.page}"
+        print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{hit.score:6.2f}")
+        if hit.text:
+            print(f"     {textwrap.shorten(hit.text, 96, placeholder=' ...')}")
+        if entry["picture"]:
+            print(f"     {entry['picture']}")
+
+
+def _link(text: str, hit: Hit) -> str:
+    """The text, as a link to the page where the terminal can show one (OSC 8)."""
+    if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return text
+    address = f"{Path(hit.source).as_uri()}#page={hit.page}"
+    return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
+
+
+def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, retry_failed: bool = False) -> Report:
+    meter = Meter()
+    try:
+        report = retriever.add(
+            arguments.paths, sync=sync, retry_failed=retry_failed, password=arguments.password, progress=meter
+        )
+    finally:
+        meter.close()
+    for failure in report.failed:
+        page = f", page {failure.page}" if failure.page else ""
+        _say(f"failed: {failure.path}{page}: {failure.reason}")
+    if report.empty:
+        _say(empty_hint(report, retriever.modality))
+    return report
+
+
+def empty_hint(report: Report, modality: str) -> str:
+    """One line about pages the model cannot read, and what would read them."""
+    pages = f"{len(report.empty)} page{'s' * (len(report.empty) != 1)}"
+    where = ", ".join(sorted({Path(e.path).name for e in report.empty})[:3])
+    if modality == "text":
+        return f"{pages} without text, such as scans ({where}): a model that reads pixels finds them (`visret models`)"
+    return f"{pages} without a picture ({where}): a model that reads words finds them (`visret models`)"
+
+
+class Meter:
+    """Progress on stderr: one line that is written over on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self.shown = 0.0
+        self.width = 0
+        self.terminal = sys.stderr.isatty()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show it, if the last time is long enough ago."""
+        now = time.monotonic()
+        if now - self.shown < (0.2 if self.terminal else 10) or (not self.shown and not self.terminal):
+            self.shown = self.shown or now
+            return
+        self.shown = now
+        rate = progress.pages / progress.seconds if progress.seconds else 0
+        left = progress.seconds_left
+        line = f"{progress.pages:,} pages of {progress.documents:,} files, {progress.documents_total:,} in all"
+        line += f"  {rate:.1f} pages/s"
+        if left is not None:
+            line += f"  {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d} left"
+        if progress.failed:
+            line += f"  {progress.failed} failed"
+        if self.terminal:
+            sys.stderr.write(f"\r{line:{self.width}}")
+            sys.stderr.flush()
+            self.width = len(line)
+        else:
+            print(line, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the terminal's line empty."""
+        if self.terminal and self.width:
+            sys.stderr.write(f"\r{'':{self.width}}\r")
+            sys.stderr.flush()
+
+
+def _summary(report: Report, folder: str) -> str:
+    parts = [f"{report.added} added", f"{report.unchanged} unchanged"]
+    if report.removed:
+        parts.append(f"{report.removed} removed")
+    if report.failed:
+        parts.append(f"{len(report.failed)} failed")
+    rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
+    done = f"{report.pages} pages read in {report.seconds:.1f} s{rate}"
+    return f"{folder}: {report.documents} documents ({', '.join(parts)}), {done}"
+
+
+def _save(image: Any, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    except (OSError, ValueError) as error:
+        raise PageIndexError(path, f"the picture cannot be written: {error}") from error
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

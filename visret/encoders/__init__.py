@@ -1,0 +1,36 @@
+"""Model families: pages and questions in, vectors out. One file a family; `load_encoder` finds it by the model's entry."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Literal, cast
+
+from visret import registry
+from visret.errors import InvalidModelSpec
+from visret.types import Encoder, ModelSpec
+
+__all__ = ["load_encoder"]
+
+
+def load_encoder(
+    model: str | Path | ModelSpec,
+    *,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Encoder:
+    """Load a model: a name of models.yaml, a folder with a checkpoint, a hub id, or an entry made in code.
+
+    dtype: of the computation; vectors are always float32. "auto" is bfloat16 where the hardware computes it
+        natively, else float32.
+    device: "auto" (a CUDA GPU if there is one, else the CPU), or any name torch knows.
+    threads: for pages on a CPU; None leaves torch's own choice. A question always takes one.
+
+    UnknownModel, InvalidModelSpec, WeightsError. Each call loads anew: keep what it returns.
+    """
+    spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
+    if spec.family not in registry.families():
+        raise InvalidModelSpec(f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}")
+    family = importlib.import_module(f"visret.encoders.{spec.family}")
+    return cast(Encoder, family.load(spec, dtype=dtype, device=device, threads=threads))

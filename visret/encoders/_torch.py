@@ -1,0 +1,112 @@
+"""torch as the families use it: on which device, in which dtype, with how many threads, and without noise."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from visret.errors import ShapeError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_question_lock = threading.Lock()
+_schemas: list[torch.library.Library] = []  # the operators live as long as this
+
+
+def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """What "auto" stands for on this machine: a CUDA GPU if there is one; bfloat16 where the hardware has it."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype not in {"auto", *DTYPES}:
+        raise ShapeError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
+    chosen = torch.device(device)
+    if dtype != "auto":
+        return chosen, DTYPES[dtype]
+    native = {"cuda": torch.cuda.is_bf16_supported, "cpu": cpu_has_bfloat16}.get(chosen.type)
+    return chosen, torch.bfloat16 if native is not None and native() else torch.float32
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 natively; emulated, it is slower than float32."""
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """torch on so many threads, in this thread of the program, for the length of the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """For a question: so little work that waiting for a second thread on a busy machine costs more than it brings."""
+    with _question_lock, on_threads(1):
+        yield
+
+
+def import_torchvision() -> None:
+    """Make torchvision importable, for transformers and colpali-engine.
+
+    PyPI's torchvision for Linux is built for CUDA. Beside a CPU build of torch it lacks the operators `nms` and `qnms`
+    and fails on import. Nobody here calls them, but their schemas must exist.
+    """
+    try:
+        import torchvision  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise
+    except RuntimeError as error:
+        if "torchvision::nms does not exist" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _schemas.append(library)
+        import torchvision  # noqa: F401
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The model libraries without progress bars and advice, for the length of the block."""
+    import_torchvision()
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging as transformers_logging
+
+    level = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    hub_bars = not are_progress_bars_disabled()
+    # a library that calls logging.info() before anybody configured logging gives the root logger a handler
+    handlers = list(logging.root.handlers)
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
+        if hub_bars:
+            enable_progress_bars()
+        logging.root.handlers[:] = handlers
+
+
+def to_numpy(tensor: Any) -> Any:
+    """float32 unit rows on the CPU: normalised again, because bfloat16 rows are unit to three digits only."""
+    return torch.nn.functional.normalize(tensor.detach().to("cpu", torch.float32), dim=-1).numpy()

@@ -1,0 +1,91 @@
+"""Every error visret raises on purpose.
+
+    VisretError
+    ├── DocumentError(path, page)       unreadable, damaged, too large
+    │   └── PasswordRequired
+    ├── UnknownModel(LookupError)       the name, and close matches
+    ├── InvalidModelSpec(ValueError)    the models.yaml entry and key
+    ├── WeightsError                    missing or unexpected weights, wrong checksum, not available offline
+    ├── MissingExtra(ImportError)       the package, and the pip line that brings it
+    ├── InvalidQuery(ValueError)        an empty question, an unknown filter key
+    ├── ShapeError(ValueError)          expected, got
+    └── PageIndexError(path)
+        ├── IndexFormatError            not an index, damaged, or of another format version
+        ├── ModelMismatch               vectors of another model, or other preprocessing
+        ├── IndexLocked                 another process is writing
+        └── DuplicateDocument
+
+A message says what to do next. The command line prints one line for a VisretError; anything else is a
+defect and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class VisretError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class DocumentError(VisretError):
+    """A document cannot be read. `path` names it, `page` (from 1, or None) the page."""
+
+    def __init__(self, path: str | Path, reason: str, *, page: int | None = None) -> None:
+        self.path = str(path)
+        self.page = page
+        self.reason = reason
+        super().__init__(f"{self.path}{f', page {page}' if page else ''}: {reason}")
+
+
+class PasswordRequired(DocumentError):
+    """The document is encrypted, and no password or a wrong one was given."""
+
+
+class UnknownModel(VisretError, LookupError):
+    """No such model in the registry, on disk or on the hub."""
+
+
+class InvalidModelSpec(VisretError, ValueError):
+    """An entry of models.yaml is wrong; the message names entry and key."""
+
+
+class WeightsError(VisretError):
+    """Weights are missing, unexpected, damaged, or not available offline."""
+
+
+class MissingExtra(VisretError, ImportError):
+    """An optional package is not installed; the message has the pip line."""
+
+
+class InvalidQuery(VisretError, ValueError):
+    """A question or filter that cannot be answered: empty, or a key the index does not have."""
+
+
+class ShapeError(VisretError, ValueError):
+    """An array has another shape, dtype or content than expected."""
+
+
+class PageIndexError(VisretError):
+    """Something about the index at `path`."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        self.path = str(path)
+        self.reason = reason
+        super().__init__(f"{self.path}: {reason}")
+
+
+class IndexFormatError(PageIndexError):
+    """Not an index, a damaged one, or one of another format version."""
+
+
+class ModelMismatch(PageIndexError):
+    """The index was made by another model, or by the same one with other preprocessing."""
+
+
+class IndexLocked(PageIndexError):
+    """Another process is writing to the index."""
+
+
+class DuplicateDocument(PageIndexError):
+    """The document is in the index already."""

@@ -1,0 +1,285 @@
+"""Why a page was found: where each query token found its match, as numbers, boxes and a picture.
+
+The explanation of a late-interaction score is exact: the score is a sum over query tokens, each token's part is its
+maximum, and the maximum stands at one vector, which lies at one place. (A sum of similarity maps over tokens is not: it
+lights up places that no maximum came from.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visret.errors import ShapeError
+from visret.types import Grid, PageEmbedding, QueryEmbedding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+INK = (255, 170, 0)  # amber: told from blue and grey with every kind of colour vision, and text stays legible under it
+MOST_BOXES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A box in page fractions (origin top left), and the share of the score found inside it."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters start:end of a page of plain text, and the share of the score found there."""
+
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Where a score comes from.
+
+    best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well; they sum to `score`.
+    places: the Grid of an image model; else the words' boxes (w, 4) in page fractions or character spans (w, 2).
+    place_of: (n,) int64, the cell (row by row) or word where each vector lies, -1 for nowhere.
+    maps: float32 similarities of every token, (m, rows, cols) or (m, w); NaN where a place has no vector. All tokens
+        share one scale.
+    """
+
+    embedding: PageEmbedding
+    query: QueryEmbedding
+    best: np.ndarray
+    values: np.ndarray
+    places: Grid | np.ndarray
+    place_of: np.ndarray
+    maps: np.ndarray
+    _render: Callable[[int], Image] | None = field(default=None, repr=False)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """A label for each query vector."""
+        return self.query.tokens
+
+    @property
+    def content(self) -> np.ndarray:
+        """(m,) bool; False for markers and expansion."""
+        return self.query.content
+
+    @property
+    def score(self) -> float:
+        """The page's exact score."""
+        return float(self.values.sum())
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """(m,) float32 shares of the score, summing to 1; a token whose best match is negative explains nothing."""
+        positive = np.maximum(self.values, 0)
+        return positive / (positive.sum() or 1)
+
+    @cached_property
+    def by_place(self) -> np.ndarray:
+        """The share of the score found at each place: (rows, cols) or (w,) float32."""
+        shape = self.maps.shape[1:]
+        out = np.zeros(int(np.prod(shape)), np.float32)
+        where = self.place_of[self.best]
+        np.add.at(out, where[where >= 0], self.shares[where >= 0])
+        return out.reshape(shape)
+
+    @property
+    def unplaced(self) -> float:
+        """The share of the score found at vectors that lie nowhere on the page (markers, prompt text)."""
+        return float(1 - self.by_place.sum()) if self.shares.any() else 0.0
+
+    @cached_property
+    def boxes(self) -> list[Region]:
+        """At most 20 regions, best first: neighbouring words of a line, or neighbouring cells, are one."""
+        if isinstance(self.places, Grid):
+            merged = _merge_cells(self.by_place, self.places)
+        elif self.places.shape[1] == 4:
+            merged = _merge_words(self.by_place, self.places, self.embedding.size_pt or (1.0, 1.0))
+        else:
+            return []
+        return sorted(merged, key=lambda region: -region.score)[:MOST_BOXES]
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """For a page of plain text: at most 20 character spans, best first. Empty for pages with a geometry."""
+        if isinstance(self.places, Grid) or self.places.shape[1] == 4:
+            return []
+        found = [
+            Span(int(start), int(end), float(share))
+            for (start, end), share in zip(self.places, self.by_place, strict=True)
+            if share > 0
+        ]
+        return sorted(found, key=lambda span: -span.score)[:MOST_BOXES]
+
+    @property
+    def line(self) -> str:
+        """The line of the page that explains most of the score; "" where the page has no words."""
+        return best_line(self.embedding, self.best, self.shares)
+
+    def image(self, *, dpi: int = 100, opacity: float = 0.75) -> Image:
+        """The page with the places of the score marked, as an RGB picture; stronger where more of the score is."""
+        if self._render is None:
+            raise ShapeError(f"{self.embedding.ref.doc} is plain text: it has no picture; use .spans and .line")
+        marks = self.by_place
+        if isinstance(self.places, Grid):
+            cells = np.argwhere(marks > 0)
+            boxes = np.array([self.places.cell_box(int(r), int(c)) for r, c in cells]).reshape(-1, 4)
+            weights = marks[marks > 0]
+        else:
+            boxes, weights = self.places[marks > 0], marks[marks > 0]
+        return overlay(self._render(dpi), boxes, weights, opacity=opacity)
+
+    def _repr_png_(self) -> bytes | None:
+        """What a notebook shows."""
+        if self._render is None:
+            return None
+        out = BytesIO()
+        self.image().save(out, "png")
+        return out.getvalue()
+
+
+def explain(
+    query: QueryEmbedding, embedding: PageEmbedding, *, render: Callable[[int], Image] | None = None
+) -> Explanation:
+    """The exact attribution of a page's score. render: draws the page at some dpi, called by `Explanation.image`."""
+    similarity = query.vectors @ embedding.vectors.T  # (m, n)
+    best = similarity.argmax(axis=1)
+    values = similarity[np.arange(len(best)), best]
+    count = len(embedding.vectors)
+    place_of = np.full(count, -1)
+    if isinstance(embedding.where, Grid):
+        grid = embedding.where
+        cells = grid.vector_of_cell().ravel()
+        filled = np.flatnonzero(cells >= 0)
+        place_of[cells[filled][::-1]] = filled[::-1]  # of several cells of one vector, the first
+        maps = np.full((len(best), len(cells)), np.nan, np.float32)
+        maps[:, filled] = similarity[:, cells[filled]]
+        shaped = maps.reshape(-1, grid.rows, grid.cols)
+        return Explanation(embedding, query, best, values, grid, place_of, shaped, render)
+    words, place_of = _distinct(embedding.where)
+    maps = np.full((len(best), len(words)), -np.inf, np.float32)
+    for vector in np.flatnonzero(place_of >= 0):
+        np.maximum(maps[:, place_of[vector]], similarity[:, vector], out=maps[:, place_of[vector]])
+    return Explanation(embedding, query, best, values, words, place_of, maps, render)
+
+
+def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> str:
+    """The line of the page's text whose words hold the largest part of `shares`.
+
+    best: (m,) the page's vector that each query token matched; shares: (m,) what each is worth.
+    """
+    lines = embedding.text.split("\n")
+    worth = np.zeros(len(lines))
+    if isinstance(embedding.where, np.ndarray) and embedding.where.shape[1] == 2:
+        ends = np.cumsum([len(line) + 1 for line in lines])
+        starts = embedding.where[best, 0]
+        known = ~np.isnan(starts)
+        np.add.at(worth, np.searchsorted(ends, starts[known], side="right"), shares[known])
+    elif embedding.word_boxes is not None and len(embedding.word_boxes):
+        line_of = np.repeat(np.arange(len(lines)), [len(line.split()) for line in lines])
+        centres = (embedding.word_boxes[:, :2] + embedding.word_boxes[:, 2:]) / 2
+        for vector, share in zip(best, shares, strict=True):
+            box = _box_of(embedding.where, int(vector))
+            if box is None:
+                continue
+            inside = ((centres >= box[:2]) & (centres <= box[2:])).all(axis=1)
+            if inside.any():  # a patch may hold words of several lines
+                np.add.at(worth, line_of[inside], share / inside.sum())
+    return lines[int(worth.argmax())].strip() if worth.any() else ""
+
+
+def overlay(image: Image, boxes: np.ndarray, weights: Sequence[float] | np.ndarray, *, opacity: float = 0.75) -> Image:
+    """Mark boxes (w, 4), in page fractions, on a page like a highlighter pen; the largest weight gets `opacity`."""
+    from PIL import Image, ImageChops, ImageDraw
+
+    strength, outline = Image.new("L", image.size), Image.new("L", image.size)
+    largest = max(weights, default=0) or 1
+    width, height = image.size
+    pen = max(1, round(height / 700))
+    for box, weight in sorted(zip(boxes, weights, strict=True), key=lambda pair: pair[1]):
+        corners = [box[0] * width, box[1] * height, max(box[2] * width, box[0] * width), max(box[3], box[1]) * height]
+        level = 0.25 + 0.75 * float(weight) / float(largest)
+        ImageDraw.Draw(strength).rectangle(corners, fill=round(255 * opacity * level))
+        ImageDraw.Draw(outline).rectangle(corners, outline=round(255 * level), width=pen)
+    ink = Image.new("RGB", image.size, INK)
+    marked = Image.composite(ImageChops.multiply(image, ink), image, strength)
+    return Image.composite(Image.new("RGB", image.size, (200, 90, 0)), marked, outline)
+
+
+def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (n, 4) or (n, 2), NaN for nowhere -> the distinct ones in order of appearance, and each vector's (n,)."""
+    place_of = np.full(len(where), -1)
+    known = np.flatnonzero(~np.isnan(where[:, 0]))
+    if not len(known):
+        return where[:0], place_of
+    _, first, inverse = np.unique(where[known], axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    place_of[known] = rank[inverse.ravel()]
+    return where[known][np.sort(first)], place_of
+
+
+def _box_of(where: Grid | np.ndarray, vector: int) -> np.ndarray | None:
+    if isinstance(where, Grid):
+        cells = np.argwhere(where.vector_of_cell() == vector)
+        return np.array(where.cell_box(int(cells[0][0]), int(cells[0][1]))) if len(cells) else None
+    box: np.ndarray = where[vector]
+    return None if np.isnan(box[0]) else box
+
+
+def _merge_cells(shares: np.ndarray, grid: Grid) -> list[Region]:
+    """Cells that share a side are one region."""
+    left = {(int(r), int(c)) for r, c in np.argwhere(shares > 0)}
+    regions = []
+    while left:
+        group, queue = [], [left.pop()]
+        while queue:
+            row, col = queue.pop()
+            group.append((row, col))
+            for near in ((row - 1, col), (row + 1, col), (row, col - 1), (row, col + 1)):
+                if near in left:
+                    left.remove(near)
+                    queue.append(near)
+        boxes = np.array([grid.cell_box(row, col) for row, col in group])
+        worth = sum(float(shares[row, col]) for row, col in group)
+        regions.append(_around(boxes, worth))
+    return regions
+
+
+def _merge_words(shares: np.ndarray, boxes: np.ndarray, size_pt: tuple[float, float]) -> list[Region]:
+    """Marked words that follow each other on a line, at most about two characters apart, are one region."""
+    regions: list[Region] = []
+    aspect = size_pt[0] / size_pt[1]
+    for index in np.flatnonzero(shares > 0):
+        x0, y0, x1, y1 = (float(x) for x in boxes[index])
+        last = regions[-1] if regions else None
+        if last is not None:
+            overlap = min(last.y1, y1) - max(last.y0, y0)
+            height = min(last.y1 - last.y0, y1 - y0)
+            gap = (x0 - last.x1) * aspect  # in units of the page's height, as `height` is
+            if overlap > height / 2 and -height < gap < height:
+                regions[-1] = _around(
+                    np.array([[last.x0, last.y0, last.x1, last.y1], boxes[index]]), last.score + float(shares[index])
+                )
+                continue
+        regions.append(Region(x0, y0, x1, y1, float(shares[index])))
+    return regions
+
+
+def _around(boxes: np.ndarray, score: float) -> Region:
+    x0, y0 = (float(x) for x in boxes[:, :2].min(axis=0))
+    x1, y1 = (float(x) for x in boxes[:, 2:].max(axis=0))
+    return Region(x0, y0, x1, y1, score)

@@ -1,0 +1,285 @@
+"""The catalogue: connections to it, and its rows as one committed state."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visret.codec import DTYPES
+from visret.errors import IndexFormatError, PageIndexError
+from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, SCHEMA, STATES
+
+# A reader holds the catalogue for milliseconds, a writer while it commits; longer means that something hangs.
+_BUSY_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class IndexModel:
+    """The model that made an index's vectors, and everything else that decides them.
+
+    identity: the revision of a hub repository, or the SHA-256 of configuration and weights.
+    dim: dimensions of a vector. modality: "text" or "image". preprocessing: a JSON object, `Encoder.preprocessing`.
+    """
+
+    name: str
+    identity: str
+    dim: int
+    modality: str
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document of the index.
+
+    number: its number, never used twice. doc: its name. source: absolute path, None for pages made in memory.
+    hash, size (bytes), mtime_ns: of the file when it was read. state: done, partial, failed or empty; reason: why.
+    expected: pages in the file, where known. pages: the page numbers that can be found, sorted; empty: those with
+    nothing the model reads; failed: (page, reason) of those that failed.
+    """
+
+    number: int
+    doc: str
+    source: str | None
+    hash: str | None
+    size: int | None
+    mtime_ns: int | None
+    state: str
+    reason: str | None
+    metadata: Mapping[str, Any]
+    expected: int | None
+    pages: tuple[int, ...]
+    empty: tuple[int, ...]
+    failed: tuple[tuple[int, str], ...]
+
+
+class DocumentRow(NamedTuple):
+    """A row of `documents`. source: str, bytes (not UTF-8), or None. metadata: JSON."""
+
+    number: int
+    doc: str
+    source: str | bytes | None
+    hash: str | None
+    size: int | None
+    mtime_ns: int | None
+    state: str
+    reason: str | None
+    metadata: str
+    expected: int | None
+
+
+class SegmentRow(NamedTuple):
+    """A row of `segments`. checksums: JSON."""
+
+    number: int
+    model: int
+    pages: int
+    live: int
+    vectors: int
+    checksums: str
+
+
+class LivePages:
+    """The pages of one segment that are in the index, sorted by row.
+
+    rows, documents, pages: (L,) int64, row in the segment, number of the document, page number.
+    sizes: (L, 2) float64 width, height in points; NaN for plain text.
+    """
+
+    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
+        table = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
+        self.rows: np.ndarray
+        self.documents: np.ndarray
+        self.pages: np.ndarray
+        self.rows, self.documents, self.pages = np.ascontiguousarray(table.T)
+        self.sizes: np.ndarray = np.array([row[3:5] for row in rows], np.float64).reshape(-1, 2)
+        self._metadata = {row[0]: row[5] for row in rows if row[5] is not None}
+        for array in (self.rows, self.documents, self.pages, self.sizes):
+            array.flags.writeable = False
+
+    @cached_property
+    def metadata(self) -> dict[int, dict[str, Any]]:
+        """Row to metadata, of the pages that have some of their own."""
+        return {row: parse_object(text) for row, text in self._metadata.items()}
+
+
+def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open the catalogue of a folder, checked to be one that this version reads.
+
+    Read-only file systems work: SQLite itself opens a file read-only where it may not write. `immutable=1` is not
+    used, since a folder that we may not write may be written by somebody else. A reader may still have to roll back
+    what a crashed writer left.
+    """
+    path = index / CATALOGUE
+    if not path.is_file():
+        what = "is not an index folder" if index.exists() else "does not exist"
+        raise IndexFormatError(index, f"{what}; make an index with: visret index PATH... --index {index}")
+    with reading_errors(index):
+        connection = open_database(path)
+    try:
+        with reading_errors(index):
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if application != APPLICATION_ID:
+                raise IndexFormatError(index, f"{CATALOGUE} is not the catalogue of an index")
+            if version != FORMAT:
+                hint = "upgrade visret" if version > FORMAT else "index the documents again"
+                raise IndexFormatError(index, f"format {version}, this visret reads format {FORMAT}; {hint}")
+            # Code in a database: triggers and views run with the statements that touch them.
+            code = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+            if found := connection.execute(code).fetchone():
+                raise IndexFormatError(index, f"{CATALOGUE} holds {found[0]!r}, which no index has; do not trust it")
+            if not write:
+                connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_database(path: Path) -> sqlite3.Connection:
+    """A connection with this format's settings. Transactions are begun and ended by hand."""
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    # trusted_schema first: nothing may be read of a stranger's schema before it is off.
+    for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = FULL"):
+        connection.execute(f"PRAGMA {setting}")
+    return connection
+
+
+def create_catalogue(path: Path, model: IndexModel, codec: str) -> None:
+    """Write the catalogue of an empty index to a new file."""
+    with closing(open_database(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.executescript(
+            f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {SCHEMA}"
+        )
+        connection.executemany("INSERT INTO settings VALUES (?, ?)", [("codec", codec), ("commits", 0)])
+        connection.execute(
+            "INSERT INTO models (name, identity, dim, modality, preprocessing) VALUES (?, ?, ?, ?, ?)",
+            (
+                model.name,
+                model.identity,
+                model.dim,
+                model.modality,
+                json.dumps(dict(model.preprocessing), sort_keys=True),
+            ),
+        )
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def reading_errors(index: Path) -> Iterator[None]:
+    """Whatever a damaged or hostile catalogue makes fail becomes an IndexFormatError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            raise PageIndexError(index, f"the catalogue has been busy for {_BUSY_SECONDS:.0f} s; try again") from error
+        raise IndexFormatError(index, f"{CATALOGUE} cannot be read: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error
+    except (TypeError, ValueError, OverflowError, KeyError, RecursionError) as error:
+        raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error
+
+
+def read_settings(connection: sqlite3.Connection) -> tuple[str, int]:
+    """codec, and the number of commits so far."""
+    settings = dict(connection.execute("SELECT key, value FROM settings"))
+    codec, commits = settings["codec"], settings["commits"]
+    if codec not in DTYPES or not isinstance(commits, int):
+        raise ValueError(f"codec {codec!r} after {commits!r} commits")
+    return codec, commits
+
+
+def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
+    """Number to model."""
+    models = {}
+    for number, name, identity, dim, modality, preprocessing in connection.execute(
+        "SELECT number, name, identity, dim, modality, preprocessing FROM models ORDER BY number"
+    ):
+        if not (isinstance(name, str) and isinstance(identity, str) and isinstance(dim, int) and dim > 0):
+            raise ValueError(f"model {number} has dim {dim!r}")
+        models[number] = IndexModel(name, identity, dim, str(modality), parse_object(preprocessing))
+    if not models:
+        raise ValueError("it names no model")
+    return models
+
+
+def read_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
+    """Every segment, by number."""
+    rows = connection.execute("SELECT number, model, pages, live, vectors, checksums FROM segments ORDER BY number")
+    segments = [SegmentRow(*row) for row in rows]
+    for row in segments:
+        if not all(isinstance(x, int) for x in row[:5]):
+            raise ValueError(f"segment {row.number}: {row[1:5]}")
+    return segments
+
+
+def read_pages(connection: sqlite3.Connection, segment: SegmentRow) -> LivePages:
+    """The live pages of one segment."""
+    columns = "row, document, page, width_pt, height_pt, metadata"
+    rows = connection.execute(
+        f"SELECT {columns} FROM pages WHERE segment = ? ORDER BY row", (segment.number,)
+    ).fetchall()
+    live = LivePages(rows)
+    if len(rows) != segment.live or (rows and (live.rows[0] < 0 or live.rows[-1] >= segment.pages)):
+        raise ValueError(
+            f"segment {segment.number} has {segment.pages} pages, {segment.live} live, but {len(rows)} rows"
+        )
+    return live
+
+
+def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
+    """Number to document."""
+    documents = {}
+    for row in map(DocumentRow._make, connection.execute(f"SELECT {', '.join(DocumentRow._fields)} FROM documents")):
+        if not isinstance(row.doc, str) or not isinstance(row.source, str | bytes | None) or row.state not in STATES:
+            raise ValueError(f"document {row.number}: {row.doc!r}, {row.source!r}, {row.state!r}")
+        documents[row.number] = row
+    return documents
+
+
+def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[tuple[int, str | None]]]:
+    """Document number to (page, reason) of its pages without vectors, by page."""
+    pages: dict[int, list[tuple[int, str | None]]] = {}
+    for document, page, reason in connection.execute("SELECT document, page, reason FROM unread_pages ORDER BY 1, 2"):
+        pages.setdefault(document, []).append((page, reason))
+    return pages
+
+
+def read_metadata_keys(connection: sqlite3.Connection) -> frozenset[str]:
+    """Every metadata key ever written."""
+    return frozenset(key for (key,) in connection.execute("SELECT key FROM metadata_keys"))
+
+
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object of the catalogue. Raises ValueError."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {text[:40]!r}")
+    return value
+
+
+def store_source(source: str | None) -> str | bytes | None:
+    """A path as the catalogue keeps it: text, or bytes where the file's name is not valid UTF-8."""
+    if source is None:
+        return None
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(source)
+    return source
+
+
+def load_source(stored: str | bytes | None) -> str | None:
+    """The inverse of `store_source`."""
+    return os.fsdecode(stored) if isinstance(stored, bytes) else stored

@@ -1,0 +1,147 @@
+"""The format of an index on disk. FORMAT = 1.
+
+    papers.visret/
+      catalogue.sqlite     what changes: an SQLite database, its schema is SCHEMA below
+      segments/000001/     what is big: arrays of some pages, one .npy file each, written once and never changed
+      renditions/000012/   pictures of document 12, which has no file: 3.webp is its page 3, without loss
+      writer.lock          locked by the process that writes; its content means nothing
+
+**Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
+indexes only, no views and no triggers. Rollback journal, synchronous FULL. `settings` has the keys `codec`
+(visret/codec.py) and `commits`, a counter that every transaction raises by one. Names are UTF-8; a `source` that is
+not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON object. Numbers of
+documents and segments are never used twice.
+
+**A page is in the index when its row in `pages` is committed.** It says in which segment and which row of it the
+page's arrays stand. Rows of a segment that no page names are dead; `segments.live` counts the others. A segment
+without live rows is deleted with the transaction that killed the last one, its folder as soon as nobody in the
+writer's process reads it. A folder that is not listed in `segments` is a leftover, and the next writer removes it.
+A folder's name is made from the segment's number, six digits or more; no file name is ever taken from the catalogue.
+
+**Segments.** P pages, N vectors in all, n vectors of one page, d dimensions. Plain .npy version 1.0, C order,
+little-endian, no pickles. A file whose array would be empty is not there, and neither are its
+offsets.
+
+    vectors        (N, d)    uint8, float16 or float32: codes, by the codec; pages one after the other
+    scales         (N,)      float32, int8 only
+    offsets        (P+1,)    int64; page p has the vectors offsets[p] to offsets[p + 1], at least one
+    kinds          (P,)      uint8, how places are stored: 0 GRID, 1 CELLS, 2 BOXES, 3 SPANS
+    grids          (P, 2)    int32, rows and cols of GRID and CELLS; 0, 0 of the others
+    cells          (sum,)    int32, CELLS: rows * cols a page, row by row, the vector of each cell, -1 for none
+    boxes          (sum, 4)  float32, BOXES: n a page; x0, y0, x1, y1 in page fractions, NaN for nowhere
+    spans          (sum, 2)  int32, SPANS: n a page; first character and the one after the last, -1, -1 for nowhere
+    text           (sum,)    uint8, the pages' texts in UTF-8
+    text_offsets   (P+1,)    int64, bytes of each page in text
+    word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
+    word_offsets   (P+1,)    int64, words of each page in word_boxes; a page may have none
+    renditions     (sum,)    uint8, pictures (image files) of pages that have no file to be drawn from again
+    rendition_offsets (P+1,) int64, bytes of each page in renditions
+
+`cells`, `boxes` and `spans` hold the pages of their own kind only, in order. GRID means that vector r * cols + c is
+the patch of cell (r, c), and that vectors beyond rows * cols lie nowhere. `segments.checksums` is a JSON object, the
+SHA-256 of every file in the folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+APPLICATION_ID = 0x76697372
+
+CATALOGUE = "catalogue.sqlite"
+SEGMENTS = "segments"
+RENDITIONS = "renditions"
+LOCK = "writer.lock"
+
+GRID, CELLS, BOXES, SPANS = range(4)
+
+# Of every file but vectors.npy: its dtype, and its shape after the first axis.
+ARRAYS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
+    "scales": (np.dtype("<f4"), ()),
+    "offsets": (np.dtype("<i8"), ()),
+    "kinds": (np.dtype("u1"), ()),
+    "grids": (np.dtype("<i4"), (2,)),
+    "cells": (np.dtype("<i4"), ()),
+    "boxes": (np.dtype("<f4"), (4,)),
+    "spans": (np.dtype("<i4"), (2,)),
+    "text": (np.dtype("u1"), ()),
+    "text_offsets": (np.dtype("<i8"), ()),
+    "word_boxes": (np.dtype("<f4"), (4,)),
+    "word_offsets": (np.dtype("<i8"), ()),
+    "renditions": (np.dtype("u1"), ()),
+    "rendition_offsets": (np.dtype("<i8"), ()),
+}
+
+# What pages may lack, and its offsets; in a segment where no page has it, neither file is there.
+TEXTS = {"text": "text_offsets", "word_boxes": "word_offsets", "renditions": "rendition_offsets"}
+
+STATES = ("done", "partial", "failed", "empty")
+
+# Numbers of documents and pages; readers sort pages by document << 32 | page.
+MAX_NUMBER = (1 << 31) - 1
+
+SCHEMA = """
+CREATE TABLE settings (
+    key TEXT PRIMARY KEY,
+    value NOT NULL
+);
+CREATE TABLE models (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    identity TEXT NOT NULL,             -- revision, or SHA-256 of configuration and weights
+    dim INTEGER NOT NULL,
+    modality TEXT NOT NULL,             -- text | image
+    preprocessing TEXT NOT NULL         -- JSON object: what else decides the vectors
+);
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model INTEGER NOT NULL REFERENCES models (number),
+    pages INTEGER NOT NULL,
+    live INTEGER NOT NULL,
+    vectors INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    checksums TEXT NOT NULL             -- JSON object: file name to SHA-256
+);
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    doc TEXT NOT NULL UNIQUE,
+    source UNIQUE,                      -- absolute path; NULL for pages made in memory
+    hash TEXT,
+    size INTEGER,
+    mtime_ns INTEGER,
+    state TEXT NOT NULL,                -- done | partial | failed | empty
+    reason TEXT,
+    metadata TEXT NOT NULL,             -- JSON object
+    expected INTEGER                    -- pages in the file, where known
+);
+CREATE TABLE pages (
+    id INTEGER PRIMARY KEY,
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    page INTEGER NOT NULL,              -- from 1
+    width_pt REAL,                      -- NULL for plain text
+    height_pt REAL,
+    segment INTEGER NOT NULL REFERENCES segments (number),
+    row INTEGER NOT NULL,               -- from 0
+    metadata TEXT,                      -- JSON object or NULL; its keys win over the document's
+    UNIQUE (document, page),
+    UNIQUE (segment, row)
+);
+CREATE TABLE unread_pages (             -- pages without vectors
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    page INTEGER NOT NULL,
+    reason TEXT,                        -- NULL: nothing on it that the model reads; otherwise why it failed
+    PRIMARY KEY (document, page)
+) WITHOUT ROWID;
+CREATE TABLE metadata_keys (            -- every key ever written, so that a filter on an unknown one is refused
+    key TEXT PRIMARY KEY
+) WITHOUT ROWID;
+"""
+
+
+def segment_folder(index: Path, number: int) -> Path:
+    """The folder of segment `number` (from 1)."""
+    return index / SEGMENTS / f"{number:06d}"

@@ -1,0 +1,277 @@
+"""An index of pages in a folder; visret/index/layout.py describes the files."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from visret.codec import DTYPES
+from visret.errors import PageIndexError
+from visret.index import catalogue, renditions
+from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
+from visret.index.layout import CATALOGUE, LOCK, MAX_NUMBER, SEGMENTS
+from visret.index.segment import Segment, sync_folder
+from visret.index.snapshot import Snapshot
+from visret.index.writer import Writer, sweep, writer_lock
+from visret.types import PageEmbedding
+
+_Segments = dict[int, tuple[Segment, LivePages]]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexStats:
+    """The size of an index. vectors: of its pages. bytes: on disk. states: number of documents in each."""
+
+    documents: int
+    pages: int
+    vectors: int
+    bytes: int
+    model: str
+    codec: str
+    states: Mapping[str, int]
+
+    @property
+    def bytes_per_page(self) -> float:
+        """Bytes on disk for each page; 0 where there is none."""
+        return self.bytes / self.pages if self.pages else 0.0
+
+
+class PageIndex:
+    """Pages as vectors, on disk. Made by `create` or `open`.
+
+    Readers use `snapshot`, one committed state; `refresh` goes to the latest. Safe to use from several threads.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path).absolute()
+        self._guard = threading.RLock()
+        self._state: _State | None = None
+        self._written = 0  # the latest commit of our own
+        # Segments that somebody in this process may still read, whose folders therefore outlive their pages.
+        self._open: WeakValueDictionary[int, Segment] = WeakValueDictionary()
+
+    @classmethod
+    def create(cls, path: str | Path, *, model: IndexModel, codec: str = "int8") -> PageIndex:
+        """Make an empty index in a new or empty folder, and open it."""
+        if codec not in DTYPES:
+            raise PageIndexError(path, f"codec must be one of {', '.join(DTYPES)}, got {codec!r}")
+        folder = Path(path)
+        unfinished = folder / f"{CATALOGUE}.new"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PageIndexError(path, f"cannot be made: {error.strerror}") from error
+        _refuse_used(folder)
+        with writer_lock(folder):
+            _refuse_used(folder)
+            (folder / SEGMENTS).mkdir(exist_ok=True)
+            unfinished.unlink(missing_ok=True)
+            catalogue.create_catalogue(unfinished, model, codec)
+            unfinished.rename(folder / CATALOGUE)
+            sync_folder(folder)
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> PageIndex:
+        """Open an index. Maps its files and reads no vectors. Raises IndexFormatError."""
+        index = cls(path)
+        index.refresh()
+        return index
+
+    @property
+    def path(self) -> Path:
+        """Its folder, absolute."""
+        return self._path
+
+    @property
+    def model(self) -> IndexModel:
+        """The model of its vectors."""
+        return self._latest().model
+
+    @property
+    def codec(self) -> str:
+        """How its vectors are stored: int8, float16 or float32."""
+        return self._latest().codec
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The committed state that readers see: the latest at open, at `refresh`, and after own commits."""
+        return self._latest().snapshot
+
+    def refresh(self) -> bool:
+        """Go to the latest committed state; whether it is another than before."""
+        with self._guard:
+            before = self._state
+            with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
+                # One transaction: no commit, and so no removal of a folder, comes between the rows and the maps.
+                connection.execute("BEGIN")
+                codec, commits = catalogue.read_settings(connection)
+                if before is not None and before.snapshot.commits == commits:
+                    return False
+                models = catalogue.read_models(connection)
+                documents = catalogue.read_documents(connection)
+                segments = self._read_segments(connection, models, documents, codec)
+                unread = catalogue.read_unread_pages(connection)
+                keys = catalogue.read_metadata_keys(connection)
+            snapshot = Snapshot(self._path, commits, segments, documents, unread, keys)
+            self._state = _State(snapshot, segments, models[min(models)], codec)
+            return True
+
+    def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
+        """A page as stored: its vectors are what scoring sees. Raises InvalidQuery where there is no such page."""
+        return self.snapshot.embedding(ref)
+
+    def rendition(self, ref: tuple[str, int]) -> bytes | None:
+        """The picture that was kept of a page; None where none was. Raises InvalidQuery where there is no such page."""
+        snapshot = self.snapshot
+        segment, row = snapshot.find(ref)
+        return snapshot.segment(segment).rendition(row)
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Be the one writer; see `Writer`. What is pending at the end is committed, after an error discarded.
+
+        Raises IndexLocked where another process, or another thread of this one, is writing.
+        """
+        with writer_lock(self._path), closing(catalogue.connect(self._path, write=True)) as connection:
+            self.refresh()
+            sweep(self._path, connection, keep=set(self._open))
+            state = self._latest()
+            writer = Writer(
+                self._path,
+                connection,
+                state.snapshot,
+                model=state.model,
+                codec=state.codec,
+                committed=self._wrote,
+            )
+            del state  # or its segments would count as read until the end
+            try:
+                yield writer
+                writer.commit()
+            finally:
+                self.refresh()
+                sweep(self._path, connection, keep=set(self._open))
+
+    def stats(self) -> IndexStats:
+        """How large it is."""
+        state = self._latest()
+        snapshot = state.snapshot
+        with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
+            size = connection.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0]
+        return IndexStats(
+            documents=len(snapshot.docs()),
+            pages=len(snapshot),
+            vectors=sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments),
+            bytes=size + (self._path / CATALOGUE).stat().st_size,
+            model=state.model.name,
+            codec=state.codec,
+            states=Counter(document.state for document in snapshot.documents()),
+        )
+
+    def verify(self) -> list[str]:
+        """Everything that is wrong with the latest committed state, in words; reads every file."""
+        self.refresh()
+        problems: list[str] = []
+        with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
+            for (found,) in connection.execute("PRAGMA integrity_check"):
+                problems += [] if found == "ok" else [f"{CATALOGUE}: {found}"]
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                problems.append(f"{CATALOGUE}: row {row} of {table} refers to a missing row of {parent}")
+            segments = catalogue.read_segments(connection)
+        loaded = self._latest().segments
+        for row in segments:
+            if entry := loaded.get(row.number):
+                problems += entry[0].problems()
+        # A writer that removed a segment meanwhile has damaged nothing.
+        return self.verify() if problems and self.refresh() else problems
+
+    def close(self) -> None:
+        """Let go of all maps; snapshots taken before keep theirs."""
+        with self._guard:
+            self._state = None
+
+    def __enter__(self) -> PageIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _latest(self) -> _State:
+        with self._guard:
+            if self._state is None:
+                raise PageIndexError(self._path, "this index is closed; open it again with PageIndex.open")
+            if self._state.snapshot.commits < self._written:
+                self.refresh()
+            return self._state
+
+    def _wrote(self, commits: int) -> None:
+        self._written = commits
+
+    def _read_segments(
+        self,
+        connection: sqlite3.Connection,
+        models: Mapping[int, IndexModel],
+        documents: Mapping[int, DocumentRow],
+        codec: str,
+    ) -> _Segments:
+        """Every segment with its live pages. Rows of a segment only ever die, so as many as before are the same."""
+        before = self._state.segments if self._state else {}
+        numbers = np.fromiter(documents, np.int64, len(documents))
+        if len(numbers) and (numbers.min() < 1 or numbers.max() > MAX_NUMBER):
+            raise ValueError(f"document numbers from {numbers.min()} to {numbers.max()}")
+        segments: _Segments = {}
+        for row in catalogue.read_segments(connection):
+            segment, live = before.get(row.number, (None, None))
+            if segment is None:
+                segment = self._map(row, models[row.model], codec)
+            if live is None or len(live.rows) != row.live:
+                live = catalogue.read_pages(connection, row)
+                known = np.isin(live.documents, numbers) & (live.pages >= 1) & (live.pages <= MAX_NUMBER)
+                if not known.all():
+                    raise ValueError(f"segment {row.number} has pages of no document")
+            segments[row.number] = segment, live
+        return segments
+
+    def _map(self, row: SegmentRow, model: IndexModel, codec: str) -> Segment:
+        segment = Segment(
+            self._path,
+            row.number,
+            model=row.model,
+            dim=model.dim,
+            codec=codec,
+            pages=row.pages,
+            vectors=row.vectors,
+            checksums=catalogue.parse_object(row.checksums),
+        )
+        self._open[row.number] = segment
+        return segment
+
+
+class _State(NamedTuple):
+    snapshot: Snapshot
+    segments: _Segments
+    model: IndexModel
+    codec: str
+
+
+def _refuse_used(folder: Path) -> None:
+    """Only what an interrupted `create` leaves may be in the folder."""
+    if (folder / CATALOGUE).exists():
+        raise PageIndexError(folder, "is an index already; open it, or choose another folder")
+    for entry in folder.iterdir():
+        unfinished = entry.name == LOCK or entry.name.startswith(f"{CATALOGUE}.new")
+        if not unfinished and not (entry.name == SEGMENTS and entry.is_dir() and not any(entry.iterdir())):
+            raise PageIndexError(folder, f"is not empty (it holds {entry.name!r}); choose a new or an empty folder")

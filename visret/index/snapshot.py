@@ -1,0 +1,245 @@
+"""One committed state of an index: what a reader searches, whatever a writer does meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visret.errors import InvalidQuery
+from visret.index.catalogue import Document, DocumentRow, LivePages, load_source, parse_object, reading_errors
+from visret.index.layout import MAX_NUMBER
+from visret.index.segment import Segment
+from visret.types import PageEmbedding, PageRef
+
+# Keys of a filter that are columns of the catalogue, so no metadata may use them.
+BUILT_IN = ("doc", "page", "source")
+
+
+class Snapshot:
+    """Immutable, and safe to use from several threads.
+
+    segments: the open segments with live pages, by number. commits: how many commits came before.
+    """
+
+    def __init__(
+        self,
+        index: Path,
+        commits: int,
+        segments: Mapping[int, tuple[Segment, LivePages]],
+        documents: Mapping[int, DocumentRow],
+        unread: Mapping[int, list[tuple[int, str | None]]],
+        keys: frozenset[str],
+    ) -> None:
+        self.commits = commits
+        self._index = index
+        self._entries = segments
+        self._documents = documents
+        self._unread = unread
+        self._keys = keys
+        self._parsed: dict[int, dict[str, Any]] = {}  # metadata of documents that somebody asked for
+
+    def __len__(self) -> int:
+        """Pages."""
+        return sum(len(live.rows) for _, live in self._entries.values())
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The open segments, by number."""
+        return tuple(segment for segment, _ in self._entries.values())
+
+    def segment(self, number: int) -> Segment:
+        """The open segment of this number."""
+        return self._entries[number][0]
+
+    def rows(self, segment: int) -> np.ndarray:
+        """(L,) int64: the rows of a segment that are pages of the index, sorted."""
+        return self._entries[segment][1].rows
+
+    def select(
+        self, where: Mapping[str, Any] | None = None, among: Iterable[tuple[str, int]] | None = None
+    ) -> dict[int, np.ndarray]:
+        """Segment number to rows, (L,) int64 sorted, of the pages that pass; segments without any are not there.
+
+        where: `{"key": value}` of a page's or its document's metadata (the page's wins), or of "doc", "page" and
+            "source"; `[a, b]` is any of them; several keys must all hold. Values are typed: 1 is not "1", true is not
+            1. Where the metadata holds a list, one of its items must match.
+        among: only these (doc, page).
+
+        Raises InvalidQuery for a key that was never written, a page in `among` that is not there, or values that are
+        not text, numbers, true, false or null.
+        """
+        masks = {number: np.ones(len(live.rows), bool) for number, (_, live) in self._entries.items()}
+        if among is not None:
+            chosen: dict[int, list[int]] = {}
+            for ref in among:
+                segment, row = self.find(ref)
+                chosen.setdefault(segment, []).append(row)
+            for number, (_, live) in self._entries.items():
+                masks[number] &= np.isin(live.rows, chosen.get(number, []))
+        for key, wanted in self._conditions(where or {}):
+            for number, mask in masks.items():
+                mask &= self._matches(self._entries[number][1], key, wanted)
+        return {number: self.rows(number)[mask] for number, mask in masks.items() if mask.any()}
+
+    def find(self, ref: tuple[str, int]) -> tuple[int, int]:
+        """Segment number and row of (doc, page). Raises InvalidQuery where the index has no such page."""
+        doc, page = ref
+        number = self._numbers.get(doc)
+        if number is None:
+            raise InvalidQuery(f"no document {doc!r} in this index")
+        keys, segments, rows = self._directory
+        if isinstance(page, int | np.integer) and 1 <= page <= MAX_NUMBER:
+            key = number << 32 | int(page)
+            at = int(np.searchsorted(keys, key))
+            if at < len(keys) and keys[at] == key:
+                return int(segments[at]), int(rows[at])
+        raise InvalidQuery(f"no page {page} of {doc} in this index")
+
+    def ref(self, segment: int, row: int) -> PageRef:
+        """The page in a live row of a segment."""
+        live, at = self._at(segment, row)
+        return PageRef(self._documents[int(live.documents[at])].doc, int(live.pages[at]))
+
+    def size_pt(self, segment: int, row: int) -> tuple[float, float] | None:
+        """Width and height in points; None for plain text."""
+        live, at = self._at(segment, row)
+        width, height = live.sizes[at].tolist()
+        return None if np.isnan(width) else (width, height)
+
+    def page_metadata(self, segment: int, row: int) -> dict[str, Any]:
+        """The page's own metadata."""
+        with reading_errors(self._index):
+            return dict(self._entries[segment][1].metadata.get(row, {}))
+
+    def metadata(self, segment: int, row: int) -> dict[str, Any]:
+        """The document's metadata with the page's over it: what filters see."""
+        live, at = self._at(segment, row)
+        return self._metadata(int(live.documents[at])) | self.page_metadata(segment, row)
+
+    def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
+        """A page as stored: its vectors are what scoring sees. Raises InvalidQuery where there is no such page."""
+        segment, row = self.find(ref)
+        stored = self.segment(segment).page(row)
+        return PageEmbedding(
+            ref=PageRef(*ref),
+            size_pt=self.size_pt(segment, row),
+            vectors=stored.vectors,
+            where=stored.where,
+            text=stored.text,
+            word_boxes=stored.word_boxes,
+            metadata=self.page_metadata(segment, row),
+        )
+
+    def docs(self) -> Mapping[str, int]:
+        """Name to number of every document, also of failed and empty ones."""
+        return self._numbers
+
+    def sources(self) -> Mapping[str, int]:
+        """Absolute path to number of every document that has one."""
+        return self._sources
+
+    def documents(self) -> Iterator[Document]:
+        """Every document, in the order they were added."""
+        return map(self.document, sorted(self._documents))
+
+    def document(self, doc: str | int) -> Document:
+        """A document by name or number. Raises InvalidQuery where there is none."""
+        number = self._numbers.get(doc) if isinstance(doc, str) else doc
+        if number is None or number not in self._documents:
+            raise InvalidQuery(f"no document {doc!r} in this index")
+        row = self._documents[number]
+        keys = self._directory[0]
+        first, last = np.searchsorted(keys, [number << 32, (number + 1) << 32])
+        unread = self._unread.get(number, [])
+        return Document(
+            **(row._asdict() | {"source": load_source(row.source), "metadata": dict(self._metadata(number))}),
+            pages=tuple((keys[first:last] & 0xFFFFFFFF).tolist()),
+            empty=tuple(page for page, reason in unread if reason is None),
+            failed=tuple((page, reason) for page, reason in unread if reason is not None),
+        )
+
+    def _metadata(self, number: int) -> dict[str, Any]:
+        if number not in self._parsed:
+            with reading_errors(self._index):
+                self._parsed[number] = parse_object(self._documents[number].metadata)
+        return self._parsed[number]
+
+    def _at(self, segment: int, row: int) -> tuple[LivePages, int]:
+        live = self._entries[segment][1]
+        at = int(np.searchsorted(live.rows, row))
+        if at == len(live.rows) or live.rows[at] != row:
+            raise IndexError(f"row {row} of segment {segment} is no page of this index")
+        return live, at
+
+    def _conditions(self, where: Mapping[str, Any]) -> Iterator[tuple[str, set[tuple[str, Any]]]]:
+        if not isinstance(where, Mapping):
+            raise InvalidQuery(f"a filter is an object such as {{'doc': 'a.pdf'}}, got {where!r}")
+        for key, value in where.items():
+            if key not in BUILT_IN and key not in self._keys:
+                known = ", ".join([*BUILT_IN, *sorted(self._keys)])
+                raise InvalidQuery(f"no page has metadata {key!r}; filters can use: {known}")
+            values = value if isinstance(value, list | tuple) else [value]
+            for one in values:
+                if not isinstance(one, str | int | float | None):
+                    raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {one!r}")
+            yield key, set(map(_typed, values))
+
+    def _matches(self, live: LivePages, key: str, wanted: set[tuple[str, Any]]) -> np.ndarray:
+        """(L,) bool: which live pages of one segment have one of the wanted values."""
+        if key == "page":
+            return np.isin(live.pages, [value for kind, value in wanted if kind == "number"])
+        if key in BUILT_IN:
+            return np.isin(
+                live.documents,
+                [
+                    number
+                    for number, row in self._documents.items()
+                    if _typed(row.doc if key == "doc" else load_source(row.source)) in wanted
+                ],
+            )
+        with reading_errors(self._index):
+            documents = [number for number in self._documents if _holds(self._metadata(number), key, wanted)]
+            mask = np.isin(live.documents, documents)
+            for row, metadata in live.metadata.items():
+                if key in metadata:
+                    mask[np.searchsorted(live.rows, row)] = _holds(metadata, key, wanted)
+        return mask
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {row.doc: number for number, row in self._documents.items()}
+
+    @cached_property
+    def _sources(self) -> dict[str, int]:
+        named = ((load_source(row.source), number) for number, row in self._documents.items())
+        return {source: number for source, number in named if source is not None}
+
+    @cached_property
+    def _directory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Every page by document and page: (P,) each of document << 32 | page sorted, segment, row."""
+        lives = [(number, live) for number, (_, live) in self._entries.items()]
+        empty = np.empty(0, np.int64)
+        keys = np.concatenate([empty, *(live.documents << 32 | live.pages for _, live in lives)])
+        segments = np.concatenate([empty, *(np.full(len(live.rows), number) for number, live in lives)])
+        rows = np.concatenate([empty, *(live.rows for _, live in lives)])
+        order = np.argsort(keys)
+        return keys[order], segments[order], rows[order]
+
+
+def _typed(value: Any) -> tuple[str, Any]:
+    """A JSON scalar that equals another only where both type and value do; 1 and 1.0 are the same number."""
+    if isinstance(value, bool) or value is None:
+        return str(value), None
+    return ("text" if isinstance(value, str) else "number"), value
+
+
+def _holds(metadata: Mapping[str, Any], key: str, wanted: set[tuple[str, Any]]) -> bool:
+    if key not in metadata:
+        return False
+    value = metadata[key]
+    items = value if isinstance(value, list) else [value]
+    return any(_typed(item) in wanted for item in items if not isinstance(item, list | dict))

@@ -1,0 +1,383 @@
+"""Writing: one writer at a time, one transaction a commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
+from visret.index.catalogue import DocumentRow, IndexModel, read_settings, reading_errors, store_source
+from visret.index.layout import LOCK, MAX_NUMBER, SEGMENTS, STATES, segment_folder
+from visret.index.segment import pack_page, write_segment
+from visret.index.snapshot import BUILT_IN, Snapshot
+from visret.types import PageEmbedding
+
+
+class Writer:
+    """Collects changes and publishes them with `commit`; nothing can be seen or is durable before.
+
+    Made by `PageIndex.writing()`. Used by one thread at a time.
+
+        with index.writing() as writer:
+            number = writer.add("a.pdf", source="/papers/a.pdf", hash="...", expected=2)
+            writer.put(number, embedding_of_page_1)
+            writer.commit()                                    # a.pdf can be searched, and is "partial"
+            writer.put(number, embedding_of_page_2)
+            writer.finish(number, "done")                      # committed at the end of the block
+
+    A document appears with its first page (put or skipped) or when it is finished, and the earlier version that it
+    replaces is gone with the same commit. The numbers of documents that are in the index work too, so a partial one
+    goes on with `writer.put(snapshot.docs()["a.pdf"], ...)`.
+    """
+
+    def __init__(
+        self,
+        index: Path,
+        connection: sqlite3.Connection,
+        snapshot: Snapshot,
+        *,
+        model: IndexModel,
+        codec: str,
+        committed: Callable[[int], None],
+    ) -> None:
+        self._index = index
+        self._connection = connection
+        self._model = model
+        self._codec = codec
+        self._committed = committed
+        self._commits = snapshot.commits
+        # Names as they will be after the next commit.
+        self._docs = dict(snapshot.docs())
+        self._sources = dict(snapshot.sources())
+        self._names: dict[int, tuple[str, str | None]] = {number: (doc, None) for doc, number in self._docs.items()}
+        for source, number in self._sources.items():
+            self._names[number] = (self._names[number][0], source)
+        # Documents that are not visible yet: row, and number of the version they replace.
+        self._added: dict[int, tuple[DocumentRow, int | None]] = {}
+        self._operations: list[tuple[str, tuple[Any, ...]]] = []
+        self._pages: list[dict[str, np.ndarray]] = []
+        self._placed: dict[tuple[int, int], int] = {}  # document and page of each
+        self._vectors = self._bytes = 0
+        self._next_document = self._next("documents")
+
+    @property
+    def pending_pages(self) -> int:
+        """Pages that wait for the next commit."""
+        return len(self._pages)
+
+    @property
+    def pending_vectors(self) -> int:
+        """Their vectors."""
+        return self._vectors
+
+    @property
+    def pending_bytes(self) -> int:
+        """Their bytes, in memory now and on disk later."""
+        return self._bytes
+
+    def add(
+        self,
+        doc: str,
+        *,
+        source: str | None = None,
+        hash: str | None = None,  # noqa: A002
+        size: int | None = None,
+        mtime_ns: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expected: int | None = None,
+    ) -> int:
+        """Begin a document, or a new version of one of the same name and source; its number.
+
+        Raises DuplicateDocument where another source has the name, or the source is there under another name.
+        """
+        earlier = self._docs.get(doc)
+        if earlier is not None and self._names[earlier][1] != source:
+            raise DuplicateDocument(self._index, f"{doc!r} is the name of another document; choose another name")
+        self._check_names(earlier, doc, source)
+        text = self._metadata(doc, metadata or {})
+        number, self._next_document = self._next_document, self._next_document + 1
+        path = store_source(source)
+        row = DocumentRow(number, doc, path, hash, size, mtime_ns, "partial", None, text, expected)
+        if earlier is not None:
+            self._forget(earlier)
+            if earlier in self._added:  # never became visible: what it would have replaced is replaced now
+                earlier = self._added.pop(earlier)[1]
+        self._added[number] = (row, earlier)
+        self._remember(number, doc, source)
+        return number
+
+    def put(self, number: int, page: PageEmbedding) -> None:
+        """Add one page to a document. It is encoded here, so that what waits is as small as on disk.
+
+        Raises ModelMismatch for vectors of another size, ShapeError for what cannot be stored, DuplicateDocument for
+        a page that is there already.
+        """
+        doc, at = page.ref.doc, (number, int(page.ref.page))
+        self._check_page(number, page.ref.page)
+        if self._docs.get(doc) != number:
+            raise InvalidQuery(
+                f"page {page.ref.page} is of {doc!r}, but document {number} is {self._names[number][0]!r}"
+            )
+        if page.vectors.shape[1] != self._model.dim:
+            raise ModelMismatch(
+                self._index,
+                f"{doc}, page {page.ref.page} has vectors of {page.vectors.shape[1]} dimensions; the index was made by "
+                f"{self._model.name}, whose vectors have {self._model.dim}",
+            )
+        there = self._connection.execute("SELECT 1 FROM pages WHERE document = ? AND page = ?", at).fetchone()
+        if there or at in self._placed:
+            raise DuplicateDocument(self._index, f"page {page.ref.page} of {doc} is in the index already")
+        text = self._metadata(f"{doc}, page {page.ref.page}", page.metadata) if page.metadata else None
+        packed = pack_page(page, self._codec)
+        self._appear(number)
+        self._do("DELETE FROM unread_pages WHERE document = ? AND page = ?", *at)
+        self._do(
+            "INSERT INTO pages (document, page, width_pt, height_pt, segment, row, metadata) "
+            "VALUES (?, ?, ?, ?, (SELECT max(number) FROM segments), ?, ?)",
+            *(*at, *(page.size_pt or (None, None)), len(self._pages), text),
+        )
+        self._placed[at] = len(self._pages)
+        self._pages.append(packed)
+        self._vectors += len(page.vectors)
+        self._bytes += sum(array.nbytes for array in packed.values())
+
+    def keep(self, number: int, page: int, rendition: bytes) -> None:
+        """Keep a picture of a page that has no file to be drawn from again; the page waits for the same commit."""
+        if (number, page) not in self._placed:
+            raise InvalidQuery(f"page {page} of document {number} was not put since the last commit")
+        self._pages[self._placed[number, page]]["renditions"] = np.frombuffer(rendition, np.uint8)
+        self._bytes += len(rendition)
+
+    def skip(self, number: int, page: int, reason: str | None = None) -> None:
+        """Record a page without vectors: empty for this model, or, with a reason, failed."""
+        self._check_page(number, page)
+        self._appear(number)
+        self._do("INSERT OR REPLACE INTO unread_pages VALUES (?, ?, ?)", number, page, reason)
+
+    def finish(self, number: int, state: str = "done", reason: str | None = None) -> None:
+        """Set the state of a document: done, partial, failed or empty."""
+        if state not in STATES:
+            raise InvalidQuery(f"a document is one of {', '.join(STATES)}, not {state!r}")
+        self._check_number(number)
+        self._appear(number)
+        self._do("UPDATE documents SET state = ?, reason = ? WHERE number = ?", state, reason, number)
+
+    def update(
+        self,
+        number: int,
+        *,
+        doc: str | None = None,
+        source: str | None = None,
+        hash: str | None = None,  # noqa: A002
+        size: int | None = None,
+        mtime_ns: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        expected: int | None = None,
+    ) -> None:
+        """Change what is known of a document, its name and source included; None leaves a field as it is."""
+        self._check_number(number)
+        name, path = self._names[number]
+        name, path = doc or name, source or path
+        self._check_names(number, name, path)
+        text = None if metadata is None else self._metadata(name, metadata)
+        fields: dict[str, Any] = {"doc": doc, "source": store_source(source), "hash": hash, "size": size}
+        fields |= {"mtime_ns": mtime_ns, "metadata": text, "expected": expected}
+        changed = {column: value for column, value in fields.items() if value is not None}
+        if number in self._added:
+            row, earlier = self._added[number]
+            self._added[number] = row._replace(**changed), earlier
+        else:
+            for column, value in changed.items():
+                self._do(f"UPDATE documents SET {column} = ? WHERE number = ?", value, number)
+        self._forget(number)
+        self._remember(number, name, path)
+
+    def remove(self, doc: str) -> None:
+        """Remove a document with its pages. Raises InvalidQuery where there is none of this name."""
+        number = self._docs.get(doc)
+        if number is None:
+            raise InvalidQuery(f"no document {doc!r} in this index")
+        self._forget(number)
+        if number in self._added:
+            number = self._added.pop(number)[1]
+        if number is not None:
+            self._delete(number)
+
+    def commit(self) -> int:
+        """Write the pending pages as one segment and publish all changes in one transaction; how many pages.
+
+        After a PageIndexError the index is as it was, and the same changes can be committed again.
+        """
+        if not self._operations:
+            return 0
+        segment = self._next("segments")
+        folder = segment_folder(self._index, segment)
+        try:
+            if self._pages:
+                checksums = write_segment(folder, self._pages)
+                size = sum(file.stat().st_size for file in folder.iterdir())
+            self._connection.execute("BEGIN IMMEDIATE")
+            if self._pages:
+                pages = len(self._pages)
+                self._connection.execute(
+                    "INSERT INTO segments VALUES (?, (SELECT min(number) FROM models), ?, ?, ?, ?, ?)",
+                    (segment, pages, pages, self._vectors, size, json.dumps(checksums, sort_keys=True)),
+                )
+            for statement, values in self._operations:
+                self._connection.execute(statement, values)
+            self._connection.execute("DELETE FROM segments WHERE live = 0")
+            self._connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            if self._is_published():  # interrupted between the commit and its return
+                self._done()
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError | sqlite3.Error):
+                reason = f"cannot write, so nothing of this commit was kept: {error}"
+                raise PageIndexError(self._index, reason) from error
+            raise
+        return self._done()
+
+    def _is_published(self) -> bool:
+        """After an error: whether the transaction went through nevertheless. If not, it is rolled back."""
+        with reading_errors(self._index):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            return read_settings(self._connection)[1] != self._commits
+
+    def _done(self) -> int:
+        published = len(self._pages)
+        self._operations, self._pages, self._placed = [], [], {}
+        self._vectors = self._bytes = 0
+        self._commits += 1
+        self._committed(self._commits)
+        return published
+
+    def _appear(self, number: int) -> None:
+        """Make a document that `add` began part of the next commit."""
+        if number in self._added:
+            row, earlier = self._added.pop(number)
+            if earlier is not None:
+                self._delete(earlier)
+            self._do(f"INSERT INTO documents VALUES ({', '.join('?' * len(row))})", *row)
+
+    def _delete(self, number: int) -> None:
+        self._do(
+            "UPDATE segments SET live = live - "
+            "(SELECT count(*) FROM pages WHERE pages.document = ? AND pages.segment = segments.number) "
+            "WHERE number IN (SELECT segment FROM pages WHERE document = ?)",
+            number,
+            number,
+        )
+        self._do("DELETE FROM documents WHERE number = ?", number)
+
+    def _do(self, statement: str, *values: Any) -> None:
+        self._operations.append((statement, values))
+
+    def _next(self, table: str) -> int:
+        """The number after the last one ever used in a table; ours alone, since the writer is alone."""
+        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        return (found[0] if found else 0) + 1
+
+    def _remember(self, number: int, doc: str, source: str | None) -> None:
+        self._names[number] = (doc, source)
+        self._docs[doc] = number
+        if source is not None:
+            self._sources[source] = number
+
+    def _forget(self, number: int) -> None:
+        doc, source = self._names.pop(number)
+        del self._docs[doc]
+        if source is not None:
+            del self._sources[source]
+
+    def _check_names(self, number: int | None, doc: str, source: str | None) -> None:
+        """Refuse a name that is no text, and a name or source that another document than this one has."""
+        try:
+            valid = bool(doc.encode()) and "\0" not in doc
+        except UnicodeEncodeError:
+            valid = False
+        if not valid:
+            raise PageIndexError(self._index, f"{doc!r} cannot name a document: a name is valid text, and not empty")
+        if self._docs.get(doc, number) != number:
+            raise DuplicateDocument(self._index, f"{doc!r} is the name of another document; choose another name")
+        other = number if source is None else self._sources.get(source, number)
+        if other is not None and other != number:
+            raise DuplicateDocument(self._index, f"{source} is in the index already, as {self._names[other][0]!r}")
+
+    def _check_number(self, number: int) -> None:
+        if number not in self._names:
+            raise InvalidQuery(f"no document {number} in this index")
+
+    def _check_page(self, number: int, page: int) -> None:
+        self._check_number(number)
+        if not 1 <= page <= MAX_NUMBER:
+            raise InvalidQuery(f"pages count from 1, got page {page} of {self._names[number][0]}")
+
+    def _metadata(self, what: str, metadata: Mapping[str, Any]) -> str:
+        """Metadata as JSON; its keys become known to filters with the next commit."""
+        for key in metadata:
+            if not isinstance(key, str) or key in BUILT_IN:
+                raise PageIndexError(self._index, f"metadata of {what}: {key!r} cannot be a key; choose another name")
+        try:
+            text = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
+            "".join(metadata).encode()
+        except (TypeError, ValueError) as error:
+            raise PageIndexError(self._index, f"metadata of {what} must be a JSON object: {error}") from error
+        for key in metadata:
+            self._do("INSERT OR IGNORE INTO metadata_keys VALUES (?)", key)
+        return text
+
+
+def sweep(index: Path, connection: sqlite3.Connection, *, keep: set[int]) -> None:
+    """Delete segment folders that the catalogue does not list, except those in `keep`; the writer alone may."""
+    listed = {number for (number,) in connection.execute("SELECT number FROM segments")}
+    for folder in (index / SEGMENTS).glob("*"):
+        if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in listed | keep:
+            # What cannot be deleted now (open on Windows) is tried again by the next writer.
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def writer_lock(index: Path) -> Iterator[None]:
+    """Be the one writer; the lock vanishes with the process. Raises IndexLocked."""
+    try:
+        file = (index / LOCK).open("a+b")
+    except OSError as error:
+        raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
+    with file:
+        if not _try_lock(file.fileno()):
+            raise IndexLocked(index, "is being written by another process or thread; wait for it to end, or stop it")
+        yield
+
+
+if os.name == "nt":  # pragma: no cover
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

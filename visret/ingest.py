@@ -1,0 +1,518 @@
+"""Files into an index: find them, read their pages, encode, write; what fails is reported, and stops nothing.
+
+A reader thread opens files and reads pages ahead of the encoder; the caller's thread encodes batches across files and
+commits. A page is in the index from its commit on. Run again, unchanged files are left alone and the rest goes on
+where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visret import pdf
+from visret.errors import DocumentError, VisretError
+from visret.index import Document, PageIndex, Writer, renditions
+from visret.types import Encoder, Page, PageEmbedding, PageRef, Word
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
+
+BATCH_PAGES = {"text": 32, "image": 4}
+AHEAD = {"text": 128, "image": 8}  # pages read before they are encoded: some MB either way
+COMMIT_BYTES = 64 << 20
+COMMIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What could not be read: page None for the whole file."""
+
+    path: str
+    page: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyPage:
+    """A page that holds nothing this model reads, such as a scan under a model that reads words."""
+
+    path: str
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `add` did.
+
+    documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
+    new or changed. unchanged: documents left as they were. removed: documents taken out because their file is gone.
+    """
+
+    documents: int
+    pages: int
+    added: int
+    unchanged: int
+    removed: int
+    empty: list[EmptyPage]
+    failed: list[Failure]
+    seconds: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far `add` is; handed to the `progress` callable after every batch. Bytes are sizes of files."""
+
+    documents: int = 0
+    documents_total: int = 0
+    pages: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_total: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """By the share of the bytes that is done; None before anything is."""
+        return self.seconds * (self.bytes_total - self.bytes) / self.bytes if self.bytes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file to be indexed. path: absolute, links resolved. doc: the name it would like to have."""
+
+    path: Path
+    doc: str
+
+
+def discover(paths: Iterable[str | Path]) -> tuple[list[Source], list[Failure]]:
+    """The files under files and folders, in order of their names, each once; and the paths that lead to none.
+
+    Folders are searched with everything below them, without hidden files and without following links to folders.
+    """
+    found: dict[Path, Source] = {}
+    failures = []
+    for given in [paths] if isinstance(paths, str | Path) else paths:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            root = path.resolve()
+            files = list(_walk(root))
+            if not files:
+                endings = " ".join(sorted(pdf.SUFFIXES))
+                failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
+            for file in files:
+                found.setdefault(file.resolve(), Source(file.resolve(), file.relative_to(root).as_posix()))
+        elif path.exists():
+            found.setdefault(path.resolve(), Source(path.resolve(), path.name))
+        else:
+            failures.append(Failure(str(given), None, "no such file or folder"))
+    return list(found.values()), failures
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(".visret"))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in pdf.SUFFIXES:
+                yield Path(folder, name)
+
+
+def free_name(source: Source, taken: Mapping[str, object]) -> str:
+    """The name a new document gets: its own, or with the shortest parents in front that no other document has."""
+    if source.doc not in taken:
+        return source.doc
+    parts = source.path.parts
+    for count in range(source.doc.count("/") + 2, len(parts) + 1):
+        name = "/".join(parts[-count:]).replace("//", "/")
+        if name not in taken:
+            return name
+    raise DocumentError(source.path, f"every name for it is taken: {source.doc} is another document")
+
+
+def add(  # the arguments are those of `Retriever.add`, which says what they mean
+    index: PageIndex,
+    encoder: Encoder,
+    paths: Iterable[str | Path],
+    *,
+    metadata: Metadata = None,
+    sync: bool = False,
+    retry_failed: bool = False,
+    password: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Report:
+    """Bring files and folders into the index."""
+    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    run = _Run(index, encoder, metadata, retry_failed, password, progress)
+    with index.writing() as writer:
+        return run.add(writer, paths, sync)
+
+
+def add_pages(
+    index: PageIndex, encoder: Encoder, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None
+) -> Report:
+    """Bring pages made in memory into the index, with their pictures."""
+    started = time.monotonic()
+    numbers: dict[str, int] = {}
+    empty, failed = [], []
+    count = 0
+    with index.writing() as writer:
+        for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
+            outcomes = dict(encode(encoder, [page for page in batch if encoder.can_read(page)]))
+            for page in batch:
+                doc, number = page.ref
+                if doc not in numbers:
+                    numbers[doc] = writer.add(doc, metadata=metadata)
+                outcome = outcomes.get(page.ref)
+                if isinstance(outcome, PageEmbedding):
+                    writer.put(numbers[doc], outcome)
+                    if page.image is not None:
+                        renditions.write(index.path, numbers[doc], number, _webp(page.image))
+                    count += 1
+                    continue
+                writer.skip(numbers[doc], number, outcome)
+                if outcome is None:
+                    empty.append(EmptyPage(doc, number))
+                else:
+                    failed.append(Failure(doc, number, outcome))
+            if writer.pending_bytes > COMMIT_BYTES:
+                writer.commit()
+        for number in numbers.values():
+            writer.finish(number)
+    seconds = round(time.monotonic() - started, 3)
+    return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds)
+
+
+def stored_page(index: PageIndex, ref: PageRef) -> Page:
+    """A page made in memory, as it was indexed."""
+    from PIL import Image
+
+    embedding = index.embedding(ref)
+    if embedding.size_pt is None:
+        return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
+    data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
+    image = None if data is None else Image.open(BytesIO(data)).convert("RGB")
+    words = None
+    if embedding.word_boxes is not None:
+        lines = [(word, line) for line, text in enumerate(embedding.text.split("\n")) for word in text.split()]
+        boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in embedding.word_boxes]
+        words = tuple(Word(word, box, (), line) for (word, line), box in zip(lines, boxes, strict=True))
+    return Page(ref, embedding.size_pt, image, words, None, embedding.metadata)
+
+
+def check_unchanged(document: Document) -> None:
+    """Raise DocumentError unless the document's file is the one that was indexed."""
+    path = Path(document.source or "")
+    try:
+        stat = path.stat()
+        if (stat.st_size, stat.st_mtime_ns) == (document.size, document.mtime_ns) or _sha256(path) == document.hash:
+            return
+    except OSError as error:
+        reason = "is no longer there" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DocumentError(path, f"{reason}; put it back, or index again") from error
+    raise DocumentError(path, "has changed since it was indexed; index it again to see its pages")
+
+
+def encode(encoder: Encoder, pages: Sequence[Page]) -> Iterator[tuple[PageRef, PageEmbedding | str]]:
+    """Each page's embedding, or the reason why it has none."""
+    if not pages:
+        return
+    try:
+        yield from zip([page.ref for page in pages], encoder.encode_pages(pages), strict=True)
+    except VisretError as error:
+        if len(pages) == 1:
+            yield pages[0].ref, str(error)
+            return
+        for page in pages:  # find the one that spoils the batch
+            yield from encode(encoder, [page])
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A file that has to be read. skip: pages that are in the index already (after an interrupted run)."""
+
+    source: Source
+    doc: str
+    number: int
+    size: int
+    skip: Set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the reader hands on: a page; a page that failed; or the end of a file (no page), which may have failed."""
+
+    task: _Task
+    page: Page | None = None
+    failed: tuple[int | None, str] | None = None
+    expected: int | None = None
+
+
+class _Run:
+    """One call of `add`."""
+
+    def __init__(
+        self,
+        index: PageIndex,
+        encoder: Encoder,
+        metadata: Metadata,
+        retry_failed: bool,
+        password: str | None,
+        progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.index = index
+        self.encoder = encoder
+        self.metadata = metadata
+        self.retry_failed = retry_failed
+        self.password = password
+        self.report_progress = progress or (lambda _: None)
+        self.progress = Progress()
+        self.empty: list[EmptyPage] = []
+        self.failed: list[Failure] = []
+        self.pages = self.added = self.unchanged = self.removed = 0
+        self.renamed: set[int] = set()
+        self.with_pages: set[int] = set()
+        self.committed = time.monotonic()
+
+    def add(self, writer: Writer, paths: Sequence[str | Path], sync: bool) -> Report:
+        sources, failures = discover(paths)
+        self.failed += failures
+        tasks = self.plan(writer, sources)
+        if sync:
+            self.remove_gone(writer, paths, sources)
+        self.progress.documents_total = len(tasks)
+        self.progress.bytes_total = sum(task.size for task in tasks)
+        batch: list[_Read] = []
+        size = BATCH_PAGES[self.encoder.spec.modality]
+        with _Reader(tasks, self.encoder, self.password) as reader:
+            try:
+                for item in reader:
+                    batch.append(item)
+                    if sum(read.page is not None for read in batch) >= size:
+                        self.take(writer, batch)
+                        batch = []
+                self.take(writer, batch)
+            finally:  # after Ctrl-C too, what has been encoded is kept
+                writer.commit()
+        return Report(
+            documents=len(sources) + len(failures),
+            pages=self.pages,
+            added=self.added,
+            unchanged=self.unchanged,
+            removed=self.removed,
+            empty=self.empty,
+            failed=self.failed,
+            seconds=round(time.monotonic() - self.progress.started, 3),
+        )
+
+    def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
+        """What has to be read, by size, time of change, and where those differ by content."""
+        snapshot = self.index.snapshot
+        numbers, taken = snapshot.sources(), dict(snapshot.docs())
+        lost = {}  # documents whose file is gone, by content
+        for document in snapshot.documents():
+            if document.source and document.hash and not Path(document.source).exists():
+                lost[document.hash] = document
+        tasks = []
+        for source in sources:
+            number = numbers.get(str(source.path))
+            known = None if number is None else snapshot.document(number)
+            try:
+                stat = source.path.stat()
+                same = known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+                if known and same and self.is_settled(known):
+                    self.leave(known)
+                    continue
+                digest = _sha256(source.path)
+            except OSError as error:
+                self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
+                continue
+            facts = {"hash": digest, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            if known and known.hash == digest:
+                writer.update(known.number, mtime_ns=stat.st_mtime_ns)
+                if self.is_settled(known):
+                    self.leave(known)
+                    continue
+                if known.state == "partial":
+                    tasks.append(_Task(source, known.doc, known.number, stat.st_size, {*known.pages, *known.empty}))
+                    continue
+            if known is None and (moved := lost.pop(digest, None)):  # the same content under another name
+                del taken[moved.doc]
+                doc = free_name(source, taken)
+                taken[doc] = moved.number
+                writer.update(moved.number, doc=doc, source=str(source.path), mtime_ns=stat.st_mtime_ns)
+                self.renamed.add(moved.number)
+                self.leave(moved)
+                continue
+            doc = known.doc if known else free_name(source, taken)
+            made = writer.add(doc, source=str(source.path), metadata=self.metadata_of(source.path), **facts)
+            taken[doc] = made
+            tasks.append(_Task(source, doc, made, stat.st_size, set()))
+        return tasks
+
+    def is_settled(self, document: Document) -> bool:
+        """Whether an unchanged file needs no second look."""
+        if self.retry_failed and (document.state == "failed" or document.failed):
+            return False
+        return document.state != "partial"
+
+    def leave(self, document: Document) -> None:
+        """A document that is as it was: what it lacks is reported again."""
+        path = str(document.source)
+        if document.state == "failed":
+            self.failed.append(Failure(path, None, document.reason or "failed before"))
+        else:
+            self.unchanged += 1
+        self.failed += [Failure(path, page, reason) for page, reason in document.failed]
+        self.empty += [EmptyPage(path, page) for page in document.empty]
+
+    def remove_gone(self, writer: Writer, paths: Sequence[str | Path], sources: Sequence[Source]) -> None:
+        """Remove the documents of the given folders and files that are no longer there."""
+        here = {str(source.path) for source in sources}
+        roots = [Path(path).expanduser().resolve() for path in paths]
+        for document in self.index.snapshot.documents():
+            if document.source is None or document.source in here or document.number in self.renamed:
+                continue
+            if any(Path(document.source).is_relative_to(root) for root in roots):
+                writer.remove(document.doc)
+                self.removed += 1
+
+    def metadata_of(self, path: Path) -> Mapping[str, Any]:
+        return dict((self.metadata(path) if callable(self.metadata) else self.metadata) or {})
+
+    def take(self, writer: Writer, batch: Sequence[_Read]) -> None:
+        """Encode the pages of a batch, and write down what came of each."""
+        pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
+        outcomes = dict(encode(self.encoder, pages))
+        for read in batch:
+            task, path = read.task, str(read.task.source.path)
+            if read.page is None:
+                self.finish(writer, read)
+                continue
+            outcome = outcomes.get(read.page.ref)
+            if outcome is None:
+                writer.skip(task.number, read.page.ref.page, None)
+                self.empty.append(EmptyPage(path, read.page.ref.page))
+            elif isinstance(outcome, str):
+                writer.skip(task.number, read.page.ref.page, outcome)
+                self.failed.append(Failure(path, read.page.ref.page, outcome))
+            else:
+                writer.put(task.number, outcome)
+                self.with_pages.add(task.number)
+                self.pages += 1
+        self.progress.pages, self.progress.failed = self.pages, len(self.failed)
+        self.report_progress(self.progress)
+        if writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > COMMIT_SECONDS:
+            writer.commit()
+            self.committed = time.monotonic()
+
+    def finish(self, writer: Writer, read: _Read) -> None:
+        """The end of a file, or a page of it that could not be read."""
+        task, path = read.task, str(read.task.source.path)
+        if read.failed and read.failed[0] is not None:
+            writer.skip(task.number, *read.failed)
+            self.failed.append(Failure(path, *read.failed))
+            return
+        self.progress.documents += 1
+        self.progress.bytes += task.size
+        if read.failed:
+            self.failed.append(Failure(path, None, read.failed[1]))
+            writer.finish(task.number, "failed", read.failed[1])
+            return
+        self.added += 1
+        writer.update(task.number, expected=read.expected)
+        writer.finish(task.number, "done" if task.skip or task.number in self.with_pages else "empty")
+
+
+class _Reader:
+    """Reads pages in a thread of its own, a bounded number ahead; iterating gives them in order."""
+
+    def __init__(self, tasks: Sequence[_Task], encoder: Encoder, password: str | None) -> None:
+        self.tasks = tasks
+        self.image = encoder.spec.modality == "image"
+        self.password = password
+        self.ready: queue.Queue[_Read | BaseException | None] = queue.Queue(AHEAD[encoder.spec.modality])
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self.run, name="visret-reader", daemon=True)
+
+    def __enter__(self) -> _Reader:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        while self.thread.is_alive():  # make room, so that a waiting put can end
+            try:
+                self.ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+        self.thread.join()
+
+    def __iter__(self) -> Iterator[_Read]:
+        while (item := self.ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def run(self) -> None:
+        try:
+            for task in self.tasks:
+                for item in self.read(task):
+                    if self.stopping.is_set():
+                        return
+                    self.ready.put(item)
+            self.ready.put(None)
+        except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
+            self.ready.put(error)
+
+    def read(self, task: _Task) -> Iterator[_Read]:
+        path, expected = task.source.path, None
+        try:
+            with pdf.open_document(path, password=self.password) as document:
+                expected = len(document)
+                for number in range(1, expected + 1):
+                    if number in task.skip:
+                        continue
+                    try:
+                        page = document.page(number, doc=task.doc, image=self.image)
+                    except DocumentError as error:
+                        yield _Read(task, failed=(number, error.reason))
+                    else:
+                        yield _Read(task, page)
+        except DocumentError as error:
+            yield _Read(task, failed=(None, error.reason), expected=expected)
+            return
+        yield _Read(task, expected=expected)
+
+
+def _batches(pages: Iterable[Page], size: int) -> Iterator[list[Page]]:
+    rest = iter(pages)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _webp(image: Image) -> bytes:
+    """Without loss: the picture may be indexed again with another model."""
+    out = BytesIO()
+    image.save(out, "webp", lossless=True, method=0)
+    return out.getvalue()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

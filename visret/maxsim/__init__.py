@@ -1,0 +1,17 @@
+"""MaxSim, the late-interaction score: for every query token its best match on the page, summed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from visret.maxsim.packed import PackedPages, pack
+
+__all__ = ["PackedPages", "pack", "page_scores"]
+
+
+def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """query (m, d), vectors (N, d), offsets (P + 1,) -> (P,) float32, exact (float32 products and sums).
+
+    Page p is vectors[offsets[p]:offsets[p + 1]] and must not be empty. The definition is `maxsim.reference`.
+    """
+    return pack(vectors, offsets, "float32").scores(query)

@@ -1,0 +1,205 @@
+"""Pages laid out for scanning: contiguous rows and offsets, exactly as an index stores them."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from visret import codec as codecs
+from visret.errors import ShapeError
+from visret.maxsim import _kernel
+
+# A part is about a millisecond of work: small enough that a thread which lost its core delays nobody for long.
+PART_ROWS = 16_384
+
+
+@dataclass(frozen=True, eq=False)
+class PackedPages:
+    """Many pages, ready to be scored; make one with `pack`, or with `over` from the mapped arrays of an index.
+
+    codes: (N, d) rows as stored: uint8 (value + 128), float16 or float32.
+    scales: (N,) float32, what a row's codes are multiplied with; None for float rows.
+    offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never empty.
+    threads: how many scan; None: one a core this process may use.
+
+    Nothing is copied, so arrays mapped from disk stay there. Beyond them a scan needs a few bytes a page and query.
+    """
+
+    codes: np.ndarray
+    scales: np.ndarray | None
+    offsets: np.ndarray
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        check_offsets(self.offsets, len(self.codes))
+        if self.codes.dtype.name not in _kernel.ROW_TYPES or not self.codes.flags.c_contiguous:
+            raise ShapeError(f"rows must be contiguous uint8, float16 or float32, got {self.codes.dtype}")
+        if self.codes.dtype == np.uint8 and (self.codes.shape[1] % 4 or self.scales is None):
+            raise ShapeError("uint8 rows need scales, and a multiple of 4 dimensions")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a row (stored uint8 rows may have up to three more than the vectors they came from)."""
+        return int(self.codes.shape[1])
+
+    def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
+        """query (m, d) float32 -> (P,) float32, or (len(only),) for the pages named by `only`.
+
+        Integer rows are scanned with an integer query of 8 or 12 bits (by CPU): a score differs from the exact one by
+        at most m * sqrt(d) / 254, and from the float vectors' by another m * sqrt(d) / 254; random unit vectors show
+        a thousandth of that. `top_k` settles ranks and scores exactly. Float rows give the exact score at once.
+        """
+        return self._scan([query], only, exact=False)[:, 0]
+
+    def exact_scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
+        """As `scores`, with the float query against the stored rows: (P,) or (len(only),) float32."""
+        return self._scan([query], only, exact=True)[:, 0]
+
+    def top_k(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The k best pages of all, or of `only` (page numbers): (rows int64, exact scores float32), best first.
+
+        min(k, P) long; ties go to the lower row. The best max(4 k, 64) pages of the scan are scored exactly.
+        """
+        return self.top_k_many([query], k, only)[0]
+
+    def top_k_many(
+        self, queries: Sequence[np.ndarray], k: int, only: np.ndarray | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`top_k` of each query; the pages are read once for all of them."""
+        if k < 1:
+            raise ShapeError(f"k must be at least 1, got {k}")
+        pages = np.arange(len(self)) if only is None else np.asarray(only, np.int64)
+        if not len(queries):
+            return []
+        if not len(pages):
+            for query in queries:
+                self._check(query)
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+        scanned = self._scan(list(queries), only, exact=False)
+        out = []
+        for query, scores in zip(queries, scanned.T, strict=True):
+            best = pages[largest(scores, max(4 * k, 64))]
+            if self.scales is not None:
+                best = np.sort(best)
+                scores = self.exact_scores(query, best)
+            else:
+                scores = scores[largest(scores, max(4 * k, 64))]
+            order = np.lexsort((best, -scores))[:k]
+            out.append((best[order], scores[order]))
+        return out
+
+    def _check(self, query: np.ndarray) -> np.ndarray:
+        query = np.asarray(query)
+        if query.ndim != 2 or not len(query) or not 0 <= self.dim - query.shape[1] < (4 if self.scales is not None else 1):
+            raise ShapeError(f"query: expected (m, {self.dim}) with m > 0, got {query.shape}")
+        query = query.astype(np.float32)
+        if not np.isfinite(query).all():
+            raise ShapeError("query: has values that are not finite")
+        return np.pad(query, ((0, 0), (0, self.dim - query.shape[1])))
+
+    def _scan(self, queries: list[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
+        """-> (pages, queries) float32."""
+        starts, ends = self.offsets[:-1], self.offsets[1:]
+        if only is not None:
+            only = np.asarray(only, np.int64)
+            if len(only) and not (only.min() >= 0 and only.max() < len(self)):
+                raise ShapeError(f"only: page numbers must be below {len(self)}, got {only.min()} to {only.max()}")
+            starts, ends = starts[only], ends[only]
+        starts, ends = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int64)
+        path = _kernel.fastest(exact=exact or self.scales is None)
+        function = _kernel.scan(path, self.codes.dtype.name, self.dim)
+        codes, bias, token_scales, first = _kernel.lay_out(path, [self._check(query) for query in queries])
+        blocks = len(codes)
+        out = np.empty((len(starts), blocks), np.float32)
+
+        def scan(part: tuple[int, int]) -> None:
+            scratch = np.empty(_kernel.scratch_bytes(path, self.dim, blocks), np.uint8)
+            function(
+                self.codes.ctypes.data,
+                None if self.scales is None else self.scales.ctypes.data,
+                starts.ctypes.data,
+                ends.ctypes.data,
+                *part,
+                codes.ctypes.data,
+                bias.ctypes.data,
+                token_scales.ctypes.data,
+                blocks,
+                scratch.ctypes.data,
+                out.ctypes.data,
+            )
+
+        rows = np.cumsum(ends - starts)
+        threads = self.threads or cores()
+        total = int(rows[-1]) if len(rows) else 0
+        edges = np.searchsorted(rows, np.arange(0, total, PART_ROWS)).tolist()
+        parts = [part for part in zip(edges, [*edges[1:], len(starts)], strict=True) if part[0] < part[1]]
+        if threads == 1 or len(parts) == 1:
+            for part in parts:
+                scan(part)
+        else:
+            list(_pool(threads).map(scan, parts))
+        return np.add.reduceat(out, first, axis=1) if len(out) else np.empty((0, len(queries)), np.float32)
+
+
+def pack(
+    vectors: np.ndarray, offsets: np.ndarray, codec: str = "int8", *, threads: int | None = None
+) -> PackedPages:
+    """Lay pages out once, to be scored often.
+
+    vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
+    codec: "int8" (a quarter of the memory, the fastest), "float16" or "float32" (exact).
+    """
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise ShapeError(f"vectors: expected (N, d), got {vectors.shape}")
+    offsets = np.ascontiguousarray(offsets, np.int64)
+    check_offsets(offsets, len(vectors))
+    return over(*codecs.encode(vectors.astype(np.float32, copy=False), codec), offsets, threads=threads)
+
+
+def over(
+    codes: np.ndarray, scales: np.ndarray | None, offsets: np.ndarray, *, threads: int | None = None
+) -> PackedPages:
+    """Stored rows as PackedPages, without a copy unless uint8 rows have to be padded to a multiple of 4 dimensions."""
+    if codes.dtype == np.uint8 and codes.shape[1] % 4:
+        codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4)), constant_values=128)  # 128 is stored zero
+    return PackedPages(codes, scales, offsets, threads)
+
+
+def check_offsets(offsets: np.ndarray, count: int) -> None:
+    """Refuse offsets that are not (P + 1,) from 0 to `count`, each page with at least one row."""
+    if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != count:
+        raise ShapeError(f"offsets must run from 0 to the number of vectors ({count}), got {offsets!r:.80}")
+    if (np.diff(offsets) < 1).any():
+        page = int(np.argmin(np.diff(offsets)))
+        raise ShapeError(f"page {page} has no vectors: offsets must rise (an empty page cannot be scored)")
+
+
+def largest(scores: np.ndarray, k: int) -> np.ndarray:
+    """The places of the k largest scores, in no order; of equal ones those with the lower index."""
+    if k >= len(scores):
+        return np.arange(len(scores))
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above = np.flatnonzero(scores > threshold)
+    return np.concatenate([above, np.flatnonzero(scores == threshold)[: k - len(above)]])
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS, Windows
+        return os.cpu_count() or 1
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="maxsim")

@@ -1,0 +1,331 @@
+"""The front door: one index, the encoder that made it, questions in, pages out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from visret import heatmap as heatmaps
+from visret import ingest, pdf, registry
+from visret.encoders import load_encoder
+from visret.errors import DocumentError, InvalidQuery, ModelMismatch
+from visret.index import IndexModel, PageIndex, Snapshot
+from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
+from visret.maxsim import packed
+from visret.types import Encoder, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DEFAULT_MODEL = "all-minilm-l6-v2"
+PICTURE_DPI = 100
+
+# What may differ between the machine that indexed and the one that asks.
+_MACHINE_KEYS = {"dtype"}
+
+
+class Retriever:
+    """Ranks the pages of an index for a question, and shows why.
+
+    Made with `create` or `open`; may be used from several threads; close it, or use it in a `with` block.
+    """
+
+    def __init__(self, index: PageIndex, model: str | Encoder) -> None:
+        self._index = index
+        self._model = model
+        self._encoder: Encoder | None = None
+        self._loading = threading.Lock()
+        self._packed: tuple[Snapshot, dict[int, packed.PackedPages]] | None = None
+
+    # ---- opening and closing
+
+    @classmethod
+    def create(cls, path: str | Path, *, model: str | Encoder = DEFAULT_MODEL, codec: str = "int8") -> Retriever:
+        """Make an empty index in a new or empty folder. PageIndexError where there is something already.
+
+        model: a name (`visret models`), a folder with a checkpoint, or a loaded encoder.
+        codec: how vectors are stored; visret/codec.py tells what each costs.
+        """
+        encoder = load_encoder(model) if isinstance(model, str) else model
+        retriever = cls(PageIndex.create(path, model=_record(encoder), codec=codec), encoder)
+        retriever._encoder = encoder
+        return retriever
+
+    @classmethod
+    def open(cls, path: str | Path, *, model: Encoder | None = None) -> Retriever:
+        """Open an index. Its model loads with the first question; or hand over one that is loaded already."""
+        index = PageIndex.open(path)
+        return cls(index, model or index.model.name)
+
+    def close(self) -> None:
+        """Let go of the index's files."""
+        self._packed = None
+        self._index.close()
+
+    def __enter__(self) -> Retriever:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def model(self) -> str:
+        """The name of the model that made the index."""
+        return self._index.model.name
+
+    @property
+    def modality(self) -> str:
+        """ "text" (reads words) or "image" (looks at the page)."""
+        return self._index.model.modality
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model, loaded on first use. ModelMismatch where it is not the one the index was made with."""
+        with self._loading:
+            if self._encoder is None:
+                encoder = load_encoder(self._model) if isinstance(self._model, str) else self._model
+                _check_same(self._index, encoder)
+                self._encoder = encoder
+            return self._encoder
+
+    def uses(self, model: str) -> bool:
+        """Whether the index was made with the model of this name, alias or folder."""
+        return registry.resolve(model).name == self.model
+
+    # ---- putting pages in, and taking them out
+
+    def add(
+        self,
+        paths: str | Path | Iterable[str | Path],
+        *,
+        metadata: Metadata = None,
+        sync: bool = False,
+        retry_failed: bool = False,
+        password: str | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Bring in files and folders; what is in the index and unchanged is left alone.
+
+        metadata: for every document added now, or a callable that gives it for a path; JSON values, for `where`.
+        sync: take out documents under these paths whose files are gone.
+        retry_failed: read files again that failed before and have not changed.
+        password: for encrypted PDFs. progress: called after every batch.
+
+        No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
+        Interrupted, it keeps what is done; the next call goes on there.
+        """
+        return ingest.add(
+            self._index,
+            self.encoder,
+            paths,
+            metadata=metadata,
+            sync=sync,
+            retry_failed=retry_failed,
+            password=password,
+            progress=progress,
+        )
+
+    def add_pages(self, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None) -> Report:
+        """Bring in pages made in memory. Pages of one `doc` in one call are a document; adding it again replaces it.
+
+        Their pictures are kept in the index, so that highlights can be drawn.
+        """
+        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata)
+
+    def remove(self, docs: str | Iterable[str]) -> None:
+        """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
+        with self._index.writing() as writer:
+            for doc in dict.fromkeys([docs] if isinstance(docs, str) else docs):
+                writer.remove(doc)
+
+    def refresh(self) -> bool:
+        """See what other processes have committed since; whether anything has."""
+        return self._index.refresh()
+
+    # ---- asking
+
+    def search(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Iterable[tuple[str, int]] | None = None,
+    ) -> list[Hit]:
+        """The k best pages, best first; fewer where fewer pass.
+
+        where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
+            several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
+        among: only these pages (PageRef, or doc and page), to rank again what another engine found.
+
+        InvalidQuery for an empty question, a key no page has, or a page that is not there.
+        """
+        return self.search_many([question], k, where=where, among=among)[0]
+
+    def search_many(
+        self,
+        questions: Sequence[str],
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Iterable[tuple[str, int]] | None = None,
+    ) -> list[list[Hit]]:
+        """`search` for each question; the pages are read once for all of them."""
+        if k < 1:
+            raise InvalidQuery(f"k must be at least 1, got {k}")
+        snapshot, pages = self._scannable()
+        chosen = snapshot.select(where, among)
+        queries = self.encoder.encode_queries(list(questions))
+        found: list[list[tuple[float, int, int]]] = [[] for _ in queries]
+        for number, rows in chosen.items():
+            only = None if len(rows) == len(pages[number]) else rows
+            best = pages[number].top_k_many([query.vectors for query in queries], k, only)
+            for ranked, (at, scores) in zip(found, best, strict=True):
+                ranked += zip((-scores).tolist(), [number] * len(at), at.tolist(), strict=True)
+        return [
+            [self._hit(snapshot, query, *page, rank=rank) for rank, page in enumerate(sorted(ranked)[:k], 1)]
+            for query, ranked in zip(queries, found, strict=True)
+        ]
+
+    def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
+        """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
+
+        From the stored vectors: nothing is encoded but the question.
+        """
+        ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
+        embedding = self._index.embedding(ref)
+        (query,) = self.encoder.encode_queries([question])
+        render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
+        return heatmaps.explain(query, embedding, render=render)
+
+    def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Page:
+        """The page as it was indexed, with picture and words, read again from its source.
+
+        DocumentError where the file is gone or has changed since: another page is never shown in its place.
+        """
+        ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
+        self._index.snapshot.find(ref)
+        document = self._index.snapshot.document(ref.doc)
+        if document.source is None:
+            return ingest.stored_page(self._index, ref)
+        ingest.check_unchanged(document)
+        with pdf.open_document(document.source) as opened:
+            return opened.page(ref.page, doc=ref.doc, image=True, dpi=dpi)
+
+    def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
+        """The page as an RGB picture; DocumentError as for `page`, and for plain text, which has none."""
+        page = self.page(hit, dpi=dpi)
+        if page.image is None:
+            raise DocumentError(page.ref.doc, "is plain text and has no picture", page=page.ref.page)
+        return page.image
+
+    # ---- what is there
+
+    def documents(self) -> list[str]:
+        """The names of all documents, in the order they were added; those without pages too."""
+        return [document.doc for document in self._index.snapshot.documents()]
+
+    def unread(self) -> tuple[list[Failure], list[EmptyPage]]:
+        """What could not be read when the index was made, and pages with nothing this model reads."""
+        failed, empty = [], []
+        for document in self._index.snapshot.documents():
+            path = document.source or document.doc
+            if document.state == "failed":
+                failed.append(Failure(path, None, document.reason or "failed"))
+            failed += [Failure(path, page, reason) for page, reason in document.failed]
+            empty += [EmptyPage(path, page) for page in document.empty]
+        return failed, empty
+
+    def info(self) -> dict[str, Any]:
+        """Counts and sizes, JSON."""
+        stats = self._index.stats()
+        model = self._index.model
+        return {
+            "path": str(self._index.path),
+            "model": stats.model,
+            "modality": model.modality,
+            "dim": model.dim,
+            "codec": stats.codec,
+            "documents": stats.documents,
+            **dict(sorted(stats.states.items())),
+            "pages": stats.pages,
+            "vectors": stats.vectors,
+            "bytes": stats.bytes,
+            "bytes_a_page": round(stats.bytes_per_page),
+            "preprocessing": dict(model.preprocessing),
+        }
+
+    # ---- inside
+
+    def _scannable(self) -> tuple[Snapshot, dict[int, packed.PackedPages]]:
+        """The committed state and its segments, ready to be scanned: both of the same moment."""
+        snapshot, known = self._index.snapshot, self._packed
+        if known is None or known[0] is not snapshot:
+            before = {} if known is None else known[1]
+            pages = {
+                s.number: before.get(s.number) or packed.over(s.vectors, s.scales, s.offsets) for s in snapshot.segments
+            }
+            known = self._packed = snapshot, pages
+        return known
+
+    def _hit(
+        self, snapshot: Snapshot, query: QueryEmbedding, negative: float, segment: int, row: int, *, rank: int
+    ) -> Hit:
+        stored = snapshot.segment(segment).page(row)
+        ref = snapshot.ref(segment, row)
+        embedding = PageEmbedding(
+            ref, snapshot.size_pt(segment, row), stored.vectors, stored.where, stored.text, stored.word_boxes
+        )
+        why = heatmaps.explain(query, embedding)
+        weak_below = self.encoder.spec.options.get("weak_below")
+        return Hit(
+            ref=ref,
+            score=-negative,
+            rank=rank,
+            text=why.line,
+            source=snapshot.document(ref.doc).source,
+            metadata=snapshot.metadata(segment, row),
+            weak=weak_below is not None and strength(why) < weak_below,
+        )
+
+
+def strength(why: heatmaps.Explanation) -> float:
+    """How well a page answers, whatever the length of the question: the mean best match of its content tokens."""
+    return float(why.values[why.content].mean()) if why.content.any() else float(why.values.mean())
+
+
+def _record(encoder: Encoder) -> IndexModel:
+    spec: ModelSpec = encoder.spec
+    return IndexModel(
+        name=spec.name,
+        identity=spec.revision,
+        dim=spec.dim,
+        modality=spec.modality,
+        preprocessing=dict(encoder.preprocessing),
+    )
+
+
+def _check_same(index: PageIndex, encoder: Encoder) -> None:
+    """Refuse an encoder whose vectors would not meet those of the index."""
+    here, there = index.model, _record(encoder)
+    for what in ("name", "identity", "dim", "modality"):
+        if getattr(here, what) != getattr(there, what):
+            before, now = (f"{record.name} ({what} {getattr(record, what)})" for record in (here, there))
+            raise ModelMismatch(
+                index.path,
+                f"was made with {before}, not {now}; use that model, or index the documents again in a new folder",
+            )
+    for key in sorted({*here.preprocessing, *there.preprocessing} - _MACHINE_KEYS):
+        before, now = here.preprocessing.get(key), there.preprocessing.get(key)
+        if before != now:
+            raise ModelMismatch(
+                index.path,
+                f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
+                "index the documents again in a new folder",
+            )
+

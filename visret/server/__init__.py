@@ -1,0 +1,1 @@
+"""visret in a browser."""

@@ -1,0 +1,266 @@
+"""The types that travel through visret: plain, frozen, and without torch.
+
+Letters in shapes, everywhere: P pages, N vectors in all, n vectors of one page, m query vectors, d dimensions,
+w words. Boxes are x0, y0, x1, y1 in page fractions, origin top left. Pages count from 1. Sizes of pages are
+width, height in points (1/72 inch), as the page is displayed (after its rotation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from visret.errors import ShapeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Box = tuple[float, float, float, float]
+
+
+class PageRef(NamedTuple):
+    """One page of one document: the only name of a page, from the file to the hit.
+
+    doc: the document's id; for files the path relative to the indexed folder, with "/".
+    page: its number, from 1.
+    """
+
+    doc: str
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word of a page; unpacks as `text, box`.
+
+    text: without white space; a word hyphenated over a line end is one word, without the hyphen.
+    box: where it stands; for a word over a line end, its first part.
+    rest: (index of the first character, box) of each further part.
+    line: the number of its line in reading order (its first part's), from 0.
+    """
+
+    text: str
+    box: Box
+    rest: tuple[tuple[int, Box], ...] = ()
+    line: int = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.text
+        yield self.box
+
+    def box_at(self, character: int) -> Box:
+        """The box of the part that holds this character."""
+        box = self.box
+        for start, part in self.rest:
+            if character >= start:
+                box = part
+        return box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """A page before it is encoded: what it looks like, what stands on it, or both.
+
+    size_pt: width and height in points; None for plain text, which has no geometry.
+    image: RGB, or None where the model reads words only.
+    words: in reading order; None where nobody looked, () where the page has none.
+    plain: the text of a page of plain text; None for all others.
+    """
+
+    ref: PageRef
+    size_pt: tuple[float, float] | None
+    image: Image | None = None
+    words: tuple[Word, ...] | None = None
+    plain: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_image(
+        cls,
+        image: Image,
+        *,
+        doc: str,
+        page: int = 1,
+        words: Sequence[tuple[str, Box]] | None = None,
+        size_pt: tuple[float, float] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Page:
+        """A page made in memory. words: (text, box in page fractions) in reading order, or None.
+
+        size_pt defaults to the image's size at 100 dpi.
+        """
+        width, height = image.size
+        if not width or not height:
+            raise ShapeError(f"a page image needs at least one pixel, got {width} x {height}")
+        made = None if words is None else tuple(w if isinstance(w, Word) else Word(w[0], w[1]) for w in words)
+        size = size_pt or (width * 0.72, height * 0.72)
+        return cls(PageRef(doc, page), size, image.convert("RGB"), made, None, dict(metadata or {}))
+
+    @classmethod
+    def from_text(cls, text: str, *, doc: str, page: int = 1, metadata: Mapping[str, Any] | None = None) -> Page:
+        """A page of plain text: no geometry, its highlights are character spans of `text`."""
+        return cls(PageRef(doc, page), None, None, None, text, dict(metadata or {}))
+
+    @property
+    def text(self) -> str:
+        """Its words, a space between words and a line feed between lines; the text itself of plain text."""
+        if self.plain is not None:
+            return self.plain
+        out: list[str] = []
+        for i, word in enumerate(self.words or ()):
+            if i:
+                out.append("\n" if word.line != self.words[i - 1].line else " ")  # type: ignore[index]
+            out.append(word.text)
+        return "".join(out)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Where the patch vectors of a page lie: rows x cols equal cells that cover the whole page, row by row.
+
+    cells: None where vector r * cols + c is the patch of cell (r, c); otherwise (rows, cols) int32, the vector
+    that stands for each cell, -1 for none (pooled, pruned, or dropped for lack of ink).
+    """
+
+    rows: int
+    cols: int
+    cells: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.rows < 1 or self.cols < 1:
+            raise ShapeError(f"a grid needs at least one cell, got {self.rows} rows x {self.cols} cols")
+        if self.cells is not None and self.cells.shape != (self.rows, self.cols):
+            raise ShapeError(f"cells: expected {(self.rows, self.cols)}, got {self.cells.shape}")
+
+    def cell_box(self, row: int, col: int) -> Box:
+        """x0, y0, x1, y1 in page fractions."""
+        return col / self.cols, row / self.rows, (col + 1) / self.cols, (row + 1) / self.rows
+
+    def vector_of_cell(self) -> np.ndarray:
+        """(rows, cols) int32: the vector that stands for each cell, -1 for none."""
+        if self.cells is not None:
+            return self.cells
+        return np.arange(self.rows * self.cols, dtype=np.int32).reshape(self.rows, self.cols)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageEmbedding:
+    """A page as vectors, with the place of each.
+
+    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order.
+    where: Grid; or boxes (n, 4) float32 in page fractions; or character spans (n, 2) float32 of plain text.
+        Rows that lie nowhere (markers, prompt text) have NaN; rows beyond a grid's cells lie nowhere.
+    text, word_boxes: the page's text and (w, 4) float32 boxes of its words (`text.split()`), so that a hit can be
+        quoted; "" and None where unknown.
+    """
+
+    ref: PageRef
+    size_pt: tuple[float, float] | None
+    vectors: np.ndarray
+    where: Grid | np.ndarray
+    text: str = ""
+    word_boxes: np.ndarray | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        v = self.vectors
+        if v.ndim != 2 or not len(v) or v.dtype != np.float32:
+            raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
+        if not isinstance(self.where, Grid) and (len(self.where) != len(v) or self.where.shape[1:] not in {(4,), (2,)}):
+            raise ShapeError(f"{self.ref}: where must be a Grid, ({len(v)}, 4) or ({len(v)}, 2), got {self.where.shape}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryEmbedding:
+    """A question as vectors.
+
+    vectors: (m, d) float32 unit rows.
+    tokens: m labels.
+    content: (m,) bool; False for markers and expansion tokens, which count in the score but name nothing.
+    """
+
+    text: str
+    vectors: np.ndarray
+    tokens: tuple[str, ...]
+    content: np.ndarray
+
+    def __post_init__(self) -> None:
+        m = len(self.vectors)
+        if self.vectors.ndim != 2 or not m or self.vectors.dtype != np.float32:
+            raise ShapeError(f"query vectors must be (m, d) float32 with m > 0, got {self.vectors.shape}")
+        if len(self.tokens) != m or self.content.shape != (m,):
+            raise ShapeError(f"{m} query vectors need {m} tokens, got {len(self.tokens)} and {self.content.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One entry of models.yaml.
+
+    family: a file in visret/encoders/.
+    source: a hub repository, "package:NAME" for weights inside an installed package, a local folder, or "" (no weights).
+    revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
+    modality: "text" (reads words) or "image" (looks at the page).
+    dim: dimensions of a vector. size_gb: of the weights.
+    options: what the family's file documents; nothing else is allowed there.
+    """
+
+    name: str
+    family: str
+    source: str
+    revision: str
+    modality: str
+    dim: int
+    license: str
+    size_gb: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A page that answers a question.
+
+    score: exact late interaction of the question with the stored page (the sum over query tokens of the best match).
+    rank: from 1. text: the line that explains most of the score, "" where the page has no words.
+    source: absolute path of the file, None for pages made in memory.
+    weak: the score is in the range of pages that do not answer (threshold: models.yaml, `weak_below`).
+    """
+
+    ref: PageRef
+    score: float
+    rank: int
+    text: str
+    source: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    weak: bool = False
+
+    @property
+    def doc(self) -> str:
+        return self.ref.doc
+
+    @property
+    def page(self) -> int:
+        return self.ref.page
+
+
+class Encoder(Protocol):
+    """What a model family provides; see visret/encoders/_base.py for the pieces they share."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Everything besides the weights that decides the vectors (prompts, windows, image budget, dtype): JSON."""
+
+    def can_read(self, page: Page) -> bool:
+        """False where the page holds nothing for this model: no words for a text model, no image for an image model."""
+
+    def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
+        """One embedding a page, in order, independent of what else is in the list."""
+
+    def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
+        """One embedding a question, in order, independent of what else is in the list."""
