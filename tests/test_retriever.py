@@ -87,7 +87,7 @@ def test_many_questions_are_each_question(colours):
 def test_remove_and_add_again(colours):
     colours.remove("red.png")
     assert "red.png" not in {hit.doc for hit in colours.search("red")}
-    with pytest.raises(InvalidQuery, match="red.png"):
+    with pytest.raises(InvalidQuery, match=r"red\.png"):
         colours.remove(["blue.png", "red.png"])
     assert len(colours.search("blue")) == 3  # nothing was removed
     colours.add_pages([Page.from_image(patch("red"), doc="red.png")])
@@ -95,7 +95,8 @@ def test_remove_and_add_again(colours):
 
 
 def test_adding_a_document_again_replaces_it(colours):
-    colours.add_pages([Page.from_image(patch("blue"), doc="red.png"), Page.from_image(patch("red"), doc="red.png", page=2)])
+    pages = [Page.from_image(patch("blue"), doc="red.png"), Page.from_image(patch("red"), doc="red.png", page=2)]
+    colours.add_pages(pages)
     assert colours.search("red", k=1)[0].ref == ("red.png", 2)
     assert len(colours.search("red", where={"doc": "red.png"})) == 2
 

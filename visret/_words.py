@@ -11,27 +11,30 @@ Boxes in here are upright: x grows in the direction of reading, y from line to l
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from statistics import median
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from visret.types import Box, Word
 
-_SPACES = np.array([c for c in range(0x3001) if chr(c).isspace() and not 0x1C <= c <= 0x1F], np.uint32)
+_SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
 _HYPHENS = ("-", "\u00ad", "\u2010")
-_DOTLESS = {"ı": "i", "ȷ": "j"}
 _ACCENTS = {  # as TeX paints them, beside the letter -> as Unicode puts them on it
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304",
     "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b", "ˇ": "\u030c", "¸": "\u0327",
     "˛": "\u0328",
 }  # fmt: skip
+_ACCENT = re.compile(f"[{''.join(map(re.escape, _ACCENTS))}]")
+_DOTLESS = {"ı": "i", "ȷ": "j"}
 _DEEPEST = 12  # nested cuts; real pages need about four, and a hostile one must not exhaust the stack
+_LOOKAHEAD = 8  # strips below the last one that joined; bounds the time on a page painted at random
 
 
 def words(text: str, boxes: np.ndarray, turns: np.ndarray, *, width: float, height: float) -> tuple[Word, ...]:
@@ -42,70 +45,59 @@ def words(text: str, boxes: np.ndarray, turns: np.ndarray, *, width: float, heig
     turns: (n,) int, quarter turns clockwise that each character is turned by; 0 reads to the right.
     width, height: of the displayed page in points; words whose centre lies outside it are dropped.
     """
-    upright, pieces = _pieces(text, boxes, turns, width, height)
+    pieces = _pieces(text, boxes, turns, width, height)
     out: list[Word] = []
-    tail = -1  # the line on which the last word ends
-    for number, line in enumerate(_lines(upright, pieces)):
-        for i, piece in enumerate(line):
-            head = _before(out[-1].text, piece.text) if out and i == 0 and tail == number - 1 else None
+    for number, (straight, line) in enumerate(_lines(pieces)):
+        for i in line:
+            piece, box = pieces.texts[i], pieces.boxes[i]
+            head = _before(out[-1].text, piece, straight) if out and i == line[0] else None
             if head is None:
-                out.append(Word(piece.text, piece.box, (), number))
+                out.append(Word(piece, box, (), number))
             else:
                 first = out.pop()
-                out.append(Word(head + piece.text, first.box, (*first.rest, (len(head), piece.box)), first.line))
-        tail = number
+                out.append(Word(head + piece, first.box, (*first.rest, (len(head), box)), first.line))
     return tuple(out)
 
 
 # ---------------------------------------------------------------------------------------------------- words
 
 
-@dataclass(slots=True)
-class _Piece:
-    """A word, or the part of it that stands on one line."""
+class _Pieces(NamedTuple):
+    """p words, or the parts of them that stand on one line, in painted order."""
 
-    text: str
-    box: Box
-    turn: int
+    texts: list[str]
+    boxes: list[Box]  # page fractions
+    upright: np.ndarray  # (p, 4) points
+    turns: np.ndarray  # (p,)
 
 
-def _pieces(
-    text: str, boxes: np.ndarray, turns: np.ndarray, width: float, height: float
-) -> tuple[list[Box], list[_Piece]]:
-    """Upright boxes (p, 4) and pieces (p), in painted order."""
+def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, height: float) -> _Pieces:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     at = np.flatnonzero(~np.isin(codes, _SPACES))
     if not len(at):
-        return [], []
-    turned = turns[at]
-    b = _upright(boxes[at], turned)
-    (left, top, right, bottom), (left2, top2, right2, bottom2) = b[:-1].T, b[1:].T
-    tall = np.maximum(bottom - top, bottom2 - top2)
-    low = np.minimum(bottom - top, bottom2 - top2)
-    shared = np.minimum(bottom, bottom2) - np.maximum(top, top2)
-    gap = left2 - right
+        return _Pieces([], [], boxes[:0], turns[:0])
+    step = _steps(_upright(boxes[at], turns[at]))
     spaced = at[1:] - at[:-1] > 1
-    # PDFium reads a line end where a font changes by a hair's breadth; letters that touch are on one line
-    touching = (shared > 0.5 * low) & (low > 0.85 * tall) & (gap > -0.15 * tall) & (gap < 0.1 * tall)
-    spurious = touching & np.isin(codes[np.minimum(at[:-1] + 1, len(codes) - 1)], (10, 13))
-    elsewhere = (shared < 0.2 * low) | (np.maximum(gap, left - right2) > tall) | (turned[1:] != turned[:-1])
-    starts = np.flatnonzero(np.concatenate([[True], elsewhere | (spaced & ~spurious)]))
+    # PDFium sees a line end where a font sits a hair lower: characters of one size that touch are on one line
+    touch = (abs(step.ahead) < 0.1 * step.tall) & (step.low > 0.85 * step.tall) & (step.shared > 0.5 * step.low)
+    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13))
+    away = (step.shared < 0.2 * step.low) | (np.maximum(step.ahead, step.behind) > step.tall)
+    turned = turns[at[1:]] != turns[at[:-1]]
+    first = np.flatnonzero(np.concatenate([[True], away | turned | (spaced & ~spurious)]))
 
-    box = np.hstack([np.minimum.reduceat(boxes[at, :2], starts), np.maximum.reduceat(boxes[at, 2:], starts)])
-    uprights: list[Box] = _upright(box, turned[starts]).tolist()
+    box = _around(boxes[at], first)
     centre = (box[:, :2] + box[:, 2:]) / 2
-    inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1).tolist()
-    fractions = _fractions(box, width, height)
+    inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
-    ends = [*starts[1:].tolist(), len(at)]
-    where = at.tolist()
-    kept: list[Box] = []
-    pieces: list[_Piece] = []
-    for i, (start, end) in enumerate(zip(starts.tolist(), ends, strict=True)):
-        if inside[i] and (spelled := _spelled("".join([letters[k] for k in where[start:end]]))):
-            kept.append(uprights[i])
-            pieces.append(_Piece(spelled, fractions[i], int(turned[start])))
-    return kept, pieces
+    ends = at[np.append(first[1:], len(at)) - 1] + 1
+    texts = [
+        _spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)
+    ]
+    keep = np.flatnonzero(inside & np.array([bool(t) for t in texts]))
+    turn = turns[at[first[keep]]]
+    return _Pieces(
+        [texts[i] for i in keep.tolist()], _fractions(box[keep], width, height), _upright(box[keep], turn), turn
+    )
 
 
 def _upright(boxes: np.ndarray, turns: np.ndarray) -> np.ndarray:
@@ -115,6 +107,28 @@ def _upright(boxes: np.ndarray, turns: np.ndarray) -> np.ndarray:
     x0, y0, x1, y1 = boxes.T
     views = np.array([(x0, y0, x1, y1), (y0, -x1, y1, -x0), (-x1, -y1, -x0, -y0), (-y1, x0, -y0, x1)])
     return np.asarray(views[turns, :, np.arange(len(boxes))])
+
+
+class _Steps(NamedTuple):
+    """From each of n upright boxes to the next, (n - 1,): white space `ahead` of it or `behind`, height in common."""
+
+    ahead: np.ndarray
+    behind: np.ndarray
+    shared: np.ndarray
+    low: np.ndarray  # the smaller of the heights
+    tall: np.ndarray
+
+
+def _steps(boxes: np.ndarray) -> _Steps:
+    (x0, y0, x1, y1), (next_x0, next_y0, next_x1, next_y1) = boxes[:-1].T, boxes[1:].T
+    shared = np.minimum(y1, next_y1) - np.maximum(y0, next_y0)
+    heights = y1 - y0, next_y1 - next_y0
+    return _Steps(next_x0 - x1, x0 - next_x1, shared, np.minimum(*heights), np.maximum(*heights))
+
+
+def _around(boxes: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The boxes around each group of boxes, by the index of its first."""
+    return np.hstack([np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first)])
 
 
 def _fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
@@ -150,7 +164,7 @@ def _spelled(raw: str) -> str:
     """A word as it is written: NFC, ligatures and other compatibility forms resolved, nothing invisible."""
     if raw.isascii() and raw.isprintable():
         return raw
-    if raw[-1] == "\u00ad":
+    if raw[-1:] == "\u00ad":
         raw = raw[:-1] + "-"
     raw = raw.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")  # PDFium gives surrogates one by one
     return unicodedata.normalize("NFC", raw.translate(_SPELLING))
@@ -159,26 +173,28 @@ def _spelled(raw: str) -> str:
 def _accented(text: str, boxes: np.ndarray, turns: np.ndarray) -> list[str]:
     """The characters, with accents that were painted over a letter put on that letter."""
     letters = list(text)
-    for k, char in enumerate(text):
-        if char in _ACCENTS:
-            for j in (k + 1, k - 1):  # TeX paints the accent first, a cedilla second
-                if 0 <= j < len(text) and text[j].isalpha() and turns[j] == turns[k]:
-                    (left, _, right, _), (left2, _, right2, _) = _upright(boxes[[k, j]], turns[[k, j]]).tolist()
-                    if min(right, right2) - max(left, left2) > 0.5 * min(right - left, right2 - left2):
-                        letters[j] = _DOTLESS.get(letters[j], letters[j]) + _ACCENTS[char]
-                        letters[k] = ""
-                        break
+    for k in [match.start() for match in _ACCENT.finditer(text)]:
+        for j in (k + 1, k - 1):  # TeX paints the accent first, a cedilla second
+            if 0 <= j < len(text) and text[j].isalpha() and turns[j] == turns[k]:
+                (left, _, right, _), (left2, _, right2, _) = _upright(boxes[[k, j]], turns[[k, j]]).tolist()
+                if min(right, right2) - max(left, left2) > 0.5 * min(right - left, right2 - left2):
+                    letters[j] = _DOTLESS.get(letters[j], letters[j]) + _ACCENTS[text[k]]
+                    letters[k] = ""
+                    break
     return letters
 
 
-def _before(word: str, following: str) -> str | None:
-    """What stays of a line's last word when the next line's first belongs to it; None where it does not.
+def _before(word: str, following: str, straight: bool) -> str | None:
+    """What stays of a line's last word where the next line's first belongs to it; None where it does not.
 
-    The hyphen goes between two small letters, and stays in "X-ray" and "1990-1995".
+    The hyphen goes between two small letters. It stays in "X-ray" and "1990-1995", which are only joined from one line
+    straight to the next: what follows at the end of a column may be a page number.
     """
-    if not word.endswith(_HYPHENS) or len(word) < 2 or not word[-2].isalnum() or not following[0].isalnum():
+    if not (word.endswith(_HYPHENS) and word[-2:-1].isalnum() and following[0].isalnum()):
         return None
-    return word[:-1] if word[-2].islower() and following[0].islower() else word
+    if word[-2].islower() and following[0].islower():
+        return word[:-1]
+    return word if straight else None
 
 
 # ---------------------------------------------------------------------------------------------------- order
@@ -194,29 +210,15 @@ class _Run:
     x1: float
     y1: float
     letters: int
-
-    @property
-    def height(self) -> float:
-        return self.y1 - self.y0
-
-    @property
-    def number(self) -> int:
-        """Its place in painted order."""
-        return self.pieces[0]
-
-    def add(self, other: _Run) -> None:
-        self.pieces += other.pieces
-        self.x0, self.x1 = min(self.x0, other.x0), max(self.x1, other.x1)
-        self.y0, self.y1 = min(self.y0, other.y0), max(self.y1, other.y1)
-        self.letters += other.letters
+    number: int = 0  # its place in painted order
 
     def beside(self, other: _Run) -> bool:
         """On one line?"""
-        return min(self.y1, other.y1) - max(self.y0, other.y0) > 0.4 * min(self.height, other.height)
+        return min(self.y1, other.y1) - max(self.y0, other.y0) > 0.4 * min(self.y1 - self.y0, other.y1 - other.y0)
 
     def above(self, other: _Run) -> bool:
         """On the line before, whether or not straight above?"""
-        line = max(self.height, other.height)
+        line = max(self.y1 - self.y0, other.y1 - other.y0)
         return 0.3 * line < (other.y0 + other.y1 - self.y0 - self.y1) / 2 and other.y0 - self.y1 < line
 
 
@@ -244,38 +246,39 @@ class _Block:
 _R = TypeVar("_R", _Run, _Block)
 
 
-def _lines(upright: list[Box], pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """The pieces, line by line in reading order; text turned another way than most of the page's comes last."""
-    turns: dict[int, list[int]] = {}
-    for i, piece in enumerate(pieces):
-        turns.setdefault(piece.turn, []).append(i)
-    for some in sorted(turns.values(), key=len, reverse=True):
-        runs = _runs(some, upright, pieces)
-        wide = 0.5 * median(run.height for run in runs)
-        line: list[_Piece] = []
-        last = runs[0]
-        for block in _ordered(_blocks(_unzipped(runs, wide)), wide):
+def _lines(pieces: _Pieces) -> Iterator[tuple[bool, list[int]]]:
+    """The pieces line by line in reading order, each with whether it stands straight below the line before.
+
+    Text turned another way than most of the page's comes last.
+    """
+    turns = np.bincount(pieces.turns, minlength=4)
+    for turn in sorted(np.flatnonzero(turns).tolist(), key=lambda t: -int(turns[t])):
+        runs = _runs(np.flatnonzero(pieces.turns == turn), pieces)
+        wide = 0.5 * median(run.y1 - run.y0 for run in runs)
+        runs = _unzipped(runs, wide)
+        for i, run in enumerate(runs):
+            run.number = i
+        line: list[int] = []
+        last, straight = runs[0], False
+        for block in _ordered(_blocks(runs), wide):
             for run in block.runs:
                 if line and not (last.beside(run) and (run.x0 >= last.x1 or run.x1 <= last.x0)):
-                    yield line
+                    yield straight, line
                     line = []
-                line += [pieces[k] for k in run.pieces]
+                    straight = run is not block.runs[0]
+                line += run.pieces
                 last = run
-        yield line
+        yield straight, line
 
 
-def _runs(some: Sequence[int], upright: list[Box], pieces: list[_Piece]) -> list[_Run]:
-    runs: list[_Run] = []
-    last: _Run | None = None
-    for i in some:
-        piece = _Run([i], *upright[i], letters=len(pieces[i].text))
-        step = max(piece.x0 - last.x1, last.x0 - piece.x1) - max(last.height, piece.height) if last else 0
-        if last and last.beside(piece) and step <= 0:
-            runs[-1].add(piece)
-        else:
-            runs.append(replace(piece, pieces=[i]))
-        last = piece
-    return runs
+def _runs(some: np.ndarray, pieces: _Pieces) -> list[_Run]:
+    boxes = pieces.upright[some]
+    step = _steps(boxes)
+    beside = (step.shared > 0.4 * step.low) & (np.maximum(step.ahead, step.behind) <= step.tall)
+    first = np.flatnonzero(np.concatenate([[True], ~beside]))
+    letters = np.add.reduceat([len(pieces.texts[i]) for i in some.tolist()], first)
+    members = [part.tolist() for part in np.split(some, first[1:])]
+    return [_Run(*r) for r in zip(members, *_around(boxes, first).T.tolist(), letters.tolist(), strict=True)]
 
 
 def _unzipped(runs: list[_Run], wide: float) -> list[_Run]:
@@ -319,11 +322,10 @@ def _blocks(runs: list[_Run]) -> list[_Block]:
 def _ordered(blocks: list[_Block], wide: float, depth: int = 0) -> Iterator[_Block]:
     """Blocks in reading order: strips from the top, and in each its columns from the left."""
     for group in _groups(_strips(blocks), wide):
-        columns = _columns(group, wide) if depth < _DEEPEST else [group]
-        if len(columns) > 1 and (
-            _one_by_one(columns, slack=len(group) // 10)
-            or _prose([[run for block in column for run in block.runs] for column in columns])
-        ):
+        columns = _columns(group, wide) if len(group) > 1 and depth < _DEEPEST else [group]
+        if len(columns) > 1 and not _prose([[run for block in column for run in block.runs] for column in columns]):
+            columns = _flows(columns)
+        if len(columns) > 1:
             for column in columns:
                 yield from _ordered(column, wide, depth + 1)
         else:
@@ -353,11 +355,12 @@ def _groups(strips: list[list[_Block]], wide: float) -> Iterator[list[_Block]]:
         if end < len(strips) and earliest[end] < group[-1].number:
             longer = group
             for i in range(end, len(strips)):
+                amid = any(longer[0].number < block.number < longer[-1].number for block in strips[i])
                 longer = sorted(longer + strips[i], key=lambda b: b.number)
                 columns = _columns(longer, wide)
-                if len(columns) < 2:
+                if len(columns) < 2 or i - end == _LOOKAHEAD:
                     break
-                if _one_by_one(columns):
+                if amid and len(_flows(columns)) > 1:
                     group, end = longer, i + 1
         yield group
         start = end
@@ -385,10 +388,24 @@ def _columns(items: list[_R], wide: float) -> list[list[_R]]:
     return columns
 
 
-def _one_by_one(columns: list[list[_Block]], *, slack: int = 0) -> bool:
-    """Are the columns painted one after the other?"""
-    which = sorted((block.number, i) for i, column in enumerate(columns) for block in column)
-    return sum(a != b for (_, a), (_, b) in pairwise(which)) <= len(columns) - 1 + slack
+def _flows(columns: list[list[_Block]]) -> list[list[_Block]]:
+    """The columns of text: those joined that are too narrow, or between which the painted order goes to and fro."""
+    order = [i for _, i in sorted((block.number, i) for i, column in enumerate(columns) for block in column)]
+    crossings = [0] * len(columns)  # of the white band left of each column
+    for a, b in pairwise(order):
+        for i in range(min(a, b) + 1, max(a, b) + 1):
+            crossings[i] += 1
+    left, right = min(block.x0 for block in columns[0]), max(block.x1 for block in columns[-1])
+    narrow = (right - left) / 6
+    flows = [columns[0]]
+    for column, crossed in zip(columns[1:], crossings[1:], strict=True):
+        before = max(block.x1 for block in flows[-1]) - min(block.x0 for block in flows[-1])
+        after = right - min(block.x0 for block in column)
+        if crossed == 1 and min(before, after) > narrow:
+            flows.append(column)
+        else:
+            flows[-1] = sorted(flows[-1] + column, key=lambda b: b.number)
+    return flows
 
 
 def _prose(columns: list[list[_Run]]) -> bool:

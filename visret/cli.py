@@ -156,32 +156,21 @@ def models(arguments: argparse.Namespace) -> int:
     """List the models, their licences, and whether their weights are on this machine."""
     from visret import registry
 
-    rows = []
-    for spec in registry.specs():
-        location = registry.location(spec)
-        rows.append(
-            {
-                "name": spec.name,
-                "modality": spec.modality,
-                "dim": spec.dim,
-                "size_gb": spec.size_gb,
-                "license": spec.license,
-                "source": spec.source,
-                "here": location.here,
-                "path": str(location.path) if location.path else None,
-                "aliases": list(spec.aliases),
-            }
-        )
+    listed = [(spec, registry.location(spec)) for spec in registry.specs()]
     if arguments.json:
+        rows = [
+            {**asdict(spec), "here": location.here, "path": str(location.path) if location.path else None}
+            for spec, location in listed
+        ]
         print(json.dumps(rows))
         return 0
     table = [("model", "reads", "dim", "size", "licence", "weights from", "here")]
-    for row in rows:
-        size = f"{row['size_gb'] * 1000:,.0f} MB" if row["size_gb"] < 1 else f"{row['size_gb']:.1f} GB"
-        reads = {"text": "words", "image": "pixels"}[row["modality"]]
-        source = row["source"] or "none needed"
-        name = row["name"] + (" (default)" if row["name"] == DEFAULT_MODEL else "")
-        table.append((name, reads, str(row["dim"]), size, row["license"], source, "yes" if row["here"] else "no"))
+    for spec, location in listed:
+        name = spec.name + (" (default)" if spec.name == DEFAULT_MODEL else "")
+        reads = {"text": "words", "image": "pixels"}[spec.modality]
+        size = f"{spec.size_gb * 1000:,.0f} MB" if spec.size_gb < 1 else f"{spec.size_gb:.1f} GB"
+        source = spec.source or "none needed"
+        table.append((name, reads, str(spec.dim), size, spec.license, source, "yes" if location.here else "no"))
     _print_table(table)
     return 0
 

@@ -83,8 +83,8 @@ class Explanation:
     @cached_property
     def shares(self) -> np.ndarray:
         """(m,) float32 shares of the score, summing to 1; a token whose best match is negative explains nothing."""
-        positive = np.maximum(self.values, 0)
-        return positive / (positive.sum() or 1)
+        positive: np.ndarray = np.maximum(self.values, 0)
+        return np.asarray(positive / (positive.sum() or 1))
 
     @cached_property
     def by_place(self) -> np.ndarray:

@@ -101,14 +101,14 @@ class Source:
     doc: str
 
 
-def discover(paths: Iterable[str | Path]) -> tuple[list[Source], list[Failure]]:
+def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
     """The files under files and folders, in order of their names, each once; and the paths that lead to none.
 
     Folders are searched with everything below them, without hidden files and without following links to folders.
     """
     found: dict[Path, Source] = {}
     failures = []
-    for given in [paths] if isinstance(paths, str | Path) else paths:
+    for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
             root = path.resolve()
@@ -148,7 +148,7 @@ def free_name(source: Source, taken: Mapping[str, object]) -> str:
 def add(  # the arguments are those of `Retriever.add`, which says what they mean
     index: PageIndex,
     encoder: Encoder,
-    paths: Iterable[str | Path],
+    paths: str | Path | Iterable[str | Path],
     *,
     metadata: Metadata = None,
     sync: bool = False,
@@ -342,7 +342,6 @@ class _Run:
             except OSError as error:
                 self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
                 continue
-            facts = {"hash": digest, "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
             if known and known.hash == digest:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
                 if self.is_settled(known):
@@ -360,7 +359,14 @@ class _Run:
                 self.leave(moved)
                 continue
             doc = known.doc if known else free_name(source, taken)
-            made = writer.add(doc, source=str(source.path), metadata=self.metadata_of(source.path), **facts)
+            made = writer.add(
+                doc,
+                source=str(source.path),
+                hash=digest,
+                size=stat.st_size,
+                mtime_ns=stat.st_mtime_ns,
+                metadata=self.metadata_of(source.path),
+            )
             taken[doc] = made
             tasks.append(_Task(source, doc, made, stat.st_size, set()))
         return tasks
@@ -424,15 +430,16 @@ class _Run:
     def finish(self, writer: Writer, read: _Read) -> None:
         """The end of a file, or a page of it that could not be read."""
         task, path = read.task, str(read.task.source.path)
-        if read.failed and read.failed[0] is not None:
-            writer.skip(task.number, *read.failed)
-            self.failed.append(Failure(path, *read.failed))
+        page, reason = read.failed or (None, "")
+        if page is not None:
+            writer.skip(task.number, page, reason)
+            self.failed.append(Failure(path, page, reason))
             return
         self.progress.documents += 1
         self.progress.bytes += task.size
-        if read.failed:
-            self.failed.append(Failure(path, None, read.failed[1]))
-            writer.finish(task.number, "failed", read.failed[1])
+        if reason:
+            self.failed.append(Failure(path, None, reason))
+            writer.finish(task.number, "failed", reason)
             return
         self.added += 1
         writer.update(task.number, expected=read.expected)

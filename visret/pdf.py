@@ -166,11 +166,13 @@ class Document(ABC):
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> _Content: ...
 
 
-def _pixels(size_pt: tuple[float, float], dpi: float, max_pixels: int) -> tuple[int, int]:
-    """Width and height of a page's image."""
-    width, height = size_pt
-    scale = min(dpi / 72, math.sqrt(max_pixels / (width * height)))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+def _resolution(size_pt: tuple[float, float], dpi: float, max_pixels: int) -> float:
+    """The dpi at which a page is drawn."""
+    return min(dpi, 72 * math.sqrt(max_pixels / (size_pt[0] * size_pt[1])))
+
+
+def _pixels(size_pt: tuple[float, float], dpi: float) -> tuple[int, int]:
+    return max(1, round(size_pt[0] * dpi / 72)), max(1, round(size_pt[1] * dpi / 72))
 
 
 # ------------------------------------------------------------------------------------------------------ PDF
@@ -185,20 +187,14 @@ class _Pdf(Document):
                 "backend 'poppler' needs poppler: apt install poppler-utils, brew install poppler, or on Windows "
                 "conda install -c conda-forge poppler; 'pdfium' needs nothing",
             )
-        self._password, self._backend = password, backend
         with _pdfium_lock:
-            try:
-                self._pdf = pypdfium2.PdfDocument(path, password=password)
-            except pypdfium2.PdfiumError as error:
-                raise _unopened(path, password, error.err_code) from error
+            self._pdf, self._password = _opened(path, password)
             self._length = len(self._pdf)
             # filled-in fields are neither drawn nor read with the page, unless they are first made part of it
             self._has_form = self._pdf.get_formtype() != raw.FORMTYPE_NONE
+        self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
-        if not self._length:
-            self.close()
-            raise DocumentError(path, "is a PDF without pages; it is damaged or was cut off, download it again")
         if not _ends(path):
             _log.warning("%s: the PDF's end is missing; it may have been cut off, and pages with it", path)
 
@@ -213,11 +209,11 @@ class _Pdf(Document):
             size_pt = page.get_size()
             if not (size_pt[0] > 0 and size_pt[1] > 0):
                 raise DocumentError(self.path, "the page has no area", page=number)
-            size_px = _pixels(size_pt, dpi, max_pixels)
-            drawn = _drawn(page, size_px) if image and self._backend == "pdfium" else None
+            dpi = _resolution(size_pt, dpi, max_pixels)
+            drawn = _drawn(page, _pixels(size_pt, dpi)) if image and self._backend == "pdfium" else None
             read = _read_words(page, size_pt) if words else None
         if image and drawn is None:
-            drawn = self._drawn_by_poppler(number, size_px)
+            drawn = self._drawn_by_poppler(number, dpi)
         return _Content(size_pt, drawn, read)
 
     @contextmanager
@@ -238,7 +234,7 @@ class _Pdf(Document):
             finally:
                 page.close()
 
-    def _drawn_by_poppler(self, number: int, size_px: tuple[int, int]) -> Image.Image:
+    def _drawn_by_poppler(self, number: int, dpi: float) -> Image.Image:
         import pdf2image
         from pdf2image import exceptions
 
@@ -247,7 +243,7 @@ class _Pdf(Document):
                 self.path.resolve(),
                 first_page=number,
                 last_page=number,
-                size=size_px,
+                dpi=dpi,  # its `size` forgets that a page is turned
                 use_cropbox=True,  # the default draws what the crop box hides
                 userpw=self._password,
                 ownerpw=self._password,
@@ -261,17 +257,26 @@ class _Pdf(Document):
         return picture
 
 
+def _opened(path: Path, password: str | None) -> tuple[Any, str | None]:
+    """The document, and the password it needed; one that nothing asks for is not an error."""
+    for key in (password, None) if password else (None,):
+        try:
+            return pypdfium2.PdfDocument(path, password=key), key
+        except pypdfium2.PdfiumError as error:
+            code, cause = error.err_code, error
+    if code == raw.FPDF_ERR_PASSWORD:
+        said = "the password is wrong" if password else "give its password"
+        raise PasswordRequired(path, f"is encrypted: {said}") from cause
+    if code == raw.FPDF_ERR_SECURITY:
+        raise DocumentError(path, "is encrypted in a way PDFium cannot read; save it without encryption") from cause
+    raise DocumentError(
+        path, "is a damaged, cut off or empty PDF; download it again, or repair it (qpdf IN.pdf OUT.pdf)"
+    ) from cause
+
+
 def _close(pdf: Any) -> None:
     with _pdfium_lock:
         pdf.close()
-
-
-def _unopened(path: Path, password: str | None, code: int) -> DocumentError:
-    if code == raw.FPDF_ERR_PASSWORD:
-        return PasswordRequired(path, "is encrypted: " + ("the password is wrong" if password else "give its password"))
-    if code == raw.FPDF_ERR_SECURITY:
-        return DocumentError(path, "is encrypted in a way PDFium cannot read; save it without encryption")
-    return DocumentError(path, "is a damaged or cut off PDF; download it again, or repair it (qpdf IN.pdf OUT.pdf)")
 
 
 def _ends(path: Path) -> bool:
@@ -374,14 +379,14 @@ class _Picture(Document):
             try:
                 with Image.open(self.path, formats=_PICTURE_FORMATS) as stored:
                     stored.seek(number - 1)
-                    x_dpi, y_dpi = _resolution(stored)
+                    x_dpi, y_dpi = _stated_dpi(stored)
                     if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
                         x_dpi, y_dpi = y_dpi, x_dpi
                     shown = ImageOps.exif_transpose(stored)
                     size_pt = shown.width * 72 / x_dpi, shown.height * 72 / y_dpi
                     if not image:
                         return _Content(size_pt, None, () if words else None)
-                    size_px = _pixels(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels)
+                    size_px = _pixels(size_pt, _resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels))
                     shown = _rgb(shown)
             except _PICTURE_ERRORS as error:
                 raise _unread(self.path, error, number if len(self) > 1 else None) from error
@@ -391,7 +396,8 @@ class _Picture(Document):
 
 def _unread(path: Path, error: BaseException, page: int | None = None) -> DocumentError:
     if isinstance(error, Image.DecompressionBombError):
-        return DocumentError(path, f"is too large ({error}); reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS", page=page)
+        most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        return DocumentError(path, f"has more than {most}; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS", page=page)
     return DocumentError(path, f"is a damaged picture ({error}); copy or export it again", page=page)
 
 
@@ -403,7 +409,7 @@ def _quiet_pillow() -> Iterator[None]:
         yield
 
 
-def _resolution(image: Image.Image) -> tuple[float, float]:
+def _stated_dpi(image: Image.Image) -> tuple[float, float]:
     """Horizontal and vertical dpi as stored; 100 where the file states none, or nonsense."""
     try:
         x_dpi, y_dpi = (float(v) for v in image.info["dpi"])

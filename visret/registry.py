@@ -25,12 +25,13 @@ import yaml
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
 
-__all__ = ["Location", "families", "get", "location", "names", "resolve", "sha256", "specs"]
+__all__ = ["Location", "base_folder", "families", "get", "location", "names", "resolve", "sha256", "specs"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _OPTIONAL = {"options", "aliases"}
 _KEYS = [f.name for f in fields(ModelSpec) if f.name != "name"]
-_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors", "pytorch_model.bin")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Location:
 
     @property
     def here(self) -> bool:
+        """Whether the model can be loaded without the network."""
         return self.kind == "none" or self.path is not None
 
 
@@ -80,9 +82,12 @@ def get(name: str) -> ModelSpec:
     if name in known:
         return known[name]
     folded = {n.casefold(): n for n in known}
-    close = [folded[n] for n in difflib.get_close_matches(name.casefold(), folded, n=3)]
-    meant = f"; did you mean {' or '.join(close)}?" if close else "."
-    raise UnknownModel(f"there is no model {name!r}{meant} `visret models` lists them; a folder with a checkpoint works too")
+    asked = name.casefold()
+    close = difflib.get_close_matches(asked, folded, n=3) or [n for n in folded if asked and asked in n]
+    meant = f"; did you mean {' or '.join(folded[n] for n in close)}?" if close else "."
+    raise UnknownModel(
+        f"there is no model {name!r}{meant} `visret models` lists them; a folder with a checkpoint works too"
+    )
 
 
 def resolve(name_or_path: str | Path) -> ModelSpec:
@@ -98,11 +103,11 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
     if folder.is_dir():
         folder = folder.resolve()
         return _from_folder(folder, name=str(folder), source=str(folder), revision=_folder_sha256(folder))
-    if isinstance(name_or_path, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
+    if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name):
         snapshot = _hub_snapshot(name, "")
         if snapshot is None:
             raise WeightsError(
-                f"{name} is neither an entry of models.yaml, nor a folder, nor in the Hugging Face cache of this machine; "
+                f"{name} is neither an entry of models.yaml, nor a folder, nor in this machine's Hugging Face cache; "
                 f"`hf download {name}` fetches it"
             )
         return _from_folder(snapshot, name=name, source=name, revision=snapshot.name)
@@ -121,6 +126,20 @@ def location(spec: ModelSpec) -> Location:
         folder = Path(spec.source).expanduser()
         return Location("folder", folder if folder.is_dir() else None)
     return Location("hub", _hub_snapshot(spec.source, spec.revision))
+
+
+def base_folder(folder: Path) -> Path | None:
+    """The folder with a checkpoint's full weights: itself, unless it is an adapter; None for a base that is not here.
+
+    A base is named by a path, which counts from the adapter's folder, or by a hub id.
+    """
+    adapter = _json(folder / "adapter_config.json")
+    if not adapter or (folder / "config.json").is_file():
+        return folder
+    named = str(adapter.get("base_model_name_or_path"))
+    if (folder / named).is_dir():
+        return (folder / named).resolve()
+    return _hub_snapshot(named, "") if _HUB_ID.fullmatch(named) else None
 
 
 def sha256(path: Path) -> str:
@@ -172,9 +191,11 @@ class _Loader(yaml.SafeLoader):
 
 def _read(path: Path) -> list[ModelSpec]:
     try:
-        entries = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+        entries = yaml.load(path.read_text("utf-8"), _Loader)
     except OSError as error:
-        raise InvalidModelSpec(f"{path}: cannot be read ({error.strerror}); VISRET_MODELS must name a YAML file") from error
+        raise InvalidModelSpec(
+            f"{path}: cannot be read ({error.strerror}); VISRET_MODELS must name a YAML file"
+        ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidModelSpec(f"{path}: not valid YAML: {error}") from error
     if not isinstance(entries, dict):
@@ -248,7 +269,9 @@ def _is_folder(source: str) -> bool:
 
 
 def _source_is_valid(source: str) -> bool:
-    return not source or _is_folder(source) or bool(re.fullmatch(r"package:[\w.-]+|[\w.-]+/[\w.-]+", source))
+    return (
+        not source or _is_folder(source) or bool(_HUB_ID.fullmatch(source) or re.fullmatch(r"package:[\w.-]+", source))
+    )
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
@@ -274,16 +297,19 @@ _SENTENCE_TRANSFORMERS = {
 
 
 def _from_folder(folder: Path, *, name: str, source: str, revision: str) -> ModelSpec:
-    config, adapter = _json(folder / "config.json"), _json(folder / "adapter_config.json")
+    base = base_folder(folder)
+    config, adapter = _json((base or folder) / "config.json"), _json(folder / "adapter_config.json")
     architectures = list(config.get("architectures") or [])
     if adapter:
-        architectures.append((adapter.get("auto_mapping") or {}).get("base_model_class"))
+        architectures.append(str((adapter.get("auto_mapping") or {}).get("base_model_class")))
     known = next((_ARCHITECTURES[a] for a in architectures if a in _ARCHITECTURES), None)
     if (folder / "modules.json").is_file():
         kind = _json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
         known = _SENTENCE_TRANSFORMERS.get(kind)
     if known is None:
-        said = f"architectures {architectures}, model_type {config.get('model_type')!r}" if config or adapter else "none"
+        said = (
+            f"architectures {architectures}, model_type {config.get('model_type')!r}" if config or adapter else "none"
+        )
         raise UnknownModel(
             f"{folder}: no late-interaction model that visret can load (its configuration: {said}); "
             f"supported are {', '.join([*_ARCHITECTURES, 'sentence-transformers folders with modules.json'])}"
@@ -348,7 +374,7 @@ def _package_weights(package: str) -> Path | None:
 
 
 def _hub_snapshot(repository: str, revision: str) -> Path | None:
-    """The folder of a repository in this machine's Hugging Face cache; None unless configuration and weights are there."""
+    """A repository's folder in this machine's Hugging Face cache; None unless configuration and weights are there."""
     from huggingface_hub import try_to_load_from_cache
 
     for config in ("config.json", "adapter_config.json"):

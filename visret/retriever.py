@@ -315,10 +315,10 @@ def _check_same(index: PageIndex, encoder: Encoder) -> None:
     here, there = index.model, _record(encoder)
     for what in ("name", "identity", "dim", "modality"):
         if getattr(here, what) != getattr(there, what):
-            before, now = (f"{record.name} ({what} {getattr(record, what)})" for record in (here, there))
+            wanted, given = (f"{record.name} ({what} {getattr(record, what)})" for record in (here, there))
             raise ModelMismatch(
                 index.path,
-                f"was made with {before}, not {now}; use that model, or index the documents again in a new folder",
+                f"was made with {wanted}, not {given}; use that model, or index the documents again in a new folder",
             )
     for key in sorted({*here.preprocessing, *there.preprocessing} - _MACHINE_KEYS):
         before, now = here.preprocessing.get(key), there.preprocessing.get(key)

@@ -200,7 +200,7 @@ class ModelSpec:
     """One entry of models.yaml.
 
     family: a file in visret/encoders/.
-    source: a hub repository, "package:NAME" for weights inside an installed package, a local folder, or "" (no weights).
+    source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" (reads words) or "image" (looks at the page).
     dim: dimensions of a vector. size_gb: of the weights.
@@ -223,7 +223,7 @@ class ModelSpec:
 class Hit:
     """A page that answers a question.
 
-    score: exact late interaction of the question with the stored page (the sum over query tokens of the best match).
+    score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
     source: absolute path of the file, None for pages made in memory.
     weak: the score is in the range of pages that do not answer (threshold: models.yaml, `weak_below`).
@@ -239,10 +239,12 @@ class Hit:
 
     @property
     def doc(self) -> str:
+        """The document's id."""
         return self.ref.doc
 
     @property
     def page(self) -> int:
+        """Its page, from 1."""
         return self.ref.page
 
 
@@ -250,7 +252,8 @@ class Encoder(Protocol):
     """What a model family provides; see visret/encoders/_base.py for the pieces they share."""
 
     @property
-    def spec(self) -> ModelSpec: ...
+    def spec(self) -> ModelSpec:
+        """The entry of models.yaml it was loaded from."""
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import reportlab
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 from reportlab import rl_config
 from reportlab.lib.colors import HexColor
 from reportlab.lib.pagesizes import A4
@@ -50,7 +50,12 @@ class Paper(Canvas):
         self.setSubject(subject)
         self.setAuthor("visret")
         self.setCreator("examples/documents/make.py")
-        versions = {"reportlab": reportlab.__version__, "Pillow": PIL.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+        versions = {
+            "reportlab": reportlab.__version__,
+            "Pillow": PIL.__version__,
+            "FreeType": features.version("freetype2"),
+            "zlib": zlib.ZLIB_RUNTIME_VERSION,
+        }
         self.setProducer(", ".join(f"{name} {version}" for name, version in versions.items()))
 
     def put(
@@ -96,9 +101,10 @@ class Paper(Canvas):
 
     def block(self, x: float, y: float, width: float, height: float, *, fill: str, radius: float = 0) -> None:
         self.setFillColor(HexColor(fill))
-        self.roundRect(x, y, width, height, radius, fill=1, stroke=0) if radius else self.rect(
-            x, y, width, height, fill=1, stroke=0
-        )
+        if radius:
+            self.roundRect(x, y, width, height, radius, fill=1, stroke=0)
+        else:
+            self.rect(x, y, width, height, fill=1, stroke=0)
 
     def disc(self, x: float, y: float, radius: float, *, fill: str, ring: str | None = None) -> None:
         self.setFillColor(HexColor(fill))
@@ -254,9 +260,9 @@ outside developer give up the breakwater as too small a site. They thought it ju
 
 # The turbines
 
-They stand on the outer breakwater and carry the names of birds of the mudflats, in alphabetical order from west to
-east: Avocet, Bittern, Curlew, Dunlin, Eider and Fulmar. Each has a hub 85 metres above the quay and a rotor 82 metres
-across. Together they deliver in a year about what 10,400 homes use.
+They carry the names of birds of the mudflats, in alphabetical order from west to east along the breakwater: Avocet,
+Bittern, Curlew, Dunlin, Eider and Fulmar. Each has a hub 85 metres above the quay and a rotor 82 metres across.
+Together they deliver what 10,400 homes use in a year.
 
 # Membership
 
@@ -484,7 +490,7 @@ SITE = """
 # Cable
 
 The cable runs inside the breakwater, collects the current of all six turbines at 20 kilovolts and comes ashore at the
-Ropewalk substation. It is 2.6 kilometres long.
+Ropewalk substation. It is 2.8 kilometres long.
 
 # Nesting ground
 
@@ -552,7 +558,7 @@ def site_plan(c: Paper) -> None:
         (50, 357, "substation", INK),
         (250, 230, "Grain silo", INK),
         (166, 304, "Pilot house", INK),
-        (384, 306, "Ferry pier", INK),
+        (366, 306, "Ferry pier", INK),
         (444, 45, "Gravel bank", INK),
         (452, 214, "Ferry lane", SEA),
         (28, 262, "Cable", "#a9661a"),
@@ -567,7 +573,7 @@ def site_plan(c: Paper) -> None:
     length = 500 / 340 * math.dist(places[0], places[1])
     x, y = x1 - 64 - length, y0 + 16
     c.block(x, y, length, 3, fill=INK)
-    c.block(x + length / 2, y + 0.5, length / 2 - 0.5, 2, fill=WHITE)
+    c.block(x + length / 2, y + 0.6, length / 2 - 0.6, 1.8, fill=WHITE)
     c.put(x, y + 7, "0", size=7.5, align="c")
     c.put(x + length, y + 7, "500 m", size=7.5, align="c")
 
@@ -678,7 +684,7 @@ them. When the picture was taken again, twenty-four years later, the largest had
 coin. Rosettes are in more of a hurry and may add half a centimetre a year. On gravestones, where the date is written
 beside the lichen, one can read off the rate and use it to find the age of walls that bear no inscription.
 
-Most lichens travel as crumbs. Rain, snails and the feet of birds break off grains in which both partners are packed
+Many lichens travel as crumbs. Rain, snails and the feet of birds break off grains in which both partners are packed
 together, and the wind does the rest. A fungus that sends out spores of its own has to meet a new alga at the place
 where it lands, and mostly it does not.
 

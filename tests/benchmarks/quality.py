@@ -97,7 +97,7 @@ def bm25(pages: dict[PageRef, str]) -> list[list[PageRef]]:
 
 
 def pooled(pages: dict[PageRef, str], words: int = 180) -> list[list[PageRef]]:
-    """The default's own model as it is usually used: one vector for each 180 words; a page has its best chunk's score."""
+    """The default's own model as it is usually used: a vector for each 180 words; a page has its best chunk's score."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(registry.location(registry.get("all-minilm-l6-v2")).path), device="cpu")

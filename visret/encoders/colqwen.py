@@ -1,7 +1,7 @@
 """Images: ColQwen2 checkpoints, by colpali-engine's model and processor.
 
-A page is stretched to a grid of cells of 28 x 28 pixels of the resized image, and has one vector a cell, in reading order.
-The vectors of the prompt's text follow (they are part of what the checkpoint was trained to match) and lie nowhere.
+A page is stretched to a grid of cells, each 28 x 28 pixels of the resized image, and has one vector a cell in reading
+order. The vectors of the prompt's text follow (the checkpoint was trained to match them too) and lie nowhere.
 A question has the vectors of its tokens and of the ten augmentation tokens that colpali-engine appends.
 
 Options: max_patches (unset: what the checkpoint's processor says), the most cells a page is resized to.
@@ -70,7 +70,9 @@ class ColqwenEncoder:
         grids = features["image_grid_thw"][:, 1:].numpy() // self._merge
         encoded = self._forward(features)
         out = []
-        for page, vectors, patch, attended, (rows, cols) in zip(pages, encoded, patches, real, grids.tolist(), strict=True):
+        for page, vectors, patch, attended, (rows, cols) in zip(
+            pages, encoded, patches, real, grids.tolist(), strict=True
+        ):
             if patch.sum() != rows * cols:
                 raise ShapeError(f"{page.ref}: {patch.sum()} patches for a grid of {rows} rows x {cols} cols")
             ordered = np.concatenate([vectors[patch], vectors[attended & ~patch]])
@@ -103,21 +105,34 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     chosen = _base.options(spec, _OPTIONS)
     folder = _base.weights_folder(spec)
     where, kind = _torch.place(device, dtype)
-    # colpali-engine reads the budget only here
-    budget = {} if chosen["max_patches"] is None else {"max_num_visual_tokens": chosen["max_patches"]}
+    base = _base.base_folder(spec, folder)
     with _torch.quiet():
         from colpali_engine.models import ColQwen2, ColQwen2Processor
 
-        model, report = ColQwen2.from_pretrained(folder, dtype=kind, output_loading_info=True, local_files_only=True)
-        processor = ColQwen2Processor.from_pretrained(folder, local_files_only=True, **budget)
-    _check_weights(report, folder, spec, model.dim)
+        adapter = None
+        if base != folder:  # then the report is of the adapter only: the base's comes first, without its data
+            adapter = {"_adapter_model_path": str(folder)}
+            _, report = ColQwen2.from_pretrained(
+                base, device_map="meta", output_loading_info=True, local_files_only=True
+            )
+            _check_weights(report, base, spec)
+        model, report = ColQwen2.from_pretrained(
+            base, dtype=kind, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True
+        )
+        _check_weights(report, folder, spec)
+        processor = ColQwen2Processor.from_pretrained(folder, local_files_only=True)
+    if chosen["max_patches"] is not None:
+        # as colpali-engine's max_num_visual_tokens does, whose other half transformers deprecates on every page
+        image = processor.image_processor
+        image.size["longest_edge"] = chosen["max_patches"] * (image.patch_size * image.merge_size) ** 2
+    _base.check_dim(spec, model.dim)
     return ColqwenEncoder(spec, model.to(where).eval(), processor, threads=threads or torch.get_num_threads())
 
 
-def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, dim: int) -> None:
+def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec) -> None:
     wrong = {kind: list(names) for kind, names in report.items() if names}
     if wrong:
-        listed = "; ".join(f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for kind, names in wrong.items())
+        listed = "; ".join(
+            f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for kind, names in wrong.items()
+        )
         raise WeightsError(f"{folder}: the weights are not those of a {spec.family} checkpoint ({listed})")
-    if dim != spec.dim:
-        raise WeightsError(f"{folder}: its vectors have {dim} dimensions, the entry {spec.name} says {spec.dim}")

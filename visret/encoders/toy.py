@@ -1,15 +1,15 @@
 """Colours as vectors: the question `red` ranks pages by their reddest patch. No weights, exactly predictable.
 
-A page is a grid of equal cells, 16 along its longer side; a cell's colour is the mean of its pixels (r, g, b from 0 to 1).
-With m = (r + g + b) / 3, a colour is the unit vector
+A page is a grid of equal cells, 16 along its longer side; a cell's colour is the mean of its pixels (r, g, b from 0
+to 1). With m = (r + g + b) / 3, a colour is the unit vector
 
     x = r - (g + b) / 2      how red (1) or cyan (-1)
     y = (g - b) * sqrt(3)/2  how green or blue
     z = -cos(pi * m) * s     how white or black      where s = sqrt(1 - x^2 - y^2): how grey
     t =  sin(pi * m) * s     how middle grey
 
-so that `red` scores r - (g + b) / 2 at every cell, `green` g - (r + b) / 2, `blue` b - (r + g) / 2: 1 on the pure colour,
-0 on every grey, and -1 on the complement. The score of a question is the sum over its words of their best cell.
+so that `red` scores r - (g + b) / 2 at every cell, `green` g - (r + b) / 2, `blue` b - (r + g) / 2: 1 on the pure
+colour, 0 on every grey, and -1 on the complement. A question scores the sum over its words of their best cell.
 
 Options: none.
 """

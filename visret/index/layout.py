@@ -19,8 +19,7 @@ writer's process reads it. A folder that is not listed in `segments` is a leftov
 A folder's name is made from the segment's number, six digits or more; no file name is ever taken from the catalogue.
 
 **Segments.** P pages, N vectors in all, n vectors of one page, d dimensions. Plain .npy version 1.0, C order,
-little-endian, no pickles. A file whose array would be empty is not there, and neither are its
-offsets.
+little-endian, no pickles. A file whose array would be empty is not there, and neither are its offsets.
 
     vectors        (N, d)    uint8, float16 or float32: codes, by the codec; pages one after the other
     scales         (N,)      float32, int8 only
@@ -34,8 +33,6 @@ offsets.
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
     word_offsets   (P+1,)    int64, words of each page in word_boxes; a page may have none
-    renditions     (sum,)    uint8, pictures (image files) of pages that have no file to be drawn from again
-    rendition_offsets (P+1,) int64, bytes of each page in renditions
 
 `cells`, `boxes` and `spans` hold the pages of their own kind only, in order. GRID means that vector r * cols + c is
 the patch of cell (r, c), and that vectors beyond rows * cols lie nowhere. `segments.checksums` is a JSON object, the
@@ -72,12 +69,10 @@ ARRAYS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
     "text_offsets": (np.dtype("<i8"), ()),
     "word_boxes": (np.dtype("<f4"), (4,)),
     "word_offsets": (np.dtype("<i8"), ()),
-    "renditions": (np.dtype("u1"), ()),
-    "rendition_offsets": (np.dtype("<i8"), ()),
 }
 
 # What pages may lack, and its offsets; in a segment where no page has it, neither file is there.
-TEXTS = {"text": "text_offsets", "word_boxes": "word_offsets", "renditions": "rendition_offsets"}
+TEXTS = {"text": "text_offsets", "word_boxes": "word_offsets"}
 
 STATES = ("done", "partial", "failed", "empty")
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from visret.codec import DTYPES
 from visret.errors import PageIndexError
-from visret.index import catalogue, renditions
+from visret.index import catalogue
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
-from visret.index.layout import CATALOGUE, LOCK, MAX_NUMBER, SEGMENTS
+from visret.index.layout import CATALOGUE, LOCK, MAX_NUMBER, RENDITIONS, SEGMENTS
 from visret.index.segment import Segment, sync_folder
 from visret.index.snapshot import Snapshot
 from visret.index.writer import Writer, sweep, writer_lock
@@ -131,12 +131,6 @@ class PageIndex:
         """A page as stored: its vectors are what scoring sees. Raises InvalidQuery where there is no such page."""
         return self.snapshot.embedding(ref)
 
-    def rendition(self, ref: tuple[str, int]) -> bytes | None:
-        """The picture that was kept of a page; None where none was. Raises InvalidQuery where there is no such page."""
-        snapshot = self.snapshot
-        segment, row = snapshot.find(ref)
-        return snapshot.segment(segment).rendition(row)
-
     @contextmanager
     def writing(self) -> Iterator[Writer]:
         """Be the one writer; see `Writer`. What is pending at the end is committed, after an error discarded.
@@ -169,11 +163,12 @@ class PageIndex:
         snapshot = state.snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0]
+        files = [self._path / CATALOGUE, *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
             documents=len(snapshot.docs()),
             pages=len(snapshot),
             vectors=sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments),
-            bytes=size + (self._path / CATALOGUE).stat().st_size,
+            bytes=size + sum(file.stat().st_size for file in files),
             model=state.model.name,
             codec=state.codec,
             states=Counter(document.state for document in snapshot.documents()),

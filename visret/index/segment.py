@@ -83,11 +83,6 @@ class Segment:
         start, stop = self._places.words[row : row + 2]
         return self._read("word_boxes", int(stop - start), first=int(start)) if stop > start else None
 
-    def rendition(self, row: int) -> bytes | None:
-        """The picture of the page in this row, as it was handed over; None where none was."""
-        start, stop = self._places.renditions[row : row + 2]
-        return self._read("renditions", int(stop - start), first=int(start)).tobytes() if stop > start else None
-
     def problems(self) -> Iterator[str]:
         """What is wrong with the files, in words; reads all of them."""
         checksums = self._checksums
@@ -206,14 +201,13 @@ class Segment:
 
 
 class _Places(NamedTuple):
-    """Where a segment's pages have theirs. first: row in cells, boxes or spans, by kind; the last three: offsets."""
+    """Where a segment's pages have theirs. first: row in cells, boxes or spans, by kind; text, words: offsets."""
 
     kinds: np.ndarray
     grids: np.ndarray
     first: np.ndarray
     text: np.ndarray
     words: np.ndarray
-    renditions: np.ndarray
 
 
 def pack_page(page: PageEmbedding, codec: str) -> dict[str, np.ndarray]:

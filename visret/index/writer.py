@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
+from visret.index import renditions
 from visret.index.catalogue import DocumentRow, IndexModel, read_settings, reading_errors, store_source
 from visret.index.layout import LOCK, MAX_NUMBER, SEGMENTS, STATES, segment_folder
 from visret.index.segment import pack_page, write_segment
@@ -65,7 +66,7 @@ class Writer:
         self._added: dict[int, tuple[DocumentRow, int | None]] = {}
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
         self._pages: list[dict[str, np.ndarray]] = []
-        self._placed: dict[tuple[int, int], int] = {}  # document and page of each
+        self._placed: set[tuple[int, int]] = set()  # document and page of each
         self._vectors = self._bytes = 0
         self._next_document = self._next("documents")
 
@@ -145,17 +146,10 @@ class Writer:
             "VALUES (?, ?, ?, ?, (SELECT max(number) FROM segments), ?, ?)",
             *(*at, *(page.size_pt or (None, None)), len(self._pages), text),
         )
-        self._placed[at] = len(self._pages)
         self._pages.append(packed)
+        self._placed.add(at)
         self._vectors += len(page.vectors)
         self._bytes += sum(array.nbytes for array in packed.values())
-
-    def keep(self, number: int, page: int, rendition: bytes) -> None:
-        """Keep a picture of a page that has no file to be drawn from again; the page waits for the same commit."""
-        if (number, page) not in self._placed:
-            raise InvalidQuery(f"page {page} of document {number} was not put since the last commit")
-        self._pages[self._placed[number, page]]["renditions"] = np.frombuffer(rendition, np.uint8)
-        self._bytes += len(rendition)
 
     def skip(self, number: int, page: int, reason: str | None = None) -> None:
         """Record a page without vectors: empty for this model, or, with a reason, failed."""
@@ -257,7 +251,7 @@ class Writer:
 
     def _done(self) -> int:
         published = len(self._pages)
-        self._operations, self._pages, self._placed = [], [], {}
+        self._operations, self._pages, self._placed = [], [], set()
         self._vectors = self._bytes = 0
         self._commits += 1
         self._committed(self._commits)
@@ -340,12 +334,16 @@ class Writer:
 
 
 def sweep(index: Path, connection: sqlite3.Connection, *, keep: set[int]) -> None:
-    """Delete segment folders that the catalogue does not list, except those in `keep`; the writer alone may."""
+    """Delete segments and renditions that the catalogue does not list, except segments in `keep`.
+
+    The writer alone may.
+    """
     listed = {number for (number,) in connection.execute("SELECT number FROM segments")}
     for folder in (index / SEGMENTS).glob("*"):
         if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in listed | keep:
             # What cannot be deleted now (open on Windows) is tried again by the next writer.
             shutil.rmtree(folder, ignore_errors=True)
+    renditions.sweep(index, {number for (number,) in connection.execute("SELECT number FROM documents")})
 
 
 @contextmanager

@@ -30,6 +30,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
@@ -133,8 +134,11 @@ def _scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
         None, *[pointer] * 4, *[integer] * 2, *[pointer] * 3, integer, *[pointer] * 2
     )
     function = signature(engine.get_function_address("scan"))
-    function.engine = engine  # the code lives as long as the function
-    return function
+
+    def call(*arguments: int | None, _engine: Any = engine) -> None:  # the code lives as long as its engine
+        function(*arguments)
+
+    return call
 
 
 def lay_out(path: Path, queries: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -253,7 +257,8 @@ def _build(path: Path, row_type: str, dim: int, triple: str) -> ir.Module:
 def _multiply_add(b: ir.IRBuilder, path: Path, total: ir.Value, value: ir.Value, token: ir.Value) -> ir.Value:
     """total + value * token, summed over the dimensions of a group, for every lane."""
     if path.group == 1:
-        return b.call(_declare(b, f"llvm.fmuladd.v{path.lanes}f32", total.type, [total.type] * 3), [value, token, total])
+        fused = _declare(b, f"llvm.fmuladd.v{path.lanes}f32", total.type, [total.type] * 3)
+        return b.call(fused, [value, token, total])
     if path.group == 4:
         as_words = [b.bitcast(x, total.type) for x in (value, token)]
         return b.call(_declare(b, path.instruction, total.type, [total.type] * 3), [total, *as_words])

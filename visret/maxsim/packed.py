@@ -98,7 +98,8 @@ class PackedPages:
 
     def _check(self, query: np.ndarray) -> np.ndarray:
         query = np.asarray(query)
-        if query.ndim != 2 or not len(query) or not 0 <= self.dim - query.shape[1] < (4 if self.scales is not None else 1):
+        padded = 4 if self.scales is not None else 1
+        if query.ndim != 2 or not len(query) or not 0 <= self.dim - query.shape[1] < padded:
             raise ShapeError(f"query: expected (m, {self.dim}) with m > 0, got {query.shape}")
         query = query.astype(np.float32)
         if not np.isfinite(query).all():

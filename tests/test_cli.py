@@ -1,0 +1,187 @@
+"""The command line: what it prints and where, its exit status, and one clear line for everything that goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+from test_ingest import write_pdf
+
+from visret import cli
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def papers(tmp_path):
+    write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
+    write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
+    return tmp_path / "papers"
+
+
+@pytest.fixture
+def index(papers, tmp_path, capsys):
+    assert cli.main(["index", str(papers), "--index", str(tmp_path / "i.visret"), "--model", "toy"]) == 0
+    capsys.readouterr()
+    return tmp_path / "i.visret"
+
+
+def run(capsys, *arguments):
+    """-> exit status, stdout, stderr"""
+    try:
+        status = cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capsys.readouterr()
+
+
+def test_find_answers_at_once_and_reads_only_what_is_new(capsys, papers):
+    status, out, _ = run(capsys, "find", "blue", papers, "--model", "toy")
+    assert status == 0
+    assert out.split()[:4] == ["1", "one.pdf", "p.", "2"]
+    write_pdf(papers / "three.pdf", "cyan")
+    status, out, _ = run(capsys, "find", "cyan", papers, "--model", "toy", "--json")
+    found = json.loads(out)
+    assert (found["query"], found["failed"], found["empty"]) == ("cyan", [], [])
+    assert found["hits"][0]["doc"] == "three.pdf"
+    (papers / "three.pdf").unlink()
+    _, out, _ = run(capsys, "find", "cyan", papers, "--model", "toy", "--json")
+    assert "three.pdf" not in {hit["doc"] for hit in json.loads(out)["hits"]}
+    status, out, _ = run(capsys, "cache")
+    assert str(papers) in out
+    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached indexes\n"
+    assert run(capsys, "cache")[1] == "nothing is cached\n"
+
+
+def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_path):
+    status, out, err = run(capsys, "search", index, "blue", "-k", 2, "--json", "--pictures", tmp_path / "pics")
+    assert (status, err) == (0, "")
+    found = json.loads(out)
+    assert set(found) == {"query", "hits", "failed", "empty"}
+    first = found["hits"][0]
+    assert set(first) >= {"rank", "score", "doc", "page", "text", "source", "boxes", "picture"}
+    assert (first["rank"], first["doc"], first["page"]) == (1, "one.pdf", 2)
+    assert set(first["boxes"][0]) == {"x0", "y0", "x1", "y1", "score"}
+    assert sum(box["score"] for box in first["boxes"]) == pytest.approx(1, abs=1e-3)
+    with Image.open(first["picture"]) as picture:
+        assert picture.size[0] > 20
+
+
+def test_index_prints_its_summary_and_says_what_failed(capsys, papers, tmp_path):
+    (papers / "bad.pdf").write_bytes(b"%PDF-1.7 and nothing")
+    (papers / "words.txt").write_text("red")
+    arguments = ["index", papers, "--index", tmp_path / "j.visret", "--model", "toy", "--json"]
+    status, out, err = run(capsys, *arguments)
+    report = json.loads(out)
+    assert status == 1
+    keys = ["documents", "pages", "added", "unchanged", "removed", "empty", "failed", "seconds"]
+    assert list(report) == keys
+    assert (report["documents"], report["pages"], report["added"]) == (4, 3, 3)
+    assert report["empty"] == [{"path": str(papers / "words.txt"), "page": 1}]
+    assert set(report["failed"][0]) == {"path", "page", "reason"}
+    assert "bad.pdf" in err
+    assert "words.txt" in err
+    (papers / "bad.pdf").unlink()
+    status, out, err = run(capsys, *arguments, "--sync")
+    assert status == 0
+    assert json.loads(out)["unchanged"] == 3
+
+
+def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
+    _, out, _ = run(capsys, "search", index, "blue", "--where", '{"doc": "two.pdf"}', "--json")
+    assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]
+    _, out, _ = run(capsys, "info", index, "--json")
+    assert json.loads(out)["pages"] == 3
+    assert "toy" in run(capsys, "info", index)[1]
+    picture = tmp_path / "out" / "why.png"
+    status, out, _ = run(capsys, "heatmap", index, "blue", "--doc", "one.pdf", "--page", 2, "--out", picture)
+    assert status == 0
+    assert picture.exists()
+    assert run(capsys, "verify", index)[0] == 0
+    vectors = next(index.glob("segments/*/vectors.npy"))
+    data = bytearray(vectors.read_bytes())
+    data[-1] ^= 1
+    vectors.write_bytes(data)
+    status, out, _ = run(capsys, "verify", index)
+    assert status == 1
+    assert "vectors" in out
+    assert run(capsys, "remove", index, "one.pdf")[0] == 0
+    _, out, _ = run(capsys, "search", index, "blue", "--json")
+    assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]
+
+
+def test_models_are_listed(capsys):
+    status, out, _ = run(capsys, "models")
+    assert status == 0
+    assert "all-minilm-l6-v2 (default)" in out
+    rows = {row["name"]: row for row in json.loads(run(capsys, "models", "--json")[1])}
+    assert rows["toy"]["here"] is True
+    assert rows["all-minilm-l6-v2"]["license"] == "apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["search", "{index}", ""], 2, "question"),
+        (["search", "{index}", "mauvish"], 2, "colours"),
+        (["search", "{index}", "red", "--where", '{"shelf": 1}'], 2, "shelf"),
+        (["search", "{index}", "red", "--where", "doc=a"], 2, "JSON"),
+        (["search", "{index}", "red", "--where", "[1]"], 2, "object"),
+        (["search", "{index}", "red", "-k", "0"], 2, "at least 1"),
+        (["search", "{tmp}/nowhere", "red"], 1, "nowhere"),
+        (["search", "{papers}", "red"], 1, "not an index"),
+        (["find", "red", "{tmp}/missing", "--model", "toy"], 1, "missing"),
+        (["find", "red", "{papers}", "--model", "toyy"], 1, "did you mean toy"),
+        (["index", "{papers}", "--index", "{index}", "--model", "all-minilm-l6-v2"], 1, "made with toy"),
+        (["index", "{papers}", "--index", "{papers}", "--model", "toy"], 1, "not empty"),
+        (["heatmap", "{index}", "red", "--doc", "x.pdf", "--page", "1", "--out", "{tmp}/x.png"], 2, "x.pdf"),
+        (["heatmap", "{index}", "red", "--doc", "one.pdf", "--page", "1", "--out", "{tmp}/x.nope"], 1, "x.nope"),
+        (["remove", "{index}", "x.pdf"], 2, "x.pdf"),
+        (["info", "{papers}"], 1, "not an index"),
+        (["juggle"], 2, "juggle"),
+    ],
+)
+def test_one_line_for_what_is_wrong(capsys, papers, index, tmp_path, arguments, status, message):
+    filled = [a.format(index=index, papers=papers, tmp=tmp_path) if "{" in a and '"' not in a else a for a in arguments]
+    got, out, err = run(capsys, *filled)
+    assert (got, out) == (status, "")
+    assert message in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) <= 3
+
+
+def test_a_folder_without_documents_fails_and_says_so(capsys, tmp_path):
+    (tmp_path / "bare").mkdir()
+    status, _, err = run(capsys, "find", "red", tmp_path / "bare", "--model", "toy")
+    assert status == 1
+    assert "no documents in this folder" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process of its own on POSIX only")
+def test_ctrl_c_leaves_an_index_that_goes_on(papers, tmp_path):
+    for i in range(120):
+        write_pdf(papers / f"more{i}.pdf", "red", "green", "blue")
+    app = os.path.join(os.path.dirname(__file__), "..", "apps", "index_pages.py")  # noqa: PTH118, PTH120
+    command = [sys.executable, app, str(papers), "--index", str(tmp_path / "k.visret"), "--model", "toy"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (tmp_path / "k.visret" / "catalogue.sqlite").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in {0, 130}
+    assert "Traceback" not in err
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["documents"] == 122
+    assert report["failed"] == []
+    again = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    assert (again["pages"], again["unchanged"]) == (0, 122)

@@ -1,0 +1,218 @@
+"""Files in, index out: nothing stops a batch, nothing is read twice, nothing is lost. With `toy`, on small PDFs."""
+
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from visret import Retriever, ingest, load_encoder
+from visret.errors import DocumentError, IndexLocked
+
+
+def write_pdf(path: Path, *colours: str) -> Path:
+    """A PDF with a page of each colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheets = [Image.new("RGB", (64, 96), "lime" if colour == "green" else colour) for colour in colours]
+    sheets[0].save(path, save_all=True, append_images=sheets[1:])
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "papers"
+    write_pdf(root / "one.pdf", "red", "green")
+    write_pdf(root / "deep" / "two.pdf", "blue")
+    Image.new("RGB", (64, 64), "yellow").save(root / "three.png")
+    (root / ".DS_Store").write_bytes(b"junk")
+    (root / "notes.xyz").write_bytes(b"junk")
+    return root
+
+
+@pytest.fixture
+def retriever(tmp_path):
+    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
+        yield made
+
+
+def counts(report):
+    return report.documents, report.pages, report.added, report.unchanged, report.removed
+
+
+def best(retriever, question):
+    return retriever.search(question, k=1)[0].ref
+
+
+def test_a_folder_becomes_documents_named_by_their_paths(retriever, folder):
+    report = retriever.add(folder)
+    assert counts(report) == (3, 4, 3, 0, 0)
+    assert (report.failed, report.empty) == ([], [])
+    assert best(retriever, "green") == ("one.pdf", 2)
+    assert best(retriever, "blue") == ("deep/two.pdf", 1)
+    assert best(retriever, "yellow") == ("three.png", 1)
+    assert retriever.search("blue", k=1)[0].source == str((folder / "deep" / "two.pdf").resolve())
+
+
+def test_again_nothing_is_read(retriever, folder):
+    retriever.add(folder)
+    assert counts(retriever.add(folder)) == (3, 0, 0, 3, 0)
+    os.utime(folder / "one.pdf", (1, 1))  # another time, the same content
+    assert counts(retriever.add(folder)) == (3, 0, 0, 3, 0)
+    assert counts(retriever.add(folder)) == (3, 0, 0, 3, 0)
+
+
+def test_a_changed_file_is_read_again_and_its_old_pages_are_gone(retriever, folder):
+    retriever.add(folder)
+    write_pdf(folder / "one.pdf", "magenta")
+    assert counts(retriever.add(folder)) == (3, 1, 1, 2, 0)
+    assert best(retriever, "magenta") == ("one.pdf", 1)
+    assert len(retriever.search("red", k=99)) == 3
+
+
+def test_a_renamed_file_is_not_read_again(retriever, folder):
+    retriever.add(folder, metadata={"kept": True})
+    shutil.move(folder / "one.pdf", folder / "deep" / "uno.pdf")
+    assert counts(retriever.add(folder)) == (3, 0, 0, 3, 0)
+    assert best(retriever, "red") == ("deep/uno.pdf", 1)
+    assert retriever.search("red", where={"kept": True, "doc": "deep/uno.pdf"})
+    assert "one.pdf" not in retriever.documents()
+    assert retriever.page(("deep/uno.pdf", 1)).image.getpixel((5, 5)) == (254, 0, 0)  # JPEG inside the PDF
+
+
+def test_sync_removes_what_is_gone_under_these_folders_only(retriever, folder, tmp_path):
+    other = write_pdf(tmp_path / "elsewhere" / "four.pdf", "cyan")
+    retriever.add([folder, other])
+    other.unlink()
+    (folder / "three.png").unlink()
+    assert counts(retriever.add(folder)) == (2, 0, 0, 2, 0)
+    assert counts(retriever.add(folder, sync=True)) == (2, 0, 0, 2, 1)
+    assert set(retriever.documents()) == {"one.pdf", "deep/two.pdf", "four.pdf"}
+
+
+def test_the_same_name_from_two_folders_gets_its_parent(retriever, tmp_path):
+    for name, colour in (("a", "red"), ("b", "green"), ("c", "blue")):
+        retriever.add(write_pdf(tmp_path / name / "r.pdf", colour))
+    assert retriever.documents() == ["r.pdf", "b/r.pdf", "c/r.pdf"]
+    assert best(retriever, "green") == ("b/r.pdf", 1)
+
+
+def test_bad_files_are_reported_and_stop_nothing(retriever, folder, tmp_path):
+    (folder / "empty.pdf").write_bytes(b"")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and then nothing")
+    (folder / "text.pdf").write_text("I am text")
+    (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n then nothing")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    report = retriever.add([folder, tmp_path / "missing", bare])
+    assert counts(report) == (9, 4, 3, 0, 0)
+    failed = {Path(failure.path).name: failure.reason for failure in report.failed}
+    assert set(failed) == {"empty.pdf", "broken.pdf", "text.pdf", "broken.png", "missing", "bare"}
+    assert all("\n" not in reason and len(reason) > 10 for reason in failed.values())
+    assert "no documents" in failed["bare"]
+    assert best(retriever, "yellow") == ("three.png", 1)
+
+
+def test_a_failed_file_is_tried_again_when_it_changed_or_when_asked(retriever, folder):
+    (folder / "one.pdf").write_bytes(b"%PDF-1.7 and then nothing")
+    for retry in (False, True):
+        report = retriever.add(folder, retry_failed=retry)
+        assert [Path(failure.path).name for failure in report.failed] == ["one.pdf"]
+    write_pdf(folder / "one.pdf", "red")
+    report = retriever.add(folder)
+    assert report.failed == []
+    assert best(retriever, "red") == ("one.pdf", 1)
+
+
+def test_what_a_model_cannot_read_is_empty_and_reported_each_time(retriever, folder):
+    (folder / "words.txt").write_text("red and green")
+    for _ in range(2):
+        report = retriever.add(folder)
+        assert [(Path(page.path).name, page.page) for page in report.empty] == [("words.txt", 1)]
+        assert report.failed == []
+    assert retriever.unread()[1][0].page == 1
+
+
+def test_a_page_that_cannot_be_encoded_fails_alone(tmp_path, folder, monkeypatch):
+    encoder = load_encoder("toy")
+    encode = type(encoder).encode_pages
+
+    def fussy(self, pages):
+        if any(page.ref == ("one.pdf", 2) for page in pages):
+            raise DocumentError("one.pdf", "is green", page=2)
+        return encode(self, pages)
+
+    monkeypatch.setattr(type(encoder), "encode_pages", fussy)
+    with Retriever.create(tmp_path / "f.visret", model=encoder) as retriever:
+        report = retriever.add(folder)
+        assert [(Path(f.path).name, f.page) for f in report.failed] == [("one.pdf", 2)]
+        assert report.pages == 3
+        monkeypatch.setattr(type(encoder), "encode_pages", encode)
+        assert len(retriever.add(folder).failed) == 1
+        report = retriever.add(folder, retry_failed=True)
+        assert (report.failed, report.pages) == ([], 2)
+        assert best(retriever, "green") == ("one.pdf", 2)
+
+
+def test_stopped_in_the_middle_it_keeps_what_is_done_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    path = write_pdf(tmp_path / "p" / "many.pdf", *["red", "green", "blue", "yellow", "cyan"])
+    encoder = load_encoder("toy")
+    encode, seen = type(encoder).encode_pages, []
+
+    def stop(self, pages):
+        seen.extend(page.ref.page for page in pages)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return encode(self, pages)
+
+    with Retriever.create(tmp_path / "s.visret", model=encoder) as retriever:
+        monkeypatch.setattr(type(encoder), "encode_pages", stop)
+        with pytest.raises(KeyboardInterrupt):
+            retriever.add(path)
+        assert [hit.page for hit in retriever.search("red", k=9)] == [1, 2]
+        assert retriever.info()["partial"] == 1
+        report = retriever.add(path)
+        assert (report.pages, report.added) == (3, 1)
+        assert seen == [1, 2, 3, 3, 4, 5]
+        assert sorted(hit.page for hit in retriever.search("red", k=9)) == [1, 2, 3, 4, 5]
+        assert retriever.info()["done"] == 1
+    assert not [thread for thread in threading.enumerate() if thread.name == "visret-reader"]
+
+
+def test_metadata_may_depend_on_the_path(retriever, folder):
+    retriever.add(folder, metadata=lambda path: {"folder": path.parent.name})
+    assert [hit.doc for hit in retriever.search("red", where={"folder": "deep"})] == ["deep/two.pdf"]
+
+
+def test_a_source_that_changed_is_never_shown_in_its_place(retriever, folder):
+    retriever.add(folder)
+    write_pdf(folder / "one.pdf", "blue", "blue")
+    with pytest.raises(DocumentError, match="changed"):
+        retriever.heatmap("red", ("one.pdf", 1)).image()
+    (folder / "one.pdf").unlink()
+    with pytest.raises(DocumentError, match="no longer there"):
+        retriever.page(("one.pdf", 1))
+    assert best(retriever, "red") == ("one.pdf", 1)  # the index still answers
+
+
+def test_a_second_writer_is_refused(retriever, folder, tmp_path):
+    with Retriever.open(tmp_path / "i.visret") as other, retriever._index.writing(), pytest.raises(IndexLocked):
+        other.add(folder)
+
+
+def test_links_to_folders_are_not_followed_and_a_file_counts_once(retriever, folder):
+    try:
+        (folder / "deep" / "loop").symlink_to(folder, target_is_directory=True)
+        (folder / "again.pdf").symlink_to(folder / "one.pdf")
+    except OSError:
+        pytest.skip("this system makes no symbolic links for this user")
+    assert counts(retriever.add([folder, folder / "one.pdf"])) == (3, 4, 3, 0, 0)
+
+
+def test_progress_counts_to_the_end(retriever, folder):
+    seen = []
+    retriever.add(folder, progress=lambda p: seen.append((p.documents, p.documents_total, p.pages, p.seconds_left)))
+    assert seen[-1][:3] == (3, 3, 4)
+    assert seen[-1][3] == 0

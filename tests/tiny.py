@@ -1,0 +1,185 @@
+"""Tiny checkpoints with random weights, written as a model hub serves them: real architectures, a megabyte each.
+
+Matrices are drawn from N(0, 1 / fan-in), embeddings from N(0, 1), and norms are jittered: with the libraries' own
+initialisation attention is nearly uniform, and a wrong mask or position would hardly show.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import string
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import nn
+
+WORDS = ["a", "and", "box", "circle", "column", "figure", "green", "hyphen", "in", "is", "line", "of", "on", "page", "red", "report", "sales", "table", "text", "the", "where"]
+PIECES = ["ation", "ing", "s", "un", "where"]
+
+
+def bert(folder: Path, *, dim: int = 32, layers: int = 2) -> Path:
+    """A sentence-transformers folder of a BERT sentence model, without a head."""
+    from transformers import BertConfig, BertModel
+
+    tokenizer = _wordpiece(folder)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=dim,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * dim,
+        max_position_embeddings=512,
+    )
+    _save(folder, BertModel(config, add_pooling_layer=False), config)
+    _json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    return folder
+
+
+def colbert(folder: Path, *, dim: int = 16, query_length: int = 12, page_length: int = 40) -> Path:
+    """A ColBERT checkpoint in Stanford's format, on `bert`: markers, [MASK] expansion, a punctuation skiplist."""
+    bert(folder)
+    (folder / "modules.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    _json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
+    from safetensors.torch import load_file
+
+    weights = {f"bert.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
+    weights["linear.weight"] = _noise("linear.weight", (dim, config["hidden_size"])) / math.sqrt(config["hidden_size"])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _json(
+        folder / "artifact.metadata",
+        {
+            "query_token_id": "[unused0]",
+            "doc_token_id": "[unused1]",
+            "dim": dim,
+            "query_maxlen": query_length,
+            "doc_maxlen": page_length,
+            "attend_to_mask_tokens": False,
+            "mask_punctuation": True,
+        },
+    )
+    return folder
+
+
+def colqwen2(folder: Path, *, dim: int = 32, layers: int = 2, max_patches: int = 768) -> Path:
+    """A full ColQwen2 checkpoint: geometry of the published ones (cells of 28 x 28 pixels), a narrow network."""
+    from colpali_engine.models import ColQwen2
+    from transformers import Qwen2VLConfig
+
+    controls = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
+    controls += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
+    tokenizer = _bytes(folder, controls)
+    number = tokenizer.token_to_id
+    config = Qwen2VLConfig(
+        text_config={
+            "vocab_size": tokenizer.get_vocab_size(),
+            "hidden_size": dim,
+            "intermediate_size": 2 * dim,
+            "num_hidden_layers": layers,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 1,
+            "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3]},
+            "rope_theta": 1e6,
+        },
+        vision_config={"depth": layers, "embed_dim": dim, "hidden_size": dim, "mlp_ratio": 2, "num_heads": 2},
+        image_token_id=number("<|image_pad|>"),
+        video_token_id=number("<|video_pad|>"),
+        vision_start_token_id=number("<|vision_start|>"),
+        vision_end_token_id=number("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    _save(folder, ColQwen2(config), config)
+    image = {
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "ColQwen2Processor",
+        "patch_size": 14,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "size": {"shortest_edge": 4 * 28 * 28, "longest_edge": max_patches * 28 * 28},
+    }
+    _json(folder / "preprocessor_config.json", image)
+    video = {key: value for key, value in image.items() if key != "image_processor_type"}
+    _json(folder / "video_preprocessor_config.json", {**video, "video_processor_type": "Qwen2VLVideoProcessor"})
+    return folder
+
+
+def _wordpiece(folder: Path) -> Tokenizer:
+    """BERT's tokenizer with a vocabulary of letters and a few words."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    signs = string.ascii_lowercase + string.digits + string.punctuation
+    pieces = [*special, "[unused0]", "[unused1]", *signs, *(f"##{sign}" for sign in signs)]
+    pieces += [word for word in WORDS if len(word) > 1] + [f"##{piece}" for piece in PIECES if len(piece) > 1]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
+    )
+    names = zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True)
+    _save_tokenizer(folder, tokenizer, {"tokenizer_class": "BertTokenizer", "model_max_length": 512, **dict(names)})
+    # as in published sentence models: settings of its training that must not cut a page
+    tokenizer.enable_truncation(16)
+    tokenizer.enable_padding(length=16)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def _bytes(folder: Path, controls: list[str]) -> Tokenizer:
+    """Qwen's tokenizer with a vocabulary of bytes and a few words."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {sign: number for number, sign in enumerate(alphabet)}
+    merges = []
+    for word in ("Ġ" + word for word in WORDS if len(word) > 1):
+        for end in range(1, len(word)):
+            merges.append((word[:end], word[end]))
+            vocabulary.setdefault(word[: end + 1], len(vocabulary))
+    tokenizer = Tokenizer(models.BPE(vocabulary, list(dict.fromkeys(merges))))
+    split = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in controls])
+    settings = {"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
+    _save_tokenizer(folder, tokenizer, {**settings, "additional_special_tokens": controls[1:]})
+    return tokenizer
+
+
+def _save_tokenizer(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _json(folder / "tokenizer_config.json", settings)
+
+
+def _save(folder: Path, model: nn.Module, config: Any) -> None:
+    embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    weights = {}
+    for name, value in model.state_dict().items():
+        noise = _noise(name, value.shape)
+        if name in embeddings:
+            weights[name] = noise
+        elif value.ndim > 1:
+            weights[name] = noise / math.sqrt(value[0].numel())
+        else:
+            weights[name] = noise * 0.1 + (1 if name.endswith("weight") else 0)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    _json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})
+
+
+def _noise(name: str, shape: Any) -> torch.Tensor:
+    """The same for the same name, whatever was drawn before."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+
+
+def _json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2), "utf-8")

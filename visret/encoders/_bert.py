@@ -1,0 +1,104 @@
+"""BERT's encoder in plain torch: importing the libraries that also have it takes four times as long as loading this.
+
+Devlin et al. 2018 as in the published checkpoints: post-norm layers, exact GELU, learned absolute positions. Sequences
+are laid end to end and only attention keeps them apart: nothing is padded, no sequence depends on its neighbours.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 (as everywhere)
+
+from visret.errors import WeightsError
+
+_UNUSED = ("pooler.", "cls.", "embeddings.position_ids")  # heads of other tasks, and a buffer
+_LINEAR = ("attention.output.dense", "intermediate.dense", "output.dense")
+_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+_QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
+
+
+class Bert:
+    """The encoder of a checkpoint folder (config.json, model.safetensors).
+
+    dim: of its vectors. longest: the most ids of a sequence. WeightsError unless the weights are exactly those of the
+    configuration.
+    """
+
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        kind = (config.get("model_type"), config.get("hidden_act"), config.get("position_embedding_type", "absolute"))
+        if kind != ("bert", "gelu", "absolute"):
+            raise WeightsError(f"{folder}: only BERT encoders can be used token by token, this is {kind}")
+        self.dim = int(config["hidden_size"])
+        self.longest = int(config["max_position_embeddings"])
+        self.dtype = dtype
+        self.device = device
+        self._heads = int(config["num_attention_heads"])
+        self._layers = int(config["num_hidden_layers"])
+        self._eps = float(config["layer_norm_eps"])
+        stored = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
+        self._check(stored, folder)
+        self._weights = {name: stored[name].to(device, dtype) for name in self._names()}
+        for prefix in self._prefixes():  # one product instead of three
+            for end in ("weight", "bias"):
+                parts = [self._weights.pop(f"{prefix}{part}.{end}") for part in _QKV]
+                self._weights[f"{prefix}qkv.{end}"] = torch.cat(parts)
+
+    def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
+        """The last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
+        with torch.inference_mode():
+            return self._forward(sequences)
+
+    def _forward(self, sequences: list[list[int]]) -> list[Tensor]:
+        lengths = [len(ids) for ids in sequences]
+        ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
+        positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])
+        table = {
+            name: self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
+        }
+        x = self._norm(
+            table["word"][ids] + table["position"][positions] + table["token_type"][0], "embeddings.LayerNorm"
+        )
+        for prefix in self._prefixes():
+            attended = self._attend(self._linear(x, f"{prefix}qkv"), lengths)
+            x = self._norm(
+                x + self._linear(attended, f"{prefix}attention.output.dense"), f"{prefix}attention.output.LayerNorm"
+            )
+            inner = F.gelu(self._linear(x, f"{prefix}intermediate.dense"))
+            x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
+        return list(x.split(lengths))
+
+    def _attend(self, qkv: Tensor, lengths: list[int]) -> Tensor:
+        """(N, 3 * dim) -> (N, dim), each sequence over itself."""
+        out = []
+        for part in qkv.split(lengths):
+            q, k, v = part.view(len(part), 3, self._heads, -1).permute(1, 2, 0, 3).unsqueeze(1)
+            out.append(F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).reshape(len(part), -1))
+        return torch.cat(out)
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        return F.layer_norm(x, (self.dim,), self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], self._eps)
+
+    def _prefixes(self) -> list[str]:
+        return [f"encoder.layer.{number}." for number in range(self._layers)]
+
+    def _names(self) -> list[str]:
+        parts = [prefix + part for prefix in self._prefixes() for part in (*_QKV, *_LINEAR, *_NORMS)]
+        tables = [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
+        return tables + [f"{part}.{kind}" for part in ("embeddings.LayerNorm", *parts) for kind in ("weight", "bias")]
+
+    def _check(self, stored: dict[str, Tensor], folder: Path) -> None:
+        expected = set(self._names())
+        missing = sorted(expected - set(stored))
+        unexpected = sorted(name for name in set(stored) - expected if not name.startswith(_UNUSED))
+        for kind, names in (("missing", missing), ("unexpected", unexpected)):
+            if names:
+                raise WeightsError(f"{folder}: weights {kind}: {', '.join(names[:3])} ({len(names)} tensors)")
