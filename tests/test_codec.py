@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -21,6 +21,7 @@ def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_int8_errs_by_half_a_scale_at_most(vectors):
     codes, scales = encode(vectors)
@@ -32,6 +33,7 @@ def test_int8_errs_by_half_a_scale_at_most(vectors):
     assert (error <= scales[:, None] / 2 * ROUNDING).all()
 
 
+@settings(deadline=None)
 @given(matrices, st.integers(0, 2**32 - 1))
 def test_the_error_of_a_dot_product_is_bounded(vectors, seed):
     d = vectors.shape[1]
@@ -50,6 +52,7 @@ def test_the_error_that_is_seen_is_the_one_in_the_docstring():
     assert seen == pytest.approx(scales.mean() / np.sqrt(12), rel=0.1)
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_float32_is_exact_and_float16_keeps_eleven_bits(vectors):
     codes, scales = encode(vectors, "float32")

@@ -18,7 +18,29 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
-WORDS = ["a", "and", "box", "circle", "column", "figure", "green", "hyphen", "in", "is", "line", "of", "on", "page", "red", "report", "sales", "table", "text", "the", "where"]
+WORDS = [
+    "a",
+    "and",
+    "box",
+    "circle",
+    "column",
+    "figure",
+    "green",
+    "hyphen",
+    "in",
+    "is",
+    "line",
+    "of",
+    "on",
+    "page",
+    "red",
+    "report",
+    "sales",
+    "table",
+    "text",
+    "the",
+    "where",
+]
 PIECES = ["ation", "ing", "s", "un", "where"]
 
 
@@ -36,7 +58,10 @@ def bert(folder: Path, *, dim: int = 32, layers: int = 2) -> Path:
         max_position_embeddings=512,
     )
     _save(folder, BertModel(config, add_pooling_layer=False), config)
-    _json(folder / "modules.json", [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    _json(
+        folder / "modules.json",
+        [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
+    )
     return folder
 
 

@@ -31,8 +31,8 @@ Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
 
 BATCH_PAGES = {"text": 32, "image": 4}
 AHEAD = {"text": 128, "image": 8}  # pages read before they are encoded: some MB either way
-COMMIT_BYTES = 64 << 20
-COMMIT_SECONDS = 20.0
+COMMIT_BYTES = 128 << 20
+COMMIT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,10 +211,11 @@ class _Pdf(Document):
                 raise DocumentError(self.path, "the page has no area", page=number)
             dpi = _resolution(size_pt, dpi, max_pixels)
             drawn = _drawn(page, _pixels(size_pt, dpi)) if image and self._backend == "pdfium" else None
-            read = _read_words(page, size_pt) if words else None
+            characters = _characters(page, size_pt) if words else None
         if image and drawn is None:
             drawn = self._drawn_by_poppler(number, dpi)
-        return _Content(size_pt, drawn, read)
+        found = words_of(*characters, width=size_pt[0], height=size_pt[1]) if characters else None
+        return _Content(size_pt, drawn, found)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:
@@ -223,8 +224,7 @@ class _Pdf(Document):
         with _pdfium_lock:
             try:
                 page = self._pdf.get_page(number - 1)
-                if self._has_form:
-                    raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
+                if self._has_form and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_SUCCESS:
                     page.close()
                     page = self._pdf.get_page(number - 1)
             except pypdfium2.PdfiumError as error:
@@ -296,8 +296,8 @@ def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
         bitmap.close()
 
 
-def _read_words(page: Any, size_pt: tuple[float, float]) -> tuple[Word, ...]:
-    """The text layer in page space (origin bottom left, unrotated) -> words on the displayed page."""
+def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarray, np.ndarray]:
+    """The text layer: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for _words."""
     unicode_of, box_of, angle_of = _character_calls()
     textpage = page.get_textpage()
     try:
@@ -325,9 +325,9 @@ def _read_words(page: Any, size_pt: tuple[float, float]) -> tuple[Word, ...]:
         x0, y0, x1, y1 = width - x1, height - y1, width - x0, height - y0
     elif rotation == 3:
         x0, y0, x1, y1 = y0, height - x1, y1, height - x0
-    placed = np.nan_to_num(np.stack([x0, y0, x1, y1], axis=1), nan=-1e9, posinf=-1e9, neginf=-1e9)
-    turns = (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
-    return words_of(text, placed, turns, width=width, height=height)
+    corners = np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
+    placed = np.nan_to_num(np.stack(corners, axis=1), nan=-1e9, posinf=-1e9, neginf=-1e9)  # off the page
+    return text, placed, (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
 
 
 @functools.cache
@@ -335,7 +335,7 @@ def _character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable
     """FPDFText_GetUnicode, _GetLooseCharBox and _GetCharAngle on plain addresses.
 
     They run a few thousand times a page. pypdfium2's own versions convert every argument and let go of the
-    interpreter lock on every call, which costs three times as much, and far more beside a busy thread.
+    interpreter lock on every call, which costs two to three times as much, and far more beside a busy thread.
     """
 
     def call(function: Any, result: Any, *arguments: Any) -> Any:

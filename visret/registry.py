@@ -25,7 +25,18 @@ import yaml
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
 
-__all__ = ["Location", "base_folder", "families", "get", "location", "names", "resolve", "sha256", "specs"]
+__all__ = [
+    "Location",
+    "base_folder",
+    "cache_folder",
+    "families",
+    "get",
+    "location",
+    "names",
+    "resolve",
+    "sha256",
+    "specs",
+]
 
 _PACKAGE = Path(__file__).resolve().parent
 _OPTIONAL = {"options", "aliases"}
@@ -100,7 +111,7 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
     if isinstance(name_or_path, str) and any(name in (s.name, *s.aliases) for s in specs()):
         return get(name)
     folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         folder = folder.resolve()
         return _from_folder(folder, name=str(folder), source=str(folder), revision=_folder_sha256(folder))
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name):
@@ -142,22 +153,31 @@ def base_folder(folder: Path) -> Path | None:
     return _hub_snapshot(named, "") if _HUB_ID.fullmatch(named) else None
 
 
+def cache_folder() -> Path:
+    """Where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder."""
+    import platformdirs
+
+    chosen = os.environ.get("VISRET_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("visret", appauthor=False))
+
+
 def sha256(path: Path) -> str:
-    """The sha256 of a file. Remembered in the user's cache folder until its size or time of change is another."""
-    stat = path.stat()
-    key, stamp = str(path.resolve()), [stat.st_size, stat.st_mtime_ns]
-    store = _cache_folder() / "sha256.json"
-    known: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):  # no cache yet, or a damaged one: it is only a cache
-        known = json.loads(store.read_text("utf-8"))
-    if isinstance(known, dict) and isinstance(known.get(key), list) and known[key][:2] == stamp:
-        return str(known[key][2])
+    """The sha256 of a file. Remembered in `cache_folder` until its size or time of change is another."""
+    status = path.stat()
+    key, stamp = str(path.resolve()), f"{status.st_size} {status.st_mtime_ns} "
+    store = cache_folder() / "sha256.json"
+    known = {}
+    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: it is only a cache
+        found = json.loads(store.read_text("utf-8"))
+        known = found if isinstance(found, dict) else {}
+    if str(known.get(key)).startswith(stamp):
+        return str(known[key]).removeprefix(stamp)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with contextlib.suppress(OSError):  # a read-only home: hashed again next time
         store.parent.mkdir(parents=True, exist_ok=True)
         draft = store.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({**known, key: [*stamp, digest]}), "utf-8")
+        draft.write_text(json.dumps({**known, key: stamp + digest}), "utf-8")
         draft.replace(store)
     return digest
 
@@ -357,7 +377,7 @@ def _folder_sha256(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-# -- packages, hub, cache ---------------------------------------------------------------------------------------------
+# -- packages and hub -------------------------------------------------------------------------------------------------
 
 
 def _package_weights(package: str) -> Path | None:
@@ -383,9 +403,3 @@ def _hub_snapshot(repository: str, revision: str) -> Path | None:
             folder = Path(file).parent
             return folder if any((folder / weights).exists() for weights in _WEIGHTS) else None
     return None
-
-
-def _cache_folder() -> Path:
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("visret", appauthor=False))

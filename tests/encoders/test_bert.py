@@ -56,7 +56,11 @@ def test_missing_and_unexpected_weights_are_errors(copy):
     with pytest.raises(WeightsError, match=f"missing: {name}"):
         load(copy(lambda weights: {k: v for k, v in weights.items() if k != name}))
     with pytest.raises(WeightsError, match=r"unexpected: encoder\.layer\.2"):
-        load(copy(lambda weights: weights | {name: torch.zeros(32), "encoder.layer.2.output.dense.bias": torch.zeros(32)}))
+        load(
+            copy(
+                lambda weights: weights | {name: torch.zeros(32), "encoder.layer.2.output.dense.bias": torch.zeros(32)}
+            )
+        )
 
 
 def test_other_architectures_are_refused(copy):

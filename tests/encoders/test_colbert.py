@@ -196,7 +196,9 @@ def test_pages_without_words_are_refused(sentences):
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(("text", "warns"), [("Где рисунок?", True), ("图在哪里", True), ("Wo ist α?", False), ("123", False)])
+@pytest.mark.parametrize(
+    ("text", "warns"), [("Где рисунок?", True), ("图在哪里", True), ("Wo ist α?", False), ("123", False)]
+)
 def test_other_scripts_are_said_once(minilm, caplog, text, warns):
     with caplog.at_level(logging.WARNING, "visret"):
         minilm.encode_queries([text, text, "red"])

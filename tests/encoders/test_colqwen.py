@@ -40,7 +40,10 @@ def test_a_vector_is_where_its_patch_is(colqwen, size, rows, cols):
     grid = blank.where
     assert (grid.rows, grid.cols) == (rows, cols)
     cells = [(0, 0), (0, cols - 1), (rows - 1, 0), (rows - 1, cols - 1), (4, 7), (7, 4)]
-    painted = [page(size, grid.cell_box(row, col), colour) for (row, col), colour in zip(cells, ["white", "black"] * 3, strict=True)]
+    painted = [
+        page(size, grid.cell_box(row, col), colour)
+        for (row, col), colour in zip(cells, ["white", "black"] * 3, strict=True)
+    ]
     for cell, made in zip(cells, colqwen.encode_pages(painted), strict=True):
         moved = np.linalg.norm(made.vectors - blank.vectors, axis=1)
         assert divmod(int(moved.argmax()), cols) == cell
@@ -72,7 +75,7 @@ def test_a_question_has_its_augmentation_tokens(checkpoints, colqwen):
     import torch
 
     (query,) = colqwen.encode_queries(["the circle"])
-    assert query.tokens[-12:] == ("the"[-2:], "circle", *["<|endoftext|>"] * 10) or query.tokens[-11] == "circle"
+    assert query.tokens[-11:] == ("circle", *["<|endoftext|>"] * 10)
     assert query.content.tolist() == [True] * (len(query.tokens) - 10) + [False] * 10
     with _torch.quiet():
         from colpali_engine.models import ColQwen2, ColQwen2Processor
@@ -101,7 +104,9 @@ def test_weights_must_be_exactly_the_model(checkpoints, tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     weights["custom_text_projection.bias"] = weights.pop("custom_text_proj.bias")
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(WeightsError, match=r"missing keys: custom_text_proj\.bias; unexpected keys: custom_text_projection\.bias"):
+    with pytest.raises(
+        WeightsError, match=r"missing keys: custom_text_proj\.bias; unexpected keys: custom_text_projection\.bias"
+    ):
         load_encoder(tmp_path)
 
 

@@ -1,3 +1,7 @@
+import dataclasses
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,11 +57,13 @@ def test_a_question_is_the_sum_of_its_words(toy):
     assert score(toy, "red blue red white", both) == pytest.approx([4])
 
 
-@pytest.mark.parametrize(("size", "rows", "cols"), [((600, 800), 16, 12), ((800, 600), 12, 16), ((3, 2), 2, 3), ((1, 999), 16, 1)])
+@pytest.mark.parametrize(
+    ("size", "rows", "cols"), [((600, 800), 16, 12), ((800, 600), 12, 16), ((3, 2), 2, 3), ((1, 999), 16, 1)]
+)
 def test_a_cell_is_where_its_colour_is(toy, size, rows, cols):
     row, col = rows - 1, cols // 2
-    x0, y0, x1, y1 = (round(edge) for edge in (
-        col / cols * size[0], row / rows * size[1], (col + 1) / cols * size[0], (row + 1) / rows * size[1]))  # fmt: skip
+    x0, x1 = (round(edge / cols * size[0]) for edge in (col, col + 1))
+    y0, y1 = (round(edge / rows * size[1]) for edge in (row, row + 1))
     (made,) = toy.encode_pages([page(size, ("red", x0, y0, x1, y1))])
     (query,) = toy.encode_queries(["red"])
     assert (made.where.rows, made.where.cols) == (rows, cols)
@@ -66,12 +72,17 @@ def test_a_cell_is_where_its_colour_is(toy, size, rows, cols):
 
 def test_words_of_a_page_are_kept_for_quoting(toy):
     image = Image.new("RGB", (10, 10))
-    (made,) = toy.encode_pages([Page.from_image(image, doc="a", words=[("two words", (0, 0, 0.5, 1)), ("x", (0.5, 0, 1, 1))])])
+    (made,) = toy.encode_pages(
+        [Page.from_image(image, doc="a", words=[("two words", (0, 0, 0.5, 1)), ("x", (0.5, 0, 1, 1))])]
+    )
     assert made.text == "two words x"
     assert made.word_boxes.tolist() == [[0, 0, 0.5, 1], [0, 0, 0.5, 1], [0.5, 0, 1, 1]]
 
 
-@pytest.mark.parametrize(("question", "says"), [("red boats", "not boats"), ("?!", "knows the colours red, green"), (" ", "at least one word")])
+@pytest.mark.parametrize(
+    ("question", "says"),
+    [("red boats", "not boats"), ("?!", "knows the colours red, green"), (" ", "at least one word")],
+)
 def test_other_words_are_refused(toy, question, says):
     with pytest.raises(InvalidQuery, match=says):
         toy.encode_queries([question])
@@ -85,15 +96,14 @@ def test_a_page_without_an_image_is_refused(toy):
 
 
 def test_it_has_no_options():
-    import dataclasses
-
     with pytest.raises(InvalidModelSpec, match="toy, options, cells: the family toy has no such option"):
         load_encoder(dataclasses.replace(get("toy"), options={"cells": 3}))
 
 
 def test_it_needs_no_torch():
-    import subprocess
-    import sys
-
-    code = "import sys; from visret.encoders import load_encoder; load_encoder('toy').encode_queries(['red']); print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    code = (
+        "import sys; from visret.encoders import load_encoder; load_encoder('toy').encode_queries(['red']);"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

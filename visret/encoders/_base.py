@@ -70,7 +70,7 @@ def weights_folder(spec: ModelSpec) -> Path:
 
 
 def base_folder(spec: ModelSpec, folder: Path) -> Path:
-    """The folder with the full weights of the checkpoint in `folder`: itself, or what an adapter adapts, fetched if need be."""
+    """The folder with a checkpoint's full weights: itself, or what an adapter adapts, fetched if it is not here."""
     base = registry.base_folder(folder)
     if base is not None:
         return base

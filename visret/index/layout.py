@@ -76,7 +76,7 @@ TEXTS = {"text": "text_offsets", "word_boxes": "word_offsets"}
 
 STATES = ("done", "partial", "failed", "empty")
 
-# Numbers of documents and pages; readers sort pages by document << 32 | page.
+# Largest number of a document or page (readers sort pages by document << 32 | page), and most cells of a page.
 MAX_NUMBER = (1 << 31) - 1
 
 SCHEMA = """

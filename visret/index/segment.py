@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
+import mmap
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
@@ -16,7 +20,7 @@ import numpy as np
 
 from visret.codec import DTYPES, decode, encode
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
-from visret.index.layout import ARRAYS, BOXES, CELLS, GRID, SPANS, TEXTS, segment_folder
+from visret.index.layout import ARRAYS, BOXES, CELLS, GRID, MAX_NUMBER, SPANS, TEXTS, segment_folder
 from visret.types import Grid, PageEmbedding
 
 
@@ -33,7 +37,7 @@ class Segment:
     """An open segment: read-only, and never closed while somebody holds one of its arrays.
 
     vectors: (N, d) codes, mapped. scales: (N,) float32, mapped, or None. offsets: (P+1,) int64, in memory.
-    The rest is read when a page is asked for: each map keeps a file open, and a large index has many segments.
+    The rest is read when a page is asked for: before Python 3.13 each map keeps a file open.
     """
 
     def __init__(
@@ -125,7 +129,8 @@ class Segment:
         kinds, grids = self._read("kinds", pages), self._read("grids", pages)
         n, cells = np.diff(self.offsets), grids[:, 0].astype(np.int64) * grids[:, 1]
         gridded = kinds <= CELLS
-        if kinds.max() > SPANS or (grids[gridded] < 1).any() or (cells > n)[kinds == GRID].any():
+        wrong = (grids[gridded] < 1).any() or (cells > MAX_NUMBER).any() or (cells > n)[kinds == GRID].any()
+        if wrong or kinds.max() > SPANS:
             raise self._damaged("kinds", "the pages do not fit their grids")
         first = np.zeros(pages, np.int64)
         for kind, name, sizes in ((CELLS, "cells", cells), (BOXES, "boxes", n), (SPANS, "spans", n)):
@@ -168,16 +173,26 @@ class Segment:
     def _map(self, name: str, length: int, dtype: np.dtype, rest: tuple[int, ...]) -> np.ndarray:
         with self._open(name) as file:
             data = self._header(file, name, length, dtype, rest)
-            # A plain array over the map: np.memmap's own indexing costs microseconds a slice.
-            return np.asarray(np.memmap(file, dtype, "r", data, (length, *rest)))
+            # A map needs no open file, and a large index has more maps than a process may have files.
+            if sys.platform != "win32" and sys.version_info >= (3, 13):
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, trackfd=False)
+            else:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return np.frombuffer(mapped, dtype, math.prod((length, *rest)), data).reshape(length, *rest)
 
-    def _open(self, name: str) -> BinaryIO:
+    @contextmanager
+    def _open(self, name: str) -> Iterator[BinaryIO]:
         try:
-            return (self._folder / f"{name}.npy").open("rb")
+            with (self._folder / f"{name}.npy").open("rb") as file:
+                yield file
         except FileNotFoundError as error:
             gone = not self._folder.exists()
             hint = "its pages were removed since this index was opened; refresh()" if gone else "run visret verify"
             raise IndexFormatError(self._index, f"segment {self.number}: {name}.npy is missing; {hint}") from error
+        except OSError as error:
+            reason = f"segment {self.number}: {name}.npy cannot be read: {error.strerror}"
+            hint = "; allow more open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise PageIndexError(self._index, reason + hint) from error
 
     def _header(self, file: BinaryIO, name: str, length: int | None, dtype: np.dtype, rest: tuple[int, ...]) -> int:
         """Check a .npy header; the position of the data. Anything but the expected array is refused unread."""

@@ -81,8 +81,9 @@ class Snapshot:
             for number, (_, live) in self._entries.items():
                 masks[number] &= np.isin(live.rows, chosen.get(number, []))
         for key, wanted in self._conditions(where or {}):
-            for number, mask in masks.items():
-                mask &= self._matches(self._entries[number][1], key, wanted)
+            documents = self._matching_documents(key, wanted)
+            for number, (_, live) in self._entries.items():
+                masks[number] &= self._matching_pages(live, documents, key, wanted)
         return {number: self.rows(number)[mask] for number, mask in masks.items() if mask.any()}
 
     def find(self, ref: tuple[str, int]) -> tuple[int, int]:
@@ -188,25 +189,27 @@ class Snapshot:
                     raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {one!r}")
             yield key, set(map(_typed, values))
 
-    def _matches(self, live: LivePages, key: str, wanted: set[tuple[str, Any]]) -> np.ndarray:
-        """(L,) bool: which live pages of one segment have one of the wanted values."""
+    def _matching_documents(self, key: str, wanted: set[tuple[str, Any]]) -> list[int]:
+        """Numbers of the documents that have one of the wanted values."""
+        documents = self._documents.items()
+        if key == "doc":
+            return [number for number, row in documents if _typed(row.doc) in wanted]
+        if key == "source":
+            return [number for number, row in documents if _typed(load_source(row.source)) in wanted]
+        return [number for number, _ in documents if _holds(self._metadata(number), key, wanted)]
+
+    def _matching_pages(
+        self, live: LivePages, documents: list[int], key: str, wanted: set[tuple[str, Any]]
+    ) -> np.ndarray:
+        """(L,) bool: which live pages of a segment have one of the wanted values, of their own or their document's."""
         if key == "page":
             return np.isin(live.pages, [value for kind, value in wanted if kind == "number"])
-        if key in BUILT_IN:
-            return np.isin(
-                live.documents,
-                [
-                    number
-                    for number, row in self._documents.items()
-                    if _typed(row.doc if key == "doc" else load_source(row.source)) in wanted
-                ],
-            )
-        with reading_errors(self._index):
-            documents = [number for number in self._documents if _holds(self._metadata(number), key, wanted)]
-            mask = np.isin(live.documents, documents)
-            for row, metadata in live.metadata.items():
-                if key in metadata:
-                    mask[np.searchsorted(live.rows, row)] = _holds(metadata, key, wanted)
+        mask = np.isin(live.documents, documents)
+        if key not in BUILT_IN:
+            with reading_errors(self._index):
+                for row, metadata in live.metadata.items():
+                    if key in metadata:
+                        mask[np.searchsorted(live.rows, row)] = _holds(metadata, key, wanted)
         return mask
 
     @cached_property

@@ -1,142 +1,278 @@
-"""The page in the browser: choose an index or bring files, ask, look at the pages and at what answers on them."""
+"""The page in the browser: bring files or open an index, ask, and see which pages answer and where on them."""
 
 from __future__ import annotations
 
-import os
+import filecmp
+import itertools
+import re
+import shutil
 import tempfile
+import textwrap
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
+
+from visret.encoders import load_encoder
 from visret.errors import VisretError
-from visret.pdf import SUFFIXES
-from visret.retriever import Retriever
-from visret.types import Hit
+from visret.heatmap import Span
+from visret.ingest import Progress, Report
+from visret.retriever import DEFAULT_MODEL, Retriever
+from visret.types import Encoder, Hit
 
 if TYPE_CHECKING:
-    import gradio
+    from PIL.Image import Image
 
+RESULTS = 12
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
+HERE = {"127.0.0.1", "localhost", "::1"}
+HOUR = 3600
+
+# Results beside the page; on a phone a strip above it, so that a tap shows something.
+CSS = """
+#shown { position: sticky; top: 8px }
+#found .grid-wrap { max-height: none }
+#found .thumbnail-item { aspect-ratio: 4 / 5 }
+@media (max-width: 700px) {
+  #found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
+}
+"""
 
 
-def build(index: str | Path | None = None) -> gradio.Blocks:
-    """The page. index: the folder of an index to start with; without one, the page asks for files or a folder."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before the import, which looks at it
-    import gradio as gr
+@dataclass(frozen=True)
+class Session:
+    """What a visitor searches."""
 
-    shared = Retriever.open(index) if index else None
+    retriever: Retriever
 
-    def ready(retriever: Retriever | None) -> Retriever:
-        chosen = retriever or shared
-        if chosen is None:
-            raise gr.Error("Bring some files first, or open the folder of an index.")
-        return chosen
+    def close(self) -> None:
+        """Let go of the index."""
+        self.retriever.close()
 
-    def bring(files: list[str] | None, progress: Any = gr.Progress()) -> tuple[Retriever | None, str]:  # noqa: B008
-        if not files:
-            return None, ""
-        folder = tempfile.mkdtemp(prefix="visret-")
-        try:
-            retriever = Retriever.create(Path(folder) / "uploads.visret")
-            report = retriever.add(
-                files, progress=lambda p: progress((p.documents, p.documents_total), desc=f"{p.pages} pages read")
+
+@dataclass(frozen=True)
+class Uploads(Session):
+    """A visitor's own files; the folder holds them and the index of them."""
+
+    folder: tempfile.TemporaryDirectory[str]
+
+    def close(self) -> None:
+        """Let go of the index, and delete all that was uploaded."""
+        super().close()
+        self.folder.cleanup()
+
+
+def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folders: bool = True) -> gr.Blocks:
+    """The page, to be launched.
+
+    index: the folder of an index that everybody may search. model: reads the uploads where there is no index, else
+    they are read with the index's. folders: visitors may open other indexes of this machine by their folders.
+    """
+    shared = Session(Retriever.open(index)) if index else None
+    # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
+    loading = ThreadPoolExecutor(1).submit(lambda: shared.retriever.encoder if shared else load_encoder(model))
+
+    with gr.Blocks(title="visret", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
+        gr.Markdown("# visret\nFind the right page in a pile of PDFs, and see why.")
+        session = gr.State(None, delete_callback=_close)
+        asked = gr.State(("", []))
+        with gr.Accordion("Search other documents" if shared else "What to search", open=shared is None) as sources:
+            files = gr.File(label="PDFs, pictures or text files", file_count="multiple", height=150)
+            folder = gr.Textbox(label="or the folder of an index", submit_btn="Open", visible=folders)
+        status = gr.Markdown(standing(shared.retriever) if shared else "", latex_delimiters=[])
+        question = gr.Textbox(label="Question", submit_btn="Ask", autofocus=True)
+        said = gr.Markdown(latex_delimiters=[])
+        with gr.Row(visible=False) as results:
+            gallery = gr.Gallery(
+                show_label=False, columns=3, object_fit="contain", allow_preview=False, buttons=[], elem_id="found"
             )
-        except VisretError as error:
-            raise gr.Error(str(error)) from error
-        lines = [f"{report.pages} pages of {report.added} documents can be searched."]
-        lines += [f"{Path(failure.path).name} could not be read: {failure.reason}" for failure in report.failed]
-        if report.empty:
-            lines.append(f"{len(report.empty)} pages have no text (scans), which this model needs.")
-        return retriever, "  \n".join(lines)
+            with gr.Column(elem_id="shown"):
+                quoted = gr.Markdown(latex_delimiters=[])
+                page = gr.Image(show_label=False, interactive=False, buttons=["fullscreen", "download"])
 
-    def open_folder(path: str) -> tuple[Retriever, str]:
+    def chosen(own: Session, *notes: str) -> dict[Any, Any]:
+        return {
+            session: own,
+            sources: gr.Accordion("Search more or other documents", open=False),
+            status: "  \n".join([standing(own.retriever), *map(_plain, notes)]),
+        }
+
+    def bring(own: Session | None, paths: list[str] | None, progress: Any = gr.Progress()) -> dict[Any, Any]:  # noqa: B008
+        def show_progress(done: Progress) -> None:
+            count = done.documents, done.documents_total
+            progress(count, desc=f"{_count(done.pages, 'page')} read", unit="files")
+
+        cleared: dict[Any, Any] = {files: None}
         try:
-            retriever = Retriever.open(path.strip())
+            if not isinstance(own, Uploads):
+                progress(0, desc="Loading the model")
+                encoder = loading.result()
+                _close(own)
+                own = empty(encoder)
+                cleared[results] = gr.Row(visible=False)
+            report = own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
         except VisretError as error:
-            raise gr.Error(str(error)) from error
-        return retriever, describe(retriever)
+            return {**cleared, status: _plain(str(error))}
+        return {**cleared, **chosen(own, *complaints(report))}
 
-    def ask(retriever: Retriever | None, question: str, k: float) -> tuple[list[Hit], list[tuple[Any, str]], None, str]:
-        chosen = ready(retriever)
+    def open_folder(own: Session | None, path: str) -> dict[Any, Any]:
+        if not path.strip():
+            return {status: "Type the folder of an index first, one that `visret index` made."}
         try:
-            hits = chosen.search(question, k=int(k))
-            pictures = [(thumbnail(chosen, hit), caption(hit)) for hit in hits]
+            opened = Session(Retriever.open(Path(path.strip()).expanduser()))
         except VisretError as error:
-            raise gr.Error(str(error)) from error
-        return hits, pictures, None, "" if hits else "Nothing to search in yet."
+            return {status: _plain(str(error))}
+        _close(own)
+        return {**chosen(opened), results: gr.Row(visible=False)}
 
-    def show(
-        retriever: Retriever | None, question: str, hits: list[Hit], event: gr.SelectData
-    ) -> tuple[Any, str]:
-        hit = hits[event.index]
-        chosen = ready(retriever)
+    def ask(own: Session | None, text: str) -> dict[Any, Any]:
+        source = own or shared
         try:
-            why = chosen.heatmap(question, hit)
-            if why.embedding.size_pt is None:
-                return None, f"**{hit.doc}**, part {hit.page}: {hit.text}"
-            return why.image(dpi=PAGE_DPI), f"**{hit.doc}**, page {hit.page}: {hit.text}"
+            if source is None:
+                raise VisretError("There is nothing to search yet: bring some files first.")
+            source.retriever.refresh()
+            hits = source.retriever.search(text, k=RESULTS)
+            if not hits:
+                raise VisretError("There is no page to search in.")
+            pictures = [(thumbnail(source.retriever, hit), caption(hit)) for hit in hits]
         except VisretError as error:
-            raise gr.Error(str(error)) from error
+            return {said: _plain(str(error)), results: gr.Row(visible=False)}
+        picture, line = explain(source.retriever, text, hits[0])
+        weak = "No page answers this well; the nearest are:"
+        return {
+            session: own,  # it is in use: it ends an hour after the last question, not after the last upload
+            asked: (text, hits),
+            said: "No page answers this well; the nearest are:"
+            if hits[0].weak
+            else "Best first; click a page to see it.",
+            results: gr.Row(visible=True),
+            gallery: gr.Gallery(pictures, selected_index=0),
+            page: picture,
+            quoted: line,
+        }
 
-    with gr.Blocks(title="visret", analytics_enabled=False) as app:
-        gr.Markdown("# visret\nFind the right page, and see why.")
-        own, hits = gr.State(None, delete_callback=_close), gr.State([])
-        with gr.Accordion("Where to search", open=shared is None):
-            files = gr.File(label="Files", file_count="multiple", file_types=sorted(SUFFIXES))
-            with gr.Row():
-                folder = gr.Textbox(label="or the folder of an index", scale=4)
-                opening = gr.Button("Open", scale=1)
-        status = gr.Markdown(describe(shared) if shared else "")
-        with gr.Row():
-            question = gr.Textbox(label="Question", scale=5, autofocus=True)
-            k = gr.Slider(1, 50, 10, step=1, label="Pages", scale=1)
-            asking = gr.Button("Ask", variant="primary", scale=1)
-        gallery = gr.Gallery(label="Pages", columns=5, height="auto", object_fit="contain", allow_preview=False)
-        quoted = gr.Markdown()
-        page = gr.Image(label="Page", show_label=False, interactive=False)
+    def show(own: Session | None, asked: tuple[str, list[Hit]], event: gr.SelectData) -> tuple[Image | None, str]:
+        text, hits = asked
+        source = own or shared
+        return explain(source.retriever, text, hits[event.index]) if source else (None, "")
 
-        files.change(bring, files, [own, status])
-        opening.click(open_folder, folder, [own, status])
-        folder.submit(open_folder, folder, [own, status])
-        for event in (question.submit, asking.click):
-            event(ask, [own, question, k], [hits, gallery, page, quoted])
-        gallery.select(show, [own, question, hits], [page, quoted])
+    with app:
+        files.upload(bring, [session, files], [session, files, sources, status, results], show_progress_on=files)
+        folder.submit(open_folder, [session, folder], [session, sources, status, results])
+        asking = question.submit(lambda: gr.Textbox(submit_btn="Searching …"), None, question, queue=False)
+        asking.then(
+            ask,
+            [session, question],
+            [session, asked, said, results, gallery, page, quoted],
+            show_progress_on=said,
+        ).then(lambda: gr.Textbox(submit_btn="Ask"), None, question, queue=False)
+        gallery.select(show, [session, asked], [page, quoted], trigger_mode="always_last")
     return app
 
 
 def launch(index: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the page until interrupted."""
-    build(index).launch(server_name=host, server_port=port, show_error=True)
+    """Serve the page until interrupted. VisretError where the index cannot be opened or the port is taken."""
+    app = build(index, folders=host in HERE)
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    try:
+        app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=theme)
+    except OSError as error:
+        raise VisretError(f"{host}, port {port}: {error}") from error
 
 
-def describe(retriever: Retriever) -> str:
-    """A line about what can be searched."""
-    facts = retriever.info()
-    return f"{facts['pages']:,} pages of {facts['documents']:,} documents, read with {facts['model']}."
+def empty(encoder: Encoder) -> Uploads:
+    """A session with nothing in it yet."""
+    folder = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
+    return Uploads(Retriever.create(Path(folder.name, "index"), model=encoder), folder)
 
 
-def caption(hit: Hit) -> str:
-    """What stands under a thumbnail."""
-    return f"{hit.rank}. {hit.doc} p. {hit.page}  ({hit.score:.2f}{', weak' if hit.weak else ''})"
+def explain(retriever: Retriever, question: str, hit: Hit) -> tuple[Image | None, str]:
+    """The page of a hit with the places that answer marked, and a line about it in Markdown."""
+    line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}"
+    try:
+        why = retriever.heatmap(question, hit)
+        if why.embedding.size_pt is None:
+            return None, f"{line}\n> {marked(why.embedding.text, why.spans)}"
+        return why.image(dpi=PAGE_DPI), f"{line}\n> {_plain(hit.text)}" if hit.text else line
+    except VisretError as error:
+        return None, f"{line}\n\n{_plain(str(error))}"
 
 
-def thumbnail(retriever: Retriever, hit: Hit) -> Any:
-    """A small picture of a page; of plain text, its best line on paper."""
+def marked(text: str, spans: Sequence[Span]) -> str:
+    """Plain text with the spans marked, as Markdown."""
+    edges = sorted({0, len(text), *(edge for span in spans for edge in (span.start, span.end))})
+    inside = {place for span in spans for place in range(span.start, span.end)}
+    parts = [(start in inside, _plain(text[start:end])) for start, end in itertools.pairwise(edges)]
+    return "".join(f"<mark>{part}</mark>" if hot else part for hot, part in parts)
+
+
+def thumbnail(retriever: Retriever, hit: Hit) -> Image:
+    """A small picture of a page; of plain text, and of a page that cannot be read again, the words on a sheet."""
     from PIL import Image, ImageDraw
 
     try:
         page = retriever.page(hit, dpi=THUMBNAIL_DPI)
         if page.image is not None:
             return page.image
-        text = page.plain or ""
+        words = page.text
     except VisretError as error:  # the file is gone or was changed: the hit stands, and says so
-        text = str(error)
+        words = str(error)
     sheet = Image.new("RGB", (413, 585), "white")
-    lines = [text[i : i + 60] for i in range(0, min(len(text), 1800), 60)]
+    lines = [line for part in words[:2000].splitlines() for line in textwrap.wrap(part, 60) or [""]]
     ImageDraw.Draw(sheet).multiline_text((24, 24), "\n".join(lines), fill="black")
     return sheet
 
 
-def _close(retriever: Retriever | None) -> None:
-    if retriever is not None:
-        retriever.close()
+def caption(hit: Hit) -> str:
+    """What stands under a thumbnail."""
+    return f"{hit.rank}. {hit.doc}, p. {hit.page} · {hit.score:.2f}"
+
+
+def standing(retriever: Retriever) -> str:
+    """A line about what can be searched, in Markdown."""
+    facts = retriever.info()
+    return f"**{_count(facts['pages'], 'page')}** of {_count(facts['documents'], 'document')} can be searched."
+
+
+def complaints(report: Report) -> list[str]:
+    """A line for each file or page that could not be read, and one for pages without anything to read."""
+    lines = []
+    for failure in report.failed:
+        where = f", page {failure.page}" if failure.page else ""
+        lines.append(f"{Path(failure.path).name}{where} could not be read: {failure.reason}")
+    if report.empty:
+        names = ", ".join(sorted({Path(page.path).name for page in report.empty}))
+        pages = _count(len(report.empty), "page")
+        lines.append(f"{pages} without anything this model reads (a scan, for a model that reads words): {names}")
+    return lines
+
+
+def keep(paths: Sequence[str], folder: Path) -> list[Path]:
+    """Move uploads into the folder, each under its own name; where another file has it, with a number behind."""
+    kept = []
+    for path in map(Path, paths):
+        target, number = folder / path.name, 1
+        while target.exists() and not filecmp.cmp(path, target, shallow=False):
+            number += 1
+            target = target.with_name(f"{path.stem} ({number}){path.suffix}")
+        kept.append(Path(shutil.move(path, target)))
+    return kept
+
+
+def _close(session: Session | None) -> None:
+    if session:
+        session.close()
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def _plain(text: str) -> str:
+    """Text as Markdown that shows it as it is: entities cannot begin any markup, a link or a picture least of all."""
+    shown = re.sub(r"[^\w\s]|_", lambda sign: f"&#{ord(sign[0])};", text)
+    return shown.replace("\n", "<br>")

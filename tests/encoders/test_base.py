@@ -1,0 +1,85 @@
+import dataclasses
+
+import pytest
+
+from visret import registry
+from visret.encoders import _base, load_encoder
+from visret.errors import InvalidModelSpec, WeightsError
+from visret.types import ModelSpec
+
+HUB = ModelSpec("nobody/nothing", "colqwen", "nobody/nothing", "", "image", 128, "mit", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [("", 0), ("12 + 34", 0), ("Ünïcode ﬁne", 0), ("где", 1), ("図表abcd", 1 / 3), ("ｆｕｌｌ", 0), ("αβ ab", 0.5)],
+)
+def test_share_of_foreign_letters(text, share):
+    assert _base.foreign_share(text) == pytest.approx(share)
+
+
+def test_scripts_are_judged_for_models_of_latin_languages_only(caplog):
+    spec = dataclasses.replace(HUB, options={})
+    for languages, warns in ((["en", "de"], True), (["en", "ru"], False), ([], False)):
+        caplog.clear()
+        _base.warn_of_foreign_scripts(dataclasses.replace(spec, options={"languages": languages}), ["где"], "questions")
+        assert bool(caplog.records) == warns
+        assert ("English and German" in caplog.text) == warns
+
+
+def test_a_model_that_is_not_here_says_how_to_get_it(monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match=r"HF_HUB_OFFLINE is set; `hf download nobody/nothing --revision v1`"):
+        load_encoder(dataclasses.replace(HUB, revision="v1"))
+    with pytest.raises(WeightsError, match="pip install no-such-package"):
+        load_encoder(dataclasses.replace(HUB, source="package:no-such-package", revision="0" * 64))
+    with pytest.raises(WeightsError, match="there is no folder"):
+        load_encoder(dataclasses.replace(HUB, source="/no/such/folder"))
+    with pytest.raises(InvalidModelSpec, match="source: the family colqwen needs weights"):
+        load_encoder(dataclasses.replace(HUB, source=""))
+
+
+def test_a_failed_download_says_so(monkeypatch):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    def fail(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(WeightsError, match=r"could not be fetched .no route to host.; `hf download nobody/nothing`"):
+        load_encoder(HUB)
+
+
+def test_a_download_is_used(monkeypatch, tmp_path):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked = []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "snapshot_download",
+        lambda repository, **more: asked.append((repository, more["revision"])) or tmp_path,
+    )
+    assert _base.weights_folder(dataclasses.replace(HUB, revision="v1")) == tmp_path
+    assert asked == [("nobody/nothing", "v1")]
+
+
+def test_a_family_that_is_not_there_is_refused():
+    with pytest.raises(InvalidModelSpec, match=r"family: must be one of colbert, .*, got '_base'"):
+        load_encoder(dataclasses.replace(HUB, family="_base"))
+
+
+def test_every_family_loads_by_the_same_call():
+    """What load_encoder relies on."""
+    import importlib
+    import inspect
+
+    for family in registry.families():
+        module = importlib.import_module(f"visret.encoders.{family}")
+        assert list(inspect.signature(module.load).parameters) == ["spec", "dtype", "device", "threads"]
+        assert "Options:" in module.__doc__
