@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from test_ingest import write_pdf
 
-from visret import cli
+from visret import cli, ingest
+from visret.encoders import toy
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,29 @@ def test_find_answers_at_once_and_reads_only_what_is_new(capsys, papers):
     assert str(papers) in out
     assert run(capsys, "cache", "--clear")[1] == "removed 1 cached indexes\n"
     assert run(capsys, "cache")[1] == "nothing is cached\n"
+
+
+def test_find_reports_a_missing_path_and_answers_from_the_others(capsys, papers, tmp_path):
+    status, out, err = run(capsys, "find", "blue", tmp_path / "missing", papers, "--model", "toy", "--json")
+    assert status == 1
+    assert "missing: no such file" in err
+    assert json.loads(out)["hits"][0]["doc"] == "one.pdf"
+
+
+def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch):
+    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    encode = toy.ToyEncoder.encode_pages
+
+    def stop(self, pages):
+        if pages[0].ref.doc == "two.pdf":
+            raise KeyboardInterrupt
+        return encode(self, pages)
+
+    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
+    status, out, err = run(capsys, "find", "blue", papers, "--model", "toy", "--json")
+    assert status == 0
+    assert "what is done so far" in err
+    assert [hit["page"] for hit in json.loads(out)["hits"]] == [2, 1]
 
 
 def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_path):

@@ -2,13 +2,15 @@
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from reportlab.pdfgen.canvas import Canvas
 
-from visret import Retriever, ingest, load_encoder
+from visret import Page, Retriever, ingest, load_encoder
 from visret.errors import DocumentError, IndexLocked
 
 
@@ -114,6 +116,28 @@ def test_bad_files_are_reported_and_stop_nothing(retriever, folder, tmp_path):
     assert best(retriever, "yellow") == ("three.png", 1)
 
 
+def test_an_encrypted_file_needs_its_password(retriever, folder):
+    sheet = Canvas(str(folder / "secret.pdf"), pagesize=(64, 96), encrypt="sesame")
+    sheet.setFillColorRGB(0, 1, 1)
+    sheet.rect(0, 0, 64, 96, fill=1)
+    sheet.save()
+    (failure,) = retriever.add(folder).failed
+    assert "password" in failure.reason
+    (failure,) = retriever.add(folder, retry_failed=True, password="wrong").failed
+    assert "password" in failure.reason
+    assert retriever.add(folder, retry_failed=True, password="sesame").failed == []
+    assert best(retriever, "cyan") == ("secret.pdf", 1)
+    assert retriever.page(("secret.pdf", 1)).image.getpixel((5, 5)) == (0, 255, 255)
+
+
+def test_a_truncated_file_keeps_what_can_be_read(retriever, folder):
+    whole = (folder / "one.pdf").read_bytes()
+    (folder / "one.pdf").write_bytes(whole[: len(whole) // 2])
+    report = retriever.add(folder)
+    assert [Path(failure.path).name for failure in report.failed] == ["one.pdf"]
+    assert report.pages == 2
+
+
 def test_a_failed_file_is_tried_again_when_it_changed_or_when_asked(retriever, folder):
     (folder / "one.pdf").write_bytes(b"%PDF-1.7 and then nothing")
     for retry in (False, True):
@@ -209,6 +233,27 @@ def test_links_to_folders_are_not_followed_and_a_file_counts_once(retriever, fol
     except OSError:
         pytest.skip("this system makes no symbolic links for this user")
     assert counts(retriever.add([folder, folder / "one.pdf"])) == (3, 4, 3, 0, 0)
+
+
+def test_an_index_among_the_documents_is_left_alone(retriever, folder):
+    with Retriever.create(folder / "old", model="toy") as other:
+        other.add_pages([Page.from_image(Image.new("RGB", (32, 32), "cyan"), doc="x")])
+    assert list((folder / "old").rglob("*.webp"))
+    assert retriever.add(folder).documents == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse file names that are not Unicode")
+def test_names_in_any_encoding(retriever, folder):
+    for name in (b"caf\xe9.pdf", b"caf\xe8.pdf", "日本 ü.pdf".encode()):
+        write_pdf(folder / "plain.pdf", "cyan").rename(folder / os.fsdecode(name))
+    report = retriever.add(folder)
+    assert (report.documents, report.failed) == (6, [])
+    names = retriever.documents()
+    assert "日本 ü.pdf" in names
+    assert len([name for name in names if "caf?.pdf" in name]) == 2
+    for hit in retriever.search("cyan", k=3):
+        assert retriever.page(hit).image.getpixel((9, 9))[0] < 9
+    assert retriever.add(folder).unchanged == 6
 
 
 def test_progress_counts_to_the_end(retriever, folder):

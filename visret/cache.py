@@ -37,14 +37,13 @@ def root() -> Path:
 def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
     """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
 
-    DocumentError where a path does not exist.
+    DocumentError where none of the paths exists.
     """
-    resolved = []
-    for path in paths:
-        if not Path(path).expanduser().exists():
-            raise DocumentError(path, "no such file or folder")
-        resolved.append(str(Path(path).expanduser().resolve()))
-    key = json.dumps([sorted(set(resolved)), model])
+    given = [Path(path).expanduser() for path in paths]
+    if not any(path.exists() for path in given):
+        raise DocumentError(given[0], "no such file or folder")
+    resolved = sorted({str(path.resolve()) for path in given})
+    key = json.dumps([resolved, model])
     folder = root() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
     index = folder / "index"
     try:
@@ -53,7 +52,7 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
     except (IndexFormatError, ModelMismatch):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / PATHS).write_text(json.dumps({"paths": sorted(set(resolved)), "model": model}), "utf8")
+        (folder / PATHS).write_text(json.dumps({"paths": resolved, "model": model}), "utf8")
         retriever = Retriever.create(index, model=model)
     return retriever
 

@@ -217,6 +217,10 @@ INDEX_TO_WRITE: Argument = (
     ("--index",),
     {"metavar": "DIR", "required": True, "help": "the folder of the index, made if it is not there"},
 )
+INDEX_TO_SERVE: Argument = (
+    ("index",),
+    {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, bring files in the browser"},
+)
 K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "how many pages at most (10)"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
@@ -252,7 +256,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     verify: [INDEX],
     remove: [INDEX, DOCS],
     models: [JSON],
-    serve: [INDEX, HOST, PORT],
+    serve: [INDEX_TO_SERVE, HOST, PORT],
     cache: [CLEAR],
 }
 

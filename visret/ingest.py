@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from visret import pdf
 from visret.errors import DocumentError, VisretError
 from visret.index import Document, PageIndex, Writer, renditions
+from visret.index.layout import CATALOGUE
 from visret.types import Encoder, Page, PageEmbedding, PageRef, Word
 
 if TYPE_CHECKING:
@@ -117,17 +118,25 @@ def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
                 endings = " ".join(sorted(pdf.SUFFIXES))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
             for file in files:
-                found.setdefault(file.resolve(), Source(file.resolve(), file.relative_to(root).as_posix()))
+                found.setdefault(file.resolve(), Source(file.resolve(), _name(file.relative_to(root))))
         elif path.exists():
-            found.setdefault(path.resolve(), Source(path.resolve(), path.name))
+            found.setdefault(path.resolve(), Source(path.resolve(), _name(Path(path.name))))
         else:
             failures.append(Failure(str(given), None, "no such file or folder"))
     return list(found.values()), failures
 
 
+def _name(path: Path) -> str:
+    """A path as a document's name: with "/", and a question mark for what is not Unicode."""
+    return path.as_posix().encode("utf8", "replace").decode("utf8")
+
+
 def _walk(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(".visret"))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if CATALOGUE in files:  # an index among the documents is none of them
+            folders.clear()
+            continue
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in pdf.SUFFIXES:
                 yield Path(folder, name)
@@ -139,7 +148,7 @@ def free_name(source: Source, taken: Mapping[str, object]) -> str:
         return source.doc
     parts = source.path.parts
     for count in range(source.doc.count("/") + 2, len(parts) + 1):
-        name = "/".join(parts[-count:]).replace("//", "/")
+        name = _name(Path(*parts[-count:]))
         if name not in taken:
             return name
     raise DocumentError(source.path, f"every name for it is taken: {source.doc} is another document")

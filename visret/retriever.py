@@ -38,6 +38,7 @@ class Retriever:
         self._model = model
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
+        self._password: str | None = None
         self._packed: tuple[Snapshot, dict[int, packed.PackedPages]] | None = None
 
     # ---- opening and closing
@@ -114,11 +115,12 @@ class Retriever:
         metadata: for every document added now, or a callable that gives it for a path; JSON values, for `where`.
         sync: take out documents under these paths whose files are gone.
         retry_failed: read files again that failed before and have not changed.
-        password: for encrypted PDFs. progress: called after every batch.
+        password: for encrypted PDFs, and for drawing their pages later. progress: called after every batch.
 
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.
         """
+        self._password = password or self._password
         return ingest.add(
             self._index,
             self.encoder,
@@ -203,7 +205,7 @@ class Retriever:
         render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
         return heatmaps.explain(query, embedding, render=render)
 
-    def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Page:
+    def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """The page as it was indexed, with picture and words, read again from its source.
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
@@ -214,7 +216,7 @@ class Retriever:
         if document.source is None:
             return ingest.stored_page(self._index, ref)
         ingest.check_unchanged(document)
-        with pdf.open_document(document.source) as opened:
+        with pdf.open_document(document.source, password=password or self._password) as opened:
             return opened.page(ref.page, doc=ref.doc, image=True, dpi=dpi)
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:

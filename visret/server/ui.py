@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
+from PIL import Image, ImageDraw
 
 from visret.encoders import load_encoder
 from visret.errors import VisretError
@@ -22,9 +23,6 @@ from visret.heatmap import Span
 from visret.ingest import Progress, Report
 from visret.retriever import DEFAULT_MODEL, Retriever
 from visret.types import Encoder, Hit
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 RESULTS = 12
 THUMBNAIL_DPI = 50
@@ -35,8 +33,10 @@ HOUR = 3600
 # Results beside the page; on a phone a strip above it, so that a tap shows something.
 CSS = """
 #shown { position: sticky; top: 8px }
-#found .grid-wrap { max-height: none }
+#found .grid-wrap { min-height: 0; max-height: none }
 #found .thumbnail-item { aspect-ratio: 4 / 5 }
+#found .caption-label { left: 0; right: 0; bottom: 0; max-width: none; font-size: 11px; white-space: normal; opacity: 1 }
+#shown mark { background: #fa0; color: #000 }
 @media (max-width: 700px) {
   #found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
@@ -82,9 +82,22 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
         asked = gr.State(("", []))
         with gr.Accordion("Search other documents" if shared else "What to search", open=shared is None) as sources:
             files = gr.File(label="PDFs, pictures or text files", file_count="multiple", height=150)
-            folder = gr.Textbox(label="or the folder of an index", submit_btn="Open", visible=folders)
+            with gr.Row(visible=folders):
+                folder = gr.Textbox(
+                    label="Folder", placeholder="or the folder of an index", show_label=False, container=False, scale=9
+                )
+                opening = gr.Button("Open", min_width=80)
         status = gr.Markdown(standing(shared.retriever) if shared else "", latex_delimiters=[])
-        question = gr.Textbox(label="Question", submit_btn="Ask", autofocus=True)
+        with gr.Row():
+            question = gr.Textbox(
+                label="Question",
+                placeholder="What are you looking for?",
+                show_label=False,
+                container=False,
+                autofocus=True,
+                scale=9,
+            )
+            asking = gr.Button("Ask", variant="primary", min_width=80)
         said = gr.Markdown(latex_delimiters=[])
         with gr.Row(visible=False) as results:
             gallery = gr.Gallery(
@@ -98,7 +111,9 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
         return {
             session: own,
             sources: gr.Accordion("Search more or other documents", open=False),
-            status: "  \n".join([standing(own.retriever), *map(_plain, notes)]),
+            status: "<br>".join([standing(own.retriever), *map(_plain, notes)]),
+            said: "",
+            results: gr.Row(visible=False),
         }
 
     def bring(own: Session | None, paths: list[str] | None, progress: Any = gr.Progress()) -> dict[Any, Any]:  # noqa: B008
@@ -106,18 +121,16 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
             count = done.documents, done.documents_total
             progress(count, desc=f"{_count(done.pages, 'page')} read", unit="files")
 
-        cleared: dict[Any, Any] = {files: None}
         try:
             if not isinstance(own, Uploads):
                 progress(0, desc="Loading the model")
-                encoder = loading.result()
+                made = empty(loading.result())
                 _close(own)
-                own = empty(encoder)
-                cleared[results] = gr.Row(visible=False)
+                own = made
             report = own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
         except VisretError as error:
-            return {**cleared, status: _plain(str(error))}
-        return {**cleared, **chosen(own, *complaints(report))}
+            return {session: own, files: None, status: _plain(str(error))}
+        return {files: None, **chosen(own, *complaints(report, own.retriever.modality))}
 
     def open_folder(own: Session | None, path: str) -> dict[Any, Any]:
         if not path.strip():
@@ -127,13 +140,15 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
         except VisretError as error:
             return {status: _plain(str(error))}
         _close(own)
-        return {**chosen(opened), results: gr.Row(visible=False)}
+        return chosen(opened)
 
     def ask(own: Session | None, text: str) -> dict[Any, Any]:
         source = own or shared
         try:
             if source is None:
-                raise VisretError("There is nothing to search yet: bring some files first.")
+                raise VisretError("There is nothing to search yet: add files above, and wait until they are read.")
+            if not text.strip():
+                raise VisretError("Type a question first.")
             source.retriever.refresh()
             hits = source.retriever.search(text, k=RESULTS)
             if not hits:
@@ -141,35 +156,41 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
             pictures = [(thumbnail(source.retriever, hit), caption(hit)) for hit in hits]
         except VisretError as error:
             return {said: _plain(str(error)), results: gr.Row(visible=False)}
-        picture, line = explain(source.retriever, text, hits[0])
-        weak = "No page answers this well; the nearest are:"
         return {
             session: own,  # it is in use: it ends an hour after the last question, not after the last upload
             asked: (text, hits),
-            said: "No page answers this well; the nearest are:"
-            if hits[0].weak
-            else "Best first; click a page to see it.",
+            said: "Best first; click one to see why."
+            if not hits[0].weak
+            else "No page answers this well. The nearest:",
             results: gr.Row(visible=True),
             gallery: gr.Gallery(pictures, selected_index=0),
-            page: picture,
-            quoted: line,
+            **opened(source, text, hits[0]),
         }
 
-    def show(own: Session | None, asked: tuple[str, list[Hit]], event: gr.SelectData) -> tuple[Image | None, str]:
+    def show(own: Session | None, asked: tuple[str, list[Hit]], event: gr.SelectData) -> dict[Any, Any]:
         text, hits = asked
         source = own or shared
-        return explain(source.retriever, text, hits[event.index]) if source else (None, "")
+        return opened(source, text, hits[event.index]) if source else {}
+
+    def opened(source: Session, text: str, hit: Hit) -> dict[Any, Any]:
+        picture, line = explain(source.retriever, text, hit)
+        return {page: gr.Image(picture, visible=picture is not None), quoted: line}
 
     with app:
-        files.upload(bring, [session, files], [session, files, sources, status, results], show_progress_on=files)
-        folder.submit(open_folder, [session, folder], [session, sources, status, results])
-        asking = question.submit(lambda: gr.Textbox(submit_btn="Searching …"), None, question, queue=False)
-        asking.then(
-            ask,
-            [session, question],
-            [session, asked, said, results, gallery, page, quoted],
-            show_progress_on=said,
-        ).then(lambda: gr.Textbox(submit_btn="Ask"), None, question, queue=False)
+        state = [session, sources, status, said, results]
+        files.upload(bring, [session, files], [files, *state], show_progress_on=files)
+        gr.on([opening.click, folder.submit], open_folder, [session, folder], state)
+        begun = gr.on(
+            [asking.click, question.submit],
+            lambda: gr.Button("Searching …", interactive=False),
+            None,
+            asking,
+            queue=False,
+        )
+        answered = begun.then(
+            ask, [session, question], [session, asked, said, results, gallery, page, quoted], show_progress_on=said
+        )
+        answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False)
         gallery.select(show, [session, asked], [page, quoted], trigger_mode="always_last")
     return app
 
@@ -190,7 +211,7 @@ def empty(encoder: Encoder) -> Uploads:
     return Uploads(Retriever.create(Path(folder.name, "index"), model=encoder), folder)
 
 
-def explain(retriever: Retriever, question: str, hit: Hit) -> tuple[Image | None, str]:
+def explain(retriever: Retriever, question: str, hit: Hit) -> tuple[Image.Image | None, str]:
     """The page of a hit with the places that answer marked, and a line about it in Markdown."""
     line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}"
     try:
@@ -210,10 +231,8 @@ def marked(text: str, spans: Sequence[Span]) -> str:
     return "".join(f"<mark>{part}</mark>" if hot else part for hot, part in parts)
 
 
-def thumbnail(retriever: Retriever, hit: Hit) -> Image:
+def thumbnail(retriever: Retriever, hit: Hit) -> Image.Image:
     """A small picture of a page; of plain text, and of a page that cannot be read again, the words on a sheet."""
-    from PIL import Image, ImageDraw
-
     try:
         page = retriever.page(hit, dpi=THUMBNAIL_DPI)
         if page.image is not None:
@@ -229,25 +248,26 @@ def thumbnail(retriever: Retriever, hit: Hit) -> Image:
 
 def caption(hit: Hit) -> str:
     """What stands under a thumbnail."""
-    return f"{hit.rank}. {hit.doc}, p. {hit.page} · {hit.score:.2f}"
+    return f"{hit.doc}, p. {hit.page} ({hit.score:.2f})"
 
 
 def standing(retriever: Retriever) -> str:
     """A line about what can be searched, in Markdown."""
     facts = retriever.info()
-    return f"**{_count(facts['pages'], 'page')}** of {_count(facts['documents'], 'document')} can be searched."
+    readable = facts.get("done", 0) + facts.get("partial", 0)
+    return f"**{_count(facts['pages'], 'page')}** of {_count(readable, 'document')} can be searched."
 
 
-def complaints(report: Report) -> list[str]:
-    """A line for each file or page that could not be read, and one for pages without anything to read."""
+def complaints(report: Report, modality: str) -> list[str]:
+    """A line for each file or page that was not read, and one for pages that hold nothing for the model."""
     lines = []
     for failure in report.failed:
         where = f", page {failure.page}" if failure.page else ""
-        lines.append(f"{Path(failure.path).name}{where} could not be read: {failure.reason}")
+        lines.append(f"Not read: {Path(failure.path).name}{where}: {failure.reason}")
     if report.empty:
         names = ", ".join(sorted({Path(page.path).name for page in report.empty}))
-        pages = _count(len(report.empty), "page")
-        lines.append(f"{pages} without anything this model reads (a scan, for a model that reads words): {names}")
+        lacking = {"text": "no text, as scans do", "image": "no picture"}[modality]
+        lines.append(f"{_count(len(report.empty), 'page')} cannot be found, having {lacking}: {names}")
     return lines
 
 
