@@ -247,14 +247,16 @@ def test_a_name_wins_over_a_folder_here(checkpoint, tmp_path, monkeypatch):
     assert registry.resolve("./toy").family == "colqwen"
 
 
-def test_a_folder_has_another_revision_when_its_content_changes(checkpoint):
+def test_a_folder_has_another_checksum_when_its_content_changes(checkpoint):
     folder = checkpoint(config_json={"architectures": ["ColQwen2"]})
-    first = registry.resolve(folder).revision
-    assert registry.resolve(folder).revision == first
+    first = registry.folder_sha256(folder)
+    assert registry.folder_sha256(folder) == first
+    (folder / "README.md").write_text("no part of the model")
+    assert registry.folder_sha256(folder) == first
     (folder / "model.safetensors").write_bytes(b"other weights")
-    second = registry.resolve(folder).revision
+    second = registry.folder_sha256(folder)
     (folder / "preprocessor_config.json").write_text("{}")
-    assert len({first, second, registry.resolve(folder).revision}) == 3
+    assert len({first, second, registry.folder_sha256(folder)}) == 3
 
 
 def cached(tmp_path, repository, commit, **files):
@@ -285,6 +287,17 @@ def test_hub_models_of_this_machine(private, tmp_path):
     assert not registry.location(registry.get("old")).here
     (folder / "model.safetensors").unlink()
     assert not registry.location(registry.get("mine")).here
+
+
+def test_a_hub_adapter_is_here_with_its_base_only(private, tmp_path):
+    private({"mine": {**HUB, "source": "someone/adapter"}})
+    folder = cached(
+        tmp_path, "someone/adapter", "a" * 40, adapter_config_json={"base_model_name_or_path": "someone/base"}
+    )
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    assert not registry.location(registry.get("mine")).here
+    cached(tmp_path, "someone/base", "b" * 40, config_json={"architectures": ["ColQwen2"]})
+    assert registry.location(registry.get("mine")) == registry.Location("hub", folder)
 
 
 def test_hub_models_that_are_not_here_say_how_to_get_them():

@@ -30,6 +30,7 @@ __all__ = [
     "base_folder",
     "cache_folder",
     "families",
+    "folder_sha256",
     "get",
     "location",
     "names",
@@ -104,7 +105,7 @@ def get(name: str) -> ModelSpec:
 def resolve(name_or_path: str | Path) -> ModelSpec:
     """The entry of that name; else what lies in that folder; else what the hub cache of this machine has of that id.
 
-    A folder is named by its absolute path, and its revision is the sha256 of its configuration and weights.
+    A folder is named by its absolute path, and gets its revision (`folder_sha256`) when it is loaded.
     UnknownModel where nothing is found or the family is not supported, WeightsError for a hub id that is not here.
     """
     name = str(name_or_path)
@@ -113,7 +114,7 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
     folder = Path(name_or_path).expanduser()
     if name and folder.is_dir():
         folder = folder.resolve()
-        return _from_folder(folder, name=str(folder), source=str(folder), revision=_folder_sha256(folder))
+        return _from_folder(folder, name=str(folder), source=str(folder), revision="")
     if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name):
         snapshot = _hub_snapshot(name, "")
         if snapshot is None:
@@ -128,7 +129,10 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
 
 
 def location(spec: ModelSpec) -> Location:
-    """Where the weights come from, and their folder if they are on this machine. Never asks the network."""
+    """Where the weights come from, and their folder if they are on this machine, of an adapter with its base.
+
+    Never asks the network.
+    """
     if not spec.source:
         return Location("none", None)
     if spec.source.startswith("package:"):
@@ -136,7 +140,8 @@ def location(spec: ModelSpec) -> Location:
     if _is_folder(spec.source):
         folder = Path(spec.source).expanduser()
         return Location("folder", folder if folder.is_dir() else None)
-    return Location("hub", _hub_snapshot(spec.source, spec.revision))
+    snapshot = _hub_snapshot(spec.source, spec.revision)
+    return Location("hub", snapshot if snapshot and base_folder(snapshot) else None)
 
 
 def base_folder(folder: Path) -> Path | None:
@@ -180,6 +185,16 @@ def sha256(path: Path) -> str:
         draft.write_text(json.dumps({**known, key: stamp + digest}), "utf-8")
         draft.replace(store)
     return digest
+
+
+def folder_sha256(*folders: Path) -> str:
+    """One sha256 over the names and contents of the files that decide what a checkpoint computes."""
+    kinds = {".json", ".safetensors", ".model", ".txt", ".jinja", ".metadata"}
+    digest = hashlib.sha256()
+    for folder in folders:
+        for file in sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file()):
+            digest.update(f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n".encode())
+    return digest.hexdigest()
 
 
 # -- models.yaml ------------------------------------------------------------------------------------------------------
@@ -367,14 +382,6 @@ def _json(path: Path, missing: Any = None) -> Any:
         return json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise WeightsError(f"{path}: damaged: {error}") from error
-
-
-def _folder_sha256(folder: Path) -> str:
-    """One sha256 over the names and contents of the files that decide what a checkpoint computes."""
-    kinds = {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".metadata"}
-    files = sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file())
-    lines = (f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 # -- packages and hub -------------------------------------------------------------------------------------------------

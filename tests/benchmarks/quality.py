@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from visret import PageRef, Retriever, metrics, pdf, registry
+from visret.encoders._torch import quiet
 
 HERE = Path(__file__).parent
 KINDS = ("all", "lexical", "paraphrase", "visual")
@@ -98,9 +99,10 @@ def bm25(pages: dict[PageRef, str]) -> list[list[PageRef]]:
 
 def pooled(pages: dict[PageRef, str], words: int = 180) -> list[list[PageRef]]:
     """The default's own model as it is usually used: a vector for each 180 words; a page has its best chunk's score."""
-    from sentence_transformers import SentenceTransformer
+    with quiet():
+        from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(registry.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
+        model = SentenceTransformer(str(registry.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
     chunks = [
         (ref, " ".join(text.split()[at : at + words]))
         for ref, text in pages.items()

@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,28 @@ def test_a_download_is_used(monkeypatch, tmp_path):
     )
     assert _base.weights_folder(dataclasses.replace(HUB, revision="v1")) == tmp_path
     assert asked == [("nobody/nothing", "v1")]
+
+
+def test_a_folder_is_pinned_when_it_is_loaded(checkpoints):
+    folder = checkpoints / "bert"
+    assert registry.resolve(folder).revision == ""
+    assert load_encoder(folder).spec.revision == registry.folder_sha256(folder)
+    assert _base.pinned(HUB, Path("/cache/snapshots/abc")).revision == "abc"
+    assert _base.pinned(dataclasses.replace(HUB, revision="v1"), Path("/cache/snapshots/abc")).revision == "v1"
+
+
+@pytest.mark.parametrize("name", ["bert", "colbert", "colqwen2"])
+@pytest.mark.parametrize("damage", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_damaged_checkpoint_is_said_in_one_error(checkpoints, tmp_path, name, damage):
+    shutil.copytree(checkpoints / name, tmp_path, dirs_exist_ok=True)
+    spec = dataclasses.replace(registry.resolve(checkpoints / name), source=str(tmp_path))
+    content = (tmp_path / damage).read_bytes()
+    (tmp_path / damage).write_bytes(content[: len(content) // 2])
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
+        load_encoder(spec)
+    (tmp_path / damage).unlink()
+    with pytest.raises(WeightsError, match="not a complete checkpoint"):
+        load_encoder(spec)
 
 
 def test_a_family_that_is_not_there_is_refused():

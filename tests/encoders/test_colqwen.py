@@ -1,8 +1,10 @@
 import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -72,7 +74,6 @@ def test_a_batch_changes_nothing(colqwen, monkeypatch):
 
 
 def test_a_question_has_its_augmentation_tokens(checkpoints, colqwen):
-    import torch
 
     (query,) = colqwen.encode_queries(["the circle"])
     assert query.tokens[-11:] == ("circle", *["<|endoftext|>"] * 10)
@@ -117,3 +118,53 @@ def test_what_it_cannot_read_is_refused(colqwen):
         colqwen.encode_pages([text])
     with pytest.raises(InvalidQuery):
         colqwen.encode_queries([""])
+
+
+def adapter(checkpoints, folder, *, layer="q_proj"):
+    """A LoRA adapter of `colqwen2`, named as published ones are; returns what it adds to the weights of the base."""
+    rank, alpha = 2, 4
+    for file in (checkpoints / "colqwen2").glob("*.json"):
+        shutil.copy(file, folder)
+    (folder / "config.json").unlink()
+    base = load_file(checkpoints / "colqwen2" / "model.safetensors")
+    weights, added = {}, {}
+    targets = {
+        "custom_text_proj": "custom_text_proj.weight",
+        f"model.layers.1.self_attn.{layer}": "language_model.layers.1.self_attn.q_proj.weight",
+    }
+    for name, ours in targets.items():
+        rows, cols = base[ours].shape
+        a, b = torch.randn(rank, cols), torch.randn(rows, rank)
+        weights |= {f"base_model.model.{name}.lora_A.weight": a, f"base_model.model.{name}.lora_B.weight": b}
+        added[ours] = b @ a * (alpha / rank)
+    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    config = {
+        "peft_type": "LORA",
+        "base_model_name_or_path": str(checkpoints / "colqwen2"),
+        "r": rank,
+        "lora_alpha": alpha,
+        "target_modules": "custom_text_proj|.*language_model.layers.1.self_attn.q_proj",
+    }
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return added
+
+
+def test_an_adapter_is_added_to_its_base(checkpoints, tmp_path):
+    lora, merged = tmp_path / "lora", tmp_path / "merged"
+    lora.mkdir()
+    added = adapter(checkpoints, lora)
+    shutil.copytree(checkpoints / "colqwen2", merged)
+    weights = load_file(merged / "model.safetensors")
+    for name, value in added.items():
+        weights[name] += value
+    save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
+    (query,) = load_encoder(lora, dtype="float32").encode_queries(["the red circle"])
+    (expected,) = load_encoder(merged, dtype="float32").encode_queries(["the red circle"])
+    assert_same(query.vectors, expected.vectors)
+
+
+def test_an_adapter_that_fits_nothing_is_refused(checkpoints, tmp_path):
+    """The libraries load it as if it were there."""
+    adapter(checkpoints, tmp_path, layer="qq_proj")
+    with pytest.raises(WeightsError, match=r"missing keys: .*q_proj\.lora_.*unexpected keys: .*qq_proj"):
+        load_encoder(tmp_path)

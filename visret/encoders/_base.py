@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from visret import registry
-from visret.errors import InvalidModelSpec, InvalidQuery, WeightsError
+from visret.errors import InvalidModelSpec, InvalidQuery, VisretError, WeightsError
 from visret.types import ModelSpec, Page
 
 _COMMON_OPTIONS = {"languages", "weak_below"}  # read by others; checked by the registry
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 _LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
 
 logger = logging.getLogger("visret")
@@ -69,6 +71,37 @@ def weights_folder(spec: ModelSpec) -> Path:
     return where.path
 
 
+def pinned(spec: ModelSpec, *folders: Path) -> ModelSpec:
+    """The entry with the revision that was loaded from its folders: the hub's commit, or the sha256 of their files."""
+    if spec.revision or not spec.source:
+        return spec
+    if registry.location(spec).kind == "hub":
+        return dataclasses.replace(spec, revision=folders[0].name)
+    return dataclasses.replace(spec, revision=registry.folder_sha256(*dict.fromkeys(folders)))
+
+
+@contextmanager
+def reading(folder: Path, *, tokenizer: Path) -> Iterator[None]:
+    """Turns what the libraries raise over a damaged or incomplete checkpoint into WeightsError.
+
+    folder, tokenizer: where its weights and its tokenizer lie.
+    """
+    from safetensors import SafetensorError
+
+    # without these transformers makes a default model of eight billion weights, and an empty vocabulary
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder}: not a complete checkpoint (no config.json)")
+    if not any((tokenizer / name).is_file() for name in _TOKENIZERS):
+        raise WeightsError(f"{tokenizer}: not a complete checkpoint (none of {', '.join(_TOKENIZERS)})")
+    try:
+        yield
+    except Exception as error:
+        damage = isinstance(error, OSError | ValueError | KeyError | SafetensorError)
+        if isinstance(error, VisretError) or not (damage or type(error) is Exception):  # tokenizers raises the latter
+            raise
+        raise WeightsError(f"{folder}: not a complete checkpoint ({type(error).__name__}: {error})") from error
+
+
 def base_folder(spec: ModelSpec, folder: Path) -> Path:
     """The folder with a checkpoint's full weights: itself, or what an adapter adapts, fetched if it is not here."""
     base = registry.base_folder(folder)
@@ -86,7 +119,9 @@ def _download(spec: ModelSpec) -> Path:
 
     fetch = f"hf download {spec.source}" + (f" --revision {spec.revision}" if spec.revision else "")
     if constants.HF_HUB_OFFLINE:
-        raise WeightsError(f"{spec.name} is not on this machine and HF_HUB_OFFLINE is set; `{fetch}` fetches it")
+        raise WeightsError(
+            f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; `{fetch}` fetches it"
+        )
     logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
     try:
         return Path(

@@ -40,7 +40,7 @@ class SentenceModel:
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
         self._bert = Bert(folder, device=device, dtype=dtype)
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True  # "[SEP]" on a page is a word
@@ -186,9 +186,10 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     folder = _base.weights_folder(spec)
     where, precision = _torch.place(device, dtype)
     kind = SentenceModel if chosen["token_by_token"] else MultiVector
-    model = kind(folder, device=where, dtype=precision)
+    with _base.reading(folder, tokenizer=folder):
+        model = kind(folder, device=where, dtype=precision)
     _base.check_dim(spec, model.dim)
-    return ColbertEncoder(spec, model, chosen=chosen, threads=threads or torch.get_num_threads())
+    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads or torch.get_num_threads())
 
 
 def _named(content: slice, length: int) -> np.ndarray:

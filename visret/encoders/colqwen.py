@@ -106,7 +106,9 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     folder = _base.weights_folder(spec)
     where, kind = _torch.place(device, dtype)
     base = _base.base_folder(spec, folder)
-    with _torch.quiet():
+    if not (base / "config.json").is_file():  # transformers would build a model of full size, at random
+        raise WeightsError(f"{base}: not a complete checkpoint (config.json is missing)")
+    with _torch.quiet(), _base.reading(base, tokenizer=folder):
         from colpali_engine.models import ColQwen2, ColQwen2Processor
 
         adapter = None
@@ -126,7 +128,9 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         image = processor.image_processor
         image.size["longest_edge"] = chosen["max_patches"] * (image.patch_size * image.merge_size) ** 2
     _base.check_dim(spec, model.dim)
-    return ColqwenEncoder(spec, model.to(where).eval(), processor, threads=threads or torch.get_num_threads())
+    return ColqwenEncoder(
+        _base.pinned(spec, folder, base), model.to(where).eval(), processor, threads=threads or torch.get_num_threads()
+    )
 
 
 def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec) -> None:

@@ -35,7 +35,7 @@ CSS = """
 #shown { position: sticky; top: 8px }
 #found .grid-wrap { min-height: 0; max-height: none }
 #found .thumbnail-item { aspect-ratio: 4 / 5 }
-#found .caption-label { left: 0; right: 0; bottom: 0; max-width: none; font-size: 11px; white-space: normal; opacity: 1 }
+#found .caption-label { inset: auto 0 0; max-width: none; font-size: 11px; white-space: normal; opacity: 1 }
 #shown mark { background: #fa0; color: #000 }
 @media (max-width: 700px) {
   #found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
@@ -99,7 +99,7 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
             )
             asking = gr.Button("Ask", variant="primary", min_width=80)
         said = gr.Markdown(latex_delimiters=[])
-        with gr.Row(visible=False) as results:
+        with gr.Row(visible=False, elem_id="results") as results:
             gallery = gr.Gallery(
                 show_label=False, columns=3, object_fit="contain", allow_preview=False, buttons=[], elem_id="found"
             )
@@ -127,6 +127,7 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
                 made = empty(loading.result())
                 _close(own)
                 own = made
+            progress(0, desc="Reading")
             report = own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
         except VisretError as error:
             return {session: own, files: None, status: _plain(str(error))}
@@ -179,7 +180,8 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
     with app:
         state = [session, sources, status, said, results]
         files.upload(bring, [session, files], [files, *state], show_progress_on=files)
-        gr.on([opening.click, folder.submit], open_folder, [session, folder], state)
+        if folders:  # not hidden only: what is wired can be called
+            gr.on([opening.click, folder.submit], open_folder, [session, folder], state)
         begun = gr.on(
             [asking.click, question.submit],
             lambda: gr.Button("Searching …", interactive=False),

@@ -1,0 +1,299 @@
+"""The page in the browser, without a browser: its server is asked what a browser asks it. With `toy`."""
+
+import asyncio
+import html
+import io
+import json
+import re
+import secrets
+import socket
+import tempfile
+import threading
+import time
+
+import httpx
+import pytest
+from PIL import Image
+from test_ingest import write_pdf
+
+from visret import Retriever, VisretError
+from visret.heatmap import Span
+from visret.server import ui
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch):
+    """Where the server keeps what visitors bring."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+    monkeypatch.setenv("GRADIO_IS_E2E_TEST", "1")  # a closed session ends after a second, not an hour
+    return folder
+
+
+@pytest.fixture
+def papers(tmp_path):
+    write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
+    write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
+    return tmp_path / "papers"
+
+
+@pytest.fixture
+def index(papers, tmp_path):
+    with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
+        retriever.add(papers)
+    return tmp_path / "i.visret"
+
+
+@pytest.fixture
+def _closed_loops(monkeypatch):
+    """Gradio makes event loops for its locks and forgets them, which would warn."""
+    make, loops = asyncio.new_event_loop, []
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: loops.append(make()) or loops[-1])
+    yield
+    for loop in loops:
+        loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def serve(_closed_loops, monkeypatch):
+    """Runs `ui.launch`, with `toy` for uploads: serve(index) -> the address."""
+    apps, threads = [], []
+    build = ui.build
+    monkeypatch.setattr(
+        ui, "build", lambda *given, **named: apps.append(build(*given, model="toy", **named)) or apps[-1]
+    )
+
+    def start(index=None, host="127.0.0.1"):
+        thread = threading.Thread(target=ui.launch, args=[index], kwargs={"host": host, "port": free_port()})
+        thread.start()
+        threads.append(thread)
+        while thread.is_alive() and not (len(apps) == len(threads) and apps[-1].local_url):
+            time.sleep(0.01)
+        return apps[-1].local_url
+
+    yield start
+    for app in apps:
+        app.close(verbose=False)
+    for thread in threads:
+        thread.join()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.02)
+    pytest.fail("waited in vain")
+
+
+class Visitor:
+    """One tab: sends the values of a function's inputs, and keeps what comes back, as the browser does."""
+
+    def __init__(self, url):
+        self.http = httpx.Client(base_url=f"{url}gradio_api/", timeout=30)
+        self.session = secrets.token_hex(6)
+        config = httpx.get(f"{url}config").json()
+        self.parts = {part["id"]: {**part["props"], "type": part["type"]} for part in config["components"]}
+        self.functions = {function["api_name"]: function for function in config["dependencies"]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.http.close()
+
+    def part(self, kind, **named):
+        return next(p for p in self.parts.values() if p["type"] == kind and named.items() <= p.items())
+
+    def call(self, name, event=None):
+        function = self.functions[name]
+        data = [self.parts[part].get("value") for part in function["inputs"]]
+        sent = {"fn_index": function["id"], "session_hash": self.session, "data": data, "event_data": event}
+        self.http.post("queue/join", json=sent).raise_for_status()
+        with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as stream:
+            messages = (json.loads(line.removeprefix("data: ")) for line in stream.iter_lines() if line)
+            done = next(message for message in messages if message["msg"] == "process_completed")
+        assert done["success"], done
+        for part, value in zip(function["outputs"], done["output"]["data"], strict=True):
+            update = isinstance(value, dict) and value.pop("__type__", None) == "update"
+            self.parts[part].update(value if update else {"value": value})
+
+    def bring(self, *paths):
+        there = self.http.post("upload", files=[("files", (path.name, path.read_bytes())) for path in paths]).json()
+        self.part("file")["value"] = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in there]
+        self.call("bring")
+        assert self.part("file")["value"] is None  # ready for more
+
+    def open_folder(self, path):
+        self.part("textbox", label="Folder")["value"] = str(path)
+        self.call("open_folder")
+
+    def ask(self, question):
+        self.part("textbox", label="Question")["value"] = question
+        self.call("ask")
+
+    def click(self, number):
+        self.call("show", {"index": number, "value": None})
+
+    @property
+    def text(self):
+        """All that is written, without its markup."""
+        written = "\n".join(part.get("value") or "" for part in self.parts.values() if part["type"] == "markdown")
+        return html.unescape(written.replace("**", "").replace("<br>", "\n"))
+
+    @property
+    def captions(self):
+        """Of the results; None where they are hidden."""
+        shown = self.part("row", elem_id="results")["visible"]
+        return [hit["caption"].rpartition(" (")[0] for hit in self.part("gallery")["value"]] if shown else None
+
+    def colour(self, value):
+        """The colour of most of a picture."""
+        answer = self.http.get(f"file={value['path']}").raise_for_status()
+        picture = Image.open(io.BytesIO(answer.content)).convert("RGB")
+        return max(picture.getcolors(picture.width * picture.height))[1]
+
+
+def test_an_index_is_searched_and_its_pages_are_shown(serve, index):
+    with Visitor(serve(index)) as page:
+        assert "3 pages of 2 documents can be searched." in page.text
+        page.ask("blue")
+        assert page.captions[0] == "one.pdf, p. 2"
+        assert sorted(page.captions) == ["one.pdf, p. 1", "one.pdf, p. 2", "two.pdf, p. 1"]
+        assert "one.pdf, page 2" in page.text  # the best page is shown at once
+        pictures = {"one.pdf, p. 1": (255, 0, 0), "one.pdf, p. 2": (0, 0, 255), "two.pdf, p. 1": (255, 255, 0)}
+        for number, (caption, hit) in enumerate(zip(page.captions, page.part("gallery")["value"], strict=True)):
+            assert page.colour(hit["image"]) == pytest.approx(pictures[caption], abs=4)
+            page.click(number)
+            assert caption.replace("p.", "page") in page.text
+            assert page.colour(page.part("image")["value"]) == pytest.approx(pictures[caption], abs=4)
+
+
+def test_what_is_clicked_is_explained_for_the_question_that_was_asked(serve, index):
+    with Visitor(serve(index)) as page:
+        page.ask("yellow")
+        best = page.text
+        page.part("textbox", label="Question")["value"] = "something else by now"
+        page.click(1)
+        page.click(0)
+        assert page.text == best
+
+
+def test_pages_indexed_meanwhile_are_found(serve, index, papers):
+    with Visitor(serve(index)) as page:
+        with Retriever.open(index) as other:
+            other.add(write_pdf(papers / "three.pdf", "cyan"))
+        page.ask("cyan")
+        assert page.captions[0] == "three.pdf, p. 1"
+
+
+def test_uploads_are_one_visitors_and_go_with_the_visit(serve, papers, tmp_path, temporary):
+    url = serve()
+    with Visitor(url) as page, Visitor(url) as other:
+        page.bring(papers / "one.pdf")
+        assert "2 pages of 1 document can be searched." in page.text
+        page.bring(papers / "two.pdf", papers / "one.pdf")  # more of them, one for the second time
+        assert "3 pages of 2 documents can be searched." in page.text
+        page.bring(write_pdf(tmp_path / "elsewhere" / "one.pdf", "cyan"))
+        page.ask("cyan")
+        assert page.captions[0] == "one (2).pdf, p. 1"
+        assert len(page.captions) == 4
+        other.ask("cyan")
+        assert "nothing to search yet" in other.text
+        (folder,) = temporary.glob("visret-*")
+        assert len(list(temporary.rglob("*.pdf"))) == 3  # the server keeps no second copy
+        with page.http.stream("GET", f"heartbeat/{page.session}"):
+            pass  # the tab is closed
+    until(lambda: not folder.exists())
+
+
+def test_a_folder_is_opened_in_place_of_uploads(serve, index, papers, temporary):
+    with Visitor(serve()) as page:
+        page.bring(papers / "two.pdf")
+        page.ask("red")
+        assert page.captions == ["two.pdf, p. 1"]
+        page.open_folder(index)
+        assert page.captions is None  # what is shown would be of another index
+        assert not list(temporary.glob("visret-*"))
+        page.ask("red")
+        assert page.captions[0] == "one.pdf, p. 1"
+
+
+def test_others_may_not_open_the_folders_of_this_machine(serve):
+    with Visitor(serve(host="127.0.0.1")) as here, Visitor(serve(host="0.0.0.0")) as there:
+        assert "open_folder" in here.functions
+        assert "open_folder" not in there.functions
+
+
+def test_what_is_wrong_is_said(serve, index, papers, tmp_path):
+    with Visitor(serve()) as page:
+        page.ask("red")
+        assert "There is nothing to search yet" in page.text
+        page.open_folder("")
+        assert "Type the folder of an index" in page.text
+        page.open_folder(tmp_path / "no_where")
+        assert f"{tmp_path / 'no_where'}: does not exist" in page.text
+        page.open_folder(papers)
+        assert "not an index" in page.text
+        (papers / "bad*.pdf").write_bytes(b"%PDF-1.7 and nothing")
+        (papers / "a.docx").write_bytes(b"PK")
+        (papers / "notes.txt").write_text("red")
+        page.bring(papers / "bad*.pdf", papers / "a.docx", papers / "notes.txt", papers / "two.pdf")
+        assert "1 page of 1 document can be searched." in page.text
+        assert "Not read: bad" in page.text
+        assert "Not read: a.docx: files ending in '.docx' are not read" in page.text
+        assert "1 page cannot be found, having no picture: notes.txt" in page.text
+        page.ask(" ")
+        assert "Type a question first." in page.text
+        page.ask("mauvish")
+        assert "toy knows the colours" in page.text
+        assert page.captions is None
+
+
+def test_a_page_whose_file_was_changed_is_found_and_not_shown(serve, index, papers):
+    with Visitor(serve(index)) as page:
+        write_pdf(papers / "two.pdf", "green")
+        page.ask("yellow")
+        assert page.captions[0] == "two.pdf, p. 1"
+        assert page.colour(page.part("gallery")["value"][0]["image"]) == (255, 255, 255)
+        assert "two.pdf: has changed since it was indexed" in page.text
+        assert not page.part("image")["visible"]
+        page.click(1)
+        assert page.part("image")["visible"]
+
+
+def test_nothing_is_fetched_from_elsewhere(serve):
+    url = serve()
+    start, style = httpx.get(url).text, httpx.get(f"{url}theme.css").text
+    assert "#found" in start  # our own style is there
+    assert re.findall(r"""<(?:script|link|img)[^>]*["'](?:https?:)?//[^>]*>""", start) == []
+    assert re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", start + style) == []
+
+
+def test_an_index_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(VisretError, match="no_where"):
+        ui.launch(tmp_path / "no_where")
+
+
+@pytest.mark.filterwarnings("ignore:.*<socket:pytest.PytestUnraisableExceptionWarning")  # gradio forgets to close it
+def test_a_port_in_use_is_said(serve, index):
+    taken = int(serve(index).rstrip("/").rpartition(":")[2])
+    with pytest.raises(VisretError, match=rf"{taken}"):
+        ui.launch(index, port=taken)
+
+
+def test_text_is_shown_as_it_is():
+    text = "# *a* ![x](http://example.com/x.png) <b>_1_</b> $$x$$\nred"
+    shown = ui.marked(text, [Span(2, 5, 0.5), Span(len(text) - 3, len(text), 0.5)])
+    assert not set(re.sub(r"</?mark>|<br>|&#\d+;", "", shown)) & set("#*![](<>_$:/")
+    assert re.findall(r"<mark>(.*?)</mark>", shown) == ["&#42;a&#42;", "red"]
+    assert html.unescape(re.sub("</?mark>", "", shown).replace("<br>", "\n")) == text
