@@ -1,4 +1,4 @@
-"""The main job on the sample documents: the right page first, the marks on the right words, for words and for patches."""
+"""The main job on the sample documents: the right page first, and the marks where they belong."""
 
 import json
 import os
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
-
 import tiny
+from PIL import Image, ImageDraw
 from samples import FOLDER, QUESTIONS
+
 from visret import Page, QueryEmbedding, Retriever, heatmap, load_encoder, metrics
+from visret.encoders import _torch
 
 ANSWERED = [question for question in QUESTIONS if question.passage]
 
@@ -93,8 +94,8 @@ def test_a_sample_as_colours(tmp_path):
 
 def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path):
     """A tiny ColQwen2 with random weights: one cell of a sample page is painted, and the map's peak is that cell."""
-    load_encoder("all-minilm-l6-v2")  # makes torchvision importable, which transformers needs to build the checkpoint
-    folder = tiny.colqwen2(tmp_path / "colqwen2")
+    with _torch.quiet():  # makes torchvision importable, which transformers needs to build the checkpoint
+        folder = tiny.colqwen2(tmp_path / "colqwen2")
     with Retriever.create(tmp_path / "p.visret", model=str(folder)) as retriever:
         report = retriever.add(FOLDER / "two_column.pdf")
         assert (report.pages, report.failed) == (3, [])

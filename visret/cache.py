@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from visret import registry
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch
 from visret.retriever import Retriever
 
@@ -26,14 +26,6 @@ class Entry:
     bytes: int
 
 
-def root() -> Path:
-    """The folder of all of them: VISRET_CACHE, or `visret` in the user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("VISRET_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("visret", appauthor=False))
-
-
 def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
     """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
 
@@ -44,7 +36,7 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({str(path.resolve()) for path in given})
     key = json.dumps([resolved, model])
-    folder = root() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
+    folder = registry.cache_folder() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
     index = folder / "index"
     try:
         retriever = Retriever.open(index)
@@ -60,7 +52,7 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
 def cached() -> list[Entry]:
     """Every cached index."""
     entries = []
-    for note in sorted(root().glob(f"find/*/{PATHS}")):
+    for note in sorted(registry.cache_folder().glob(f"find/*/{PATHS}")):
         facts = json.loads(note.read_text("utf8"))
         size = sum(file.stat().st_size for file in note.parent.rglob("*") if file.is_file())
         entries.append(Entry(facts["paths"], facts["model"], note.parent, size))

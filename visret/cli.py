@@ -279,9 +279,9 @@ def _where(text: str | None) -> dict[str, Any] | None:
     try:
         where = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidQuery(f"--where is not JSON ({error}); it looks like '{{\"doc\": \"a.pdf\"}}'") from None
+        raise InvalidQuery(f'--where is not JSON ({error}); it looks like \'{{"doc": "a.pdf"}}\'') from None
     if not isinstance(where, dict):
-        raise InvalidQuery(f"--where takes a JSON object such as {{\"doc\": \"a.pdf\"}}, got {text}")
+        raise InvalidQuery(f'--where takes a JSON object such as {{"doc": "a.pdf"}}, got {text}')
     return where
 
 

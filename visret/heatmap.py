@@ -50,20 +50,51 @@ class Explanation:
     """Where a score comes from.
 
     best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well; they sum to `score`.
-    places: the Grid of an image model; else the words' boxes (w, 4) in page fractions or character spans (w, 2).
-    place_of: (n,) int64, the cell (row by row) or word where each vector lies, -1 for nowhere.
-    maps: float32 similarities of every token, (m, rows, cols) or (m, w); NaN where a place has no vector. All tokens
-        share one scale.
     """
 
     embedding: PageEmbedding
     query: QueryEmbedding
     best: np.ndarray
     values: np.ndarray
-    places: Grid | np.ndarray
-    place_of: np.ndarray
-    maps: np.ndarray
     _render: Callable[[int], Image] | None = field(default=None, repr=False)
+
+    @property
+    def places(self) -> Grid | np.ndarray:
+        """The Grid of an image model; else the words' boxes (w, 4) in page fractions, or character spans (w, 2)."""
+        return self._places[0]
+
+    @property
+    def place_of(self) -> np.ndarray:
+        """(n,) int64: the cell (row by row) or the word where each vector lies, -1 for nowhere."""
+        return self._places[1]
+
+    @cached_property
+    def _places(self) -> tuple[Grid | np.ndarray, np.ndarray]:
+        where = self.embedding.where
+        if not isinstance(where, Grid):
+            return _distinct(where)
+        place_of = np.full(len(self.embedding.vectors), -1)
+        cells = where.vector_of_cell().ravel()
+        filled = np.flatnonzero(cells >= 0)
+        place_of[cells[filled][::-1]] = filled[::-1]  # of several cells of one vector, the first
+        return where, place_of
+
+    @cached_property
+    def maps(self) -> np.ndarray:
+        """float32 similarities of every token, (m, rows, cols) or (m, w); NaN where a place has no vector.
+
+        All tokens share one scale. A word has the similarity of its best piece.
+        """
+        similarity = self.query.vectors @ self.embedding.vectors.T
+        if isinstance(self.places, Grid):
+            cells = self.places.vector_of_cell()
+            return np.where(cells >= 0, similarity[:, cells], np.float32(np.nan))
+        placed = np.flatnonzero(self.place_of >= 0)
+        if not len(placed):
+            return np.empty((len(similarity), 0), np.float32)
+        by_word = placed[np.argsort(self.place_of[placed], kind="stable")]
+        first = np.searchsorted(self.place_of[by_word], np.arange(len(self.places)))
+        return np.maximum.reduceat(similarity[:, by_word], first, axis=1)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -89,7 +120,7 @@ class Explanation:
     @cached_property
     def by_place(self) -> np.ndarray:
         """The share of the score found at each place: (rows, cols) or (w,) float32."""
-        shape = self.maps.shape[1:]
+        shape = (self.places.rows, self.places.cols) if isinstance(self.places, Grid) else (len(self.places),)
         out = np.zeros(int(np.prod(shape)), np.float32)
         where = self.place_of[self.best]
         np.add.at(out, where[where >= 0], self.shares[where >= 0])
@@ -156,23 +187,7 @@ def explain(
     """The exact attribution of a page's score. render: draws the page at some dpi, called by `Explanation.image`."""
     similarity = query.vectors @ embedding.vectors.T  # (m, n)
     best = similarity.argmax(axis=1)
-    values = similarity[np.arange(len(best)), best]
-    count = len(embedding.vectors)
-    place_of = np.full(count, -1)
-    if isinstance(embedding.where, Grid):
-        grid = embedding.where
-        cells = grid.vector_of_cell().ravel()
-        filled = np.flatnonzero(cells >= 0)
-        place_of[cells[filled][::-1]] = filled[::-1]  # of several cells of one vector, the first
-        maps = np.full((len(best), len(cells)), np.nan, np.float32)
-        maps[:, filled] = similarity[:, cells[filled]]
-        shaped = maps.reshape(-1, grid.rows, grid.cols)
-        return Explanation(embedding, query, best, values, grid, place_of, shaped, render)
-    words, place_of = _distinct(embedding.where)
-    maps = np.full((len(best), len(words)), -np.inf, np.float32)
-    for vector in np.flatnonzero(place_of >= 0):
-        np.maximum(maps[:, place_of[vector]], similarity[:, vector], out=maps[:, place_of[vector]])
-    return Explanation(embedding, query, best, values, words, place_of, maps, render)
+    return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
 
 
 def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> str:

@@ -46,7 +46,7 @@ def messages(
     for number, hit in enumerate(hits, 1):
         page = pages(hit) if pages else _from_file(hit, image=vision, max_pixels=4 * max_pixels)
         text = page.text or ("" if vision else "(no text)")
-        parts.append((f"[{number}] {hit.doc}, page {hit.page}\n{text}".rstrip(), page.image if vision else None))
+        parts.append((f"[{number}] {hit.doc}, page {hit.page}\n{text}".rstrip(), page.image))
     parts.append((f"Question: {question}", None))
     content: str | list[dict[str, Any]] = "\n\n".join(text for text, _ in parts)
     if vision:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "all-minilm-l6-v2"
 PICTURE_DPI = 100
 
+# A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
+# real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
+WEAK_SHARE = 0.8
+
 # What may differ between the machine that indexed and the one that asks.
 _MACHINE_KEYS = {"dtype"}
 
@@ -183,15 +187,12 @@ class Retriever:
         snapshot, pages = self._scannable()
         chosen = snapshot.select(where, among)
         queries = self.encoder.encode_queries(list(questions))
-        found: list[list[tuple[float, int, int]]] = [[] for _ in queries]
-        for number, rows in chosen.items():
-            only = None if len(rows) == len(pages[number]) else rows
-            best = pages[number].top_k_many([query.vectors for query in queries], k, only)
-            for ranked, (at, scores) in zip(found, best, strict=True):
-                ranked += zip((-scores).tolist(), [number] * len(at), at.tolist(), strict=True)
+        numbers = list(chosen)
+        parts = [(pages[n], None if len(chosen[n]) == len(pages[n]) else chosen[n]) for n in numbers]
+        best = packed.top_k_of_parts(parts, [query.vectors for query in queries], k)
         return [
-            [self._hit(snapshot, query, *page, rank=rank) for rank, page in enumerate(sorted(ranked)[:k], 1)]
-            for query, ranked in zip(queries, found, strict=True)
+            self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
+            for query, (found, rows, scores) in zip(queries, best, strict=True)
         ]
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
@@ -275,25 +276,27 @@ class Retriever:
             known = self._packed = snapshot, pages
         return known
 
-    def _hit(
-        self, snapshot: Snapshot, query: QueryEmbedding, negative: float, segment: int, row: int, *, rank: int
-    ) -> Hit:
-        stored = snapshot.segment(segment).page(row)
-        ref = snapshot.ref(segment, row)
-        embedding = PageEmbedding(
-            ref, snapshot.size_pt(segment, row), stored.vectors, stored.where, stored.text, stored.word_boxes
-        )
-        why = heatmaps.explain(query, embedding)
+    def _hits(
+        self,
+        snapshot: Snapshot,
+        query: QueryEmbedding,
+        segments: Sequence[int],
+        rows: Sequence[int],
+        scores: Sequence[float],
+    ) -> list[Hit]:
         weak_below = self.encoder.spec.options.get("weak_below")
-        return Hit(
-            ref=ref,
-            score=-negative,
-            rank=rank,
-            text=why.line,
-            source=snapshot.document(ref.doc).source,
-            metadata=snapshot.metadata(segment, row),
-            weak=weak_below is not None and strength(why) < weak_below,
-        )
+        best = 0.0
+        hits = []
+        for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
+            stored, ref = snapshot.segment(segment).page(row), snapshot.ref(segment, row)
+            size_pt = snapshot.size_pt(segment, row)
+            embedding = PageEmbedding(ref, size_pt, stored.vectors, stored.where, stored.text, stored.word_boxes)
+            why = heatmaps.explain(query, embedding)
+            best = max(best, strength(why))
+            weak = weak_below is not None and strength(why) < max(weak_below, WEAK_SHARE * best)
+            source, metadata = snapshot.document(ref.doc).source, snapshot.metadata(segment, row)
+            hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
+        return hits
 
 
 def strength(why: heatmaps.Explanation) -> float:
@@ -330,4 +333,3 @@ def _check_same(index: PageIndex, encoder: Encoder) -> None:
                 f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
                 "index the documents again in a new folder",
             )
-

@@ -170,7 +170,8 @@ class PageEmbedding:
         if v.ndim != 2 or not len(v) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
         if not isinstance(self.where, Grid) and (len(self.where) != len(v) or self.where.shape[1:] not in {(4,), (2,)}):
-            raise ShapeError(f"{self.ref}: where must be a Grid, ({len(v)}, 4) or ({len(v)}, 2), got {self.where.shape}")
+            shape = self.where.shape
+            raise ShapeError(f"{self.ref}: where must be a Grid, ({len(v)}, 4) or ({len(v)}, 2), got {shape}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -226,7 +227,8 @@ class Hit:
     score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
     source: absolute path of the file, None for pages made in memory.
-    weak: the score is in the range of pages that do not answer (threshold: models.yaml, `weak_below`).
+    weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
+        models.yaml; never, for models without one).
     """
 
     ref: PageRef

@@ -12,6 +12,7 @@ import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from test_ingest import write_pdf
@@ -21,15 +22,56 @@ from visret.heatmap import Span
 from visret.server import ui
 
 
-@pytest.fixture(autouse=True)
-def temporary(tmp_path, monkeypatch):
-    """Where the server keeps what visitors bring."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
-    monkeypatch.setenv("GRADIO_IS_E2E_TEST", "1")  # a closed session ends after a second, not an hour
-    return folder
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    """Where servers keep what visitors bring."""
+    folder = tmp_path_factory.mktemp("temporary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(folder))
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
+        patch.setenv("GRADIO_IS_E2E_TEST", "1")  # a closed tab is forgotten after a second, not an hour
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def serve(temporary):
+    """Runs `ui.launch`, with `toy` for uploads: serve(index) -> the address."""
+    apps, threads, loops = [], [], []
+    build, new_loop = ui.build, asyncio.new_event_loop
+
+    def start(index=None, host="127.0.0.1"):
+        thread = threading.Thread(target=ui.launch, args=[index], kwargs={"host": host, "port": free_port()})
+        before = len(apps)
+        thread.start()
+        threads.append(thread)
+        until(lambda: not thread.is_alive() or (len(apps) > before and apps[-1].local_url))
+        return apps[-1].local_url
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ui, "build", lambda *given, **named: apps.append(build(*given, model="toy", **named)) or apps[-1])
+        # gradio makes event loops for its locks and forgets them, which would warn
+        patch.setattr(asyncio, "new_event_loop", lambda: loops.append(new_loop()) or loops[-1])
+        yield start
+    for app in apps:
+        app.close(verbose=False)
+    for thread in threads:
+        thread.join()
+    for loop in loops:
+        loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="module")
+def url(serve):
+    """A server without an index."""
+    return serve()
+
+
+@pytest.fixture
+def page(url):
+    """A tab of a visitor."""
+    with Visitor(url) as visitor:
+        yield visitor
 
 
 @pytest.fixture
@@ -44,41 +86,6 @@ def index(papers, tmp_path):
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
         retriever.add(papers)
     return tmp_path / "i.visret"
-
-
-@pytest.fixture
-def _closed_loops(monkeypatch):
-    """Gradio makes event loops for its locks and forgets them, which would warn."""
-    make, loops = asyncio.new_event_loop, []
-    monkeypatch.setattr(asyncio, "new_event_loop", lambda: loops.append(make()) or loops[-1])
-    yield
-    for loop in loops:
-        loop.close()
-    asyncio.set_event_loop(None)
-
-
-@pytest.fixture
-def serve(_closed_loops, monkeypatch):
-    """Runs `ui.launch`, with `toy` for uploads: serve(index) -> the address."""
-    apps, threads = [], []
-    build = ui.build
-    monkeypatch.setattr(
-        ui, "build", lambda *given, **named: apps.append(build(*given, model="toy", **named)) or apps[-1]
-    )
-
-    def start(index=None, host="127.0.0.1"):
-        thread = threading.Thread(target=ui.launch, args=[index], kwargs={"host": host, "port": free_port()})
-        thread.start()
-        threads.append(thread)
-        while thread.is_alive() and not (len(apps) == len(threads) and apps[-1].local_url):
-            time.sleep(0.01)
-        return apps[-1].local_url
-
-    yield start
-    for app in apps:
-        app.close(verbose=False)
-    for thread in threads:
-        thread.join()
 
 
 def free_port():
@@ -109,6 +116,8 @@ class Visitor:
         return self
 
     def __exit__(self, *_):
+        with self.http.stream("GET", f"heartbeat/{self.session}"):
+            pass  # it breaks off where the tab is closed
         self.http.close()
 
     def part(self, kind, **named):
@@ -156,10 +165,13 @@ class Visitor:
         shown = self.part("row", elem_id="results")["visible"]
         return [hit["caption"].rpartition(" (")[0] for hit in self.part("gallery")["value"]] if shown else None
 
+    def picture(self, value):
+        answer = self.http.get(f"file={value['path']}").raise_for_status()
+        return Image.open(io.BytesIO(answer.content)).convert("RGB")
+
     def colour(self, value):
         """The colour of most of a picture."""
-        answer = self.http.get(f"file={value['path']}").raise_for_status()
-        picture = Image.open(io.BytesIO(answer.content)).convert("RGB")
+        picture = self.picture(value)
         return max(picture.getcolors(picture.width * picture.height))[1]
 
 
@@ -178,103 +190,106 @@ def test_an_index_is_searched_and_its_pages_are_shown(serve, index):
             assert page.colour(page.part("image")["value"]) == pytest.approx(pictures[caption], abs=4)
 
 
-def test_what_is_clicked_is_explained_for_the_question_that_was_asked(serve, index):
-    with Visitor(serve(index)) as page:
-        page.ask("yellow")
-        best = page.text
-        page.part("textbox", label="Question")["value"] = "something else by now"
-        page.click(1)
-        page.click(0)
-        assert page.text == best
+def test_what_is_clicked_is_marked_for_the_question_that_was_asked(page, tmp_path):
+    image = Image.new("RGB", (320, 320), "white")
+    image.paste("yellow", (64, 64, 128, 128))
+    image.paste("cyan", (192, 192, 256, 256))
+    image.save(tmp_path / "two.png")
+    page.bring(tmp_path / "two.png")
+    page.ask("cyan")
+    page.part("textbox", label="Question")["value"] = "yellow"
+    page.click(0)
+    shown = np.asarray(page.picture(page.part("image")["value"]).resize((320, 320)))
+    assert shown[64:128, 64:128, 1].min() > 240
+    assert shown[192:256, 192:256, 1].min() < 220  # amber took green from it
 
 
-def test_pages_indexed_meanwhile_are_found(serve, index, papers):
-    with Visitor(serve(index)) as page:
-        with Retriever.open(index) as other:
-            other.add(write_pdf(papers / "three.pdf", "cyan"))
+def test_pages_indexed_meanwhile_are_found(page, index, papers):
+    page.open_folder(index)
+    with Retriever.open(index) as other:
+        other.add(write_pdf(papers / "three.pdf", "cyan"))
+    page.ask("cyan")
+    assert page.captions[0] == "three.pdf, p. 1"
+
+
+def test_uploads_are_one_visitors_and_go_with_the_visit(url, page, papers, tmp_path, temporary):
+    before = {*temporary.glob("visret-*")}
+    with Visitor(url) as mine:
+        mine.bring(papers / "one.pdf")
+        assert "2 pages of 1 document can be searched." in mine.text
+        mine.bring(papers / "two.pdf", papers / "one.pdf")  # more of them, one for the second time
+        assert "3 pages of 2 documents can be searched." in mine.text
+        mine.bring(write_pdf(tmp_path / "elsewhere" / "one.pdf", "cyan"))
+        mine.ask("cyan")
+        assert mine.captions[0] == "one (2).pdf, p. 1"
+        assert len(mine.captions) == 4
         page.ask("cyan")
-        assert page.captions[0] == "three.pdf, p. 1"
-
-
-def test_uploads_are_one_visitors_and_go_with_the_visit(serve, papers, tmp_path, temporary):
-    url = serve()
-    with Visitor(url) as page, Visitor(url) as other:
-        page.bring(papers / "one.pdf")
-        assert "2 pages of 1 document can be searched." in page.text
-        page.bring(papers / "two.pdf", papers / "one.pdf")  # more of them, one for the second time
-        assert "3 pages of 2 documents can be searched." in page.text
-        page.bring(write_pdf(tmp_path / "elsewhere" / "one.pdf", "cyan"))
-        page.ask("cyan")
-        assert page.captions[0] == "one (2).pdf, p. 1"
-        assert len(page.captions) == 4
-        other.ask("cyan")
-        assert "nothing to search yet" in other.text
-        (folder,) = temporary.glob("visret-*")
-        assert len(list(temporary.rglob("*.pdf"))) == 3  # the server keeps no second copy
-        with page.http.stream("GET", f"heartbeat/{page.session}"):
-            pass  # the tab is closed
+        assert "nothing to search yet" in page.text
+        (folder,) = {*temporary.glob("visret-*")} - before
+        assert {path.name for path in folder.glob("*.pdf")} == {"one.pdf", "two.pdf", "one (2).pdf"}
+        assert not list((temporary / "gradio").rglob("*.pdf"))  # the server keeps no second copy
     until(lambda: not folder.exists())
 
 
-def test_a_folder_is_opened_in_place_of_uploads(serve, index, papers, temporary):
-    with Visitor(serve()) as page:
-        page.bring(papers / "two.pdf")
-        page.ask("red")
-        assert page.captions == ["two.pdf, p. 1"]
-        page.open_folder(index)
-        assert page.captions is None  # what is shown would be of another index
-        assert not list(temporary.glob("visret-*"))
-        page.ask("red")
-        assert page.captions[0] == "one.pdf, p. 1"
+def test_a_folder_is_opened_in_place_of_uploads(page, index, papers, temporary):
+    before = {*temporary.glob("visret-*")}
+    page.bring(papers / "two.pdf")
+    page.ask("red")
+    assert page.captions == ["two.pdf, p. 1"]
+    page.open_folder(index)
+    assert page.captions is None  # they would be shown from another index
+    assert {*temporary.glob("visret-*")} <= before
+    page.ask("red")
+    assert page.captions[0] == "one.pdf, p. 1"
 
 
-def test_others_may_not_open_the_folders_of_this_machine(serve):
-    with Visitor(serve(host="127.0.0.1")) as here, Visitor(serve(host="0.0.0.0")) as there:
-        assert "open_folder" in here.functions
-        assert "open_folder" not in there.functions
+def test_others_may_not_open_the_folders_of_this_machine(serve, page):
+    assert "open_folder" in page.functions
+    with Visitor(serve(host="0.0.0.0")) as other:
+        assert "bring" in other.functions
+        assert "open_folder" not in other.functions
 
 
-def test_what_is_wrong_is_said(serve, index, papers, tmp_path):
-    with Visitor(serve()) as page:
-        page.ask("red")
-        assert "There is nothing to search yet" in page.text
-        page.open_folder("")
-        assert "Type the folder of an index" in page.text
-        page.open_folder(tmp_path / "no_where")
-        assert f"{tmp_path / 'no_where'}: does not exist" in page.text
-        page.open_folder(papers)
-        assert "not an index" in page.text
-        (papers / "bad*.pdf").write_bytes(b"%PDF-1.7 and nothing")
-        (papers / "a.docx").write_bytes(b"PK")
-        (papers / "notes.txt").write_text("red")
-        page.bring(papers / "bad*.pdf", papers / "a.docx", papers / "notes.txt", papers / "two.pdf")
-        assert "1 page of 1 document can be searched." in page.text
-        assert "Not read: bad" in page.text
-        assert "Not read: a.docx: files ending in '.docx' are not read" in page.text
-        assert "1 page cannot be found, having no picture: notes.txt" in page.text
-        page.ask(" ")
-        assert "Type a question first." in page.text
-        page.ask("mauvish")
-        assert "toy knows the colours" in page.text
-        assert page.captions is None
+def test_what_is_wrong_is_said(page, papers, tmp_path):
+    page.ask("red")
+    assert "There is nothing to search yet" in page.text
+    page.open_folder("")
+    assert "Type the folder of an index" in page.text
+    page.open_folder(tmp_path / "no_where")
+    assert f"{tmp_path / 'no_where'}: does not exist" in page.text
+    page.open_folder(papers)
+    assert "not an index" in page.text
+    (papers / "bad.pdf").write_bytes(b"%PDF-1.7 and nothing")
+    (papers / "a.docx").write_bytes(b"PK")
+    (papers / "notes.txt").write_text("red")
+    page.bring(papers / "bad.pdf", papers / "a.docx", papers / "notes.txt", papers / "two.pdf")
+    assert "1 page of 1 document can be searched." in page.text
+    assert "Not read: bad.pdf: is a damaged" in page.text
+    assert "Not read: a.docx: files ending in '.docx' are not read" in page.text
+    assert "1 page cannot be found, having no picture: notes.txt" in page.text
+    page.ask(" ")
+    assert "Type a question first." in page.text
+    page.ask("mauvish")
+    assert "toy knows the colours" in page.text
+    assert page.captions is None
 
 
-def test_a_page_whose_file_was_changed_is_found_and_not_shown(serve, index, papers):
-    with Visitor(serve(index)) as page:
-        write_pdf(papers / "two.pdf", "green")
-        page.ask("yellow")
-        assert page.captions[0] == "two.pdf, p. 1"
-        assert page.colour(page.part("gallery")["value"][0]["image"]) == (255, 255, 255)
-        assert "two.pdf: has changed since it was indexed" in page.text
-        assert not page.part("image")["visible"]
-        page.click(1)
-        assert page.part("image")["visible"]
+def test_a_page_whose_file_was_changed_is_found_and_not_shown(page, index, papers):
+    page.open_folder(index)
+    write_pdf(papers / "two.pdf", "green")
+    page.ask("yellow")
+    assert page.captions[0] == "two.pdf, p. 1"
+    assert page.colour(page.part("gallery")["value"][0]["image"]) == (255, 255, 255)
+    assert "two.pdf: has changed since it was indexed" in page.text
+    assert not page.part("image")["visible"]
+    page.click(1)
+    assert page.part("image")["visible"]
 
 
-def test_nothing_is_fetched_from_elsewhere(serve):
-    url = serve()
+def test_nothing_is_fetched_from_elsewhere(url):
     start, style = httpx.get(url).text, httpx.get(f"{url}theme.css").text
     assert "#found" in start  # our own style is there
+    assert httpx.get(f"{url}config").json()["stylesheets"] == []
     assert re.findall(r"""<(?:script|link|img)[^>]*["'](?:https?:)?//[^>]*>""", start) == []
     assert re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", start + style) == []
 
@@ -285,10 +300,12 @@ def test_an_index_that_is_not_there_is_said(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:.*<socket:pytest.PytestUnraisableExceptionWarning")  # gradio forgets to close it
-def test_a_port_in_use_is_said(serve, index):
-    taken = int(serve(index).rstrip("/").rpartition(":")[2])
-    with pytest.raises(VisretError, match=rf"{taken}"):
-        ui.launch(index, port=taken)
+def test_a_port_in_use_is_said(serve):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(VisretError, match=str(taken.getsockname()[1])):
+            ui.launch(port=taken.getsockname()[1])
 
 
 def test_text_is_shown_as_it_is():

@@ -130,9 +130,7 @@ def _scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
     engine = binding.create_mcjit_compiler(module, target)
     engine.finalize_object()
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    signature = ctypes.CFUNCTYPE(
-        None, *[pointer] * 4, *[integer] * 2, *[pointer] * 3, integer, *[pointer] * 2
-    )
+    signature = ctypes.CFUNCTYPE(None, *[pointer] * 4, *[integer] * 2, *[pointer] * 3, integer, *[pointer] * 2)
     function = signature(engine.get_function_address("scan"))
 
     def call(*arguments: int | None, _engine: Any = engine) -> None:  # the code lives as long as its engine

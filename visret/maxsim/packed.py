@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -74,27 +75,7 @@ class PackedPages:
         self, queries: Sequence[np.ndarray], k: int, only: np.ndarray | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """`top_k` of each query; the pages are read once for all of them."""
-        if k < 1:
-            raise ShapeError(f"k must be at least 1, got {k}")
-        pages = np.arange(len(self)) if only is None else np.asarray(only, np.int64)
-        if not len(queries):
-            return []
-        if not len(pages):
-            for query in queries:
-                self._check(query)
-            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-        scanned = self._scan(list(queries), only, exact=False)
-        out = []
-        for query, scores in zip(queries, scanned.T, strict=True):
-            best = pages[largest(scores, max(4 * k, 64))]
-            if self.scales is not None:
-                best = np.sort(best)
-                scores = self.exact_scores(query, best)
-            else:
-                scores = scores[largest(scores, max(4 * k, 64))]
-            order = np.lexsort((best, -scores))[:k]
-            out.append((best[order], scores[order]))
-        return out
+        return [(rows, scores) for _, rows, scores in top_k_of_parts([(self, only)], queries, k)]
 
     def _check(self, query: np.ndarray) -> np.ndarray:
         query = np.asarray(query)
@@ -106,7 +87,7 @@ class PackedPages:
             raise ShapeError("query: has values that are not finite")
         return np.pad(query, ((0, 0), (0, self.dim - query.shape[1])))
 
-    def _scan(self, queries: list[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
+    def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
         """-> (pages, queries) float32."""
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if only is not None:
@@ -137,11 +118,10 @@ class PackedPages:
                 out.ctypes.data,
             )
 
-        rows = np.cumsum(ends - starts)
+        rows = np.concatenate([[0], np.cumsum(ends - starts)])
+        edges = np.searchsorted(rows, np.arange(0, rows[-1], PART_ROWS)).tolist()
+        parts = [part for part in pairwise([*edges, len(starts)]) if part[0] < part[1]]
         threads = self.threads or cores()
-        total = int(rows[-1]) if len(rows) else 0
-        edges = np.searchsorted(rows, np.arange(0, total, PART_ROWS)).tolist()
-        parts = [part for part in zip(edges, [*edges[1:], len(starts)], strict=True) if part[0] < part[1]]
         if threads == 1 or len(parts) == 1:
             for part in parts:
                 scan(part)
@@ -150,9 +130,34 @@ class PackedPages:
         return np.add.reduceat(out, first, axis=1) if len(out) else np.empty((0, len(queries)), np.float32)
 
 
-def pack(
-    vectors: np.ndarray, offsets: np.ndarray, codec: str = "int8", *, threads: int | None = None
-) -> PackedPages:
+def top_k_of_parts(
+    parts: Sequence[tuple[PackedPages, np.ndarray | None]], queries: Sequence[np.ndarray], k: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """`PackedPages.top_k_many` over several of them, each with the pages wanted of it (None: all).
+
+    -> for each query the number of the part, the row in it (both int64), and the exact score (float32), best first.
+    """
+    if k < 1:
+        raise ShapeError(f"k must be at least 1, got {k}")
+    rows = [np.arange(len(pages)) if only is None else np.asarray(only, np.int64) for pages, only in parts]
+    scanned = [pages._scan(queries, only, exact=False) for pages, only in parts] if len(queries) else []
+    part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
+    row_of = np.concatenate([np.empty(0, np.int64), *rows])
+    out = []
+    for i, query in enumerate(queries):
+        scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
+        best = np.sort(largest(scores, max(4 * k, 64)))
+        part, row, scores = part_of[best], row_of[best], scores[best]
+        for number in np.unique(part):
+            pages = parts[number][0]
+            if pages.scales is not None:
+                scores[part == number] = pages.exact_scores(query, row[part == number])
+        order = np.lexsort((row, part, -scores))[:k]
+        out.append((part[order], row[order], scores[order]))
+    return out
+
+
+def pack(vectors: np.ndarray, offsets: np.ndarray, codec: str = "int8", *, threads: int | None = None) -> PackedPages:
     """Lay pages out once, to be scored often.
 
     vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.

@@ -27,7 +27,7 @@ from visret.types import Encoder, Hit
 RESULTS = 12
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
-HERE = {"127.0.0.1", "localhost", "::1"}
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 HOUR = 3600
 
 # Results beside the page; on a phone a strip above it, so that a tap shows something.
@@ -157,23 +157,24 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
             pictures = [(thumbnail(source.retriever, hit), caption(hit)) for hit in hits]
         except VisretError as error:
             return {said: _plain(str(error)), results: gr.Row(visible=False)}
+        note = (
+            "No page answers this well; the nearest are these." if hits[0].weak else "Best first; click one to see why."
+        )
         return {
-            session: own,  # it is in use: it ends an hour after the last question, not after the last upload
+            session: own,  # a session whose connection broke ends an hour after this, not after its last upload
             asked: (text, hits),
-            said: "Best first; click one to see why."
-            if not hits[0].weak
-            else "No page answers this well. The nearest:",
+            said: note,
             results: gr.Row(visible=True),
             gallery: gr.Gallery(pictures, selected_index=0),
-            **opened(source, text, hits[0]),
+            **display(source, text, hits[0]),
         }
 
     def show(own: Session | None, asked: tuple[str, list[Hit]], event: gr.SelectData) -> dict[Any, Any]:
         text, hits = asked
         source = own or shared
-        return opened(source, text, hits[event.index]) if source else {}
+        return display(source, text, hits[event.index]) if source else {}
 
-    def opened(source: Session, text: str, hit: Hit) -> dict[Any, Any]:
+    def display(source: Session, text: str, hit: Hit) -> dict[Any, Any]:
         picture, line = explain(source.retriever, text, hit)
         return {page: gr.Image(picture, visible=picture is not None), quoted: line}
 
@@ -199,7 +200,7 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
 
 def launch(index: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> None:
     """Serve the page until interrupted. VisretError where the index cannot be opened or the port is taken."""
-    app = build(index, folders=host in HERE)
+    app = build(index, folders=host in LOOPBACK)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     try:
         app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=theme)
@@ -219,7 +220,7 @@ def explain(retriever: Retriever, question: str, hit: Hit) -> tuple[Image.Image 
     try:
         why = retriever.heatmap(question, hit)
         if why.embedding.size_pt is None:
-            return None, f"{line}\n> {marked(why.embedding.text, why.spans)}"
+            return None, f"{line}\n> {marked(why.embedding.text, why.spans).lstrip()}"
         return why.image(dpi=PAGE_DPI), f"{line}\n> {_plain(hit.text)}" if hit.text else line
     except VisretError as error:
         return None, f"{line}\n\n{_plain(str(error))}"
