@@ -95,7 +95,7 @@ def free_port():
 
 
 def until(condition):
-    for _ in range(1000):
+    for _ in range(3000):
         if condition():
             return
         time.sleep(0.02)
@@ -292,6 +292,19 @@ def test_nothing_is_fetched_from_elsewhere(url):
     assert httpx.get(f"{url}config").json()["stylesheets"] == []
     assert re.findall(r"""<(?:script|link|img)[^>]*["'](?:https?:)?//[^>]*>""", start) == []
     assert re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", start + style) == []
+
+
+def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
+    for number in range(9):
+        (tmp_path / f"bad{number}.pdf").write_bytes(b"%PDF-1.7 and nothing")
+        (tmp_path / f"text{number}.txt").write_text("words")
+    with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
+        retriever.add(tmp_path)
+        said = html.unescape(ui.standing(retriever)).split("<br>")
+    assert said[0] == "**0 pages** of 0 documents can be searched."
+    assert [line.split(":")[1] for line in said[1:6]] == [f" bad{number}.pdf" for number in range(5)]
+    assert said[6] == "Not read: 4 more"
+    assert said[7].endswith("no picture: text0.txt, text1.txt, text2.txt, text3.txt, text4.txt and 4 more")
 
 
 def test_an_index_that_is_not_there_is_said(tmp_path):

@@ -58,6 +58,7 @@ class Segment:
         self.model = model
         self.codec = codec
         self._index = index
+        self._data: dict[str, int] = {}  # where the data of the files begins, once their headers are checked
         self._folder = segment_folder(index, number)
         self._pages = pages
         self._checksums = checksums
@@ -162,7 +163,9 @@ class Segment:
         if not count:
             return np.empty((0, *rest), dtype)
         with self._open(name) as file:
-            data = self._header(file, name, count if first is None else None, dtype, rest)
+            data = None if first is None else self._data.get(name)
+            if data is None:
+                data = self._header(file, name, count if first is None else None, dtype, rest)
             width = math.prod(rest)
             file.seek(data + (first or 0) * width * dtype.itemsize)
             out = np.fromfile(file, dtype, count * width)
@@ -209,6 +212,7 @@ class Segment:
             raise self._damaged(name, f"expected {(*whole, *rest)} {dtype}, got {shape} {got}")
         if os.fstat(file.fileno()).st_size != data + math.prod(shape) * dtype.itemsize:
             raise self._damaged(name, "its length is not what its header says")
+        self._data[name] = data
         return data
 
     def _damaged(self, name: str, what: str) -> IndexFormatError:

@@ -73,7 +73,7 @@ PATHS = {
         Path("vnni512", 16, 4, 8, 1, 127, ("avx512f", "avx512vnni"), "llvm.x86.avx512.vpdpbusd.512"),
         Path("avx512", 16, 2, 8, 1, 2047, ("avx512f", "avx512bw"), "llvm.x86.avx512.pmaddw.d.512"),
         Path("vnni256", 8, 4, 4, 2, 127, ("avx2", "avxvnni"), "llvm.x86.avx512.vpdpbusd.256"),
-        Path("avx2", 8, 2, 4, 2, 2047, ("avx2",), "llvm.x86.avx2.pmadd.wd"),
+        Path("avx2", 8, 2, 5, 2, 2047, ("avx2",), "llvm.x86.avx2.pmadd.wd"),
         Path("generic", 4, 2, 2, 2, 2047, ()),
         Path("float512", 16, 1, 8, 1, 0, ("avx512f",)),
         Path("float256", 8, 1, 4, 2, 0, ("avx2", "fma")),
@@ -103,9 +103,11 @@ _compiling = threading.Lock()
 def scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
     """The compiled scan for rows of `row_type` ("uint8", "float16", "float32") with `dim` dimensions.
 
-    Arguments (addresses as integers): rows, scales or 0, starts, ends (int64, in rows), first, last (which of them),
-    query (laid out by `lay_out`), bias (int32 a token), token scales (float32), blocks of tokens, scratch, out
-    (float32: a sum for each page and block).
+    Arguments (addresses as integers): rows, scales or None, starts, ends (int64, in rows), edges (int64: part i is the
+    pages edges[i] to edges[i + 1]), number of parts, next (int64: the first part nobody has taken), query (laid out by
+    `lay_out`), bias (int32 a token), token scales (float32), blocks of tokens, scratch, out (float32: a sum for each
+    page and block). Threads that share `next` share the parts: each takes one after the other until there is none, so
+    one that loses its core holds up nobody for longer than a part.
     """
     with _compiling:
         return _scan(path, row_type, dim)
@@ -130,7 +132,7 @@ def _scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
     engine = binding.create_mcjit_compiler(module, target)
     engine.finalize_object()
     pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    signature = ctypes.CFUNCTYPE(None, *[pointer] * 4, *[integer] * 2, *[pointer] * 3, integer, *[pointer] * 2)
+    signature = ctypes.CFUNCTYPE(None, *[pointer] * 5, integer, *[pointer] * 4, integer, *[pointer] * 2)
     function = signature(engine.get_function_address("scan"))
 
     def call(*arguments: int | None, _engine: Any = engine) -> None:  # the code lives as long as its engine
@@ -178,9 +180,9 @@ def scratch_bytes(path: Path, dim: int, blocks: int) -> int:
 def _build(path: Path, row_type: str, dim: int, triple: str) -> ir.Module:
     module = ir.Module("maxsim")
     module.triple = triple
-    arguments = [POINTER] * 4 + [I64] * 2 + [POINTER] * 3 + [I64] + [POINTER] * 2
+    arguments = [POINTER] * 5 + [I64] + [POINTER] * 4 + [I64] + [POINTER] * 2
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "scan")
-    rows, scales, starts, ends, first, last, query, bias, token_scales, blocks, scratch, out = function.args
+    rows, scales, starts, ends, edges, parts, taken, query, bias, token_scales, blocks, scratch, out = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
 
     stored = ROW_TYPES[row_type]
@@ -192,6 +194,13 @@ def _build(path: Path, row_type: str, dim: int, triple: str) -> ir.Module:
     maxima = _at(b, scratch, path.rows * dim * 4, I8)
     totals = [[b.alloca(sums) for _ in range(path.vectors)] for _ in range(path.rows)]
 
+    take, body, done = (b.append_basic_block(name) for name in ("take", "body", "done"))
+    b.branch(take)
+    b.position_at_end(take)
+    part = b.atomic_rmw("add", taken, I64(1), "monotonic")
+    b.cbranch(b.icmp_signed("<", part, parts), body, done)
+    b.position_at_end(body)
+    first, last = (b.load(_at(b, edges, index, I64), typ=I64) for index in (part, b.add(part, I64(1))))
     with _loop(b, first, last) as item:
         start, end = (b.load(_at(b, pointer, item, I64), typ=I64) for pointer in (starts, ends))
         with _loop(b, I64(0), b.mul(blocks, I64(path.vectors))) as vector:
@@ -248,6 +257,8 @@ def _build(path: Path, row_type: str, dim: int, triple: str) -> ir.Module:
                 for lane in range(path.lanes):
                     score = b.fadd(score, b.extract_element(weighted, I32(lane)))
             b.store(score, _at(b, out, b.add(b.mul(item, blocks), block), F32))
+    b.branch(take)
+    b.position_at_end(done)
     b.ret_void()
     return module
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -15,8 +14,7 @@ from visret import codec as codecs
 from visret.errors import ShapeError
 from visret.maxsim import _kernel
 
-# A part is about a millisecond of work: small enough that a thread which lost its core delays nobody for long.
-PART_ROWS = 16_384
+PART_ROWS = 8_192  # about a millisecond of work
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +87,13 @@ class PackedPages:
 
     def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
         """-> (pages, queries) float32."""
+        return _scan_parts([(self, only)], queries, exact=exact)[0]
+
+    def _prepare(
+        self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool
+    ) -> tuple[Callable[[], None], np.ndarray, np.ndarray]:
+        """The scan, to be called by any number of threads at once; the (pages, blocks) sums it fills; the first block
+        of each query."""
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if only is not None:
             only = np.asarray(only, np.int64)
@@ -99,39 +104,57 @@ class PackedPages:
         path = _kernel.fastest(exact=exact or self.scales is None)
         function = _kernel.scan(path, self.codes.dtype.name, self.dim)
         codes, bias, token_scales, first = _kernel.lay_out(path, [self._check(query) for query in queries])
-        blocks = len(codes)
-        out = np.empty((len(starts), blocks), np.float32)
+        out = np.empty((len(starts), len(codes)), np.float32)
+        rows = np.concatenate([[0], np.cumsum(ends - starts)])
+        edges = np.unique(np.append(np.searchsorted(rows, np.arange(0, rows[-1], PART_ROWS)), len(starts)))
+        taken = np.zeros(1, np.int64)
 
-        def scan(part: tuple[int, int]) -> None:
-            scratch = np.empty(_kernel.scratch_bytes(path, self.dim, blocks), np.uint8)
+        def scan() -> None:
+            scratch = np.empty(_kernel.scratch_bytes(path, self.dim, len(codes)), np.uint8)
             function(
                 self.codes.ctypes.data,
                 None if self.scales is None else self.scales.ctypes.data,
                 starts.ctypes.data,
                 ends.ctypes.data,
-                *part,
+                edges.ctypes.data,
+                len(edges) - 1,
+                taken.ctypes.data,
                 codes.ctypes.data,
                 bias.ctypes.data,
                 token_scales.ctypes.data,
-                blocks,
+                len(codes),
                 scratch.ctypes.data,
                 out.ctypes.data,
             )
 
-        rows = np.concatenate([[0], np.cumsum(ends - starts)])
-        edges = np.searchsorted(rows, np.arange(0, rows[-1], PART_ROWS)).tolist()
-        parts = [part for part in pairwise([*edges, len(starts)]) if part[0] < part[1]]
-        threads = self.threads or cores()
-        if threads == 1 or len(parts) == 1:
-            for part in parts:
-                scan(part)
-        else:
-            list(_pool(threads).map(scan, parts))
-        return np.add.reduceat(out, first, axis=1) if len(out) else np.empty((0, len(queries)), np.float32)
+        return scan, out, first
+
+
+Part = tuple[PackedPages, np.ndarray | None]
+
+
+def _scan_parts(parts: Sequence[Part], queries: Sequence[np.ndarray], *, exact: bool) -> list[np.ndarray]:
+    """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next."""
+    if not queries:
+        return [np.empty((len(pages) if only is None else len(only), 0), np.float32) for pages, only in parts]
+    prepared = [pages._prepare(queries, only, exact=exact) for pages, only in parts]
+
+    def work() -> None:
+        for scan, _, _ in prepared:
+            scan()
+
+    rows = sum(len(pages.codes) for pages, _ in parts)
+    threads = min([pages.threads or cores() for pages, _ in parts] or [1])
+    waiting = [_pool().submit(work) for _ in range(min(threads, -(-rows // PART_ROWS)) - 1)]
+    work()
+    for future in waiting:
+        if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
+            future.result()
+    return [np.add.reduceat(out, first, axis=1) for _, out, first in prepared]
 
 
 def top_k_of_parts(
-    parts: Sequence[tuple[PackedPages, np.ndarray | None]], queries: Sequence[np.ndarray], k: int
+    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """`PackedPages.top_k_many` over several of them, each with the pages wanted of it (None: all).
 
@@ -140,7 +163,7 @@ def top_k_of_parts(
     if k < 1:
         raise ShapeError(f"k must be at least 1, got {k}")
     rows = [np.arange(len(pages)) if only is None else np.asarray(only, np.int64) for pages, only in parts]
-    scanned = [pages._scan(queries, only, exact=False) for pages, only in parts] if len(queries) else []
+    scanned = _scan_parts(parts, queries, exact=False)
     part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
     row_of = np.concatenate([np.empty(0, np.int64), *rows])
     out = []
@@ -148,10 +171,10 @@ def top_k_of_parts(
         scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
         best = np.sort(largest(scores, max(4 * k, 64)))
         part, row, scores = part_of[best], row_of[best], scores[best]
-        for number in np.unique(part):
-            pages = parts[number][0]
-            if pages.scales is not None:
-                scores[part == number] = pages.exact_scores(query, row[part == number])
+        again = [number for number in np.unique(part).tolist() if parts[number][0].scales is not None]
+        exact = _scan_parts([(parts[number][0], row[part == number]) for number in again], [query], exact=True)
+        for number, found in zip(again, exact, strict=True):
+            scores[part == number] = found[:, 0]
         order = np.lexsort((row, part, -scores))[:k]
         out.append((part[order], row[order], scores[order]))
     return out
@@ -207,5 +230,5 @@ def cores() -> int:
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="maxsim")
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(256, thread_name_prefix="maxsim")  # made as they are needed

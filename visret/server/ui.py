@@ -20,19 +20,20 @@ from PIL import Image, ImageDraw
 from visret.encoders import load_encoder
 from visret.errors import VisretError
 from visret.heatmap import Span
-from visret.ingest import Progress, Report
+from visret.ingest import Progress
 from visret.retriever import DEFAULT_MODEL, Retriever
 from visret.types import Encoder, Hit
 
 RESULTS = 12
+SHOWN = 5  # files, of those that could not be read
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
-HOUR = 3600
 
 # Results beside the page; on a phone a strip above it, so that a tap shows something.
 CSS = """
-#shown { position: sticky; top: 8px }
+#shown { position: sticky; top: 8px; z-index: 9 }
+#found { isolation: isolate }
 #found .grid-wrap { min-height: 0; max-height: none }
 #found .thumbnail-item { aspect-ratio: 4 / 5 }
 #found .caption-label { inset: auto 0 0; max-width: none; font-size: 11px; white-space: normal; opacity: 1 }
@@ -76,7 +77,7 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
     # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
     loading = ThreadPoolExecutor(1).submit(lambda: shared.retriever.encoder if shared else load_encoder(model))
 
-    with gr.Blocks(title="visret", analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as app:
+    with gr.Blocks(title="visret", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as app:
         gr.Markdown("# visret\nFind the right page in a pile of PDFs, and see why.")
         session = gr.State(None, delete_callback=_close)
         asked = gr.State(("", []))
@@ -107,11 +108,11 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
                 quoted = gr.Markdown(latex_delimiters=[])
                 page = gr.Image(show_label=False, interactive=False, buttons=["fullscreen", "download"])
 
-    def chosen(own: Session, *notes: str) -> dict[Any, Any]:
+    def chosen(own: Session) -> dict[Any, Any]:
         return {
             session: own,
             sources: gr.Accordion("Search more or other documents", open=False),
-            status: "<br>".join([standing(own.retriever), *map(_plain, notes)]),
+            status: standing(own.retriever),
             said: "",
             results: gr.Row(visible=False),
         }
@@ -128,10 +129,10 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
                 _close(own)
                 own = made
             progress(0, desc="Reading")
-            report = own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
+            own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
         except VisretError as error:
             return {session: own, files: None, status: _plain(str(error))}
-        return {files: None, **chosen(own, *complaints(report, own.retriever.modality))}
+        return {files: None, **chosen(own)}
 
     def open_folder(own: Session | None, path: str) -> dict[Any, Any]:
         if not path.strip():
@@ -157,13 +158,11 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
             pictures = [(thumbnail(source.retriever, hit), caption(hit)) for hit in hits]
         except VisretError as error:
             return {said: _plain(str(error)), results: gr.Row(visible=False)}
-        note = (
-            "No page answers this well; the nearest are these." if hits[0].weak else "Best first; click one to see why."
-        )
+        weak = "No page answers this well; these are the nearest."
         return {
             session: own,  # a session whose connection broke ends an hour after this, not after its last upload
             asked: (text, hits),
-            said: note,
+            said: weak if hits[0].weak else "Best first; click one to see why.",
             results: gr.Row(visible=True),
             gallery: gr.Gallery(pictures, selected_index=0),
             **display(source, text, hits[0]),
@@ -200,12 +199,12 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
 
 def launch(index: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> None:
     """Serve the page until interrupted. VisretError where the index cannot be opened or the port is taken."""
-    app = build(index, folders=host in LOOPBACK)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    app = build(index, folders=host in LOOPBACK)
     try:
         app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=theme)
-    except OSError as error:
-        raise VisretError(f"{host}, port {port}: {error}") from error
+    except (OSError, OverflowError) as error:
+        raise VisretError(f"cannot listen on {host}, port {port}; where it is in use, choose another --port") from error
 
 
 def empty(encoder: Encoder) -> Uploads:
@@ -255,23 +254,23 @@ def caption(hit: Hit) -> str:
 
 
 def standing(retriever: Retriever) -> str:
-    """A line about what can be searched, in Markdown."""
+    """How much can be searched, and what cannot be and why, in Markdown."""
     facts = retriever.info()
     readable = facts.get("done", 0) + facts.get("partial", 0)
-    return f"**{_count(facts['pages'], 'page')}** of {_count(readable, 'document')} can be searched."
-
-
-def complaints(report: Report, modality: str) -> list[str]:
-    """A line for each file or page that was not read, and one for pages that hold nothing for the model."""
-    lines = []
-    for failure in report.failed:
+    lines = [f"**{_count(facts['pages'], 'page')}** of {_count(readable, 'document')} can be searched."]
+    failed, empty = retriever.unread()
+    for failure in failed[:SHOWN]:
         where = f", page {failure.page}" if failure.page else ""
-        lines.append(f"Not read: {Path(failure.path).name}{where}: {failure.reason}")
-    if report.empty:
-        names = ", ".join(sorted({Path(page.path).name for page in report.empty}))
-        lacking = {"text": "no text, as scans do", "image": "no picture"}[modality]
-        lines.append(f"{_count(len(report.empty), 'page')} cannot be found, having {lacking}: {names}")
-    return lines
+        lines.append(_plain(f"Not read: {Path(failure.path).name}{where}: {failure.reason}"))
+    if len(failed) > SHOWN:
+        lines.append(f"Not read: {len(failed) - SHOWN} more")
+    if empty:
+        names = sorted({Path(page.path).name for page in empty})
+        lacking = {"text": "no text, as scans do", "image": "no picture"}[retriever.modality]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        said = f"{_count(len(empty), 'page')} cannot be found, having {lacking}: {', '.join(names[:SHOWN])}{more}"
+        lines.append(_plain(said))
+    return "<br>".join(lines)
 
 
 def keep(paths: Sequence[str], folder: Path) -> list[Path]:
