@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+import threading
 import shutil
 import socket
 import subprocess
@@ -206,19 +207,19 @@ def test_other_scripts_are_said_once(minilm, caplog, text, warns):
     assert [said in record.getMessage() for record in caplog.records] == [True] * warns
 
 
-def test_a_question_takes_one_thread_and_pages_what_was_asked(checkpoints, monkeypatch):
+def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch):
     encoder = load_encoder(checkpoints / "bert", threads=3)
     before, seen = torch.get_num_threads(), []
     encode = encoder._model.encode
 
     def watch(*args):
-        seen.append(torch.get_num_threads())
+        seen.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
         return encode(*args)
 
     monkeypatch.setattr(encoder._model, "encode", watch)
     encoder.encode_queries(["red"])
     encoder.encode_pages([Page.from_text("red", doc="a")])
-    assert seen == [1, 3]
+    assert seen == [(1, True), (1, False)]
     assert torch.get_num_threads() == before
 
 

@@ -90,8 +90,7 @@ class ColbertEncoder:
         readings = [self._read(text, "document") for text in texts]
         cuts = [self._windows(reading, "document", most_words=self._window_words) for reading in readings]
         framed = [reading.framed(cut) for reading, mine in zip(readings, cuts, strict=True) for cut in mine]
-        with _torch.on_threads(self._threads):
-            encoded = iter(self._encode(framed, "document"))
+        encoded = iter(self._encode(framed, "document", threads=self._threads))
         return [
             self._embedding(page, text, reading, [(cut, next(encoded)) for cut in mine])
             for page, text, reading, mine in zip(pages, texts, readings, cuts, strict=True)
@@ -115,14 +114,22 @@ class ColbertEncoder:
         room = self._model.longest[task] - len(reading.head) - len(reading.tail)
         return windows(reading, most_words=most_words, most_pieces=min(self._window_pieces, room))
 
-    def _encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
+    def _encode(self, sequences: list[list[int]], task: str, *, threads: int = 1) -> list[Scored]:
         """Sequences of like length go together, so that little is padded."""
-        out: dict[int, Scored] = {}
+
+        def encode(batch: list[int]) -> list[Scored]:
+            return self._model.encode([sequences[i] for i in batch], task)
+
+        batches = []
         order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
         while order:
             count = max(1, _BATCH_PIECES // len(sequences[order[0]]))
-            batch, order = order[:count], order[count:]
-            out.update(zip(batch, self._model.encode([sequences[i] for i in batch], task), strict=True))
+            batches.append(order[:count])
+            order = order[count:]
+        made = _torch.spread(encode, batches, threads) if threads > 1 else [encode(batch) for batch in batches]
+        out = {
+            i: scored for batch, some in zip(batches, made, strict=True) for i, scored in zip(batch, some, strict=True)
+        }
         return [out[i] for i in range(len(sequences))]
 
     def _embedding(self, page: Page, text: str, reading: Reading, encoded: list[tuple[slice, Scored]]) -> PageEmbedding:
@@ -189,7 +196,8 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     with _base.reading(folder, tokenizer=folder):
         model = kind(folder, device=where, dtype=precision)
     _base.check_dim(spec, model.dim)
-    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads or torch.get_num_threads())
+    cores = torch.get_num_threads() if where.type == "cpu" else 1
+    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads or cores)
 
 
 def _named(content: slice, length: int) -> np.ndarray:
