@@ -34,6 +34,7 @@ __all__ = [
     "load_encoder",
 ]
 
+_MODULES = {"maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
     "Explanation": "heatmap",
     "Report": "ingest",
@@ -44,6 +45,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"visret.{name}")
     if name not in __all__:
         raise AttributeError(f"module 'visret' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"visret.{_HOMES.get(name, 'types')}"), name)

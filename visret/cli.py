@@ -38,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"visret: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidQuery) else 1
     except KeyboardInterrupt:
-        print("\nvisret: stopped; run the same command again to go on", file=sys.stderr)
+        again = "" if arguments.run is serve else "; run the same command again to go on"
+        print(f"\nvisret: stopped{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,10 @@
 import dataclasses
 import logging
-import threading
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest

@@ -1,0 +1,54 @@
+"""What the README says is so: its lines, its snippet, its commands."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from samples import FOLDER
+
+from visret import cli
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf8")
+
+
+def block(heading: str, language: str) -> str:
+    """The first code block under a heading."""
+    section = README[README.index(f"## {heading}\n") :]
+    return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
+
+
+def test_the_two_lines_are_one_line_each():
+    for heading in ("Quick start", "Tests"):
+        assert block(heading, "sh").count("\n") == 1
+    assert "visret find" in block("Quick start", "sh")
+    assert "pytest" in block("Tests", "sh")
+
+
+def test_the_python_snippet_runs_as_a_script(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "examples" / "documents")
+    (tmp_path / "snippet.py").write_text(block("In Python", "python"), "utf8")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "snippet.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("11 pages, 0 failed\n1 report.pdf 8 ")
+    assert (tmp_path / "why.png").exists()
+
+
+def test_every_command_is_named_and_every_named_command_is_there():
+    section = README[README.index("## Command line") : README.index("## Models")]
+    named = set(re.findall(r"visret ([a-z]+)(?= [A-Z]| +visret|$|\n)", section))
+    assert named == {verb.__name__ for verb in cli.VERBS}
+    for verb, arguments in cli.VERBS.items():
+        for flag in re.findall(rf"visret {verb.__name__} [^\n]*", section)[:1]:
+            for option in re.findall(r"--[a-z-]+", flag):
+                assert any(option in flags for flags, _ in arguments), f"{verb.__name__} {option}"
+
+
+def test_pictures_in_it_are_there():
+    for target in re.findall(r"!\[[^]]*\]\(([^)]+)\)", README):
+        assert (Path(__file__).parent.parent / target).exists(), target
