@@ -3,7 +3,7 @@
     pip install bm25s
     python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
 
-42 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
+41 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
 (questions.jsonl): lexical (words of the page), paraphrase (other words), visual (what the page shows). Every page of
 every document is a candidate. The table has the mean nDCG@5 of each kind. Needs apt-get and dpkg for the first run.
 """
@@ -38,7 +38,7 @@ KINDS = ("all", "lexical", "paraphrase", "visual")
 
 
 def fetch(folder: Path) -> Path:
-    """The 42 PDFs under folder/pdfs, by package and path."""
+    """The PDFs under folder/pdfs, by package and path."""
     wanted = (HERE / "documents.txt").read_text().split()
     packages, pdfs = folder / "packages", folder / "pdfs"
     for name in wanted:

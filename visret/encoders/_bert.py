@@ -16,6 +16,9 @@ from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
 from visret.errors import WeightsError
 
+# Rows of a batch are a multiple of this: torch's CPU library keeps code and scratch for each shape it has seen, some
+# hundred MB for a thousand of them.
+_ROWS = 64
 _UNUSED = ("pooler.", "cls.", "embeddings.position_ids")  # heads of other tasks, and a buffer
 _LINEAR = ("attention.output.dense", "intermediate.dense", "output.dense")
 _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
@@ -52,10 +55,14 @@ class Bert:
     def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
         """The last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
         with torch.inference_mode():
-            return self._forward(sequences)
+            return self._forward(sequences)[: len(sequences)]
 
     def _forward(self, sequences: list[list[int]]) -> list[Tensor]:
         lengths = [len(ids) for ids in sequences]
+        spare = -sum(lengths) % _ROWS
+        if spare and sum(lengths) > _ROWS:  # a last sequence that nobody asked for
+            lengths.append(spare)
+            sequences = [*sequences, [0] * spare]
         ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
         positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])
         table = {
