@@ -15,7 +15,7 @@ PACKAGE = ROOT / "visret"
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
     {"errors"},
-    {"types", "_optional"},
+    {"types"},
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "_words"},
     {"pdf", "encoders", "index"},

@@ -197,6 +197,7 @@ def test_stopped_in_the_middle_it_keeps_what_is_done_and_goes_on(tmp_path, monke
             retriever.add(path)
         assert [hit.page for hit in retriever.search("red", k=9)] == [1, 2]
         assert retriever.info()["partial"] == 1
+        path = path.rename(path.with_name("renamed.pdf"))
         report = retriever.add(path)
         assert (report.pages, report.added) == (3, 1)
         assert seen == [1, 2, 3, 3, 4, 5]

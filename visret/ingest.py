@@ -345,29 +345,31 @@ class _Run:
                 stat = source.path.stat()
                 same = known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
                 if known and same and self.is_settled(known):
-                    self.leave(known)
+                    self.leave(known, source)
                     continue
                 digest = _sha256(source.path)
             except OSError as error:
                 self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
                 continue
+            doc = known.doc if known else None
             if known and known.hash == digest:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
+            elif known is None and digest in lost:  # the same content under another name
+                known = lost.pop(digest)
+                del taken[known.doc]
+                doc = free_name(source, taken)
+                taken[doc] = known.number
+                writer.update(known.number, doc=doc, source=str(source.path), mtime_ns=stat.st_mtime_ns)
+                self.renamed.add(known.number)
+            if known and known.hash == digest:
                 if self.is_settled(known):
-                    self.leave(known)
+                    self.leave(known, source)
                     continue
                 if known.state == "partial":
-                    tasks.append(_Task(source, known.doc, known.number, stat.st_size, {*known.pages, *known.empty}))
+                    done = {*known.pages, *known.empty}
+                    tasks.append(_Task(source, doc or known.doc, known.number, stat.st_size, done))
                     continue
-            if known is None and (moved := lost.pop(digest, None)):  # the same content under another name
-                del taken[moved.doc]
-                doc = free_name(source, taken)
-                taken[doc] = moved.number
-                writer.update(moved.number, doc=doc, source=str(source.path), mtime_ns=stat.st_mtime_ns)
-                self.renamed.add(moved.number)
-                self.leave(moved)
-                continue
-            doc = known.doc if known else free_name(source, taken)
+            doc = doc or free_name(source, taken)
             made = writer.add(
                 doc,
                 source=str(source.path),
@@ -386,9 +388,9 @@ class _Run:
             return False
         return document.state != "partial"
 
-    def leave(self, document: Document) -> None:
+    def leave(self, document: Document, source: Source) -> None:
         """A document that is as it was: what it lacks is reported again."""
-        path = str(document.source)
+        path = str(source.path)
         if document.state == "failed":
             self.failed.append(Failure(path, None, document.reason or "failed before"))
         else:
