@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from visret import __version__
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
+from visret.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from visret.ingest import EmptyPage, Failure, Progress, Report
     from visret.retriever import Retriever
     from visret.types import Hit
-
-DEFAULT_MODEL = "all-minilm-l6-v2"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,6 +26,7 @@ from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
 
 __all__ = [
+    "DEFAULT_MODEL",
     "Location",
     "base_folder",
     "cache_folder",
@@ -38,6 +39,8 @@ __all__ = [
     "sha256",
     "specs",
 ]
+
+DEFAULT_MODEL = "all-minilm-l6-v2"
 
 _PACKAGE = Path(__file__).resolve().parent
 _OPTIONAL = {"options", "aliases"}

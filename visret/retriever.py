@@ -20,7 +20,6 @@ from visret.types import Encoder, Hit, ModelSpec, Page, PageEmbedding, PageRef, 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DEFAULT_MODEL = "all-minilm-l6-v2"
 PICTURE_DPI = 100
 
 # A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
@@ -48,7 +47,9 @@ class Retriever:
     # ---- opening and closing
 
     @classmethod
-    def create(cls, path: str | Path, *, model: str | Encoder = DEFAULT_MODEL, codec: str = "int8") -> Retriever:
+    def create(
+        cls, path: str | Path, *, model: str | Encoder = registry.DEFAULT_MODEL, codec: str = "int8"
+    ) -> Retriever:
         """Make an empty index in a new or empty folder. PageIndexError where there is something already.
 
         model: a name (`visret models`), a folder with a checkpoint, or a loaded encoder.

@@ -179,6 +179,34 @@ def test_pages_outside_are_refused():
     for only in ([1], [-1]):
         with pytest.raises(ShapeError, match="below 1"):
             pages.scores(np.eye(4, dtype=np.float32), np.array(only))
+    with pytest.raises(ShapeError, match="page numbers"):
+        pages.top_k(np.eye(4, dtype=np.float32), 1, np.array([True]))
+
+
+def test_rows_of_zeros_have_a_score_and_what_is_not_finite_has_none():
+    query, vectors = -np.eye(4, dtype=np.float32)[:1], np.eye(4, dtype=np.float32)
+    vectors[1] = 0
+    assert page_scores(query, vectors[:2], np.array([0, 1, 2])).tolist() == [-1, 0]
+    vectors[1, 2] = np.nan
+    with pytest.raises(ShapeError, match="finite"):
+        page_scores(query, vectors, np.array([0, 4]))
+
+
+@pytest.mark.parametrize(
+    ("codes", "scales"),
+    [
+        (np.zeros((3, 6), np.uint8), np.ones(3, np.float32)),
+        (np.zeros((3, 8), np.uint8), np.ones(2, np.float32)),
+        (np.zeros((3, 8), np.uint8), np.ones(3)),
+        (np.zeros((3, 8), np.uint8), None),
+        (np.zeros((8, 3), np.float32).T, None),
+        (np.zeros((3, 8), np.float64), None),
+        (np.zeros((3, 9000), np.float32), None),
+    ],
+)
+def test_rows_the_machine_code_cannot_read_are_refused(codes, scales):
+    with pytest.raises(ShapeError):
+        PackedPages(codes, scales, np.array([0, 3]))
 
 
 class forced:  # noqa: N801 - reads as a verb

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from visret.errors import ShapeError
 from visret.maxsim.packed import PackedPages, pack
 
 __all__ = ["PackedPages", "pack", "page_scores"]
@@ -14,4 +15,7 @@ def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> 
 
     Page p is vectors[offsets[p]:offsets[p + 1]] and must not be empty. The definition is `maxsim.reference`.
     """
-    return pack(vectors, offsets, "float32").scores(query)
+    rows = np.ascontiguousarray(vectors, np.float32)
+    if not np.isfinite(rows).all():
+        raise ShapeError("vectors: have values that are not finite")
+    return PackedPages(rows, None, np.asarray(offsets)).scores(query)

@@ -66,7 +66,7 @@ class Path:
         return self.lanes * self.vectors
 
 
-# Query codes of the int16 paths have 12 bits: an int32 sum then holds 8,192 dimensions.
+MOST_DIMENSIONS = 8192  # query codes of the int16 paths have 12 bits: an int32 sum then holds so many products
 PATHS = {
     path.name: path
     for path in (

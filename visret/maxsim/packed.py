@@ -36,10 +36,20 @@ class PackedPages:
 
     def __post_init__(self) -> None:
         check_offsets(self.offsets, len(self.codes))
-        if self.codes.dtype.name not in _kernel.ROW_TYPES or not self.codes.flags.c_contiguous:
-            raise ShapeError(f"rows must be contiguous uint8, float16 or float32, got {self.codes.dtype}")
-        if self.codes.dtype == np.uint8 and (self.codes.shape[1] % 4 or self.scales is None):
-            raise ShapeError("uint8 rows need scales, and a multiple of 4 dimensions")
+        codes, scales = self.codes, self.scales
+        if codes.ndim != 2 or codes.dtype.name not in _kernel.ROW_TYPES or not codes.flags.c_contiguous:
+            raise ShapeError(
+                f"rows must be (N, d), contiguous uint8, float16 or float32, got {codes.shape} {codes.dtype}"
+            )
+        if not 0 < self.dim <= _kernel.MOST_DIMENSIONS:
+            raise ShapeError(f"rows must have 1 to {_kernel.MOST_DIMENSIONS} dimensions, got {self.dim}")
+        if codes.dtype != np.uint8:
+            if scales is not None:
+                raise ShapeError("float rows have no scales")
+        elif self.dim % 4 or scales is None or scales.shape != codes.shape[:1] or scales.dtype != np.float32:
+            raise ShapeError("uint8 rows need a float32 scale each, and a multiple of 4 dimensions")
+        elif not scales.flags.c_contiguous:
+            raise ShapeError("scales must be contiguous")
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -96,7 +106,7 @@ class PackedPages:
         of each query."""
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if only is not None:
-            only = np.asarray(only, np.int64)
+            only = _numbers(only)
             if len(only) and not (only.min() >= 0 and only.max() < len(self)):
                 raise ShapeError(f"only: page numbers must be below {len(self)}, got {only.min()} to {only.max()}")
             starts, ends = starts[only], ends[only]
@@ -162,7 +172,7 @@ def top_k_of_parts(
     """
     if k < 1:
         raise ShapeError(f"k must be at least 1, got {k}")
-    rows = [np.arange(len(pages)) if only is None else np.asarray(only, np.int64) for pages, only in parts]
+    rows = [np.arange(len(pages)) if only is None else _numbers(only) for pages, only in parts]
     scanned = _scan_parts(parts, queries, exact=False)
     part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
     row_of = np.concatenate([np.empty(0, np.int64), *rows])
@@ -201,6 +211,14 @@ def over(
     if codes.dtype == np.uint8 and codes.shape[1] % 4:
         codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4)), constant_values=128)  # 128 is stored zero
     return PackedPages(codes, scales, offsets, threads)
+
+
+def _numbers(only: np.ndarray) -> np.ndarray:
+    """Page numbers as int64; a mask is refused, which would otherwise read as pages 0 and 1."""
+    only = np.asarray(only)
+    if only.ndim != 1 or (len(only) and only.dtype.kind not in "iu"):
+        raise ShapeError(f"only: expected page numbers (n,), got {only.shape} {only.dtype}")
+    return only.astype(np.int64)
 
 
 def check_offsets(offsets: np.ndarray, count: int) -> None:

@@ -21,7 +21,8 @@ from visret.encoders import load_encoder
 from visret.errors import VisretError
 from visret.heatmap import Span
 from visret.ingest import Progress
-from visret.retriever import DEFAULT_MODEL, Retriever
+from visret.registry import DEFAULT_MODEL
+from visret.retriever import Retriever
 from visret.types import Encoder, Hit
 
 RESULTS = 12
