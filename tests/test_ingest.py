@@ -2,16 +2,19 @@
 
 import os
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from visret import Page, Retriever, ingest, load_encoder
-from visret.errors import DocumentError, IndexLocked
+from visret.errors import DocumentError, IndexLocked, InvalidQuery
+from visret.index import Writer
 
 
 def write_pdf(path: Path, *colours: str) -> Path:
@@ -123,9 +126,9 @@ def test_an_encrypted_file_needs_its_password(retriever, folder):
     sheet.save()
     (failure,) = retriever.add(folder).failed
     assert "password" in failure.reason
-    (failure,) = retriever.add(folder, retry_failed=True, password="wrong").failed
+    (failure,) = retriever.add(folder, password="wrong").failed
     assert "password" in failure.reason
-    assert retriever.add(folder, retry_failed=True, password="sesame").failed == []
+    assert retriever.add(folder, password="sesame").failed == []
     assert best(retriever, "cyan") == ("secret.pdf", 1)
     assert retriever.page(("secret.pdf", 1)).image.getpixel((5, 5)) == (0, 255, 255)
 
@@ -255,6 +258,76 @@ def test_names_in_any_encoding(retriever, folder):
     for hit in retriever.search("cyan", k=3):
         assert retriever.page(hit).image.getpixel((9, 9))[0] < 9
     assert retriever.add(folder).unchanged == 6
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes among files, and links without rights, are POSIX")
+def test_odd_files_stop_nothing(retriever, folder):
+    (folder / "loop.pdf").symlink_to("loop.pdf")
+    (folder / "gone.pdf").symlink_to("nowhere.pdf")
+    os.mkfifo(folder / "pipe.pdf")
+    report = retriever.add(folder)
+    assert {Path(failure.path).name for failure in report.failed} == {"loop.pdf", "gone.pdf", "pipe.pdf"}
+    assert report.pages == 4
+
+
+def test_sync_keeps_what_is_only_out_of_reach(retriever, folder, monkeypatch):
+    retriever.add(folder)
+    walk = os.walk
+
+    def broken(top, onerror):
+        yield next(walk(top))
+        onerror(OSError(5, "Input/output error", str(folder / "deep")))
+
+    monkeypatch.setattr(os, "walk", broken)
+    report = retriever.add(folder, sync=True)
+    assert report.removed == 0
+    assert "cannot be listed" in report.failed[0].reason
+    monkeypatch.undo()
+    folder.rename(folder.with_name("unmounted"))
+    assert retriever.add(folder, sync=True).removed == 0
+    assert len(retriever.documents()) == 3
+
+
+def test_vectors_that_cannot_be_stored_fail_alone(tmp_path, folder, monkeypatch):
+    encoder = load_encoder("toy")
+    encode = type(encoder).encode_pages
+
+    def spoil(self, pages):
+        made = encode(self, pages)
+        for page in made:
+            if page.ref == ("one.pdf", 1):
+                page.vectors[0, 0] = np.nan
+        return made
+
+    monkeypatch.setattr(type(encoder), "encode_pages", spoil)
+    with Retriever.create(tmp_path / "n.visret", model=encoder) as retriever:
+        report = retriever.add(folder)
+        assert [(Path(f.path).name, f.page) for f in report.failed] == [("one.pdf", 1)]
+        assert report.pages == 3
+
+
+def test_ctrl_c_while_writing_waits_for_the_page_to_be_whole(retriever, folder, monkeypatch):
+    put = Writer.put
+
+    def interrupted(self, number, page):
+        signal.raise_signal(signal.SIGINT)
+        put(self, number, page)
+
+    monkeypatch.setattr(Writer, "put", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        retriever.add(folder)
+    monkeypatch.undo()
+    assert len(retriever.search("red", k=9)) == 4
+    assert retriever._index.verify() == []
+    assert retriever.add(folder).failed == []
+
+
+def test_pages_given_twice_and_documents_without_vectors(retriever):
+    sheet = Image.new("RGB", (32, 32), "red")
+    with pytest.raises(InvalidQuery, match="given twice"):
+        retriever.add_pages([Page.from_image(sheet, doc="x"), Page.from_image(sheet, doc="x")])
+    retriever.add_pages([Page.from_text("words", doc="y")])
+    assert retriever.info()["empty"] == 1
 
 
 def test_progress_counts_to_the_end(retriever, folder):

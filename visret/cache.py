@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visret import registry
-from visret.errors import DocumentError, IndexFormatError, ModelMismatch
+from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
+from visret.index.layout import CATALOGUE
 from visret.retriever import Retriever
 
 PATHS = "find.json"
@@ -42,10 +43,14 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
         retriever = Retriever.open(index)
         retriever.encoder  # noqa: B018 - loads it, and refuses one that changed since
     except (IndexFormatError, ModelMismatch):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        if (index / CATALOGUE).exists():  # damaged, or made by a model that has changed; otherwise it is only begun
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / PATHS).write_text(json.dumps({"paths": resolved, "model": model}), "utf8")
-        retriever = Retriever.create(index, model=model)
+        try:
+            retriever = Retriever.create(index, model=model)
+        except PageIndexError:  # somebody asks about the same paths, and was faster
+            retriever = Retriever.open(index)
     return retriever
 
 
@@ -53,7 +58,10 @@ def cached() -> list[Entry]:
     """Every cached index."""
     entries = []
     for note in sorted(registry.cache_folder().glob(f"find/*/{PATHS}")):
-        facts = json.loads(note.read_text("utf8"))
+        try:
+            facts = json.loads(note.read_text("utf8"))
+        except ValueError:  # cut off; it can still be cleared
+            facts = {"paths": [], "model": "?"}
         size = sum(file.stat().st_size for file in note.parent.rglob("*") if file.is_file())
         entries.append(Entry(facts["paths"], facts["model"], note.parent, size))
     return entries

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except VisretError as error:
-        print(f"visret: {error}", file=sys.stderr)
+        _say(f"visret: {error}")
         return 2 if isinstance(error, InvalidQuery) else 1
     except KeyboardInterrupt:
         again = "" if arguments.run is serve else "; run the same command again to go on"
@@ -55,16 +55,18 @@ def find(arguments: argparse.Namespace) -> int:
     with open_cached(arguments.paths, model=arguments.model or DEFAULT_MODEL) as retriever:
         failed: Sequence[Failure] = ()
         empty: Sequence[EmptyPage] = ()
+        stopped = False
         try:
             report = _add(retriever, arguments, sync=True)
             failed, empty = report.failed, report.empty
         except IndexLocked:
             _say("another visret is reading these files; answering from what it has done so far")
         except KeyboardInterrupt:
-            _say("\nstopped; answering from what is done so far")
+            stopped = True
+            _say("stopped; answering from what is done so far")
         hits = retriever.search(arguments.question, k=arguments.k)
         _show(retriever, arguments, hits, failed, empty)
-    return 1 if failed else 0
+    return 130 if stopped else int(bool(failed))
 
 
 def index(arguments: argparse.Namespace) -> int:
@@ -94,7 +96,7 @@ def search(arguments: argparse.Namespace) -> int:
     from visret.retriever import Retriever
 
     where = _where(arguments.where)
-    with Retriever.open(arguments.index) as retriever:
+    with Retriever.open(arguments.index, password=arguments.password) as retriever:
         hits = retriever.search(arguments.question, k=arguments.k, where=where)
         failed, empty = retriever.unread()
         _show(retriever, arguments, hits, failed, empty)
@@ -106,7 +108,7 @@ def heatmap(arguments: argparse.Namespace) -> int:
     from visret.retriever import Retriever
     from visret.types import PageRef
 
-    with Retriever.open(arguments.index) as retriever:
+    with Retriever.open(arguments.index, password=arguments.password) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
         _save(why.image(), Path(arguments.out))
     print(arguments.out)
@@ -250,8 +252,8 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, PASSWORD, JSON, PICTURES],
     index: [PATHS, INDEX_TO_WRITE, MODEL, SYNC, RETRY, PASSWORD, JSON],
-    search: [INDEX, QUESTION, K, WHERE, JSON, PICTURES],
-    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT],
+    search: [INDEX, QUESTION, K, WHERE, PASSWORD, JSON, PICTURES],
+    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX],
     remove: [INDEX, DOCS],
@@ -332,10 +334,10 @@ def _show(
     for hit, entry in zip(hits, found, strict=True):
         if hit.weak and strong and hits[hit.rank - 2] in strong:
             print("Weak matches:")
-        place = f"{hit.doc}  p. {hit.page}"
+        place = _printable(f"{hit.doc}  p. {hit.page}")
         print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{hit.score:6.2f}")
         if hit.text:
-            print(f"     {textwrap.shorten(hit.text, 96, placeholder=' ...')}")
+            print(f"     {textwrap.shorten(_printable(hit.text), 96, placeholder=' ...')}")
         if entry["picture"]:
             print(f"     {entry['picture']}")
 
@@ -436,7 +438,12 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(_printable(line), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Without control characters: a document must not move the cursor or rename the window."""
+    return "".join(c if c.isprintable() else " " * c.isspace() for c in text)
 
 
 if __name__ == "__main__":

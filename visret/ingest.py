@@ -10,17 +10,20 @@ from __future__ import annotations
 import hashlib
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from visret import pdf
-from visret.errors import DocumentError, VisretError
+from visret.errors import DocumentError, InvalidQuery, ShapeError, VisretError
 from visret.index import Document, PageIndex, Writer, renditions
 from visret.index.layout import CATALOGUE
 from visret.types import Encoder, Page, PageEmbedding, PageRef, Word
@@ -108,19 +111,32 @@ def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
     Folders are searched with everything below them, without hidden files and without following links to folders.
     """
     found: dict[Path, Source] = {}
-    failures = []
+    failures: list[Failure] = []
+
+    def take(file: Path, name: Path) -> None:
+        try:
+            if not file.is_file():  # a pipe would be read for ever
+                failures.append(Failure(str(file), None, "is not a file, or a link that leads nowhere"))
+                return
+            path = file.resolve()
+        except (OSError, RuntimeError) as error:  # RuntimeError: a link to itself, before Python 3.13
+            failures.append(Failure(str(file), None, f"cannot be reached: {error}"))
+            return
+        found.setdefault(path, Source(path, _name(name)))
+
     for given in paths:
         path = Path(given).expanduser()
         if path.is_dir():
             root = path.resolve()
-            files = list(_walk(root))
-            if not files:
+            before = len(failures)
+            files = list(_walk(root, failures))
+            if not files and len(failures) == before:
                 endings = " ".join(sorted(pdf.SUFFIXES))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
             for file in files:
-                found.setdefault(file.resolve(), Source(file.resolve(), _name(file.relative_to(root))))
-        elif path.exists():
-            found.setdefault(path.resolve(), Source(path.resolve(), _name(Path(path.name))))
+                take(file, file.relative_to(root))
+        elif os.path.lexists(path):
+            take(path, Path(path.name))
         else:
             failures.append(Failure(str(given), None, "no such file or folder"))
     return list(found.values()), failures
@@ -131,8 +147,11 @@ def _name(path: Path) -> str:
     return path.as_posix().encode("utf8", "replace").decode("utf8")
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    for folder, folders, files in os.walk(root):
+def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
+    def unlisted(error: OSError) -> None:
+        failures.append(Failure(str(error.filename), None, f"the folder cannot be listed: {error.strerror}"))
+
+    for folder, folders, files in os.walk(root, onerror=unlisted):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if CATALOGUE in files:  # an index among the documents is none of them
             folders.clear()
@@ -180,11 +199,18 @@ def add_pages(
     numbers: dict[str, int] = {}
     empty, failed = [], []
     count = 0
+    given: set[PageRef] = set()
+    filled: set[int] = set()
     with index.writing() as writer:
         for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
             outcomes = dict(encode(encoder, [page for page in batch if encoder.can_read(page)]))
             for page in batch:
                 doc, number = page.ref
+                if page.ref in given:
+                    raise InvalidQuery(
+                        f"page {number} of {doc!r} is given twice; pages of one document need page=1, 2 ..."
+                    )
+                given.add(page.ref)
                 if doc not in numbers:
                     numbers[doc] = writer.add(doc, metadata=metadata)
                 outcome = outcomes.get(page.ref)
@@ -193,6 +219,7 @@ def add_pages(
                     if page.image is not None:
                         renditions.write(index.path, numbers[doc], number, _webp(page.image))
                     count += 1
+                    filled.add(numbers[doc])
                     continue
                 writer.skip(numbers[doc], number, outcome)
                 if outcome is None:
@@ -202,7 +229,7 @@ def add_pages(
             if writer.pending_bytes > COMMIT_BYTES:
                 writer.commit()
         for number in numbers.values():
-            writer.finish(number)
+            writer.finish(number, "done" if number in filled else "empty")
     seconds = round(time.monotonic() - started, 3)
     return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds)
 
@@ -317,7 +344,8 @@ class _Run:
                         batch = []
                 self.take(writer, batch)
             finally:  # after Ctrl-C too, what has been encoded is kept
-                writer.commit()
+                with _uninterrupted():
+                    writer.commit()
         return Report(
             documents=len(sources) + len(failures),
             pages=self.pages,
@@ -335,7 +363,7 @@ class _Run:
         numbers, taken = snapshot.sources(), dict(snapshot.docs())
         lost = {}  # documents whose file is gone, by content
         for document in snapshot.documents():
-            if document.source and document.hash and not Path(document.source).exists():
+            if document.source and document.hash and not os.path.lexists(document.source):
                 lost[document.hash] = document
         tasks = []
         for source in sources:
@@ -348,10 +376,13 @@ class _Run:
                     self.leave(known, source)
                     continue
                 digest = _sha256(source.path)
+                doc = known.doc if known else free_name(source, taken)
             except OSError as error:
                 self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
                 continue
-            doc = known.doc if known else None
+            except DocumentError as error:
+                self.failed.append(Failure(str(source.path), None, error.reason))
+                continue
             if known and known.hash == digest:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
             elif known is None and digest in lost:  # the same content under another name
@@ -367,9 +398,8 @@ class _Run:
                     continue
                 if known.state == "partial":
                     done = {*known.pages, *known.empty}
-                    tasks.append(_Task(source, doc or known.doc, known.number, stat.st_size, done))
+                    tasks.append(_Task(source, doc, known.number, stat.st_size, done))
                     continue
-            doc = doc or free_name(source, taken)
             made = writer.add(
                 doc,
                 source=str(source.path),
@@ -385,6 +415,8 @@ class _Run:
     def is_settled(self, document: Document) -> bool:
         """Whether an unchanged file needs no second look."""
         if self.retry_failed and (document.state == "failed" or document.failed):
+            return False
+        if self.password and document.state == "failed":  # it may be what was missing
             return False
         return document.state != "partial"
 
@@ -405,6 +437,8 @@ class _Run:
         for document in self.index.snapshot.documents():
             if document.source is None or document.source in here or document.number in self.renamed:
                 continue
+            if os.path.lexists(document.source) or not all(root.exists() for root in roots):
+                continue  # hidden, or out of reach with all that is below: not gone
             if any(Path(document.source).is_relative_to(root) for root in roots):
                 writer.remove(document.doc)
                 self.removed += 1
@@ -416,6 +450,13 @@ class _Run:
         """Encode the pages of a batch, and write down what came of each."""
         pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
         outcomes = dict(encode(self.encoder, pages))
+        with _uninterrupted():
+            self.write(writer, batch, outcomes)
+        self.progress.pages, self.progress.failed = self.pages, len(self.failed)
+        self.report_progress(self.progress)
+
+    def write(self, writer: Writer, batch: Sequence[_Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
+        """Hand a batch to the writer."""
         for read in batch:
             task, path = read.task, str(read.task.source.path)
             if read.page is None:
@@ -429,11 +470,14 @@ class _Run:
                 writer.skip(task.number, read.page.ref.page, outcome)
                 self.failed.append(Failure(path, read.page.ref.page, outcome))
             else:
-                writer.put(task.number, outcome)
+                try:
+                    writer.put(task.number, outcome)
+                except ShapeError as error:  # vectors that cannot be stored
+                    writer.skip(task.number, read.page.ref.page, str(error))
+                    self.failed.append(Failure(path, read.page.ref.page, str(error)))
+                    continue
                 self.with_pages.add(task.number)
                 self.pages += 1
-        self.progress.pages, self.progress.failed = self.pages, len(self.failed)
-        self.report_progress(self.progress)
         if writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > COMMIT_SECONDS:
             writer.commit()
             self.committed = time.monotonic()
@@ -516,6 +560,22 @@ class _Reader:
             yield _Read(task, failed=(None, error.reason), expected=expected)
             return
         yield _Read(task, expected=expected)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block: a writer that is stopped between two steps holds half a page."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[tuple[int, FrameType | None]] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.default_int_handler)
+        if caught and callable(before):
+            before(*caught[0])
 
 
 def _batches(pages: Iterable[Page], size: int) -> Iterator[list[Page]]:

@@ -61,10 +61,15 @@ class Retriever:
         return retriever
 
     @classmethod
-    def open(cls, path: str | Path, *, model: Encoder | None = None) -> Retriever:
-        """Open an index. Its model loads with the first question; or hand over one that is loaded already."""
+    def open(cls, path: str | Path, *, model: Encoder | None = None, password: str | None = None) -> Retriever:
+        """Open an index. Its model loads with the first question; or hand over one that is loaded already.
+
+        password: for drawing the pages of encrypted PDFs.
+        """
         index = PageIndex.open(path)
-        return cls(index, model or index.model.name)
+        retriever = cls(index, model or index.model.name)
+        retriever._password = password
+        return retriever
 
     def close(self) -> None:
         """Let go of the index's files."""
@@ -225,7 +230,8 @@ class Retriever:
         """The page as an RGB picture; DocumentError as for `page`, and for plain text, which has none."""
         page = self.page(hit, dpi=dpi)
         if page.image is None:
-            raise DocumentError(page.ref.doc, "is plain text and has no picture", page=page.ref.page)
+            reason = "is plain text and has no picture" if page.size_pt is None else "was added without a picture"
+            raise DocumentError(page.ref.doc, reason, page=page.ref.page)
         return page.image
 
     # ---- what is there

@@ -79,6 +79,16 @@ print(theirs.get_verbosity() == logging.INFO, theirs.is_progress_bar_enabled(), 
     assert run(code) == ["True", "False", "True", "True", "True"]
 
 
+def test_overlapping_blocks_put_back_what_was_outside():
+    before = torch.get_num_threads()
+    first, second = _torch.on_threads(before + 1), _torch.on_threads(before + 2)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert torch.get_num_threads() == before
+
+
 def test_threads_are_put_back_after_an_error():
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), _torch.on_threads(before + 1):

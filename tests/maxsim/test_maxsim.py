@@ -138,6 +138,8 @@ def test_top_k_is_exact_ordered_and_breaks_ties_by_row():
     assert scores == pytest.approx(exact[order])
     rows, _ = pages.top_k(query, 300, only=np.array([60, 3]))
     assert rows.tolist() == [3, 60]
+    same = pack(np.repeat(vectors[:1], 300, axis=0), np.arange(301))
+    assert same.top_k(query, 5, only=np.arange(300)[::-1])[0].tolist() == [0, 1, 2, 3, 4]
     assert [len(r) for r in pages.top_k(query, 7)] == [7, 7]
     queries = [query, unit(rng, 1, 64), unit(rng, 33, 64)]
     for one, (rows, scores) in zip(queries, pages.top_k_many(queries, 4), strict=True):
@@ -157,6 +159,7 @@ def test_only_none_of_them_gives_none_of_them():
     [
         (np.zeros((0, 8), np.float32), "m > 0"),
         (np.zeros((2, 9), np.float32), "expected"),
+        (np.zeros((2, 7), np.float32), "expected"),
         (np.zeros(8, np.float32), "expected"),
         (np.full((1, 8), np.nan, np.float32), "finite"),
     ],

@@ -21,6 +21,8 @@ Made = TypeVar("Made")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _question_lock = threading.Lock()
+_threads_lock = threading.Lock()
+_inside = _outside = 0  # blocks that set the number of threads now; what it is outside of them
 _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
@@ -46,13 +48,20 @@ def cpu_has_bfloat16() -> bool:
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """torch on so many threads, in this thread of the program, for the length of the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    """torch on so many threads for the length of the block. Where blocks of several threads overlap, each gets at most
+    what it asked for or what is set outside, and the setting from outside all of them comes back."""
+    global _inside, _outside
+    with _threads_lock:
+        if not _inside:
+            _outside = torch.get_num_threads()
+        _inside += 1
+        torch.set_num_threads(count)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _threads_lock:
+            _inside -= 1
+            torch.set_num_threads(_outside)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from visret.encoders import _base, _torch
 from visret.encoders._bert import Bert
 from visret.encoders._multivector import MultiVector, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
-from visret.errors import ShapeError
+from visret.errors import ShapeError, WeightsError
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding
 
 _OPTIONS = {"token_by_token": False, "window_words": 150, "window_pieces": 400}
@@ -112,6 +112,10 @@ class ColbertEncoder:
 
     def _windows(self, reading: Reading, task: str, *, most_words: int) -> list[slice]:
         room = self._model.longest[task] - len(reading.head) - len(reading.tail)
+        if room < 1:
+            raise WeightsError(
+                f"{self.spec.name}: its longest {task} ({self._model.longest[task]}) has no room for words"
+            )
         return windows(reading, most_words=most_words, most_pieces=min(self._window_pieces, room))
 
     def _encode(self, sequences: list[list[int]], task: str, *, threads: int = 1) -> list[Scored]:

@@ -25,9 +25,11 @@ def write(index: Path, document: int, page: int, data: bytes) -> None:
 
 
 def read(index: Path, document: int, page: int) -> bytes | None:
-    """The picture; None where the page was added without one."""
-    path = _path(index, document, page)
-    return path.read_bytes() if path.exists() else None
+    """The picture; None where the page was added without one, or its document was replaced meanwhile."""
+    try:
+        return _path(index, document, page).read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def sweep(index: Path, documents: Collection[int]) -> None:

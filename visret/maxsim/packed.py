@@ -24,6 +24,7 @@ class PackedPages:
     codes: (N, d) rows as stored: uint8 (value + 128), float16 or float32.
     scales: (N,) float32, what a row's codes are multiplied with; None for float rows.
     offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never empty.
+    padding: how many of the d dimensions are only padding.
     threads: how many scan; None: one a core this process may use.
 
     Nothing is copied, so arrays mapped from disk stay there. Beyond them a scan needs a few bytes a page and query.
@@ -32,12 +33,13 @@ class PackedPages:
     codes: np.ndarray
     scales: np.ndarray | None
     offsets: np.ndarray
+    padding: int = 0
     threads: int | None = None
 
     def __post_init__(self) -> None:
         check_offsets(self.offsets, len(self.codes))
         codes, scales = self.codes, self.scales
-        if codes.ndim != 2 or codes.dtype.name not in _kernel.ROW_TYPES or not codes.flags.c_contiguous:
+        if codes.ndim != 2 or codes.dtype not in (np.uint8, np.float16, np.float32) or not codes.flags.c_contiguous:
             raise ShapeError(
                 f"rows must be (N, d), contiguous uint8, float16 or float32, got {codes.shape} {codes.dtype}"
             )
@@ -56,7 +58,7 @@ class PackedPages:
 
     @property
     def dim(self) -> int:
-        """Dimensions of a row (stored uint8 rows may have up to three more than the vectors they came from)."""
+        """Dimensions of a row, the padding included."""
         return int(self.codes.shape[1])
 
     def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
@@ -87,13 +89,13 @@ class PackedPages:
 
     def _check(self, query: np.ndarray) -> np.ndarray:
         query = np.asarray(query)
-        padded = 4 if self.scales is not None else 1
-        if query.ndim != 2 or not len(query) or not 0 <= self.dim - query.shape[1] < padded:
-            raise ShapeError(f"query: expected (m, {self.dim}) with m > 0, got {query.shape}")
+        dim = self.dim - self.padding
+        if query.ndim != 2 or not len(query) or query.shape[1] != dim:
+            raise ShapeError(f"query: expected (m, {dim}) with m > 0, got {query.shape}")
         query = query.astype(np.float32)
         if not np.isfinite(query).all():
             raise ShapeError("query: has values that are not finite")
-        return np.pad(query, ((0, 0), (0, self.dim - query.shape[1])))
+        return np.pad(query, ((0, 0), (0, self.padding)))
 
     def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
         """-> (pages, queries) float32."""
@@ -172,7 +174,8 @@ def top_k_of_parts(
     """
     if k < 1:
         raise ShapeError(f"k must be at least 1, got {k}")
-    rows = [np.arange(len(pages)) if only is None else _numbers(only) for pages, only in parts]
+    parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
+    rows = [np.arange(len(pages)) if only is None else only for pages, only in parts]
     scanned = _scan_parts(parts, queries, exact=False)
     part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
     row_of = np.concatenate([np.empty(0, np.int64), *rows])
@@ -208,9 +211,10 @@ def over(
     codes: np.ndarray, scales: np.ndarray | None, offsets: np.ndarray, *, threads: int | None = None
 ) -> PackedPages:
     """Stored rows as PackedPages, without a copy unless uint8 rows have to be padded to a multiple of 4 dimensions."""
-    if codes.dtype == np.uint8 and codes.shape[1] % 4:
-        codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % 4)), constant_values=128)  # 128 is stored zero
-    return PackedPages(codes, scales, offsets, threads)
+    padding = -codes.shape[1] % 4 if codes.dtype == np.uint8 else 0
+    if padding:
+        codes = np.pad(codes, ((0, 0), (0, padding)), constant_values=128)  # 128 is stored zero
+    return PackedPages(codes, scales, offsets, padding, threads)
 
 
 def _numbers(only: np.ndarray) -> np.ndarray:
@@ -223,6 +227,9 @@ def _numbers(only: np.ndarray) -> np.ndarray:
 
 def check_offsets(offsets: np.ndarray, count: int) -> None:
     """Refuse offsets that are not (P + 1,) from 0 to `count`, each page with at least one row."""
+    if offsets.dtype.kind not in "iu":
+        raise ShapeError(f"offsets must be whole numbers, got {offsets.dtype}")
+    offsets = offsets.astype(np.int64)
     if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != count:
         raise ShapeError(f"offsets must run from 0 to the number of vectors ({count}), got {offsets!r:.80}")
     if (np.diff(offsets) < 1).any():
