@@ -57,7 +57,7 @@ def test_find_answers_at_once_and_reads_only_what_is_new(capsys, papers):
     assert "three.pdf" not in {hit["doc"] for hit in json.loads(out)["hits"]}
     status, out, _ = run(capsys, "cache")
     assert str(papers) in out
-    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached indexes\n"
+    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached index\n"
     assert run(capsys, "cache")[1] == "nothing is cached\n"
 
 
@@ -95,7 +95,24 @@ def test_a_damaged_note_can_be_cleared(capsys, papers):
     run(capsys, "find", "blue", papers, "--model", "toy")
     next(registry.cache_folder().glob("find/*/find.json")).write_text('{"pat')
     assert run(capsys, "cache")[0] == 0
-    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached indexes\n"
+    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached index\n"
+
+
+def test_a_terminal_that_cannot_show_a_letter(papers, tmp_path):
+    (papers / "one.pdf").rename(papers / "été.pdf")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "visret", "find", "blue", str(papers), "--model", "toy"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"?t?.pdf" in done.stdout
+
+
+def test_a_cache_that_cannot_be_written_is_said(capsys, papers, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "file"))
+    status, _, err = run(capsys, "find", "blue", papers, "--model", "toy")
+    assert status == 1
+    assert "VISRET_CACHE" in err
 
 
 def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_path):
@@ -184,6 +201,7 @@ def test_models_are_listed(capsys):
         (["remove", "{index}", "x.pdf"], 2, "x.pdf"),
         (["info", "{papers}"], 1, "not an index"),
         (["juggle"], 2, "juggle"),
+        (["find", "red", ""], 2, "is empty"),
     ],
 )
 def test_one_line_for_what_is_wrong(capsys, papers, index, tmp_path, arguments, status, message):

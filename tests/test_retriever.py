@@ -74,6 +74,7 @@ def test_among_ranks_only_the_callers_pages(colours):
     some = [PageRef("blue.png", 1), ("green.png", 1)]
     assert {hit.doc for hit in colours.search("red", among=some)} == {"blue.png", "green.png"}
     assert colours.search("red", among=[]) == []
+    assert len(colours.search("red", among=colours.search("blue", k=3))) == 3
     with pytest.raises(InvalidQuery, match="nowhere"):
         colours.search("red", among=[("nowhere.png", 1)])
 
@@ -135,8 +136,12 @@ def test_bad_questions_are_refused(colours):
     for question in ("", "   ", "mauvish"):
         with pytest.raises(InvalidQuery):
             colours.search(question)
-    with pytest.raises(InvalidQuery, match="at least 1"):
-        colours.search("red", k=0)
+    for k in (0, 2.5, "3"):
+        with pytest.raises(InvalidQuery, match="at least 1"):
+            colours.search("red", k=k)
+    for wrong in ("red", [None], [b"red"]):
+        with pytest.raises(InvalidQuery, match="text"):
+            colours.search_many(wrong)
     with pytest.raises(InvalidQuery, match="no page 2"):
         colours.heatmap("red", ("red.png", 2))
 

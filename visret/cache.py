@@ -45,8 +45,14 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
     except (IndexFormatError, ModelMismatch):
         if (index / CATALOGUE).exists():  # damaged, or made by a model that has changed; otherwise it is only begun
             shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / PATHS).write_text(json.dumps({"paths": resolved, "model": model}), "utf8")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / PATHS).write_text(json.dumps({"paths": resolved, "model": model}), "utf8")
+        except OSError as error:
+            reason = (
+                f"nothing can be remembered there ({error.strerror}); set VISRET_CACHE to a folder that can be written"
+            )
+            raise PageIndexError(folder, reason) from error
         try:
             retriever = Retriever.create(index, model=model)
         except PageIndexError:  # somebody asks about the same paths, and was faster

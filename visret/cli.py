@@ -6,6 +6,7 @@ Results on stdout, progress and warnings on stderr. Exit status: 0 done, 1 somet
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = open(os.devnull, "w", encoding="utf8")  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a letter gets a mark in its place
+        sys.stdout.reconfigure(errors="replace")
     try:
-        return int(arguments.run(arguments))
+        status = int(arguments.run(arguments))
+        sys.stdout.flush()
+        return status
     except VisretError as error:
         _say(f"visret: {error}")
         return 2 if isinstance(error, InvalidQuery) else 1
@@ -42,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _say(f"visret: the disk is full: {error}")
         return 1
 
 
@@ -81,7 +94,12 @@ def index(arguments: argparse.Namespace) -> int:
                 arguments.index, f"was made with {retriever.model}, not {arguments.model}; use another --index folder"
             )
     else:
-        retriever = Retriever.create(arguments.index, model=arguments.model or DEFAULT_MODEL)
+        try:
+            retriever = Retriever.create(arguments.index, model=arguments.model or DEFAULT_MODEL)
+        except PageIndexError:
+            if not (Path(arguments.index) / "catalogue.sqlite").exists():
+                raise
+            retriever = Retriever.open(arguments.index)  # made by another process just now
     with retriever:
         report = _add(retriever, arguments, sync=arguments.sync, retry_failed=arguments.retry_failed)
     if arguments.json:
@@ -150,7 +168,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
     with Retriever.open(arguments.index) as retriever:
         retriever.remove(arguments.docs)
-    print(f"removed {len(arguments.docs)} document{'s' * (len(arguments.docs) != 1)}")
+    print(f"removed {_count(len(set(arguments.docs)), 'document')}")
     return 0
 
 
@@ -182,7 +200,8 @@ def cache(arguments: argparse.Namespace) -> int:
     from visret.cache import cached, clear
 
     if arguments.clear:
-        print(f"removed {clear()} cached indexes")
+        count = clear()
+        print(f"removed {count} cached index{'es' * (count != 1)}")
         return 0
     entries = cached()
     for entry in entries:
@@ -210,10 +229,19 @@ def _positive(text: str) -> int:
     return value
 
 
+def _path(text: str) -> str:
+    if not text:  # an unset variable, which would otherwise mean the current folder
+        raise argparse.ArgumentTypeError("is empty")
+    return text
+
+
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 QUESTION: Argument = ("question",), {"metavar": "QUESTION", "help": "what to look for, in words"}
-PATHS: Argument = ("paths",), {"metavar": "PATH", "nargs": "+", "help": "PDFs, images, text files, or folders of them"}
+PATHS: Argument = (
+    ("paths",),
+    {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text files, or folders of them"},
+)
 INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
 INDEX_TO_WRITE: Argument = (
     ("--index",),
@@ -327,7 +355,8 @@ def _show(
         print(json.dumps({"query": arguments.question, "hits": found, **unread}))
         return
     if not hits:
-        print("no page was found: there is nothing to search in")
+        there = retriever.info()["pages"]
+        print("no page passes the filter" if there else "no page was found: nothing has been read yet")
     strong = [hit for hit in hits if not hit.weak]
     if hits and not strong:
         print("No page answers this well; the nearest are:")
@@ -368,7 +397,7 @@ def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, ret
 
 def empty_hint(report: Report, modality: str) -> str:
     """One line about pages the model cannot read, and what would read them."""
-    pages = f"{len(report.empty)} page{'s' * (len(report.empty) != 1)}"
+    pages = _count(len(report.empty), "page")
     where = ", ".join(sorted({Path(e.path).name for e in report.empty})[:3])
     if modality == "text":
         return f"{pages} without text, such as scans ({where}): a model that reads pixels finds them (`visret models`)"
@@ -420,7 +449,7 @@ def _summary(report: Report, folder: str) -> str:
         parts.append(f"{len(report.failed)} failed")
     rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
     done = f"{report.pages} pages read in {report.seconds:.1f} s{rate}"
-    return f"{folder}: {report.documents} documents ({', '.join(parts)}), {done}"
+    return f"{folder}: {_count(report.documents, 'document')} ({', '.join(parts)}), {done}"
 
 
 def _save(image: Any, path: Path) -> None:
@@ -435,6 +464,10 @@ def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _say(line: str) -> None:

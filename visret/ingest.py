@@ -36,7 +36,7 @@ Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
 BATCH_PAGES = {"text": 32, "image": 4}
 AHEAD = {"text": 128, "image": 8}  # pages read before they are encoded: some MB either way
 COMMIT_BYTES = 128 << 20
-COMMIT_SECONDS = 60.0
+COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +324,7 @@ class _Run:
         self.renamed: set[int] = set()
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
+        self.patience = COMMIT_SECONDS[0]
 
     def add(self, writer: Writer, paths: Sequence[str | Path], sync: bool) -> Report:
         sources, failures = discover(paths)
@@ -478,8 +479,9 @@ class _Run:
                     continue
                 self.with_pages.add(task.number)
                 self.pages += 1
-        if writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > COMMIT_SECONDS:
+        if writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience:
             writer.commit()
+            self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()
 
     def finish(self, writer: Writer, read: _Read) -> None:

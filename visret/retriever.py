@@ -167,13 +167,13 @@ class Retriever:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
-        among: Iterable[tuple[str, int]] | None = None,
+        among: Iterable[Hit | tuple[str, int]] | None = None,
     ) -> list[Hit]:
         """The k best pages, best first; fewer where fewer pass.
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
-        among: only these pages (PageRef, or doc and page), to rank again what another engine found.
+        among: only these pages (hits, PageRef, or doc and page), to rank again what another engine found.
 
         InvalidQuery for an empty question, a key no page has, or a page that is not there.
         """
@@ -185,13 +185,16 @@ class Retriever:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
-        among: Iterable[tuple[str, int]] | None = None,
+        among: Iterable[Hit | tuple[str, int]] | None = None,
     ) -> list[list[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
-        if k < 1:
-            raise InvalidQuery(f"k must be at least 1, got {k}")
+        if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
+            raise InvalidQuery("search takes a question as text, search_many a list of them")
+        if not isinstance(k, int) or k < 1:
+            raise InvalidQuery(f"k must be a whole number, at least 1, got {k!r}")
         snapshot, pages = self._scannable()
-        chosen = snapshot.select(where, among)
+        refs = None if among is None else [ref.ref if isinstance(ref, Hit) else ref for ref in among]
+        chosen = snapshot.select(where, refs)
         queries = self.encoder.encode_queries(list(questions))
         numbers = list(chosen)
         parts = [(pages[n], None if len(chosen[n]) == len(pages[n]) else chosen[n]) for n in numbers]
