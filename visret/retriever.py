@@ -33,7 +33,8 @@ _MACHINE_KEYS = {"dtype"}
 class Retriever:
     """Ranks the pages of an index for a question, and shows why.
 
-    Made with `create` or `open`; may be used from several threads; close it, or use it in a `with` block.
+    Made with `create` or `open`; close it, or use it in a `with` block. Several threads may use it at once; one of
+    them, and one process, may add or remove at a time, the others get IndexLocked.
     """
 
     def __init__(self, index: PageIndex, model: str | Encoder) -> None:
