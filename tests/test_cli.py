@@ -9,7 +9,7 @@ import time
 
 import pytest
 from PIL import Image
-from test_ingest import write_pdf
+from sheets import write_pdf
 
 from visret import cli, ingest, registry
 from visret.encoders import toy
@@ -18,13 +18,6 @@ from visret.encoders import toy
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def papers(tmp_path):
-    write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
-    write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
-    return tmp_path / "papers"
 
 
 @pytest.fixture

@@ -11,18 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
+from sheets import write_pdf
 
 from visret import Page, Retriever, ingest, load_encoder
 from visret.errors import DocumentError, IndexLocked, InvalidQuery
 from visret.index import Writer
-
-
-def write_pdf(path: Path, *colours: str) -> Path:
-    """A PDF with a page of each colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheets = [Image.new("RGB", (64, 96), "lime" if colour == "green" else colour) for colour in colours]
-    sheets[0].save(path, save_all=True, append_images=sheets[1:])
-    return path
 
 
 @pytest.fixture

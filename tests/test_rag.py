@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from samples import FOLDER
-from test_ingest import write_pdf
+from sheets import write_pdf
 
 from visret import Page, Retriever, pdf, rag
 from visret.errors import DocumentError

@@ -84,10 +84,11 @@ def find(arguments: argparse.Namespace) -> int:
 
 def index(arguments: argparse.Namespace) -> int:
     """Put files and folders into an index; run it again to bring in what is new or changed."""
+    from visret.index.layout import CATALOGUE
     from visret.retriever import Retriever
 
-    there = (Path(arguments.index) / "catalogue.sqlite").exists()
-    if there:
+    catalogue = Path(arguments.index) / CATALOGUE
+    if catalogue.exists():
         retriever = Retriever.open(arguments.index)
         if arguments.model and not retriever.uses(arguments.model):
             raise ModelMismatch(
@@ -97,7 +98,7 @@ def index(arguments: argparse.Namespace) -> int:
         try:
             retriever = Retriever.create(arguments.index, model=arguments.model or DEFAULT_MODEL)
         except PageIndexError:
-            if not (Path(arguments.index) / "catalogue.sqlite").exists():
+            if not catalogue.exists():
                 raise
             retriever = Retriever.open(arguments.index)  # made by another process just now
     with retriever:

@@ -435,11 +435,13 @@ class _Run:
         """Remove the documents of the given folders and files that are no longer there."""
         here = {str(source.path) for source in sources}
         roots = [Path(path).expanduser().resolve() for path in paths]
+        if not all(root.exists() for root in roots):
+            return  # out of reach with all that is below: not gone
         for document in self.index.snapshot.documents():
             if document.source is None or document.source in here or document.number in self.renamed:
                 continue
-            if os.path.lexists(document.source) or not all(root.exists() for root in roots):
-                continue  # hidden, or out of reach with all that is below: not gone
+            if os.path.lexists(document.source):
+                continue  # hidden, for instance: not gone
             if any(Path(document.source).is_relative_to(root) for root in roots):
                 writer.remove(document.doc)
                 self.removed += 1

@@ -15,7 +15,7 @@ from visret.errors import DocumentError, InvalidQuery, ModelMismatch
 from visret.index import IndexModel, PageIndex, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
 from visret.maxsim import packed
-from visret.types import Encoder, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding
+from visret.types import Encoder, Hit, ModelSpec, Page, PageRef, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -299,12 +299,11 @@ class Retriever:
         best = 0.0
         hits = []
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
-            stored, ref = snapshot.segment(segment).page(row), snapshot.ref(segment, row)
-            size_pt = snapshot.size_pt(segment, row)
-            embedding = PageEmbedding(ref, size_pt, stored.vectors, stored.where, stored.text, stored.word_boxes)
-            why = heatmaps.explain(query, embedding)
-            best = max(best, strength(why))
-            weak = weak_below is not None and strength(why) < max(weak_below, WEAK_SHARE * best)
+            ref = snapshot.ref(segment, row)
+            why = heatmaps.explain(query, snapshot.embedding(ref))
+            answers = strength(why)
+            best = max(best, answers)
+            weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
             source, metadata = snapshot.document(ref.doc).source, snapshot.metadata(segment, row)
             hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
         return hits

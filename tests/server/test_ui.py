@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from test_ingest import write_pdf
+from sheets import write_pdf
 
 from visret import Retriever, VisretError
 from visret.heatmap import Span
@@ -72,13 +72,6 @@ def page(url):
     """A tab of a visitor."""
     with Visitor(url) as visitor:
         yield visitor
-
-
-@pytest.fixture
-def papers(tmp_path):
-    write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
-    write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
-    return tmp_path / "papers"
 
 
 @pytest.fixture
