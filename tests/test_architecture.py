@@ -16,7 +16,8 @@ PACKAGE = ROOT / "visret"
 LAYERS = [
     {"errors"},
     {"types"},
-    {"codec", "heatmap", "metrics", "registry"},
+    {"codec", "candidates", "heatmap", "metrics", "registry"},
+    {"reduction"},
     {"maxsim", "_words"},
     {"pdf", "encoders", "index"},
     {"ingest"},

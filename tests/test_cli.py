@@ -165,6 +165,29 @@ def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]
 
 
+def test_an_index_keeps_the_storage_it_was_made_with(capsys, caplog, papers, tmp_path):
+    index = ["index", papers, "--index", tmp_path / "s.visret", "--model", "toy"]
+    asked = ["--codec", "residual1", "--dim", 3, "--pool", 2, "--prune", 0.25]
+    assert run(capsys, *index, *asked)[0] == 0
+    assert "fitted to" in caplog.text
+    facts = json.loads(run(capsys, "info", tmp_path / "s.visret", "--json")[1])
+    assert [facts[key] for key in ("codec", "stored_dim", "pool", "prune")] == ["residual1", 3, 2, 0.25]
+    assert facts["bytes_a_page"] == round(facts["bytes"] / 3)
+    assert facts["fitted_to"] == facts["vectors"] > 0
+    assert "residual1" in run(capsys, "info", tmp_path / "s.visret")[1]
+    for same in (asked, asked[:2], []):
+        assert run(capsys, *index, *same)[0] == 0
+    for flag, value, made in (
+        ("--codec", "int8", "with --codec residual1, not --codec int8"),
+        ("--dim", 2, "with --dim 3, not --dim 2"),
+        ("--pool", 3, "with --pool 2, not --pool 3"),
+        ("--prune", 0.5, "with --prune 0.25, not --prune 0.5"),
+    ):
+        status, out, err = run(capsys, *index, flag, value)
+        assert (status, out) == (1, "")
+        assert f"s.visret: was made {made}; use another --index folder" in err
+
+
 def test_models_are_listed(capsys):
     status, out, _ = run(capsys, "models")
     assert status == 0
@@ -189,6 +212,17 @@ def test_models_are_listed(capsys):
         (["find", "red", "{papers}", "--model", "toyy"], 1, "did you mean toy"),
         (["index", "{papers}", "--index", "{index}", "--model", "all-minilm-l6-v2"], 1, "made with toy"),
         (["index", "{papers}", "--index", "{papers}", "--model", "toy"], 1, "not empty"),
+        (
+            ["index", "{papers}", "--index", "{index}", "--codec", "float16"],
+            1,
+            "made with --codec int8, not --codec flo",
+        ),
+        (["index", "{papers}", "--index", "{index}", "--dim", "2"], 1, "was made without --dim 2"),
+        (["index", "{papers}", "--index", "{tmp}/n", "--model", "toy", "--dim", "4"], 1, "below the 4 of toy"),
+        (["index", "{papers}", "--index", "{tmp}/n", "--codec", "zip"], 2, "residual2"),
+        (["index", "{papers}", "--index", "{tmp}/n", "--dim", "0"], 2, "at least 1"),
+        (["index", "{papers}", "--index", "{tmp}/n", "--pool", "0.5"], 2, "--pool"),
+        (["index", "{papers}", "--index", "{tmp}/n", "--prune", "1"], 2, "below 1"),
         (["heatmap", "{index}", "red", "--doc", "x.pdf", "--page", "1", "--out", "{tmp}/x.png"], 2, "x.pdf"),
         (["heatmap", "{index}", "red", "--doc", "one.pdf", "--page", "1", "--out", "{tmp}/x.nope"], 1, "x.nope"),
         (["remove", "{index}", "x.pdf"], 2, "x.pdf"),

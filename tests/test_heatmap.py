@@ -64,7 +64,7 @@ def test_cells_that_share_a_vector_or_have_none():
     why = heatmap.explain(ask(vectors[[0, 2, 3]]), page(vectors, Grid(2, 2, cells)))
     assert np.isnan(why.maps[:, 0, 0]).all()
     assert why.maps[0].ravel()[1:].tolist() == [1, 1, 0]
-    assert why.by_place.ravel() == pytest.approx([0, 1 / 3, 0, 1 / 3])
+    assert why.by_place.ravel() == pytest.approx([0, 1 / 6, 1 / 6, 1 / 3])  # the two of vector 0 share what it found
     assert why.unplaced == pytest.approx(1 / 3)  # vector 3 stands for no cell
 
 
@@ -94,6 +94,38 @@ def test_word_pieces_are_one_word():
     why = heatmap.explain(ask(vectors[1:3]), page(vectors, BOXES[[0, 1, 1]], text="the cat", word_boxes=BOXES[:2]))
     assert why.maps.shape == (2, 2)
     assert why.by_place == pytest.approx([0, 1])
+
+
+def test_words_that_share_a_vector_share_what_it_found():
+    """Of "the cat sat" the first and the last word, and a marker, have vector 1; another marker has vector 2."""
+    vectors = np.eye(16, dtype=np.float32)[:3]
+    where = np.concatenate([BOXES[:3], np.full((2, 4), np.nan, np.float32)])
+    rows = np.array([1, 0, 1, 1, 2], np.int32)
+    pooled = page(vectors, where, rows=rows, text=WORDS, word_boxes=BOXES)
+    why = heatmap.explain(ask(vectors[[1, 1, 2, 0]]), pooled)
+    assert why.maps.tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert why.by_place == pytest.approx([1 / 4, 1 / 4, 1 / 4])
+    assert why.unplaced == pytest.approx(1 / 4)
+    assert why.line == "the cat sat"
+    spans = np.array([[0, 3], [4, 7], [12, 14], [np.nan, np.nan], [np.nan, np.nan]], np.float32)
+    why = heatmap.explain(ask(vectors[[1]]), PageEmbedding(PageRef("a.txt", 1), None, vectors, spans, WORDS, rows=rows))
+    assert [(span.start, span.end, span.score) for span in why.spans] == [(0, 3, 0.5), (12, 14, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("where", "rows", "message"),
+    [
+        (BOXES[:2], np.array([0, 3], np.int32), "rows name vectors 0 to 3 of 3"),
+        (BOXES[:2], np.array([-1, 0], np.int32), "rows name vectors -1 to 0"),
+        (BOXES[:2], np.array([0, 1, 2], np.int32), r"where must be a Grid, \(3, 4\)"),
+        (BOXES[:2], np.array([0, 1]), "int32"),
+        (Grid(1, 2), np.array([0, 1], np.int32), "cells"),
+        (BOXES[:2], None, r"\(3, 4\)"),
+    ],
+)
+def test_places_need_a_vector_each(where, rows, message):
+    with pytest.raises(ShapeError, match=message):
+        page(np.eye(3, dtype=np.float32), where, rows=rows)
 
 
 def test_a_patch_quotes_the_line_it_lies_on():

@@ -14,8 +14,9 @@ from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 
 from visret import Page, Retriever, ingest, load_encoder
+from visret.encoders import toy
 from visret.errors import DocumentError, IndexLocked, InvalidQuery
-from visret.index import Writer
+from visret.index import Writer, writer
 
 
 @pytest.fixture
@@ -328,3 +329,63 @@ def test_progress_counts_to_the_end(retriever, folder):
     retriever.add(folder, progress=lambda p: seen.append((p.documents, p.documents_total, p.pages, p.seconds_left)))
     assert seen[-1][:3] == (3, 3, 4)
     assert seen[-1][3] == 0
+
+
+# ---- what an index learns from its first pages
+
+
+@pytest.fixture
+def learning(tmp_path, monkeypatch):
+    """An index that learns from two pages of 11 x 16 cells, and commits after every page."""
+    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    monkeypatch.setattr(ingest, "COMMIT_BYTES", 0)
+    monkeypatch.setattr(writer, "SAMPLE", 2 * 176)
+    with Retriever.create(tmp_path / "l.visret", model="toy", codec="residual2") as made:
+        yield made
+
+
+def segments(retriever):
+    """Pages of each segment."""
+    return [len(segment) for segment in retriever._index.snapshot.segments]
+
+
+def test_the_first_commit_waits_for_enough_to_learn_from(learning, tmp_path):
+    path = write_pdf(tmp_path / "p" / "many.pdf", "red", "green", "blue", "yellow")
+    seen = []
+    report = learning.add(path, progress=lambda _: seen.append(segments(learning)))
+    assert report.pages == 4
+    assert seen == [[], [2], [2, 1], [2, 1, 1], [2, 1, 1]]
+    assert learning.info()["fitted_to"] == 2 * 176
+    assert best(learning, "green") == ("many.pdf", 2)
+
+
+def test_the_end_of_a_run_ends_the_wait(learning, tmp_path):
+    assert learning.add(write_pdf(tmp_path / "p" / "one.pdf", "red")).pages == 1
+    assert (segments(learning), learning.info()["fitted_to"]) == ([1], 176)
+    learning.add(write_pdf(tmp_path / "p" / "two.pdf", "green", "blue"))
+    assert (segments(learning), learning.info()["fitted_to"]) == ([1, 1, 1], 176)
+
+
+def test_pages_made_in_memory_wait_too(learning):
+    sheets = [Page.from_image(Image.new("RGB", (64, 96), c), doc="x", page=i) for i, c in enumerate(["red"] * 4, 1)]
+    learning.add_pages(sheets)
+    assert (segments(learning), learning.info()["fitted_to"]) == ([2, 1, 1], 2 * 176)
+
+
+def test_stopped_while_it_waits_it_keeps_what_is_done_and_goes_on(learning, tmp_path, monkeypatch):
+    path = write_pdf(tmp_path / "p" / "many.pdf", "red", "green", "blue")
+    encode = toy.ToyEncoder.encode_pages
+
+    def stop(self, pages):
+        if pages[0].ref.page == 2:
+            raise KeyboardInterrupt
+        return encode(self, pages)
+
+    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
+    with pytest.raises(KeyboardInterrupt):
+        learning.add(path)
+    assert [hit.page for hit in learning.search("red")] == [1]
+    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", encode)
+    assert learning.add(path).pages == 2
+    assert learning.info()["fitted_to"] == 176
+    assert learning._index.verify() == []

@@ -1,13 +1,15 @@
 """The front door, on pages made in memory with `toy`: what is asked, is found, explained, filtered, removed."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from visret import Page, PageRef, Retriever, load_encoder
-from visret.errors import InvalidQuery, ModelMismatch, PageIndexError
+from visret.codec import CODECS
+from visret.errors import InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.maxsim import reference
 
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -181,4 +183,118 @@ def test_pages_a_model_cannot_read_are_empty_not_failed(tmp_path):
 def test_info_counts(colours):
     facts = colours.info()
     assert (facts["documents"], facts["pages"], facts["model"], facts["codec"]) == (4, 4, "toy", "int8")
+    assert (facts["dim"], facts["stored_dim"], facts["pool"], facts["prune"], facts["fitted_to"]) == (4, 4, 1, 0.0, 0)
+    assert facts["vectors"] == 4 * 16 * 10
     assert facts["bytes"] > 0
+
+
+# ---- every way to store vectors
+
+STORAGES = [
+    *({"codec": codec} for codec in CODECS),
+    *({"codec": codec, "dim": 48} for codec in CODECS),
+    {"pool": 3},
+    {"prune": 0.5},
+    {"codec": "residual2", "dim": 48, "pool": 2, "prune": 0.3},
+]
+
+
+PAINT = {"green": "lime"}  # what toy calls green
+
+
+class WideToy:
+    """`toy` in 96 dimensions, turned at random: four dimensions are too few for a bit each."""
+
+    def __init__(self):
+        self.toy = load_encoder("toy")
+        self.spec = replace(self.toy.spec, dim=96)
+        self.preprocessing, self.can_read = self.toy.preprocessing, self.toy.can_read
+        turned = np.linalg.qr(np.random.default_rng(1).standard_normal((96, 4)))[0]
+        self.axes = np.ascontiguousarray(turned.T, np.float32)
+
+    def encode_pages(self, pages):
+        return [replace(page, vectors=page.vectors @ self.axes) for page in self.toy.encode_pages(pages)]
+
+    def encode_queries(self, texts):
+        return [replace(query, vectors=query.vectors @ self.axes) for query in self.toy.encode_queries(texts)]
+
+
+@pytest.fixture(params=STORAGES, ids=lambda storage: "-".join(map(str, storage.values())))
+def stored(request, tmp_path):
+    """Pages of grey patches and one painted cell each, in an index that was closed and opened again."""
+    wide = WideToy()
+    greys = np.random.default_rng(0).integers(0, 256, (len(COLOURS), 16, 10), np.uint8)
+    pages = []
+    for i, colour in enumerate(COLOURS):
+        image = Image.fromarray(greys[i]).resize((320, 512), Image.Resampling.NEAREST).convert("RGB")
+        ImageDraw.Draw(image).rectangle(
+            [(i + 1) * 32, i * 32, (i + 1) * 32 + 31, i * 32 + 31], fill=PAINT.get(colour, colour)
+        )
+        pages.append(Page.from_image(image, doc=f"{colour}.png"))
+    with Retriever.create(tmp_path / "s.visret", model=wide, **request.param) as made:
+        assert made.add_pages(pages).failed == []
+    with Retriever.open(tmp_path / "s.visret", model=wide) as retriever:
+        yield retriever
+
+
+def test_a_painted_cell_is_found_where_it_was_whatever_is_stored(stored):
+    for i, colour in enumerate(COLOURS):
+        hit = stored.search(colour, k=4)[0]
+        assert hit.doc == f"{colour}.png"
+        why = stored.heatmap(colour, hit)
+        assert why.score == pytest.approx(hit.score, abs=1e-5)
+        place = np.unravel_index(why.by_place.argmax(), why.by_place.shape)
+        assert place == (i, i + 1)
+        assert np.unravel_index(np.nanargmax(why.maps[0]), why.maps[0].shape) == (i, i + 1)
+        best = why.boxes[0]
+        assert best.x0 <= (i + 1.5) / 10 <= best.x1
+        assert best.y0 <= (i + 0.5) / 16 <= best.y1
+
+
+def test_scores_are_the_definition_whatever_is_stored(stored):
+    (query,) = stored.encoder.encode_queries(["blue yellow"])
+    asked = stored._index.snapshot.fitted.project(query.vectors)
+    for hit in stored.search("blue yellow"):
+        vectors = stored._index.embedding(hit.ref).vectors
+        expected = reference.page_scores(asked, vectors, np.array([0, len(vectors)]))[0]
+        assert hit.score == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_stored_is_as_small_as_asked(stored):
+    facts, storage = stored.info(), stored.storage
+    a_page = -(-(160 - int(160 * storage.prune)) // storage.pool)
+    if storage.pool == 1:
+        assert facts["vectors"] == len(COLOURS) * a_page
+    assert 0 < facts["vectors"] <= len(COLOURS) * a_page
+    assert (facts["codec"], facts["pool"], facts["prune"]) == (storage.codec, storage.pool, storage.prune)
+    assert facts["stored_dim"] == (storage.dim or 96)
+    learns = storage.dim or storage.codec.startswith("residual")
+    assert facts["fitted_to"] == (facts["vectors"] if learns else 0)
+    (segment,) = stored._index.snapshot.segments
+    assert sum(array.nbytes for array in segment.rows if array is not None) == (
+        facts["vectors"] * segment.codec.bytes_a_vector
+    )
+
+
+def test_pages_that_come_later_are_stored_the_same_way(stored):
+    stored.add_pages([Page.from_image(patch("red", cell=(3, 4), background="grey"), doc="late.png")])
+    assert {hit.doc for hit in stored.search("red", k=2)} == {"red.png", "late.png"}
+    assert stored.heatmap("red", ("late.png", 1)).by_place.argmax() == 3 * 10 + 4
+    assert stored.search("yellow", k=1)[0].doc == "yellow.png"
+    assert stored._index.verify() == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"codec": "zip"}, "codec must be one of float32, .*, got 'zip'"),
+        ({"dim": 0}, "dim must be at least 1"),
+        ({"dim": 4}, "dim must be below the 4 of toy, got 4"),
+        ({"pool": 0}, "pool must be at least 1"),
+        ({"prune": 1.0}, "prune must be .* below 1"),
+    ],
+)
+def test_storage_that_cannot_be_is_refused_in_words(tmp_path, wrong, message):
+    with pytest.raises(VisretError, match=message):
+        Retriever.create(tmp_path / "w.visret", model="toy", **wrong)
+    assert not (tmp_path / "w.visret").exists()

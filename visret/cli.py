@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
+from visret.codec import CODECS
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
 
@@ -84,24 +85,7 @@ def find(arguments: argparse.Namespace) -> int:
 
 def index(arguments: argparse.Namespace) -> int:
     """Put files and folders into an index; run it again to bring in what is new or changed."""
-    from visret.index.layout import CATALOGUE
-    from visret.retriever import Retriever
-
-    catalogue = Path(arguments.index) / CATALOGUE
-    if catalogue.exists():
-        retriever = Retriever.open(arguments.index)
-        if arguments.model and not retriever.uses(arguments.model):
-            raise ModelMismatch(
-                arguments.index, f"was made with {retriever.model}, not {arguments.model}; use another --index folder"
-            )
-    else:
-        try:
-            retriever = Retriever.create(arguments.index, model=arguments.model or DEFAULT_MODEL)
-        except PageIndexError:
-            if not catalogue.exists():
-                raise
-            retriever = Retriever.open(arguments.index)  # made by another process just now
-    with retriever:
+    with _open_or_create(arguments) as retriever:
         report = _add(retriever, arguments, sync=arguments.sync, retry_failed=arguments.retry_failed)
     if arguments.json:
         print(json.dumps(asdict(report)))
@@ -230,6 +214,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    return value
+
+
 def _path(text: str) -> str:
     if not text:  # an unset variable, which would otherwise mean the current folder
         raise argparse.ArgumentTypeError("is empty")
@@ -259,6 +250,21 @@ PICTURES: Argument = (
     {"metavar": "DIR", "help": "draw each page with the places that answer, into this folder"},
 )
 MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
+STORAGE: dict[str, Argument] = {
+    "codec": (("--codec",), {"choices": CODECS, "help": "how a vector is stored (int8), for a new index"}),
+    "dim": (
+        ("--dim",),
+        {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions, for a new index"},
+    ),
+    "pool": (
+        ("--pool",),
+        {"metavar": "N", "type": _positive, "help": "merge the vectors of a page that are alike, N to one (1: none)"},
+    ),
+    "prune": (
+        ("--prune",),
+        {"metavar": "SHARE", "type": _share, "help": "leave out this share of a page's vectors, the least telling (0)"},
+    ),
+}
 SYNC: Argument = (
     ("--sync",),
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
@@ -280,7 +286,7 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 # Every verb once; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, PASSWORD, JSON, PICTURES],
-    index: [PATHS, INDEX_TO_WRITE, MODEL, SYNC, RETRY, PASSWORD, JSON],
+    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), SYNC, RETRY, PASSWORD, JSON],
     search: [INDEX, QUESTION, K, WHERE, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
@@ -302,6 +308,29 @@ def _parser() -> argparse.ArgumentParser:
         for flags, settings in arguments:
             made.add_argument(*flags, **settings)
     return parser
+
+
+def _open_or_create(arguments: argparse.Namespace) -> Retriever:
+    """The index to write; what it was made with cannot be changed by asking for something else."""
+    from visret.index.layout import CATALOGUE
+    from visret.retriever import Retriever
+
+    folder, model = arguments.index, arguments.model
+    wanted = {name: value for name in STORAGE if (value := getattr(arguments, name)) is not None}
+    if not (Path(folder) / CATALOGUE).exists():
+        try:
+            return Retriever.create(folder, model=model or DEFAULT_MODEL, **wanted)
+        except PageIndexError:
+            if not (Path(folder) / CATALOGUE).exists():  # otherwise it was made by another process just now
+                raise
+    retriever = Retriever.open(folder)
+    if model and not retriever.uses(model):
+        raise ModelMismatch(folder, f"was made with {retriever.model}, not {model}; use another --index folder")
+    for name, value in wanted.items():
+        if (there := getattr(retriever.storage, name)) != value:
+            made = "without" if there is None else f"with --{name} {there}, not"
+            raise PageIndexError(folder, f"was made {made} --{name} {value}; use another --index folder")
+    return retriever
 
 
 def _where(text: str | None) -> dict[str, Any] | None:

@@ -1,79 +1,356 @@
 """Vectors as they are stored: float32 rows to codes, and back.
 
-    codec     codes             scales          bytes a vector
-    int8      (N, d) uint8      (N,) float32    d + 4
-    float16   (N, d) float16    None            2 d
-    float32   (N, d) float32    None            4 d
+    codec      codes                    scales        centroids    bytes a vector
+    float32    (N, d) float32                                      4 d
+    float16    (N, d) float16                                      2 d
+    int8       (N, d) uint8             (N,) float32               d + 4
+    residual2  (N, ceil(d / 4)) uint8   (N,) float16  (N,) uint16  d / 4 + 4
+    residual1  (N, ceil(d / 8)) uint8   (N,) float16  (N,) uint16  d / 8 + 4
+    binary     (N, ceil(d / 8)) uint8                              d / 8
 
-int8 stores value + 128 with value in -127..127 and one scale a vector, max|x| / 127, so `x ~ (code - 128) * scale`.
+**float16** keeps 11 bits: at most 2**-11 of a component's size (2**-25 for components below 6e-5).
+
+**int8** stores value + 128 with value in -127..127 and one scale a vector, max|x| / 127: x ~ (code - 128) * scale.
 Its error: at most scale / 2 in each component (up to float32 rounding, 2e-5 of a scale), so at most
 scale * sqrt(d) / 2 in the dot product with a unit query. For a unit row of d = 128 whose largest component is 0.3
 that is a bound of 0.0134; rounding is not an adversary, and 0.0007 (scale / sqrt(12)) is what is seen.
-float16 keeps 11 bits: at most 2**-11 of a component's size (2**-25 for components below 6e-5).
+
+**residual2, residual1** (ColBERTv2, Santhanam et al. 2022) store the nearest of K centroids and, for each dimension,
+which of 4 or 2 weights is nearest to what the centroid leaves: x ~ (centroids[id] + weights[code]) * scale. Centroids
+and weights are whole numbers of one common step with |centroid| + |weight| <= 127, so that their sum is an int8 row;
+the scale gives the row its length back. Dimension 4 i + j is in bits 2 j and 2 j + 1 of byte i (two bits), dimension
+8 i + j is bit j of byte i (one bit); bits beyond d are 0. They have to be fitted to a sample first.
+
+**binary** keeps the signs: bit j of byte i is 1 where dimension 8 i + j is above 0; x ~ (+1 or -1) / sqrt(d).
 
 Every page is decoded with `decode` before it is scored exactly, so what a score says is what the index holds.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from visret.errors import ShapeError
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "int8": np.dtype("u1"),
-    "float16": np.dtype("<f2"),
-    "float32": np.dtype("<f4"),
-}
+CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
+
+_BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
+_FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}
 
 # Floats worked on at a time: 4 MB, so that encoding needs no second copy of a large array.
 _BLOCK = 1 << 20
 
+_MOST_CENTROIDS = 1 << 16  # a uint16 names them
+_SAMPLE_A_CENTROID = 4
+_ROUNDS = 8  # of k-means
 
-def encode(vectors: np.ndarray, codec: str = "int8") -> tuple[np.ndarray, np.ndarray | None]:
-    """Codes and scales of vectors (N, d) float32; see the table above.
+
+class Rows(NamedTuple):
+    """Stored vectors: the arrays of the table above, None where a codec has none."""
+
+    codes: np.ndarray
+    scales: np.ndarray | None = None
+    centroids: np.ndarray | None = None
+
+    def part(self, where: slice | np.ndarray) -> Rows:
+        """Some of the vectors."""
+        return Rows(*(None if array is None else array[where] for array in self))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Codec:
+    """How vectors are stored. `fit` makes one; `Codec(name, dim)` is enough for a codec that needs no fit.
+
+    dim: of the float vectors.
+    centroids: (K, d) int8, weights: (4,) or (2,) int8 rising, step: what 1 in them is worth beside a unit vector;
+        None until fitted, and for codecs without.
+    """
+
+    name: str
+    dim: int
+    centroids: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in CODECS:
+            raise ShapeError(f"codec must be one of {', '.join(CODECS)}, got {self.name!r}")
+        if self.dim < 1:
+            raise ShapeError(f"vectors need at least one dimension, got {self.dim}")
+        if self.centroids is None and self.weights is None and self.step is None:
+            return
+        if self.centroids is None or self.weights is None or self.step is None or not self.needs_fit:
+            raise ShapeError(f"{self.name}: centroids, weights and step belong to a residual codec, all three of them")
+        k, levels = len(self.centroids), 1 << _BITS[self.name]
+        fits = k.bit_count() == 1 and k <= _MOST_CENTROIDS and self.step > 0
+        fits &= self.centroids.shape == (k, self.dim) and self.weights.shape == (levels,)
+        if not fits or not self.centroids.dtype == self.weights.dtype == np.int8:
+            raise ShapeError(
+                f"{self.name}: expected int8 centroids (K, {self.dim}), K a power of two, and weights ({levels},), got "
+                f"{self.centroids.shape} {self.centroids.dtype} and {self.weights.shape} {self.weights.dtype}"
+            )
+        largest = np.abs(self.centroids.astype(int)).max() + np.abs(self.weights.astype(int)).max()
+        if largest > 127 or (np.diff(self.weights.astype(int)) < 0).any():
+            raise ShapeError(f"{self.name}: weights must rise, and centroid + weight stay within 127")
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether the codec has anything to learn from a sample."""
+        return self.name.startswith("residual")
+
+    @property
+    def fitted(self) -> bool:
+        """Whether vectors can be stored with it."""
+        return not self.needs_fit or self.centroids is not None
+
+    @cached_property
+    def _groups(self) -> np.ndarray:
+        assert self.centroids is not None
+        return _groups(self.centroids)
+
+    @property
+    def bytes_a_vector(self) -> int:
+        """Codes, scale and centroid of one vector."""
+        return sum(array.nbytes for array in self.empty(1) if array is not None)
+
+    def empty(self, count: int) -> Rows:
+        """Room for `count` vectors: the dtypes and shapes of its arrays."""
+        bits = _BITS[self.name]
+        if bits >= 8:
+            codes = np.empty((count, self.dim), _FLOATS.get(self.name, np.uint8))
+            return Rows(codes, np.empty(count, np.float32) if self.name == "int8" else None)
+        codes = np.empty((count, -(-self.dim * bits // 8)), np.uint8)
+        if not self.needs_fit:
+            return Rows(codes)
+        return Rows(codes, np.empty(count, np.float16), np.empty(count, np.uint16))
+
+
+def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 0) -> Codec:
+    """The codec `name` for vectors like those of sample (S, d) float32.
+
+    count: how many vectors are expected in all (default: S); residual codecs take 16 * sqrt(count) centroids, rounded
+    to a power of two (ColBERTv2), at most 65,536 and at most one for 4 vectors of the sample. 131,072 vectors are
+    sample enough.
+    """
+    if sample.ndim != 2 or sample.dtype != np.float32 or not sample.shape[1]:
+        raise ShapeError(f"sample must be (S, d) float32, got {sample.shape} {sample.dtype}")
+    codec = Codec(name, sample.shape[1])
+    if not codec.needs_fit:
+        return codec
+    if not len(sample):
+        raise ShapeError(f"{name} needs at least one vector to be fitted to")
+    rng = np.random.default_rng(seed)
+    units = _directions(sample, _peaks(sample, 0))[0][rng.permutation(len(sample))]
+    seen, held_out = (units, units) if len(units) < 64 else np.split(units, [-(len(units) // 16)])
+    wanted, most = 16 * np.sqrt(count or len(sample)), max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MOST_CENTROIDS))
+    centroids = _tree(seen, 1 << min(round(np.log2(wanted)), most.bit_length() - 1), rng)
+    # What is left of vectors that were seen is too small.
+    weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << _BITS[name])
+    step = float(np.abs(centroids).max() + np.abs(weights).max()) / 126  # 126: both may be rounded up
+    whole = np.rint(centroids / step).astype(np.int8), np.rint(weights / step).astype(np.int8)
+    return Codec(name, codec.dim, *whole, step)
+
+
+def encode(vectors: np.ndarray, codec: Codec) -> Rows:
+    """Store vectors (N, d) float32.
 
     Raises ShapeError where a vector is not finite or all zero: its similarity to any query would be meaningless.
     """
-    if codec not in DTYPES:
-        raise ShapeError(f"codec must be one of {', '.join(DTYPES)}, got {codec!r}")
-    if vectors.ndim != 2 or vectors.dtype != np.float32 or not vectors.shape[1]:
-        raise ShapeError(f"vectors must be (N, d) float32, got {vectors.shape} {vectors.dtype}")
-    codes = np.empty(vectors.shape, DTYPES[codec])
-    scales = np.empty(len(vectors), np.float32) if codec == "int8" else None
-    rows = max(1, _BLOCK // vectors.shape[1])
-    for start in range(0, len(vectors), rows):
-        block = vectors[start : start + rows]
-        peaks = np.maximum(block.max(axis=1), -block.min(axis=1))
-        _refuse(~np.isfinite(peaks), start, "is not finite")
-        limit = np.finfo(DTYPES[codec] if scales is None else np.float32)
-        # A scale below the smallest normal float would not divide exactly; a largest component that becomes 0 is lost.
-        _refuse(peaks < (limit.tiny * 127 if scales is not None else limit.tiny), start, "is zero")
-        _refuse(peaks > limit.max / 2, start, f"is too large for {codec}")
-        if scales is None:
-            codes[start : start + rows] = block
+    if vectors.ndim != 2 or vectors.dtype != np.float32 or vectors.shape[1] != codec.dim:
+        raise ShapeError(f"vectors must be (N, {codec.dim}) float32, got {vectors.shape} {vectors.dtype}")
+    if not codec.fitted:
+        raise ShapeError(
+            f"{codec.name} has to be fitted to a sample of the vectors first: codec.fit({codec.name!r}, ..)"
+        )
+    rows = codec.empty(len(vectors))
+    size = max(1, _BLOCK // codec.dim)
+    for start in range(0, len(vectors), size):
+        block, room = vectors[start : start + size], rows.part(slice(start, start + size))
+        peaks = _peaks(block, start)
+        if codec.name in _FLOATS:
+            _refuse_beyond(room.codes.dtype, peaks, start)
+            room.codes[:] = block
+        elif codec.name == "int8":
+            _encode_int8(block, peaks, start, room)
+        elif codec.name == "binary":
+            room.codes[:] = np.packbits(block > 0, axis=1, bitorder="little")
         else:
-            scale = peaks / np.float32(127)
-            scales[start : start + rows] = scale
-            values = block / scale[:, None]
-            np.rint(values, out=values)
-            values += 128
-            codes[start : start + rows] = values
-    return codes, scales
+            _encode_residuals(block, peaks, start, room, codec)
+    return rows
 
 
-def decode(codes: np.ndarray, scales: np.ndarray | None = None) -> np.ndarray:
-    """(N, d) float32 of codes (N, d) and, for int8, scales (N,) float32."""
-    vectors = codes.astype(np.float32)
-    if codes.dtype == np.uint8:
-        if scales is None or scales.shape != codes.shape[:1]:
-            got = None if scales is None else scales.shape
-            raise ShapeError(f"int8 codes {codes.shape} need scales {codes.shape[:1]}, got {got}")
+def decode(rows: Rows, codec: Codec) -> np.ndarray:
+    """(N, d) float32 of stored vectors."""
+    count = len(rows.codes)
+    if _forms(rows) != _forms(codec.empty(count)):
+        raise ShapeError(
+            f"{count} {codec.name} rows of {codec.dim} dimensions: expected "
+            f"{_forms(codec.empty(count))}, got {_forms(rows)}"
+        )
+    if codec.name in _FLOATS:
+        return rows.codes.astype(np.float32)
+    if codec.name == "int8":
+        vectors = rows.codes.astype(np.float32)
         vectors -= 128
-        vectors *= scales[:, None]
+    elif codec.name == "binary":
+        signs = np.unpackbits(rows.codes, axis=1, count=codec.dim, bitorder="little")
+        return (signs.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(codec.dim))
+    else:
+        assert rows.centroids is not None  # checked above
+        assert codec.centroids is not None
+        assert codec.weights is not None
+        if len(rows.centroids) and rows.centroids.max() >= len(codec.centroids):
+            raise ShapeError(f"{codec.name} has {len(codec.centroids)} centroids, got number {rows.centroids.max()}")
+        vectors = codec.centroids[rows.centroids].astype(np.float32)
+        vectors += codec.weights.astype(np.float32)[_unpack(rows.codes, _BITS[codec.name], codec.dim)]
+    assert rows.scales is not None
+    vectors *= rows.scales[:, None]
     return vectors
+
+
+def _encode_int8(block: np.ndarray, peaks: np.ndarray, start: int, room: Rows) -> None:
+    assert room.scales is not None
+    scales = peaks / np.float32(127)
+    # A scale below the smallest normal float would not divide exactly.
+    _refuse_beyond(np.dtype(np.float32), scales, start)
+    room.scales[:] = scales
+    values = block / scales[:, None]
+    np.rint(values, out=values)
+    values += 128
+    room.codes[:] = values
+
+
+def _encode_residuals(block: np.ndarray, peaks: np.ndarray, start: int, room: Rows, codec: Codec) -> None:
+    assert room.scales is not None
+    assert room.centroids is not None
+    assert codec.centroids is not None
+    assert codec.weights is not None
+    units, lengths = _directions(block, peaks)
+    units /= np.float32(codec.step)
+    room.centroids[:] = _find(units, codec.centroids, codec._groups)
+    sums = codec.centroids[room.centroids]
+    units -= sums
+    cuts = (codec.weights[1:].astype(np.float32) + codec.weights[:-1]) / 2
+    codes = np.zeros(block.shape, np.uint8)
+    for cut in cuts:
+        codes += units > cut
+    sums += codec.weights[codes]
+    scales = lengths / np.maximum(np.linalg.norm(sums.astype(np.float32), axis=1), 1)
+    _refuse_beyond(room.scales.dtype, scales, start)
+    room.scales[:] = scales
+    room.codes[:] = _pack(codes, _BITS[codec.name])
+
+
+def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
+    """(N, d) numbers of 1 or 2 bits -> (N, ceil(d * bits / 8)) uint8, the first in the lowest bits."""
+    each = 8 // bits
+    codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % each))).reshape(len(codes), -1, each)
+    return np.asarray(np.bitwise_or.reduce(codes << np.arange(0, 8, bits, dtype=np.uint8), axis=2))
+
+
+def _unpack(codes: np.ndarray, bits: int, dim: int) -> np.ndarray:
+    each = codes[:, :, None] >> np.arange(0, 8, bits, dtype=np.uint8) & np.uint8((1 << bits) - 1)
+    return each.reshape(len(codes), codes.shape[1] * (8 // bits))[:, :dim]
+
+
+def _directions(vectors: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors (N, d) and lengths (N,); the peaks keep squares from vanishing or overflowing."""
+    units = vectors / peaks[:, None]
+    lengths = np.linalg.norm(units, axis=1)
+    units /= lengths[:, None]
+    return units, lengths * peaks
+
+
+def _tree(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """(k, d) centroids of points (n, d), those of a group after each other; k is a power of two.
+
+    k-means in about sqrt(k) groups, and again in each, takes sqrt(k) / 2 times less work than in one step, both here
+    and whenever a vector's centroid is looked for. It finds what a fourth of the centroids in one step would.
+    """
+    count = _group_count(k)
+    nearest = _nearest(points, _k_means(points, count, rng))
+    parts = []
+    for group in range(count):
+        mine = points[nearest == group]
+        parts.append(_k_means(mine if len(mine) else points, k // count, rng))
+    return np.concatenate(parts)
+
+
+def _group_count(k: int) -> int:
+    return 1 << (k.bit_length() - 1) // 2
+
+
+def _groups(centroids: np.ndarray) -> np.ndarray:
+    """(g, d) float32 means of the groups of centroids (K, d)."""
+    groups = centroids.reshape(_group_count(len(centroids)), -1, centroids.shape[1])
+    return np.asarray(groups.mean(axis=1, dtype=np.float32))
+
+
+def _find(points: np.ndarray, centroids: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """(n,) uint16 number of each point's centroid: the nearest in the nearest group."""
+    found = np.empty(len(points), np.uint16)
+    group_of, size = _nearest(points, groups), len(centroids) // len(groups)
+    for group in np.unique(group_of):
+        mine, first = group_of == group, group * size
+        found[mine] = first + _nearest(points[mine], centroids[first : first + size].astype(np.float32))
+    return found
+
+
+def _k_means(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """(k, d) centroids of points (n, d); one that loses its points starts again at the point farthest from its own."""
+    centroids = points[rng.permutation(max(len(points), k))[:k] % len(points)]
+    for _ in range(_ROUNDS):
+        nearest = _nearest(points, centroids)
+        order = np.argsort(nearest, kind="stable")
+        counts = np.bincount(nearest, minlength=k)
+        used = np.flatnonzero(counts)
+        first = (np.cumsum(counts) - counts)[used]
+        far = np.argsort(np.einsum("nd,nd->n", points, centroids[nearest]), kind="stable")[: k - len(used)]
+        centroids[used] = np.add.reduceat(points[order], first) / counts[used, None]
+        centroids[np.flatnonzero(counts == 0)[: len(far)]] = points[far]
+    return centroids
+
+
+def _nearest(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """(n,) number of each point's nearest centroid."""
+    half = np.einsum("kd,kd->k", centroids, centroids) / 2
+    size = max(1, _BLOCK * 4 // len(centroids))
+    parts = [(points[at : at + size] @ centroids.T - half).argmax(axis=1) for at in range(0, len(points), size)]
+    return np.concatenate([np.empty(0, np.int64), *parts])
+
+
+def _levels(values: np.ndarray, count: int) -> np.ndarray:
+    """The `count` numbers nearest to all values in the mean (Lloyd 1982), beginning at quantiles."""
+    values = np.sort(values, axis=None)
+    levels: np.ndarray = np.quantile(values, (np.arange(count) + 0.5) / count)
+    sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
+    for _ in range(20):
+        ends = np.concatenate([[0], np.searchsorted(values, (levels[1:] + levels[:-1]) / 2), [len(values)]])
+        sizes = np.diff(ends)
+        levels = np.where(sizes > 0, np.diff(sums[ends]) / np.maximum(sizes, 1), levels)
+    return levels
+
+
+def _peaks(vectors: np.ndarray, start: int) -> np.ndarray:
+    """(N,) largest |component| of each vector; what has no direction is refused."""
+    peaks: np.ndarray = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
+    _refuse(~np.isfinite(peaks), start, "is not finite")
+    _refuse(peaks < np.finfo(np.float32).tiny, start, "is zero")
+    return peaks
+
+
+def _forms(rows: Rows) -> list[tuple[Any, ...] | None]:
+    return [None if array is None else (array.dtype.name, array.shape) for array in rows]
+
+
+def _refuse_beyond(dtype: np.dtype[Any], values: np.ndarray, start: int) -> None:
+    limit = np.finfo(dtype)
+    _refuse(values < limit.tiny, start, f"is too small for {dtype}")
+    _refuse(values > limit.max / 2, start, f"is too large for {dtype}")
 
 
 def _refuse(wrong: np.ndarray, start: int, what: str) -> None:

@@ -61,23 +61,13 @@ class Explanation:
     @property
     def places(self) -> Grid | np.ndarray:
         """The Grid of an image model; else the words' boxes (w, 4) in page fractions, or character spans (w, 2)."""
-        return self._places[0]
-
-    @property
-    def place_of(self) -> np.ndarray:
-        """(n,) int64: the cell (row by row) or the word where each vector lies, -1 for nowhere."""
-        return self._places[1]
+        return self.embedding.where if isinstance(self.embedding.where, Grid) else self._distinct[0]
 
     @cached_property
-    def _places(self) -> tuple[Grid | np.ndarray, np.ndarray]:
-        where = self.embedding.where
-        if not isinstance(where, Grid):
-            return _distinct(where)
-        place_of = np.full(len(self.embedding.vectors), -1)
-        cells = where.vector_of_cell().ravel()
-        filled = np.flatnonzero(cells >= 0)
-        place_of[cells[filled][::-1]] = filled[::-1]  # of several cells of one vector, the first
-        return where, place_of
+    def _distinct(self) -> tuple[np.ndarray, np.ndarray]:
+        """A text's places without repetition, in reading order; for each place of the page which of them it is."""
+        assert not isinstance(self.embedding.where, Grid)
+        return _distinct(self.embedding.where)
 
     @cached_property
     def maps(self) -> np.ndarray:
@@ -89,12 +79,13 @@ class Explanation:
         if isinstance(self.places, Grid):
             cells = self.places.vector_of_cell()
             return np.where(cells >= 0, similarity[:, cells], np.float32(np.nan))
-        placed = np.flatnonzero(self.place_of >= 0)
+        word_of = self._distinct[1]
+        placed = np.flatnonzero(word_of >= 0)
         if not len(placed):
             return np.empty((len(similarity), 0), np.float32)
-        by_word = placed[np.argsort(self.place_of[placed], kind="stable")]
-        first = np.searchsorted(self.place_of[by_word], np.arange(len(self.places)))
-        return np.maximum.reduceat(similarity[:, by_word], first, axis=1)
+        by_word = placed[np.argsort(word_of[placed], kind="stable")]
+        first = np.searchsorted(word_of[by_word], np.arange(len(self.places)))
+        return np.maximum.reduceat(similarity[:, self.embedding.vector_of_place()[by_word]], first, axis=1)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -119,12 +110,17 @@ class Explanation:
 
     @cached_property
     def by_place(self) -> np.ndarray:
-        """The share of the score found at each place: (rows, cols) or (w,) float32."""
-        shape = (self.places.rows, self.places.cols) if isinstance(self.places, Grid) else (len(self.places),)
-        out = np.zeros(int(np.prod(shape)), np.float32)
-        where = self.place_of[self.best]
-        np.add.at(out, where[where >= 0], self.shares[where >= 0])
-        return out.reshape(shape)
+        """The share of the score found at each place: (rows, cols) or (w,) float32.
+
+        Places that share a vector (pooled) share what was found there: the page no longer tells them apart.
+        """
+        worth = _worth(self.embedding, self.best, self.shares)
+        if isinstance(self.places, Grid):
+            return worth.reshape(self.places.rows, self.places.cols)
+        word_of = self._distinct[1]
+        out = np.zeros(len(self.places), np.float32)
+        np.add.at(out, word_of[word_of >= 0], worth[word_of >= 0])
+        return out
 
     @property
     def unplaced(self) -> float:
@@ -196,23 +192,22 @@ def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) ->
     best: (m,) the page's vector that each query token matched; shares: (m,) what each is worth.
     """
     lines = embedding.text.split("\n")
-    worth = np.zeros(len(lines))
-    if isinstance(embedding.where, np.ndarray) and embedding.where.shape[1] == 2:
+    of_line = np.zeros(len(lines))
+    of_place = _worth(embedding, best, shares)
+    marked = np.flatnonzero(of_place)
+    where = embedding.where
+    if not isinstance(where, Grid) and where.shape[1] == 2:
         ends = np.cumsum([len(line) + 1 for line in lines])
-        starts = embedding.where[best, 0]
-        known = ~np.isnan(starts)
-        np.add.at(worth, np.searchsorted(ends, starts[known], side="right"), shares[known])
+        np.add.at(of_line, np.searchsorted(ends, where[marked, 0], side="right"), of_place[marked])
     elif embedding.word_boxes is not None and len(embedding.word_boxes):
         line_of = np.repeat(np.arange(len(lines)), [len(line.split()) for line in lines])
         centres = (embedding.word_boxes[:, :2] + embedding.word_boxes[:, 2:]) / 2
-        for vector, share in zip(best, shares, strict=True):
-            box = _box_of(embedding.where, int(vector))
-            if box is None:
-                continue
+        for place in marked:
+            box = np.array(where.cell_box(*divmod(int(place), where.cols))) if isinstance(where, Grid) else where[place]
             inside = ((centres >= box[:2]) & (centres <= box[2:])).all(axis=1)
             if inside.any():  # a patch may hold words of several lines
-                np.add.at(worth, line_of[inside], share / inside.sum())
-    return lines[int(worth.argmax())].strip() if worth.any() else ""
+                np.add.at(of_line, line_of[inside], of_place[place] / inside.sum())
+    return lines[int(of_line.argmax())].strip() if of_line.any() else ""
 
 
 def overlay(image: Image, boxes: np.ndarray, weights: Sequence[float] | np.ndarray, *, opacity: float = 0.75) -> Image:
@@ -234,7 +229,7 @@ def overlay(image: Image, boxes: np.ndarray, weights: Sequence[float] | np.ndarr
 
 
 def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (n, 4) or (n, 2), NaN for nowhere -> the distinct ones in order of appearance, and each vector's (n,)."""
+    """Places (n, 4) or (n, 2), NaN for nowhere -> the distinct ones in order of appearance, and which each is (n,)."""
     place_of = np.full(len(where), -1)
     known = np.flatnonzero(~np.isnan(where[:, 0]))
     if not len(known):
@@ -247,12 +242,15 @@ def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return where[known][np.sort(first)], place_of
 
 
-def _box_of(where: Grid | np.ndarray, vector: int) -> np.ndarray | None:
-    if isinstance(where, Grid):
-        cells = np.argwhere(where.vector_of_cell() == vector)
-        return np.array(where.cell_box(int(cells[0][0]), int(cells[0][1]))) if len(cells) else None
-    box: np.ndarray = where[vector]
-    return None if np.isnan(box[0]) else box
+def _worth(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """(places,) float32: the share of each cell, box or span; those of one vector have equal parts of its share."""
+    rows = embedding.vector_of_place()
+    placed = rows >= 0
+    if not isinstance(embedding.where, Grid):
+        placed = placed & ~np.isnan(embedding.where[:, 0])
+    n = len(embedding.vectors)
+    each = np.bincount(best, shares, n) / np.maximum(np.bincount(rows[placed], minlength=n), 1)
+    return np.where(placed, each[rows], 0).astype(np.float32)
 
 
 def _merge_cells(shares: np.ndarray, grid: Grid) -> list[Region]:

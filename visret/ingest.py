@@ -226,7 +226,7 @@ def add_pages(
                     empty.append(EmptyPage(doc, number))
                 else:
                     failed.append(Failure(doc, number, outcome))
-            if writer.pending_bytes > COMMIT_BYTES:
+            if writer.pending_bytes > COMMIT_BYTES and not writer.awaits_more:
                 writer.commit()
         for number in numbers.values():
             writer.finish(number, "done" if number in filled else "empty")
@@ -481,7 +481,8 @@ class _Run:
                     continue
                 self.with_pages.add(task.number)
                 self.pages += 1
-        if writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience:
+        due = writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
+        if due and not writer.awaits_more:
             writer.commit()
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from visret import candidates, ingest, pdf, registry
 from visret import heatmap as heatmaps
-from visret import ingest, pdf, registry
+from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch
-from visret.index import IndexModel, PageIndex, Snapshot
+from visret.index import IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
 from visret.maxsim import packed
+from visret.reduction import Storage
 from visret.types import Encoder, Hit, ModelSpec, Page, PageRef, QueryEmbedding
 
 if TYPE_CHECKING:
@@ -30,6 +35,18 @@ WEAK_SHARE = 0.8
 _MACHINE_KEYS = {"dtype"}
 
 
+class _Scannable(NamedTuple):
+    """A segment: its pages, and their summaries."""
+
+    pages: packed.PackedPages
+    summaries: packed.PackedPages
+
+    @classmethod
+    def of(cls, segment: Segment) -> _Scannable:
+        summaries = packed.over(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim))
+        return cls(packed.over(segment.rows, segment.offsets, segment.codec), summaries)
+
+
 class Retriever:
     """Ranks the pages of an index for a question, and shows why.
 
@@ -43,21 +60,35 @@ class Retriever:
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
         self._password: str | None = None
-        self._packed: tuple[Snapshot, dict[int, packed.PackedPages]] | None = None
+        self._packed: tuple[Snapshot, dict[int, _Scannable]] | None = None
 
     # ---- opening and closing
 
     @classmethod
     def create(
-        cls, path: str | Path, *, model: str | Encoder = registry.DEFAULT_MODEL, codec: str = "int8"
+        cls,
+        path: str | Path,
+        *,
+        model: str | Encoder = registry.DEFAULT_MODEL,
+        codec: str = "int8",
+        dim: int | None = None,
+        pool: int = 1,
+        prune: float = 0.0,
     ) -> Retriever:
         """Make an empty index in a new or empty folder. PageIndexError where there is something already.
 
         model: a name (`visret models`), a folder with a checkpoint, or a loaded encoder.
-        codec: how vectors are stored; visret/codec.py tells what each costs.
+        codec: how a vector is stored: float32, float16, int8, residual2, residual1 or binary, from the largest to the
+            smallest.
+        dim: project vectors to this many dimensions. pool: merge vectors that are alike, so that one in `pool` is left.
+        prune: leave out this share of each page's vectors, the least telling ones.
+
+        What residual codecs and `dim` have to learn, they learn from the first vectors that are committed: from the
+        first 131,072 of a long `add`. So bring in much at once.
         """
+        storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         encoder = load_encoder(model) if isinstance(model, str) else model
-        retriever = cls(PageIndex.create(path, model=_record(encoder), codec=codec), encoder)
+        retriever = cls(PageIndex.create(path, model=_record(encoder), storage=storage), encoder)
         retriever._encoder = encoder
         return retriever
 
@@ -104,6 +135,11 @@ class Retriever:
                 _check_same(self._index, encoder)
                 self._encoder = encoder
             return self._encoder
+
+    @property
+    def storage(self) -> Storage:
+        """What the index does with vectors: codec, dim, pool, prune."""
+        return self._index.storage
 
     def uses(self, model: str) -> bool:
         """Whether the index was made with the model of this name, alias or folder."""
@@ -196,10 +232,10 @@ class Retriever:
         snapshot, pages = self._scannable()
         refs = None if among is None else [ref.ref if isinstance(ref, Hit) else ref for ref in among]
         chosen = snapshot.select(where, refs)
-        queries = self.encoder.encode_queries(list(questions))
+        queries = self._encode(list(questions), snapshot)
         numbers = list(chosen)
-        parts = [(pages[n], None if len(chosen[n]) == len(pages[n]) else chosen[n]) for n in numbers]
-        best = packed.top_k_of_parts(parts, [query.vectors for query in queries], k)
+        parts = [(pages[n], None if len(chosen[n]) == len(pages[n].pages) else chosen[n]) for n in numbers]
+        best = _best(parts, [query.vectors for query in queries], k)
         return [
             self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
             for query, (found, rows, scores) in zip(queries, best, strict=True)
@@ -211,8 +247,9 @@ class Retriever:
         From the stored vectors: nothing is encoded but the question.
         """
         ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
-        embedding = self._index.embedding(ref)
-        (query,) = self.encoder.encode_queries([question])
+        snapshot = self._index.snapshot
+        embedding = snapshot.embedding(ref)
+        (query,) = self._encode([question], snapshot)
         render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
         return heatmaps.explain(query, embedding, render=render)
 
@@ -258,13 +295,18 @@ class Retriever:
     def info(self) -> dict[str, Any]:
         """Counts and sizes, JSON."""
         stats = self._index.stats()
-        model = self._index.model
+        model, storage, fitted = self._index.model, self._index.storage, self._index.snapshot.fitted
         return {
             "path": str(self._index.path),
-            "model": stats.model,
+            "model": model.name,
             "modality": model.modality,
             "dim": model.dim,
-            "codec": stats.codec,
+            "codec": storage.codec,
+            "scan": self._scan_in_words(),
+            "stored_dim": storage.dim or model.dim,
+            "pool": storage.pool,
+            "prune": storage.prune,
+            "fitted_to": fitted.vectors if fitted else 0,
             "documents": stats.documents,
             **dict(sorted(stats.states.items())),
             "pages": stats.pages,
@@ -276,14 +318,27 @@ class Retriever:
 
     # ---- inside
 
-    def _scannable(self) -> tuple[Snapshot, dict[int, packed.PackedPages]]:
+    def _scan_in_words(self) -> str:
+        """What a question without a filter makes read."""
+        pages = list(self._scannable()[1].values())
+        if not candidates.needed(*_size([(some, None) for some in pages])):
+            return "every page"
+        count = candidates.shortlist_size(sum(len(some.pages) for some in pages), 10)
+        return f"the summary of every page, then the best {count:,} pages"
+
+    def _encode(self, questions: list[str], snapshot: Snapshot) -> list[QueryEmbedding]:
+        """Questions as they meet the vectors of the index."""
+        queries = self.encoder.encode_queries(questions)
+        if snapshot.fitted is None:
+            return queries
+        return [replace(query, vectors=snapshot.fitted.project(query.vectors)) for query in queries]
+
+    def _scannable(self) -> tuple[Snapshot, dict[int, _Scannable]]:
         """The committed state and its segments, ready to be scanned: both of the same moment."""
         snapshot, known = self._index.snapshot, self._packed
         if known is None or known[0] is not snapshot:
             before = {} if known is None else known[1]
-            pages = {
-                s.number: before.get(s.number) or packed.over(s.vectors, s.scales, s.offsets) for s in snapshot.segments
-            }
+            pages = {s.number: before.get(s.number) or _Scannable.of(s) for s in snapshot.segments}
             known = self._packed = snapshot, pages
         return known
 
@@ -307,6 +362,29 @@ class Retriever:
             source, metadata = snapshot.document(ref.doc).source, snapshot.metadata(segment, row)
             hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
         return hits
+
+
+def _best(
+    parts: Sequence[tuple[_Scannable, np.ndarray | None]], queries: Sequence[np.ndarray], k: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """As `packed.top_k_of_parts`; where there is much to scan, only the pages with the best summaries are."""
+    everything = [(part.pages, only) for part, only in parts]
+    if not candidates.needed(*_size(parts)):
+        return packed.top_k_of_parts(everything, queries, k)
+    count = candidates.shortlist_size(sum(len(part.pages) if only is None else len(only) for part, only in parts), k)
+    near = packed.shortlists([(part.summaries, only) for part, only in parts], queries, count)
+    return [
+        packed.top_k_of_parts([(part.pages, rows) for (part, _), rows in zip(parts, lists, strict=True)], [query], k)[0]
+        for query, lists in zip(queries, near, strict=True)
+    ]
+
+
+def _size(parts: Sequence[tuple[_Scannable, np.ndarray | None]]) -> tuple[int, int]:
+    """Vectors to be scanned, and their dimensions."""
+    lengths = [
+        np.diff(part.pages.offsets) if only is None else np.diff(part.pages.offsets)[only] for part, only in parts
+    ]
+    return sum(int(some.sum()) for some in lengths), parts[0][0].pages.dim if parts else 0
 
 
 def strength(why: heatmaps.Explanation) -> float:

@@ -153,6 +153,8 @@ class PageEmbedding:
     vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order.
     where: Grid; or boxes (n, 4) float32 in page fractions; or character spans (n, 2) float32 of plain text.
         Rows that lie nowhere (markers, prompt text) have NaN; rows beyond a grid's cells lie nowhere.
+    rows: None where vector i lies at place i; otherwise (places,) int32, the vector that stands for each box or span,
+        as many as there are in `where` (pooled, pruned). A Grid has `cells` for this.
     text, word_boxes: the page's text and (w, 4) float32 boxes of its words (`text.split()`), so that a hit can be
         quoted; "" and None where unknown.
     """
@@ -164,14 +166,29 @@ class PageEmbedding:
     text: str = ""
     word_boxes: np.ndarray | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        v = self.vectors
+        v, where, rows = self.vectors, self.where, self.rows
         if v.ndim != 2 or not len(v) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
-        if not isinstance(self.where, Grid) and (len(self.where) != len(v) or self.where.shape[1:] not in {(4,), (2,)}):
-            shape = self.where.shape
-            raise ShapeError(f"{self.ref}: where must be a Grid, ({len(v)}, 4) or ({len(v)}, 2), got {shape}")
+        if isinstance(where, Grid):
+            if rows is not None:
+                raise ShapeError(f"{self.ref}: a Grid says in its cells which vector stands for a place, not in rows")
+            return
+        places = len(v) if rows is None else len(rows)
+        if where.shape not in {(places, 4), (places, 2)}:
+            raise ShapeError(f"{self.ref}: where must be a Grid, ({places}, 4) or ({places}, 2), got {where.shape}")
+        if rows is not None and (rows.shape != (places,) or rows.dtype != np.int32):
+            raise ShapeError(f"{self.ref}: rows must be ({places},) int32, got {rows.shape} {rows.dtype}")
+        if rows is not None and places and not 0 <= rows.min() <= rows.max() < len(v):
+            raise ShapeError(f"{self.ref}: rows name vectors {rows.min()} to {rows.max()} of {len(v)}")
+
+    def vector_of_place(self) -> np.ndarray:
+        """(places,) int32: the vector that stands for each cell (row by row), box or span; -1 for none."""
+        if isinstance(self.where, Grid):
+            return self.where.vector_of_cell().ravel()
+        return np.arange(len(self.vectors), dtype=np.int32) if self.rows is None else self.rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 
 from visret.index import IndexModel, PageIndex
+from visret.reduction import Storage
 from visret.types import Grid, PageEmbedding, PageRef
 
 DIM = 8
+FLOATS = Storage(codec="float32")
 MODEL = IndexModel("toy", "revision 1", DIM, "image", {"prompt": "", "window": 150})
 
 
@@ -33,5 +35,5 @@ def refs(index):
 
 @pytest.fixture
 def index(tmp_path):
-    with PageIndex.create(tmp_path / "papers.visret", model=MODEL, codec="float32") as made:
+    with PageIndex.create(tmp_path / "papers.visret", model=MODEL, storage=FLOATS) as made:
         yield made

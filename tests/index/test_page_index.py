@@ -1,8 +1,9 @@
+import ctypes
+import gc
 import os
 import shutil
 import sqlite3
 import stat
-import sys
 import tempfile
 import threading
 from contextlib import closing, contextmanager
@@ -11,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed, refs
+from conftest import DIM, FLOATS, MODEL, add, embed, refs
 
+from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index import PageIndex, Segment, catalogue, layout, page_index
+from visret.reduction import Storage
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
     path = tmp_path_factory.mktemp("template") / "papers.visret"
-    with PageIndex.create(path, model=MODEL, codec="float32") as index, index.writing() as writer:
+    with PageIndex.create(path, model=MODEL, storage=FLOATS) as index, index.writing() as writer:
         add(writer, "a.pdf", (1, 2, 3), metadata={"year": 2020})
         writer.commit()
         add(writer, "b.pdf", (1, 2))
@@ -41,10 +44,10 @@ def change(path, *statements):
             connection.execute(statement)
 
 
-def test_an_index_remembers_its_model_and_codec(path):
+def test_an_index_remembers_its_model_and_storage(path):
     with PageIndex.open(str(path)) as index:
         assert index.model == MODEL
-        assert index.codec == "float32"
+        assert index.storage == FLOATS
         assert index.path == path
 
 
@@ -69,8 +72,9 @@ def test_a_folder_in_use_is_refused(tmp_path, path):
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["thesis.pdf"]
     with pytest.raises(PageIndexError, match="cannot be made"):
         PageIndex.create(tmp_path / "mine" / "thesis.pdf" / "i", model=MODEL)
-    with pytest.raises(PageIndexError, match="codec must be one of int8, float16, float32, got 'zip'"):
-        PageIndex.create(tmp_path / "new", model=MODEL, codec="zip")
+    for dim in (DIM, DIM + 1):
+        with pytest.raises(PageIndexError, match=f"dim must be below the 8 of toy, got {dim}"):
+            PageIndex.create(tmp_path / "new", model=MODEL, storage=Storage(dim=dim))
     assert not (tmp_path / "new").exists()
 
 
@@ -86,7 +90,7 @@ def test_an_interrupted_create_can_be_repeated(tmp_path, monkeypatch):
     with pytest.raises(IndexFormatError, match="is not an index folder"):
         PageIndex.open(tmp_path / "deep" / "i")
     with PageIndex.create(tmp_path / "deep" / "i", model=MODEL) as index:
-        assert index.codec == "int8"
+        assert index.storage == Storage()
     assert {file.name for file in (tmp_path / "deep" / "i").iterdir()} == {
         *(layout.CATALOGUE, layout.SEGMENTS, layout.LOCK)
     }
@@ -132,7 +136,7 @@ def test_a_reader_keeps_its_state_until_refresh(path):
             add(writer, "c.pdf")
         assert reader.snapshot is before
         assert ("a.pdf", 1) in refs(reader)
-        vectors = [s.vectors for s in before.segments]
+        vectors = [s.rows.codes for s in before.segments]
         np.testing.assert_array_equal(np.concatenate(vectors)[:4], embed("a.pdf", 1).vectors)
         assert reader.refresh()
         assert refs(reader) == [("b.pdf", 1), ("b.pdf", 2), ("c.pdf", 1)]
@@ -190,22 +194,39 @@ def test_opening_reads_no_vectors(path):
 def test_vectors_are_mapped_and_read_only(path):
     with PageIndex.open(path) as index:
         for segment in index.snapshot.segments:
-            owner = segment.vectors
-            while not isinstance(owner, mmap):
-                owner = owner.obj if isinstance(owner, memoryview) else owner.base
-            with pytest.raises(ValueError, match="read-only"):
-                segment.vectors[0] = 0
+            for array in (segment.rows.codes, segment.summaries.codes, segment.summaries.scales):
+                owner = array
+                while not isinstance(owner, mmap | ctypes.Array):
+                    owner = owner.obj if isinstance(owner, memoryview) else owner.base
+                with pytest.raises(ValueError, match="read-only"):
+                    array[0] = 0
 
 
 OPEN_FILES = Path("/proc/self/fd")
 
 
-@pytest.mark.skipif(not OPEN_FILES.exists() or sys.version_info < (3, 13), reason="Python 3.13 on Linux can")
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="Linux lists them")
 def test_maps_keep_no_files_open(path):
     before = len(list(OPEN_FILES.iterdir()))
     with PageIndex.open(path) as index:
         assert len(index.snapshot.segments) == 2
         assert len(list(OPEN_FILES.iterdir())) == before
+
+
+@pytest.mark.skipif(not OPEN_FILES.exists(), reason="Linux lists them")
+def test_maps_end_with_their_arrays(path):
+    def mapped():
+        gc.collect()
+        return sum(str(path) in line for line in Path("/proc/self/maps").read_text().splitlines())
+
+    with PageIndex.open(path) as index:
+        part = index.snapshot.segments[0].rows.codes[:1]
+        assert mapped() == 2 * 3  # vectors, summaries, summary_scales
+    del index
+    assert mapped() == 1
+    assert part.any()
+    del part
+    assert mapped() == 0
 
 
 @pytest.mark.skipif(not OPEN_FILES.exists(), reason="needs the limits of POSIX")
@@ -221,7 +242,7 @@ def test_too_many_open_files_say_what_to_do(path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 1, hard))
         try:
             with pytest.raises(PageIndexError, match=r"cannot be read: Too many open files; allow more .*ulimit -n"):
-                PageIndex(path)._map(segments[0], MODEL, "float32")
+                PageIndex(path)._map(segments[0], Codec("float32", DIM))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -234,7 +255,7 @@ def test_stats_count_what_can_be_found(path):
             writer.remove("b.pdf")
         stats = index.stats()
         assert (stats.documents, stats.pages, stats.vectors) == (3, 4, 3 * 4 + 7)
-        assert (stats.model, stats.codec, stats.states) == ("toy", "float32", {"done": 2, "failed": 1})
+        assert stats.states == {"done": 2, "failed": 1}
         files = [file for file in path.rglob("*") if file.is_file() and file.name != layout.LOCK]
         assert stats.bytes == sum(file.stat().st_size for file in files)
         assert stats.bytes_per_page == stats.bytes / 4
@@ -338,9 +359,22 @@ HOSTILE = [
     "UPDATE models SET preprocessing = '[1]'",
     f"UPDATE models SET preprocessing = '{'[' * 100_000}'",
     "DELETE FROM models",
-    "UPDATE settings SET value = 'int8' WHERE key = 'codec'",
-    "UPDATE settings SET value = 'pickle' WHERE key = 'codec'",
-    "UPDATE settings SET value = x'00' WHERE key = 'codec'",
+    "UPDATE settings SET value = '{}' WHERE key = 'storage'",
+    *(
+        f"""UPDATE settings SET value = '{{"codec": {value}}}' WHERE key = 'storage'"""
+        for value in (
+            '"int8"',
+            '"pickle"',
+            '"residual2"',
+            "7",
+            '"float32", "dim": "x"',
+            '"float32", "dim": 4',
+            '"a", "b": 1',
+        )
+    ),
+    "UPDATE settings SET value = x'00' WHERE key = 'storage'",
+    "UPDATE settings SET value = '[]' WHERE key = 'fitted'",
+    """UPDATE settings SET value = '{"vectors": 1}' WHERE key = 'fitted'""",
     "UPDATE settings SET value = 'many' WHERE key = 'commits'",
     "DELETE FROM settings",
     "UPDATE pages SET row = row + 100",

@@ -6,11 +6,13 @@ import sqlite3
 
 import numpy as np
 import pytest
-from conftest import MODEL, add, embed
+from conftest import DIM, MODEL, add, embed
 
-from visret import codec
+from visret import candidates, codec
+from visret.codec import CODECS, Codec
 from visret.errors import IndexFormatError, ShapeError
 from visret.index import PageIndex, layout
+from visret.reduction import Storage
 from visret.types import Grid, PageRef
 
 NAN = np.nan
@@ -36,6 +38,21 @@ PAGES = [
     embed(page=6, n=1, where=Grid(1, 3, np.array([[0, 0, -1]], np.int32)), text="last"),
     embed(page=7, n=2, where=np.full((2, 4), 0.5, np.float32), text="x", word_boxes=np.ones((1, 4), np.float32)),
     embed(page=8, n=1, where=np.array([[2, 3]], np.float32), size_pt=None),
+    embed(
+        page=9,
+        n=2,
+        where=np.array([[0, 0, 0.1, 0.1], [0.2, 0, 0.3, 0.1], [NAN] * 4, [0.4, 0, 0.5, 0.1]], np.float32),
+        rows=np.array([1, 0, 1, 1], np.int32),
+    ),
+    embed(
+        page=10,
+        n=2,
+        where=np.array([[0, 4], [5, 9], [9, 12]], np.float32),
+        rows=np.array([0, 0, 1], np.int32),
+        size_pt=None,
+        text="pool tog eth",
+    ),
+    embed(page=11, n=3, where=np.array([[0, 1], [1, 2], [2, 3]], np.float32), size_pt=None),
 ]
 
 
@@ -53,6 +70,10 @@ def same(got, page, vectors):
     else:
         np.testing.assert_array_equal(got.where, page.where)
         assert got.where.dtype == np.float32
+    if page.rows is None:
+        assert got.rows is None
+    else:
+        np.testing.assert_array_equal(got.rows, page.rows)
     if page.word_boxes is None:
         assert got.word_boxes is None
     else:
@@ -60,13 +81,14 @@ def same(got, page, vectors):
 
 
 @pytest.mark.parametrize("order", [PAGES, PAGES[::-1], PAGES[:2], PAGES[2:3], PAGES[3:4], PAGES[4:5]])
-@pytest.mark.parametrize("name", ["int8", "float16", "float32"])
+@pytest.mark.parametrize("name", CODECS)
 def test_a_page_comes_back_as_it_was(tmp_path, name, order):
-    with PageIndex.create(tmp_path / "i", model=MODEL, codec=name) as index, index.writing() as writer:
+    with PageIndex.create(tmp_path / "i", model=MODEL, storage=Storage(codec=name)) as index, index.writing() as writer:
         add(writer, "a.pdf", order)
     with PageIndex.open(tmp_path / "i") as index:
+        fitted = index.snapshot.fitted.codec
         for page in order:
-            same(index.embedding(page.ref), page, codec.decode(*codec.encode(page.vectors, name)))
+            same(index.embedding(page.ref), page, codec.decode(codec.encode(page.vectors, fitted), fitted))
         assert index.verify() == []
 
 
@@ -77,24 +99,31 @@ def test_the_files_are_what_the_format_says(tmp_path):
         add(writer, "b.pdf", [embed("b.pdf", where=np.ones((4, 4), np.float32), text="t")])
     folder = tmp_path / "i" / "segments" / "000001"
     assert {file.stem for file in folder.iterdir()} == {
-        *("vectors", "scales", "offsets", "kinds", "grids", "text", "text_offsets")
+        *("vectors", "scales", "offsets", "summaries", "summary_scales", "summary_offsets"),
+        *("kinds", "grids", "text", "text_offsets"),
     }
     arrays = {file.stem: np.load(file, allow_pickle=False) for file in folder.iterdir()}
-    codes, scales = codec.encode(np.concatenate([page.vectors for page in PAGES[:2]]))
-    np.testing.assert_array_equal(arrays["vectors"], codes)
-    np.testing.assert_array_equal(arrays["scales"], scales)
+    int8 = Codec("int8", DIM)
+    rows = codec.encode(np.concatenate([page.vectors for page in PAGES[:2]]), int8)
+    np.testing.assert_array_equal(arrays["vectors"], rows.codes)
+    np.testing.assert_array_equal(arrays["scales"], rows.scales)
+    summaries = [candidates.summarise(p.vectors, candidates.summary_size(len(p.vectors))) for p in PAGES[:2]]
+    rows = codec.encode(np.concatenate(summaries), int8)
+    np.testing.assert_array_equal(arrays["summaries"], rows.codes)
+    np.testing.assert_array_equal(arrays["summary_scales"], rows.scales)
+    assert arrays["summary_offsets"].tolist() == [0, len(summaries[0]), len(rows.codes)]
     assert arrays["offsets"].tolist() == [0, 6, 13]
     assert arrays["grids"].tolist() == [[2, 3], [2, 3]]
     assert arrays["text"].tobytes() == b"grid only"
     assert arrays["text_offsets"].tolist() == [0, 9, 9]
     second = {file.stem: np.load(file) for file in (tmp_path / "i" / "segments" / "000002").iterdir()}
     for name, array in (arrays | second).items():
-        if name != "vectors":
+        if name in layout.ARRAYS:
             assert (array.dtype, array.shape[1:]) == layout.ARRAYS[name]
 
 
 def test_every_file_is_described():
-    for name in ("vectors", *layout.ARRAYS):
+    for name in (*layout.VECTORS, *layout.SUMMARIES, *layout.ARRAYS):
         assert re.search(rf"^    {name} ", layout.__doc__, re.MULTILINE), name
 
 
@@ -174,7 +203,7 @@ def test_pickles_are_refused_and_never_loaded(tmp_path, path, folder, name):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["vectors", *layout.ARRAYS])
+@pytest.mark.parametrize("name", ["vectors", "scales", *layout.SUMMARIES, *layout.ARRAYS])
 @pytest.mark.parametrize("damage", ["missing", "shorter", "longer", "garbage", "other dtype", "other shape"])
 def test_damaged_files_are_refused_in_words(path, folder, name, damage):
     file = folder / f"{name}.npy"
@@ -212,6 +241,12 @@ def test_damaged_files_are_refused_in_words(path, folder, name, damage):
         ("grids", lambda a: a * 0 + (1 << 30)),
         ("grids", lambda a: -a),
         ("grids", lambda a: np.concatenate([a[:1] * 2, a[1:]])),
+        ("summary_offsets", lambda a: a + 1),
+        ("summary_offsets", lambda a: a[[0, 1, 1, *range(3, len(a))]]),
+        ("rows", lambda a: a + 100),
+        ("rows", lambda a: a - 5),
+        ("row_offsets", lambda a: a[::-1].copy()),
+        ("row_offsets", lambda a: np.concatenate([a[:-1], a[-1:] + 1])),
         ("cells", lambda a: a + 100),
         ("cells", lambda a: a - 5),
     ],

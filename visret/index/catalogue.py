@@ -7,16 +7,16 @@ import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from visret.codec import DTYPES
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, SCHEMA, STATES
+from visret.reduction import Storage
 
 # A reader holds the catalogue for milliseconds, a writer while it commits; longer means that something hangs.
 _BUSY_SECONDS = 30.0
@@ -75,6 +75,14 @@ class DocumentRow(NamedTuple):
     reason: str | None
     metadata: str
     expected: int | None
+
+
+class Settings(NamedTuple):
+    """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far."""
+
+    storage: Storage
+    fitted: Mapping[str, Any]
+    commits: int
 
 
 class SegmentRow(NamedTuple):
@@ -155,14 +163,15 @@ def open_database(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def create_catalogue(path: Path, model: IndexModel, codec: str) -> None:
+def create_catalogue(path: Path, model: IndexModel, storage: Storage) -> None:
     """Write the catalogue of an empty index to a new file."""
     with closing(open_database(path)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.executescript(
             f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {SCHEMA}"
         )
-        connection.executemany("INSERT INTO settings VALUES (?, ?)", [("codec", codec), ("commits", 0)])
+        settings = {"storage": json.dumps(asdict(storage)), "fitted": "{}", "commits": 0}
+        connection.executemany("INSERT INTO settings VALUES (?, ?)", settings.items())
         connection.execute(
             "INSERT INTO models (name, identity, dim, modality, preprocessing) VALUES (?, ?, ?, ?, ?)",
             (
@@ -191,13 +200,18 @@ def reading_errors(index: Path) -> Iterator[None]:
         raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error
 
 
-def read_settings(connection: sqlite3.Connection) -> tuple[str, int]:
-    """codec, and the number of commits so far."""
+def read_settings(connection: sqlite3.Connection) -> Settings:
+    """How vectors are stored, and how many commits there were."""
     settings = dict(connection.execute("SELECT key, value FROM settings"))
-    codec, commits = settings["codec"], settings["commits"]
-    if codec not in DTYPES or not isinstance(commits, int):
-        raise ValueError(f"codec {codec!r} after {commits!r} commits")
-    return codec, commits
+    if "codec" in settings:
+        raise ValueError("its vectors are stored as an earlier visret did; index the documents again in a new folder")
+    storage = Storage(**parse_object(settings["storage"]))
+    fitted, commits = parse_object(settings["fitted"]), settings["commits"]
+    if not isinstance(commits, int):
+        raise ValueError(f"{commits!r} commits")
+    if fitted and not (isinstance(fitted["vectors"], int) and isinstance(fitted["checksums"], dict)):
+        raise ValueError(f"fitted: {fitted}")
+    return Settings(storage, fitted, commits)
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:

@@ -3,14 +3,15 @@
     papers.visret/
       catalogue.sqlite     what changes: an SQLite database, its schema is SCHEMA below
       segments/000001/     what is big: arrays of some pages, one .npy file each, written once and never changed
+      fitted/              what was learned from the first pages: .npy files, written once, with the first of them
       renditions/000012/   pictures of document 12, which has no file: 3.webp is its page 3, without loss
       writer.lock          locked by the process that writes; its content means nothing
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
-indexes only, no views and no triggers. Rollback journal, synchronous FULL. `settings` has the keys `codec`
-(visret/codec.py) and `commits`, a counter that every transaction raises by one. Names are UTF-8; a `source` that is
-not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON object. Numbers of
-documents and segments are never used twice.
+indexes only, no views and no triggers. Rollback journal, synchronous FULL. `settings` has the keys `storage`, a JSON
+object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and `commits`, a counter that
+every transaction raises by one. Names are UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of
+the file system's bytes. Metadata is a JSON object. Numbers of documents and segments are never used twice.
 
 **A page is in the index when its row in `pages` is committed.** It says in which segment and which row of it the
 page's arrays stand. Rows of a segment that no page names are dead; `segments.live` counts the others. A segment
@@ -18,17 +19,34 @@ without live rows is deleted with the transaction that killed the last one, its 
 writer's process reads it. A folder that is not listed in `segments` is a leftover, and the next writer removes it.
 A folder's name is made from the segment's number, six digits or more; no file name is ever taken from the catalogue.
 
+**From a model's vector to a stored one**, page by page, by `storage`: the least telling are left out (`prune`), those
+that are alike are merged (`pool`), each is projected to fewer dimensions (`dim`) and encoded (`codec`).
+What projection and codec learn, they learn from the vectors of the first commit that has any, once and for all:
+`fitted` is {} before, and where there is nothing to learn; else it has the keys `vectors` (how many they were), `step`
+(of the codec; null without centroids) and `checksums` (SHA-256 of each file in the folder). The files are durable
+before the transaction that names them; a folder that `fitted` does not name is a leftover of a crash.
+
+    projection     (D, d)    float32, `dim` only: a vector of D dimensions times it, made a unit vector again
+    centroids      (K, d)    int8, residual codecs only
+    weights        (4,)      int8, or (2,)
+
 **Segments.** P pages, N vectors in all, n vectors of one page, d dimensions. Plain .npy version 1.0, C order,
 little-endian, no pickles. A file whose array would be empty is not there, and neither are its offsets.
 
-    vectors        (N, d)    uint8, float16 or float32: codes, by the codec; pages one after the other
-    scales         (N,)      float32, int8 only
+    vectors        (N, ..)   codes, by the codec (visret/codec.py); pages one after the other
+    scales         (N,)      float32 or float16, by the codec
+    centroids      (N,)      uint16, residual codecs only: a row of fitted/centroids
     offsets        (P+1,)    int64; page p has the vectors offsets[p] to offsets[p + 1], at least one
+    summaries      (S, d)    uint8: a few vectors that stand for each page (visret/candidates.py), codec int8
+    summary_scales (S,)      float32
+    summary_offsets (P+1,)   int64; as offsets
     kinds          (P,)      uint8, how places are stored: 0 GRID, 1 CELLS, 2 BOXES, 3 SPANS
     grids          (P, 2)    int32, rows and cols of GRID and CELLS; 0, 0 of the others
     cells          (sum,)    int32, CELLS: rows * cols a page, row by row, the vector of each cell, -1 for none
-    boxes          (sum, 4)  float32, BOXES: n a page; x0, y0, x1, y1 in page fractions, NaN for nowhere
-    spans          (sum, 2)  int32, SPANS: n a page; first character and the one after the last, -1, -1 for nowhere
+    boxes          (sum, 4)  float32, BOXES: one a place; x0, y0, x1, y1 in page fractions, NaN for nowhere
+    spans          (sum, 2)  int32, SPANS: one a place; first character and the one after the last, -1, -1 for nowhere
+    rows           (sum,)    int32, of BOXES and SPANS: the vector that stands for each place
+    row_offsets    (P+1,)    int64, places of each page in rows; a page without has n places, one a vector
     text           (sum,)    uint8, the pages' texts in UTF-8
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
@@ -51,28 +69,37 @@ APPLICATION_ID = 0x76697372
 
 CATALOGUE = "catalogue.sqlite"
 SEGMENTS = "segments"
+FITTED = "fitted"
 RENDITIONS = "renditions"
 LOCK = "writer.lock"
 
 GRID, CELLS, BOXES, SPANS = range(4)
 
-# Of every file but vectors.npy: its dtype, and its shape after the first axis.
+# Of a segment's files, but those of stored vectors: its dtype, and its shape after the first axis.
 ARRAYS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-    "scales": (np.dtype("<f4"), ()),
     "offsets": (np.dtype("<i8"), ()),
+    "summary_offsets": (np.dtype("<i8"), ()),
     "kinds": (np.dtype("u1"), ()),
     "grids": (np.dtype("<i4"), (2,)),
     "cells": (np.dtype("<i4"), ()),
     "boxes": (np.dtype("<f4"), (4,)),
     "spans": (np.dtype("<i4"), (2,)),
+    "rows": (np.dtype("<i4"), ()),
+    "row_offsets": (np.dtype("<i8"), ()),
     "text": (np.dtype("u1"), ()),
     "text_offsets": (np.dtype("<i8"), ()),
     "word_boxes": (np.dtype("<f4"), (4,)),
     "word_offsets": (np.dtype("<i8"), ()),
 }
 
+# The files of vectors and of summaries, as visret.codec.Rows names them.
+VECTORS = {"vectors": "codes", "scales": "scales", "centroids": "centroids"}
+SUMMARIES = {"summaries": "codes", "summary_scales": "scales"}
+
 # What pages may lack, and its offsets; in a segment where no page has it, neither file is there.
-TEXTS = {"text": "text_offsets", "word_boxes": "word_offsets"}
+OPTIONAL = {"rows": "row_offsets", "text": "text_offsets", "word_boxes": "word_offsets"}
+# The offsets of every array that has its own.
+OFFSETS = {"vectors": "offsets", "summaries": "summary_offsets", **OPTIONAL}
 
 STATES = ("done", "partial", "failed", "empty")
 

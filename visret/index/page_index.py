@@ -15,14 +15,18 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from visret.codec import DTYPES
+from visret.codec import Codec
 from visret.errors import PageIndexError
 from visret.index import catalogue
+from visret.index import fitted as fits
+from visret.index.arrays import sync_folder
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
-from visret.index.layout import CATALOGUE, LOCK, MAX_NUMBER, RENDITIONS, SEGMENTS
-from visret.index.segment import Segment, sync_folder
+from visret.index.fitted import Fitted
+from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, RENDITIONS, SEGMENTS
+from visret.index.segment import Segment
 from visret.index.snapshot import Snapshot
 from visret.index.writer import Writer, sweep, writer_lock
+from visret.reduction import Storage
 from visret.types import PageEmbedding
 
 _Segments = dict[int, tuple[Segment, LivePages]]
@@ -30,14 +34,12 @@ _Segments = dict[int, tuple[Segment, LivePages]]
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """The size of an index. vectors: of its pages. bytes: on disk. states: number of documents in each."""
+    """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each."""
 
     documents: int
     pages: int
     vectors: int
     bytes: int
-    model: str
-    codec: str
     states: Mapping[str, int]
 
     @property
@@ -61,10 +63,10 @@ class PageIndex:
         self._open: WeakValueDictionary[int, Segment] = WeakValueDictionary()
 
     @classmethod
-    def create(cls, path: str | Path, *, model: IndexModel, codec: str = "int8") -> PageIndex:
+    def create(cls, path: str | Path, *, model: IndexModel, storage: Storage = Storage()) -> PageIndex:  # noqa: B008
         """Make an empty index in a new or empty folder, and open it."""
-        if codec not in DTYPES:
-            raise PageIndexError(path, f"codec must be one of {', '.join(DTYPES)}, got {codec!r}")
+        if storage.dim is not None and storage.dim >= model.dim:
+            raise PageIndexError(path, f"dim must be below the {model.dim} of {model.name}, got {storage.dim}")
         folder = Path(path)
         unfinished = folder / f"{CATALOGUE}.new"
         try:
@@ -76,7 +78,7 @@ class PageIndex:
             _refuse_used(folder)
             (folder / SEGMENTS).mkdir(exist_ok=True)
             unfinished.unlink(missing_ok=True)
-            catalogue.create_catalogue(unfinished, model, codec)
+            catalogue.create_catalogue(unfinished, model, storage)
             unfinished.rename(folder / CATALOGUE)
             sync_folder(folder)
         return cls.open(path)
@@ -99,9 +101,9 @@ class PageIndex:
         return self._latest().model
 
     @property
-    def codec(self) -> str:
-        """How its vectors are stored: int8, float16 or float32."""
-        return self._latest().codec
+    def storage(self) -> Storage:
+        """What is done with vectors before they are stored."""
+        return self._latest().storage
 
     @property
     def snapshot(self) -> Snapshot:
@@ -115,16 +117,20 @@ class PageIndex:
             with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
                 # One transaction: no commit, and so no removal of a folder, comes between the rows and the maps.
                 connection.execute("BEGIN")
-                codec, commits = catalogue.read_settings(connection)
+                storage, learned, commits = catalogue.read_settings(connection)
                 if before is not None and before.snapshot.commits == commits:
                     return False
                 models = catalogue.read_models(connection)
+                model = models[min(models)]
+                fitted = before.snapshot.fitted if before is not None else None
+                if fitted is None:
+                    fitted = fits.read(self._path, storage, model.dim, learned)
                 documents = catalogue.read_documents(connection)
-                segments = self._read_segments(connection, models, documents, codec)
+                segments = self._read_segments(connection, models, documents, fitted)
                 unread = catalogue.read_unread_pages(connection)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, segments, documents, unread, keys)
-            self._state = _State(snapshot, segments, models[min(models)], codec)
+            snapshot = Snapshot(self._path, commits, fitted, segments, documents, unread, keys)
+            self._state = _State(snapshot, segments, model, storage)
             return True
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
@@ -146,7 +152,8 @@ class PageIndex:
                 connection,
                 state.snapshot,
                 model=state.model,
-                codec=state.codec,
+                storage=state.storage,
+                fitted=state.snapshot.fitted,
                 committed=self._wrote,
             )
             del state  # or its segments would count as read until the end
@@ -159,18 +166,15 @@ class PageIndex:
 
     def stats(self) -> IndexStats:
         """How large it is."""
-        state = self._latest()
-        snapshot = state.snapshot
+        snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0]
-        files = [self._path / CATALOGUE, *(self._path / RENDITIONS).glob("*/*")]
+        files = [self._path / CATALOGUE, *(self._path / FITTED).glob("*"), *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
             documents=len(snapshot.docs()),
             pages=len(snapshot),
             vectors=sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments),
             bytes=size + sum(file.stat().st_size for file in files),
-            model=state.model.name,
-            codec=state.codec,
             states=Counter(document.state for document in snapshot.documents()),
         )
 
@@ -184,6 +188,7 @@ class PageIndex:
             for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
                 problems.append(f"{CATALOGUE}: row {row} of {table} refers to a missing row of {parent}")
             segments = catalogue.read_segments(connection)
+            problems += fits.problems(self._path, catalogue.read_settings(connection).fitted)
         loaded = self._latest().segments
         for row in segments:
             if entry := loaded.get(row.number):
@@ -220,7 +225,7 @@ class PageIndex:
         connection: sqlite3.Connection,
         models: Mapping[int, IndexModel],
         documents: Mapping[int, DocumentRow],
-        codec: str,
+        fitted: Fitted | None,
     ) -> _Segments:
         """Every segment with its live pages. Rows of a segment only ever die, so as many as before are the same."""
         before = self._state.segments if self._state else {}
@@ -231,7 +236,9 @@ class PageIndex:
         for row in catalogue.read_segments(connection):
             segment, live = before.get(row.number, (None, None))
             if segment is None:
-                segment = self._map(row, models[row.model], codec)
+                if fitted is None or row.model not in models:
+                    raise ValueError(f"segment {row.number} of model {row.model} comes before its model or its codec")
+                segment = self._map(row, fitted.codec)
             if live is None or len(live.rows) != row.live:
                 live = catalogue.read_pages(connection, row)
                 known = np.isin(live.documents, numbers) & (live.pages >= 1) & (live.pages <= MAX_NUMBER)
@@ -240,12 +247,11 @@ class PageIndex:
             segments[row.number] = segment, live
         return segments
 
-    def _map(self, row: SegmentRow, model: IndexModel, codec: str) -> Segment:
+    def _map(self, row: SegmentRow, codec: Codec) -> Segment:
         segment = Segment(
             self._path,
             row.number,
             model=row.model,
-            dim=model.dim,
             codec=codec,
             pages=row.pages,
             vectors=row.vectors,
@@ -259,7 +265,7 @@ class _State(NamedTuple):
     snapshot: Snapshot
     segments: _Segments
     model: IndexModel
-    codec: str
+    storage: Storage
 
 
 def _refuse_used(folder: Path) -> None:

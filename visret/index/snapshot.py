@@ -11,6 +11,7 @@ import numpy as np
 
 from visret.errors import InvalidQuery
 from visret.index.catalogue import Document, DocumentRow, LivePages, load_source, parse_object, reading_errors
+from visret.index.fitted import Fitted
 from visret.index.layout import MAX_NUMBER
 from visret.index.segment import Segment
 from visret.types import PageEmbedding, PageRef
@@ -23,18 +24,21 @@ class Snapshot:
     """Immutable, and safe to use from several threads.
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
+    fitted: how vectors are stored; None where no page is there that it could be learned from.
     """
 
     def __init__(
         self,
         index: Path,
         commits: int,
+        fitted: Fitted | None,
         segments: Mapping[int, tuple[Segment, LivePages]],
         documents: Mapping[int, DocumentRow],
         unread: Mapping[int, list[tuple[int, str | None]]],
         keys: frozenset[str],
     ) -> None:
         self.commits = commits
+        self.fitted = fitted
         self._index = index
         self._entries = segments
         self._documents = documents
@@ -130,6 +134,7 @@ class Snapshot:
             size_pt=self.size_pt(segment, row),
             vectors=stored.vectors,
             where=stored.where,
+            rows=stored.rows,
             text=stored.text,
             word_boxes=stored.word_boxes,
             metadata=self.page_metadata(segment, row),

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
+from visret.codec import Codec, encode
+from visret.errors import (
+    DuplicateDocument,
+    IndexLocked,
+    InvalidQuery,
+    ModelMismatch,
+    PageIndexError,
+    ShapeError,
+)
+from visret.index import fitted as fits
 from visret.index import renditions
 from visret.index.catalogue import DocumentRow, IndexModel, read_settings, reading_errors, store_source
-from visret.index.layout import LOCK, MAX_NUMBER, SEGMENTS, STATES, segment_folder
-from visret.index.segment import pack_page, write_segment
+from visret.index.fitted import Fitted
+from visret.index.layout import FITTED, LOCK, MAX_NUMBER, SEGMENTS, STATES, segment_folder
+from visret.index.segment import Packed, pack_page, pack_vectors, write_segment
 from visret.index.snapshot import BUILT_IN, Snapshot
+from visret.reduction import Storage
 from visret.types import PageEmbedding
+
+_log = logging.getLogger(__name__)
+
+# What an index learns, it learns from this many vectors, if its first commit can wait for them, or as many as fill
+# these bytes. With fewer than ENOUGH, a larger collection would be stored worse than it could be.
+SAMPLE = 1 << 17
+SAMPLE_BYTES = 1 << 28
+ENOUGH = 1 << 13
 
 
 class Writer:
@@ -47,13 +68,16 @@ class Writer:
         snapshot: Snapshot,
         *,
         model: IndexModel,
-        codec: str,
+        storage: Storage,
+        fitted: Fitted | None,
         committed: Callable[[int], None],
     ) -> None:
         self._index = index
         self._connection = connection
         self._model = model
-        self._codec = codec
+        self._storage = storage
+        self._fitted = fitted  # None: `_pages` hold the vectors of the model as float32, until they are enough
+        self._learned: Fitted | None = None  # what the next commit has to publish
         self._committed = committed
         self._commits = snapshot.commits
         # Names as they will be after the next commit.
@@ -65,7 +89,7 @@ class Writer:
         # Documents that are not visible yet: row, and number of the version they replace.
         self._added: dict[int, tuple[DocumentRow, int | None]] = {}
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
-        self._pages: list[dict[str, np.ndarray]] = []
+        self._pages: list[Packed] = []
         self._placed: set[tuple[int, int]] = set()  # document and page of each
         self._vectors = self._bytes = 0
         self._next_document = self._next("documents")
@@ -84,6 +108,11 @@ class Writer:
     def pending_bytes(self) -> int:
         """Their bytes, in memory now and on disk later."""
         return self._bytes
+
+    @property
+    def awaits_more(self) -> bool:
+        """Whether the next commit should wait: what this index learns from its first vectors, it learns once."""
+        return self._fitted is None and self._vectors < SAMPLE and self._bytes < SAMPLE_BYTES
 
     def add(
         self,
@@ -117,7 +146,8 @@ class Writer:
         return number
 
     def put(self, number: int, page: PageEmbedding) -> None:
-        """Add one page to a document. It is encoded here, so that what waits is as small as on disk.
+        """Add one page to a document. It is made smaller and encoded here, so that what waits is as small as on disk;
+        vectors that the index has still to learn from wait as they are.
 
         Raises ModelMismatch for vectors of another size, ShapeError for what cannot be stored, DuplicateDocument for
         a page that is there already.
@@ -138,7 +168,7 @@ class Writer:
         if there or at in self._placed:
             raise DuplicateDocument(self._index, f"page {page.ref.page} of {doc} is in the index already")
         text = self._metadata(f"{doc}, page {page.ref.page}", page.metadata) if page.metadata else None
-        packed = pack_page(page, self._codec)
+        packed = self._pack(page)
         self._appear(number)
         self._do("DELETE FROM unread_pages WHERE document = ? AND page = ?", *at)
         self._do(
@@ -148,7 +178,7 @@ class Writer:
         )
         self._pages.append(packed)
         self._placed.add(at)
-        self._vectors += len(page.vectors)
+        self._vectors += len(packed["vectors"])
         self._bytes += sum(array.nbytes for array in packed.values())
 
     def skip(self, number: int, page: int, reason: str | None = None) -> None:
@@ -209,17 +239,24 @@ class Writer:
     def commit(self) -> int:
         """Write the pending pages as one segment and publish all changes in one transaction; how many pages.
 
+        The first pages decide what the index learns, so a long run commits them late: see `awaits_more`.
         After a PageIndexError the index is as it was, and the same changes can be committed again.
         """
         if not self._operations:
             return 0
+        if self._pages and self._fitted is None:
+            self._learn()
         segment = self._next("segments")
         folder = segment_folder(self._index, segment)
         try:
+            if self._learned is not None:
+                record = json.dumps(fits.write(self._index, self._learned), sort_keys=True)
             if self._pages:
                 checksums = write_segment(folder, self._pages)
                 size = sum(file.stat().st_size for file in folder.iterdir())
             self._connection.execute("BEGIN IMMEDIATE")
+            if self._learned is not None:
+                self._connection.execute("UPDATE settings SET value = ? WHERE key = 'fitted'", (record,))
             if self._pages:
                 pages = len(self._pages)
                 self._connection.execute(
@@ -236,23 +273,58 @@ class Writer:
                 self._done()
                 raise
             shutil.rmtree(folder, ignore_errors=True)
+            if self._learned is not None:
+                shutil.rmtree(self._index / FITTED, ignore_errors=True)
             if isinstance(error, OSError | sqlite3.Error):
                 reason = f"cannot write, so nothing of this commit was kept: {error}"
                 raise PageIndexError(self._index, reason) from error
             raise
         return self._done()
 
+    def _pack(self, page: PageEmbedding) -> Packed:
+        """What a segment stores of a page; its vectors as they are, where the index has still to learn from them."""
+        try:
+            vectors = encode(page.vectors, Codec("float32", self._model.dim)).codes  # refused here if they cannot be
+            reduced = self._storage.reduce(replace(page, vectors=vectors))
+            if self._fitted is not None:
+                return pack_page(reduced) | pack_vectors(reduced.vectors, self._fitted)
+            lengths = np.linalg.norm(reduced.vectors, axis=1)
+            if (wrong := np.abs(lengths - 1) > 0.5).any():
+                raise ShapeError(f"vectors must have length 1 to learn from them, got {lengths[wrong.argmax()]:.3g}")
+            return pack_page(reduced) | {"vectors": reduced.vectors}
+        except ShapeError as error:
+            raise ShapeError(f"{page.ref.doc}, page {page.ref.page}: {error}") from error
+
+    def _learn(self) -> None:
+        """Fit projection and codec to the vectors that wait, and store these by it."""
+        sample = np.concatenate([page["vectors"] for page in self._pages])
+        ends = np.cumsum([len(page["vectors"]) for page in self._pages])
+        for page, vectors in zip(self._pages, np.split(sample, ends[:-1]), strict=True):
+            page["vectors"] = vectors  # they are large: not kept twice
+        learned = fits.fit(self._storage, sample)
+        if learned.vectors < ENOUGH:
+            _log.warning(
+                "%s: its storage was fitted to %d vectors only; to bring in many more, index all documents at once in "
+                "a new folder",
+                self._index,
+                learned.vectors,
+            )
+        pages = [page | pack_vectors(page["vectors"], learned) for page in self._pages]
+        self._pages, self._fitted, self._learned = pages, learned, learned
+        self._bytes = sum(array.nbytes for page in pages for array in page.values())
+
     def _is_published(self) -> bool:
         """After an error: whether the transaction went through nevertheless. If not, it is rolled back."""
         with reading_errors(self._index):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            return read_settings(self._connection)[1] != self._commits
+            return read_settings(self._connection).commits != self._commits
 
     def _done(self) -> int:
         published = len(self._pages)
         self._operations, self._pages, self._placed = [], [], set()
         self._vectors = self._bytes = 0
+        self._learned = None
         self._commits += 1
         self._committed(self._commits)
         return published
@@ -334,10 +406,12 @@ class Writer:
 
 
 def sweep(index: Path, connection: sqlite3.Connection, *, keep: set[int]) -> None:
-    """Delete segments and renditions that the catalogue does not list, except segments in `keep`.
+    """Delete what the catalogue does not list: segments except those in `keep`, renditions, a crash's fitted/.
 
     The writer alone may.
     """
+    if not read_settings(connection).fitted:
+        shutil.rmtree(index / FITTED, ignore_errors=True)
     listed = {number for (number,) in connection.execute("SELECT number FROM segments")}
     for folder in (index / SEGMENTS).glob("*"):
         if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in listed | keep:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from visret.codec import Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim.packed import PackedPages, pack
 
@@ -18,4 +19,6 @@ def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> 
     rows = np.ascontiguousarray(vectors, np.float32)
     if not np.isfinite(rows).all():
         raise ShapeError("vectors: have values that are not finite")
-    return PackedPages(rows, None, np.asarray(offsets)).scores(query)
+    if rows.ndim != 2 or not rows.shape[1]:
+        raise ShapeError(f"vectors: expected (N, d), got {rows.shape}")
+    return PackedPages(Rows(rows), np.asarray(offsets), Codec("float32", rows.shape[1])).scores(query)

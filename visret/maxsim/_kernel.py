@@ -1,25 +1,16 @@
 """The scan as machine code: one small function, compiled for this CPU when it is first needed.
 
-It is built with llvmlite (tens of milliseconds, nothing cached on disk, no compiler needed) and called through ctypes,
-which lets go of the GIL. One page after another, for `ROWS` of its rows at a time:
+It is built with llvmlite (a tenth of a second, nothing cached on disk, no compiler needed) and called through ctypes,
+which lets go of the GIL. One page after another, some rows at a time (`Path.rows`):
 
-    widen      bring the rows into the type that is multiplied (in a scratch buffer that stays in the L1 cache)
+    unpack     where rows are not stored as what is multiplied, bring them into it (a buffer that stays in the L1 cache)
     multiply   lanes are query tokens: one value of a row (or the 2 or 4 that one instruction takes) is broadcast and
-               multiplied with that dimension of all tokens, so no sum ever runs across lanes
+               multiplied with that dimension of all tokens, so no sum runs across lanes before the row's end
     maximum    scale the sums of each row and keep the larger, per token
 
 and at the end of the page the maxima times the tokens' scales are summed. Past a page's last row the last row is taken
 again, which cannot change a maximum; surplus lanes hold tokens of zeros with scale 0. No row is padded, and a page's
-score depends on nothing but the page and the query.
-
-How a row meets the query (`Path`):
-
-    vnni512, vnni256   uint8 x int8, four dimensions an instruction (AVX-512 VNNI, AVX-VNNI); the 128 that stored codes
-                       carry is in the starting sum
-    avx512, avx2       int16 x int16, two dimensions an instruction (vpmaddwd): products of 8 by 12 bits, which cannot
-                       saturate as vpmaddubsw does
-    generic            the same products without a special instruction: any CPU LLVM knows
-    float              float32 x float32: float rows, and stored integer rows against the exact query
+score depends on nothing but the page and the query. `_paths` tells how a row meets the query.
 """
 
 from __future__ import annotations
@@ -27,7 +18,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,86 +26,72 @@ from typing import Any
 import numpy as np
 from llvmlite import binding, ir
 
-I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+from visret.maxsim._paths import CHUNK, Path, Tile
+
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
 POINTER = ir.PointerType()
-ROW_TYPES = {"uint8": I8, "float16": F16, "float32": F32}
-SIZES = {I8: 1, I16: 2, F16: 2, F32: 4}
+
+Arguments = Mapping[str, np.ndarray | int | None]
+
+# What the scan is told: the addresses of arrays, and numbers; int64 each.
+ARGUMENTS = (
+    "codes",
+    "scales",  # a factor for each row: float32, or float16 of residual rows
+    "centroid_of",  # (N,) uint16
+    "centroids",  # (K, d) int8
+    "last_centroid",  # K - 1
+    "weights",  # 2 or 4 int8
+    "starts",  # of each page its first row, int64
+    "ends",
+    "edges",  # part i is the pages edges[i] to edges[i + 1], int64
+    "parts",  # how many
+    "taken",  # the first part nobody has taken, int64
+    "stream",
+    "counts",
+    "bias",
+    "token_scales",
+    "owners",  # all as in _paths.Queries
+    "registers",  # how many
+    "queries",  # how many
+    "scratch",
+    "out",  # (pages, queries) float32, zeros
+)
+
+_PACKED_BITS = {"binary": 1, "residual1": 1, "residual2": 2}
 
 
-@dataclass(frozen=True)
-class Path:
-    """One way to multiply.
-
-    lanes: query tokens a vector register holds. group: dimensions an instruction takes. rows: rows of a page that are
-    multiplied together. vectors: registers of tokens per pass. limit: largest absolute value of a query code
-    (0: floats). features: what the CPU must have.
-    """
-
-    name: str
-    lanes: int
-    group: int
-    rows: int
-    vectors: int
-    limit: int
-    features: tuple[str, ...]
-    instruction: str = ""
-
-    @property
-    def tokens(self) -> int:
-        """Query tokens handled in one pass over the rows."""
-        return self.lanes * self.vectors
+def row_bytes(codec: str, dim: int) -> int:
+    """Bytes of a stored row."""
+    bits = {"float32": 32, "float16": 16, "int8": 8}.get(codec) or _PACKED_BITS[codec]
+    return -(-dim * bits // 8)
 
 
-MOST_DIMENSIONS = 8192  # query codes of the int16 paths have 12 bits: an int32 sum then holds so many products
-PATHS = {
-    path.name: path
-    for path in (
-        Path("vnni512", 16, 4, 8, 1, 127, ("avx512f", "avx512vnni"), "llvm.x86.avx512.vpdpbusd.512"),
-        Path("avx512", 16, 2, 8, 1, 2047, ("avx512f", "avx512bw"), "llvm.x86.avx512.pmaddw.d.512"),
-        Path("vnni256", 8, 4, 4, 2, 127, ("avx2", "avxvnni"), "llvm.x86.avx512.vpdpbusd.256"),
-        Path("avx2", 8, 2, 5, 2, 2047, ("avx2",), "llvm.x86.avx2.pmadd.wd"),
-        Path("generic", 4, 2, 2, 2, 2047, ()),
-        Path("float512", 16, 1, 8, 1, 0, ("avx512f",)),
-        Path("float256", 8, 1, 4, 2, 0, ("avx2", "fma")),
-        Path("float", 4, 1, 4, 2, 0, ()),
-    )
-}
+def width(dim: int) -> int:
+    """Dimensions of a row as it is read: a multiple of 16."""
+    return -(-dim // 16) * 16
 
 
-@functools.cache
-def _cpu_features() -> frozenset[str]:
-    return frozenset(name for name, present in binding.get_host_cpu_features().items() if present)
-
-
-def available() -> list[Path]:
-    """The paths this CPU can run, fastest first."""
-    return [path for path in PATHS.values() if set(path.features) <= _cpu_features()]
-
-
-def fastest(*, exact: bool) -> Path:
-    """The fastest path for integer queries, or (exact) for float32 queries."""
-    return next(path for path in available() if (path.limit == 0) == exact)
+def scratch_bytes(path: Path, dim: int, registers: int) -> int:
+    """Bytes of scratch one call of the scan needs: unpacked rows, then the maxima of all registers; to be zeros."""
+    return path.rows * width(dim) * 4 + registers * path.lanes * 4
 
 
 _compiling = threading.Lock()
 
 
-def scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
-    """The compiled scan for rows of `row_type` ("uint8", "float16", "float32") with `dim` dimensions.
+def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
+    """The compiled scan for rows of `dim` dimensions stored by `codec`; it takes the ARGUMENTS by name.
 
-    Arguments (addresses as integers): rows, scales or None, starts, ends (int64, in rows), edges (int64: part i is the
-    pages edges[i] to edges[i + 1]), number of parts, next (int64: the first part nobody has taken), query (laid out by
-    `lay_out`), bias (int32 a token), token scales (float32), blocks of tokens, scratch, out (float32: a sum for each
-    page and block). Threads that share `next` share the parts: each takes one after the other until there is none, so
-    one that loses its core holds up nobody for longer than a part.
+    Threads that share `taken` share the parts: each takes one after the other until there is none, so one that loses
+    its core holds up nobody for longer than a part.
     """
     with _compiling:
-        return _scan(path, row_type, dim)
+        return _scan(path, codec, dim)
 
 
 @functools.cache
-def _scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
+def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     features = binding.get_host_cpu_features()
@@ -124,198 +101,336 @@ def _scan(path: Path, row_type: str, dim: int) -> Callable[..., None]:
         target = binding.Target.from_default_triple().create_target_machine(
             cpu=binding.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
         )
-    module = binding.parse_assembly(str(_build(path, row_type, dim, target.triple)))
+    module = binding.parse_assembly(str(build(path, codec, dim, target.triple)))
     module.verify()
-    options = binding.create_pipeline_tuning_options(speed_level=3)
-    passes = binding.create_pass_builder(target, options)
-    passes.getModulePassManager().run(module, passes)
+    optimise(module, target)
     engine = binding.create_mcjit_compiler(module, target)
     engine.finalize_object()
-    pointer, integer = ctypes.c_void_p, ctypes.c_int64
-    signature = ctypes.CFUNCTYPE(None, *[pointer] * 5, integer, *[pointer] * 4, integer, *[pointer] * 2)
-    function = signature(engine.get_function_address("scan"))
+    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("scan"))
 
-    def call(*arguments: int | None, _engine: Any = engine) -> None:  # the code lives as long as its engine
-        function(*arguments)
+    def call(given: Arguments, _engine: Any = engine) -> None:  # the code lives as long as its engine
+        values = [given[name] for name in ARGUMENTS]
+        addresses = [value.ctypes.data if isinstance(value, np.ndarray) else value or 0 for value in values]
+        words = np.array(addresses, np.int64)  # a name, for nothing else keeps it
+        function(words.ctypes.data)
 
     return call
 
 
-def lay_out(path: Path, queries: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """queries, each (m, d) float32 -> codes, bias, token scales, and the first block of each query.
-
-    codes: [block][group of dimensions][token][dimension in the group], so that a step of the scan reads one line.
-    Each query starts a block of its own.
-    """
-    dim = queries[0].shape[1]
-    blocks = [-(-len(query) // path.tokens) for query in queries]
-    first = np.concatenate([[0], np.cumsum(blocks)])
-    dense = np.zeros((first[-1] * path.tokens, -(-dim // path.group) * path.group), np.float32)
-    scales = np.zeros(len(dense), np.float32)
-    for query, block in zip(queries, first[:-1], strict=True):
-        at = slice(block * path.tokens, block * path.tokens + len(query))
-        dense[at, :dim] = query
-        scales[at] = 1
-    bias = np.zeros(len(dense), np.int32)
-    if path.limit:
-        largest = np.abs(dense).max(axis=1)
-        step = np.where(largest > 0, largest, 1) / np.float32(path.limit)
-        dense = np.rint(dense / step[:, None])
-        scales *= step
-        if path.group == 4:
-            bias = (-128 * dense.sum(axis=1)).astype(np.int32)
-    codes = dense.astype({1: np.float32, 2: np.int16, 4: np.int8}[path.group])
-    laid = codes.reshape(first[-1], path.tokens, -1, path.group).transpose(0, 2, 1, 3)
-    return np.ascontiguousarray(laid), bias, scales, first[:-1]
+def optimise(module: binding.ModuleRef, target: binding.TargetMachine) -> None:
+    """Registers for variables, common parts once, simple loops. No more: LLVM's own choice of passes reorders sums,
+    which takes more registers than there are."""
+    passes = binding.create_new_module_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_new_gvn_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_loop_rotate_pass()
+    passes.run(module, binding.create_pass_builder(target, binding.create_pipeline_tuning_options(speed_level=3)))
 
 
-def scratch_bytes(path: Path, dim: int, blocks: int) -> int:
-    """Bytes of scratch one call of the scan needs: widened rows, then the maxima of all blocks."""
-    return path.rows * dim * 4 + blocks * path.tokens * 4
-
-
-# ---- building the function ----------------------------------------------------------------------------------------
-
-
-def _build(path: Path, row_type: str, dim: int, triple: str) -> ir.Module:
+def build(path: Path, codec: str, dim: int, triple: str) -> ir.Module:
+    """The module with the function `scan`."""
     module = ir.Module("maxsim")
     module.triple = triple
-    arguments = [POINTER] * 5 + [I64] + [POINTER] * 4 + [I64] + [POINTER] * 2
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), "scan")
-    rows, scales, starts, ends, edges, parts, taken, query, bias, token_scales, blocks, scratch, out = function.args
-    b = ir.IRBuilder(function.append_basic_block("entry"))
-
-    stored = ROW_TYPES[row_type]
-    element = {1: F32, 2: I16, 4: I8}[path.group]  # what is multiplied
-    codes = ir.VectorType(element, path.lanes * path.group)
-    floats = ir.VectorType(F32, path.lanes)
-    sums = ir.VectorType(I32, path.lanes) if path.limit else floats
-    steps = dim // path.group
-    maxima = _at(b, scratch, path.rows * dim * 4, I8)
-    totals = [[b.alloca(sums) for _ in range(path.vectors)] for _ in range(path.rows)]
-
-    take, body, done = (b.append_basic_block(name) for name in ("take", "body", "done"))
-    b.branch(take)
-    b.position_at_end(take)
-    part = b.atomic_rmw("add", taken, I64(1), "monotonic")
-    b.cbranch(b.icmp_signed("<", part, parts), body, done)
-    b.position_at_end(body)
-    first, last = (b.load(_at(b, edges, index, I64), typ=I64) for index in (part, b.add(part, I64(1))))
-    with _loop(b, first, last) as item:
-        start, end = (b.load(_at(b, pointer, item, I64), typ=I64) for pointer in (starts, ends))
-        with _loop(b, I64(0), b.mul(blocks, I64(path.vectors))) as vector:
-            b.store(ir.Constant(floats, [float("-inf")] * path.lanes), _at(b, maxima, vector, floats), align=4)
-
-        with _loop(b, start, end, path.rows) as row:
-            final = b.sub(end, I64(1))
-            nexts = [b.add(row, I64(j)) for j in range(path.rows)]
-            indices = [b.select(b.icmp_signed("<", index, final), index, final) for index in nexts]
-            sources = [_at(b, rows, b.mul(index, I64(dim * SIZES[stored])), I8) for index in indices]
-            if stored != element:
-                targets = [_at(b, scratch, j * dim * SIZES[element], I8) for j in range(path.rows)]
-                for source, target in zip(sources, targets, strict=True):
-                    _widen(b, source, target, stored, element, dim)
-                sources = targets
-            factors = [b.load(_at(b, scales, i, F32), typ=F32) for i in indices] if row_type == "uint8" else None
-
-            with _loop(b, I64(0), blocks) as block:
-                first_vector = b.mul(block, I64(path.vectors))
-                for v in range(path.vectors):
-                    begin: ir.Value = ir.Constant(sums, None)
-                    if path.group == 4:
-                        begin = b.load(_at(b, bias, b.add(first_vector, I64(v)), sums), typ=sums, align=4)
-                    for line in totals:
-                        b.store(begin, line[v])
-                with _loop(b, I64(0), I64(steps)) as step:
-                    place = b.mul(b.add(b.mul(block, I64(steps)), step), I64(path.vectors))
-                    tokens = [
-                        b.load(_at(b, query, b.add(place, I64(v)), codes), typ=codes, align=4)
-                        for v in range(path.vectors)
-                    ]
-                    for source, line in zip(sources, totals, strict=True):
-                        value = _broadcast(b, source, step, path, codes)
-                        for token, total in zip(tokens, line, strict=True):
-                            b.store(_multiply_add(b, path, b.load(total, typ=sums), value, token), total)
-                for v in range(path.vectors):
-                    place = _at(b, maxima, b.add(first_vector, I64(v)), floats)
-                    high = b.load(place, typ=floats, align=4)
-                    for j, line in enumerate(totals):
-                        value = b.load(line[v], typ=sums)
-                        if path.limit:
-                            value = b.sitofp(value, floats)
-                        if factors:
-                            value = b.fmul(value, _splat(b, factors[j], path.lanes))
-                        high = b.select(b.fcmp_ordered(">", value, high), value, high)
-                    b.store(high, place, align=4)
-
-        with _loop(b, I64(0), blocks) as block:
-            score: ir.Value = F32(0.0)
-            for v in range(path.vectors):
-                vector = b.add(b.mul(block, I64(path.vectors)), I64(v))
-                high = b.load(_at(b, maxima, vector, floats), typ=floats, align=4)
-                weighted = b.fmul(high, b.load(_at(b, token_scales, vector, floats), typ=floats, align=4))
-                for lane in range(path.lanes):
-                    score = b.fadd(score, b.extract_element(weighted, I32(lane)))
-            b.store(score, _at(b, out, b.add(b.mul(item, blocks), block), F32))
-    b.branch(take)
-    b.position_at_end(done)
-    b.ret_void()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "scan")
+    _Builder(path, codec, dim, function).scan()
     return module
 
 
-def _multiply_add(b: ir.IRBuilder, path: Path, total: ir.Value, value: ir.Value, token: ir.Value) -> ir.Value:
-    """total + value * token, summed over the dimensions of a group, for every lane."""
-    if path.group == 1:
-        fused = _declare(b, f"llvm.fmuladd.v{path.lanes}f32", total.type, [total.type] * 3)
-        return b.call(fused, [value, token, total])
-    if path.group == 4:
-        as_words = [b.bitcast(x, total.type) for x in (value, token)]
-        return b.call(_declare(b, path.instruction, total.type, [total.type] * 3), [total, *as_words])
-    if path.instruction:
-        return b.add(total, b.call(_declare(b, path.instruction, total.type, [token.type] * 2), [value, token]))
-    wide = ir.VectorType(I32, path.lanes * 2)
-    products = b.mul(b.sext(value, wide), b.sext(token, wide))
-    for parity in (0, 1):
-        pick = ir.Constant(ir.VectorType(I32, path.lanes), [2 * lane + parity for lane in range(path.lanes)])
-        total = b.add(total, b.shuffle_vector(products, ir.Constant(wide, ir.Undefined), pick))
-    return total
+@dataclass
+class _Row:
+    """Where a row lies, in the loop over rows: what is multiplied, and its factor (None: 1)."""
+
+    source: ir.Value
+    factor: ir.Value | None
 
 
-def _broadcast(b: ir.IRBuilder, source: ir.Value, step: ir.Value, path: Path, codes: ir.Type) -> ir.Value:
-    """The step-th group of dimensions of a row, repeated for every lane."""
-    word = F32 if path.group == 1 else I32
-    value = _splat(b, b.load(_at(b, source, step, word), typ=word, align=1), path.lanes)
-    return value if path.group == 1 else b.bitcast(value, codes)
+class _Builder:
+    def __init__(self, path: Path, codec: str, dim: int, function: ir.Function) -> None:
+        self.path, self.codec, self.dim = path, codec, dim
+        self.width = width(dim)
+        self.element = {"float": F32, "words": I16, "pairs": I8, "dot": I8}[path.kind]
+        self.stored = {"float32": F32, "float16": F16}.get(codec, I8)
+        self.unpacks = self.stored != self.element or codec in _PACKED_BITS or dim != self.width
+        self.codes = ir.VectorType(self.element, path.lanes * path.group)
+        self.floats = ir.VectorType(F32, path.lanes)
+        self.sums = ir.VectorType(I32, path.lanes) if path.limit else self.floats
+        self.b = b = ir.IRBuilder(function.append_basic_block("entry"))
+        self.given = {name: b.load(_at(b, function.args[0], i, I64), typ=I64) for i, name in enumerate(ARGUMENTS)}
 
+    def pointer(self, name: str) -> ir.Value:
+        return self.b.inttoptr(self.given[name], POINTER)
 
-def _widen(b: ir.IRBuilder, source: ir.Value, target: ir.Value, stored: ir.Type, element: ir.Type, dim: int) -> None:
-    """Convert a row to the type that is multiplied; stored integers lose their 128."""
+    def load(self, name: str, index: ir.Value | int, kind: ir.Type) -> ir.Value:
+        return self.b.load(_at(self.b, self.pointer(name), index, kind), typ=kind, align=1)
 
-    def convert(index: ir.Value | int, count: int) -> None:
-        narrow, wide = ir.VectorType(stored, count), ir.VectorType(element, count)
-        value = b.load(_at(b, source, index, narrow), typ=narrow, align=1)
-        if stored == I8 and element == I16:
-            value = b.sub(b.zext(value, wide), ir.Constant(wide, [128] * count))
-        elif stored == I8:
-            value = b.fsub(b.uitofp(value, wide), ir.Constant(wide, [128.0] * count))
+    def scan(self) -> None:
+        b, given = self.b, self.given
+        self.maxima = _at(b, self.pointer("scratch"), self.path.rows * self.width * 4, I8)
+        most = max(tile.rows * tile.vectors for tile in self.path.tiles)
+        self.totals = [b.alloca(self.sums) for _ in range(most)]
+        self.partial = [b.alloca(ir.VectorType(I16, self.path.lanes * 2)) for _ in range(most)]
+        self.stream, self.register = b.alloca(POINTER), b.alloca(I64)
+        take, body, done = (b.append_basic_block(name) for name in ("take", "body", "done"))
+        b.branch(take)
+        b.position_at_end(take)
+        part = b.atomic_rmw("add", self.pointer("taken"), I64(1), "monotonic")
+        b.cbranch(b.icmp_signed("<", part, given["parts"]), body, done)
+        b.position_at_end(body)
+        first, last = (self.load("edges", index, I64) for index in (part, b.add(part, I64(1))))
+        with _loop(b, first, last) as page:
+            start, end = (self.load(name, page, I64) for name in ("starts", "ends"))
+            with _loop(b, I64(0), given["registers"]) as register:
+                lowest = ir.Constant(self.floats, [float("-inf")] * self.path.lanes)
+                b.store(lowest, _at(b, self.maxima, register, self.floats), align=4)
+            with _loop(b, start, end, self.path.rows) as row:
+                self.rows(row, b.sub(end, I64(1)))
+            self.sum(page)
+        b.branch(take)
+        b.position_at_end(done)
+        b.ret_void()
+
+    def rows(self, first: ir.Value, final: ir.Value) -> None:
+        """Let some rows of a page meet all tokens."""
+        b = self.b
+        rows = []
+        for j in range(self.path.rows):
+            index = b.add(first, I64(j))
+            index = b.select(b.icmp_signed("<", index, final), index, final)
+            source = _at(b, self.pointer("codes"), b.mul(index, I64(row_bytes(self.codec, self.dim))), I8)
+            if self.unpacks:
+                unpacked = _at(b, self.pointer("scratch"), j * self.width * 4, I8)
+                self.unpack(index, source, unpacked)
+                source = unpacked
+            rows.append(_Row(source, self.factor(index)))
+        b.store(self.pointer("stream"), self.stream)
+        b.store(I64(0), self.register)
+        for kind, tile in enumerate(self.path.tiles):
+            with _loop(b, I64(0), self.load("counts", kind, I64)):
+                here, place = b.load(self.stream, typ=POINTER), b.load(self.register, typ=I64)
+                for some in range(0, self.path.rows, tile.rows):
+                    size = self.tile(tile, rows[some : some + tile.rows], here, place)
+                b.store(_at(b, here, size, I8), self.stream)
+                b.store(b.add(place, I64(tile.vectors)), self.register)
+
+    def factor(self, index: ir.Value) -> ir.Value | None:
+        if self.codec == "int8":
+            return self.load("scales", index, F32)
+        if self.codec.startswith("residual"):
+            return _widened_half(self.b, self.load("scales", index, I16))
+        return None
+
+    def tile(self, tile: Tile, rows: list[_Row], stream: ir.Value, register: ir.Value) -> int:
+        """Multiply and keep the maxima; -> bytes of stream that were read."""
+        b, path = self.b, self.path
+        steps = self.width // (path.group * tile.spread)
+        totals = [self.totals[j * tile.vectors : (j + 1) * tile.vectors] for j in range(len(rows))]
+        for v in range(tile.vectors):
+            begin: ir.Value = ir.Constant(self.sums, None)
+            if path.kind == "dot":
+                begin = self.load("bias", b.add(register, I64(v)), self.sums)
+            for line in totals:
+                b.store(begin, line[v])
+        line_bytes = path.lanes * path.group * {F32: 4, I16: 2, I8: 1}[self.element] * tile.vectors
+        if path.kind == "pairs":
+            whole = steps // CHUNK
+            read = whole * (CHUNK + 1) * line_bytes
+            with _loop(b, I64(0), I64(whole)) as chunk:
+                here = _at(b, stream, b.mul(chunk, I64((CHUNK + 1) * line_bytes)), I8)
+                self.chunk(tile, rows, totals, here, b.mul(chunk, I64(CHUNK)), CHUNK)
+            for step in range(whole * CHUNK, steps):
+                self.chunk(tile, rows, totals, _at(b, stream, read, I8), I64(step), 1)
+                read += 2 * line_bytes
         else:
-            value = b.fpext(value, wide)
+            read = steps * line_bytes
+            with _loop(b, I64(0), I64(steps)) as step:
+                here = _at(b, stream, b.mul(step, I64(line_bytes)), I8)
+                tokens = [b.load(_at(b, here, v, self.codes), typ=self.codes, align=4) for v in range(tile.vectors)]
+                for row, line in zip(rows, totals, strict=True):
+                    value = self.broadcast(row, step, tile)
+                    for token, total in zip(tokens, line, strict=True):
+                        b.store(self.multiply_add(b.load(total, typ=self.sums), value, token), total)
+        for v in range(tile.vectors):
+            place = _at(b, self.maxima, b.add(register, I64(v)), self.floats)
+            high = b.load(place, typ=self.floats, align=4)
+            for row, line in zip(rows, totals, strict=True):
+                value = self.over_parts(b.load(line[v], typ=self.sums), tile.spread)
+                if path.limit:
+                    value = b.sitofp(value, self.floats)
+                if row.factor is not None:
+                    value = b.fmul(value, _splat(b, row.factor, path.lanes))
+                high = b.select(b.fcmp_ordered(">", value, high), value, high)
+            b.store(high, place, align=4)
+        return read
+
+    def chunk(
+        self, tile: Tile, rows: list[_Row], totals: list[list[ir.Value]], stream: ir.Value, first: ir.Value, steps: int
+    ) -> None:
+        """Some steps summed modulo 2**16, then added to the totals; see _paths."""
+        b, path = self.b, self.path
+        words = ir.VectorType(I16, path.lanes * 2)
+        ones = ir.Constant(words, [1] * path.lanes * 2)
+        bits = path.lanes * 32
+        pair_sums = f"llvm.x86.avx512.pmaddubs.w.{bits}" if bits == 512 else "llvm.x86.avx2.pmadd.ub.sw"
+        word_sums = f"llvm.x86.avx512.pmaddw.d.{bits}" if bits == 512 else "llvm.x86.avx2.pmadd.wd"
+        partial = [self.partial[j * tile.vectors : (j + 1) * tile.vectors] for j in range(len(rows))]
+        for line in partial:
+            for v, some in enumerate(line):
+                b.store(b.load(_at(b, stream, v, words), typ=words, align=4), some)
+        # a loop, for if they stand in a row LLVM orders the sums anew and runs out of registers
+        with _loop(b, I64(0), I64(steps)) as step:
+            at = b.mul(b.add(step, I64(1)), I64(tile.vectors))
+            tokens = [
+                b.load(_at(b, stream, b.add(at, I64(v)), self.codes), typ=self.codes, align=4)
+                for v in range(tile.vectors)
+            ]
+            for row, line in zip(rows, partial, strict=True):
+                value = self.broadcast(row, b.add(first, step), tile)
+                for some, token in zip(line, tokens, strict=True):
+                    product = b.call(_declare(b, pair_sums, words, [self.codes] * 2), [value, token])
+                    b.store(b.add(b.load(some, typ=words), product), some)
+        for line, sums in zip(totals, partial, strict=True):
+            for total, some in zip(line, sums, strict=True):
+                wide = b.call(_declare(b, word_sums, self.sums, [words] * 2), [b.load(some, typ=words), ones])
+                b.store(b.add(b.load(total, typ=self.sums), wide), total)
+
+    def multiply_add(self, total: ir.Value, value: ir.Value, token: ir.Value) -> ir.Value:
+        """total + value * token, summed over the dimensions of a group, for every lane."""
+        b, lanes = self.b, self.path.lanes
+        if self.path.kind == "float":
+            fused = _declare(b, f"llvm.fmuladd.v{lanes}f32", total.type, [total.type] * 3)
+            return b.call(fused, [value, token, total])
+        if self.path.kind == "dot":
+            dot = _declare(b, f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", total.type, [total.type] * 3)
+            return b.call(dot, [total, *(b.bitcast(x, total.type) for x in (value, token))])
+        wide = ir.VectorType(I32, lanes * 2)
+        products = b.mul(b.sext(value, wide), b.sext(token, wide))
+        for parity in (0, 1):
+            total = b.add(total, _pick(b, products, [2 * lane + parity for lane in range(lanes)]))
+        return total
+
+    def over_parts(self, value: ir.Value, spread: int) -> ir.Value:
+        """The parts of each token summed, in all its lanes."""
+        add = self.b.add if self.path.limit else self.b.fadd
+        distance = 1
+        while distance < spread:
+            value = add(value, _pick(self.b, value, [lane ^ distance for lane in range(self.path.lanes)]))
+            distance *= 2
+        return value
+
+    def broadcast(self, row: _Row, step: ir.Value, tile: Tile) -> ir.Value:
+        """The step-th groups of dimensions of a row, one for each part of a token, repeated for every token."""
+        b = self.b
+        word = F32 if self.path.kind == "float" else I32
+        if tile.spread == 1:
+            part = b.load(_at(b, row.source, step, word), typ=word, align=1)
+            value = _splat(b, part, self.path.lanes)
+        else:
+            parts = ir.VectorType(word, tile.spread)
+            some = b.load(_at(b, row.source, step, parts), typ=parts, align=1)
+            value = _pick(b, some, [lane % tile.spread for lane in range(self.path.lanes)])
+        return value if self.path.kind == "float" else b.bitcast(value, self.codes)
+
+    def unpack(self, index: ir.Value, source: ir.Value, target: ir.Value) -> None:
+        """Bring a stored row into the type that is multiplied. What lies beyond `dim` meets zeros of the query."""
+        b = self.b
+        whole = self.dim // 16
+        centroid = None
+        if self.codec.startswith("residual"):
+            number, last = b.zext(self.load("centroid_of", index, I16), I64), self.given["last_centroid"]
+            number = b.select(b.icmp_unsigned("<", number, last), number, last)  # a damaged file names any
+            centroid = _at(b, self.pointer("centroids"), b.mul(number, I64(self.dim)), I8)
+        if whole:
+            with _loop(b, I64(0), I64(whole)) as index:
+                self.convert(source, target, centroid, index, 16)
+        for place in range(whole * 16, self.dim):
+            self.convert(source, target, centroid, I64(place), 1)
+
+    def convert(
+        self, source: ir.Value, target: ir.Value, centroid: ir.Value | None, index: ir.Value, count: int
+    ) -> None:
+        """The index-th `count` dimensions of a row."""
+        b = self.b
+        wide = ir.VectorType(self.element, count)
+        if self.stored != I8:
+            narrow = ir.VectorType(self.stored, count)
+            value = b.load(_at(b, source, index, narrow), typ=narrow, align=1)
+            value = value if self.stored == F32 else b.fpext(value, wide)
+        else:
+            value = self.biased(source, centroid, index, count)
+            if self.element == I16:
+                value = b.sub(b.zext(value, wide), ir.Constant(wide, [128] * count))
+            elif self.element == F32:
+                value = b.fsub(b.uitofp(value, wide), ir.Constant(wide, [128.0] * count))
         b.store(value, _at(b, target, index, wide), align=1)
 
-    whole = dim // 16
-    if whole:
-        with _loop(b, I64(0), I64(whole)) as index:
-            convert(index, 16)
-    for index in range(whole * 16, dim):
-        convert(index, 1)
+    def biased(self, source: ir.Value, centroid: ir.Value | None, index: ir.Value, count: int) -> ir.Value:
+        """The index-th `count` dimensions as value + 128, uint8."""
+        b = self.b
+        octets = ir.VectorType(I8, count)
+        if self.codec == "int8":
+            return b.load(_at(b, source, index, octets), typ=octets, align=1)
+        bits = _PACKED_BITS[self.codec]
+        bit = [self.bit(source, index, count, bits, which) for which in range(bits)]
+        if self.codec == "binary":
+            return b.select(bit[0], *(ir.Constant(octets, [value] * count) for value in (129, 127)))
+        weights = [_splat(b, self.load("weights", i, I8), count) for i in range(1 << bits)]
+        chosen = b.select(bit[0], weights[1], weights[0])
+        if bits == 2:
+            chosen = b.select(bit[1], b.select(bit[0], weights[3], weights[2]), chosen)
+        assert centroid is not None
+        value = b.add(chosen, b.load(_at(b, centroid, index, octets), typ=octets, align=1))
+        return b.xor(value, ir.Constant(octets, [128] * count))
+
+    def bit(self, source: ir.Value, index: ir.Value, count: int, bits: int, which: int) -> ir.Value:
+        """(count,) i1: bit `which` of the code of each dimension; dimension i has `bits` bits from bit i * bits."""
+        b = self.b
+        octets = ir.VectorType(I8, count)
+        places = [(i * bits + which) % 8 for i in range(count)]
+        if count == 1:
+            first = b.mul(index, I64(bits))
+            octet = b.load(_at(b, source, b.lshr(first, I64(3)), I8), typ=I8, align=1)
+            place = b.add(b.trunc(b.and_(first, I64(7)), I8), I8(which))
+            spread, masks = _splat(b, octet, 1), _splat(b, b.shl(I8(1), place), 1)
+        else:
+            stored = ir.VectorType(I8, count * bits // 8)
+            packed = b.load(_at(b, source, index, stored), typ=stored, align=1)
+            spread = _pick(b, packed, [i * bits // 8 for i in range(count)])
+            masks = ir.Constant(octets, [1 << place for place in places])
+        return b.icmp_unsigned("!=", b.and_(spread, masks), ir.Constant(octets, None))
+
+    def sum(self, page: ir.Value) -> None:
+        """Add up the maxima of a page, for each query."""
+        b, given = self.b, self.given
+        line = b.mul(page, given["queries"])
+        with _loop(b, I64(0), given["registers"]) as register:
+            high = b.load(_at(b, self.maxima, register, self.floats), typ=self.floats, align=4)
+            weighted = b.fmul(high, self.load("token_scales", register, self.floats))
+            score: ir.Value = F32(0.0)
+            for lane in range(self.path.lanes):
+                score = b.fadd(score, b.extract_element(weighted, I32(lane)))
+            out = _at(b, self.pointer("out"), b.add(line, self.load("owners", register, I64)), F32)
+            b.store(b.fadd(b.load(out, typ=F32), score), out)
+
+
+# ---- pieces --------------------------------------------------------------------------------------------------------
+
+
+def _widened_half(b: ir.IRBuilder, half: ir.Value) -> ir.Value:
+    """float32 of the bits of a positive, finite float16: exact, and without asking the CPU for float16."""
+    shifted = b.shl(b.zext(half, I32), I32(13))
+    return b.fmul(b.bitcast(shifted, F32), F32(2.0**112))
+
+
+def _pick(b: ir.IRBuilder, value: ir.Value, lanes: list[int]) -> ir.Value:
+    mask = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+    return b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), mask)
 
 
 def _splat(b: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
-    vector = ir.VectorType(value.type, lanes)
-    single = b.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
-    return b.shuffle_vector(
-        single, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-    )
+    single = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+    return _pick(b, b.insert_element(single, value, I32(0)), [0] * lanes)
 
 
 def _declare(b: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Type]) -> ir.Function:

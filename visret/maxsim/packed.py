@@ -3,70 +3,60 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from visret import codec as codecs
+from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim import _kernel
+from visret.maxsim import _kernel, _paths
 
 PART_ROWS = 8_192  # about a millisecond of work
+SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
 class PackedPages:
     """Many pages, ready to be scored; make one with `pack`, or with `over` from the mapped arrays of an index.
 
-    codes: (N, d) rows as stored: uint8 (value + 128), float16 or float32.
-    scales: (N,) float32, what a row's codes are multiplied with; None for float rows.
-    offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never empty.
-    padding: how many of the d dimensions are only padding.
-    threads: how many scan; None: one a core this process may use.
+    rows: N vectors as stored by `codec`. offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never
+    empty. threads: how many scan; None: one a core this process may use. path: a name of `maxsim._paths.PATHS` for the
+    scan, None for the fastest this CPU has.
 
     Nothing is copied, so arrays mapped from disk stay there. Beyond them a scan needs a few bytes a page and query.
     """
 
-    codes: np.ndarray
-    scales: np.ndarray | None
+    rows: Rows
     offsets: np.ndarray
-    padding: int = 0
+    codec: Codec
     threads: int | None = None
+    path: str | None = None
 
     def __post_init__(self) -> None:
-        check_offsets(self.offsets, len(self.codes))
-        codes, scales = self.codes, self.scales
-        if codes.ndim != 2 or codes.dtype not in (np.uint8, np.float16, np.float32) or not codes.flags.c_contiguous:
-            raise ShapeError(
-                f"rows must be (N, d), contiguous uint8, float16 or float32, got {codes.shape} {codes.dtype}"
-            )
-        if not 0 < self.dim <= _kernel.MOST_DIMENSIONS:
-            raise ShapeError(f"rows must have 1 to {_kernel.MOST_DIMENSIONS} dimensions, got {self.dim}")
-        if codes.dtype != np.uint8:
-            if scales is not None:
-                raise ShapeError("float rows have no scales")
-        elif self.dim % 4 or scales is None or scales.shape != codes.shape[:1] or scales.dtype != np.float32:
-            raise ShapeError("uint8 rows need a float32 scale each, and a multiple of 4 dimensions")
-        elif not scales.flags.c_contiguous:
-            raise ShapeError("scales must be contiguous")
+        check_offsets(self.offsets, len(self.rows.codes))
+        check_rows(self.rows, self.codec)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @property
     def dim(self) -> int:
-        """Dimensions of a row, the padding included."""
-        return int(self.codes.shape[1])
+        """Dimensions of a row."""
+        return self.codec.dim
 
     def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
         """query (m, d) float32 -> (P,) float32, or (len(only),) for the pages named by `only`.
 
-        Integer rows are scanned with an integer query of 8 or 12 bits (by CPU): a score differs from the exact one by
-        at most m * sqrt(d) / 254, and from the float vectors' by another m * sqrt(d) / 254; random unit vectors show
-        a thousandth of that. `top_k` settles ranks and scores exactly. Float rows give the exact score at once.
+        Stored integers are scanned with an integer query of 6 to 12 bits (by CPU), so a score differs a little from the
+        exact one: for unit vectors by some m / 1000, and never by more than m * sqrt(d) times half a step of the query
+        (1/127 of a token's largest component, or up to 1/16 where vpmaddubsw multiplies). `top_k` settles ranks and
+        scores exactly. Float rows give the exact score at once.
         """
         return self._scan([query], only, exact=False)[:, 0]
 
@@ -89,57 +79,79 @@ class PackedPages:
 
     def _check(self, query: np.ndarray) -> np.ndarray:
         query = np.asarray(query)
-        dim = self.dim - self.padding
-        if query.ndim != 2 or not len(query) or query.shape[1] != dim:
-            raise ShapeError(f"query: expected (m, {dim}) with m > 0, got {query.shape}")
+        if query.ndim != 2 or not len(query) or query.shape[1] != self.dim:
+            raise ShapeError(f"query: expected (m, {self.dim}) with m > 0, got {query.shape}")
         query = query.astype(np.float32)
         if not np.isfinite(query).all():
             raise ShapeError("query: has values that are not finite")
-        return np.pad(query, ((0, 0), (0, self.padding)))
+        # a binary row is (+1 or -1) / sqrt(d); the kernel multiplies with +1 or -1
+        return query / np.float32(math.sqrt(self.dim)) if self.codec.name == "binary" else query
 
-    def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
-        """-> (pages, queries) float32."""
-        return _scan_parts([(self, only)], queries, exact=exact)[0]
-
-    def _prepare(
-        self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool
-    ) -> tuple[Callable[[], None], np.ndarray, np.ndarray]:
-        """The scan, to be called by any number of threads at once; the (pages, blocks) sums it fills; the first block
-        of each query."""
+    def _bounds(self, only: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Of the pages wanted the first rows, and the rows after the last ones, int64."""
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if only is not None:
             only = _numbers(only)
             if len(only) and not (only.min() >= 0 and only.max() < len(self)):
                 raise ShapeError(f"only: page numbers must be below {len(self)}, got {only.min()} to {only.max()}")
             starts, ends = starts[only], ends[only]
-        starts, ends = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int64)
-        path = _kernel.fastest(exact=exact or self.scales is None)
-        function = _kernel.scan(path, self.codes.dtype.name, self.dim)
-        codes, bias, token_scales, first = _kernel.lay_out(path, [self._check(query) for query in queries])
-        out = np.empty((len(starts), len(codes)), np.float32)
-        rows = np.concatenate([[0], np.cumsum(ends - starts)])
-        edges = np.unique(np.append(np.searchsorted(rows, np.arange(0, rows[-1], PART_ROWS)), len(starts)))
-        taken = np.zeros(1, np.int64)
+        return np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int64)
+
+    def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
+        """-> (pages, queries) float32."""
+        return _scan_parts([(self, only)], queries, exact=exact)[0]
+
+    def _prepare(
+        self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool, laid_out: dict[Any, Any]
+    ) -> tuple[Callable[[], None], np.ndarray]:
+        """The scan, to be called by any number of threads at once, and the (pages, queries) scores it fills.
+
+        laid_out: remembers the laid out queries for the next part.
+        """
+        starts, ends = self._bounds(only)
+        if exact or self.is_float:
+            path = _paths.fastest(exact=True)
+        else:
+            path = _paths.PATHS[self.path] if self.path else _paths.fastest(exact=False)
+        function = _kernel.scan(path, self.codec.name, self.dim)
+        key = path.name, self.dim, self.codec.name == "binary"
+        if key not in laid_out:
+            laid_out[key] = _paths.lay_out(path, [self._check(query) for query in queries], _kernel.width(self.dim))
+        laid = laid_out[key]
+        out = np.zeros((len(starts), len(queries)), np.float32)
+        counted = np.concatenate([[0], np.cumsum(ends - starts)])
+        edges = np.unique(np.append(np.searchsorted(counted, np.arange(0, counted[-1], PART_ROWS)), len(starts)))
+        given: dict[str, np.ndarray | int | None] = {
+            "codes": self.rows.codes,
+            "scales": self.rows.scales,
+            "centroid_of": self.rows.centroids,
+            "centroids": self.codec.centroids,
+            "last_centroid": 0 if self.codec.centroids is None else len(self.codec.centroids) - 1,
+            "weights": self.codec.weights,
+            "starts": starts,
+            "ends": ends,
+            "edges": edges,
+            "parts": len(edges) - 1,
+            "taken": np.zeros(1, np.int64),
+            "stream": laid.stream,
+            "counts": laid.counts,
+            "bias": laid.bias,
+            "token_scales": laid.scales,
+            "owners": laid.owners,
+            "registers": len(laid.owners),
+            "queries": len(queries),
+            "out": out,
+        }
 
         def scan() -> None:
-            scratch = np.empty(_kernel.scratch_bytes(path, self.dim, len(codes)), np.uint8)
-            function(
-                self.codes.ctypes.data,
-                None if self.scales is None else self.scales.ctypes.data,
-                starts.ctypes.data,
-                ends.ctypes.data,
-                edges.ctypes.data,
-                len(edges) - 1,
-                taken.ctypes.data,
-                codes.ctypes.data,
-                bias.ctypes.data,
-                token_scales.ctypes.data,
-                len(codes),
-                scratch.ctypes.data,
-                out.ctypes.data,
-            )
+            function({**given, "scratch": np.zeros(_kernel.scratch_bytes(path, self.dim, len(laid.owners)), np.uint8)})
 
-        return scan, out, first
+        return scan, out
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the stored rows are floats, which are never scanned with anything but the float query."""
+        return self.rows.codes.dtype != np.uint8
 
 
 Part = tuple[PackedPages, np.ndarray | None]
@@ -149,20 +161,21 @@ def _scan_parts(parts: Sequence[Part], queries: Sequence[np.ndarray], *, exact: 
     """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next."""
     if not queries:
         return [np.empty((len(pages) if only is None else len(only), 0), np.float32) for pages, only in parts]
-    prepared = [pages._prepare(queries, only, exact=exact) for pages, only in parts]
+    laid_out: dict[Any, Any] = {}
+    prepared = [pages._prepare(queries, only, exact=exact, laid_out=laid_out) for pages, only in parts]
 
     def work() -> None:
-        for scan, _, _ in prepared:
+        for scan, _ in prepared:
             scan()
 
-    rows = sum(len(pages.codes) for pages, _ in parts)
+    rows = sum(len(pages.rows.codes) for pages, _ in parts)
     threads = min([pages.threads or cores() for pages, _ in parts] or [1])
     waiting = [_pool().submit(work) for _ in range(min(threads, -(-rows // PART_ROWS)) - 1)]
     work()
     for future in waiting:
         if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
             future.result()
-    return [np.add.reduceat(out, first, axis=1) for _, out, first in prepared]
+    return [out for _, out in prepared]
 
 
 def top_k_of_parts(
@@ -172,19 +185,9 @@ def top_k_of_parts(
 
     -> for each query the number of the part, the row in it (both int64), and the exact score (float32), best first.
     """
-    if k < 1:
-        raise ShapeError(f"k must be at least 1, got {k}")
-    parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
-    rows = [np.arange(len(pages)) if only is None else only for pages, only in parts]
-    scanned = _scan_parts(parts, queries, exact=False)
-    part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
-    row_of = np.concatenate([np.empty(0, np.int64), *rows])
     out = []
-    for i, query in enumerate(queries):
-        scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
-        best = np.sort(largest(scores, max(4 * k, 64)))
-        part, row, scores = part_of[best], row_of[best], scores[best]
-        again = [number for number in np.unique(part).tolist() if parts[number][0].scales is not None]
+    for query, (part, row, scores) in zip(queries, _best_of_parts(parts, queries, k, max(4 * k, 64)), strict=True):
+        again = [number for number in np.unique(part).tolist() if not parts[number][0].is_float]
         exact = _scan_parts([(parts[number][0], row[part == number]) for number in again], [query], exact=True)
         for number, found in zip(again, exact, strict=True):
             scores[part == number] = found[:, 0]
@@ -193,28 +196,81 @@ def top_k_of_parts(
     return out
 
 
-def pack(vectors: np.ndarray, offsets: np.ndarray, codec: str = "int8", *, threads: int | None = None) -> PackedPages:
+def shortlists(parts: Sequence[Part], queries: Sequence[np.ndarray], count: int) -> list[list[np.ndarray]]:
+    """For each query the `count` best pages by the scan alone: the rows of each part, rising, int64."""
+    best = _best_of_parts(parts, queries, count, count)
+    return [[row[part == number] for number in range(len(parts))] for part, row, _ in best]
+
+
+def _best_of_parts(
+    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int, count: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each query the `count` best of the scan, in order of part and row: parts, rows, scores."""
+    if k < 1:
+        raise ShapeError(f"k must be at least 1, got {k}")
+    parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
+    rows = [np.arange(len(pages)) if only is None else only for pages, only in parts]
+    part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
+    row_of = np.concatenate([np.empty(0, np.int64), *rows])
+    together = max(1, SCORES_AT_A_TIME // max(1, len(row_of)))
+    for first in range(0, len(queries), together):
+        some = queries[first : first + together]
+        scanned = _scan_parts(parts, some, exact=False)
+        for i in range(len(some)):
+            scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
+            best = np.sort(largest(scores, count))
+            yield part_of[best], row_of[best], scores[best]
+
+
+def pack(
+    vectors: np.ndarray,
+    offsets: np.ndarray,
+    codec: str | Codec = "int8",
+    *,
+    threads: int | None = None,
+    path: str | None = None,
+) -> PackedPages:
     """Lay pages out once, to be scored often.
 
     vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
-    codec: "int8" (a quarter of the memory, the fastest), "float16" or "float32" (exact).
+    codec: a name of `codec.CODECS`, fitted to these vectors where it has to be, or a codec: "int8" (a quarter of the
+    memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others; visret/codec.py tells what each costs.
+    threads, path: as in PackedPages.
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise ShapeError(f"vectors: expected (N, d), got {vectors.shape}")
     offsets = np.ascontiguousarray(offsets, np.int64)
     check_offsets(offsets, len(vectors))
-    return over(*codecs.encode(vectors.astype(np.float32, copy=False), codec), offsets, threads=threads)
+    vectors = vectors.astype(np.float32, copy=False)
+    if isinstance(codec, str):
+        codec = codecs.fit(codec, vectors)
+    return PackedPages(codecs.encode(vectors, codec), offsets, codec, threads, path)
 
 
 def over(
-    codes: np.ndarray, scales: np.ndarray | None, offsets: np.ndarray, *, threads: int | None = None
+    rows: Rows, offsets: np.ndarray, codec: Codec, *, threads: int | None = None, path: str | None = None
 ) -> PackedPages:
-    """Stored rows as PackedPages, without a copy unless uint8 rows have to be padded to a multiple of 4 dimensions."""
-    padding = -codes.shape[1] % 4 if codes.dtype == np.uint8 else 0
-    if padding:
-        codes = np.pad(codes, ((0, 0), (0, padding)), constant_values=128)  # 128 is stored zero
-    return PackedPages(codes, scales, offsets, padding, threads)
+    """Stored rows as PackedPages, without a copy."""
+    return PackedPages(rows, offsets, codec, threads, path)
+
+
+def check_rows(rows: Rows, codec: Codec) -> None:
+    """Refuse rows that the machine code would not read as they are meant."""
+    if not 0 < codec.dim <= _paths.MOST_DIMENSIONS:
+        raise ShapeError(f"rows must have 1 to {_paths.MOST_DIMENSIONS} dimensions, got {codec.dim}")
+    if not codec.fitted:
+        raise ShapeError(f"{codec.name} has to be fitted before it stores anything")
+    for name, array, wanted in zip(Rows._fields, rows, codec.empty(0), strict=True):
+        if wanted is None or array is None:
+            if wanted is not array:
+                raise ShapeError(f"{codec.name} rows {'have no' if wanted is None else 'need'} {name}")
+            continue
+        shape = (len(rows.codes), *wanted.shape[1:])
+        if array.shape != shape or array.dtype != wanted.dtype or not array.flags.c_contiguous:
+            raise ShapeError(
+                f"{name}: {codec.name} rows need {shape} {wanted.dtype}, contiguous, got {array.shape} {array.dtype}"
+            )
 
 
 def _numbers(only: np.ndarray) -> np.ndarray:

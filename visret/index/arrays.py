@@ -1,0 +1,196 @@
+"""Folders of .npy files: written once, durable before anything names them, checked before they are read."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import hashlib
+import io
+import math
+import mmap
+import os
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from visret.errors import IndexFormatError, PageIndexError
+
+
+class Arrays:
+    """The files of one folder. Nothing is read before it is asked for, and no header is believed.
+
+    what: the folder in messages, such as "segment 3"; gone: what they say of a folder that is no longer there.
+    checksums: file name to SHA-256, by the catalogue.
+    """
+
+    def __init__(self, index: Path, folder: Path, what: str, checksums: Mapping[str, str], *, gone: str) -> None:
+        self.checksums = checksums
+        self._index = index
+        self._folder = folder
+        self._what = what
+        self._gone = gone
+        self._data: dict[str, int] = {}  # where the data of the files begins, once their headers are checked
+
+    def __contains__(self, name: str) -> bool:
+        return f"{name}.npy" in self.checksums
+
+    def read(
+        self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int, *, first: int | None = None
+    ) -> np.ndarray:
+        """`count` rows (count, *rest) from row `first`; the whole array, which must have `count` rows, without it."""
+        if not count:
+            return np.empty((0, *rest), dtype)
+        with self._open(name) as file:
+            data = None if first is None else self._data.get(name)
+            if data is None:
+                data, _ = self._header(file, name, dtype, rest, count if first is None else None)
+            width = math.prod(rest)
+            file.seek(data + (first or 0) * width * dtype.itemsize)
+            out = np.fromfile(file, dtype, count * width)
+        if len(out) != count * width:
+            raise self.damaged(name, "it is too short")
+        return out.reshape(count, *rest)
+
+    def map(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None = None) -> np.ndarray:
+        """The whole array (count, *rest), memory-mapped; count None: as many rows as there are."""
+        with self._open(name) as file:
+            data, count = self._header(file, name, dtype, rest, count)
+            if not count:
+                raise self.damaged(name, "it is empty")
+            mapped = np.frombuffer(_map(file), dtype, math.prod((count, *rest)), data).reshape(count, *rest)
+        mapped.flags.writeable = False
+        return mapped
+
+    def check(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> None:
+        """Raise IndexFormatError unless the file holds (count, *rest)."""
+        if count:
+            with self._open(name) as file:
+                self._header(file, name, dtype, rest, count)
+
+    def problems(self) -> Iterator[str]:
+        """Files that are missing, too many, or not what they were, in words; reads all of them."""
+        there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
+        for name in sorted(there | set(self.checksums)):
+            if name not in there:
+                yield f"{self._what}: {name} is missing"
+            elif name not in self.checksums:
+                yield f"{self._what}: {name} does not belong here"
+            elif _sha256(self._folder / name) != self.checksums[name]:
+                yield f"{self._what}: {name} is damaged (its checksum differs)"
+
+    def damaged(self, name: str, what: str) -> IndexFormatError:
+        """The error for an array that is not what it should be."""
+        return IndexFormatError(self._index, f"{self._what}: {name}.npy is damaged: {what}")
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[BinaryIO]:
+        try:
+            with (self._folder / f"{name}.npy").open("rb") as file:
+                yield file
+        except FileNotFoundError as error:
+            hint = "run visret verify" if self._folder.exists() else self._gone
+            raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {hint}") from error
+        except OSError as error:
+            reason = f"{self._what}: {name}.npy cannot be read: {error.strerror}"
+            hint = "; allow more open files (ulimit -n)" if error.errno == errno.EMFILE else ""
+            raise PageIndexError(self._index, reason + hint) from error
+
+    def _header(
+        self, file: BinaryIO, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None
+    ) -> tuple[int, int]:
+        """Where the data begins, and how many rows there are. Anything but the expected array is refused unread."""
+        try:
+            version = np.lib.format.read_magic(file)
+            if version != (1, 0):
+                raise self.damaged(name, f"its .npy version is {version}")
+            shape, fortran, got = np.lib.format.read_array_header_1_0(file)
+        except (ValueError, EOFError) as error:
+            raise self.damaged(name, "it is not a .npy file") from error
+        data = file.tell()
+        whole = shape[:1] if count is None else (count,)
+        if got != dtype or fortran or shape != (*whole, *rest):
+            raise self.damaged(name, f"expected {(*whole, *rest)} {dtype}, got {shape} {got}")
+        if os.fstat(file.fileno()).st_size != data + math.prod(shape) * dtype.itemsize:
+            raise self.damaged(name, "its length is not what its header says")
+        self._data[name] = data
+        return data, shape[0]
+
+
+def write(folder: Path, arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str, str]:
+    """Write a new folder and make it durable; file name to SHA-256.
+
+    arrays: for each file the parts that follow each other in it; a file that would be empty is not written.
+    """
+    folder.mkdir(parents=True)
+    checksums = {}
+    for name, parts in arrays.items():
+        if any(map(len, parts)):
+            checksums[f"{name}.npy"] = _write(folder / f"{name}.npy", parts)
+    sync_folder(folder)
+    sync_folder(folder.parent)
+    return checksums
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; Windows has no such call and needs none."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _map(file: BinaryIO) -> Any:
+    """A whole file as a buffer. It keeps no file open: a large index has more maps than a process may have files."""
+    if sys.platform == "win32":
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if sys.version_info >= (3, 13):
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ, trackfd=False)
+    libc, size = _libc(), os.fstat(file.fileno()).st_size
+    address = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), 0)
+    if address in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    buffer = (ctypes.c_char * size).from_address(address)
+    # Not at exit: threads may still be reading then, and the system takes the map back anyway.
+    weakref.finalize(buffer, libc.munmap, address, size).atexit = False
+    return buffer
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    number = ctypes.c_int
+    libc.mmap.argtypes = ctypes.c_void_p, ctypes.c_size_t, number, number, number, ctypes.c_long
+    libc.mmap.restype = ctypes.c_void_p
+    libc.munmap.argtypes = ctypes.c_void_p, ctypes.c_size_t
+    return libc
+
+
+def _write(path: Path, parts: Sequence[np.ndarray]) -> str:
+    """Write one .npy file; its SHA-256."""
+    dtype = parts[0].dtype
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    header = io.BytesIO()
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(header, {"descr": descr, "fortran_order": False, "shape": shape})
+    digest = hashlib.sha256()
+    with path.open("xb") as file:
+        for chunk in chain([header.getvalue()], (part.tobytes() for part in parts)):
+            digest.update(chunk)
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

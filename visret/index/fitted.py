@@ -1,0 +1,89 @@
+"""What an index learns from its first pages, once, and keeps in fitted/: how a model's vectors become stored ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from visret import codec as codecs
+from visret import reduction
+from visret.codec import Codec
+from visret.errors import IndexFormatError, ShapeError
+from visret.index import arrays
+from visret.index.arrays import Arrays
+from visret.index.layout import FITTED
+from visret.reduction import Storage
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """codec: of the stored vectors. projection: (D, d) float32 from the model's dimensions to theirs; None: the same.
+
+    vectors: how many both were fitted to; 0 where there was nothing to fit.
+    """
+
+    codec: Codec
+    projection: np.ndarray | None = None
+    vectors: int = 0
+
+    def project(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors (n, D) of the model, a page's or a question's, as they meet in a score: (n, d) float32."""
+        return vectors if self.projection is None else reduction.project(vectors, self.projection)
+
+
+def unfitted(storage: Storage, dim: int) -> Fitted | None:
+    """What an empty index begins with; None where something has to be learned first. dim: of the model's vectors."""
+    codec = Codec(storage.codec, dim)
+    return None if storage.dim is not None or codec.needs_fit else Fitted(codec)
+
+
+def fit(storage: Storage, sample: np.ndarray) -> Fitted:
+    """Learn from vectors (S, D) float32 of the model, as they are after pruning and pooling."""
+    if storage.dim is None:
+        return Fitted(codecs.fit(storage.codec, sample), None, len(sample))
+    projection = reduction.fit_projection(sample, storage.dim)
+    return Fitted(codecs.fit(storage.codec, reduction.project(sample, projection)), projection, len(sample))
+
+
+def write(index: Path, fitted: Fitted) -> dict[str, Any]:
+    """Write the folder and make it durable; what the settings say of it."""
+    codec = fitted.codec
+    learned = {"projection": fitted.projection, "centroids": codec.centroids, "weights": codec.weights}
+    shutil.rmtree(index / FITTED, ignore_errors=True)  # what a crash left
+    checksums = arrays.write(
+        index / FITTED, {name: [np.ascontiguousarray(array)] for name, array in learned.items() if array is not None}
+    )
+    return {"vectors": fitted.vectors, "step": codec.step, "checksums": checksums}
+
+
+def read(index: Path, storage: Storage, dim: int, record: Mapping[str, Any]) -> Fitted | None:
+    """What `write` wrote, memory-mapped. record: the settings of it; dim: of the model's vectors."""
+    if not record:
+        return unfitted(storage, dim)
+    files = _files(index, record)
+    d = storage.dim or dim
+    projection = centroids = weights = None
+    if storage.dim is not None:
+        projection = files.map("projection", np.dtype("<f4"), (d,), dim)
+    if Codec(storage.codec, d).needs_fit:
+        centroids, weights = files.map("centroids", np.dtype("i1"), (d,)), files.map("weights", np.dtype("i1"), ())
+    try:
+        return Fitted(Codec(storage.codec, d, centroids, weights, record["step"]), projection, record["vectors"])
+    except ShapeError as error:
+        raise IndexFormatError(index, f"{FITTED}: {error}") from error
+
+
+def problems(index: Path, record: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the files, in words; reads all of them."""
+    if record:
+        yield from _files(index, record).problems()
+
+
+def _files(index: Path, record: Mapping[str, Any]) -> Arrays:
+    gone = "without it the vectors mean nothing: index the documents again"
+    return Arrays(index, index / FITTED, FITTED, record["checksums"], gone=gone)

@@ -1,0 +1,225 @@
+"""Pages in the memory of a GPU, or of any device torch knows, scored there.
+
+The stored rows lie there compressed, as `visret.codec` made them, and are scanned block by block:
+
+    widen      the rows of a block become integers of 8 bits, then what is multiplied; float rows stay what they are
+    multiply   with all tokens of all queries
+    maximum    over the rows of each page, per token. The pages of a block have nearly one length; the shorter ones take
+               their last row again, which cannot change a maximum
+    sum        the maxima times the tokens' lengths, per query
+
+Stored integers are scanned in float16 on a GPU and in float32 on a CPU, float rows in float32. Exact scores are float64
+throughout and rounded once, so that neither TF32 nor autocast nor the way rows were cut into blocks shows in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from visret.codec import Codec, Rows
+from visret.errors import VisretError
+from visret.maxsim.packed import PackedPages
+
+UPLOAD = 64 << 20  # bytes copied at a time, since rows may be mapped from a file larger than memory
+
+
+@dataclass(frozen=True, eq=False)
+class DevicePages(PackedPages):
+    """PackedPages whose rows lie in the memory of a torch device; make one with `on_device`.
+
+    rows: tensors. table: (256,) int32 or int64, the 4 or 8 dimensions that a byte of codes stands for, None where
+    codes are not packed. centroids: (K, d) int8 or None. half: scan in float16. memory: bytes that a scan may take on
+    the device, about.
+    """
+
+    table: Any = None
+    centroids: Any = None
+    half: bool = False
+    memory: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        pass  # `on_device` checks arrays, not tensors
+
+    @property
+    def is_float(self) -> bool:
+        """Whether a scan is exact: not here, where float32 products are TF32 if the program has said so."""
+        return False
+
+    def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
+        """query (m, d) float32 -> (P,) float32, or (len(only),) for the pages named by `only`.
+
+        In float32, or (`half`) in float16: query and products have 11 bits, so that a score is within m / 300 of the
+        exact one for unit vectors, and a tenth of that is seen. `top_k` settles ranks and scores exactly.
+        """
+        return super().scores(query, only)
+
+    def _prepare(
+        self,
+        queries: Sequence[np.ndarray],
+        only: np.ndarray | None,
+        *,
+        exact: bool,
+        laid_out: dict[Any, Any],  # noqa: ARG002 - for other parts
+    ) -> tuple[Callable[[], None], np.ndarray]:
+        starts, ends = self._bounds(only)
+        checked = [self._check(query) for query in queries]
+        out = np.empty((len(starts), len(queries)), np.float32)
+
+        def scan() -> None:
+            # By length, so that the pages of a block have nearly one; of one length in the order they were asked for.
+            order = np.argsort(ends - starts, kind="stable")
+            out[order] = self._score(starts[order], ends[order], checked, exact=exact)
+
+        return scan, out
+
+    def _score(self, starts: np.ndarray, ends: np.ndarray, queries: Sequence[np.ndarray], *, exact: bool) -> np.ndarray:
+        """The scores of pages by rising length: (pages, queries) float32."""
+        import torch
+
+        rows: Any = self.rows
+        device = rows.codes.device
+        widest = torch.float32 if device.type in ("mps", "xpu") else torch.float64  # those may have no float64
+        kind = widest if exact else torch.float16 if self.half else torch.float32
+        wide = widest if exact else torch.float32
+        tokens, lengths = (torch.from_numpy(array) for array in _lay_out(queries))
+        tokens, lengths = tokens.to(kind).to(device), lengths.to(widest).to(device)
+        first_rows, last_rows = torch.from_numpy(starts).to(device), torch.from_numpy(ends - 1).to(device)
+        scores = torch.empty((len(starts), len(queries)), dtype=torch.float32, device=device)
+        most = self._block_rows(tokens, wide)
+        for first, last in _blocks(ends - starts, most):
+            longest = int(ends[last - 1] - starts[last - 1])
+            best: Any = None
+            for position in range(0, longest, most):  # more than one only where a page is longer than a block
+                count = min(most, longest - position)
+                if ends[first] - starts[first] == longest and (np.diff(starts[first:last]) == longest).all():
+                    begin = int(starts[first]) + position
+                    at = slice(begin, begin + (last - first) * count)
+                else:
+                    positions = torch.arange(position, position + count, device=device)
+                    at = torch.minimum(first_rows[first:last, None] + positions, last_rows[first:last, None]).flatten()
+                similar = self._vectors(at, kind) @ tokens
+                if rows.scales is not None:
+                    similar = similar * _take(rows.scales, at).to(wide)[:, None]
+                highest = similar.view(last - first, count, -1).amax(1)
+                best = highest if best is None else torch.maximum(best, highest)
+            scores[first:last] = best.to(widest) @ lengths
+        return np.asarray(scores.cpu())
+
+    def _vectors(self, at: Any, kind: Any) -> Any:
+        """Some rows, without their scales: (n, d) of the torch type `kind`. They are whole numbers up to 127, exact in
+        any type, where stored rows are integers."""
+        import torch
+
+        codes = _take(self.rows.codes, at)
+        if self.table is not None:
+            codes = self.table.index_select(0, codes.flatten().int()).view(codes.shape).view(torch.int8)[:, : self.dim]
+        if self.centroids is not None:
+            codes = codes + self.centroids.index_select(0, _take(self.rows.centroids, at).int() & 0xFFFF)
+        return codes.to(kind)
+
+    def _block_rows(self, tokens: Any, wide: Any) -> int:
+        """How many rows may be scanned at a time."""
+        widened = self.codec.bytes_a_vector + self.dim * (2 + tokens.itemsize)
+        products = tokens.shape[1] * (tokens.itemsize + 2 * wide.itemsize)
+        return max(1, self.memory // int(widened + products + 24))  # 24: numbers of rows
+
+
+def on_device(rows: Rows, offsets: np.ndarray, codec: Codec, device: str = "cuda") -> DevicePages:
+    """Stored rows, copied to a device; `rows`, `offsets` and `codec` as PackedPages takes them.
+
+    device: any name torch knows ("cuda", "cuda:1", "mps", "cpu"). Raises VisretError where it has none of it, or too
+    little memory.
+    """
+    import torch
+
+    checked = PackedPages(rows, np.ascontiguousarray(offsets, np.int64), codec)
+    try:
+        place = torch.device(device)
+        table = _table(codec)
+        return DevicePages(
+            _upload(rows, codec, place),
+            checked.offsets,
+            codec,
+            threads=1,  # the device has its own
+            table=None if table is None else torch.from_numpy(table).to(place),
+            centroids=None if codec.centroids is None else torch.tensor(codec.centroids, device=place),
+            half=rows.codes.dtype == np.uint8 and place.type != "cpu",
+            memory=(8 if place.type == "cpu" else 256) << 20,
+        )
+    except torch.OutOfMemoryError as error:
+        size = len(rows.codes) * codec.bytes_a_vector / 1e9
+        raise VisretError(f"{size:.1f} GB of rows do not fit on {device}: store them with a smaller codec") from error
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise VisretError(f"torch cannot use {device!r} here ({reason}); device='cpu' always works") from error
+
+
+def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
+    """The arrays as tensors: codes of int8 as int8, and numbers of centroids as int16, for torch has no uint16 to speak
+    of."""
+    import torch
+
+    def converted(name: str, some: np.ndarray) -> Any:
+        if name == "codes" and codec.name == "int8":
+            return (some ^ np.uint8(128)).view(np.int8)
+        if name == "centroids":
+            assert codec.centroids is not None
+            return np.minimum(some, len(codec.centroids) - 1).view(np.int16)  # a damaged file names any
+        return np.array(some)
+
+    tensors = {}
+    for name, array in rows._asdict().items():
+        if array is None:
+            continue
+        kind = torch.from_numpy(converted(name, array[:0])).dtype
+        tensors[name] = torch.empty(array.shape, dtype=kind, device=device)
+        step = max(1, UPLOAD // (array[:1].nbytes or 1))
+        for start in range(0, len(array), step):
+            tensors[name][start : start + step] = torch.from_numpy(converted(name, array[start : start + step]))
+    return Rows(**tensors)
+
+
+def _table(codec: Codec) -> np.ndarray | None:
+    """What a byte of packed codes stands for: (256,) integers whose bytes are so many int8."""
+    if codec.name == "binary":
+        bits, weights = 1, np.array([-1, 1], np.int8)
+    elif codec.weights is not None:
+        weights = codec.weights
+        bits = {2: 1, 4: 2}[len(weights)]
+    else:
+        return None
+    each = weights[np.arange(256)[:, None] >> np.arange(0, 8, bits) & (1 << bits) - 1]
+    return np.ascontiguousarray(each).view(f"i{8 // bits}").ravel()
+
+
+def _lay_out(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """All tokens as unit vectors (d, M), so that float16 holds their products, and their lengths in their query's
+    column: (M, queries), float64."""
+    dense = np.concatenate(queries).astype(np.float64)
+    lengths = np.linalg.norm(dense, axis=1)
+    lengths[lengths == 0] = 1
+    columns = np.zeros((len(dense), len(queries)))
+    columns[np.arange(len(dense)), np.repeat(np.arange(len(queries)), [len(query) for query in queries])] = lengths
+    return np.ascontiguousarray((dense / lengths[:, None]).T), columns
+
+
+def _blocks(lengths: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Cut pages (their lengths, rising) into blocks of at most `most` rows, or one page, few of them repeated."""
+    first = 0
+    while first < len(lengths):
+        some = lengths[first : first + max(1, most // int(lengths[first]))]
+        scanned = some * np.arange(1, len(some) + 1)
+        rows = np.cumsum(some)
+        fits = (scanned <= most) & (scanned - rows <= np.maximum(rows, most // 2) // 8)
+        last = first + (len(some) if fits.all() else max(1, int(fits.argmin())))
+        yield first, last
+        first = last
+
+
+def _take(tensor: Any, at: Any) -> Any:
+    """Some rows of a tensor; a slice is not copied."""
+    return tensor[at] if isinstance(at, slice) else tensor.index_select(0, at)

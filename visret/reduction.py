@@ -1,0 +1,126 @@
+"""What makes a page smaller before its vectors are stored: fewer vectors, or shorter ones. No place is forgotten.
+
+`prune` drops vectors, `pool` merges those that are alike, `project` leaves out the dimensions that say least. The first
+two look at one page only; a projection is fitted to a sample of the collection, and questions go through it too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from visret.codec import CODECS
+from visret.errors import ShapeError
+from visret.types import Grid, PageEmbedding
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What an index does with vectors, in this order: prune, pool, project, encode.
+
+    codec: how a vector is stored (visret/codec.py). dim: project to this many dimensions, None for all of them.
+    pool: merge vectors that are alike, so that one in `pool` is left. prune: leave out this share of a page's vectors.
+    """
+
+    codec: str = "int8"
+    dim: int | None = None
+    pool: int = 1
+    prune: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise ShapeError(f"codec must be one of {', '.join(CODECS)}, got {self.codec!r}")
+        if self.dim is not None and self.dim < 1:
+            raise ShapeError(f"dim must be at least 1, got {self.dim}")
+        if self.pool < 1:
+            raise ShapeError(f"pool must be at least 1, got {self.pool}")
+        if not 0 <= self.prune < 1:
+            raise ShapeError(f"prune must be at least 0 and below 1, got {self.prune}")
+
+    def reduce(self, page: PageEmbedding) -> PageEmbedding:
+        """The page with fewer vectors."""
+        return pool(prune(page, self.prune), self.pool)
+
+
+def prune(page: PageEmbedding, share: float) -> PageEmbedding:
+    """Without this share of the page's vectors: those that say least beside the others. At least one is left.
+
+    A vector says little where another of the page is almost the same; of such a pair the later one goes.
+    """
+    n = len(page.vectors)
+    dropped = min(int(n * share), n - 1)
+    if not dropped:
+        return page
+    likeness = page.vectors @ page.vectors.T
+    redundancy = np.tril(likeness, -1).max(axis=1)  # with an earlier one
+    kept = np.sort(np.argsort(redundancy, kind="stable")[: n - dropped])
+    row_of = np.full(n, -1, np.int32)
+    row_of[kept] = np.arange(len(kept))
+    return _moved(page, page.vectors[kept], row_of)
+
+
+def pool(page: PageEmbedding, factor: int) -> PageEmbedding:
+    """One vector for each `factor`: unit means of those that are alike (token pooling, Clavié et al. 2024).
+
+    Clusters are merged by the mean cosine between them, and stay in the order of their first vector.
+    """
+    n = len(page.vectors)
+    wanted = -(-n // factor)
+    if wanted == n:
+        return page
+    row_of = _clusters(page.vectors, wanted)
+    first = np.unique(row_of, return_index=True)[1]
+    sums = np.zeros((len(first), page.vectors.shape[1]), np.float32)
+    np.add.at(sums, row_of, page.vectors)
+    gone = np.linalg.norm(sums, axis=1) < 1e-3  # opposites leave no direction; the first of them stands for all
+    sums[gone] = page.vectors[first[gone]]
+    return _moved(page, _units(sums), row_of)
+
+
+def fit_projection(sample: np.ndarray, dim: int) -> np.ndarray:
+    """(d, dim) float32 with orthonormal columns that keeps dot products of vectors like sample (S, d) best.
+
+    PCA without centring: what all vectors have in common counts in a dot product, too.
+    """
+    d = sample.shape[1]
+    if not 1 <= dim <= d:
+        raise ShapeError(f"dim must be from 1 to the {d} dimensions of the vectors, got {dim}")
+    _, axes = np.linalg.eigh((sample.T @ sample).astype(np.float64))
+    return np.ascontiguousarray(axes[:, : -dim - 1 : -1], np.float32)
+
+
+def project(vectors: np.ndarray, projection: np.ndarray) -> np.ndarray:
+    """Vectors (n, d) of pages or questions -> (n, dim) float32 unit rows."""
+    if vectors.ndim != 2 or vectors.shape[1] != len(projection):
+        raise ShapeError(f"vectors must be (n, {len(projection)}), got {vectors.shape}")
+    return _units(vectors @ projection)
+
+
+def _clusters(vectors: np.ndarray, count: int) -> np.ndarray:
+    """(n,) int32 number of each unit vector's cluster; at most `count` of them, in the order of their first vector."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import squareform
+
+    distances = np.maximum(1 - squareform(vectors @ vectors.T, checks=False), 0)
+    labels = fcluster(linkage(distances, "average"), count, "maxclust")
+    _, first, label = np.unique(labels, return_index=True, return_inverse=True)
+    return np.argsort(np.argsort(first)).astype(np.int32)[label]
+
+
+def _units(vectors: np.ndarray) -> np.ndarray:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
+
+
+def _moved(page: PageEmbedding, vectors: np.ndarray, row_of: np.ndarray) -> PageEmbedding:
+    """The page with other vectors. row_of: (n,) int32, for each old vector the new one that stands for it, or -1."""
+    old = page.vector_of_place()
+    new = np.where(old >= 0, row_of[old], np.int32(-1))
+    where = page.where
+    if isinstance(where, Grid):
+        return replace(page, vectors=vectors, where=Grid(where.rows, where.cols, new.reshape(where.rows, where.cols)))
+    there = new >= 0
+    rows = new[there]
+    if np.array_equal(rows, np.arange(len(vectors))):
+        return replace(page, vectors=vectors, where=where[there], rows=None)
+    return replace(page, vectors=vectors, where=where[there], rows=rows)
