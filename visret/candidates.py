@@ -1,48 +1,58 @@
-"""The cheap first stage for large collections: a page's summary is just a smaller page.
+"""The first stage for large collections: a page's summary is just a smaller page.
 
-A summary is k centroids of the page's own vectors, scored by the same MaxSim kernel as the page itself. The best
-`shortlist_size` pages by summary are then scored exactly, so the first stage decides only what is looked at.
-It needs no training across pages, so adding and removing pages changes nothing for the others.
+A summary is k centroids of the page's own vectors, scored by the same MaxSim kernel as the page; the best pages by
+their summaries are then scored exactly. It decides only what is looked at. Nothing is learned across pages, so a page
+that comes or goes changes nothing for the others, and any collection is served from its first page on.
+
+The sizes below were chosen with tests/benchmarks/first_stage.py.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-ROUNDS = 4
-# Below this many values (rows x dimensions) the exact scan alone is fast enough.
-EXACT_UP_TO = 1 << 30
+EXACT_UP_TO = 1 << 29
+"""Values (vectors x dimensions) that are scanned whole, in some 25 to 100 ms on two cores."""
+
+_ROUNDS = 4  # of k-means; more find no more
+_LEAST_COSINE = 0.1
 
 
 def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
-    """Spherical k-means of one page: vectors (n, d) float32 unit rows -> at most k unit rows, (<= k, d) float32.
+    """At most k rows that stand for a page's vectors (n, d) float32, unit rows; (<= k, d) float32.
 
-    Deterministic. A page of at most k rows is its own summary.
+    Spherical k-means; k rows or fewer stand for themselves. A centroid is longer than 1 the more its vectors differ:
+    the best of them is nearer to a query than their middle is, by about 1 / sqrt(their mean cosine with it).
     """
     if len(vectors) <= k:
         return vectors
     # Rows follow the reading order, so rows at equal distances are spread over what the page is about.
     centroids = vectors[np.arange(k) * len(vectors) // k]
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         nearest = (vectors @ centroids.T).argmax(axis=1)
         members = (np.arange(len(centroids))[:, None] == nearest).astype(np.float32)
+        counts = members.sum(axis=1, keepdims=True)
+        members, counts, before = (some[counts[:, 0] > 0] for some in (members, counts, centroids))
         sums = members @ vectors
-        norms = np.linalg.norm(sums, axis=1, keepdims=True)
-        kept = norms[:, 0] > 1e-6  # a centroid without rows, or of rows that cancel out, is dropped
-        centroids = sums[kept] / norms[kept]
-    return centroids
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        cosines = np.maximum(lengths / counts, _LEAST_COSINE)
+        # Vectors that cancel out have no middle.
+        centroids = np.where(lengths > 1e-3 * counts, sums / np.maximum(lengths, 1e-6), before)
+    return np.asarray(centroids / np.sqrt(cosines))
 
 
 def summary_size(rows: int) -> int:
-    """How many centroids stand for a page of this many rows."""
-    return max(4, rows // 16)
+    """How many rows stand for a page of so many."""
+    return max(4, rows // 32)
 
 
 def shortlist_size(pages: int, k: int) -> int:
-    """How many of the pages, best summaries first, are scored exactly when k are wanted."""
-    return min(pages, max(1_000, 50 * k))
+    """How many of so many pages, the best by their summaries, are scored exactly where k are wanted."""
+    return min(pages, max(4 * k, 64, 4 * math.isqrt(k * pages)))
 
 
 def needed(rows: int, dim: int) -> bool:
-    """Whether a collection of this many vectors is searched through its summaries first."""
+    """Whether so many vectors are searched through the summaries of their pages, rather than all of them."""
     return rows * dim > EXACT_UP_TO

@@ -93,7 +93,7 @@ class Codec:
                 f"{self.name}: expected int8 centroids (K, {self.dim}), K a power of two, and weights ({levels},), got "
                 f"{self.centroids.shape} {self.centroids.dtype} and {self.weights.shape} {self.weights.dtype}"
             )
-        largest = np.abs(self.centroids.astype(int)).max() + np.abs(self.weights.astype(int)).max()
+        largest = sum(max(int(some.max()), -int(some.min())) for some in (self.centroids, self.weights))
         if largest > 127 or (np.diff(self.weights.astype(int)) < 0).any():
             raise ShapeError(f"{self.name}: weights must rise, and centroid + weight stay within 127")
 

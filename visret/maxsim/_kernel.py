@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from llvmlite import binding, ir
 
+from visret.maxsim import _paths
 from visret.maxsim._paths import CHUNK, Path, Tile
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -94,13 +95,14 @@ def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
 def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    features = binding.get_host_cpu_features()
-    if path.name == "generic":  # what any CPU runs, wherever it is tested
-        target = binding.Target.from_default_triple().create_target_machine(opt=3, jit=True)
+    if path.name == "generic" or _paths.on_arm():
+        # For any CPU that has what the path needs. LLVM's models of some ARM CPUs are not whole: with oryon-1
+        # (Snapdragon X) version 22 ends the process.
+        cpu, features = "", ",".join(f"+{name}" for name in path.features)
     else:
-        target = binding.Target.from_default_triple().create_target_machine(
-            cpu=binding.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
-        )
+        cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    default = binding.Target.from_default_triple()
+    target = default.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
     module = binding.parse_assembly(str(build(path, codec, dim, target.triple)))
     module.verify()
     optimise(module, target)
@@ -150,9 +152,10 @@ class _Builder:
     def __init__(self, path: Path, codec: str, dim: int, function: ir.Function) -> None:
         self.path, self.codec, self.dim = path, codec, dim
         self.width = width(dim)
-        self.element = {"float": F32, "words": I16, "pairs": I8, "dot": I8}[path.kind]
+        self.element = {"float": F32, "words": I16}.get(path.kind, I8)
         self.stored = {"float32": F32, "float16": F16}.get(codec, I8)
-        self.unpacks = self.stored != self.element or codec in _PACKED_BITS or dim != self.width
+        as_stored = self.stored == self.element and path.kind != "signed"
+        self.unpacks = not as_stored or codec in _PACKED_BITS or dim != self.width
         self.codes = ir.VectorType(self.element, path.lanes * path.group)
         self.floats = ir.VectorType(F32, path.lanes)
         self.sums = ir.VectorType(I32, path.lanes) if path.limit else self.floats
@@ -304,6 +307,9 @@ class _Builder:
         if self.path.kind == "dot":
             dot = _declare(b, f"llvm.x86.avx512.vpdpbusd.{lanes * 32}", total.type, [total.type] * 3)
             return b.call(dot, [total, *(b.bitcast(x, total.type) for x in (value, token))])
+        if self.path.kind == "signed":
+            dot = _declare(b, "llvm.aarch64.neon.sdot.v4i32.v16i8", total.type, [total.type, *[token.type] * 2])
+            return b.call(dot, [total, value, token])
         wide = ir.VectorType(I32, lanes * 2)
         products = b.mul(b.sext(value, wide), b.sext(token, wide))
         for parity in (0, 1):
@@ -363,6 +369,8 @@ class _Builder:
                 value = b.sub(b.zext(value, wide), ir.Constant(wide, [128] * count))
             elif self.element == F32:
                 value = b.fsub(b.uitofp(value, wide), ir.Constant(wide, [128.0] * count))
+            elif self.path.kind == "signed":
+                value = b.xor(value, ir.Constant(wide, [128] * count))
         b.store(value, _at(b, target, index, wide), align=1)
 
     def biased(self, source: ir.Value, centroid: ir.Value | None, index: ir.Value, count: int) -> ir.Value:
