@@ -16,9 +16,9 @@ PACKAGE = ROOT / "visret"
 LAYERS = [
     {"errors"},
     {"types"},
-    {"codec", "candidates", "heatmap", "metrics", "registry"},
-    {"reduction"},
-    {"maxsim", "_words"},
+    {"codec", "heatmap", "metrics", "registry"},
+    {"maxsim", "reduction", "_words"},
+    {"candidates"},
     {"pdf", "encoders", "index"},
     {"ingest"},
     {"retriever"},

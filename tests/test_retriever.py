@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from visret import Page, PageRef, Retriever, load_encoder
+from visret import Page, PageRef, Retriever, candidates, load_encoder
 from visret.codec import CODECS
 from visret.errors import InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.maxsim import reference
@@ -298,3 +298,27 @@ def test_storage_that_cannot_be_is_refused_in_words(tmp_path, wrong, message):
     with pytest.raises(VisretError, match=message):
         Retriever.create(tmp_path / "w.visret", model="toy", **wrong)
     assert not (tmp_path / "w.visret").exists()
+
+
+def test_a_large_index_is_searched_through_its_summaries(colours, monkeypatch):
+    exact = colours.search_many(["red", "blue"], k=3)
+    assert colours.info()["scan"] == "every page"
+    monkeypatch.setattr(candidates, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(candidates, "shortlist_size", lambda pages, k: 4)
+    assert colours.info()["scan"] == "the summary of every page, then the best 4 pages"
+    assert colours.search_many(["red", "blue"], k=3) == exact
+    among = colours.search("red", where={"doc": ["blue.png", "green.png"]})
+    assert {hit.doc for hit in among} == {"blue.png", "green.png"}
+    monkeypatch.setattr(candidates, "shortlist_size", lambda pages, k: 1)
+    assert len(colours.search("yellow")) == 1
+
+
+def test_an_index_is_scanned_on_a_device(colours):
+    with Retriever.open(colours.info()["path"], device="cpu") as there:
+        assert [hit.ref for hit in there.search("red")] == [hit.ref for hit in colours.search("red")]
+        assert there.search("red")[0].score == pytest.approx(colours.search("red")[0].score, abs=1e-6)
+    with (
+        Retriever.open(colours.info()["path"], device="nonsense") as there,
+        pytest.raises(VisretError, match="nonsense"),
+    ):
+        there.search("red")

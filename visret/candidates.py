@@ -10,8 +10,13 @@ The sizes below were chosen with tests/benchmarks/first_stage.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+
+from visret.maxsim import packed
+from visret.maxsim.packed import PackedPages
 
 EXACT_UP_TO = 1 << 29
 """Values (vectors x dimensions) that are scanned whole, in some 25 to 100 ms on two cores."""
@@ -56,3 +61,35 @@ def shortlist_size(pages: int, k: int) -> int:
 def needed(rows: int, dim: int) -> bool:
     """Whether so many vectors are searched through the summaries of their pages, rather than all of them."""
     return rows * dim > EXACT_UP_TO
+
+
+class Part(NamedTuple):
+    """Pages with their summaries, row by row, and which of them are wanted (None: all)."""
+
+    pages: PackedPages
+    summaries: PackedPages
+    only: np.ndarray | None = None
+
+
+def top_k_of_parts(
+    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """As `packed.top_k_of_parts`, but of much that would have to be scanned only what has the best summaries is."""
+    count = shortlist(parts, k)
+    if count is None:
+        return packed.top_k_of_parts([(part.pages, part.only) for part in parts], queries, k)
+    near = packed.shortlists([(part.summaries, part.only) for part in parts], queries, count)
+    return [
+        packed.top_k_of_parts([(part.pages, rows) for part, rows in zip(parts, lists, strict=True)], [query], k)[0]
+        for query, lists in zip(queries, near, strict=True)
+    ]
+
+
+def shortlist(parts: Sequence[Part], k: int) -> int | None:
+    """How many pages are scored by more than their summaries; None for all of them."""
+    lengths = [
+        np.diff(part.pages.offsets) if part.only is None else np.diff(part.pages.offsets)[part.only] for part in parts
+    ]
+    if not parts or not needed(sum(int(some.sum()) for some in lengths), parts[0].pages.dim):
+        return None
+    return shortlist_size(sum(map(len, lengths)), k)

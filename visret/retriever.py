@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from visret import candidates, ingest, pdf, registry
 from visret import heatmap as heatmaps
@@ -19,6 +18,7 @@ from visret.errors import DocumentError, InvalidQuery, ModelMismatch
 from visret.index import IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
 from visret.maxsim import packed
+from visret.maxsim.device import on_device
 from visret.reduction import Storage
 from visret.types import Encoder, Hit, ModelSpec, Page, PageRef, QueryEmbedding
 
@@ -35,18 +35,6 @@ WEAK_SHARE = 0.8
 _MACHINE_KEYS = {"dtype"}
 
 
-class _Scannable(NamedTuple):
-    """A segment: its pages, and their summaries."""
-
-    pages: packed.PackedPages
-    summaries: packed.PackedPages
-
-    @classmethod
-    def of(cls, segment: Segment) -> _Scannable:
-        summaries = packed.over(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim))
-        return cls(packed.over(segment.rows, segment.offsets, segment.codec), summaries)
-
-
 class Retriever:
     """Ranks the pages of an index for a question, and shows why.
 
@@ -60,7 +48,8 @@ class Retriever:
         self._encoder: Encoder | None = None
         self._loading = threading.Lock()
         self._password: str | None = None
-        self._packed: tuple[Snapshot, dict[int, _Scannable]] | None = None
+        self._device: str | None = None
+        self._packed: tuple[Snapshot, dict[int, candidates.Part]] | None = None
 
     # ---- opening and closing
 
@@ -93,14 +82,23 @@ class Retriever:
         return retriever
 
     @classmethod
-    def open(cls, path: str | Path, *, model: Encoder | None = None, password: str | None = None) -> Retriever:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        model: Encoder | None = None,
+        password: str | None = None,
+        device: str | None = None,
+    ) -> Retriever:
         """Open an index. Its model loads with the first question; or hand over one that is loaded already.
 
-        password: for drawing the pages of encrypted PDFs.
+        password: for drawing the pages of encrypted PDFs. device: where pages are scanned: None for this CPU, straight
+        from the files; or a name torch knows, such as "cuda", whose memory they are copied to.
         """
         index = PageIndex.open(path)
         retriever = cls(index, model or index.model.name)
         retriever._password = password
+        retriever._device = device
         return retriever
 
     def close(self) -> None:
@@ -234,8 +232,9 @@ class Retriever:
         chosen = snapshot.select(where, refs)
         queries = self._encode(list(questions), snapshot)
         numbers = list(chosen)
-        parts = [(pages[n], None if len(chosen[n]) == len(pages[n].pages) else chosen[n]) for n in numbers]
-        best = _best(parts, [query.vectors for query in queries], k)
+        wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
+        parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
+        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k)
         return [
             self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
             for query, (found, rows, scores) in zip(queries, best, strict=True)
@@ -320,11 +319,8 @@ class Retriever:
 
     def _scan_in_words(self) -> str:
         """What a question without a filter makes read."""
-        pages = list(self._scannable()[1].values())
-        if not candidates.needed(*_size([(some, None) for some in pages])):
-            return "every page"
-        count = candidates.shortlist_size(sum(len(some.pages) for some in pages), 10)
-        return f"the summary of every page, then the best {count:,} pages"
+        count = candidates.shortlist(list(self._scannable()[1].values()), 10)
+        return "every page" if count is None else f"the summary of every page, then the best {count:,} pages"
 
     def _encode(self, questions: list[str], snapshot: Snapshot) -> list[QueryEmbedding]:
         """Questions as they meet the vectors of the index."""
@@ -333,14 +329,23 @@ class Retriever:
             return queries
         return [replace(query, vectors=snapshot.fitted.project(query.vectors)) for query in queries]
 
-    def _scannable(self) -> tuple[Snapshot, dict[int, _Scannable]]:
+    def _scannable(self) -> tuple[Snapshot, dict[int, candidates.Part]]:
         """The committed state and its segments, ready to be scanned: both of the same moment."""
         snapshot, known = self._index.snapshot, self._packed
         if known is None or known[0] is not snapshot:
             before = {} if known is None else known[1]
-            pages = {s.number: before.get(s.number) or _Scannable.of(s) for s in snapshot.segments}
+            pages = {s.number: before.get(s.number) or self._part(s) for s in snapshot.segments}
             known = self._packed = snapshot, pages
         return known
+
+    def _part(self, segment: Segment) -> candidates.Part:
+        lay: Callable[..., packed.PackedPages] = packed.over
+        if self._device is not None:
+            lay = partial(on_device, device=self._device)
+        return candidates.Part(
+            lay(segment.rows, segment.offsets, segment.codec),
+            lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
+        )
 
     def _hits(
         self,
@@ -362,29 +367,6 @@ class Retriever:
             source, metadata = snapshot.document(ref.doc).source, snapshot.metadata(segment, row)
             hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
         return hits
-
-
-def _best(
-    parts: Sequence[tuple[_Scannable, np.ndarray | None]], queries: Sequence[np.ndarray], k: int
-) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """As `packed.top_k_of_parts`; where there is much to scan, only the pages with the best summaries are."""
-    everything = [(part.pages, only) for part, only in parts]
-    if not candidates.needed(*_size(parts)):
-        return packed.top_k_of_parts(everything, queries, k)
-    count = candidates.shortlist_size(sum(len(part.pages) if only is None else len(only) for part, only in parts), k)
-    near = packed.shortlists([(part.summaries, only) for part, only in parts], queries, count)
-    return [
-        packed.top_k_of_parts([(part.pages, rows) for (part, _), rows in zip(parts, lists, strict=True)], [query], k)[0]
-        for query, lists in zip(queries, near, strict=True)
-    ]
-
-
-def _size(parts: Sequence[tuple[_Scannable, np.ndarray | None]]) -> tuple[int, int]:
-    """Vectors to be scanned, and their dimensions."""
-    lengths = [
-        np.diff(part.pages.offsets) if only is None else np.diff(part.pages.offsets)[only] for part, only in parts
-    ]
-    return sum(int(some.sum()) for some in lengths), parts[0][0].pages.dim if parts else 0
 
 
 def strength(why: heatmaps.Explanation) -> float:

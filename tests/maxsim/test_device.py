@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError, VisretError
-from visret.maxsim import PackedPages, reference
+from visret.maxsim import PackedPages, pack, reference
 from visret.maxsim.device import on_device
 
 
@@ -216,3 +216,8 @@ def test_many_centroids_are_told_apart():
 def test_torch_is_loaded_only_when_a_device_is_used():
     code = "import sys, visret.maxsim.device; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_pack_takes_a_device():
+    query, vectors, offsets = np.eye(4, dtype=np.float32)[:1], np.eye(4, dtype=np.float32), np.array([0, 1, 4])
+    assert pack(vectors, offsets, device="cpu").top_k(query, 1)[0].tolist() == [0]

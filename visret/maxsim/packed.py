@@ -229,13 +229,15 @@ def pack(
     *,
     threads: int | None = None,
     path: str | None = None,
+    device: str | None = None,
 ) -> PackedPages:
     """Lay pages out once, to be scored often.
 
     vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
     codec: a name of `codec.CODECS`, fitted to these vectors where it has to be, or a codec: "int8" (a quarter of the
     memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others; visret/codec.py tells what each costs.
-    threads, path: as in PackedPages.
+    threads, path: as in PackedPages. device: None for this CPU; or a name torch knows ("cuda", "cuda:1", "mps", "cpu"),
+    in whose memory the pages lie and are scored.
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:
@@ -245,7 +247,12 @@ def pack(
     vectors = vectors.astype(np.float32, copy=False)
     if isinstance(codec, str):
         codec = codecs.fit(codec, vectors)
-    return PackedPages(codecs.encode(vectors, codec), offsets, codec, threads, path)
+    rows = codecs.encode(vectors, codec)
+    if device is None:
+        return PackedPages(rows, offsets, codec, threads, path)
+    from visret.maxsim.device import on_device
+
+    return on_device(rows, offsets, codec, device)
 
 
 def over(
