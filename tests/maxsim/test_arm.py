@@ -57,7 +57,7 @@ def test_neon_multiplies_with_sdot_and_keeps_its_sums_in_registers(codec, triple
     machine, module = compiled(path, codec, 128, triple)
     names = [line.split()[0] for line in machine.emit_assembly(module).splitlines() if line.startswith("\t")]
     products = [i for i, name in enumerate(names) if name.startswith("sdot")]  # macOS writes sdot.4s
-    assert len(products) == sum(tile.vectors * path.rows for tile in path.tiles)
+    assert len(products) == sum(tile.vectors * tile.rows for tile in path.tiles)
     size = path.tiles[0].rows * path.tiles[0].vectors
     loop = names[products[0] : products[size - 1]]  # of the largest tile
     assert not [name for name in loop if name.startswith("st")]

@@ -1,7 +1,7 @@
 """The scan as machine code: one small function, compiled for this CPU when it is first needed.
 
 It is built with llvmlite (a tenth of a second, nothing cached on disk, no compiler needed) and called through ctypes,
-which lets go of the GIL. One page after another, some rows at a time (`Path.rows`):
+which lets go of the GIL. One page after another, some rows at a time (`GROUP`):
 
     unpack     where rows are not stored as what is multiplied, bring them into it (a buffer that stays in the L1 cache)
     multiply   lanes are query tokens: one value of a row (or the 2 or 4 that one instruction takes) is broadcast and
@@ -59,6 +59,8 @@ ARGUMENTS = (
     "out",  # (pages, queries) float32, zeros
 )
 
+GROUP = 24  # rows of a page that meet one tile of tokens after the other, while both stay in the L1 cache
+
 _PACKED_BITS = {"binary": 1, "residual1": 1, "residual2": 2}
 
 
@@ -75,7 +77,7 @@ def width(dim: int) -> int:
 
 def scratch_bytes(path: Path, dim: int, registers: int) -> int:
     """Bytes of scratch one call of the scan needs: unpacked rows, then the maxima of all registers; to be zeros."""
-    return path.rows * width(dim) * 4 + registers * path.lanes * 4
+    return GROUP * width(dim) * 4 + registers * path.lanes * 4
 
 
 _compiling = threading.Lock()
@@ -170,7 +172,7 @@ class _Builder:
 
     def scan(self) -> None:
         b, given = self.b, self.given
-        self.maxima = _at(b, self.pointer("scratch"), self.path.rows * self.width * 4, I8)
+        self.maxima = _at(b, self.pointer("scratch"), GROUP * self.width * 4, I8)
         most = max(tile.rows * tile.vectors for tile in self.path.tiles)
         self.totals = [b.alloca(self.sums) for _ in range(most)]
         self.partial = [b.alloca(ir.VectorType(I16, self.path.lanes * 2)) for _ in range(most)]
@@ -187,35 +189,45 @@ class _Builder:
             with _loop(b, I64(0), given["registers"]) as register:
                 lowest = ir.Constant(self.floats, [float("-inf")] * self.path.lanes)
                 b.store(lowest, _at(b, self.maxima, register, self.floats), align=4)
-            with _loop(b, start, end, self.path.rows) as row:
-                self.rows(row, b.sub(end, I64(1)))
+            with _loop(b, start, end, GROUP) as row:
+                left = b.sub(end, row)
+                self.rows(row, b.select(b.icmp_signed("<", left, I64(GROUP)), left, I64(GROUP)))
             self.sum(page)
         b.branch(take)
         b.position_at_end(done)
         b.ret_void()
 
-    def rows(self, first: ir.Value, final: ir.Value) -> None:
+    def rows(self, first: ir.Value, count: ir.Value) -> None:
         """Let some rows of a page meet all tokens."""
         b = self.b
-        rows = []
-        for j in range(self.path.rows):
-            index = b.add(first, I64(j))
-            index = b.select(b.icmp_signed("<", index, final), index, final)
-            source = _at(b, self.pointer("codes"), b.mul(index, I64(row_bytes(self.codec, self.dim))), I8)
-            if self.unpacks:
-                unpacked = _at(b, self.pointer("scratch"), j * self.width * 4, I8)
-                self.unpack(index, source, unpacked)
-                source = unpacked
-            rows.append(_Row(source, self.factor(index)))
+        if self.unpacks:
+            with _loop(b, I64(0), count) as place:
+                self.unpack(b.add(first, place), self.unpacked(place))
         b.store(self.pointer("stream"), self.stream)
         b.store(I64(0), self.register)
         for kind, tile in enumerate(self.path.tiles):
             with _loop(b, I64(0), self.load("counts", kind, I64)):
-                here, place = b.load(self.stream, typ=POINTER), b.load(self.register, typ=I64)
-                for some in range(0, self.path.rows, tile.rows):
-                    size = self.tile(tile, rows[some : some + tile.rows], here, place)
+                here, register = b.load(self.stream, typ=POINTER), b.load(self.register, typ=I64)
+                with _loop(b, I64(0), count, tile.rows) as place:
+                    size = self.tile(tile, self.some(tile, first, count, place), here, register)
                 b.store(_at(b, here, size, I8), self.stream)
-                b.store(b.add(place, I64(tile.vectors)), self.register)
+                b.store(b.add(register, I64(tile.vectors)), self.register)
+
+    def some(self, tile: Tile, first: ir.Value, count: ir.Value, place: ir.Value) -> list[_Row]:
+        """The rows of a tile, from row `place` of `count`; the last one again where there are no more."""
+        b, rows = self.b, []
+        for j in range(tile.rows):
+            wanted, final = b.add(place, I64(j)), b.sub(count, I64(1))
+            at = b.select(b.icmp_signed("<", wanted, final), wanted, final)
+            index = b.add(first, at)
+            rows.append(_Row(self.unpacked(at) if self.unpacks else self.stored_row(index), self.factor(index)))
+        return rows
+
+    def stored_row(self, index: ir.Value) -> ir.Value:
+        return _at(self.b, self.pointer("codes"), self.b.mul(index, I64(row_bytes(self.codec, self.dim))), I8)
+
+    def unpacked(self, place: ir.Value) -> ir.Value:
+        return _at(self.b, self.pointer("scratch"), self.b.mul(place, I64(self.width * 4)), I8)
 
     def factor(self, index: ir.Value) -> ir.Value | None:
         if self.codec == "int8":
@@ -338,9 +350,10 @@ class _Builder:
             value = _pick(b, some, [lane % tile.spread for lane in range(self.path.lanes)])
         return value if self.path.kind == "float" else b.bitcast(value, self.codes)
 
-    def unpack(self, index: ir.Value, source: ir.Value, target: ir.Value) -> None:
+    def unpack(self, index: ir.Value, target: ir.Value) -> None:
         """Bring a stored row into the type that is multiplied. What lies beyond `dim` meets zeros of the query."""
         b = self.b
+        source = self.stored_row(index)
         whole = self.dim // 16
         centroid = None
         if self.codec.startswith("residual"):
@@ -415,11 +428,10 @@ class _Builder:
         with _loop(b, I64(0), given["registers"]) as register:
             high = b.load(_at(b, self.maxima, register, self.floats), typ=self.floats, align=4)
             weighted = b.fmul(high, self.load("token_scales", register, self.floats))
-            score: ir.Value = F32(0.0)
             for lane in range(self.path.lanes):
-                score = b.fadd(score, b.extract_element(weighted, I32(lane)))
-            out = _at(b, self.pointer("out"), b.add(line, self.load("owners", register, I64)), F32)
-            b.store(b.fadd(b.load(out, typ=F32), score), out)
+                place = b.add(b.mul(register, I64(self.path.lanes)), I64(lane))
+                out = _at(b, self.pointer("out"), b.add(line, self.load("owners", place, I64)), F32)
+                b.store(b.fadd(b.load(out, typ=F32), b.extract_element(weighted, I32(lane))), out)
 
 
 # ---- pieces --------------------------------------------------------------------------------------------------------

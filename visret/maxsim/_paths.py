@@ -27,6 +27,9 @@ CHUNK = 4  # steps of a "pairs" path that are summed in 16 bits
 _CHUNK_SUM = 32767 // 128  # of the sizes of query codes that meet in one 16-bit sum with rows of -128..127
 
 
+_TILE = 80  # what a tile costs besides its products, in dimensions of one register (measured with avx2)
+
+
 @dataclass(frozen=True)
 class Tile:
     """What is multiplied together: `rows` rows of a page with `vectors` registers of query tokens.
@@ -55,11 +58,6 @@ class Path:
     def group(self) -> int:
         """Dimensions of one lane in one step."""
         return {"dot": 4, "signed": 4, "pairs": 4, "words": 2, "float": 1}[self.kind]
-
-    @property
-    def rows(self) -> int:
-        """Rows of a page that are read together."""
-        return max(tile.rows for tile in self.tiles)
 
     def tokens(self, tile: Tile) -> int:
         """Query tokens a tile holds."""
@@ -124,12 +122,12 @@ def fastest(*, exact: bool) -> Path:
 
 @dataclass(frozen=True)
 class Queries:
-    """Queries as a path reads them.
+    """Queries as a path reads them, the tokens of all one after the other.
 
     stream: per tile, per step: the codes of all its registers, so that a step reads one line; "pairs" paths have the
-    starting sums of each chunk before its codes. counts: tiles of each kind. bias (V, lanes) int32, scales (V, lanes)
-    float32 and owners (V,) int64: of each register the starting sum, what a token's maximum is multiplied with, and
-    the query it belongs to.
+    starting sums of each chunk before its codes. counts: tiles of each kind. bias int32, scales float32 and owners
+    int64, all (V, lanes): of each lane of each register the starting sum, what its maximum is multiplied with, and the
+    query it belongs to.
     """
 
     stream: np.ndarray
@@ -141,54 +139,57 @@ class Queries:
 
 def lay_out(path: Path, queries: Sequence[np.ndarray], width: int) -> Queries:
     """queries: each (m, d) float32. width: dimensions of the rows as they are read, at least d, a multiple of 16."""
-    wanted: list[list[tuple[int, int]]] = [[] for _ in path.tiles]  # of each kind of tile: query, first token
-    for number, query in enumerate(queries):
-        first = 0
-        for kind in _cover(path, len(query)):
-            wanted[kind].append((number, first))
-            first += path.tokens(path.tiles[kind])
-    made = [
-        _tile_queries(path, tile, queries, places, width)
-        for tile, places in zip(path.tiles, wanted, strict=True)
-        if places
-    ]
-    owners = [
-        np.repeat([number for number, _ in places], tile.vectors)
-        for tile, places in zip(path.tiles, wanted, strict=True)
-    ]
+    count = sum(map(len, queries))
+    counts = _cover(path, count, width)
+    room = sum(path.tokens(tile) * n for tile, n in zip(path.tiles, counts, strict=True))
+    dense = np.zeros((room, width), np.float32)
+    np.concatenate(queries, out=dense[:count, : queries[0].shape[1]])
+    owner = np.zeros(room, np.int64)
+    owner[:count] = np.repeat(np.arange(len(queries)), [len(query) for query in queries])
+    made = []
+    first = 0
+    for tile, n in zip(path.tiles, counts, strict=True):
+        tokens = slice(first, first + path.tokens(tile) * n)
+        first = tokens.stop
+        if n:
+            made.append(
+                (*_tiles_of(path, tile, dense[tokens].reshape(n, -1, width)), owner[tokens].repeat(tile.spread))
+            )
+    streams, biases, scales, owners = zip(*made, strict=True)
     return Queries(
-        stream=np.concatenate([stream for stream, _, _ in made]),
-        counts=np.array([len(places) for places in wanted], np.int64),
-        bias=np.concatenate([bias for _, bias, _ in made]),
-        scales=np.concatenate([scales for _, _, scales in made]),
-        owners=np.concatenate(owners).astype(np.int64),
+        stream=np.concatenate(streams),
+        counts=np.array(counts, np.int64),
+        bias=np.concatenate(biases),
+        scales=np.concatenate(scales),
+        owners=np.concatenate(owners).reshape(-1, path.lanes),
     )
 
 
-def _cover(path: Path, tokens: int) -> list[int]:
-    """The kinds of tiles that hold so many tokens at the least cost, large ones first."""
-    smallest = path.tokens(path.tiles[-1])
-    left = -(-tokens // smallest) * smallest
-    kinds = []
-    for kind, tile in enumerate(path.tiles):
-        fits, left = divmod(left, path.tokens(tile))
-        kinds += [kind] * fits
-    return kinds
+def _cover(path: Path, tokens: int, width: int) -> list[int]:
+    """How many tiles of each kind hold so many tokens at the least cost: the last ones in one tile, or in several."""
+
+    def cost(counts: list[int]) -> int:
+        return sum(n * (width * t.vectors // t.spread + _TILE) for n, t in zip(counts, path.tiles, strict=True))
+
+    sizes = [path.tokens(tile) for tile in path.tiles]
+    whole, rest = divmod(tokens, sizes[0])
+    several, left = [], -(-tokens // sizes[-1]) * sizes[-1]
+    for size in sizes:
+        fits, left = divmod(left, size)
+        several.append(fits)
+    together = [whole] + [0] * (len(sizes) - 1)
+    if rest:
+        together[max(kind for kind, size in enumerate(sizes) if size >= rest)] += 1
+    return min(together, several, key=cost)
 
 
-def _tile_queries(
-    path: Path, tile: Tile, queries: Sequence[np.ndarray], places: list[tuple[int, int]], width: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The stream (bytes), bias and scales of all tiles of one kind."""
-    count, tokens, group, spread = len(places), path.tokens(tile), path.group, tile.spread
-    dense = np.zeros((count, tokens, width), np.float32)
-    weights = np.zeros((count, tokens), np.float32)
-    for i, (number, first) in enumerate(places):
-        some = queries[number][first : first + tokens]
-        dense[i, : len(some), : some.shape[1]] = some
-        weights[i, : len(some)] = 1
+def _tiles_of(path: Path, tile: Tile, dense: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The stream (bytes), bias and scales of all tiles of one kind; dense: (tiles, tokens, width) float32."""
+    count, tokens, width = dense.shape
+    group, spread = path.group, tile.spread
     steps = width // (group * spread)
     chunks = steps // CHUNK
+    weights = np.ones((count, tokens), np.float32)
     if path.limit:
         largest = np.abs(dense).max(axis=2)
         largest[largest == 0] = 1
@@ -200,9 +201,8 @@ def _tile_queries(
             most = sums.reshape(count, tokens, -1).max(axis=2, initial=0)
             codes_of_largest = np.floor(largest * np.float32(_CHUNK_SUM - CHUNK) / np.maximum(most, largest))
             limits = np.minimum(limits, codes_of_largest)
-        step = largest / limits
-        dense = np.rint(dense / step[:, :, None])
-        weights *= step
+        weights = largest / limits
+        dense = np.rint(dense / weights[:, :, None])
     kinds = {"dot": np.int8, "signed": np.int8, "pairs": np.int8, "words": np.int16, "float": np.float32}
     codes = dense.astype(kinds[path.kind]).reshape(count, tile.vectors, -1, steps, spread, group)
     laid = np.ascontiguousarray(codes.transpose(0, 3, 1, 2, 4, 5))  # tile, step, register, token, part, dimension
