@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from visret._products import product
 from visret.maxsim import packed
 from visret.maxsim.packed import PackedPages
 
@@ -36,11 +37,12 @@ def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
     # Rows follow the reading order, so rows at equal distances are spread over what the page is about.
     centroids = vectors[np.arange(k) * len(vectors) // k]
     for _ in range(_ROUNDS):
-        nearest = (vectors @ centroids.T).argmax(axis=1)
-        members = (np.arange(len(centroids))[:, None] == nearest).astype(np.float32)
-        counts = members.sum(axis=1, keepdims=True)
-        members, counts, before = (some[counts[:, 0] > 0] for some in (members, counts, centroids))
-        sums = members @ vectors
+        nearest = product(vectors, centroids.T).argmax(axis=1)
+        by_centroid = np.argsort(nearest, kind="stable")
+        kept, first = np.unique(nearest[by_centroid], return_index=True)
+        sums = np.add.reduceat(vectors[by_centroid], first)
+        counts = np.diff(first, append=len(vectors))[:, None].astype(np.float32)
+        before = centroids[kept]
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         cosines = np.maximum(lengths / counts, _LEAST_COSINE)
         # Vectors that cancel out have no middle.

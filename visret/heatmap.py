@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visret._products import product
 from visret.errors import ShapeError
 from visret.types import Grid, PageEmbedding, QueryEmbedding
 
@@ -75,7 +76,7 @@ class Explanation:
 
         All tokens share one scale. A word has the similarity of its best piece.
         """
-        similarity = self.query.vectors @ self.embedding.vectors.T
+        similarity = product(self.embedding.vectors, self.query.vectors.T).T
         if isinstance(self.places, Grid):
             cells = self.places.vector_of_cell()
             return np.where(cells >= 0, similarity[:, cells], np.float32(np.nan))
@@ -181,7 +182,7 @@ def explain(
     query: QueryEmbedding, embedding: PageEmbedding, *, render: Callable[[int], Image] | None = None
 ) -> Explanation:
     """The exact attribution of a page's score. render: draws the page at some dpi, called by `Explanation.image`."""
-    similarity = query.vectors @ embedding.vectors.T  # (m, n)
+    similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
     best = similarity.argmax(axis=1)
     return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
 
