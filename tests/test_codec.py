@@ -306,7 +306,8 @@ def test_a_centroid_that_loses_its_points_starts_again():
     [
         (1, None, 1),
         (40, None, 8),
-        (4096, None, 1024),
+        (4096, None, 256),
+        (4096, 4096, 1024),
         (4096, 64, 128),
         (4096, 60, 128),
         (4096, 20, 64),
@@ -314,7 +315,7 @@ def test_a_centroid_that_loses_its_points_starts_again():
     ],
 )
 def test_the_number_of_centroids(sample, count, centroids):
-    """16 sqrt(count) as a power of two, and at least 4 vectors of the sample for each."""
+    """16 sqrt(count) as a power of two, 256 where nobody counted; and at least 4 vectors of the sample for each."""
     fitted = fit("residual2", unit(np.random.default_rng(4), sample, 4), count=count)
     assert len(fitted.centroids) == centroids
 
