@@ -1,6 +1,6 @@
 """Right pages on real manuals: nDCG@5 of the default model beside BM25 and the same model pooled.
 
-    pip install bm25s
+    pip install -e ".[bench]"                        # bm25s
     python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
 
 41 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
