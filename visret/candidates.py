@@ -4,7 +4,9 @@ A summary is k centroids of the page's own vectors, scored by the same MaxSim ke
 their summaries are then scored exactly. It decides only what is looked at. Nothing is learned across pages, so a page
 that comes or goes changes nothing for the others, and any collection is served from its first page on.
 
-The sizes below were chosen with tests/benchmarks/first_stage.py.
+The sizes below come from tests/benchmarks/first_stage.py: 16,834 real pages of 200 vectors (128 dimensions), 200
+questions. One row for 32 keeps .95 of the exact ten best pages in a shortlist of 452 and .99 in one of 1,541, and both
+grow with the square root of the number of pages. Twice the rows halve the shortlist, which costs more than it saves.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class PackedPages:
 
         Stored integers are scanned with an integer query of 6 to 12 bits (by CPU), so a score differs a little from the
         exact one: for unit vectors by some m / 1000, and never by more than m * sqrt(d) times half a step of the query
-        (1/127 of a token's largest component, or up to 1/16 where vpmaddubsw multiplies). `top_k` settles ranks and
+        (1/127 of a token's largest component, or 1/64 to 1/31 where vpmaddubsw multiplies). `top_k` settles ranks and
         scores exactly. Float rows give the exact score at once.
         """
         return self._scan([query], only, exact=False)[:, 0]
