@@ -136,7 +136,7 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
     count: how many vectors there are in all, where the sample is drawn from all of them: residual codecs then take
         16 * sqrt(count) centroids, rounded to a power of two (ColBERTv2). Without it the sample is taken for what came
         first, and they take 256: errors that are alike on all pages do less harm than smaller ones on those that were
-        seen (of the ten best pages 256 keep .950 with two bits and .878 with one, 4,096 keep .918 and .785;
+        seen (of the ten best pages 256 keep .943 with two bits and .868 with one, 4,096 keep .921 and .749;
         tests/benchmarks/storage.py). Either way at most 65,536, and one for 4 vectors of the sample.
     """
     if sample.ndim != 2 or sample.dtype != np.float32 or not sample.shape[1]:

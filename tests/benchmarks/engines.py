@@ -36,7 +36,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,10 +77,8 @@ class Engine:
 
     def __init__(self, script: str, python: Path, data: Path, pages: int | None) -> None:
         self.script, self.setting = script, ""
-        self.scale, self.recall = (
-            1.0,
-            np.nan,
-        )  # what its times are multiplied with; recall, where it was measured before
+        self.scale = 1.0  # what its times are multiplied with
+        self.recall = np.nan  # where it was measured before
         self._log = data / f"{script}.log"
         ours = {"PYTHONPATH": str(HERE.parents[2])} if python == Path(sys.executable) else {}
         with self._log.open("w") as log:
@@ -106,8 +104,10 @@ class Engine:
 
     def memory(self) -> float:
         """MiB that are its own: not mapped from files."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"RssAnon:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+        found = re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{self._process.pid}/status").read_text())
+        if found is None:  # a process that has ended
+            raise Failed(self._last_words())
+        return int(found[1]) / 1024
 
     def close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
@@ -134,10 +134,13 @@ class Engine:
             pass  # it says why in its log
         line = self._process.stdout.readline()
         if not line:
-            said = self._log.read_text().strip().splitlines() or ["it ended without a word"]
-            raise Failed(said[-1][:200])
+            raise Failed(self._last_words())
         found: dict[str, Any] = json.loads(line)
         return found
+
+    def _last_words(self) -> str:
+        said = self._log.read_text().strip().splitlines() or ["it ended without a word"]
+        return said[-1][:200]
 
 
 @dataclass(frozen=True)
@@ -426,8 +429,9 @@ def watched(engine: Engine) -> Iterator[list[float]]:
     seen, done = [engine.memory()], threading.Event()
 
     def look() -> None:
-        while not done.wait(0.002):
-            seen.append(engine.memory())
+        with suppress(Failed):  # whoever waits for its answer says so
+            while not done.wait(0.002):
+                seen.append(engine.memory())
 
     thread = threading.Thread(target=look)
     thread.start()
