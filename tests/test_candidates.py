@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visret.candidates import EXACT_UP_TO, needed, shortlist_size, summarise, summary_size
-from visret.maxsim import pack, page_scores
+from visret.candidates import EXACT_UP_TO, Part, needed, summarise, summary_size, top_k_of_parts
+from visret.maxsim import PackedPages, pack, page_scores
 
 
 def units(*shape: int, seed: int = 0) -> np.ndarray:
@@ -86,26 +86,83 @@ def test_the_best_pages_are_in_a_short_list():
     assert np.mean(kept) > 0.9
 
 
+class Counted(PackedPages):
+    """Pages that count how many of them are scanned."""
+
+    scanned = 0
+
+    def _prepare(self, queries, only, *, exact, laid_out):
+        Counted.scanned += 0 if exact else len(self) if only is None else len(only)
+        return super()._prepare(queries, only, exact=exact, laid_out=laid_out)
+
+
+def collection(pages: list[np.ndarray], summaries: list[np.ndarray]) -> list[Part]:
+    """Two parts, counting what is scanned."""
+    parts = []
+    for some, short in zip((pages[:100], pages[100:]), (summaries[:100], summaries[100:]), strict=True):
+        whole, small = (pack(np.concatenate(x), np.cumsum([0, *map(len, x)])) for x in (some, short))
+        parts.append(Part(Counted(whole.rows, whole.offsets, whole.codec), small))
+    return parts
+
+
+def test_pages_without_hope_are_not_scanned(monkeypatch):
+    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    middles = units(300, 6, 24)
+    pages = [around(some, 30, 0.6, seed=number) for number, some in enumerate(middles)]
+    parts = collection(pages, [summarise(page, 6) for page in pages])
+    queries = [around(middles[number, :2], 3, 0.5, seed=1000 + number) for number in range(20)]
+    Counted.scanned = 0
+    every = top_k_of_parts(parts, queries, 5, exact=True)
+    assert Counted.scanned == 300  # read once for all questions
+    Counted.scanned = 0
+    found = top_k_of_parts(parts, queries, 5)
+    assert 20 * 64 <= Counted.scanned < 20 * 150
+    kept = [np.isin(a[0] * 1000 + a[1], b[0] * 1000 + b[1]).mean() for a, b in zip(every, found, strict=True)]
+    assert np.mean(kept) > 0.98
+    for one, (part, row, scores) in zip(queries, found, strict=True):
+        assert (np.diff(scores) <= 0).all()
+        exact = [parts[p].pages.exact_scores(one, np.array([r]))[0] for p, r in zip(part, row, strict=True)]
+        np.testing.assert_array_equal(exact, scores)
+    assert [list(map(list, one)) for one in found] == [
+        list(map(list, top_k_of_parts(parts, [query], 5)[0])) for query in queries
+    ]
+
+
+def test_where_summaries_tell_nothing_every_page_is_scanned(monkeypatch):
+    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    pages = list(units(300, 20, 24))
+    parts = collection(pages, [units(1, 24)] * 300)
+    for number in range(5):
+        query = units(4, 24, seed=number + 1)
+        Counted.scanned = 0
+        ((part, row, scores),) = top_k_of_parts(parts, [query], 5)
+        assert Counted.scanned == 300
+        ((same, rows, exact),) = top_k_of_parts(parts, [query], 5, exact=True)
+        assert np.array_equal(part, same)
+        assert np.array_equal(row, rows)
+        assert np.array_equal(scores, exact)
+
+
+def test_more_pages_may_be_wanted_than_there_are(monkeypatch):
+    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    pages = list(units(200, 9, 16))
+    parts = collection(pages, [summarise(page, 4) for page in pages])
+    ((part, row, scores),) = top_k_of_parts(parts, [units(3, 16, seed=5)], 1000)
+    assert len(scores) == 200
+    assert len(set(zip(part.tolist(), row.tolist(), strict=True))) == 200
+    only = [parts[0]._replace(only=np.array([7, 3])), parts[1]._replace(only=np.array([], np.int64))]
+    ((part, row, scores),) = top_k_of_parts(only, [units(3, 16, seed=5)], 10)
+    assert sorted(row.tolist()) == [3, 7]
+    assert top_k_of_parts([], [units(3, 16)], 10)[0][2].shape == (0,)
+
+
 @pytest.mark.parametrize(("rows", "k"), [(1, 4), (127, 4), (160, 5), (1024, 32)])
 def test_a_thirty_second_of_the_rows_and_at_least_four(rows: int, k: int):
     assert summary_size(rows) == k
 
 
-@given(st.integers(1, 10**7), st.integers(1, 2000))
-def test_a_shortlist_holds_what_is_wanted_and_grows_with_the_pages(pages: int, k: int):
-    size = shortlist_size(pages, k)
-    assert min(pages, k) <= size <= pages
-    assert size <= shortlist_size(pages + 1, k)
-    assert size <= shortlist_size(pages, k + 1)
-
-
-def test_a_shortlist_is_a_small_part_of_many_pages():
-    assert shortlist_size(100_000, 10) == 4_000
-    assert shortlist_size(40, 10) == 40
-
-
 def test_it_is_needed_only_where_there_is_much_to_scan():
-    assert not needed(1_500 * 554, 384)
+    assert not needed(100 * 554, 384)
     assert needed(100_000 * 200, 128)
     assert not needed(EXACT_UP_TO // 128, 128)
     assert needed(EXACT_UP_TO // 128 + 1, 128)

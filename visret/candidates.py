@@ -1,18 +1,17 @@
-"""The first stage for large collections: a page's summary is just a smaller page.
+"""The first stage: a page's summary is just a smaller page.
 
-A summary is k centroids of the page's own vectors, scored by the same MaxSim kernel as the page; the best pages by
-their summaries are then scored exactly. It decides only what is looked at. Nothing is learned across pages, so a page
-that comes or goes changes nothing for the others, and any collection is served from its first page on.
+A summary is k centroids of the page's own vectors, scored by the same MaxSim kernel as the page; then those pages are
+scanned that their summaries leave a hope of being among the best (`packed.top_k_of_parts`). It decides only what is
+looked at. Nothing is learned across pages, so a page that comes or goes changes nothing for the others, and any
+collection is served from its first page on.
 
-The sizes below come from tests/benchmarks/first_stage.py: 16,834 real pages of 200 vectors (128 dimensions), 200
-questions. One row for 32 keeps .95 of the exact ten best pages in a shortlist of 452 and .99 in one of 1,541, and both
-grow with the square root of the number of pages. With twice the rows the shortlist is a quarter to two fifths shorter,
-which saves less than the rows cost.
+tests/benchmarks/first_stage.py measures it beside other ways: of 16,834 real pages of 200 vectors, one row for 32
+leaves 900 to scan, and keeps .995 of the ten best. With twice the rows some fewer are left, which saves less than the
+rows cost.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,8 +21,8 @@ from visret._products import product
 from visret.maxsim import packed
 from visret.maxsim.packed import PackedPages
 
-EXACT_UP_TO = 1 << 29
-"""Values (vectors x dimensions) that are scanned whole, in some 25 to 100 ms on two cores."""
+EXACT_UP_TO = 1 << 25
+"""Values (vectors x dimensions) that are scanned whole, in some milliseconds on two cores."""
 
 _ROUNDS = 4  # of k-means; more find no more
 _LEAST_COSINE = 0.1
@@ -58,11 +57,6 @@ def summary_size(rows: int) -> int:
     return max(4, rows // 32)
 
 
-def shortlist_size(pages: int, k: int) -> int:
-    """How many of so many pages, the best by their summaries, are scored exactly where k are wanted."""
-    return min(pages, max(4 * k, 64, 4 * math.isqrt(k * pages)))
-
-
 def needed(rows: int, dim: int) -> bool:
     """Whether so many vectors are searched through the summaries of their pages, rather than all of them."""
     return rows * dim > EXACT_UP_TO
@@ -77,24 +71,19 @@ class Part(NamedTuple):
 
 
 def top_k_of_parts(
-    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int
+    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int, *, exact: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """As `packed.top_k_of_parts`, but of much that would have to be scanned only what has the best summaries is."""
-    count = shortlist(parts, k)
-    if count is None:
-        return packed.top_k_of_parts([(part.pages, part.only) for part in parts], queries, k)
-    near = packed.shortlists([(part.summaries, part.only) for part in parts], queries, count)
-    return [
-        packed.top_k_of_parts([(part.pages, rows) for part, rows in zip(parts, lists, strict=True)], [query], k)[0]
-        for query, lists in zip(queries, near, strict=True)
-    ]
+    """As `packed.top_k_of_parts`, but of much that would have to be scanned only what its summaries leave a hope for.
+
+    exact: scan all of it.
+    """
+    summaries = [part.summaries for part in parts] if not exact and used(parts) else None
+    return packed.top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries)
 
 
-def shortlist(parts: Sequence[Part], k: int) -> int | None:
-    """How many pages are scored by more than their summaries; None for all of them."""
-    lengths = [
+def used(parts: Sequence[Part]) -> bool:
+    """Whether a search of these parts reads the summaries first."""
+    rows = [
         np.diff(part.pages.offsets) if part.only is None else np.diff(part.pages.offsets)[part.only] for part in parts
     ]
-    if not parts or not needed(sum(int(some.sum()) for some in lengths), parts[0].pages.dim):
-        return None
-    return shortlist_size(sum(map(len, lengths)), k)
+    return bool(parts) and needed(sum(int(some.sum()) for some in rows), parts[0].pages.dim)

@@ -100,7 +100,7 @@ def search(arguments: argparse.Namespace) -> int:
 
     where = _where(arguments.where)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
-        hits = retriever.search(arguments.question, k=arguments.k, where=where)
+        hits = retriever.search(arguments.question, k=arguments.k, where=where, exact=arguments.exact)
         failed, empty = retriever.unread()
         _show(retriever, arguments, hits, failed, empty)
     return 0
@@ -275,6 +275,7 @@ WHERE: Argument = (
     ("--where",),
     {"metavar": "JSON", "help": """only pages with this metadata, such as '{"doc": "a.pdf"}'"""},
 )
+EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
 PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
@@ -287,7 +288,7 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, PASSWORD, JSON, PICTURES],
     index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), SYNC, RETRY, PASSWORD, JSON],
-    search: [INDEX, QUESTION, K, WHERE, PASSWORD, JSON, PICTURES],
+    search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX],

@@ -348,7 +348,7 @@ def _peaks(vectors: np.ndarray, start: int) -> np.ndarray:
 
 
 def _forms(rows: Rows) -> list[tuple[Any, ...] | None]:
-    return [None if array is None else (array.dtype.name, array.shape) for array in rows]
+    return [None if array is None else (array.dtype, array.shape) for array in rows]
 
 
 def _refuse_beyond(dtype: np.dtype[Any], values: np.ndarray, start: int) -> None:

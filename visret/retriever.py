@@ -203,16 +203,19 @@ class Retriever:
         *,
         where: Mapping[str, Any] | None = None,
         among: Iterable[Hit | tuple[str, int]] | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """The k best pages, best first; fewer where fewer pass.
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
         among: only these pages (hits, PageRef, or doc and page), to rank again what another engine found.
+        exact: score every page, however many there are. Else, where it saves much, only those whose summaries leave a
+            hope of being among the best are scored: .99 of the best pages are found, and a score is never a guess.
 
         InvalidQuery for an empty question, a key no page has, or a page that is not there.
         """
-        return self.search_many([question], k, where=where, among=among)[0]
+        return self.search_many([question], k, where=where, among=among, exact=exact)[0]
 
     def search_many(
         self,
@@ -221,6 +224,7 @@ class Retriever:
         *,
         where: Mapping[str, Any] | None = None,
         among: Iterable[Hit | tuple[str, int]] | None = None,
+        exact: bool = False,
     ) -> list[list[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
         if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
@@ -234,7 +238,7 @@ class Retriever:
         numbers = list(chosen)
         wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
         parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
-        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k)
+        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
         return [
             self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
             for query, (found, rows, scores) in zip(queries, best, strict=True)
@@ -319,8 +323,9 @@ class Retriever:
 
     def _scan_in_words(self) -> str:
         """What a question without a filter makes read."""
-        count = candidates.shortlist(list(self._scannable()[1].values()), 10)
-        return "every page" if count is None else f"the summary of every page, then the best {count:,} pages"
+        if candidates.used(list(self._scannable()[1].values())):
+            return "the summary of every page, then those pages that may be among the best"
+        return "every page"
 
     def _encode(self, questions: list[str], snapshot: Snapshot) -> list[QueryEmbedding]:
         """Questions as they meet the vectors of the index."""
@@ -364,7 +369,7 @@ class Retriever:
             answers = strength(why)
             best = max(best, answers)
             weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
-            source, metadata = snapshot.document(ref.doc).source, snapshot.metadata(segment, row)
+            source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
             hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
         return hits
 

@@ -20,7 +20,8 @@ taken from the pages again. Exact means float32 scores of these vectors.
 
 Each row: what the way adds to a page, how long it took to build, and for .95 and .99 recall the smallest shortlist that
 reaches it, with milliseconds a question: finding the shortlist, and all, with the exact top ten of it. Times are
-medians of questions asked one after another; a row that has no time does not reach the recall with any shortlist.
+medians of questions asked one after another; a row that has no time does not reach the recall with any shortlist. Then
+what a search does, which has no fixed shortlist: it stops where summaries leave no hope (visret/maxsim/packed.py).
 Where the machine has two cores, everything has two threads.
 """
 
@@ -40,9 +41,8 @@ import numpy as np
 from quality import questions
 
 from visret import Page, PageEmbedding, PageRef, VisretError, candidates, codec, load_encoder, pdf, reduction
-from visret.codec import Rows
-from visret.maxsim import PackedPages, pack
-from visret.maxsim.packed import largest, over
+from visret.maxsim import PackedPages, pack, packed
+from visret.maxsim.packed import largest
 
 MODEL = "all-minilm-l6-v2"
 K = 10
@@ -52,7 +52,7 @@ PAGES_A_DOCUMENT = 40
 TIMED = 24  # questions
 TARGETS = (0.95, 0.99)
 SIZES = [round(16 * 2 ** (i / 2)) for i in range(24)]  # of shortlists
-SCALES = (100_000, 1_000_000)
+DEFAULT_HOPE = packed.HOPE
 
 
 @dataclass(frozen=True, eq=False)
@@ -471,44 +471,25 @@ def exact(pages: Collection) -> str:
     return f"| exact, int8 | 0 | 0 | {reached} | {reached} |"
 
 
-def growth(pages: Collection, stage: Stage) -> Iterator[str]:
-    """How the shortlist grows with the collection: the same pages, and random halves and quarters of them."""
+def staged(pages: Collection, summaries: PackedPages) -> Iterator[str]:
+    """What a search does, which settles by itself how many pages are scored: recall and time by `packed.HOPE`, for all
+    pages and for random parts of them."""
     order = np.random.default_rng(0).permutation(len(pages))
-    scores = [stage.scores(query) for query in pages.queries]
-    for part in (8, 4, 2, 1):
+    for part in (16, 4, 1):
         some = np.sort(order[: len(pages) // part])
         best = top(pages.exact[:, some])
-        found = np.stack([ranks(mine[some], one) for mine, one in zip(scores, best, strict=True)])
-        needed = [int(np.quantile(found, target, method="inverted_cdf")) + 1 for target in TARGETS]
-        default = candidates.shortlist_size(len(some), K)
-        yield (
-            f"{len(some):,} pages: "
-            + ", ".join(f"{n:,} for {t}" for n, t in zip(needed, TARGETS, strict=True))
-            + f"; the default takes {default:,}: recall {(found < default).mean():.3f}"
-        )
-
-
-def at_scale(pages: Collection, packed: PackedPages, count: int) -> str:
-    """The time of the default with `count` pages: as many summaries, repeated; the shortlist is of the real pages."""
-    times = -(-count // len(pages))
-    lengths = np.tile(np.diff(packed.offsets), times)[:count]
-    rows = Rows(*(None if array is None else np.concatenate([array] * times)[: lengths.sum()] for array in packed.rows))
-    many, size = over(rows, np.cumsum([0, *lengths]), packed.codec), candidates.shortlist_size(count, K)
-    rng = np.random.default_rng(0)
-    choosing, scoring = [], []
-    for query in pages.queries[:TIMED]:
-        start = time.perf_counter()
-        largest(many.scores(query), size)
-        choosing.append(time.perf_counter() - start)
-        left = size
-        start = time.perf_counter()
-        while left:  # a shortlist longer than the collection is scored in turns
-            part = min(left, len(pages))
-            pages.packed.top_k(query, K, only=rng.permutation(len(pages))[:part])
-            left -= part
-        scoring.append(time.perf_counter() - start)
-    first, second = (float(np.median(some)) * 1000 for some in (choosing, scoring))
-    return f"{count:,} pages: {first:.0f} ms for the summaries, {second:.0f} ms for {size:,} pages of the shortlist"
+        given = [candidates.Part(pages.packed, summaries, some)]
+        for hope in (0.9, 1.0, 1.1, 1.2, 1.3, None):
+            packed.HOPE = hope or DEFAULT_HOPE
+            times, kept = [], []
+            for query, wanted in zip(pages.queries, best, strict=True):
+                start = time.perf_counter()
+                ((_, found, _),) = candidates.top_k_of_parts(given, [query], K, exact=hope is None)
+                times.append(time.perf_counter() - start)
+                kept.append(np.isin(some[wanted], found).mean())
+            what = f"a hope of {hope}" if hope else "exact"
+            yield f"{len(some):,} pages, {what}: recall {np.mean(kept):.3f}, {np.median(times) * 1000:.1f} ms"
+    packed.HOPE = DEFAULT_HOPE
 
 
 def main() -> None:
@@ -532,12 +513,9 @@ def main() -> None:
     print(exact(pages), flush=True)
     for stage in stages(pages, folder, arguments.only):
         print(row(pages, stage), flush=True)
-    stage, packed = default(pages)
-    print("\nshortlist of the default, by size of the collection")
-    for line in growth(pages, stage):
+    print(f"\nwhat a search does; by default with a hope of {DEFAULT_HOPE}")
+    for line in staged(pages, default(pages)[1]):
         print(line, flush=True)
-    for count in SCALES:
-        print(at_scale(pages, packed, count), flush=True)
 
 
 if __name__ == "__main__":

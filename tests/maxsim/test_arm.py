@@ -77,6 +77,10 @@ def emulated(monkeypatch, tmp_path):
         (tmp_path / "scan.o").write_bytes(machine.emit_object(module))
         subprocess.run([compiler, "-O1", "-static", "main.c", "scan.o", "-o", "scan"], cwd=tmp_path, check=True)
 
+        def bind(given):
+            scratch = np.zeros(_kernel.scratch_bytes(path, dim, given["registers"]), np.uint8)
+            return lambda: call(given | {"scratch": scratch})
+
         def call(given):
             place = -(-(1 + 2 * len(_kernel.ARGUMENTS)) * 8 // 64) * 64
             header, body, places = [len(_kernel.ARGUMENTS)], [], {}
@@ -97,7 +101,7 @@ def emulated(monkeypatch, tmp_path):
             changed = (tmp_path / "image").read_bytes()
             out[:] = np.frombuffer(changed, out.dtype, out.size, places["out"]).reshape(out.shape)
 
-        return call
+        return bind
 
     monkeypatch.setattr(_kernel, "scan", scan)
 

@@ -36,27 +36,30 @@ class Arrays:
         self._folder = folder
         self._what = what
         self._gone = gone
-        self._data: dict[str, int] = {}  # where the data of the files begins, once their headers are checked
+        self._mapped: dict[str, np.ndarray] = {}
 
     def __contains__(self, name: str) -> bool:
         return f"{name}.npy" in self.checksums
 
-    def read(
-        self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int, *, first: int | None = None
-    ) -> np.ndarray:
-        """`count` rows (count, *rest) from row `first`; the whole array, which must have `count` rows, without it."""
+    def read(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> np.ndarray:
+        """The whole array, which must be (count, *rest)."""
         if not count:
             return np.empty((0, *rest), dtype)
         with self._open(name) as file:
-            data = None if first is None else self._data.get(name)
-            if data is None:
-                data, _ = self._header(file, name, dtype, rest, count if first is None else None)
-            width = math.prod(rest)
-            file.seek(data + (first or 0) * width * dtype.itemsize)
-            out = np.fromfile(file, dtype, count * width)
-        if len(out) != count * width:
-            raise self.damaged(name, "it is too short")
+            self._header(file, name, dtype, rest, count)
+            out = np.fromfile(file, dtype, math.prod((count, *rest)))
         return out.reshape(count, *rest)
+
+    def part(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], first: int, count: int) -> np.ndarray:
+        """`count` rows (count, *rest) from row `first`, read-only, of a file that is mapped when it is first needed."""
+        if not count:
+            return np.empty((0, *rest), dtype)
+        if name not in self._mapped:
+            self._mapped[name] = self.map(name, dtype, rest)
+        out = self._mapped[name][first : first + count]
+        if len(out) != count:
+            raise self.damaged(name, "it is too short")
+        return out
 
     def map(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None = None) -> np.ndarray:
         """The whole array (count, *rest), memory-mapped; count None: as many rows as there are."""
@@ -119,7 +122,6 @@ class Arrays:
             raise self.damaged(name, f"expected {(*whole, *rest)} {dtype}, got {shape} {got}")
         if os.fstat(file.fileno()).st_size != data + math.prod(shape) * dtype.itemsize:
             raise self.damaged(name, "its length is not what its header says")
-        self._data[name] = data
         return data, shape[0]
 
 

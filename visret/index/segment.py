@@ -120,14 +120,15 @@ class Segment:
             if len(rows) and (rows.min() < 0 or rows.max() >= n):
                 raise self._files.damaged("rows", f"page {row} names vectors it does not have")
             name = "boxes" if kind == BOXES else "spans"
-            where = self._read(name, len(rows) or n, first=first).astype(np.float32, copy=False)
+            where = self._part(name, first, len(rows) or n)
             if kind == SPANS:
+                where = where.astype(np.float32)
                 where[where < 0] = np.nan
             return where, rows if len(rows) else None
         height, width = (int(x) for x in places.grids[row])
         if kind == GRID:
             return Grid(height, width), None
-        cells = self._read("cells", height * width, first=first)
+        cells = self._part("cells", first, height * width)
         if cells.min() < -1 or cells.max() >= n:
             raise self._files.damaged("cells", f"page {row} names vectors it does not have")
         return Grid(height, width, cells.reshape(height, width)), None
@@ -171,10 +172,13 @@ class Segment:
 
     def _of_page(self, name: str, offsets: np.ndarray, row: int) -> np.ndarray:
         start, stop = (int(x) for x in offsets[row : row + 2])
-        return self._read(name, stop - start, first=start)
+        return self._part(name, start, stop - start)
 
-    def _read(self, name: str, count: int, *, first: int | None = None) -> np.ndarray:
-        return self._files.read(name, *ARRAYS[name], count, first=first)
+    def _read(self, name: str, count: int) -> np.ndarray:
+        return self._files.read(name, *ARRAYS[name], count)
+
+    def _part(self, name: str, first: int, count: int) -> np.ndarray:
+        return self._files.part(name, *ARRAYS[name], first, count)
 
 
 class _Places(NamedTuple):

@@ -168,6 +168,11 @@ class Snapshot:
             failed=tuple((page, reason) for page, reason in unread if reason is not None),
         )
 
+    def source(self, segment: int, row: int) -> str | None:
+        """The file that the page in a live row of a segment was read from; None where it was made in memory."""
+        live, at = self._at(segment, row)
+        return load_source(self._documents[int(live.documents[at])].source)
+
     def _metadata(self, number: int) -> dict[str, Any]:
         if number not in self._parsed:
             with reading_errors(self._index):

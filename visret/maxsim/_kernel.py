@@ -83,8 +83,12 @@ def scratch_bytes(path: Path, dim: int, registers: int) -> int:
 _compiling = threading.Lock()
 
 
-def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
-    """The compiled scan for rows of `dim` dimensions stored by `codec`; it takes the ARGUMENTS by name.
+Scan = Callable[[], None]
+
+
+def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
+    """The compiled scan for rows of `dim` dimensions stored by `codec`: given the ARGUMENTS by name, but for the
+    scratch, it gives a call for any number of threads.
 
     Threads that share `taken` share the parts: each takes one after the other until there is none, so one that loses
     its core holds up nobody for longer than a part.
@@ -94,7 +98,7 @@ def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
 
 
 @functools.cache
-def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
+def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     if path.name == "generic" or _paths.on_arm():
@@ -112,13 +116,21 @@ def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], None]:
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("scan"))
 
-    def call(given: Arguments, _engine: Any = engine) -> None:  # the code lives as long as its engine
-        values = [given[name] for name in ARGUMENTS]
-        addresses = [value.ctypes.data if isinstance(value, np.ndarray) else value or 0 for value in values]
-        words = np.array(addresses, np.int64)  # a name, for nothing else keeps it
-        function(words.ctypes.data)
+    def bind(given: Arguments) -> Scan:
+        values = [None if name == "scratch" else given[name] for name in ARGUMENTS]
+        shared = [value.ctypes.data if isinstance(value, np.ndarray) else value or 0 for value in values]
+        registers = given["registers"]
+        assert isinstance(registers, int)
 
-    return call
+        def call(_keep: Any = (values, engine)) -> None:  # the arrays, and the code, live as long as somebody calls
+            scratch = np.zeros(scratch_bytes(path, dim, registers), np.uint8)
+            words = np.array(shared, np.int64)
+            words[ARGUMENTS.index("scratch")] = scratch.ctypes.data
+            function(words.ctypes.data)
+
+        return call
+
+    return bind
 
 
 def optimise(module: binding.ModuleRef, target: binding.TargetMachine) -> None:

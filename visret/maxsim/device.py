@@ -64,7 +64,7 @@ class DevicePages(PackedPages):
         *,
         exact: bool,
         laid_out: dict[Any, Any],  # noqa: ARG002 - for other parts
-    ) -> tuple[Callable[[], None], np.ndarray]:
+    ) -> tuple[Callable[[], None], int, np.ndarray]:
         starts, ends = self._bounds(only)
         checked = [self._check(query) for query in queries]
         out = np.empty((len(starts), len(queries)), np.float32)
@@ -74,7 +74,7 @@ class DevicePages(PackedPages):
             order = np.argsort(ends - starts, kind="stable")
             out[order] = self._score(starts[order], ends[order], checked, exact=exact)
 
-        return scan, out
+        return scan, 1, out
 
     def _score(self, starts: np.ndarray, ends: np.ndarray, queries: Sequence[np.ndarray], *, exact: bool) -> np.ndarray:
         """The scores of pages by rising length: (pages, queries) float32."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,11 @@ from visret.maxsim import _kernel, _paths
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
 SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
+
+# How many pages go on from one stage of a search to the next, finer one at once, and what decides on more of them:
+# tests/benchmarks/first_stage.py. More at first, or a larger HOPE, is slower and misses less.
+FIRST_SCANNED, FIRST_EXACT = 64, 12
+HOPE = 1.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,8 @@ class PackedPages:
     def top_k(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The k best pages of all, or of `only` (page numbers): (rows int64, exact scores float32), best first.
 
-        min(k, P) long; ties go to the lower row. The best max(4 k, 64) pages of the scan are scored exactly.
+        min(k, P) long; ties go to the lower row. The pages that the scan leaves a hope of being among them are scored
+        exactly.
         """
         return self.top_k_many([query], k, only)[0]
 
@@ -103,8 +109,8 @@ class PackedPages:
 
     def _prepare(
         self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool, laid_out: dict[Any, Any]
-    ) -> tuple[Callable[[], None], np.ndarray]:
-        """The scan, to be called by any number of threads at once, and the (pages, queries) scores it fills.
+    ) -> tuple[Callable[[], None], int, np.ndarray]:
+        """The scan, how many threads have something to do in it, and the (pages, queries) scores they fill.
 
         laid_out: remembers the laid out queries for the next part.
         """
@@ -143,10 +149,7 @@ class PackedPages:
             "out": out,
         }
 
-        def scan() -> None:
-            function({**given, "scratch": np.zeros(_kernel.scratch_bytes(path, self.dim, len(laid.owners)), np.uint8)})
-
-        return scan, out
+        return function(given), len(edges) - 1, out
 
     @property
     def is_float(self) -> bool:
@@ -157,69 +160,124 @@ class PackedPages:
 Part = tuple[PackedPages, np.ndarray | None]
 
 
-def _scan_parts(parts: Sequence[Part], queries: Sequence[np.ndarray], *, exact: bool) -> list[np.ndarray]:
-    """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next."""
+def _scan_parts(
+    parts: Sequence[Part], queries: Sequence[np.ndarray], *, exact: bool, laid_out: dict[Any, Any] | None = None
+) -> list[np.ndarray]:
+    """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next.
+
+    laid_out: remembers the queries for the next call with the same ones.
+    """
     if not queries:
         return [np.empty((len(pages) if only is None else len(only), 0), np.float32) for pages, only in parts]
-    laid_out: dict[Any, Any] = {}
+    laid_out = {} if laid_out is None else laid_out
     prepared = [pages._prepare(queries, only, exact=exact, laid_out=laid_out) for pages, only in parts]
 
     def work() -> None:
-        for scan, _ in prepared:
+        for scan, _, _ in prepared:
             scan()
 
-    rows = sum(len(pages.rows.codes) for pages, _ in parts)
-    threads = min([pages.threads or cores() for pages, _ in parts] or [1])
-    waiting = [_pool().submit(work) for _ in range(min(threads, -(-rows // PART_ROWS)) - 1)]
+    threads = min(sum(useful for _, useful, _ in prepared), *(pages.threads or cores() for pages, _ in parts), 256)
+    waiting = [_pool().submit(work) for _ in range(threads - 1)]
     work()
     for future in waiting:
         if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
             future.result()
-    return [out for _, out in prepared]
+    return [out for _, _, out in prepared]
 
 
 def top_k_of_parts(
-    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int
+    parts: Sequence[Part],
+    queries: Sequence[np.ndarray],
+    k: int,
+    *,
+    summaries: Sequence[PackedPages] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """`PackedPages.top_k_many` over several of them, each with the pages wanted of it (None: all).
 
+    summaries: of each part's pages, what is scanned first: pages that they leave no hope for are not scanned at all.
     -> for each query the number of the part, the row in it (both int64), and the exact score (float32), best first.
     """
+    if k < 1:
+        raise ShapeError(f"k must be at least 1, got {k}")
+    pages = _Pages(parts)
+    first = pages.parts
+    if summaries is not None:
+        first = [(short, only) for short, (_, only) in zip(summaries, pages.parts, strict=True)]
+    together = max(1, SCORES_AT_A_TIME // max(1, len(pages.row)))
     out = []
-    for query, (part, row, scores) in zip(queries, _best_of_parts(parts, queries, k, max(4 * k, 64)), strict=True):
-        again = [number for number in np.unique(part).tolist() if not parts[number][0].is_float]
-        exact = _scan_parts([(parts[number][0], row[part == number]) for number in again], [query], exact=True)
-        for number, found in zip(again, exact, strict=True):
-            scores[part == number] = found[:, 0]
-        order = np.lexsort((row, part, -scores))[:k]
-        out.append((part[order], row[order], scores[order]))
+    for start in range(0, len(queries), together):
+        some = queries[start : start + together]
+        scanned = _scan_parts(first, some, exact=False)
+        for i, query in enumerate(some):
+            scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
+            numbers = np.arange(len(scores))
+            laid_out: dict[Any, Any] = {}
+            if summaries is not None:
+                numbers, scores = _settle(numbers, scores, k, FIRST_SCANNED, pages.scorer(query, laid_out, exact=False))
+            if not pages.are_float:
+                numbers, scores = _settle(numbers, scores, k, FIRST_EXACT, pages.scorer(query, laid_out, exact=True))
+            best = largest(scores, k)
+            best = best[np.lexsort((numbers[best], -scores[best]))]
+            out.append((pages.part[numbers[best]], pages.row[numbers[best]], scores[best]))
     return out
 
 
-def shortlists(parts: Sequence[Part], queries: Sequence[np.ndarray], count: int) -> list[list[np.ndarray]]:
-    """For each query the `count` best pages by the scan alone: the rows of each part, rising, int64."""
-    best = _best_of_parts(parts, queries, count, count)
-    return [[row[part == number] for number in range(len(parts))] for part, row, _ in best]
+class _Pages:
+    """The wanted pages of several parts, numbered in order of part and row."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
+        rows = [np.arange(len(pages)) if only is None else only for pages, only in self.parts]
+        self.row = np.concatenate([np.empty(0, np.int64), *rows])
+        self._first = np.cumsum([0, *map(len, rows)])
+        self.are_float = all(pages.is_float for pages, _ in parts)
+
+    @functools.cached_property
+    def part(self) -> np.ndarray:
+        """The part of each page."""
+        return np.repeat(np.arange(len(self.parts)), np.diff(self._first))
+
+    def scorer(self, query: np.ndarray, laid_out: dict[Any, Any], *, exact: bool) -> Callable[[np.ndarray], np.ndarray]:
+        """What scores pages by their numbers, rising."""
+
+        def score(numbers: np.ndarray) -> np.ndarray:
+            cuts = np.searchsorted(numbers, self._first)
+            some = [
+                (pages, self.row[numbers[a:b]])
+                for (pages, _), a, b in zip(self.parts, cuts, cuts[1:], strict=False)
+                if b > a
+            ]
+            return np.concatenate([part[:, 0] for part in _scan_parts(some, [query], exact=exact, laid_out=laid_out)])
+
+        return score
 
 
-def _best_of_parts(
-    parts: Sequence[Part], queries: Sequence[np.ndarray], k: int, count: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each query the `count` best of the scan, in order of part and row: parts, rows, scores."""
-    if k < 1:
-        raise ShapeError(f"k must be at least 1, got {k}")
-    parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
-    rows = [np.arange(len(pages)) if only is None else only for pages, only in parts]
-    part_of = np.repeat(np.arange(len(parts)), [len(some) for some in rows])
-    row_of = np.concatenate([np.empty(0, np.int64), *rows])
-    together = max(1, SCORES_AT_A_TIME // max(1, len(row_of)))
-    for first in range(0, len(queries), together):
-        some = queries[first : first + together]
-        scanned = _scan_parts(parts, some, exact=False)
-        for i in range(len(some)):
-            scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
-            best = np.sort(largest(scores, count))
-            yield part_of[best], row_of[best], scores[best]
+def _settle(
+    numbers: np.ndarray,
+    estimates: np.ndarray,
+    k: int,
+    first: int,
+    score: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of pages with estimates of their scores, those that may be among the k best, scored: numbers, scores.
+
+    The best `first` are scored; what the others may reach is told from how far the estimates were wrong there: by the
+    mean error and HOPE sqrt(2 ln n) of its standard deviations, which the largest of n such errors rarely exceeds.
+    """
+    hope = HOPE * math.sqrt(2 * math.log(max(len(numbers), 2)))
+    open_ = np.ones(len(numbers), bool)
+    found = np.empty(0, np.int64)
+    scores = np.empty(0, np.float32)
+    more = np.sort(largest(estimates, max(first, k + 2)))
+    while len(more):
+        open_[more] = False
+        found, scores = np.append(found, more), np.append(scores, score(numbers[more]))
+        errors = scores - estimates[found]
+        kth = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
+        more = np.flatnonzero(open_ & (estimates >= kth - errors.mean() - hope * errors.std()))
+        if len(more) > 3 * len(found):  # with these the others may need no look
+            more = more[np.sort(largest(estimates[more], 3 * len(found)))]
+    return numbers[found], scores
 
 
 def pack(

@@ -1,29 +1,38 @@
-"""visret's PackedPages in memory."""
+"""visret's engine in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from worker import Data, Search, Settings, best, serve
 
-from visret.maxsim import pack
+from visret import candidates
+from visret.maxsim import PackedPages, pack
 
 CODECS = ("int8", "float16", "float32")
 
 
 def prepare(data: Data, folder: Path) -> Settings:
-    def search(codec: str, *, rescored: bool = True) -> Search:
+    def search(codec: str) -> Search:
+        pages = packed(data.pages(), codec)
+        return lambda queries, k: [rows.tolist() for rows, _ in pages.top_k_many(queries, k)]
+
+    def scan() -> Search:
+        pages = packed(data.pages(), "int8")
+        return lambda queries, k: [best(pages.scores(query), k) for query in queries]
+
+    def staged() -> Search:
         vectors = data.pages()
-        pages = pack(np.concatenate(vectors), np.cumsum([0, *map(len, vectors)]), codec=codec)
-
-        def found(queries: list[np.ndarray], k: int) -> list[list[int]]:
-            if rescored:
-                return [rows.tolist() for rows, _ in pages.top_k_many(queries, k)]
-            return [best(pages.scores(query), k) for query in queries]
-
-        return found
+        short = [candidates.summarise(page, candidates.summary_size(len(page))) for page in vectors]
+        parts = [candidates.Part(packed(vectors, "int8"), packed(short, "int8"))]
+        return lambda queries, k: [rows.tolist() for _, rows, _ in candidates.top_k_of_parts(parts, queries, k)]
 
     settings = {codec: lambda codec=codec: search(codec) for codec in CODECS}
-    return {**settings, "int8, the scan alone": lambda: search("int8", rescored=False)}
+    return {**settings, "int8, the scan alone": scan, "int8, first stage": staged}
+
+
+def packed(pages: Sequence[np.ndarray], codec: str) -> PackedPages:
+    return pack(np.concatenate(pages), np.cumsum([0, *map(len, pages)]), codec=codec)
 
 
 serve(prepare)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from worker import Data, Search, Settings, build, serve
 
-from visret import ModelSpec, Page, PageEmbedding, QueryEmbedding, Retriever, candidates
+from visret import ModelSpec, Page, PageEmbedding, QueryEmbedding, Retriever
 from visret.codec import CODECS
 
 TOGETHER = 64  # pages of a document
@@ -45,9 +45,7 @@ def number_of(doc: str, page: int) -> int:
 def prepare(data: Data, folder: Path) -> Settings:
     encoder = Given(data)
 
-    def search(codec: str, exact_up_to: int = candidates.EXACT_UP_TO) -> Search:
-        candidates.EXACT_UP_TO = exact_up_to
-
+    def search(codec: str, *, exact: bool = False) -> Search:
         def make(at: Path) -> None:
             with Retriever.create(at, model=encoder, codec=codec) as retriever:
                 retriever.add_pages(
@@ -59,13 +57,13 @@ def prepare(data: Data, folder: Path) -> Settings:
 
         def found(queries: list[np.ndarray], k: int) -> list[list[int]]:
             encoder.questions = queries
-            hits = retriever.search_many([str(i) for i in range(len(queries))], k)
+            hits = retriever.search_many([str(i) for i in range(len(queries))], k, exact=exact)
             return [[number_of(*hit.ref) for hit in one] for one in hits]
 
         return found
 
     settings = {codec: lambda codec=codec: search(codec) for codec in CODECS}
-    return {**settings, "int8, first stage": lambda: search("int8", exact_up_to=0)}
+    return {**settings, "int8, every page": lambda: search("int8", exact=True)}
 
 
 serve(prepare)
