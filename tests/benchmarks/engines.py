@@ -39,6 +39,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -146,11 +147,26 @@ class Engine:
 
 @dataclass(frozen=True)
 class Work:
-    """Pages and questions in a folder, and the float32 scores of all of them, (questions, pages)."""
+    """So many pages, and questions, in a folder."""
 
     name: str
     folder: Path
-    scores: np.ndarray
+    pages: int
+
+    @cached_property
+    def questions(self) -> int:
+        """How many there are."""
+        return len(np.load(self.folder / "query_offsets.npy")) - 1
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The float32 scores of all pages, (questions, pages)."""
+        for known in self.folder.glob("scores *.npy"):
+            if int(known.stem.split()[1]) >= self.pages:  # the first pages of a larger work are the same
+                return np.asarray(np.load(known)[:, : self.pages])
+        scores = exact_scores(read(self.folder, self.pages))
+        np.save(self.folder / f"scores {self.pages}.npy", scores)
+        return scores
 
     def recall(self, queries: Sequence[int], found: Sequence[Sequence[int]]) -> float:
         """The share of the found pages whose score is among the ten best."""
@@ -163,7 +179,7 @@ class Work:
 
     def some(self) -> list[int]:
         """The questions that are timed, spread over all of them."""
-        spread = np.linspace(0, len(self.scores) - 1, ROUNDS * ASKED_A_ROUND)
+        spread = np.linspace(0, self.questions - 1, ROUNDS * ASKED_A_ROUND)
         return [int(number) for number in spread]
 
 
@@ -210,13 +226,7 @@ def work(name: str, folder: Path, make: Callable[[Path], None], pages: int | Non
     at = folder / "engines" / name
     if not (at / "queries.npy").exists():
         make(at)
-    data = read(at, pages)
-    for known in at.glob("scores *.npy"):
-        if int(known.stem.split()[1]) >= data.count:  # the first pages of a larger work are the same
-            return Work(name, at, np.load(known)[:, : data.count])
-    scores = exact_scores(data)
-    np.save(at / f"scores {data.count}.npy", scores)
-    return Work(name, at, scores)
+    return Work(name, at, pages or len(np.load(at / "offsets.npy")) - 1)
 
 
 def exact_scores(data: Data, together: int = 256) -> np.ndarray:
@@ -317,10 +327,9 @@ class Bench:
     @contextmanager
     def engine(self, script: str, work: Work, setting: str = "", *, least: float = 0.99) -> Iterator[Engine | None]:
         """An engine ready to search, at the setting given or the best of its own; None where it does not run."""
-        pages = work.scores.shape[1]
         with ExitStack() as stack:
             try:
-                found = stack.enter_context(Engine(script, self.python(script), work.folder, pages))
+                found = stack.enter_context(Engine(script, self.python(script), work.folder, work.pages))
                 found.use(setting or self.choose(found, work, least))
                 found.search(work.some()[:1])
             except (Failed, subprocess.SubprocessError, OSError) as error:
@@ -333,7 +342,7 @@ class Bench:
         """The fastest setting that finds `least` of the best pages, else the one that finds most; kept for later.
 
         Where all of them should be exact, and differ in time only, fewer questions will do."""
-        kept = work.folder / f"{engine.script} {work.scores.shape[1]}.tried.json"
+        kept = work.folder / f"{engine.script} {work.pages}.tried.json"
         if self.again or not kept.exists():
             measured, asked = {}, work.some()[:: ASKED_A_ROUND if least == 1 else 1]
             for setting in engine.settings:
@@ -377,7 +386,7 @@ class Bench:
 
         together: so many questions at once. exact: float rows must give exactly the best.
         """
-        asked = [i % len(work.scores) for i in range(together)] if together else work.some()
+        asked = [i % work.questions for i in range(together)] if together else work.some()
         here = [engine for engine in engines if engine is not None]
         found = [self.check(work, engine, asked, together=bool(together), exact=exact) for engine in here]
         good = [(engine, *one) for engine, one in zip(here, found, strict=True) if one is not None]
@@ -409,7 +418,7 @@ class Bench:
         """Recall, own memory and how much more a search takes; None where the engine is wrong or died."""
         try:
             if engine.script.startswith("with_visret") and not together:
-                asked = range(len(work.scores))
+                asked = range(work.questions)
             with watched(engine) as peak:
                 before = engine.memory()
                 _, found = engine.search(asked, together=together)
@@ -519,7 +528,7 @@ def run_large(bench: Bench) -> None:
         our_recall = recall_of(alone, ours)
     full = work("large", bench.folder, make, PAGES["with_visret_index"])
     for peer in SYSTEMS:
-        real_pages = work("large", bench.folder, make, min(PAGES[peer], alone.scores.shape[1]))
+        real_pages = work("large", bench.folder, make, min(PAGES[peer], alone.pages))
         with bench.engine(peer, real_pages, least=least) as theirs:
             recall, setting = recall_of(real_pages, theirs), theirs.setting if theirs else ""
         if not setting:
@@ -528,14 +537,19 @@ def run_large(bench: Bench) -> None:
         with bench.engine("with_visret_index", full, "int8") as ours, bench.engine(peer, part, setting) as theirs:
             if ours and theirs:
                 ours.recall, theirs.recall = our_recall, recall
-                theirs.scale = full.scores.shape[1] / part.scores.shape[1]
-            bench.race(full, [ours, theirs], label=f"large, {alone.scores.shape[1]:,} real")
+                theirs.scale = full.pages / part.pages
+            bench.race(full, [ours, theirs], label=f"large, {alone.pages:,} real")
 
 
 def run_million(bench: Bench) -> None:
-    million = work("large", bench.folder, make_short(bench.folder), 1_000_000)
+    make = make_short(bench.folder)
+    alone, million = (work("large", bench.folder, make, pages) for pages in (None, 1_000_000))
+    with bench.engine("with_visret_index", alone, "residual2") as ours:
+        recall = recall_of(alone, ours)
     with bench.engine("with_visret_index", million, "residual2") as ours:
-        bench.race(million, [ours], label="million")
+        if ours:
+            ours.recall = recall
+        bench.race(million, [ours], label=f"million, {alone.pages:,} real")
 
 
 def recall_of(work: Work, engine: Engine | None) -> float:
