@@ -105,8 +105,10 @@ def collection(pages: list[np.ndarray], summaries: list[np.ndarray]) -> list[Par
     return parts
 
 
-def test_pages_without_hope_are_not_scanned(monkeypatch):
+@pytest.mark.parametrize("first", [7, 64])  # in many rounds, or in few
+def test_pages_without_hope_are_not_scanned(monkeypatch, first):
     monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    monkeypatch.setattr("visret.maxsim.packed.FIRST_SCANNED", first)
     middles = units(300, 6, 24)
     pages = [around(some, 30, 0.6, seed=number) for number, some in enumerate(middles)]
     parts = collection(pages, [summarise(page, 6) for page in pages])
@@ -116,9 +118,9 @@ def test_pages_without_hope_are_not_scanned(monkeypatch):
     assert Counted.scanned == 300  # read once for all questions
     Counted.scanned = 0
     found = top_k_of_parts(parts, queries, 5)
-    assert 20 * 64 <= Counted.scanned < 20 * 150
+    assert 20 * first <= Counted.scanned < 20 * 150
     kept = [np.isin(a[0] * 1000 + a[1], b[0] * 1000 + b[1]).mean() for a, b in zip(every, found, strict=True)]
-    assert np.mean(kept) > 0.98
+    assert np.mean(kept) > 0.95
     for one, (part, row, scores) in zip(queries, found, strict=True):
         assert (np.diff(scores) <= 0).all()
         exact = [parts[p].pages.exact_scores(one, np.array([r]))[0] for p, r in zip(part, row, strict=True)]

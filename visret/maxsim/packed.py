@@ -259,7 +259,8 @@ def _settle(
     first: int,
     score: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of pages with estimates of their scores, those that may be among the k best, scored: numbers, scores.
+    """Of pages by rising number, with estimates of their scores, those that may be among the k best: numbers, rising,
+    and scores.
 
     The best `first` are scored; what the others may reach is told from how far the estimates were wrong there: by the
     mean error and HOPE sqrt(2 ln n) of its standard deviations, which the largest of n such errors rarely exceeds.
@@ -277,7 +278,8 @@ def _settle(
         more = np.flatnonzero(open_ & (estimates >= kth - errors.mean() - hope * errors.std()))
         if len(more) > 3 * len(found):  # with these the others may need no look
             more = more[np.sort(largest(estimates[more], 3 * len(found)))]
-    return numbers[found], scores
+    order = np.argsort(found)
+    return numbers[found[order]], scores[order]
 
 
 def pack(
