@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 from PIL import Image, ImageDraw
 from samples import FOLDER, QUESTIONS
+from tiny_vision import CHECKPOINTS
 
 from visret import Page, QueryEmbedding, Retriever, heatmap, load_encoder, metrics
 from visret.encoders import _torch
@@ -95,7 +95,7 @@ def test_a_sample_as_colours(tmp_path):
 def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path):
     """A tiny ColQwen2 with random weights: one cell of a sample page is painted, and the map's peak is that cell."""
     with _torch.quiet():  # makes torchvision importable, which transformers needs to build the checkpoint
-        folder = tiny.colqwen2(tmp_path / "colqwen2")
+        folder = CHECKPOINTS["ColQwen2"](tmp_path / "colqwen2")
     with Retriever.create(tmp_path / "p.visret", model=str(folder)) as retriever:
         report = retriever.add(FOLDER / "two_column.pdf")
         assert (report.pages, report.failed) == (3, [])

@@ -57,8 +57,8 @@ def bert(folder: Path, *, dim: int = 32, layers: int = 2) -> Path:
         intermediate_size=2 * dim,
         max_position_embeddings=512,
     )
-    _save(folder, BertModel(config, add_pooling_layer=False), config)
-    _json(
+    save(folder, BertModel(config, add_pooling_layer=False), config)
+    write_json(
         folder / "modules.json",
         [{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}],
     )
@@ -70,13 +70,13 @@ def colbert(folder: Path, *, dim: int = 16, query_length: int = 12, page_length:
     bert(folder)
     (folder / "modules.json").unlink()
     config = json.loads((folder / "config.json").read_text())
-    _json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
+    write_json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
     from safetensors.torch import load_file
 
     weights = {f"bert.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
-    weights["linear.weight"] = _noise("linear.weight", (dim, config["hidden_size"])) / math.sqrt(config["hidden_size"])
+    weights["linear.weight"] = noise("linear.weight", (dim, config["hidden_size"])) / math.sqrt(config["hidden_size"])
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _json(
+    write_json(
         folder / "artifact.metadata",
         {
             "query_token_id": "[unused0]",
@@ -91,50 +91,6 @@ def colbert(folder: Path, *, dim: int = 16, query_length: int = 12, page_length:
     return folder
 
 
-def colqwen2(folder: Path, *, dim: int = 32, layers: int = 2, max_patches: int = 768) -> Path:
-    """A full ColQwen2 checkpoint: geometry of the published ones (cells of 28 x 28 pixels), a narrow network."""
-    from colpali_engine.models import ColQwen2
-    from transformers import Qwen2VLConfig
-
-    controls = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
-    controls += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = _bytes(folder, controls)
-    number = tokenizer.token_to_id
-    config = Qwen2VLConfig(
-        text_config={
-            "vocab_size": tokenizer.get_vocab_size(),
-            "hidden_size": dim,
-            "intermediate_size": 2 * dim,
-            "num_hidden_layers": layers,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 1,
-            "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3]},
-            "rope_theta": 1e6,
-        },
-        vision_config={"depth": layers, "embed_dim": dim, "hidden_size": dim, "mlp_ratio": 2, "num_heads": 2},
-        image_token_id=number("<|image_pad|>"),
-        video_token_id=number("<|video_pad|>"),
-        vision_start_token_id=number("<|vision_start|>"),
-        vision_end_token_id=number("<|vision_end|>"),
-        tie_word_embeddings=True,
-    )
-    _save(folder, ColQwen2(config), config)
-    image = {
-        "image_processor_type": "Qwen2VLImageProcessor",
-        "processor_class": "ColQwen2Processor",
-        "patch_size": 14,
-        "temporal_patch_size": 2,
-        "merge_size": 2,
-        "image_mean": [0.5, 0.5, 0.5],
-        "image_std": [0.5, 0.5, 0.5],
-        "size": {"shortest_edge": 4 * 28 * 28, "longest_edge": max_patches * 28 * 28},
-    }
-    _json(folder / "preprocessor_config.json", image)
-    video = {key: value for key, value in image.items() if key != "image_processor_type"}
-    _json(folder / "video_preprocessor_config.json", {**video, "video_processor_type": "Qwen2VLVideoProcessor"})
-    return folder
-
-
 def _wordpiece(folder: Path) -> Tokenizer:
     """BERT's tokenizer with a vocabulary of letters and a few words."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -146,12 +102,12 @@ def _wordpiece(folder: Path) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+    add_specials(tokenizer, special)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")]
     )
     names = zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), special, strict=True)
-    _save_tokenizer(folder, tokenizer, {"tokenizer_class": "BertTokenizer", "model_max_length": 512, **dict(names)})
+    save_tokenizer(folder, tokenizer, {"tokenizer_class": "BertTokenizer", "model_max_length": 512, **dict(names)})
     # as in published sentence models: settings of its training that must not cut a page
     tokenizer.enable_truncation(16)
     tokenizer.enable_padding(length=16)
@@ -159,7 +115,7 @@ def _wordpiece(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def _bytes(folder: Path, controls: list[str]) -> Tokenizer:
+def byte_tokenizer(folder: Path, controls: list[str]) -> Tokenizer:
     """Qwen's tokenizer with a vocabulary of bytes and a few words."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {sign: number for number, sign in enumerate(alphabet)}
@@ -174,37 +130,45 @@ def _bytes(folder: Path, controls: list[str]) -> Tokenizer:
         [pre_tokenizers.Split(split, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in controls])
+    add_specials(tokenizer, controls)
     settings = {"tokenizer_class": "Qwen2Tokenizer", "pad_token": "<|endoftext|>", "eos_token": "<|im_end|>"}
-    _save_tokenizer(folder, tokenizer, {**settings, "additional_special_tokens": controls[1:]})
+    save_tokenizer(folder, tokenizer, {**settings, "additional_special_tokens": controls[1:]})
     return tokenizer
 
 
-def _save_tokenizer(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
+def add_specials(tokenizer: Tokenizer, names: list[str]) -> None:
+    """Tokens that are never part of a text."""
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in names])
+
+
+def save_tokenizer(folder: Path, tokenizer: Tokenizer, settings: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
-    _json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", settings)
 
 
-def _save(folder: Path, model: nn.Module, config: Any) -> None:
+def save(folder: Path, model: nn.Module, config: Any, *, seed: int = 0, embedding: float = 1) -> None:
+    """Weights drawn by `seed`, and the configuration. embedding: the size of an embedding's components."""
     embeddings = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
     weights = {}
     for name, value in model.state_dict().items():
-        noise = _noise(name, value.shape)
+        if "lm_head" in name:  # of no use here, and published ones have none
+            continue
+        drawn = noise(f"{name}{seed or ''}", value.shape)
         if name in embeddings:
-            weights[name] = noise
+            weights[name] = drawn * embedding
         elif value.ndim > 1:
-            weights[name] = noise / math.sqrt(value[0].numel())
+            weights[name] = drawn / math.sqrt(value[0].numel())
         else:
-            weights[name] = noise * 0.1 + (1 if name.endswith("weight") else 0)
+            weights[name] = drawn * 0.1 + (1 if name.endswith("weight") else 0)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    _json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})
+    write_json(folder / "config.json", {**config.to_dict(), "architectures": [type(model).__name__]})
 
 
-def _noise(name: str, shape: Any) -> torch.Tensor:
+def noise(name: str, shape: Any) -> torch.Tensor:
     """The same for the same name, whatever was drawn before."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
 
 
-def _json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2), "utf-8")

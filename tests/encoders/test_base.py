@@ -79,7 +79,7 @@ def test_a_folder_is_pinned_when_it_is_loaded(checkpoints):
     assert _base.pinned(dataclasses.replace(HUB, revision="v1"), Path("/cache/snapshots/abc")).revision == "v1"
 
 
-@pytest.mark.parametrize("name", ["bert", "colbert", "colqwen2"])
+@pytest.mark.parametrize("name", ["bert", "colbert", "ColQwen2"])
 @pytest.mark.parametrize("damage", ["model.safetensors", "tokenizer.json", "config.json"])
 def test_a_damaged_checkpoint_is_said_in_one_error(checkpoints, tmp_path, name, damage):
     shutil.copytree(checkpoints / name, tmp_path, dirs_exist_ok=True)

@@ -26,7 +26,7 @@ logger = logging.getLogger("visret")
 def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The family's options: `defaults`, and over them what the entry says. InvalidModelSpec for any other key or type.
 
-    A default of None stands for a whole number that need not be given.
+    A default of None stands for a whole number that need not be given, `str` for such a text.
     """
     for key, value in spec.options.items():
         if key in _COMMON_OPTIONS:
@@ -37,12 +37,12 @@ def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
                 f"{spec.name}, options, {key}: the family {spec.family} has no such option; it has {known}"
             )
         default = defaults[key]
-        kind = int if default is None else type(default)
+        kind = int if default is None else str if default is str else type(default)
         if type(value) is not kind and value is not default:
             raise InvalidModelSpec(f"{spec.name}, options, {key}: must be {kind.__name__}, got {value!r}")
-        if kind is int and value is not None and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise InvalidModelSpec(f"{spec.name}, options, {key}: must be at least 1, got {value!r}")
-    return {key: spec.options.get(key, default) for key, default in defaults.items()}
+    return {key: spec.options.get(key, None if default is str else default) for key, default in defaults.items()}
 
 
 def weights_folder(spec: ModelSpec) -> Path:
@@ -131,6 +131,14 @@ def _download(spec: ModelSpec) -> Path:
         raise WeightsError(
             f"{spec.name} is not on this machine and could not be fetched ({error}); `{fetch}`"
         ) from error
+
+
+def architectures(config: Path) -> list[str]:
+    """What a config.json names as the classes of its model."""
+    try:
+        return [str(name) for name in json.loads(config.read_text("utf-8")).get("architectures") or []]
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(f"{config}: damaged: {error}") from error
 
 
 def check_dim(spec: ModelSpec, dim: int) -> None:

@@ -15,7 +15,7 @@ INDEXES = {
     "IVF_PQ": IvfPq(distance_type="cosine", num_sub_vectors=32),
     "IVF_FLAT": IvfFlat(distance_type="cosine"),
 }
-PROBES_AND_REFINES = ((4, 20), (8, 15), (20, 20))
+PROBES_AND_REFINES = ((4, 20), (8, 15), (20, 20), (20, 100))
 
 
 def prepare(data: Data, folder: Path) -> Settings:

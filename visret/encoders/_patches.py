@@ -1,0 +1,318 @@
+"""What the families that look at pages share: strict loading, prompts, batches, and patches in reading order."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from visret.encoders import _base, _torch
+from visret.errors import InvalidModelSpec, MissingExtra, ShapeError, VisretError, WeightsError
+from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
+
+# Every family has these options; what an entry does not say is as the checkpoint's own library has it.
+OPTIONS: Mapping[str, Any] = {
+    "query_prefix": str,
+    "query_suffix": str,  # one token, said query_suffix_count times after a question
+    "query_suffix_count": None,
+    "page_prompt": str,
+    "page_text": True,  # keep the vectors of the prompt around a page's patches, as published
+    "four_bit": False,  # weights in 4 bits (bitsandbytes), on a CUDA GPU
+}
+_SUFFIX_COUNT = 10  # of colpali-engine and of transformers
+_MOST_PAGES = 16  # at once
+
+
+class Architecture(NamedTuple):
+    """A class of checkpoints: the model and the processor that load it, and the module that has both."""
+
+    model: str
+    processor: str
+    library: str = "colpali_engine.models"
+
+
+class Loaded(NamedTuple):
+    """What `load` gives a family."""
+
+    spec: ModelSpec
+    architecture: str
+    model: Any
+    processor: Any
+    options: Mapping[str, Any]
+
+
+class Places(NamedTuple):
+    """A page's grid, and where in the sequence its cells are, in reading order: (rows * cols,) int."""
+
+    grid: Grid
+    tokens: np.ndarray
+
+
+class PatchEncoder(ABC):
+    """An encoder of pages as pictures. A family says where its patches are, and how its questions begin and end."""
+
+    _query_prefix: str | None = None  # where the processor does not say
+    _query_suffix: str | None = None
+
+    def __init__(self, loaded: Loaded, *, threads: int | None) -> None:
+        self.spec = loaded.spec
+        self.architecture = loaded.architecture
+        self._model = loaded.model
+        self._processor = loaded.processor
+        self._threads = threads or torch.get_num_threads()
+        self._keeps_text = bool(loaded.options["page_text"])
+        self._image_token = _image_token(loaded.model.config)
+        self._on_cpu = loaded.model.device.type == "cpu"
+        self._batch = 1 if self._on_cpu else 4  # pages; on a CPU one keeps all cores busy
+        self._grows = not self._on_cpu
+        self._suffix = self._set_prompts(loaded.options)
+        controls = [str(token) for token in loaded.processor.tokenizer.added_tokens_decoder.values() if token.special]
+        self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
+        self.preprocessing: Mapping[str, Any] = {
+            "architecture": self.architecture,
+            **self._budget(),
+            "page_prompt": getattr(loaded.processor, "visual_prompt_prefix", ""),
+            "page_text": "kept" if self._keeps_text else "dropped",
+            "query_prefix": loaded.processor.query_prefix,
+            "query_suffix": self._suffix,
+            "dtype": str(loaded.model.dtype).removeprefix("torch."),
+        }
+
+    # ---- what a family says
+
+    @abstractmethod
+    def _places(self, features: Mapping[str, Any], row: int) -> Places:
+        """Where the patches of a page of a batch are."""
+
+    def _budget(self) -> Mapping[str, Any]:
+        """How large a page is looked at, for `preprocessing`."""
+        return {}
+
+    def _page_features(self, images: list[Any]) -> Any:
+        return self._processor.process_images(images)
+
+    def _query_features(self, text: str) -> Any:
+        return self._processor.process_queries([text], suffix=self._suffix)
+
+    # ---- what they share
+
+    def can_read(self, page: Page) -> bool:
+        """Whether it has an image."""
+        return page.image is not None
+
+    def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
+        """One vector a cell in reading order, then those of what else the page was said with. Needs images."""
+        for page in pages:
+            if page.image is None:
+                raise ShapeError(f"{page.ref}: {self.spec.name} looks at pages; this one has no image")
+        out: list[PageEmbedding] = []
+        with _torch.on_threads(self._threads):
+            while len(out) < len(pages):
+                some = pages[len(out) : len(out) + self._batch]
+                try:
+                    out += self._pages(some)
+                except RuntimeError as error:
+                    if len(some) == 1 or "out of memory" not in str(error):
+                        raise
+                    self._batch, self._grows = len(some) // 2, False
+                    continue
+                if self._grows and len(some) == self._batch:
+                    self._batch = min(2 * self._batch, _MOST_PAGES)
+        return out
+
+    def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
+        """One vector a token. InvalidQuery for a question without words."""
+        _base.check_questions(texts)
+        with _torch.on_one_thread():
+            return [self._query(text) for text in texts]
+
+    def _pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
+        features = self._page_features([page.image for page in pages])
+        attended = features["attention_mask"].bool().numpy()
+        encoded = self._forward(features)
+        out = []
+        for row, (page, vectors, mask) in enumerate(zip(pages, encoded, attended, strict=True)):
+            grid, tokens = self._places(features, row)
+            if len(tokens) != grid.rows * grid.cols:
+                raise ShapeError(f"{page.ref}: {len(tokens)} patches for {grid.rows} rows x {grid.cols} cols")
+            rest = mask & self._keeps_text
+            rest[tokens] = False
+            ordered = np.concatenate([vectors[tokens], vectors[rest]])
+            out.append(
+                PageEmbedding(page.ref, page.size_pt, ordered, grid, page.text, _base.word_boxes(page), page.metadata)
+            )
+        return out
+
+    def _query(self, text: str) -> QueryEmbedding:
+        # What looks like a control token in a question is text: an image token without an image is an error.
+        features = self._query_features(self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text))
+        (vectors,) = self._forward(features)
+        ids = features["input_ids"][0].tolist()
+        frame = self._query_features("")["input_ids"][0].tolist()
+        tail = _alike(frame[::-1], ids[::-1])
+        head = min(_alike(frame, ids), len(frame) - tail)
+        content = np.ones(len(ids), bool)
+        content[:head] = content[len(ids) - tail :] = False
+        tokens = tuple(self._processor.tokenizer.decode([i]).strip() for i in ids)
+        return QueryEmbedding(text, vectors, tokens, content)
+
+    def _forward(self, features: Mapping[str, Any]) -> np.ndarray:
+        """(batch, length, d) float32 unit vectors; padding included."""
+        moved = {
+            name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
+            for name, value in features.items()
+            if name != "labels"
+        }
+        with torch.inference_mode():
+            made = self._model(**moved)
+        return np.asarray(_torch.to_numpy(made if isinstance(made, torch.Tensor) else made.embeddings))
+
+    def _image_tokens(self, features: Mapping[str, Any], row: int) -> np.ndarray:
+        return np.asarray(np.flatnonzero(features["input_ids"][row].numpy() == self._image_token))
+
+    def _square(self, features: Mapping[str, Any], row: int) -> Places:
+        """The places of a model that sees every page as a square, its patches row by row."""
+        tokens = self._image_tokens(features, row)
+        side = math.isqrt(len(tokens))
+        return Places(Grid(side, side), tokens)
+
+    def _set_prompts(self, options: Mapping[str, Any]) -> str:
+        """Give the processor what the entry says; the suffix of a question, which is said with each."""
+        prefix, suffix, prompt = (options[name] for name in ("query_prefix", "query_suffix", "page_prompt"))
+        if prefix is None:
+            prefix = self._query_prefix
+        if prefix is not None:
+            self._processor.query_prefix = prefix
+        if prompt is not None:
+            if not hasattr(self._processor, "visual_prompt_prefix"):
+                raise InvalidModelSpec(f"{self.spec.name}, options, page_prompt: that of {self.architecture} is fixed")
+            self._processor.visual_prompt_prefix = prompt
+        if suffix is None:
+            suffix = self._query_suffix
+        if suffix is None:
+            suffix = self._processor.query_augmentation_token
+        elif suffix and suffix not in self._processor.tokenizer.get_vocab():
+            raise InvalidModelSpec(
+                f"{self.spec.name}, options, query_suffix: {suffix!r} is no token of this checkpoint"
+            )
+        return str(suffix) * (options["query_suffix_count"] or _SUFFIX_COUNT)
+
+
+def load(
+    spec: ModelSpec,
+    architectures: Mapping[str, Architecture],
+    options: Mapping[str, Any],
+    *,
+    dtype: str,
+    device: str,
+    check: Callable[[str], None] = lambda _: None,
+) -> Loaded:
+    """A checkpoint, full or an adapter with its base. WeightsError for missing, unexpected or misshapen weights.
+
+    check: given the architecture, raises where it cannot be loaded.
+    """
+    chosen = _base.options(spec, {**OPTIONS, **options})
+    folder = _base.weights_folder(spec)
+    where, kind = _torch.place(device, dtype)
+    base = _base.base_folder(spec, folder)
+    name = _architecture(spec, base, architectures)
+    check(name)
+    more = _four_bit(spec, where, kind) if chosen["four_bit"] else {}
+    with _torch.quiet(), _base.reading(base, tokenizer=folder):
+        library = importlib.import_module(architectures[name].library)
+        kind_of_model = getattr(library, architectures[name].model)
+        adapter = None
+        if base != folder:  # then the report is of the adapter only: the base's comes first, without its data
+            adapter = {"_adapter_model_path": str(folder)}
+            _, report = kind_of_model.from_pretrained(
+                base, device_map="meta", output_loading_info=True, local_files_only=True
+            )
+            _check_weights(report, base, spec, given=_tensors(folder / "adapter_model.safetensors"))
+        model, report = kind_of_model.from_pretrained(
+            base, dtype=kind, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more
+        )
+        _check_weights(report, folder, spec)
+        processor = getattr(library, architectures[name].processor).from_pretrained(folder, local_files_only=True)
+    _base.check_dim(spec, getattr(model, "dim", None) or model.config.embedding_dim)
+    for module in model.modules():
+        if hasattr(module, "lm_head"):  # scores the next word for every token of a page, and nobody asks
+            module.lm_head = torch.nn.Identity()
+    if not more:
+        model = model.to(where)
+    return Loaded(_base.pinned(spec, folder, base), name, model.eval(), processor, chosen)
+
+
+def _architecture(spec: ModelSpec, base: Path, known: Mapping[str, Architecture]) -> str:
+    """Which of a family's architectures a checkpoint has: by its configuration, or by the entry where that is of a
+    plain language model."""
+    config = base / "config.json"
+    if not config.is_file():  # transformers would build a model of full size, at random
+        raise WeightsError(f"{base}: not a complete checkpoint (config.json is missing)")
+    found = [name for name in _base.architectures(config) if name in known]
+    said = getattr(spec, "architecture", "")
+    if said and said not in known:
+        raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")
+    if found and said and said not in found:
+        raise WeightsError(f"{base}: holds a {found[0]}, and the entry {spec.name} says {said}")
+    if not found and not said:
+        raise WeightsError(f"{base}: its configuration names none of {', '.join(known)}; say architecture in the entry")
+    return said or found[0]
+
+
+def _four_bit(spec: ModelSpec, where: torch.device, kind: torch.dtype) -> dict[str, Any]:
+    """What from_pretrained takes for weights of 4 bits (QLoRA's NF4)."""
+    if where.type != "cuda":
+        raise VisretError(
+            f"{spec.name}: four_bit needs a CUDA GPU, and this is {where}; leave it out, or device='cuda'"
+        )
+    try:
+        importlib.import_module("bitsandbytes")
+    except ImportError as error:
+        raise MissingExtra(f"{spec.name}: four_bit needs bitsandbytes: pip install bitsandbytes") from error
+    from transformers import BitsAndBytesConfig
+
+    whole = ["custom_text_proj", "linear", "embedding_proj_layer"]  # the last layer decides the vectors
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=kind, llm_int8_skip_modules=whole
+    )
+    return {"quantization_config": config, "device_map": {"": where}}
+
+
+def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, *, given: Sequence[str] = ()) -> None:
+    """given: names of tensors that come from elsewhere."""
+    wrong = {}
+    for kind, names in report.items():
+        names = [n for n in names or () if not any(f".{one}".endswith(f".{n}") for one in given)]
+        if names:
+            wrong[kind] = names
+    if wrong:
+        listed = "; ".join(
+            f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for kind, names in wrong.items()
+        )
+        raise WeightsError(f"{folder}: the weights are not those of a {spec.family} checkpoint ({listed})")
+
+
+def _tensors(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    return list(safe_open(path, framework="pt").keys())  # type: ignore[no-untyped-call]
+
+
+def _image_token(config: Any) -> int:
+    """The id that stands for a patch, as the configurations of these models name it."""
+    config = getattr(config, "vlm_config", config)
+    named = [getattr(config, name, None) for name in ("image_token_id", "image_token_index")]
+    return int(next(number for number in named if number is not None))
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two sequences have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))
