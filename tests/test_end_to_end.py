@@ -92,10 +92,11 @@ def test_a_sample_as_colours(tmp_path):
         assert any(box.x0 <= x0 and box.y0 <= y0 and x1 <= box.x1 and y1 <= box.y1 for box in why.boxes)
 
 
-def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path):
-    """A tiny ColQwen2 with random weights: one cell of a sample page is painted, and the map's peak is that cell."""
+@pytest.mark.parametrize("architecture", ["ColQwen2", "ColIdefics3", "ColPali"])
+def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, architecture):
+    """Tiny checkpoints with random weights: one cell of a sample page is painted, and the map's peak is that cell."""
     with _torch.quiet():  # makes torchvision importable, which transformers needs to build the checkpoint
-        folder = CHECKPOINTS["ColQwen2"](tmp_path / "colqwen2")
+        folder = CHECKPOINTS[architecture](tmp_path / "model")
     with Retriever.create(tmp_path / "p.visret", model=str(folder)) as retriever:
         report = retriever.add(FOLDER / "two_column.pdf")
         assert (report.pages, report.failed) == (3, [])

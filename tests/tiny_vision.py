@@ -325,22 +325,29 @@ def _sentencepiece(plain: list[str], special: list[str]) -> Tokenizer:
     return tokenizer
 
 
-def _class(architecture: str) -> Any:
-    import colpali_engine.models
-    import transformers
-
-    library = transformers if architecture.endswith("ForRetrieval") else colpali_engine.models
-    return getattr(library, architecture)
-
-
 def load_original(folder: Path) -> tuple[Any, Any]:
     """Model and processor of a folder, by the library they come from."""
-    architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
+    return _class(_architecture(folder)).from_pretrained(folder).eval(), load_processor(folder)
+
+
+def load_processor(folder: Path, **settings: Any) -> Any:
+    """The processor of a folder, by the library it comes from."""
+    architecture = _architecture(folder)
+    names = {"ColQwen2_5": "ColQwen2_5_Processor", "ColGemma3": "ColGemmaProcessor3"}
+    name = names.get(architecture, f"{architecture.removesuffix('ForRetrieval')}Processor")
+    return getattr(_library(architecture), name).from_pretrained(folder, **settings)
+
+
+def _architecture(folder: Path) -> str:
+    return str(json.loads((folder / "config.json").read_text())["architectures"][0])
+
+
+def _library(architecture: str) -> Any:
     import colpali_engine.models
     import transformers
 
-    library = transformers if architecture.endswith("ForRetrieval") else colpali_engine.models
-    names = {"ColQwen2_5": "ColQwen2_5_Processor", "ColGemma3": "ColGemmaProcessor3"}
-    processor = names.get(architecture, f"{architecture.removesuffix('ForRetrieval')}Processor")
-    model = getattr(library, architecture).from_pretrained(folder)
-    return model.eval(), getattr(library, processor).from_pretrained(folder)
+    return transformers if architecture.endswith("ForRetrieval") else colpali_engine.models
+
+
+def _class(architecture: str) -> Any:
+    return getattr(_library(architecture), architecture)

@@ -138,7 +138,7 @@ def architectures(config: Path) -> list[str]:
     try:
         return [str(name) for name in json.loads(config.read_text("utf-8")).get("architectures") or []]
     except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{config}: damaged: {error}") from error
+        raise WeightsError(f"{config.parent}: not a complete checkpoint (config.json: {error})") from error
 
 
 def check_dim(spec: ModelSpec, dim: int) -> None:

@@ -1,0 +1,58 @@
+"""Every entry of models.yaml that looks at pages: what it says is what the checkpoint's own processor makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tiny_vision
+from PIL import Image
+
+from visret import registry
+from visret.encoders import _torch, load_encoder
+
+ENTRIES = [spec for spec in registry.specs() if spec.architecture in tiny_vision.CHECKPOINTS]
+A4 = Image.new("RGB", (620, 877), "grey")
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("entries")
+    with _torch.quiet():
+        return {
+            architecture: tiny_vision.CHECKPOINTS[architecture](root / architecture, layers=1, dim=16 * 4)
+            for architecture in {spec.architecture for spec in ENTRIES}
+        }
+
+
+@pytest.mark.parametrize("spec", ENTRIES, ids=lambda spec: spec.name)
+def test_questions_and_pages_are_said_as_the_entry_says(spec, folders):
+    folder = folders[spec.architecture]
+    here = dataclasses.replace(spec, source=str(folder), revision="", dim=registry.resolve(folder).dim)
+    encoder = load_encoder(here, dtype="float32")
+    with _torch.quiet():
+        more = {"max_num_visual_tokens": here.options["max_patches"]} if "max_patches" in here.options else {}
+        processor = tiny_vision.load_processor(folder, **more)
+
+    # The whole question, put together by hand.
+    suffix = here.options["query_suffix"] * here.options.get("query_suffix_count", 10)
+    said = f"{here.options['query_prefix']}where is it{suffix}"
+    if spec.family == "colgemma":
+        turn = [{"role": "user", "content": [{"type": "text", "text": said}]}]
+        said = processor.tokenizer.apply_chat_template(turn, tokenize=False)
+    elif spec.family == "colpali":
+        said = f"{processor.tokenizer.bos_token}{said}"
+    if spec.architecture in ("ColPaliForRetrieval", "ColQwen2ForRetrieval"):
+        said += "\n"
+    ids = encoder._query_features("where is it")["input_ids"][0].tolist()
+    assert ids == processor.tokenizer(said)["input_ids"]
+
+    if "longest_edge" in here.options:
+        processor.image_processor.size["longest_edge"] = here.options["longest_edge"]
+    features = encoder._page_features([A4])
+    original = processor.process_images([A4])
+    assert np.array_equal(features["input_ids"], original["input_ids"])
+    assert np.array_equal(features["pixel_values"], original["pixel_values"])
+    grid = encoder._places(features, 0).grid
+    assert 0 < grid.rows * grid.cols <= spec.page_tokens
