@@ -19,7 +19,7 @@ LAYERS = [
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "_words"},
     {"candidates"},
-    {"pdf", "encoders", "index"},
+    {"pdf", "encoders", "index", "fetch"},
     {"ingest"},
     {"retriever"},
     {"rag", "cache", "server"},

@@ -191,10 +191,32 @@ def test_an_index_keeps_the_storage_it_was_made_with(capsys, caplog, papers, tmp
 def test_models_are_listed(capsys):
     status, out, _ = run(capsys, "models")
     assert status == 0
-    assert "all-minilm-l6-v2 (default)" in out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 100
+    words, pages = out.split("\n\n")[:2]
+    assert words.startswith("reads words")
+    assert pages.startswith("looks at pages")
+    assert "all-minilm-l6-v2 (default)" in words
+    assert "vidore/colqwen2-v1.0" in pages
+    told = {line.split()[0]: line.split()[1:] for line in lines if line}
+    assert told["vidore/colqwen2-v1.0"] == ["128", "2.2", "B", "apache-2.0", "no", "en"]
+    assert told["lightonai/LateOn-Code-edge"] == ["48", "17", "M", "apache-2.0", "no", "code,", "en"]
+    assert told["jinaai/jina-colbert-v2"] == ["128", "559", "M", "cc-by-nc-4.0", "*", "no", "+", "22", "languages"]
+    assert "\n* its licence forbids commercial use\n+ only code in its repository" in out
     rows = {row["name"]: row for row in json.loads(run(capsys, "models", "--json")[1])}
+    assert set(rows) == {spec.name for spec in registry.specs()}
     assert rows["toy"]["here"] is True
     assert rows["all-minilm-l6-v2"]["license"] == "apache-2.0"
+    every = {"architecture", "parameters", "page_tokens", "longest_query", "longest_page", "languages", "purpose"}
+    assert set(rows["toy"]) >= every | {"unconfirmed", "remote_code", "options", "here", "path"}
+
+
+def test_the_last_column_is_cut_to_the_terminal(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "95")
+    out = run(capsys, "models")[1]
+    assert max(map(len, out.splitlines())) <= 95
+    assert "biomedicin..." in out
 
 
 @pytest.mark.parametrize(
@@ -228,6 +250,10 @@ def test_models_are_listed(capsys):
         (["remove", "{index}", "x.pdf"], 2, "x.pdf"),
         (["info", "{papers}"], 1, "not an index"),
         (["juggle"], 2, "juggle"),
+        (["models", "juggle"], 2, "juggle"),
+        (["models", "fetch", "toy"], 2, "--to"),
+        (["models", "fetch", "toy", "--to", "{tmp}/new"], 1, "toy has no weights: there is nothing to fetch"),
+        (["models", "fetch", "tpy", "--to", "{tmp}/new"], 1, "did you mean toy"),
         (["find", "red", ""], 2, "is empty"),
     ],
 )

@@ -66,6 +66,59 @@ def test_every_entry_is_valid_and_resolves_by_all_its_names():
             assert registry.resolve(name) == spec
 
 
+def test_every_entry_says_what_is_known_of_it():
+    for spec in registry.specs():
+        on_hub = registry.is_hub_id(spec.source)
+        assert on_hub == (spec.name == spec.source), spec.name
+        assert not on_hub or bool(spec.revision) != ("revision" in spec.unconfirmed), spec.name
+        assert (spec.license == "unknown") <= ("license" in spec.unconfirmed), spec.name
+        assert spec.parameters or spec.name == "toy"
+        if spec.modality == "image" and on_hub:
+            options = spec.options
+            assert spec.architecture
+            assert "query_prefix" in options, spec.name
+            assert ("query_suffix" in options) == ("query_suffix_count" in options) == (spec.family != "colgemma")
+            assert spec.page_tokens == options.get("max_patches", spec.page_tokens), spec.name
+
+
+def test_facts_that_decide_vectors():
+    """Prompts, lengths and budgets as the libraries have them; one row a kind of checkpoint."""
+    told = {
+        spec.name: (spec.family, spec.architecture, spec.dim, *spec.options.values())
+        for spec in registry.specs()
+        if spec.modality == "image"
+    }
+    qwen = ("<|endoftext|>", 10)
+    assert told["vidore/colpali-v1.3"] == ("colpali", "ColPali", 128, "", "<pad>", 10)
+    assert told["vidore/colpali-v1.3-hf"] == ("colpali", "ColPaliForRetrieval", 128, "Question: ", "<pad>", 10)
+    assert told["vidore/colqwen2-v1.0"] == ("colqwen", "ColQwen2", 128, "", *qwen, 768)
+    assert told["vidore/colqwen2-v1.0-hf"] == ("colqwen", "ColQwen2ForRetrieval", 128, "Query: ", *qwen, 768)
+    assert told["vidore/colqwen2.5-v0.2"] == ("colqwen", "ColQwen2_5", 128, "", *qwen, 768)
+    assert told["vidore/colqwen-omni-v0.1"] == ("colqwen", "ColQwen2_5Omni", 128, "Query: ", *qwen)
+    assert told["TomoroAI/tomoro-colqwen3-embed-4b"] == ("colqwen", "ColQwen3", 320, "", *qwen, 1280)
+    assert told["athrael-soju/colqwen3.5-4.5B-v3"] == ("colqwen", "ColQwen3_5", 320, "", *qwen)
+    assert told["vidore/colSmol-256M"] == ("colidefics", "ColIdefics3", 128, "", "<end_of_utterance>", 10)
+    assert told["ModernVBERT/colmodernvbert"] == ("colidefics", "ColModernVBert", 128, "", "<end_of_utterance>", 10)
+    assert told["Cognitive-Lab/ColNetraEmbed"] == ("colgemma", "ColGemma3", 128, "Query: ")
+
+
+def test_licences_that_forbid_commercial_use():
+    forbidden = {spec.name for spec in registry.specs() if registry.non_commercial(spec)}
+    named = {"jinaai/jina-colbert-v2", "lightonai/Reason-ModernColBERT", "vidore/colqwen2.5-v0.2"}
+    assert named <= forbidden
+    assert not forbidden & {"lightonai/LateOn", "vidore/colqwen2-v1.0", "vidore/colpali-v1.3"}
+
+
+def test_what_is_not_confirmed_is_said_once(caplog):
+    registry._say_unconfirmed.cache_clear()
+    caplog.set_level("INFO", "visret")
+    for name in ("colqwen2", "vidore/colqwen2-v1.0", "toy"):
+        registry.resolve(name)
+    assert [record.message for record in caplog.records] == [
+        "vidore/colqwen2-v1.0: no source confirms what models.yaml says of its revision, size_gb"
+    ]
+
+
 def test_the_default_is_in_its_package():
     spec = registry.get("all-minilm-l6-v2")
     where = registry.location(spec)
@@ -96,9 +149,9 @@ def test_the_file_of_a_checkout_wins_over_a_copy_beside_the_package(tmp_path, mo
 
 
 def test_private_entries(private, tmp_path):
-    private({"mine": {**ENTRY, "source": "./weights", "options": {"languages": ["en"]}, "aliases": ["ours"]}})
+    private({"mine": {**ENTRY, "source": "./weights", "languages": ["en"], "aliases": ["ours"]}})
     spec = registry.get("ours")
-    assert (spec.name, spec.options["languages"]) == ("mine", ["en"])
+    assert (spec.name, spec.languages) == ("mine", ("en",))
     assert registry.names()[-1] == "mine"
     assert spec.source == str(tmp_path / "weights")  # relative to the file
     assert registry.location(spec) == registry.Location("folder", None)
@@ -128,7 +181,20 @@ def test_private_entries(private, tmp_path):
         ({"size_gb": float("nan")}, "size_gb: must be"),
         ({"license": ""}, "license: must be said"),
         ({"options": [1]}, "options: must be keys and values"),
-        ({"options": {"languages": "en"}}, "languages must be a list"),
+        ({"languages": "en"}, "languages: must be a list of texts"),
+        ({"languages": [False]}, "languages: must be a list of texts"),  # YAML's reading of no
+        ({"languages": ["english"]}, "languages: must be a list of ISO 639 codes"),
+        ({"architecture": "ColQwen2"}, "architecture: must be one of none, which toy loads, got 'ColQwen2'"),
+        ({"family": "colqwen", "architecture": "ColPali"}, "architecture: must be one of ColQwen2, ColQwen2For"),
+        ({"architecture": 3}, "architecture: must be a text"),
+        ({"purpose": ["code"]}, "purpose: must be a text"),
+        ({"parameters": "149M"}, "parameters: must be a number from 0"),
+        ({"page_tokens": 1.5}, "page_tokens: must be a whole number from 0"),
+        ({"longest_query": -1}, "longest_query: must be a whole number from 0"),
+        ({"longest_page": True}, "longest_page: must be a whole number from 0"),
+        ({"remote_code": "no"}, "remote_code: must be true or false"),
+        ({"unconfirmed": ["size"]}, "unconfirmed: must name keys of this entry"),
+        ({"unconfirmed": "dim"}, "unconfirmed: must be a list of texts"),
         ({"options": {"weak_below": "low"}}, "weak_below must be a number or null"),
         ({"aliases": "x"}, "aliases: must be a list of texts"),
         ({"aliases": ["toy"]}, "the name 'toy' is already taken by toy"),
@@ -171,6 +237,8 @@ def test_a_private_file_must_be_there(monkeypatch):
         ("ALL-MINILM-L6-V2", "did you mean all-minilm-l6-v2"),
         ("minilm", "did you mean all-minilm-l6-v2"),
         ("tpy", "did you mean toy"),
+        ("colqwen2.0", "did you mean .*colqwen2"),
+        ("colbert2", "did you mean colbertv2"),
         ("qqqqqq", r"no model 'qqqqqq'\. `visret models`"),
         ("", "no model ''"),
     ],
@@ -204,6 +272,78 @@ def test_text_folders(checkpoint):
     assert (registry.resolve(plain).dim, registry.resolve(plain).options) == (32, {"token_by_token": True})
 
 
+@pytest.mark.parametrize(
+    ("config", "family", "dim"),
+    [
+        ({"architectures": ["ColPali"]}, "colpali", 128),
+        ({"architectures": ["ColPaliForRetrieval"], "embedding_dim": 64}, "colpali", 64),
+        ({"architectures": ["ColQwen2ForRetrieval"]}, "colqwen", 128),
+        ({"architectures": ["ColQwen2_5"], "dim": 64}, "colqwen", 128),  # the library has it in its code
+        ({"architectures": ["ColQwen2_5Omni"]}, "colqwen", 128),
+        ({"architectures": ["ColQwen3"]}, "colqwen", 320),
+        ({"architectures": ["ColQwen3"], "dim": 128}, "colqwen", 128),
+        ({"architectures": ["ColQwen3_5"]}, "colqwen", 128),
+        ({"architectures": ["ColQwen3_5"], "dim": 320}, "colqwen", 320),
+        ({"architectures": ["ColIdefics3"]}, "colidefics", 128),
+        ({"architectures": ["ColModernVBert"]}, "colidefics", 128),
+        ({"architectures": ["ColModernVBertForRetrieval"], "embedding_dim": 128}, "colidefics", 128),
+        ({"architectures": ["ColGemma3"]}, "colgemma", 128),
+    ],
+    ids=lambda value: value["architectures"][0] if isinstance(value, dict) else None,
+)
+def test_visual_folders(checkpoint, config, family, dim):
+    # sentence-transformers' files lie beside many visual checkpoints, and say nothing about what they see
+    beside = {"modules_json": [], "config_sentence_transformers_json": {"model_type": "MultiVectorEncoder"}}
+    for folder in (checkpoint("plain", config_json=config), checkpoint("st", config_json=config, **beside)):
+        spec = registry.resolve(folder)
+        assert (spec.family, spec.modality, spec.dim) == (family, "image", dim)
+        assert [spec.architecture] == config["architectures"]
+    adapter = {
+        "auto_mapping": {"base_model_class": config["architectures"][0]},
+        "base_model_name_or_path": "../plain",
+    }
+    folder = checkpoint("adapter", weights="adapter_model.safetensors", adapter_config_json=adapter, **beside)
+    spec = registry.resolve(folder)
+    assert (spec.family, spec.architecture, spec.dim) == (family, config["architectures"][0], dim)
+
+
+def test_the_class_an_adapter_was_trained_on_goes_before_that_of_its_base(checkpoint):
+    checkpoint("base", config_json={"architectures": ["Qwen2_5_VLForConditionalGeneration"]})
+    adapter = {"base_model_name_or_path": "../base", "auto_mapping": {"base_model_class": "ColQwen2_5"}}
+    folder = checkpoint("adapter", weights="adapter_model.safetensors", adapter_config_json=adapter)
+    assert registry.resolve(folder).architecture == "ColQwen2_5"
+
+
+def test_a_base_inside_an_adapter_is_found_from_anywhere(checkpoint, tmp_path, monkeypatch):
+    checkpoint("adapter/base", config_json={"architectures": ["ColQwen2"]})
+    checkpoint("base", config_json={"architectures": ["ColPali"]})  # what a path from the current folder would find
+    folder = checkpoint(
+        "adapter", weights="adapter_model.safetensors", adapter_config_json={"base_model_name_or_path": "base"}
+    )
+    monkeypatch.chdir(tmp_path)
+    assert registry.base_folder(folder) == folder / "base"
+    assert registry.resolve(folder).architecture == "ColQwen2"
+
+
+def test_a_folder_may_carry_its_entry(checkpoint):
+    entry = {**ENTRY, "family": "colqwen", "source": ".", "architecture": "ColQwen2", "options": {"max_patches": 9}}
+    folder = checkpoint(config_json={"architectures": ["ColPali"]})
+    (folder / "visret.yaml").write_text(yaml.safe_dump({"someone/something": entry}))
+    spec = registry.resolve(folder)
+    assert (spec.name, spec.source, spec.revision) == (str(folder), str(folder), "")
+    assert (spec.family, spec.license, spec.options) == ("colqwen", "mit", {"max_patches": 9})
+    (folder / "visret.yaml").write_text("{}")
+    with pytest.raises(InvalidModelSpec, match=r"visret\.yaml: must hold one entry"):
+        registry.resolve(folder)
+
+
+def test_an_entry_survives_being_written(private):
+    for name in ("all-minilm-l6-v2", "toy", "vidore/colqwen2-v1.0", "jinaai/jina-colbert-v2"):
+        spec = dataclasses.replace(registry.get(name), aliases=())
+        private({f"{name}-again": registry.as_entry(spec)})
+        assert dataclasses.replace(registry.get(f"{name}-again"), name=name) == spec
+
+
 def test_an_adapter_is_what_its_base_is(checkpoint):
     base = checkpoint("base", config_json={"architectures": ["ColQwen2"]})
     for named in ("../base", str(base)):
@@ -224,8 +364,19 @@ def test_an_adapter_is_what_its_base_is(checkpoint):
 
 def test_other_folders_are_refused(checkpoint, tmp_path):
     other = checkpoint("colqwen2", config_json={"architectures": ["Qwen2VLForConditionalGeneration"]})
-    with pytest.raises(UnknownModel, match=r"Qwen2VLForConditionalGeneration.*supported are HF_ColBERT, ColQwen2"):
+    with pytest.raises(
+        UnknownModel, match=r"Qwen2VLForConditionalGeneration.*it writes text.*supported are HF_ColBERT"
+    ):
         registry.resolve(other)
+    seeing = checkpoint(
+        "seeing", config_json={"architectures": ["New"], "vision_config": {}}, modules_json=[{"path": "", "type": "x"}]
+    )
+    with pytest.raises(UnknownModel, match=r"architectures \['New'\]"):
+        registry.resolve(seeing)
+    adapter = {"auto_mapping": {"base_model_class": "New"}, "base_model_name_or_path": "x/y"}
+    lost = checkpoint("lost", weights="adapter_model.safetensors", adapter_config_json=adapter, modules_json=[])
+    with pytest.raises(UnknownModel, match=r"architectures \['New'\]"):
+        registry.resolve(lost)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnknownModel, match="its configuration: none"):
         registry.resolve(tmp_path / "empty")
@@ -252,6 +403,8 @@ def test_a_folder_has_another_checksum_when_its_content_changes(checkpoint):
     first = registry.folder_sha256(folder)
     assert registry.folder_sha256(folder) == first
     (folder / "README.md").write_text("no part of the model")
+    (folder / ".cache" / "huggingface").mkdir(parents=True)
+    (folder / ".cache" / "huggingface" / "model.safetensors.metadata").write_text("when it was fetched")
     assert registry.folder_sha256(folder) == first
     (folder / "model.safetensors").write_bytes(b"other weights")
     second = registry.folder_sha256(folder)
@@ -301,8 +454,10 @@ def test_a_hub_adapter_is_here_with_its_base_only(private, tmp_path):
 
 
 def test_hub_models_that_are_not_here_say_how_to_get_them():
-    with pytest.raises(WeightsError, match="`hf download nobody/nothing` fetches it"):
+    with pytest.raises(WeightsError, match="cache; `hf download nobody/nothing` fetches it"):
         registry.resolve("nobody/nothing")
+    with pytest.raises(WeightsError, match=r"did you mean vidore/colpali-v1\.3 .*`hf download vidore/colpali_v1\.3`"):
+        registry.resolve("vidore/colpali_v1.3")
 
 
 def test_a_checksum_is_remembered_until_the_file_changes(tmp_path, monkeypatch):

@@ -10,6 +10,8 @@ import errno
 import json
 import logging
 import os
+import shlex
+import shutil
 import sys
 import textwrap
 import time
@@ -27,7 +29,7 @@ from visret.registry import DEFAULT_MODEL
 if TYPE_CHECKING:
     from visret.ingest import EmptyPage, Failure, Progress, Report
     from visret.retriever import Retriever
-    from visret.types import Hit
+    from visret.types import Hit, ModelSpec
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,14 +171,31 @@ def models(arguments: argparse.Namespace) -> int:
         ]
         print(json.dumps(rows))
         return 0
-    table = [("model", "reads", "dim", "size", "licence", "weights from", "here")]
+    table = []
     for spec, location in listed:
-        name = spec.name + (" (default)" if spec.name == DEFAULT_MODEL else "")
-        reads = {"text": "words", "image": "pixels"}[spec.modality]
-        size = f"{spec.size_gb * 1000:,.0f} MB" if spec.size_gb < 1 else f"{spec.size_gb:.1f} GB"
-        source = spec.source or "none needed"
-        table.append((name, reads, str(spec.dim), size, spec.license, source, "yes" if location.here else "no"))
-    _print_table(table)
+        name = spec.name + " (default)" * (spec.name == DEFAULT_MODEL)
+        licence = spec.license + " *" * registry.non_commercial(spec)
+        here = ("yes" if location.here else "no") + " +" * spec.remote_code
+        table.append((name, str(spec.dim), _size(spec), licence, here, _about(spec)))
+    texts = [spec.modality == "text" for spec, _ in listed]
+    head = ("dim", "size", "licence", "here", "for")
+    _print_tables(
+        [
+            [("reads words", *head), *(row for row, text in zip(table, texts, strict=True) if text)],
+            [("looks at pages", *head), *(row for row, text in zip(table, texts, strict=True) if not text)],
+        ]
+    )
+    print("\n* its licence forbids commercial use")
+    print("+ only code in its repository can run it, and visret does not run such code")
+    return 0
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Put a model into a folder, with all it needs, for a machine without network."""
+    from visret.fetch import fetch as fetch_model
+
+    folder = fetch_model(arguments.model, arguments.to)
+    print(f"{folder}: use it with --model {shlex.quote(str(folder))}")
     return 0
 
 
@@ -282,6 +301,8 @@ PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": Tr
 OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "help": "where to write the picture"}
 HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
 PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
+MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
+TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "a new folder"}
 CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"}
 
 # Every verb once; its docstring is its help.
@@ -297,18 +318,33 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     serve: [INDEX_TO_SERVE, HOST, PORT],
     cache: [CLEAR],
 }
+# Verbs that stand after another.
+SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
+    models: {fetch: [MODEL_TO_FETCH, TO]},
+}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="visret", description="Find the right page in a pile of PDFs, and see why.")
     parser.add_argument("--version", action="version", version=f"visret {__version__}")
-    verbs = parser.add_subparsers(metavar="COMMAND", required=True)
-    for verb, arguments in VERBS.items():
+    for verb, made in _add_verbs(parser, VERBS, required=True).items():
+        if verb in SUBVERBS:
+            _add_verbs(made, SUBVERBS[verb], required=False)
+    return parser
+
+
+def _add_verbs(
+    parser: argparse.ArgumentParser, table: dict[Callable[[argparse.Namespace], int], list[Argument]], *, required: bool
+) -> dict[Callable[[argparse.Namespace], int], argparse.ArgumentParser]:
+    verbs = parser.add_subparsers(metavar="COMMAND", required=required)
+    added = {}
+    for verb, arguments in table.items():
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(run=verb)
         for flags, settings in arguments:
             made.add_argument(*flags, **settings)
-    return parser
+        added[verb] = made
+    return added
 
 
 def _open_or_create(arguments: argparse.Namespace) -> Retriever:
@@ -491,10 +527,31 @@ def _save(image: Any, path: Path) -> None:
         raise PageIndexError(path, f"the picture cannot be written: {error}") from error
 
 
-def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def _size(spec: ModelSpec) -> str:
+    """Its parameters, else its bytes."""
+    if not spec.parameters:
+        return f"{spec.size_gb:.1f} GB" if spec.size_gb else ""
+    return f"{spec.parameters:.0f} M" if spec.parameters < 1000 else f"{spec.parameters / 1000:.1f} B"
+
+
+def _about(spec: ModelSpec) -> str:
+    """What it is for, and the languages it knows."""
+    known = spec.languages
+    languages = ", ".join(known) if len(known) <= 3 else f"{len(known)} languages"
+    return ", ".join(part for part in (spec.purpose, languages) if part)
+
+
+def _print_tables(tables: Sequence[Sequence[tuple[str, ...]]]) -> None:
+    """Each with its head, all with the same columns; the last is cut to fit the terminal, 100 columns where none is."""
+    widths = [max(map(len, column)) for column in zip(*(row for table in tables for row in table), strict=True)]
+    space = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
+    widths[-1] = min(widths[-1], max(12, space - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+    for number, table in enumerate(tables):
+        print("\n" * bool(number), end="")
+        for row in table:
+            last = row[-1] if len(row[-1]) <= widths[-1] else f"{row[-1][: widths[-1] - 3]}..."
+            cells = (*row[:-1], last)
+            print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
 
 
 def _count(number: int, noun: str) -> str:

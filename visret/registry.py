@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,27 +28,41 @@ from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
 
 __all__ = [
+    "CARD",
     "DEFAULT_MODEL",
     "Location",
+    "as_entry",
     "base_folder",
     "cache_folder",
     "families",
+    "find",
     "folder_sha256",
     "get",
+    "has_weights",
+    "is_hub_id",
     "location",
     "names",
+    "non_commercial",
     "resolve",
     "sha256",
     "specs",
 ]
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
+CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
 
 _PACKAGE = Path(__file__).resolve().parent
-_OPTIONAL = {"options", "aliases"}
+_DEFAULTS: Mapping[str, Any] = {
+    f.name: f.default if f.default is not MISSING else {}
+    for f in fields(ModelSpec)
+    if f.default is not MISSING or f.default_factory is not MISSING
+}
 _KEYS = [f.name for f in fields(ModelSpec) if f.name != "name"]
+_NON_COMMERCIAL = {"qwen-research"}  # besides those that say nc
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+
+logger = logging.getLogger("visret")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,44 +107,71 @@ def families() -> list[str]:
     return sorted(file.stem for file in (_PACKAGE / "encoders").glob("[a-z]*.py"))
 
 
+def find(name: str) -> ModelSpec | None:
+    """The entry of that name or alias, if there is one."""
+    return _by_name().get(name)
+
+
 def get(name: str) -> ModelSpec:
     """The entry of that name or alias; UnknownModel, with close matches, where there is none."""
-    known = {n: spec for spec in specs() for n in (spec.name, *spec.aliases)}
+    known = _by_name()
     if name in known:
         return known[name]
+    meant = _meant(name, known)
+    raise UnknownModel(
+        f"there is no model {name!r}{meant or '.'} `visret models` lists them; a folder with a checkpoint works too"
+    )
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
     folded = {n.casefold(): n for n in known}
     asked = name.casefold()
     close = difflib.get_close_matches(asked, folded, n=3) or [n for n in folded if asked and asked in n]
-    meant = f"; did you mean {' or '.join(folded[n] for n in close)}?" if close else "."
-    raise UnknownModel(
-        f"there is no model {name!r}{meant} `visret models` lists them; a folder with a checkpoint works too"
-    )
+    return f"; did you mean {' or '.join(folded[n] for n in close)}?" if close else ""
 
 
 def resolve(name_or_path: str | Path) -> ModelSpec:
     """The entry of that name; else what lies in that folder; else what the hub cache of this machine has of that id.
 
-    A folder is named by its absolute path, and gets its revision (`folder_sha256`) when it is loaded.
+    A folder is named by its absolute path, and gets its revision (`folder_sha256`) when it is loaded. What an entry
+    leaves unconfirmed is said in the log, once.
     UnknownModel where nothing is found or the family is not supported, WeightsError for a hub id that is not here.
     """
     name = str(name_or_path)
-    if isinstance(name_or_path, str) and any(name in (s.name, *s.aliases) for s in specs()):
-        return get(name)
+    if isinstance(name_or_path, str) and (spec := find(name)):
+        _say_unconfirmed(spec.name, spec.unconfirmed)
+        return spec
     folder = Path(name_or_path).expanduser()
     if name and folder.is_dir():
         folder = folder.resolve()
         return _from_folder(folder, name=str(folder), source=str(folder), revision="")
-    if isinstance(name_or_path, str) and _HUB_ID.fullmatch(name):
+    if isinstance(name_or_path, str) and is_hub_id(name):
         snapshot = _hub_snapshot(name, "")
         if snapshot is None:
             raise WeightsError(
-                f"{name} is neither an entry of models.yaml, nor a folder, nor in this machine's Hugging Face cache; "
-                f"`hf download {name}` fetches it"
+                f"{name} is neither an entry of models.yaml, nor a folder, nor in this machine's Hugging Face cache"
+                f"{_meant(name, _by_name()) or ';'} `hf download {name}` fetches it"
             )
         return _from_folder(snapshot, name=name, source=name, revision=snapshot.name)
     if len(folder.parts) > 1:
         raise UnknownModel(f"there is no folder {folder}")
     return get(name)
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether it has the form of a hub repository's name, owner/name."""
+    return bool(_HUB_ID.fullmatch(text))
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds safetensors under a name that a checkpoint has."""
+    return any((folder / weights).exists() for weights in _WEIGHTS)
+
+
+@functools.cache
+def _say_unconfirmed(name: str, keys: tuple[str, ...]) -> None:
+    if keys:
+        logger.info("%s: no source confirms what models.yaml says of its %s", name, ", ".join(keys))
 
 
 def location(spec: ModelSpec) -> Location:
@@ -158,7 +201,19 @@ def base_folder(folder: Path) -> Path | None:
     named = str(adapter.get("base_model_name_or_path"))
     if (folder / named).is_dir():
         return (folder / named).resolve()
-    return _hub_snapshot(named, "") if _HUB_ID.fullmatch(named) else None
+    return _hub_snapshot(named, "") if is_hub_id(named) else None
+
+
+def non_commercial(spec: ModelSpec) -> bool:
+    """Whether its licence forbids commercial use."""
+    return spec.license in _NON_COMMERCIAL or "nc" in spec.license.split("-")
+
+
+def as_entry(spec: ModelSpec) -> dict[str, Any]:
+    """The keys and values of an entry of models.yaml, without those that have their default."""
+    values = {key: getattr(spec, key) for key in _KEYS}
+    kept = {key: value for key, value in values.items() if key not in _DEFAULTS or value != _DEFAULTS[key]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
 
 
 def cache_folder() -> Path:
@@ -191,11 +246,12 @@ def sha256(path: Path) -> str:
 
 
 def folder_sha256(*folders: Path) -> str:
-    """One sha256 over the names and contents of the files that decide what a checkpoint computes."""
+    """One sha256 over the names and contents of the files that decide what a checkpoint computes (no hidden ones)."""
     kinds = {".json", ".safetensors", ".model", ".txt", ".jinja", ".metadata"}
     digest = hashlib.sha256()
     for folder in folders:
-        for file in sorted(file for file in folder.rglob("*") if file.suffix in kinds and file.is_file()):
+        files = [file for file in folder.rglob("*") if file.suffix in kinds and file.is_file()]
+        for file in sorted(file for file in files if "/." not in f"/{file.relative_to(folder).as_posix()}"):
             digest.update(f"{sha256(file)}  {file.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
 
@@ -216,7 +272,7 @@ def _models_yaml() -> Path:
     return _PACKAGE / "models.yaml"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it is built
     """Refuses a key that is there twice, where YAML silently takes the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -224,7 +280,7 @@ class _Loader(yaml.SafeLoader):
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             raise yaml.YAMLError(f"{', '.join(sorted(twice))} is there twice, line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
+        return dict(super().construct_mapping(node, deep))
 
 
 def _read(path: Path) -> list[ModelSpec]:
@@ -253,19 +309,33 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         if key not in _KEYS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: no such key; the keys are {', '.join(_KEYS)}")
     for key in _KEYS:
-        if key not in entry and key not in _OPTIONAL:
+        if key not in entry and key not in _DEFAULTS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: is missing")
-    for key in ("family", "source", "revision", "modality", "license"):
-        if not isinstance(entry[key], str):
+    for key in ("family", "source", "revision", "modality", "license", "architecture", "purpose"):
+        if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
+    for key in ("dim", "page_tokens", "longest_query", "longest_page"):
+        least = 1 if key == "dim" else 0
+        if type(entry.get(key, least)) is not int or entry.get(key, least) < least:
+            raise wrong(key, f"must be a whole number from {least}")
+    for key in ("size_gb", "parameters"):
+        if type(entry.get(key, 0)) not in (int, float) or not entry.get(key, 0) >= 0:
+            raise wrong(key, "must be a number from 0")
+    for key in ("aliases", "languages", "unconfirmed"):
+        values = entry.get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+            raise wrong(key, "must be a list of texts")
+    if not isinstance(entry.get("remote_code", False), bool):
+        raise wrong("remote_code", "must be true or false")
     if entry["family"] not in families():
         raise wrong("family", f"must be one of {', '.join(families())}")
     if entry["modality"] not in ("text", "image"):
         raise wrong("modality", "must be text or image")
-    if not isinstance(entry["dim"], int) or isinstance(entry["dim"], bool) or entry["dim"] < 1:
-        raise wrong("dim", "must be a whole number from 1")
-    if not isinstance(entry["size_gb"], int | float) or isinstance(entry["size_gb"], bool) or not entry["size_gb"] >= 0:
-        raise wrong("size_gb", "must be a number from 0")
+    architectures = [key for key, known in _CLASSES.items() if known.family == entry["family"]]
+    if entry.get("architecture") and entry["architecture"] not in architectures:
+        raise wrong(
+            "architecture", f"must be one of {', '.join(architectures) or 'none'}, which {entry['family']} loads"
+        )
     if not entry["license"]:
         raise wrong("license", "must be said")
     if not _source_is_valid(entry["source"]):
@@ -274,32 +344,25 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         raise wrong("revision", "must be the sha256 of the package's model.safetensors, 64 hexadecimal digits")
     if not re.fullmatch(r"[\w.-]*", entry["revision"]):
         raise wrong("revision", "must be a commit or a tag")
+    if not all(re.fullmatch(r"[a-z]{2,3}", code) for code in entry.get("languages", [])):
+        raise wrong("languages", "must be a list of ISO 639 codes")
     options = entry.get("options", {})
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise wrong("options", "must be keys and values")
-    languages, weak = options.get("languages", []), options.get("weak_below")
-    if not isinstance(languages, list) or not all(re.fullmatch(r"[a-z]{2,3}", str(code)) for code in languages):
-        raise wrong("options", "languages must be a list of ISO 639 codes")
-    if weak is not None and (not isinstance(weak, int | float) or isinstance(weak, bool)):
+    weak = options.get("weak_below")
+    if weak is not None and type(weak) not in (int, float):
         raise wrong("options", "weak_below must be a number or null")
-    aliases = entry.get("aliases", [])
-    if not isinstance(aliases, list) or not all(isinstance(alias, str) and alias for alias in aliases):
-        raise wrong("aliases", "must be a list of texts")
+    if not {*entry, *options}.issuperset(entry.get("unconfirmed", [])):
+        raise wrong("unconfirmed", "must name keys of this entry or of its options")
     source = entry["source"]
     if _is_folder(source):
         source = str((path.parent / Path(source).expanduser()).resolve())
-    return ModelSpec(
-        name=name,
-        family=entry["family"],
-        source=source,
-        revision=entry["revision"],
-        modality=entry["modality"],
-        dim=entry["dim"],
-        license=entry["license"],
-        size_gb=float(entry["size_gb"]),
-        options=options,
-        aliases=tuple(aliases),
-    )
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
+    return ModelSpec(**{**values, "name": name, "source": source, "size_gb": float(entry["size_gb"])})
+
+
+def _by_name() -> dict[str, ModelSpec]:
+    return {name: spec for spec in specs() for name in (spec.name, *spec.aliases)}
 
 
 def _is_folder(source: str) -> bool:
@@ -307,53 +370,60 @@ def _is_folder(source: str) -> bool:
 
 
 def _source_is_valid(source: str) -> bool:
-    return (
-        not source or _is_folder(source) or bool(_HUB_ID.fullmatch(source) or re.fullmatch(r"package:[\w.-]+", source))
-    )
+    return not source or _is_folder(source) or is_hub_id(source) or bool(re.fullmatch(r"package:[\w.-]+", source))
 
 
 # -- folders ----------------------------------------------------------------------------------------------------------
 
 
 class _Known(NamedTuple):
+    """dim: of its vectors, unless the configuration has `dim_key`."""
+
     family: str
     modality: str
+    dim: int = 128
+    dim_key: str = ""
     options: Mapping[str, Any] = {}
 
 
-# `architectures` of config.json, or the base class an adapter was trained on.
+# `architectures` of config.json, or the base class an adapter was trained on. colpali-engine has the dimensions in its
+# code, but for ColQwen3.5; a ColQwen3 of another length says so in `dim`.
 _ARCHITECTURES = {
     "HF_ColBERT": _Known("colbert", "text"),
+    "ColPali": _Known("colpali", "image"),
+    "ColPaliForRetrieval": _Known("colpali", "image", dim_key="embedding_dim"),
     "ColQwen2": _Known("colqwen", "image"),
+    "ColQwen2ForRetrieval": _Known("colqwen", "image", dim_key="embedding_dim"),
+    "ColQwen2_5": _Known("colqwen", "image"),
+    "ColQwen2_5Omni": _Known("colqwen", "image"),
+    "ColQwen3": _Known("colqwen", "image", 320, "dim"),
+    "ColQwen3_5": _Known("colqwen", "image", dim_key="dim"),
+    "ColIdefics3": _Known("colidefics", "image"),
+    "ColModernVBert": _Known("colidefics", "image"),
+    "ColModernVBertForRetrieval": _Known("colidefics", "image", dim_key="embedding_dim"),
+    "ColGemma3": _Known("colgemma", "image"),
 }
 # `model_type` of config_sentence_transformers.json; a plain sentence model is used token by token.
 _SENTENCE_TRANSFORMERS = {
     "ColBERT": _Known("colbert", "text"),
     "MultiVectorEncoder": _Known("colbert", "text"),
-    "SentenceTransformer": _Known("colbert", "text", {"token_by_token": True}),
+    "SentenceTransformer": _Known("colbert", "text", options={"token_by_token": True}),
 }
+_CLASSES = {**_ARCHITECTURES, **_SENTENCE_TRANSFORMERS}
 
 
 def _from_folder(folder: Path, *, name: str, source: str, revision: str) -> ModelSpec:
+    if (folder / CARD).is_file():
+        entries = _read(folder / CARD)
+        if len(entries) != 1:
+            raise InvalidModelSpec(f"{folder / CARD}: must hold one entry, that of this folder, got {len(entries)}")
+        return replace(entries[0], name=name, source=source, revision=revision, aliases=())
     base = base_folder(folder)
     config, adapter = _json((base or folder) / "config.json"), _json(folder / "adapter_config.json")
-    architectures = list(config.get("architectures") or [])
-    if adapter:
-        architectures.append(str((adapter.get("auto_mapping") or {}).get("base_model_class")))
-    known = next((_ARCHITECTURES[a] for a in architectures if a in _ARCHITECTURES), None)
-    if (folder / "modules.json").is_file():
-        kind = _json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
-        known = _SENTENCE_TRANSFORMERS.get(kind)
-    if known is None:
-        said = (
-            f"architectures {architectures}, model_type {config.get('model_type')!r}" if config or adapter else "none"
-        )
-        raise UnknownModel(
-            f"{folder}: no late-interaction model that visret can load (its configuration: {said}); "
-            f"supported are {', '.join([*_ARCHITECTURES, 'sentence-transformers folders with modules.json'])}"
-        )
-    if not any((folder / weights).is_file() for weights in _WEIGHTS):
+    architecture = _architecture(folder, config, adapter)
+    if not has_weights(folder):
         raise WeightsError(f"{folder}: no weights here; expected one of {', '.join(_WEIGHTS)}")
+    known = _CLASSES[architecture]
     return ModelSpec(
         name=name,
         family=known.family,
@@ -364,17 +434,39 @@ def _from_folder(folder: Path, *, name: str, source: str, revision: str) -> Mode
         license="unknown",
         size_gb=round(sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e9, 3),
         options=known.options,
+        architecture=architecture,
+    )
+
+
+def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str:
+    """The class of a checkpoint, from its configuration. UnknownModel where no family loads it."""
+    said = [(adapter.get("auto_mapping") or {}).get("base_model_class"), *(config.get("architectures") or [])]
+    for architecture in said:
+        if architecture in _ARCHITECTURES:
+            return str(architecture)
+    # visual checkpoints have a modules.json too, so it decides only what looks like a text model
+    if (folder / "modules.json").is_file() and not adapter and "vision_config" not in config:
+        kind = _json(folder / "config_sentence_transformers.json").get("model_type", "SentenceTransformer")
+        if kind in _SENTENCE_TRANSFORMERS:
+            return str(kind)
+    found = [str(architecture) for architecture in said if architecture]
+    what = f"architectures {found}, model_type {config.get('model_type')!r}" if config or adapter else "none"
+    writes = any(re.search("ForConditionalGeneration|ForCausalLM|ImageTextToText", name) for name in found)
+    hint = "; it writes text, and only a checkpoint trained from it for retrieval can find pages" if writes else ""
+    raise UnknownModel(
+        f"{folder}: no late-interaction model that visret can load (its configuration: {what}){hint}; "
+        f"supported are {', '.join([*_ARCHITECTURES, 'sentence-transformers folders with modules.json'])}"
     )
 
 
 def _dim(folder: Path, config: Mapping[str, Any], known: _Known) -> int:
-    """Dimensions of a vector, from the configuration: the last projection's, else the hidden size."""
-    if known.family == "colqwen":
-        return int(config.get("dim") or 128)
+    """Dimensions of a vector; of a text model the last projection's, else the hidden size."""
+    if known.modality == "image":
+        return int(config.get(known.dim_key) or known.dim)
     stanford = _json(folder / "artifact.metadata").get("dim")
     modules = _json(folder / "modules.json", [])
     dense = [_json(folder / m["path"] / "config.json") for m in modules if str(m.get("type", "")).endswith("Dense")]
-    return int(stanford or (dense[-1].get("out_features") if dense else None) or config.get("hidden_size") or 128)
+    return int(stanford or (dense[-1].get("out_features") if dense else None) or config.get("hidden_size") or known.dim)
 
 
 def _json(path: Path, missing: Any = None) -> Any:
@@ -411,5 +503,5 @@ def _hub_snapshot(repository: str, revision: str) -> Path | None:
         file = try_to_load_from_cache(repository, config, revision=revision or None)
         if isinstance(file, str):
             folder = Path(file).parent
-            return folder if any((folder / weights).exists() for weights in _WEIGHTS) else None
+            return folder if has_weights(folder) else None
     return None

@@ -221,8 +221,16 @@ class ModelSpec:
     source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" (reads words) or "image" (looks at the page).
-    dim: dimensions of a vector. size_gb: of the weights.
+    dim: dimensions of a vector. size_gb: of the weights, of an adapter with its base.
     options: what the family's file documents; nothing else is allowed there.
+    architecture: the class of the checkpoint, which decides what loads it; "" where the family needs none.
+    parameters: in millions, 0 unknown.
+    page_tokens: the most patch vectors a page has; 0 unknown, or not bounded.
+    longest_query, longest_page: in tokens; 0 unknown, or none.
+    languages: it was trained on, ISO 639-1 codes; () not known.
+    purpose: what it is for, where that is not any page: "code", "biomedicine".
+    unconfirmed: fields whose value no source confirms.
+    remote_code: only its own code can run it, which visret never does.
     """
 
     name: str
@@ -235,6 +243,15 @@ class ModelSpec:
     size_gb: float
     options: Mapping[str, Any] = field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    architecture: str = ""
+    parameters: float = 0
+    page_tokens: int = 0
+    longest_query: int = 0
+    longest_page: int = 0
+    languages: tuple[str, ...] = ()
+    purpose: str = ""
+    unconfirmed: tuple[str, ...] = ()
+    remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)

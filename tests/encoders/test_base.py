@@ -22,9 +22,9 @@ def test_share_of_foreign_letters(text, share):
 
 def test_scripts_are_judged_for_models_of_latin_languages_only(caplog):
     spec = dataclasses.replace(HUB, options={})
-    for languages, warns in ((["en", "de"], True), (["en", "ru"], False), ([], False)):
+    for languages, warns in ((("en", "de"), True), (("en", "ru"), False), ((), False)):
         caplog.clear()
-        _base.warn_of_foreign_scripts(dataclasses.replace(spec, options={"languages": languages}), ["где"], "questions")
+        _base.warn_of_foreign_scripts(dataclasses.replace(spec, languages=languages), ["где"], "questions")
         assert bool(caplog.records) == warns
         assert ("English and German" in caplog.text) == warns
 

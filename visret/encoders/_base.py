@@ -16,7 +16,7 @@ from visret import registry
 from visret.errors import InvalidModelSpec, InvalidQuery, VisretError, WeightsError
 from visret.types import ModelSpec, Page
 
-_COMMON_OPTIONS = {"languages", "weak_below"}  # read by others; checked by the registry
+_COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 _LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
 
@@ -176,7 +176,7 @@ def warn_of_foreign_scripts(spec: ModelSpec, texts: Sequence[str], what: str) ->
 
     what: "pages" or "questions". Judged for models of English and other languages in Latin script only.
     """
-    languages = spec.options.get("languages") or []
+    languages = spec.languages
     if not languages or not _LATIN_SCRIPT.issuperset(languages):
         return
     foreign = sum(foreign_share(text) > 0.5 for text in texts)

@@ -1,0 +1,83 @@
+"""A model's files in one folder, for machines without network: what `visret models fetch` does.
+
+The folder holds configuration, tokenizer and safetensors, never pickles or code; of an adapter its base too, in
+`base/`, which adapter_config.json then names; and visret.yaml, the model's entry. It may be moved and copied.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import yaml
+
+from visret import registry
+from visret.errors import WeightsError
+
+__all__ = ["fetch"]
+
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.metadata", "README*", "LICENSE*", "NOTICE*"]
+_BASE = "base"
+_NOTES = ".cache/huggingface"  # what huggingface_hub keeps beside the files to go on after an interruption
+
+
+def fetch(model: str, folder: str | Path) -> Path:
+    """Put a model of the Hugging Face hub, a name of models.yaml or an owner/name, into a folder; returns it.
+
+    The folder must be new, empty, or begun by an earlier try; the same model again fetches only what is missing.
+    UnknownModel; WeightsError where it cannot be fetched, is no safetensors, or has nothing to fetch.
+    """
+    entry = registry.find(model)
+    source = entry.source if entry else model
+    if not registry.is_hub_id(source):
+        entry = entry or registry.get(model)
+        comes = {"package": "comes with a package", "none": "has no weights"}.get(registry.location(entry).kind)
+        raise WeightsError(f"{entry.name} {comes or 'is in a folder'}: there is nothing to fetch from the hub")
+    if entry and entry.remote_code:
+        raise WeightsError(f"{entry.name}: only code in its repository can run it, and visret does not run such code")
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _NOTES).is_dir())):
+        raise WeightsError(f"{folder} holds something already; name a new folder")
+    commit = _download(source, entry.revision if entry else "", folder)
+    _fetch_base(source, folder)
+    spec = dataclasses.replace(entry or registry.resolve(folder), name=source, source=".", revision=commit, aliases=())
+    card = yaml.safe_dump({spec.name: registry.as_entry(spec)}, sort_keys=False, allow_unicode=True)
+    (folder / registry.CARD).write_text(card, "utf-8")
+    for notes in (folder / _NOTES, folder / _BASE / _NOTES):
+        shutil.rmtree(notes.parent, ignore_errors=True)
+    return folder
+
+
+def _fetch_base(source: str, folder: Path) -> None:
+    """Of an adapter: what it adapts, into a folder inside its own, which its configuration then names."""
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file() or (folder / "config.json").is_file():
+        return
+    config = json.loads(adapter.read_text("utf-8"))
+    named = str(config.get("base_model_name_or_path"))
+    if named == _BASE:  # by an earlier try
+        return
+    if not registry.is_hub_id(named):
+        raise WeightsError(f"{source} adapts {named}, which is no repository of the hub")
+    _download(named, config.get("revision") or "", folder / _BASE)
+    adapter.write_text(json.dumps({**config, "base_model_name_or_path": _BASE, "revision": None}, indent=2), "utf-8")
+
+
+def _download(repository: str, revision: str, folder: Path) -> str:
+    """The repository's files that visret reads, into the folder; returns its commit."""
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # its HTTP library's
+
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(f"{repository} cannot be fetched while HF_HUB_OFFLINE is set")
+    try:
+        # asked first: without an answer snapshot_download would take what the folder holds for all there is
+        commit = HfApi().model_info(repository, revision=revision or None).sha or revision
+        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=_FILES)
+    except (HTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(f"{repository} could not be fetched: {error}") from error
+    if not registry.has_weights(folder):
+        raise WeightsError(f"{repository} has no safetensors, and visret reads no other weights")
+    return commit
