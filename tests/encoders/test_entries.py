@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import warnings
 
 import numpy as np
 import pytest
@@ -36,7 +38,7 @@ def test_questions_and_pages_are_said_as_the_entry_says(spec, folders):
         processor = tiny_vision.load_processor(folder, **more)
 
     # The whole question, put together by hand.
-    suffix = here.options["query_suffix"] * here.options.get("query_suffix_count", 10)
+    suffix = here.options.get("query_suffix", "") * here.options.get("query_suffix_count", 10)
     said = f"{here.options['query_prefix']}where is it{suffix}"
     if spec.family == "colgemma":
         turn = [{"role": "user", "content": [{"type": "text", "text": said}]}]
@@ -51,8 +53,10 @@ def test_questions_and_pages_are_said_as_the_entry_says(spec, folders):
     if "longest_edge" in here.options:
         processor.image_processor.size["longest_edge"] = here.options["longest_edge"]
     features = encoder._page_features([A4])
-    original = processor.process_images([A4])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # what colpali-engine does to keep a budget
+        original = processor.process_images([A4])
     assert np.array_equal(features["input_ids"], original["input_ids"])
     assert np.array_equal(features["pixel_values"], original["pixel_values"])
     grid = encoder._places(features, 0).grid
-    assert 0 < grid.rows * grid.cols <= spec.page_tokens
+    assert 0 < grid.rows * grid.cols <= (spec.page_tokens or math.inf)

@@ -256,7 +256,7 @@ def _architecture(spec: ModelSpec, base: Path, known: Mapping[str, Architecture]
     if not config.is_file():  # transformers would build a model of full size, at random
         raise WeightsError(f"{base}: not a complete checkpoint (config.json is missing)")
     found = [name for name in _base.architectures(config) if name in known]
-    said = getattr(spec, "architecture", "")
+    said = spec.architecture
     if said and said not in known:
         raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")
     if found and said and said not in found:
