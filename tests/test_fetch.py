@@ -102,6 +102,7 @@ def hub(tmp_path, monkeypatch):
         "training_args.bin": b"pickle",
         "modeling_x.py": b"code",
         "onnx/model.onnx": b"onnx",
+        "checkpoint-50/adapter_model.safetensors": b"older",
         "1_Dense/config.json": b"{}",
     }
     yield hub
@@ -173,6 +174,8 @@ def test_what_cannot_be_fetched_is_said(hub, tmp_path, monkeypatch):
     for model, folder, says in (
         ("someone/pickles", "new", "no safetensors"),
         ("someone/base", "full", "full holds something already"),
+        ("someone/base", "new", "new holds something already"),  # of the first row
+        ("someone/base", "full/mine.txt", "mine.txt holds something already"),
         ("someone/nothing", "new2", "someone/nothing could not be fetched"),
         ("all-minilm-l6-v2", "new2", "comes with a package: there is nothing to fetch"),
         ("toy", "new2", "toy has no weights"),

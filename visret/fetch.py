@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -20,6 +22,7 @@ __all__ = ["fetch"]
 
 _FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.metadata", "README*", "LICENSE*", "NOTICE*"]
 _BASE = "base"
+_OTHERS = ["checkpoint*/*", "onnx/*", "openvino/*"]  # the same weights once more, or older ones
 _NOTES = ".cache/huggingface"  # what huggingface_hub keeps beside the files to go on after an interruption
 
 
@@ -27,7 +30,7 @@ def fetch(model: str, folder: str | Path) -> Path:
     """Put a model of the Hugging Face hub, a name of models.yaml or an owner/name, into a folder; returns it.
 
     The folder must be new, empty, or begun by an earlier try; the same model again fetches only what is missing.
-    UnknownModel; WeightsError where it cannot be fetched, is no safetensors, or has nothing to fetch.
+    UnknownModel; WeightsError where it cannot be fetched, has no safetensors, or needs no fetching.
     """
     entry = registry.find(model)
     source = entry.source if entry else model
@@ -38,9 +41,14 @@ def fetch(model: str, folder: str | Path) -> Path:
     if entry and entry.remote_code:
         raise WeightsError(f"{entry.name}: only code in its repository can run it, and visret does not run such code")
     folder = Path(folder).expanduser()
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / _NOTES).is_dir())):
+    begun = folder / _NOTES / "visret"
+    new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not new and not (begun.is_file() and begun.read_text("utf-8") == source):
         raise WeightsError(f"{folder} holds something already; name a new folder")
-    commit = _download(source, entry.revision if entry else "", folder)
+    commit = _commit(source, entry.revision if entry else "")
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_text(source, "utf-8")
+    _download(source, commit, folder)
     _fetch_base(source, folder)
     spec = dataclasses.replace(entry or registry.resolve(folder), name=source, source=".", revision=commit, aliases=())
     card = yaml.safe_dump({spec.name: registry.as_entry(spec)}, sort_keys=False, allow_unicode=True)
@@ -61,23 +69,35 @@ def _fetch_base(source: str, folder: Path) -> None:
         return
     if not registry.is_hub_id(named):
         raise WeightsError(f"{source} adapts {named}, which is no repository of the hub")
-    _download(named, config.get("revision") or "", folder / _BASE)
+    _download(named, _commit(named, config.get("revision") or ""), folder / _BASE)
     adapter.write_text(json.dumps({**config, "base_model_name_or_path": _BASE, "revision": None}, indent=2), "utf-8")
 
 
-def _download(repository: str, revision: str, folder: Path) -> str:
-    """The repository's files that visret reads, into the folder; returns its commit."""
-    from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # its HTTP library's
+def _commit(repository: str, revision: str) -> str:
+    """Of the hub; asked before files are, for without an answer snapshot_download takes what a folder holds for all."""
+    from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(f"{repository} cannot be fetched while HF_HUB_OFFLINE is set")
-    try:
-        # asked first: without an answer snapshot_download would take what the folder holds for all there is
-        commit = HfApi().model_info(repository, revision=revision or None).sha or revision
-        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=_FILES)
-    except (HTTPError, HFValidationError, OSError) as error:
-        raise WeightsError(f"{repository} could not be fetched: {error}") from error
+    with _asking(repository):
+        return HfApi().model_info(repository, revision=revision or None).sha or revision
+
+
+def _download(repository: str, commit: str, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    with _asking(repository):
+        snapshot_download(repository, revision=commit, local_dir=folder, allow_patterns=_FILES, ignore_patterns=_OTHERS)
     if not registry.has_weights(folder):
         raise WeightsError(f"{repository} has no safetensors, and visret reads no other weights")
-    return commit
+
+
+@contextmanager
+def _asking(repository: str) -> Iterator[None]:
+    """Turns what goes wrong between here and the hub into WeightsError."""
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # its HTTP library's
+
+    try:
+        yield
+    except (HTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(f"{repository} could not be fetched: {error}") from error

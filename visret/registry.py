@@ -1,7 +1,8 @@
 """models.yaml as data: which models there are, and where their weights lie.
 
 An entry is checked completely before it is used, and names a family, never code. What models.yaml does not know,
-a local folder or a hub repository that is on this machine, is recognised by its configuration files, never by its name.
+a local folder or a hub repository that is on this machine, is recognised by its configuration files, never by its name,
+unless it carries an entry of its own (`CARD`).
 Nothing here loads a model or touches the network.
 """
 
