@@ -93,6 +93,11 @@ def test_a_damaged_checkpoint_is_said_in_one_error(checkpoints, tmp_path, name, 
         load_encoder(spec)
 
 
+def test_the_code_of_a_repository_is_never_run():
+    with pytest.raises(WeightsError, match="visret does not run such code"):
+        load_encoder("jinaai/jina-colbert-v2")
+
+
 def test_a_family_that_is_not_there_is_refused():
     with pytest.raises(InvalidModelSpec, match=r"family: must be one of colbert, .*, got '_base'"):
         load_encoder(dataclasses.replace(HUB, family="_base"))
