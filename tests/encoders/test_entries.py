@@ -9,9 +9,10 @@ import warnings
 import numpy as np
 import pytest
 import tiny_vision
+import yaml
 from PIL import Image
 
-from visret import registry
+from visret import Retriever, registry
 from visret.encoders import _torch, load_encoder
 
 ENTRIES = [spec for spec in registry.specs() if spec.architecture in tiny_vision.CHECKPOINTS]
@@ -60,3 +61,29 @@ def test_questions_and_pages_are_said_as_the_entry_says(spec, folders):
     assert np.array_equal(features["pixel_values"], original["pixel_values"])
     grid = encoder._places(features, 0).grid
     assert 0 < grid.rows * grid.cols <= (spec.page_tokens or math.inf)
+
+
+def test_a_checkpoint_is_added_by_yaml_alone(tmp_path, monkeypatch, papers):
+    with _torch.quiet():
+        tiny_vision.CHECKPOINTS["ColPali"](tmp_path / "weights", layers=1)
+    entry = {
+        "family": "colpali",
+        "source": "./weights",
+        "revision": "",
+        "modality": "image",
+        "dim": 128,
+        "license": "mit",
+        "size_gb": 0.001,
+        "options": {"query_prefix": "Query: ", "query_suffix_count": 4},
+        "aliases": ["ours"],
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"our-colpali": entry}))
+    monkeypatch.setenv("VISRET_MODELS", str(tmp_path / "more.yaml"))
+    with Retriever.create(tmp_path / "p.visret", model="ours") as retriever:
+        assert retriever.add(papers).pages == 3
+        hits = retriever.search("where is the red page", k=2)
+        why = retriever.heatmap("where is the red page", hits[0])
+        assert retriever.info()["preprocessing"]["query_suffix"] == "<pad>" * 4
+    assert why.tokens[:3] == ("<bos>", "Q", "u")
+    assert why.maps.shape[1:] == (32, 32)
+    assert hits[0].score == pytest.approx(why.score, abs=1e-4)
