@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from visret.encoders import _torch
 from visret.encoders._bert import Bert
+from visret.encoders._onnx import padded
 from visret.errors import WeightsError
 
 CPU = torch.device("cpu")
@@ -44,6 +45,14 @@ def test_a_sequence_does_not_depend_on_its_neighbours(checkpoints):
     bert = load(checkpoints / "bert")
     for ids, together in zip(SEQUENCES, bert(SEQUENCES), strict=True):
         torch.testing.assert_close(bert([ids])[0], together, atol=1e-5, rtol=0)
+
+
+def test_a_filled_up_batch_is_the_same(checkpoints):
+    bert = load(checkpoints / "bert")
+    with torch.inference_mode():
+        batch = bert.padded(*padded(SEQUENCES))
+    for ids, expected, found in zip(SEQUENCES, bert(SEQUENCES), batch, strict=True):
+        torch.testing.assert_close(found[: len(ids)], expected, atol=1e-5, rtol=0)
 
 
 def test_a_prefix_and_unused_heads_are_read_over(checkpoints, copy):

@@ -208,8 +208,9 @@ def test_other_scripts_are_said_once(minilm, caplog, text, warns):
     assert [said in record.getMessage() for record in caplog.records] == [True] * warns
 
 
-def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch):
-    encoder = load_encoder(checkpoints / "bert", threads=3)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch, threads):
+    encoder = load_encoder(checkpoints / "bert", threads=threads)
     before, seen = torch.get_num_threads(), []
     encode = encoder._model.encode
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from visret.encoders import _torch
+from visret.encoders import _onnx, _torch
 from visret.errors import InvalidModelSpec, WeightsError
 
 
@@ -33,14 +33,18 @@ class MultiVector:
     cuts_questions = True
 
     def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, lengths: Mapping[str, int | None]
+        self, folder: Path, *, device: torch.device, dtype: torch.dtype, lengths: Mapping[str, int | None], onnx: bool
     ) -> None:
         with _torch.quiet():
             from sentence_transformers import MultiVectorEncoder
 
             self._model = MultiVectorEncoder(str(folder), device=str(device), local_files_only=True)
+            _check_modules(self._model, folder)
             _check_weights(self._model, folder)
             self._model.to(dtype).eval()
+            self._network = _onnx.network(_Vectors(self._model), folder) if onnx else None
+        if onnx:
+            self._model.to("meta")  # its weights are in the network
         transformer = self._model[0]
         self.tokenizer = Tokenizer.from_str(transformer.tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_truncation()
@@ -80,13 +84,41 @@ class MultiVector:
         return [Scored(vectors[row, :length], counts[row, :length]) for row, length in enumerate(filled)]
 
     def _call(self, features: dict[str, Any], task: str) -> tuple[np.ndarray, np.ndarray]:
-        device = self._model.device
-        features = {
-            key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in features.items()
-        }
         with torch.inference_mode():
-            features = self._model(features, task=task)
+            if self._network:
+                features["token_embeddings"] = self._network(features["input_ids"], features["attention_mask"])
+                features = _masked(self._model, features, task)
+            else:
+                device = self._model.device
+                on_device = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
+                features = self._model(on_device, task=task)
         return _torch.to_numpy(features["token_embeddings"]), features["attention_mask"].bool().cpu().numpy()
+
+
+class _Vectors(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
+    """A checkpoint from ids and mask to vectors, to export."""
+
+    def __init__(self, model: Any) -> None:
+        from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+        super().__init__()
+        self.steps = torch.nn.ModuleList(step for step in model if not isinstance(step, MultiVectorMask))
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        features: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "modality": "text"}
+        for step in self.steps:
+            features = step(features)
+        return features["token_embeddings"]
+
+
+def _masked(model: Any, features: dict[str, Any], task: str) -> dict[str, Any]:
+    """The features without the rows that are not scored: the one step that `_Vectors` leaves out."""
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    for step in model:
+        if isinstance(step, MultiVectorMask):
+            features = step(features, task=task)
+    return features
 
 
 def _filler(tokenizer: Any, token: str | None) -> int:
@@ -95,6 +127,16 @@ def _filler(tokenizer: Any, token: str | None) -> int:
         return int(tokenizer.convert_tokens_to_ids(token))
     found = [i for i in (tokenizer.mask_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if i is not None]
     return int(found[0]) if found else 0
+
+
+def _check_modules(model: Any, folder: Path) -> None:
+    from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
+
+    if any(isinstance(step, BaseTokenPooling) for step in model):
+        raise WeightsError(
+            f"{folder}: it pools its vectors, which then stand for no word; remove its pooling from modules.json, "
+            "and let the index pool"
+        )
 
 
 def _check_weights(model: Any, folder: Path) -> None:

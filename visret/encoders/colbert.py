@@ -14,12 +14,13 @@ skips it: a word the tokenizer drops is read as an unknown one, a word longer th
 Options: token_by_token (false). window_words and window_pieces, the most a window holds: 150 and 400 token by token;
 what a checkpoint reads is limited by its length alone, unless they are given. query_length and page_length, the most
 ids of a question and of a window, markers included: the checkpoint's own; a question that is filled up is filled up to
-query_length.
+query_length. backend ("torch"): "onnx" runs the network by onnxruntime on the CPU, in float32; the first time it is
+exported, which takes some seconds. Needs the extra `onnx`. The vectors are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from visret.encoders import _base, _torch
+from visret.encoders import _base, _onnx, _torch
 from visret.encoders._bert import Bert
 from visret.encoders._multivector import MultiVector, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
@@ -40,6 +41,7 @@ _OPTIONS = {
     "window_pieces": None,
     "query_length": None,
     "page_length": None,
+    "backend": "torch",
 }
 _SENTENCE_WINDOW = {"window_words": 150, "window_pieces": 400}
 _BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their caches
@@ -50,22 +52,45 @@ class SentenceModel:
 
     cuts_questions = False
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-        self._bert = Bert(folder, device=device, dtype=dtype)
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool) -> None:
+        bert = Bert(folder, device=device, dtype=dtype)
+        self._encoded = _exported(bert, folder) if onnx else bert
         self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True  # "[SEP]" on a page is a word
         self.unknown = self.tokenizer.token_to_id("[UNK]") or self.tokenizer.token_to_id("<unk>") or 0
         self.prompts = {"query": "", "document": ""}
-        self.longest = {"query": self._bert.longest, "document": self._bert.longest}
+        self.longest = {"query": bert.longest, "document": bert.longest}
         self.filling = ""
-        self.dim = self._bert.dim
+        self.dim = bert.dim
         self.dtype = dtype
 
     def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:  # noqa: ARG002 (both are read alike)
         """Of each sequence; one does not depend on the others."""
-        return [Scored(_torch.to_numpy(vectors), np.ones(len(vectors), bool)) for vectors in self._bert(sequences)]
+        return [Scored(_torch.to_numpy(vectors), np.ones(len(vectors), bool)) for vectors in self._encoded(sequences)]
+
+
+class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
+    """To export."""
+
+    def __init__(self, bert: Bert) -> None:
+        super().__init__()
+        self._bert = bert
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return self._bert.padded(ids, mask)
+
+
+def _exported(bert: Bert, folder: Path) -> Callable[[list[list[int]]], list[torch.Tensor]]:
+    """What `bert` computes, by onnxruntime."""
+    network = _onnx.network(_Padded(bert), folder)
+
+    def encode(sequences: list[list[int]]) -> list[torch.Tensor]:
+        vectors = network(*_onnx.padded(sequences))
+        return [some[: len(ids)] for some, ids in zip(vectors, sequences, strict=True)]
+
+    return encode
 
 
 class ColbertEncoder:
@@ -220,13 +245,18 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
                 "token by token the options window_words and window_pieces limit what is read at once"
             )
         chosen |= {key: most for key, most in _SENTENCE_WINDOW.items() if chosen[key] is None}
-    where, precision = _torch.place(device, dtype)
+    onnx = chosen["backend"] == "onnx"
+    if chosen["backend"] not in ("torch", "onnx"):
+        raise InvalidModelSpec(f"{spec.name}, options, backend: must be torch or onnx, got {chosen['backend']!r}")
+    if onnx and (device not in ("auto", "cpu") or dtype not in ("auto", "float32")):
+        raise InvalidModelSpec(f"{spec.name}: backend onnx computes float32 on the CPU, not {dtype} on {device}")
+    where, precision = _torch.place("cpu", "float32") if onnx else _torch.place(device, dtype)
     model: MultiVector | SentenceModel
     with _base.reading(folder, tokenizer=folder):
         if chosen["token_by_token"]:
-            model = SentenceModel(folder, device=where, dtype=precision)
+            model = SentenceModel(folder, device=where, dtype=precision, onnx=onnx)
         else:
-            model = MultiVector(folder, device=where, dtype=precision, lengths=lengths)
+            model = MultiVector(folder, device=where, dtype=precision, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
     threads = (threads or torch.get_num_threads()) if where.type == "cpu" else 0
     return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads)
