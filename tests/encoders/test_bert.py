@@ -7,7 +7,6 @@ from safetensors.torch import load_file, save_file
 
 from visret.encoders import _torch
 from visret.encoders._bert import Bert
-from visret.encoders._onnx import padded
 from visret.errors import WeightsError
 
 CPU = torch.device("cpu")
@@ -49,8 +48,9 @@ def test_a_sequence_does_not_depend_on_its_neighbours(checkpoints):
 
 def test_a_filled_up_batch_is_the_same(checkpoints):
     bert = load(checkpoints / "bert")
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(sequence) for sequence in SEQUENCES], batch_first=True)
     with torch.inference_mode():
-        batch = bert.padded(*padded(SEQUENCES))
+        batch = bert.padded(ids, (ids > 0).long())
     for ids, expected, found in zip(SEQUENCES, bert(SEQUENCES), batch, strict=True):
         torch.testing.assert_close(found[: len(ids)], expected, atol=1e-5, rtol=0)
 

@@ -47,7 +47,8 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
     module: from ids and mask, as `Network`. MissingExtra without the packages, which are only asked for if needed;
     WeightsError for a network that cannot be exported.
     """
-    file = registry.cache_folder() / "onnx" / f"{registry.folder_sha256(folder)}-{_FORMAT}.onnx"
+    kind = type(module).__name__.strip("_").lower()  # one folder may be read token by token and as a checkpoint
+    file = registry.cache_folder() / "onnx" / f"{registry.folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
     if not file.is_file():
         _package("onnxruntime")  # before the work
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -62,13 +63,6 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
         finally:
             draft.unlink(missing_ok=True)
     return Network(file)
-
-
-def padded(sequences: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids and mask of a batch, filled up behind with zeros."""
-    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(sequence) for sequence in sequences], batch_first=True)
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return ids, (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 
 
 def _export(module: torch.nn.Module, file: Path) -> None:

