@@ -46,6 +46,15 @@ def test_a_sequence_does_not_depend_on_its_neighbours(checkpoints):
         torch.testing.assert_close(bert([ids])[0], together, atol=1e-5, rtol=0)
 
 
+def test_a_filled_up_batch_is_the_same(checkpoints):
+    bert = load(checkpoints / "bert")
+    ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(sequence) for sequence in SEQUENCES], batch_first=True)
+    with torch.inference_mode():
+        batch = bert.padded(ids, (ids > 0).long())
+    for ids, expected, found in zip(SEQUENCES, bert(SEQUENCES), batch, strict=True):
+        torch.testing.assert_close(found[: len(ids)], expected, atol=1e-5, rtol=0)
+
+
 def test_a_prefix_and_unused_heads_are_read_over(checkpoints, copy):
     folder = copy(lambda weights: {f"bert.{k}": v for k, v in weights.items()} | {"cls.bias": torch.zeros(1)})
     assert torch.equal(load(folder)(SEQUENCES)[0], load(checkpoints / "bert")(SEQUENCES)[0])

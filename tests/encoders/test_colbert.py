@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -207,8 +208,9 @@ def test_other_scripts_are_said_once(minilm, caplog, text, warns):
     assert [said in record.getMessage() for record in caplog.records] == [True] * warns
 
 
-def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch):
-    encoder = load_encoder(checkpoints / "bert", threads=3)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch, threads):
+    encoder = load_encoder(checkpoints / "bert", threads=threads)
     before, seen = torch.get_num_threads(), []
     encode = encoder._model.encode
 
@@ -221,6 +223,33 @@ def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypat
     encoder.encode_pages([Page.from_text("red", doc="a")])
     assert seen == [(1, True), (1, False)]
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("name", ["bert", "colbert"])
+def test_threads_change_nothing(checkpoints, name):
+    """Not a bit, whatever is asked meanwhile."""
+    pages = [Page.from_text(f"{TEXT} red " * (3 + i), doc="a") for i in range(40)]
+    questions = ["red", TEXT, "the page"]
+    alone = load_encoder(checkpoints / name, dtype="float32", threads=1)
+    expected, answers = alone.encode_pages(pages), alone.encode_queries(questions)
+    for threads in (1, 2, 3):
+        encoder = load_encoder(checkpoints / name, dtype="float32", threads=threads)
+        asked, done = [], threading.Event()
+
+        def ask(encoder=encoder, asked=asked, done=done):
+            while not done.is_set() or len(asked) < 10:
+                asked.append(encoder.encode_queries(questions))
+
+        with ThreadPoolExecutor(2) as pool:
+            others = [pool.submit(ask) for _ in range(2)]
+            found = encoder.encode_pages(pages)
+            done.set()
+        for other in others:
+            other.result()
+        for page, same in zip(expected, found, strict=True):
+            np.testing.assert_array_equal(page.vectors, same.vectors)
+        for query, *same in zip(answers, *asked, strict=True):
+            assert all(np.array_equal(query.vectors, again.vectors) for again in same)
 
 
 def test_half_precision_is_said_and_gives_unit_rows(checkpoints):

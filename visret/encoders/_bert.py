@@ -7,6 +7,7 @@ are laid end to end and only attention keeps them apart: nothing is padded, no s
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,6 +58,16 @@ class Bert:
         with torch.inference_mode():
             return self._forward(sequences)[: len(sequences)]
 
+    def padded(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """The same for a batch, filled up behind: ids and mask (b, n), 0 where nothing is, to (b, n, dim)."""
+        attended = mask.bool()[:, None, None, :]
+
+        def attend(qkv: Tensor) -> Tensor:
+            q, k, v = qkv.view(*ids.shape, 3, self._heads, -1).permute(2, 0, 3, 1, 4).unbind()
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=attended).transpose(1, 2).flatten(2)
+
+        return self._layered(ids, torch.arange(ids.shape[1], device=ids.device), attend)
+
     def _forward(self, sequences: list[list[int]]) -> list[Tensor]:
         lengths = [len(ids) for ids in sequences]
         spare = -sum(lengths) % _ROWS
@@ -65,6 +76,10 @@ class Bert:
             sequences = [*sequences, [0] * spare]
         ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
         positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])
+        return list(self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths)).split(lengths))
+
+    def _layered(self, ids: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+        """attend: from queries, keys and values, (..., 3 * dim), to (..., dim)."""
         table = {
             name: self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
         }
@@ -72,13 +87,13 @@ class Bert:
             table["word"][ids] + table["position"][positions] + table["token_type"][0], "embeddings.LayerNorm"
         )
         for prefix in self._prefixes():
-            attended = self._attend(self._linear(x, f"{prefix}qkv"), lengths)
+            attended = attend(self._linear(x, f"{prefix}qkv"))
             x = self._norm(
                 x + self._linear(attended, f"{prefix}attention.output.dense"), f"{prefix}attention.output.LayerNorm"
             )
             inner = F.gelu(self._linear(x, f"{prefix}intermediate.dense"))
             x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
-        return list(x.split(lengths))
+        return x
 
     def _attend(self, qkv: Tensor, lengths: list[int]) -> Tensor:
         """(N, 3 * dim) -> (N, dim), each sequence over itself."""

@@ -1,0 +1,95 @@
+"""Networks run by onnxruntime: exported once by torch, kept in the cache folder."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visret import registry
+from visret.errors import MissingExtra, WeightsError
+
+_FORMAT = 1  # of the exported files; another number exports again
+
+
+class Network:
+    """A network from ids and mask, (b, n) int64, to vectors, (b, n, dim) float32; b and n may be any.
+
+    One call takes one thread; several threads may call at once.
+    """
+
+    def __init__(self, file: Path) -> None:
+        runtime = _package("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # kept for each shape it has seen, and here most batches have a new one
+        options.log_severity_level = 3
+        try:
+            self._session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own have no common base
+            raise WeightsError(f"{file}: damaged; remove it, and it is made again ({error})") from error
+
+    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """mask: 0 for padding."""
+        (vectors,) = self._session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
+        return torch.from_numpy(vectors)
+
+
+def network(module: torch.nn.Module, folder: Path) -> Network:
+    """The network of a checkpoint's folder: its file in the cache folder, exported from `module` if there is none.
+
+    module: from ids and mask, as `Network`. MissingExtra without the packages, which are only asked for if needed;
+    WeightsError for a network that cannot be exported.
+    """
+    kind = type(module).__name__.strip("_").lower()  # one folder may be read token by token and as a checkpoint
+    file = registry.cache_folder() / "onnx" / f"{registry.folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
+    if not file.is_file():
+        _package("onnxruntime")  # before the work
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}")
+        try:
+            _export(module, draft)
+            draft.replace(file)
+        except torch.onnx.OnnxExporterError as error:
+            raise WeightsError(
+                f"{folder}: torch cannot export it to ONNX; leave out backend: onnx ({error})"
+            ) from error
+        finally:
+            draft.unlink(missing_ok=True)
+    return Network(file)
+
+
+def _export(module: torch.nn.Module, file: Path) -> None:
+    for name in ("onnx", "onnxscript"):
+        _package(name)
+    # two tensors, for one given twice becomes one input; and not one row or column, which would become a constant
+    ids, mask = torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64)
+    sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+        warnings.simplefilter("ignore")  # about torch's own parts
+        torch.onnx.export(
+            module.eval(),
+            (ids, mask),
+            file,
+            input_names=["ids", "mask"],
+            output_names=["vectors"],
+            dynamic_shapes=(sizes, sizes),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise MissingExtra(f'backend: onnx needs {name}: pip install "visret[onnx]"') from error
