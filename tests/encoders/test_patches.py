@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import shutil
 
 import numpy as np
@@ -367,6 +368,38 @@ def test_weights_must_be_exactly_the_model(folders, tmp_path, architecture):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(WeightsError, match=rf"missing keys: {last}; unexpected keys: older_name\.bias"):
         load_encoder(tmp_path)
+
+
+# What published checkpoints call their tensors, from before transformers 4.52.
+PUBLISHED = {
+    "ColPali": [
+        (r"^model\.model\.language_model\.", "model.language_model.model."),
+        (r"^model\.model\.vision_tower\.(vision_model\.)?", "model.vision_tower.vision_model."),
+        (r"^model\.model\.multi_modal_projector\.", "model.multi_modal_projector."),
+    ],
+    "ColQwen2": [(r"^language_model\.", "model.")],
+    "ColQwen2_5": [(r"^language_model\.", "model.")],
+}
+
+
+def renamed(path, rules, prefix=""):
+    weights = load_file(path)
+    for before, after in rules:
+        weights = {prefix + re.sub(before, after, name.removeprefix(prefix)): value for name, value in weights.items()}
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("architecture", PUBLISHED)
+def test_tensors_are_found_under_their_published_names(encoders, folders, tmp_path, architecture):
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    shutil.copytree(folders(architecture), base)
+    added = tiny_vision.lora(adapter, base)
+    whole = tiny_vision.merged(tmp_path / "merged", base, added)
+    renamed(base / "model.safetensors", PUBLISHED[architecture])
+    renamed(adapter / "adapter_model.safetensors", PUBLISHED[architecture][:1], prefix="base_model.model.")
+    for folder, same in ((base, encoders(architecture)), (adapter, load_encoder(whole, dtype="float32"))):
+        (query,) = load_encoder(folder, dtype="float32").encode_queries(["the red circle"])
+        assert_same(query.vectors, same.encode_queries(["the red circle"])[0].vectors)
 
 
 @pytest.mark.parametrize("architecture", [name for name in CHECKPOINTS if not name.endswith("ForRetrieval")])
