@@ -53,7 +53,7 @@ def encoders(folders):
 
 
 def load(folder, **options):
-    return load_encoder(dataclasses.replace(registry.resolve(folder), options=options), dtype="float32")
+    return load_encoder(folder, options=options, dtype="float32")
 
 
 def page(size, box=None, colour="white"):

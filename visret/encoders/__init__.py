@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from visret import registry
 from visret.errors import InvalidModelSpec
@@ -16,12 +18,15 @@ __all__ = ["load_encoder"]
 def load_encoder(
     model: str | Path | ModelSpec,
     *,
+    options: Mapping[str, Any] | None = None,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     device: str = "auto",
     threads: int | None = None,
 ) -> Encoder:
     """Load a model: a name of models.yaml, a folder with a checkpoint, a hub id, or an entry made in code.
 
+    options: over those of its entry, such as {"max_patches": 256}; its family's file says which there are. An index is
+        searched with the ones it was made with: hand the encoder to `Retriever.open` too.
     dtype: of the computation; vectors are always float32. "auto" is bfloat16 where the hardware computes it
         natively, else float32.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name torch knows.
@@ -34,5 +39,7 @@ def load_encoder(
         raise InvalidModelSpec(
             f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}"
         )
+    if options:
+        spec = dataclasses.replace(spec, options={**spec.options, **options})
     family = importlib.import_module(f"visret.encoders.{spec.family}")
     return cast(Encoder, family.load(spec, dtype=dtype, device=device, threads=threads))
