@@ -12,7 +12,6 @@
     system    the same from an index on disk, with hits. Peers: LanceDB, fast-plaid, qdrant-edge
     large     100,000 pages of about 200 vectors: real ones, neighbours merged, repeated with noise. The same peers,
               each at the largest size it can hold
-    million   1,000,000 of them, on compressed rows; only where it is named
 
 and two lines: how far the engine is from what the machine can do, and the memory that a search takes.
 
@@ -541,17 +540,6 @@ def run_large(bench: Bench) -> None:
             bench.race(full, [ours, theirs], label=f"large, {alone.pages:,} real")
 
 
-def run_million(bench: Bench) -> None:
-    make = make_short(bench.folder)
-    alone, million = (work("large", bench.folder, make, pages) for pages in (None, 1_000_000))
-    with bench.engine("with_visret_index", alone, "residual2") as ours:
-        recall = recall_of(alone, ours)
-    with bench.engine("with_visret_index", million, "residual2") as ours:
-        if ours:
-            ours.recall = recall
-        bench.race(million, [ours], label=f"million, {alone.pages:,} real")
-
-
 def recall_of(work: Work, engine: Engine | None) -> float:
     return np.nan if engine is None else work.recall(work.some(), engine.search(work.some())[1])
 
@@ -588,7 +576,6 @@ WORKS: dict[str, Callable[[Bench], None]] = {
     "batch": run_batch,
     "system": run_system,
     "large": run_large,
-    "million": run_million,
 }
 
 
@@ -596,7 +583,7 @@ def main() -> int:
     """Print the table; 1 where something did not run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the pages, the indexes and the peers are kept")
-    parser.add_argument("--only", nargs="+", choices=WORKS, default=[name for name in WORKS if name != "million"])
+    parser.add_argument("--only", nargs="+", choices=WORKS, default=list(WORKS))
     parser.add_argument("--peers", type=Path, help="where the environments of the peers are (FOLDER/peers)")
     parser.add_argument("--again", action="store_true", help="try all settings of the peers again")
     arguments = parser.parse_args()
