@@ -17,6 +17,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from samples import FOLDER
 from sheets import write_pdf
+from soak import mutate
 
 from visret import Retriever, _render, ingest, pdf
 from visret.errors import VisretError
@@ -259,6 +260,22 @@ def test_a_worker_that_does_not_start_stops_the_run(retriever, papers, monkeypat
         retriever.add(papers)
     monkeypatch.undo()
     assert retriever.add(papers).pages == 10
+
+
+def test_damaged_files_stop_nothing_and_all_are_told_of(tmp_path):
+    canvas = Canvas(str(tmp_path / "words.pdf"), pagesize=(90, 60), pageCompression=0)
+    for page in range(3):
+        canvas.drawString(9, 9, f"page {page}")
+        canvas.acroForm.checkbox(x=40, y=40, size=9)
+        canvas.showPage()
+    canvas.save()
+    sources = [tmp_path / "words.pdf", write_pdf(tmp_path / "colours.pdf", *COLOURS)]
+    (tmp_path / "damaged").mkdir()
+    files = mutate.write(tmp_path / "damaged", sources, 100, seed=0)
+    assert len({file.read_bytes() for file in files}) > 90
+    outcome = mutate.soak(tmp_path, files)
+    assert outcome.wrong == []
+    assert (outcome.files, outcome.failed_files > 10, outcome.pages > 100) == (100, True, True)
 
 
 # ---- order, bounds, ends
