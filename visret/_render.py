@@ -177,6 +177,8 @@ class Worker:
         finally:
             timer.cancel()
         if frame is None:
+            with suppress(subprocess.TimeoutExpired):  # its own end, not ours, says what happened
+                self._process.wait(GRACE_SECONDS)
             self.close()
             raise Died(self._epitaph())
         for name, level, message in frame[0].get("log", ()):
