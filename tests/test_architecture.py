@@ -20,6 +20,7 @@ LAYERS = [
     {"maxsim", "reduction", "_words"},
     {"candidates"},
     {"pdf", "encoders", "index", "fetch"},
+    {"_render"},
     {"ingest"},
     {"retriever"},
     {"rag", "cache", "server"},

@@ -80,6 +80,34 @@ def test_a_renamed_file_is_not_read_again(retriever, folder):
     assert retriever.page(("deep/uno.pdf", 1)).image.getpixel((5, 5)) == (254, 0, 0)  # JPEG inside the PDF
 
 
+def test_new_files_are_hashed_when_they_are_read(retriever, folder, monkeypatch):
+    of_file = ingest._sha256
+    monkeypatch.setattr(ingest, "_sha256", lambda path: pytest.fail(f"the first page waits for {path}"))
+    retriever.add(folder)
+    write_pdf(folder / "one.pdf", "red", "green", "blue")  # another size: not the file it was
+    assert counts(retriever.add(folder)) == (3, 3, 1, 2, 0)
+    for document in retriever._index.snapshot.documents():
+        assert document.hash == of_file(Path(document.source))
+
+
+def test_a_file_that_goes_before_it_is_read_leaves_the_index_as_it_is(retriever, folder):
+    retriever.add(folder)
+    write_pdf(folder / "one.pdf", "magenta")
+    write_pdf(folder / "new.pdf", "magenta")
+    report = retriever.add(folder, metadata=lambda path: path.unlink() or {})
+    assert [(Path(failure.path).name, failure.page) for failure in report.failed] == [
+        ("new.pdf", None),
+        ("one.pdf", None),
+    ]
+    assert sorted(hit.ref for hit in retriever.search("red", k=9) if hit.doc != "three.png") == [
+        ("deep/two.pdf", 1),
+        ("one.pdf", 1),
+        ("one.pdf", 2),
+    ]
+    write_pdf(folder / "one.pdf", "cyan")
+    assert counts(retriever.add(folder)) == (3, 1, 1, 2, 0)
+
+
 def test_sync_removes_what_is_gone_under_these_folders_only(retriever, folder, tmp_path):
     other = write_pdf(tmp_path / "elsewhere" / "four.pdf", "cyan")
     retriever.add([folder, other])

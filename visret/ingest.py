@@ -1,18 +1,18 @@
 """Files into an index: find them, read their pages, encode, write; what fails is reported, and stops nothing.
 
-A reader thread opens files and reads pages ahead of the encoder; the caller's thread encodes batches across files and
-commits. A page is in the index from its commit on. Run again, unchanged files are left alone and the rest goes on
-where it stopped.
+Worker processes read pages ahead of the encoder (see _render.py): what a file does to the library that reads it costs
+a page or that file. The caller's thread encodes batches across files and commits. A page is in the index from its
+commit on. Run again, unchanged files are left alone and the rest goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import queue
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from visret import pdf
+from visret import _render, pdf
 from visret.errors import DocumentError, InvalidQuery, ShapeError, VisretError
 from visret.index import Document, PageIndex, Writer, renditions
 from visret.index.layout import CATALOGUE
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
 
 BATCH_PAGES = {"text": 32, "image": 4}
-AHEAD = {"text": 128, "image": 8}  # pages read before they are encoded: some MB either way
+AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
+PAGE_SECONDS = 60.0
+SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
+MOST_CRASHES = 3  # of workers by one file, before it is given up
+MOST_WORKERS = 4
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
 
@@ -182,11 +186,12 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     sync: bool = False,
     retry_failed: bool = False,
     password: str | None = None,
+    page_seconds: float = PAGE_SECONDS,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    run = _Run(index, encoder, metadata, retry_failed, password, progress)
+    run = _Run(index, encoder, metadata, retry_failed, password, page_seconds, progress)
     with index.writing() as writer:
         return run.add(writer, paths, sync)
 
@@ -280,23 +285,39 @@ def encode(encoder: Encoder, pages: Sequence[Page]) -> Iterator[tuple[PageRef, P
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A file that has to be read. skip: pages that are in the index already (after an interrupted run)."""
+    """A file that has to be read. hash: None until then. skip: pages that are in the index already."""
 
     source: Source
     doc: str
     number: int
     size: int
+    hash: str | None
     skip: Set[int]
 
 
 @dataclass(frozen=True, slots=True)
+class _End:
+    """Of a file. pages: how many it has, None where it did not open."""
+
+    pages: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Read:
-    """What the reader hands on: a page; a page that failed; or the end of a file (no page), which may have failed."""
+    """One thing that came of a file; its last is an _End, or an Unread of the file."""
 
     task: _Task
-    page: Page | None = None
-    failed: tuple[int | None, str] | None = None
-    expected: int | None = None
+    answer: _render.Hashed | _render.Unread | Page | _End
+
+    @property
+    def page(self) -> Page | None:
+        """The page, if this is one."""
+        return self.answer if isinstance(self.answer, Page) else None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nothing more comes of the file."""
+        return isinstance(self.answer, _End) or (isinstance(self.answer, _render.Unread) and self.answer.page is None)
 
 
 class _Run:
@@ -309,6 +330,7 @@ class _Run:
         metadata: Metadata,
         retry_failed: bool,
         password: str | None,
+        page_seconds: float,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.index = index
@@ -316,6 +338,7 @@ class _Run:
         self.metadata = metadata
         self.retry_failed = retry_failed
         self.password = password
+        self.page_seconds = page_seconds
         self.report_progress = progress or (lambda _: None)
         self.progress = Progress()
         self.empty: list[EmptyPage] = []
@@ -336,7 +359,8 @@ class _Run:
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
-        with _Reader(tasks, self.encoder, self.password) as reader:
+        image = self.encoder.spec.modality == "image"
+        with _Reader(tasks, image=image, password=self.password, page_seconds=self.page_seconds) as reader:
             try:
                 for item in reader:
                     batch.append(item)
@@ -359,13 +383,17 @@ class _Run:
         )
 
     def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
-        """What has to be read, by size, time of change, and where those differ by content."""
+        """What has to be read, by size, time of change, and where only those differ by content.
+
+        The others are hashed when they are read: the first page does not wait for the hash of the last file.
+        """
         snapshot = self.index.snapshot
         numbers, taken = snapshot.sources(), dict(snapshot.docs())
         lost = {}  # documents whose file is gone, by content
         for document in snapshot.documents():
             if document.source and document.hash and not os.path.lexists(document.source):
                 lost[document.hash] = document
+        lost_sizes = {document.size for document in lost.values()}
         tasks = []
         for source in sources:
             number = numbers.get(str(source.path))
@@ -376,7 +404,8 @@ class _Run:
                 if known and same and self.is_settled(known):
                     self.leave(known, source)
                     continue
-                digest = _sha256(source.path)
+                may_be_known = stat.st_size == known.size if known else stat.st_size in lost_sizes
+                digest = _sha256(source.path) if may_be_known else None
                 doc = known.doc if known else free_name(source, taken)
             except OSError as error:
                 self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
@@ -384,7 +413,8 @@ class _Run:
             except DocumentError as error:
                 self.failed.append(Failure(str(source.path), None, error.reason))
                 continue
-            if known and known.hash == digest:
+            same = known is not None and digest is not None and known.hash == digest
+            if known and same:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
             elif known is None and digest in lost:  # the same content under another name
                 known = lost.pop(digest)
@@ -393,13 +423,14 @@ class _Run:
                 taken[doc] = known.number
                 writer.update(known.number, doc=doc, source=str(source.path), mtime_ns=stat.st_mtime_ns)
                 self.renamed.add(known.number)
-            if known and known.hash == digest:
+                same = True
+            if known and same:
                 if self.is_settled(known):
                     self.leave(known, source)
                     continue
                 if known.state == "partial":
                     done = {*known.pages, *known.empty}
-                    tasks.append(_Task(source, doc, known.number, stat.st_size, done))
+                    tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done))
                     continue
             made = writer.add(
                 doc,
@@ -410,7 +441,7 @@ class _Run:
                 metadata=self.metadata_of(source.path),
             )
             taken[doc] = made
-            tasks.append(_Task(source, doc, made, stat.st_size, set()))
+            tasks.append(_Task(source, doc, made, stat.st_size, digest, set()))
         return tasks
 
     def is_settled(self, document: Document) -> bool:
@@ -461,110 +492,221 @@ class _Run:
     def write(self, writer: Writer, batch: Sequence[_Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
         """Hand a batch to the writer."""
         for read in batch:
-            task, path = read.task, str(read.task.source.path)
-            if read.page is None:
-                self.finish(writer, read)
-                continue
-            outcome = outcomes.get(read.page.ref)
-            if outcome is None:
-                writer.skip(task.number, read.page.ref.page, None)
-                self.empty.append(EmptyPage(path, read.page.ref.page))
-            elif isinstance(outcome, str):
-                writer.skip(task.number, read.page.ref.page, outcome)
-                self.failed.append(Failure(path, read.page.ref.page, outcome))
-            else:
-                try:
-                    writer.put(task.number, outcome)
-                except ShapeError as error:  # vectors that cannot be stored
-                    writer.skip(task.number, read.page.ref.page, str(error))
-                    self.failed.append(Failure(path, read.page.ref.page, str(error)))
-                    continue
-                self.with_pages.add(task.number)
-                self.pages += 1
+            task = read.task
+            match read.answer:
+                case Page(ref=ref):
+                    self.write_page(writer, task, ref.page, outcomes.get(ref))
+                case _render.Hashed(hash=digest):
+                    writer.update(task.number, hash=digest)
+                case _render.Unread(page=int() as page, reason=reason):
+                    self.write_page(writer, task, page, reason)
+                case _render.Unread(reason=reason, reached=reached):
+                    self.failed.append(Failure(str(task.source.path), None, reason))
+                    if reached:  # else the index has what it had, and the next run looks again
+                        writer.finish(task.number, "failed", reason)
+                case _End(pages=pages):
+                    self.added += 1
+                    writer.update(task.number, expected=pages)
+                    writer.finish(task.number, "done" if task.skip or task.number in self.with_pages else "empty")
+            if read.is_last:
+                self.progress.documents += 1
+                self.progress.bytes += task.size
         due = writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
         if due and not writer.awaits_more:
             writer.commit()
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()
 
-    def finish(self, writer: Writer, read: _Read) -> None:
-        """The end of a file, or a page of it that could not be read."""
-        task, path = read.task, str(read.task.source.path)
-        page, reason = read.failed or (None, "")
-        if page is not None:
-            writer.skip(task.number, page, reason)
-            self.failed.append(Failure(path, page, reason))
-            return
-        self.progress.documents += 1
-        self.progress.bytes += task.size
-        if reason:
-            self.failed.append(Failure(path, None, reason))
-            writer.finish(task.number, "failed", reason)
-            return
-        self.added += 1
-        writer.update(task.number, expected=read.expected)
-        writer.finish(task.number, "done" if task.skip or task.number in self.with_pages else "empty")
+    def write_page(self, writer: Writer, task: _Task, page: int, outcome: PageEmbedding | str | None) -> None:
+        """A page's embedding, the reason why it has none, or None where it is empty."""
+        path = str(task.source.path)
+        if isinstance(outcome, PageEmbedding):
+            try:
+                writer.put(task.number, outcome)
+            except ShapeError as error:  # vectors that cannot be stored
+                outcome = str(error)
+            else:
+                self.with_pages.add(task.number)
+                self.pages += 1
+                return
+        writer.skip(task.number, page, outcome)
+        if outcome is None:
+            self.empty.append(EmptyPage(path, page))
+        else:
+            self.failed.append(Failure(path, page, outcome))
 
 
 class _Reader:
-    """Reads pages in a thread of its own, a bounded number ahead; iterating gives them in order."""
+    """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
 
-    def __init__(self, tasks: Sequence[_Task], encoder: Encoder, password: str | None) -> None:
+    One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
+    cores there are more workers, each with files of its own.
+    """
+
+    def __init__(self, tasks: Sequence[_Task], *, image: bool, password: str | None, page_seconds: float) -> None:
         self.tasks = tasks
-        self.image = encoder.spec.modality == "image"
-        self.password = password
-        self.ready: queue.Queue[_Read | BaseException | None] = queue.Queue(AHEAD[encoder.spec.modality])
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self.run, name="visret-reader", daemon=True)
+        count = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2, len(tasks)))
+        self.lanes = [
+            _Lane(tasks[i::count], image, password, page_seconds, _Buffer(AHEAD_BYTES // count)) for i in range(count)
+        ]
 
     def __enter__(self) -> _Reader:
-        self.thread.start()
+        for lane in self.lanes:
+            lane.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        while self.thread.is_alive():  # make room, so that a waiting put can end
-            try:
-                self.ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        self.thread.join()
+        for lane in self.lanes:
+            lane.stop()
+        for lane in self.lanes:
+            lane.join()
 
     def __iter__(self) -> Iterator[_Read]:
-        while (item := self.ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+        for i in range(len(self.tasks)):
+            buffer = self.lanes[i % len(self.lanes)].buffer
+            while True:
+                item = buffer.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if item.is_last:
+                    break
+
+
+class _Lane(threading.Thread):
+    """Files, the worker that reads them, and what it has read of them."""
+
+    def __init__(
+        self, tasks: Sequence[_Task], image: bool, password: str | None, page_seconds: float, buffer: _Buffer
+    ) -> None:
+        super().__init__(name="visret-reader", daemon=True)
+        self.tasks = tasks
+        self.image = image
+        self.password = password
+        self.page_seconds = page_seconds
+        self.buffer = buffer
+        self.worker: _render.Worker | None = None
+        self.stopping = False
+        self.starting = threading.Lock()
+
+    def stop(self) -> None:
+        """Come to an end, in the middle of a page too."""
+        with self.starting:
+            self.stopping = True
+            if self.worker is not None:
+                self.worker.kill()
+        self.buffer.close()
 
     def run(self) -> None:
+        """Read all files."""
         try:
             for task in self.tasks:
-                for item in self.read(task):
-                    if self.stopping.is_set():
+                for answer in self.read(task):
+                    if not self.buffer.put(_Read(task, answer), _render.size_in_memory(answer)):
                         return
-                    self.ready.put(item)
-            self.ready.put(None)
         except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
-            self.ready.put(error)
+            self.buffer.put(error)
+        finally:
+            if self.worker is not None:
+                self.worker.close()
 
-    def read(self, task: _Task) -> Iterator[_Read]:
-        path, expected = task.source.path, None
-        try:
-            with pdf.open_document(path, password=self.password) as document:
-                expected = len(document)
-                for number in range(1, expected + 1):
-                    if number in task.skip:
-                        continue
-                    try:
-                        page = document.page(number, doc=task.doc, image=self.image)
-                    except DocumentError as error:
-                        yield _Read(task, failed=(number, error.reason))
-                    else:
-                        yield _Read(task, page)
-        except DocumentError as error:
-            yield _Read(task, failed=(None, error.reason), expected=expected)
-            return
-        yield _Read(task, expected=expected)
+    def read(self, task: _Task) -> Iterator[_render.Hashed | _render.Unread | Page | _End]:
+        """What comes of one file, whatever its pages do to the worker."""
+        digest, crashes, done = task.hash, 0, set(task.skip)
+        pages: int | None = None
+        while True:
+            request = _render.Request(
+                str(task.source.path),
+                password=self.password,
+                image=self.image,
+                hash=digest is None,
+                skip=tuple(sorted(done)),
+                opening_seconds=self.page_seconds + task.size / SLOWEST_DISK,
+                page_seconds=self.page_seconds,
+            )
+            try:
+                for answer in self.ready_worker().read(request, doc=task.doc):
+                    match answer:
+                        case _render.Hashed(hash=digest):
+                            yield answer
+                        case _render.Opened(pages=pages):
+                            pass
+                        case _render.Unread(page=None):
+                            yield answer
+                            return
+                        case Page(ref=ref):
+                            done.add(ref.page)
+                            yield answer
+                        case _render.Unread(page=int() as page):
+                            done.add(page)
+                            yield answer
+                break
+            except _render.Died as death:
+                self.worker = None
+                if self.stopping:
+                    return
+                if pages is None:
+                    yield _render.Unread(None, str(death))
+                    return
+                if len(done) == pages:
+                    break  # it died of closing the file
+                crashes += 1
+                number = next(number for number in range(1, pages + 1) if number not in done)
+                done.add(number)
+                yield _render.Unread(number, str(death))
+                if crashes == MOST_CRASHES:
+                    reason = f"was given up at page {number}, the last of {crashes} that ended so: it {death}"
+                    yield _render.Unread(None, reason)
+                    return
+        yield _End(pages)
+
+    def ready_worker(self) -> _render.Worker:
+        """The worker; a new one where there is none, or none any more."""
+        with self.starting:
+            if self.stopping:
+                raise _render.Died
+        if self.worker is None:
+            worker = _render.Worker()
+            with self.starting:
+                self.worker = worker
+                if self.stopping:
+                    worker.kill()
+        return self.worker
+
+
+class _Buffer:
+    """A queue for one thread on either side, bounded by the bytes in it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.items: deque[tuple[_Read | BaseException, int]] = deque()
+        self.bytes = 0
+        self.closed = False
+        self.changed = threading.Condition()
+
+    def put(self, item: _Read | BaseException, size: int = 0) -> bool:
+        """Wait for room; False where nobody waits for it any more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or not self.bytes or self.bytes + size <= self.most_bytes)
+            self.items.append((item, size))
+            self.bytes += size
+            self.changed.notify_all()
+            return not self.closed
+
+    def get(self) -> _Read | BaseException:
+        """Wait for the next."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.items)
+            item, size = self.items.popleft()
+            self.bytes -= size
+            self.changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Let nobody wait for room."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
 
 
 @contextmanager

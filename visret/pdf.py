@@ -227,12 +227,12 @@ class _Pdf(Document):
                 if self._has_form and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_SUCCESS:
                     page.close()
                     page = self._pdf.get_page(number - 1)
+                try:
+                    yield page
+                finally:
+                    page.close()
             except pypdfium2.PdfiumError as error:
                 raise DocumentError(self.path, "the page is damaged; the others can be read", page=number) from error
-            try:
-                yield page
-            finally:
-                page.close()
 
     def _drawn_by_poppler(self, number: int, dpi: float) -> Image.Image:
         import pdf2image
@@ -395,6 +395,8 @@ class _Picture(Document):
 
 
 def _unread(path: Path, error: BaseException, page: int | None = None) -> DocumentError:
+    if isinstance(error, MemoryError):
+        return DocumentError(path, "needs more memory than there is; reduce it", page=page)
     if isinstance(error, Image.DecompressionBombError):
         most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
         return DocumentError(path, f"has more than {most}; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS", page=page)

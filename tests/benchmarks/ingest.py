@@ -1,0 +1,127 @@
+"""Is the encoder ever idle? Pages a second from files to a committed index, beside the encoder alone.
+
+    python tests/benchmarks/ingest.py FOLDER                          # the default model, and a tiny ColQwen2
+    python tests/benchmarks/ingest.py FOLDER --model NAME --pages 300
+
+The first documents of FOLDER with so many pages in all. The encoder alone has these pages in memory, and gets them in
+batches of the same size; the two are measured in turns, and the ratio is the median of the rounds' ratios. On two
+cores it is below 100 % where the encoder keeps both busy, because reading needs some of them too; "busy" is the share
+of the time in which a batch was being encoded. The tiny ColQwen2 has random weights and a narrow network: reading its
+pages costs a fifth of encoding them, where real models take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from visret import Page, PageEmbedding, Retriever, ingest, load_encoder, pdf, registry
+from visret.encoders import _torch
+from visret.errors import DocumentError
+from visret.types import Encoder
+
+
+def choose(folder: Path, pages: int) -> list[Path]:
+    """The first PDFs with at least so many pages in all; none has more than a quarter of them."""
+    chosen, total = [], 0
+    for path in sorted(folder.rglob("*.pdf")):
+        try:
+            count = pdf.count(path)
+        except DocumentError:
+            continue
+        if count <= max(1, pages // 4):
+            chosen.append(path)
+            total += count
+        if total >= pages:
+            break
+    return chosen
+
+
+def read(paths: list[Path], encoder: Encoder) -> Iterator[Page]:
+    """All their pages that the encoder can read."""
+    for path in paths:
+        with pdf.open_document(path) as document:
+            for number in range(1, len(document) + 1):
+                page = document.page(number, doc=str(path), image=encoder.spec.modality == "image")
+                if encoder.can_read(page):
+                    yield page
+
+
+def encode(encoder: Encoder, pages: list[Page]) -> float:
+    """Pages a second, in batches as large as those of `Retriever.add`."""
+    size, started = ingest.BATCH_PAGES[encoder.spec.modality], time.perf_counter()
+    for start in range(0, len(pages), size):
+        encoder.encode_pages(pages[start : start + size])
+    return len(pages) / (time.perf_counter() - started)
+
+
+class Watched:
+    """An encoder, and the seconds in which it encoded pages."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder, self.seconds = encoder, 0.0
+        self.spec, self.preprocessing = encoder.spec, encoder.preprocessing
+        self.can_read, self.encode_queries = encoder.can_read, encoder.encode_queries
+
+    def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
+        started = time.perf_counter()
+        made = self.encoder.encode_pages(pages)
+        self.seconds += time.perf_counter() - started
+        return made
+
+
+def add(encoder: Encoder, paths: list[Path]) -> tuple[float, float]:
+    """Pages a second of `Retriever.add`, from files to the commit, and the share of the time spent encoding."""
+    encoder = Watched(encoder)
+    with tempfile.TemporaryDirectory() as folder, Retriever.create(Path(folder, "index"), model=encoder) as retriever:
+        started = time.perf_counter()
+        report = retriever.add(paths)
+        seconds = time.perf_counter() - started
+        return report.pages / seconds, encoder.seconds / seconds
+
+
+def measure(name: str, encoder: Encoder, folder: Path, pages: int, rounds: int) -> float:
+    """The ratio, and a line about it."""
+    paths = choose(folder, pages)
+    in_memory = list(read(paths, encoder))
+    encode(encoder, in_memory[:8])
+    measured = [(encode(encoder, in_memory), *add(encoder, paths)) for _ in range(rounds)]
+    alone, ended, busy = (statistics.median(column) for column in zip(*measured, strict=True))
+    ratio = statistics.median(ended / alone for alone, ended, _ in measured)
+    rates = f"encoder {alone:5.1f} pages/s   end to end {ended:5.1f} pages/s, busy {busy:.0%}   ratio {ratio:.0%}"
+    print(f"{name:20} {len(in_memory):4} pages of {len(paths):3} files   {rates}", flush=True)
+    return ratio
+
+
+def main() -> None:
+    """Print a line a model; exit status 1 where a ratio is below 90 %."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", help="a name or folder, instead of the two")
+    parser.add_argument("--pages", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        if given.model:
+            models = {given.model: given.model}
+        else:
+            sys.path.insert(0, str(Path(__file__).parent.parent))
+            import tiny
+
+            with _torch.quiet():
+                tiny.colqwen2(Path(scratch, "colqwen2"))
+            models = {registry.DEFAULT_MODEL: registry.DEFAULT_MODEL, "tiny ColQwen2": Path(scratch, "colqwen2")}
+        ratios = [
+            measure(name, load_encoder(model), given.folder, given.pages, given.rounds)
+            for name, model in models.items()
+        ]
+    raise SystemExit(min(ratios) < 0.9)
+
+
+if __name__ == "__main__":
+    main()

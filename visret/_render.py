@@ -1,0 +1,379 @@
+"""Reading documents in another process: a file that crashes, hangs or bloats a library ends a worker, not the run.
+
+    worker = Worker()                                  # starts `python -m visret._render`
+    for answer in worker.read(Request("/papers/a.pdf"), doc="a.pdf"):
+        ...                                            # Hashed, Opened, then a Page or Unread for every page
+    worker.close()
+
+Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A
+frame to the worker is a Request. Its answers are headers with one of `hash`, `pages` (how many the file has), `page`
+or `unread` (why not this page), and at the end `done` or an `unread` of the file; before all of them one `ready`.
+With a `page` come its size, words and lines; the raw bytes are their boxes (float64) and the picture (RGB, row by row).
+`log` holds what the worker had to say since its last answer.
+
+The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import hashlib
+import json
+import logging
+import os
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import numpy as np
+from PIL import Image
+
+from visret import pdf
+from visret.errors import DocumentError, VisretError
+from visret.types import Page, PageRef, Word
+
+COMMAND = (sys.executable, "-P", "-m", "visret._render")
+MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
+STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
+GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
+
+_LENGTHS = struct.Struct(">II")
+_CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A file to be read. hash: wanted too. skip: pages not wanted. Seconds: for the hash, opening, and every page."""
+
+    path: str
+    password: str | None = None
+    image: bool = True
+    hash: bool = False
+    skip: tuple[int, ...] = ()
+    opening_seconds: float = 60.0
+    page_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """The content of the file, sha256."""
+
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The file is open, and has so many pages."""
+
+    pages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A page that cannot be read; page None: the file. reached: False where not even its bytes can be."""
+
+    page: int | None
+    reason: str
+    reached: bool = True
+
+
+Answer = Hashed | Opened | Unread | Page
+
+
+class Died(Exception):
+    """The worker is gone, by itself or for taking too long. The message says it of what was being read."""
+
+
+def size_in_memory(answer: object) -> int:
+    """Roughly, in bytes."""
+    if not isinstance(answer, Page):
+        return 0
+    pixels = answer.image.width * answer.image.height if answer.image else 0
+    return _CHARGE["pixel"] * pixels + _CHARGE["word"] * len(answer.words or ()) + len(answer.plain or "")
+
+
+# ---------------------------------------------------------------------------------------------- in the parent
+
+
+class Worker:
+    """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
+
+    Raises VisretError where it does not start.
+    """
+
+    def __init__(self) -> None:
+        self._expired: float | None = None
+        # not in the terminal's group: Ctrl-C is for the parent, which ends its workers
+        apart: dict[str, Any] = {"start_new_session": True}
+        if os.name == "nt":  # pragma: no cover
+            apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
+        self._process = subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), pipesize=1 << 20, **apart
+        )
+        try:
+            self._receive(STARTING_SECONDS)
+        except Died as death:
+            tried = " ".join(COMMAND)
+            raise VisretError(f"the process that reads documents does not start ({death}); try: {tried}") from death
+
+    def read(self, request: Request, *, doc: str) -> Iterator[Answer]:
+        """What comes of a file, page by page; they are named after `doc`.
+
+        Raises Died, and is of no further use then.
+        """
+        self._send(asdict(request))
+        seconds = request.opening_seconds
+        while True:
+            header, raw = self._receive(seconds)
+            if "done" in header:
+                return
+            if "unread" in header:
+                yield Unread(header["page"], header["unread"], header["reached"])
+                if header["page"] is None:
+                    return
+            elif "pages" in header:
+                seconds = request.page_seconds
+                yield Opened(header["pages"])
+            elif "hash" in header:
+                yield Hashed(header["hash"])
+            else:
+                yield _unpacked(header, raw, doc)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and let go of what the system holds for it."""
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot be ended: not waited for
+            self._process.wait(GRACE_SECONDS)
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+    def _send(self, header: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # the end of its answers tells
+            _write(self._process.stdin, header)
+
+    def _receive(self, seconds: float) -> tuple[dict[str, Any], memoryview]:
+        assert self._process.stdout is not None
+        timer = threading.Timer(seconds, self._expire, [seconds])
+        timer.daemon = True
+        timer.start()
+        try:
+            frame = _read(self._process.stdout)
+        finally:
+            timer.cancel()
+        if frame is None:
+            with suppress(subprocess.TimeoutExpired):  # its own end, not ours, says what happened
+                self._process.wait(GRACE_SECONDS)
+            self.close()
+            raise Died(self._epitaph())
+        for name, level, message in frame[0].get("log", ()):
+            logging.getLogger(name).log(level, "%s", message)
+        return frame
+
+    def _expire(self, seconds: float) -> None:
+        self._expired = seconds
+        self.kill()
+
+    def _epitaph(self) -> str:
+        code = self._process.returncode
+        if self._expired is not None or code is None:
+            return f"took more than {self._expired or GRACE_SECONDS:g} s and was given up"
+        if code == -9:
+            return "was given up by the system (signal 9), most likely for lack of memory"
+        how = f"signal {-code}" if code < 0 else f"exit {code:#x}" if code > 255 else f"exit {code}"
+        return f"crashed the library that reads it ({how}); repair the file or save it again"
+
+
+def _environment() -> dict[str, str]:
+    """The same modules and the same file names as here; and one thread, which is all that reading uses."""
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),
+        "PYTHONUTF8": str(sys.flags.utf8_mode),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+# ---------------------------------------------------------------------------------------------- in the worker
+
+
+def main() -> None:
+    """Be a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)  # what a library prints must not come between the answers
+    _limit()
+    log = _Log()
+    logging.getLogger().addHandler(log)
+    requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=[requests], daemon=True).start()
+
+    def answer(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> None:
+        faulthandler.cancel_dump_traceback_later()  # to wait for the parent is no hang
+        if log.said:
+            header["log"], log.said = log.said, []
+        _write(answers, header, *raw)
+
+    def allow(seconds: float) -> None:
+        faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=nowhere)
+
+    answer({"ready": True})
+    while True:
+        request = requests.get()
+        allow(request.opening_seconds)
+        for header, raw in _answers(request):
+            answer(header, raw)
+            allow(request.opening_seconds if "hash" in header else request.page_seconds)
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ...]]]:
+    path = Path(request.path)
+
+    def unread(error: Exception, page: int | None = None, *, reached: bool = True) -> dict[str, Any]:
+        return {"page": page, "unread": _reason(error), "reached": reached}
+
+    try:
+        if request.hash:
+            with path.open("rb") as file:
+                yield {"hash": hashlib.file_digest(file, "sha256").hexdigest()}, ()
+    except OSError as error:
+        yield unread(error, reached=False), ()
+        return
+    skip = frozenset(request.skip)
+    try:
+        with pdf.open_document(path, password=request.password) as document:
+            pages = len(document)
+            yield {"pages": pages}, ()
+            for number in range(1, pages + 1):
+                if number in skip:
+                    continue
+                try:
+                    header, raw = _packed(document.page(number, image=request.image))
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
+                    header, raw = unread(error, number), ()
+                yield header, raw
+    except Exception as error:  # noqa: BLE001 - the other files can be read
+        yield unread(error), ()
+        return
+    yield {"done": True}, ()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, DocumentError):
+        return error.reason
+    if isinstance(error, MemoryError):
+        return f"needs more than {MEMORY / (1 << 30):.3g} GiB of memory; reduce it"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())
+    return f"a defect of visret: {type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
+
+
+def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
+    while frame := _read(sys.stdin.buffer):
+        requests.put(Request(**frame[0]))
+    os._exit(0)  # in the middle of a page too
+
+
+def _limit() -> None:
+    """At most MEMORY, and no traces of a crash but its signal: no core files, no windows."""
+    if os.name == "nt":  # pragma: no cover
+        import msvcrt
+
+        msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)  # type: ignore[attr-defined]
+        return
+    import resource
+
+    # RLIMIT_AS would count what is only reserved, and mapped files
+    for kind, most in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+class _Log(logging.Handler):
+    """Keeps what is logged, for the parent to log."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[tuple[str, int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append((record.name, record.levelno, record.getMessage()))
+
+
+# ------------------------------------------------------------------------------------------------- both sides
+
+
+def _write(pipe: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
+    head = json.dumps(header).encode("ascii")  # ASCII: file names and texts may hold what is not Unicode
+    pipe.write(_LENGTHS.pack(len(head), sum(map(len, raw))) + head)
+    for part in raw:
+        pipe.write(part)
+    pipe.flush()
+
+
+def _read(pipe: IO[bytes]) -> tuple[dict[str, Any], memoryview] | None:
+    """The next frame; None at the end, which may come in the middle of one."""
+    lengths = pipe.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    head, raw = _LENGTHS.unpack(lengths)
+    body = pipe.read(head + raw)
+    return (json.loads(body[:head]), memoryview(body)[head:]) if len(body) == head + raw else None
+
+
+def _packed(page: Page) -> tuple[dict[str, Any], tuple[bytes, ...]]:
+    header: dict[str, Any] = {"page": page.ref.page, "size_pt": page.size_pt, "plain": page.plain}
+    raw = []
+    if page.words is not None:
+        header["words"] = [word.text for word in page.words]
+        header["lines"] = [word.line for word in page.words]
+        header["rest"] = {index: word.rest for index, word in enumerate(page.words) if word.rest}
+        raw.append(np.array([word.box for word in page.words], np.float64).tobytes())
+    if page.image is not None:
+        header["image"] = page.image.size
+        raw.append(page.image.tobytes())
+    return header, tuple(raw)
+
+
+def _unpacked(header: dict[str, Any], raw: memoryview, doc: str) -> Page:
+    words, image = None, None
+    if "words" in header:
+        size = 32 * len(header["words"])
+        boxes = np.frombuffer(raw[:size], np.float64).reshape(-1, 4).tolist()
+        rest = {
+            int(index): tuple((start, tuple(box)) for start, box in parts) for index, parts in header["rest"].items()
+        }
+        fields = zip(header["words"], boxes, header["lines"], strict=True)
+        words = tuple(
+            Word(text, (x0, y0, x1, y1), rest.get(index, ()), line)
+            for index, (text, (x0, y0, x1, y1), line) in enumerate(fields)
+        )
+        raw = raw[size:]
+    if "image" in header:
+        image = Image.frombytes("RGB", tuple(header["image"]), raw)
+    size_pt = None if header["size_pt"] is None else tuple(header["size_pt"])
+    return Page(PageRef(doc, header["page"]), size_pt, image, words, header["plain"])
+
+
+if __name__ == "__main__":
+    main()
