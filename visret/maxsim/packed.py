@@ -8,7 +8,8 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -158,14 +159,21 @@ class PackedPages:
 
 
 Part = tuple[PackedPages, np.ndarray | None]
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 def _scan_parts(
-    parts: Sequence[Part], queries: Sequence[np.ndarray], *, exact: bool, laid_out: dict[Any, Any] | None = None
+    parts: Sequence[Part],
+    queries: Sequence[np.ndarray],
+    *,
+    exact: bool,
+    laid_out: dict[Any, Any] | None = None,
+    threads: int | None = None,
 ) -> list[np.ndarray]:
     """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next.
 
-    laid_out: remembers the queries for the next call with the same ones.
+    laid_out: remembers the queries for the next call with the same ones. threads: None for those of the parts.
     """
     if not queries:
         return [np.empty((len(pages) if only is None else len(only), 0), np.float32) for pages, only in parts]
@@ -176,13 +184,37 @@ def _scan_parts(
         for scan, _, _ in prepared:
             scan()
 
-    threads = min(sum(useful for _, useful, _ in prepared), *(pages.threads or cores() for pages, _ in parts), 256)
+    _together(work, min(sum(useful for _, useful, _ in prepared), threads or _threads(parts)))
+    return [out for _, _, out in prepared]
+
+
+def _threads(parts: Sequence[Part]) -> int:
+    return min([pages.threads or cores() for pages, _ in parts], default=1)
+
+
+def _together(work: Callable[[], None], threads: int) -> None:
+    """Call it in so many threads at once, this one among them."""
     waiting = [_pool().submit(work) for _ in range(threads - 1)]
     work()
     for future in waiting:
         if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
             future.result()
-    return [out for _, _, out in prepared]
+
+
+def _of_each(function: Callable[[Item, int], Made], items: Sequence[Item], threads: int) -> list[Made]:
+    """What it makes of each, told how many threads it may use: all of them for one item after the other, or, where
+    there are many, one each, for then nobody waits for anybody."""
+    if len(items) < 2 * threads:
+        return [function(item, threads) for item in items]
+    made: dict[int, Made] = {}
+    left = iter(range(len(items)))
+
+    def work() -> None:
+        for i in left:  # an iterator over numbers is taken from by one thread at a time
+            made[i] = function(items[i], 1)
+
+    _together(work, threads)
+    return [made[i] for i in range(len(items))]
 
 
 def top_k_of_parts(
@@ -208,17 +240,11 @@ def top_k_of_parts(
     for start in range(0, len(queries), together):
         some = queries[start : start + together]
         scanned = _scan_parts(first, some, exact=False)
-        for i, query in enumerate(some):
-            scores = np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)])
-            numbers = np.arange(len(scores))
-            laid_out: dict[Any, Any] = {}
-            if summaries is not None:
-                numbers, scores = _settle(numbers, scores, k, FIRST_SCANNED, pages.scorer(query, laid_out, exact=False))
-            if not pages.are_float:
-                numbers, scores = _settle(numbers, scores, k, FIRST_EXACT, pages.scorer(query, laid_out, exact=True))
-            best = largest(scores, k)
-            best = best[np.lexsort((numbers[best], -scores[best]))]
-            out.append((pages.part[numbers[best]], pages.row[numbers[best]], scores[best]))
+        estimates = [
+            np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)]) for i in range(len(some))
+        ]
+        best = partial(pages.best, k, summaries is not None)
+        out += _of_each(best, list(zip(some, estimates, strict=True)), _threads(pages.parts))
     return out
 
 
@@ -237,7 +263,27 @@ class _Pages:
         """The part of each page."""
         return np.repeat(np.arange(len(self.parts)), np.diff(self._first))
 
-    def scorer(self, query: np.ndarray, laid_out: dict[Any, Any], *, exact: bool) -> Callable[[np.ndarray], np.ndarray]:
+    def best(
+        self, k: int, staged: bool, asked: tuple[np.ndarray, np.ndarray], threads: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part, row and exact score of the k best for a query with the pages' estimates, by rising number.
+
+        staged: these are not of the scan, but of summaries.
+        """
+        query, scores = asked
+        numbers = np.arange(len(scores))
+        scorer = partial(self._scorer, query, {}, threads)
+        if staged:
+            numbers, scores = _settle(numbers, scores, k, FIRST_SCANNED, scorer(exact=False))
+        if not self.are_float:
+            numbers, scores = _settle(numbers, scores, k, FIRST_EXACT, scorer(exact=True))
+        found = largest(scores, k)
+        found = found[np.lexsort((numbers[found], -scores[found]))]
+        return self.part[numbers[found]], self.row[numbers[found]], scores[found]
+
+    def _scorer(
+        self, query: np.ndarray, laid_out: dict[Any, Any], threads: int, *, exact: bool
+    ) -> Callable[[np.ndarray], np.ndarray]:
         """What scores pages by their numbers, rising."""
 
         def score(numbers: np.ndarray) -> np.ndarray:
@@ -247,7 +293,8 @@ class _Pages:
                 for (pages, _), a, b in zip(self.parts, cuts, cuts[1:], strict=False)
                 if b > a
             ]
-            return np.concatenate([part[:, 0] for part in _scan_parts(some, [query], exact=exact, laid_out=laid_out)])
+            scanned = _scan_parts(some, [query], exact=exact, laid_out=laid_out, threads=threads)
+            return np.concatenate([part[:, 0] for part in scanned])
 
         return score
 
