@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -295,3 +296,60 @@ def test_ctrl_c_leaves_an_index_that_goes_on(papers, tmp_path):
     assert report["failed"] == []
     again = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     assert (again["pages"], again["unchanged"]) == (0, 122)
+
+
+def test_compact_makes_an_index_smaller_and_answers_alike(capsys, papers, index):
+    _, before, _ = run(capsys, "search", index, "blue", "--json")
+    assert run(capsys, "remove", index, "two.pdf")[0] == 0
+    status, out, _ = run(capsys, "compact", index)
+    assert status == 0
+    was, now = (int(number.replace(",", "")) for number in re.findall(r"([\d,]+) (?:bytes before|now)", out))
+    assert now < was
+    _, after, _ = run(capsys, "search", index, "blue", "--json")
+    hits = [hit for hit in json.loads(before)["hits"] if hit["doc"] != "two.pdf"]
+    assert [hit["score"] for hit in json.loads(after)["hits"]] == [hit["score"] for hit in hits]
+    assert run(capsys, "verify", index)[0] == 0
+    status, _, err = run(capsys, "compact", index, "--codec", "float32")
+    assert status != 0
+    assert "int8" in err
+
+
+def test_what_is_damaged_is_dropped_and_read_again(capsys, papers, index):
+    _, before, _ = run(capsys, "search", index, "blue", "--json")
+    (vectors,) = (index / "segments").glob("*/vectors.npy")
+    content = bytearray(vectors.read_bytes())
+    content[-1] ^= 1
+    vectors.write_bytes(content)
+    status, out, _ = run(capsys, "verify", index)
+    assert status == 1
+    assert "vectors.npy is damaged" in out
+    assert "--repair drops what is damaged" in out
+    status, out, _ = run(capsys, "verify", index, "--repair")
+    assert status == 0
+    assert "one.pdf" in out
+    assert run(capsys, "verify", index)[0] == 0
+    assert run(capsys, "index", papers, "--index", index)[0] == 0
+    assert run(capsys, "verify", index)[0] == 0
+    _, after, _ = run(capsys, "search", index, "blue", "--json")
+    assert json.loads(after)["hits"] == json.loads(before)["hits"]
+
+
+@pytest.mark.parametrize(
+    ("where", "docs"),
+    [
+        ({"page": {">=": 2}}, {"one.pdf"}),
+        ({"not": {"doc": "one.pdf"}}, {"two.pdf"}),
+        ({"or": [{"doc": "two.pdf"}, {"page": {">": 1}}]}, {"one.pdf", "two.pdf"}),
+    ],
+)
+def test_filters_take_ranges_and_combinations(capsys, index, where, docs):
+    status, out, _ = run(capsys, "search", index, "blue", "--json", "--where", json.dumps(where))
+    assert status == 0
+    assert {hit["doc"] for hit in json.loads(out)["hits"]} == docs
+
+
+def test_an_operator_that_does_not_exist_is_said(capsys, index):
+    status, _, err = run(capsys, "search", index, "blue", "--where", '{"page": {"~": 2}}')
+    assert status != 0
+    assert "'~'" in err
+    assert ">=" in err

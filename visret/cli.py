@@ -140,13 +140,19 @@ def verify(arguments: argparse.Namespace) -> int:
     """Read every byte of an index and say what is damaged."""
     from visret.index import PageIndex
 
-    with PageIndex.open(arguments.index) as opened:
-        problems = opened.verify()
+    opened = PageIndex(arguments.index)  # a damaged one may not open
+    problems = opened.verify()
     for problem in problems:
-        print(problem)
+        print(_printable(problem))
     if not problems:
         print(f"{arguments.index}: every checksum is right")
-    return 1 if problems else 0
+    elif arguments.repair:
+        for lost in opened.repair():
+            print(_printable(lost))
+        print(f"{arguments.index}: what was damaged is dropped; visret index reads its documents again")
+    else:
+        print(f"visret verify {arguments.index} --repair drops what is damaged")
+    return 1 if problems and not arguments.repair else 0
 
 
 def remove(arguments: argparse.Namespace) -> int:
@@ -156,6 +162,18 @@ def remove(arguments: argparse.Namespace) -> int:
     with Retriever.open(arguments.index) as retriever:
         retriever.remove(arguments.docs)
     print(f"removed {_count(len(set(arguments.docs)), 'document')}")
+    return 0
+
+
+def compact(arguments: argparse.Namespace) -> int:
+    """Make an index smaller: without removed pages, in few segments, or with a smaller codec."""
+    from visret.retriever import Retriever
+
+    with Retriever.open(arguments.index) as retriever:
+        before = retriever.info()["bytes"]
+        retriever.compact(codec=arguments.codec, dim=arguments.dim)
+        after = retriever.info()["bytes"]
+    print(f"{arguments.index}: {before:,} bytes before, {after:,} now")
     return 0
 
 
@@ -292,7 +310,7 @@ RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try fil
 PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "for encrypted PDFs"}
 WHERE: Argument = (
     ("--where",),
-    {"metavar": "JSON", "help": """only pages with this metadata, such as '{"doc": "a.pdf"}'"""},
+    {"metavar": "JSON", "help": """only pages with this metadata, such as '{"year": {">=": 2020, "<": 2024}}'"""},
 )
 EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
@@ -303,6 +321,11 @@ HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to liste
 PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
 TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "a new folder"}
+REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
+SMALLER: list[Argument] = [
+    (("--codec",), {"choices": CODECS, "help": "store vectors with this codec from now on"}),
+    (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions"}),
+]
 CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"}
 
 # Every verb once; its docstring is its help.
@@ -312,8 +335,9 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
-    verify: [INDEX],
+    verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
+    compact: [INDEX, *SMALLER],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT],
     cache: [CLEAR],
@@ -375,6 +399,8 @@ def _where(text: str | None) -> dict[str, Any] | None:
         return None
     try:
         where = json.loads(text)
+    except RecursionError:
+        raise InvalidQuery("--where is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise InvalidQuery(f'--where is not JSON ({error}); it looks like \'{{"doc": "a.pdf"}}\'') from None
     if not isinstance(where, dict):

@@ -190,6 +190,14 @@ class Retriever:
             for doc in dict.fromkeys([docs] if isinstance(docs, str) else docs):
                 writer.remove(doc)
 
+    def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
+        """Make the index smaller: let go of the room of removed pages, and merge small segments.
+
+        codec, dim: store vectors with this codec, of this many dimensions, from now on; both only ever lose, so
+        InvalidQuery where the stored vectors have less. Without them scores stay as they are, to the last bit.
+        """
+        self._index.compact(codec=codec, dim=dim)
+
     def refresh(self) -> bool:
         """See what other processes have committed since; whether anything has."""
         return self._index.refresh()
@@ -209,6 +217,8 @@ class Retriever:
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
+            Also {"year": {">=": 2020, "<": 2024}} (and "==", "!=", "<=", ">"), {"or": [{...}, {...}]}, {"and": [...]}
+            and {"not": {...}}. A page without the key, or with a value of another type, is in no range.
         among: only these pages (hits, PageRef, or doc and page), to rank again what another engine found.
         exact: score every page, however many there are. Else, where it saves much, only those whose summaries leave a
             hope of being among the best are scored: .99 of the best pages are found, and a score is never a guess.
@@ -316,6 +326,9 @@ class Retriever:
             "vectors": stats.vectors,
             "bytes": stats.bytes,
             "bytes_a_page": round(stats.bytes_per_page),
+            "segments": stats.segments,
+            "removed_pages": stats.removed,
+            "free_on_disk": stats.free,
             "preprocessing": dict(model.preprocessing),
         }
 

@@ -72,6 +72,19 @@ ALL = ["a1", "a2", "b1", "b2", "b3", "c1", "c2", "c9"]
         ({"tags": ["y", "z"]}, ["a1", "a2", "c2"]),
         ({"year": 2020, "page": 2}, ["a2"]),
         ({"year": 2020, "doc": "b.pdf"}, []),
+        ({"year": {">=": 2020, "<": 2021}}, ["a1", "a2"]),
+        ({"year": {">": 1}}, ["a1", "a2", "c2", "c9"]),
+        ({"year": {">": "1"}}, ["b1", "b2", "b3"]),
+        ({"not": {"year": {">": 1}}}, ["b1", "b2", "b3", "c1"]),
+        ({"page": {">": 1, "<=": 3}}, ["a2", "b2", "b3", "c2"]),
+        ({"doc": {"!=": ["a.pdf", "b.pdf"]}}, ["c1", "c2", "c9"]),
+        ({"tags": {"!=": "x"}}, ["b1", "b2", "b3", "c1", "c2", "c9"]),
+        ({"tags": {"==": "y", "!=": "x"}}, ["c2"]),
+        ({"or": [{"doc": "a.pdf"}, {"page": {">=": 9}}]}, ["a1", "a2", "c9"]),
+        ({"and": [{"or": [{"page": 1}, {"page": 2}]}, {"not": {"open": 1}}], "doc": {"<": "b"}}, ["a1", "a2"]),
+        ({"or": []}, []),
+        ({"and": []}, ALL),
+        ({"not": {}}, []),
     ],
 )
 def test_filters(filed, where, expected):
@@ -90,7 +103,13 @@ def test_among_is_only_these(filed):
     [
         ({"yaer": 2020}, "no page has metadata 'yaer'; filters can use: doc, page, source, note, open, tags, year"),
         ({"doc": "a.pdf", "Year": 1}, "'Year'"),
-        ({"year": {"min": 1}}, "filter 'year': expected text, a number"),
+        ({"year": {"min": 1}}, "filter 'year': the operators are ==, !=, <, <=, >, >=, got {'min': 1}"),
+        ({"year": {}}, "filter 'year': the operators are"),
+        ({"year": {">": None}}, "filter 'year': > compares with a number or with text, got None"),
+        ({"year": {">": True}}, "compares with a number or with text"),
+        ({"or": {"year": 1}}, "filter 'or' takes a list of filters"),
+        ({"not": [{"year": 1}]}, "a filter is an object"),
+        ({"or": [{"doc": "a.pdf"}, {"yaer": 1}]}, "'yaer'"),
         ({"year": [[2020]]}, "filter 'year'"),
         (["a.pdf"], "a filter is an object"),
     ],
@@ -162,31 +181,66 @@ def test_rows_that_died_are_no_pages(filed):
 
 values = st.sampled_from([1, 0, True, False, None, "1", "", "a", 1.0, 1.5])
 metadata = st.dictionaries(st.sampled_from("kl"), values | st.lists(values, max_size=2), max_size=2)
-wheres = st.dictionaries(st.sampled_from("kl"), values | st.lists(values, max_size=3), max_size=2)
+any_of = values | st.lists(values, max_size=3)
+ranges = st.dictionaries(st.sampled_from(["<", "<=", ">", ">="]), st.sampled_from([0, 1, 1.5, "", "1"]), max_size=2)
+operators = st.dictionaries(st.sampled_from(["==", "!="]), any_of, max_size=2)
+conditions = any_of | st.builds(lambda a, b: a | b, ranges, operators).filter(bool)
+simple = st.dictionaries(st.sampled_from("kl"), conditions, max_size=2)
+wheres = st.recursive(
+    simple,
+    lambda inner: (
+        st.dictionaries(st.sampled_from(["and", "or"]), st.lists(inner, max_size=3), min_size=1)
+        | inner.map(lambda one: {"not": one})
+    ),
+    max_leaves=4,
+)
 
 
 def naive(filed, where):
     """The definition: every page on its own."""
-    out = []
-    for doc, (of_document, of_pages) in filed.items():
-        for page, of_page in enumerate(of_pages, 1):
-            merged = {**of_document, **of_page}
-            if all(
-                key in merged and any(equal(x, y) for x, y in product(listed(merged[key]), listed(wanted)))
-                for key, wanted in where.items()
-            ):
-                out.append((doc, page))
-    return out
+    pages = (
+        ((doc, page), {**of_document, **of_page})
+        for doc, (of_document, of_pages) in filed.items()
+        for page, of_page in enumerate(of_pages, 1)
+    )
+    return [ref for ref, merged in pages if passes(merged, where)]
+
+
+def passes(merged, where):
+    for key, value in where.items():
+        if key == "and":
+            held = all(passes(merged, one) for one in value)
+        elif key == "or":
+            held = any(passes(merged, one) for one in value)
+        elif key == "not":
+            held = not passes(merged, value)
+        else:
+            items = listed(merged[key]) if key in merged else []
+            bounds = value if isinstance(value, dict) else {"==": value}
+            held = "==" not in bounds or any(equal(x, y) for x, y in product(items, listed(bounds["=="])))
+            held &= "!=" not in bounds or not any(equal(x, y) for x, y in product(items, listed(bounds["!="])))
+            sides = {name: bound for name, bound in bounds.items() if name not in ("==", "!=")}
+            held &= not sides or any(all(beside(x, name, bound) for name, bound in sides.items()) for x in items)
+        if not held:
+            return False
+    return True
+
+
+def beside(x, name, bound):
+    if kind(x) != kind(bound):
+        return False
+    return {"<": x < bound, "<=": x <= bound, ">": x > bound, ">=": x >= bound}[name]
 
 
 def listed(value):
     return value if isinstance(value, list) else [value]
 
 
-def equal(x, y):
-    def kind(value):
-        return "number" if type(value) in (int, float) else type(value)
+def kind(value):
+    return "number" if type(value) in (int, float) else type(value)
 
+
+def equal(x, y):
     return kind(x) == kind(y) and x == y
 
 
@@ -205,5 +259,5 @@ def test_filters_equal_the_definition(tmp_path_factory, documents, questions):
             writer.commit()
         for where in questions:
             snapshot = index.snapshot
-            chosen = snapshot.select({**where, "doc": list(filed)})
+            chosen = snapshot.select({"and": [where, {"doc": list(filed)}]})
             assert sorted(snapshot.ref(n, r) for n, rows in chosen.items() for r in rows) == naive(filed, where)

@@ -11,8 +11,9 @@ import math
 import mmap
 import os
 import sys
+import tokenize
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -22,60 +23,72 @@ import numpy as np
 
 from visret.errors import IndexFormatError, PageIndexError
 
+FOREIGN = "does not belong here"
+_HINT = "run visret verify --repair"
+_HEADER = 1 << 12  # bytes of a file that hold its header: ours take 128
+
 
 class Arrays:
-    """The files of one folder. Nothing is read before it is asked for, and no header is believed.
+    """The files of one folder, mapped at once, so that they stay whatever a writer deletes. No header is believed, and
+    nothing is read before it is asked for.
 
-    what: the folder in messages, such as "segment 3"; gone: what they say of a folder that is no longer there.
-    checksums: file name to SHA-256, by the catalogue.
+    what: the folder in messages, such as "segment 3"; gone: what they say of a folder that is not there.
+    names: of the files that may be there, without ending. checksums: file name to SHA-256, by the catalogue.
     """
 
-    def __init__(self, index: Path, folder: Path, what: str, checksums: Mapping[str, str], *, gone: str) -> None:
+    def __init__(
+        self,
+        index: Path,
+        folder: Path,
+        what: str,
+        names: Iterable[str],
+        checksums: Mapping[str, str],
+        *,
+        gone: str = _HINT,
+    ) -> None:
         self.checksums = checksums
         self._index = index
         self._folder = folder
         self._what = what
         self._gone = gone
-        self._mapped: dict[str, np.ndarray] = {}
+        self._maps: dict[str, Any] = {}
+        self._checked: dict[str, np.ndarray] = {}
+        for name in names:
+            if name in self:
+                with self._open(name) as file:
+                    self._maps[name] = _map(file)
 
     def __contains__(self, name: str) -> bool:
         return f"{name}.npy" in self.checksums
 
     def read(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> np.ndarray:
         """The whole array, which must be (count, *rest)."""
-        if not count:
-            return np.empty((0, *rest), dtype)
-        with self._open(name) as file:
-            self._header(file, name, dtype, rest, count)
-            out = np.fromfile(file, dtype, math.prod((count, *rest)))
-        return out.reshape(count, *rest)
+        return self.map(name, dtype, rest, count).copy() if count else np.empty((0, *rest), dtype)
 
     def part(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], first: int, count: int) -> np.ndarray:
-        """`count` rows (count, *rest) from row `first`, read-only, of a file that is mapped when it is first needed."""
+        """`count` rows (count, *rest) from row `first`, read-only."""
         if not count:
             return np.empty((0, *rest), dtype)
-        if name not in self._mapped:
-            self._mapped[name] = self.map(name, dtype, rest)
-        out = self._mapped[name][first : first + count]
+        if name not in self._checked:
+            self._checked[name] = self.map(name, dtype, rest)
+        out = self._checked[name][first : first + count]
         if len(out) != count:
             raise self.damaged(name, "it is too short")
         return out
 
     def map(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None = None) -> np.ndarray:
         """The whole array (count, *rest), memory-mapped; count None: as many rows as there are."""
-        with self._open(name) as file:
-            data, count = self._header(file, name, dtype, rest, count)
-            if not count:
-                raise self.damaged(name, "it is empty")
-            mapped = np.frombuffer(_map(file), dtype, math.prod((count, *rest)), data).reshape(count, *rest)
-        mapped.flags.writeable = False
-        return mapped
+        data, count = self._header(name, dtype, rest, count)
+        if not count:
+            raise self.damaged(name, "it is empty")
+        array = np.frombuffer(self._maps[name], dtype, math.prod((count, *rest)), data).reshape(count, *rest)
+        array.flags.writeable = False
+        return array
 
     def check(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> None:
         """Raise IndexFormatError unless the file holds (count, *rest)."""
         if count:
-            with self._open(name) as file:
-                self._header(file, name, dtype, rest, count)
+            self._header(name, dtype, rest, count)
 
     def problems(self) -> Iterator[str]:
         """Files that are missing, too many, or not what they were, in words; reads all of them."""
@@ -84,8 +97,8 @@ class Arrays:
             if name not in there:
                 yield f"{self._what}: {name} is missing"
             elif name not in self.checksums:
-                yield f"{self._what}: {name} does not belong here"
-            elif _sha256(self._folder / name) != self.checksums[name]:
+                yield f"{self._what}: {name} {FOREIGN}"
+            elif sha256(self._folder / name) != self.checksums[name]:
                 yield f"{self._what}: {name} is damaged (its checksum differs)"
 
     def damaged(self, name: str, what: str) -> IndexFormatError:
@@ -98,29 +111,31 @@ class Arrays:
             with (self._folder / f"{name}.npy").open("rb") as file:
                 yield file
         except FileNotFoundError as error:
-            hint = "run visret verify" if self._folder.exists() else self._gone
+            hint = _HINT if self._folder.exists() else self._gone
             raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {hint}") from error
         except OSError as error:
             reason = f"{self._what}: {name}.npy cannot be read: {error.strerror}"
             hint = "; allow more open files (ulimit -n)" if error.errno == errno.EMFILE else ""
             raise PageIndexError(self._index, reason + hint) from error
 
-    def _header(
-        self, file: BinaryIO, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None
-    ) -> tuple[int, int]:
+    def _header(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None) -> tuple[int, int]:
         """Where the data begins, and how many rows there are. Anything but the expected array is refused unread."""
+        if name not in self._maps:
+            raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {_HINT}")
+        buffer = self._maps[name]
+        file = io.BytesIO(memoryview(buffer)[:_HEADER])
         try:
             version = np.lib.format.read_magic(file)
             if version != (1, 0):
                 raise self.damaged(name, f"its .npy version is {version}")
             shape, fortran, got = np.lib.format.read_array_header_1_0(file)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:
             raise self.damaged(name, "it is not a .npy file") from error
         data = file.tell()
         whole = shape[:1] if count is None else (count,)
         if got != dtype or fortran or shape != (*whole, *rest):
             raise self.damaged(name, f"expected {(*whole, *rest)} {dtype}, got {shape} {got}")
-        if os.fstat(file.fileno()).st_size != data + math.prod(shape) * dtype.itemsize:
+        if len(buffer) != data + math.prod(shape) * dtype.itemsize:
             raise self.damaged(name, "its length is not what its header says")
         return data, shape[0]
 
@@ -152,6 +167,8 @@ def sync_folder(folder: Path) -> None:
 
 def _map(file: BinaryIO) -> Any:
     """A whole file as a buffer. It keeps no file open: a large index has more maps than a process may have files."""
+    if not os.fstat(file.fileno()).st_size:  # damaged, which is said when it is needed
+        return b""
     if sys.platform == "win32":
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     if sys.version_info >= (3, 13):
@@ -193,6 +210,7 @@ def _write(path: Path, parts: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -93,6 +94,7 @@ class SegmentRow(NamedTuple):
     pages: int
     live: int
     vectors: int
+    bytes: int
     checksums: str
 
 
@@ -157,8 +159,9 @@ def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
 def open_database(path: Path) -> sqlite3.Connection:
     """A connection with this format's settings. Transactions are begun and ended by hand."""
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    # trusted_schema first: nothing may be read of a stranger's schema before it is off.
-    for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = FULL"):
+    # trusted_schema first: nothing may be read of a stranger's schema before it is off. EXTRA: with FULL, the name of a
+    # deleted journal may come back after a power cut, and undo a commit that was acknowledged.
+    for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = EXTRA"):
         connection.execute(f"PRAGMA {setting}")
     return connection
 
@@ -200,6 +203,26 @@ def reading_errors(index: Path) -> Iterator[None]:
         raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error
 
 
+@contextmanager
+def writing_errors(index: Path) -> Iterator[None]:
+    """What makes a commit fail becomes a PageIndexError."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        kept = "so nothing of this commit was kept"
+        if _is_full(error):
+            raise PageIndexError(
+                index, f"the disk is full, {kept}: {error}; free some space and run it again"
+            ) from error
+        raise PageIndexError(index, f"cannot write, {kept}: {error}") from error
+
+
+def _is_full(error: OSError | sqlite3.Error) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
 def read_settings(connection: sqlite3.Connection) -> Settings:
     """How vectors are stored, and how many commits there were."""
     settings = dict(connection.execute("SELECT key, value FROM settings"))
@@ -209,7 +232,8 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     fitted, commits = parse_object(settings["fitted"]), settings["commits"]
     if not isinstance(commits, int):
         raise ValueError(f"{commits!r} commits")
-    if fitted and not (isinstance(fitted["vectors"], int) and isinstance(fitted["checksums"], dict)):
+    numbers = all(isinstance(fitted[key], int) for key in ("number", "vectors")) if fitted else True
+    if not numbers or (fitted and not isinstance(fitted["checksums"], dict)):
         raise ValueError(f"fitted: {fitted}")
     return Settings(storage, fitted, commits)
 
@@ -230,11 +254,11 @@ def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
 
 def read_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
     """Every segment, by number."""
-    rows = connection.execute("SELECT number, model, pages, live, vectors, checksums FROM segments ORDER BY number")
+    rows = connection.execute(f"SELECT {', '.join(SegmentRow._fields)} FROM segments ORDER BY number")
     segments = [SegmentRow(*row) for row in rows]
     for row in segments:
-        if not all(isinstance(x, int) for x in row[:5]):
-            raise ValueError(f"segment {row.number}: {row[1:5]}")
+        if not all(isinstance(x, int) for x in row[:6]):
+            raise ValueError(f"segment {row.number}: {row[1:6]}")
     return segments
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from visret.codec import Codec
 from visret.errors import IndexFormatError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
-from visret.index.layout import FITTED
+from visret.index.layout import FITTED, fitted_folder
 from visret.reduction import Storage
+
+FILES = ("projection", "centroids", "weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +52,24 @@ def fit(storage: Storage, sample: np.ndarray) -> Fitted:
     return Fitted(codecs.fit(storage.codec, reduction.project(sample, projection)), projection, len(sample))
 
 
-def write(index: Path, fitted: Fitted) -> dict[str, Any]:
-    """Write the folder and make it durable; what the settings say of it."""
+def write(index: Path, fitted: Fitted, number: int) -> dict[str, Any]:
+    """Write the folder of this number and make it durable; what the settings say of it."""
     codec = fitted.codec
     learned = {"projection": fitted.projection, "centroids": codec.centroids, "weights": codec.weights}
-    shutil.rmtree(index / FITTED, ignore_errors=True)  # what a crash left
-    checksums = arrays.write(
-        index / FITTED, {name: [np.ascontiguousarray(array)] for name, array in learned.items() if array is not None}
-    )
-    return {"vectors": fitted.vectors, "step": codec.step, "checksums": checksums}
+    files = {name: [np.ascontiguousarray(array)] for name, array in learned.items() if array is not None}
+    if not files:
+        return {}
+    folder = fitted_folder(index, number)
+    shutil.rmtree(folder, ignore_errors=True)  # what a crash left
+    checksums = arrays.write(folder, files)
+    return {"number": number, "vectors": fitted.vectors, "step": codec.step, "checksums": checksums}
 
 
 def read(index: Path, storage: Storage, dim: int, record: Mapping[str, Any]) -> Fitted | None:
     """What `write` wrote, memory-mapped. record: the settings of it; dim: of the model's vectors."""
     if not record:
         return unfitted(storage, dim)
-    files = _files(index, record)
+    files = _files(index, record, FILES)
     d = storage.dim or dim
     projection = centroids = weights = None
     if storage.dim is not None:
@@ -81,9 +85,10 @@ def read(index: Path, storage: Storage, dim: int, record: Mapping[str, Any]) -> 
 def problems(index: Path, record: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the files, in words; reads all of them."""
     if record:
-        yield from _files(index, record).problems()
+        yield from _files(index, record, ()).problems()
 
 
-def _files(index: Path, record: Mapping[str, Any]) -> Arrays:
+def _files(index: Path, record: Mapping[str, Any], names: Sequence[str]) -> Arrays:
     gone = "without it the vectors mean nothing: index the documents again"
-    return Arrays(index, index / FITTED, FITTED, record["checksums"], gone=gone)
+    folder = fitted_folder(index, record["number"])
+    return Arrays(index, folder, folder.name, names, record["checksums"], gone=gone)

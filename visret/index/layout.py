@@ -1,17 +1,24 @@
-"""The format of an index on disk. FORMAT = 1.
+"""The format of an index on disk. FORMAT = 2.
 
     papers.visret/
       catalogue.sqlite     what changes: an SQLite database, its schema is SCHEMA below
+      catalogue.seal       the checksum of catalogue.sqlite
       segments/000001/     what is big: arrays of some pages, one .npy file each, written once and never changed
-      fitted/              what was learned from the first pages: .npy files, written once, with the first of them
+      fitted/              what was learned from the first pages: .npy files, written once, with the first of them;
+                           fitted-2/ and so on: learned again when the index was compacted to another codec
       renditions/000012/   pictures of document 12, which has no file: 3.webp is its page 3, without loss
       writer.lock          locked by the process that writes; its content means nothing
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
-indexes only, no views and no triggers. Rollback journal, synchronous FULL. `settings` has the keys `storage`, a JSON
+indexes only, no views and no triggers. Rollback journal, synchronous EXTRA. `settings` has the keys `storage`, a JSON
 object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and `commits`, a counter that
 every transaction raises by one. Names are UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of
 the file system's bytes. Metadata is a JSON object. Numbers of documents and segments are never used twice.
+
+**The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
+sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32
+of these three. A seal that is behind by as many commits as changes is what a crash between the two leaves, and the
+next writer's first step is to write it anew; any other difference is damage.
 
 **A page is in the index when its row in `pages` is committed.** It says in which segment and which row of it the
 page's arrays stand. Rows of a segment that no page names are dead; `segments.live` counts the others. A segment
@@ -22,9 +29,10 @@ A folder's name is made from the segment's number, six digits or more; no file n
 **From a model's vector to a stored one**, page by page, by `storage`: the least telling are left out (`prune`), those
 that are alike are merged (`pool`), each is projected to fewer dimensions (`dim`) and encoded (`codec`).
 What projection and codec learn, they learn from the vectors of the first commit that has any, once and for all:
-`fitted` is {} before, and where there is nothing to learn; else it has the keys `vectors` (how many they were), `step`
-(of the codec; null without centroids) and `checksums` (SHA-256 of each file in the folder). The files are durable
-before the transaction that names them; a folder that `fitted` does not name is a leftover of a crash.
+`fitted` is {} before, and where there is nothing to learn; else it has the keys `number` (of the folder), `vectors`
+(how many they were), `step` (of the codec; null without centroids) and `checksums` (SHA-256 of each file in the
+folder). The files are durable before the transaction that names them; a folder that `fitted` does not name is a
+leftover of a crash.
 
     projection     (D, d)    float32, `dim` only: a vector of D dimensions times it, made a unit vector again
     centroids      (K, d)    int8, residual codecs only
@@ -55,6 +63,11 @@ little-endian, no pickles. A file whose array would be empty is not there, and n
 `cells`, `boxes` and `spans` hold the pages of their own kind only, in order. GRID means that vector r * cols + c is
 the patch of cell (r, c), and that vectors beyond rows * cols lie nowhere. `segments.checksums` is a JSON object, the
 SHA-256 of every file in the folder.
+
+**Many small segments become one**, in a segment of its own and a transaction of its own. The size of a segment is that
+of its live rows. Sizes below 8 MiB are of tier 0, below 64 MiB of tier 1, below 256 MiB of tier 2; when a commit leaves
+eight segments of one tier, these are merged. So a vector is rewritten three times at most, and beside segments of 256
+MiB and more there are never more than 21. Codes, summaries and places are copied as they are.
 """
 
 from __future__ import annotations
@@ -64,10 +77,11 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x76697372
 
 CATALOGUE = "catalogue.sqlite"
+SEAL = "catalogue.seal"
 SEGMENTS = "segments"
 FITTED = "fitted"
 RENDITIONS = "renditions"
@@ -105,6 +119,10 @@ STATES = ("done", "partial", "failed", "empty")
 
 # Largest number of a document or page (readers sort pages by document << 32 | page), and most cells of a page.
 MAX_NUMBER = (1 << 31) - 1
+
+# When small segments are merged; see above.
+MERGED = 8
+TIERS = 8 << 20, 64 << 20, 256 << 20
 
 SCHEMA = """
 CREATE TABLE settings (
@@ -158,6 +176,12 @@ CREATE TABLE unread_pages (             -- pages without vectors
     reason TEXT,                        -- NULL: nothing on it that the model reads; otherwise why it failed
     PRIMARY KEY (document, page)
 ) WITHOUT ROWID;
+CREATE TABLE renditions (               -- the pictures in renditions/
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    page INTEGER NOT NULL,
+    checksum TEXT NOT NULL,             -- SHA-256
+    PRIMARY KEY (document, page)
+) WITHOUT ROWID;
 CREATE TABLE metadata_keys (            -- every key ever written, so that a filter on an unknown one is refused
     key TEXT PRIMARY KEY
 ) WITHOUT ROWID;
@@ -167,3 +191,8 @@ CREATE TABLE metadata_keys (            -- every key ever written, so that a fil
 def segment_folder(index: Path, number: int) -> Path:
     """The folder of segment `number` (from 1)."""
     return index / SEGMENTS / f"{number:06d}"
+
+
+def fitted_folder(index: Path, number: int) -> Path:
+    """The folder of what was learned for the `number`-th time (from 1)."""
+    return index / (FITTED if number == 1 else f"{FITTED}-{number}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from collections import Counter
@@ -10,20 +11,21 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from visret import candidates
 from visret.codec import Codec
 from visret.errors import PageIndexError
-from visret.index import catalogue
+from visret.index import catalogue, damage, seal
 from visret.index import fitted as fits
 from visret.index.arrays import sync_folder
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
 from visret.index.fitted import Fitted
-from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, RENDITIONS, SEGMENTS
-from visret.index.segment import Segment
+from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, RENDITIONS, SEAL, SEGMENTS
+from visret.index.segment import Segment, open_segment
 from visret.index.snapshot import Snapshot
 from visret.index.writer import Writer, sweep, writer_lock
 from visret.reduction import Storage
@@ -34,18 +36,36 @@ _Segments = dict[int, tuple[Segment, LivePages]]
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each."""
+    """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each.
+
+    segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
+    """
 
     documents: int
     pages: int
     vectors: int
     bytes: int
     states: Mapping[str, int]
+    segments: int
+    removed: int
+    free: int
 
     @property
     def bytes_per_page(self) -> float:
         """Bytes on disk for each page; 0 where there is none."""
         return self.bytes / self.pages if self.pages else 0.0
+
+
+def page_bytes(storage: Storage, dim: int, vectors: int) -> int:
+    """About what a page takes on disk: its vectors, summary and places; its text comes on top.
+
+    dim: of the model's vectors. vectors: of the page as the model makes them, before `storage` prunes and pools.
+    """
+    stored = max(1, -(-(vectors - int(vectors * storage.prune)) // storage.pool))
+    d = storage.dim or dim
+    summary = candidates.summary_size(stored) * Codec("int8", d).bytes_a_vector
+    places = 8 * 4 * vectors  # a box of four floats for each vector, and the box of its word
+    return stored * Codec(storage.codec, d).bytes_a_vector + summary + places
 
 
 class PageIndex:
@@ -78,9 +98,11 @@ class PageIndex:
             _refuse_used(folder)
             (folder / SEGMENTS).mkdir(exist_ok=True)
             unfinished.unlink(missing_ok=True)
-            catalogue.create_catalogue(unfinished, model, storage)
-            unfinished.rename(folder / CATALOGUE)
-            sync_folder(folder)
+            with catalogue.writing_errors(folder):
+                catalogue.create_catalogue(unfinished, model, storage)
+                seal.write(folder, unfinished.name)
+                unfinished.rename(folder / CATALOGUE)
+                sync_folder(folder)
         return cls.open(path)
 
     @classmethod
@@ -122,7 +144,8 @@ class PageIndex:
                     return False
                 models = catalogue.read_models(connection)
                 model = models[min(models)]
-                fitted = before.snapshot.fitted if before is not None else None
+                known = before is not None and before.learned == learned and before.storage == storage
+                fitted = before.snapshot.fitted if before is not None and known else None
                 if fitted is None:
                     fitted = fits.read(self._path, storage, model.dim, learned)
                 documents = catalogue.read_documents(connection)
@@ -130,7 +153,7 @@ class PageIndex:
                 unread = catalogue.read_unread_pages(connection)
                 keys = catalogue.read_metadata_keys(connection)
             snapshot = Snapshot(self._path, commits, fitted, segments, documents, unread, keys)
-            self._state = _State(snapshot, segments, model, storage)
+            self._state = _State(snapshot, segments, model, storage, learned)
             return True
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
@@ -145,7 +168,14 @@ class PageIndex:
         """
         with writer_lock(self._path), closing(catalogue.connect(self._path, write=True)) as connection:
             self.refresh()
-            sweep(self._path, connection, keep=set(self._open))
+            seal.refresh(self._path)
+
+            def tidy() -> None:
+                self.refresh()
+                with catalogue.reading_errors(self._path):
+                    sweep(self._path, connection, keep=set(self._open))
+
+            tidy()
             state = self._latest()
             writer = Writer(
                 self._path,
@@ -155,46 +185,63 @@ class PageIndex:
                 storage=state.storage,
                 fitted=state.snapshot.fitted,
                 committed=self._wrote,
+                sweep=tidy,
             )
             del state  # or its segments would count as read until the end
             try:
                 yield writer
                 writer.commit()
             finally:
-                self.refresh()
-                sweep(self._path, connection, keep=set(self._open))
+                tidy()
+
+    def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
+        """Write segments again without removed pages, small ones together; see `Writer.compact`."""
+        with self.writing() as writer:
+            writer.compact(codec=codec, dim=dim)
 
     def stats(self) -> IndexStats:
         """How large it is."""
         snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0]
-        files = [self._path / CATALOGUE, *(self._path / FITTED).glob("*"), *(self._path / RENDITIONS).glob("*/*")]
+        files = [self._path / name for name in (CATALOGUE, SEAL)]
+        files += [*self._path.glob(f"{FITTED}*/*"), *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
             documents=len(snapshot.docs()),
             pages=len(snapshot),
             vectors=sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments),
             bytes=size + sum(file.stat().st_size for file in files),
             states=Counter(document.state for document in snapshot.documents()),
+            segments=len(snapshot.segments),
+            removed=sum(len(segment) for segment in snapshot.segments) - len(snapshot),
+            free=shutil.disk_usage(self._path).free,
         )
 
     def verify(self) -> list[str]:
-        """Everything that is wrong with the latest committed state, in words; reads every file."""
-        self.refresh()
-        problems: list[str] = []
-        with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
-            for (found,) in connection.execute("PRAGMA integrity_check"):
-                problems += [] if found == "ok" else [f"{CATALOGUE}: {found}"]
-            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-                problems.append(f"{CATALOGUE}: row {row} of {table} refers to a missing row of {parent}")
-            segments = catalogue.read_segments(connection)
-            problems += fits.problems(self._path, catalogue.read_settings(connection).fitted)
-        loaded = self._latest().segments
-        for row in segments:
-            if entry := loaded.get(row.number):
-                problems += entry[0].problems()
+        """Everything that is wrong with the latest committed state, in words; reads every byte."""
+        before = self._commits()
+        with closing(catalogue.connect(self._path)) as connection:
+            problems = damage.find(self._path, connection).words()
         # A writer that removed a segment meanwhile has damaged nothing.
-        return self.verify() if problems and self.refresh() else problems
+        return self.verify() if problems and self._commits() != before else problems
+
+    def repair(self) -> list[str]:
+        """Let go of everything that `verify` finds; what was lost, in words.
+
+        Pages in damaged segments are gone, and their documents partial: the next run over the files reads them again.
+        Raises IndexFormatError where the catalogue is damaged, IndexLocked while it is being written.
+        """
+        with writer_lock(self._path), closing(catalogue.connect(self._path, write=True)) as connection:
+            found = damage.find(self._path, connection)
+            lost = damage.drop(self._path, connection, found) if found.words() else []
+            seal.write(self._path)
+            with catalogue.reading_errors(self._path):
+                sweep(self._path, connection, keep=set(self._open))
+        return lost
+
+    def _commits(self) -> int:
+        with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
+            return catalogue.read_settings(connection).commits
 
     def close(self) -> None:
         """Let go of all maps; snapshots taken before keep theirs."""
@@ -248,15 +295,7 @@ class PageIndex:
         return segments
 
     def _map(self, row: SegmentRow, codec: Codec) -> Segment:
-        segment = Segment(
-            self._path,
-            row.number,
-            model=row.model,
-            codec=codec,
-            pages=row.pages,
-            vectors=row.vectors,
-            checksums=catalogue.parse_object(row.checksums),
-        )
+        segment = open_segment(self._path, row, codec)
         self._open[row.number] = segment
         return segment
 
@@ -266,6 +305,7 @@ class _State(NamedTuple):
     segments: _Segments
     model: IndexModel
     storage: Storage
+    learned: Mapping[str, Any]
 
 
 def _refuse_used(folder: Path) -> None:
@@ -273,6 +313,6 @@ def _refuse_used(folder: Path) -> None:
     if (folder / CATALOGUE).exists():
         raise PageIndexError(folder, "is an index already; open it, or choose another folder")
     for entry in folder.iterdir():
-        unfinished = entry.name == LOCK or entry.name.startswith(f"{CATALOGUE}.new")
+        unfinished = entry.name.startswith((LOCK, SEAL)) or entry.name.startswith(f"{CATALOGUE}.new")
         if not unfinished and not (entry.name == SEGMENTS and entry.is_dir() and not any(entry.iterdir())):
             raise PageIndexError(folder, f"is not empty (it holds {entry.name!r}); choose a new or an empty folder")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from visret.errors import PageIndexError
+from visret.index.arrays import sha256, sync_folder
 from visret.index.layout import RENDITIONS
 
 
 def write(index: Path, document: int, page: int, data: bytes) -> None:
-    """Keep a picture, durably, before the page is committed."""
-    path = _path(index, document, page)
+    """Keep a picture, before the page is committed: `seal` makes its name durable."""
+    path = path_of(index, document, page)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
@@ -27,17 +29,46 @@ def write(index: Path, document: int, page: int, data: bytes) -> None:
 def read(index: Path, document: int, page: int) -> bytes | None:
     """The picture; None where the page was added without one, or its document was replaced meanwhile."""
     try:
-        return _path(index, document, page).read_bytes()
+        return path_of(index, document, page).read_bytes()
     except FileNotFoundError:
         return None
+
+
+def seal(index: Path, pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+    """The rows of `renditions` for those (document, page) that have a picture, which is durable then."""
+    numbers: dict[int, list[int]] = {}
+    for document, page in pages:
+        numbers.setdefault(document, []).append(page)
+    kept = {d: folder for d in numbers if (folder := path_of(index, d, 1).parent).is_dir()}
+    for document, folder in kept.items():
+        sync_folder(folder)
+        for page in numbers[document]:
+            if (path := path_of(index, document, page)).exists():
+                yield document, page, sha256(path)
+    if kept:
+        sync_folder(index / RENDITIONS)
+        sync_folder(index)
+
+
+def problems(index: Path, connection: sqlite3.Connection) -> dict[tuple[int, int], str]:
+    """(document, page) to what is wrong with its picture, in words; reads all of them."""
+    wrong = {}
+    for document, page, checksum in connection.execute("SELECT document, page, checksum FROM renditions"):
+        path = path_of(index, int(document), int(page))
+        if not path.is_file():
+            wrong[document, page] = f"{path.relative_to(index).as_posix()} is missing"
+        elif sha256(path) != checksum:
+            wrong[document, page] = f"{path.relative_to(index).as_posix()} is damaged (its checksum differs)"
+    return wrong
 
 
 def sweep(index: Path, documents: Collection[int]) -> None:
     """Delete the pictures of all but these documents."""
     for folder in (index / RENDITIONS).glob("*"):
         if folder.name.isdecimal() and int(folder.name) not in documents:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted now is tried again by the next writer
 
 
-def _path(index: Path, document: int, page: int) -> Path:
+def path_of(index: Path, document: int, page: int) -> Path:
+    """Where a picture is kept."""
     return index / RENDITIONS / f"{document:06d}" / f"{page}.webp"

@@ -15,6 +15,7 @@ from visret.codec import Codec, Rows, decode, encode
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
+from visret.index.catalogue import SegmentRow, parse_object
 from visret.index.fitted import Fitted
 from visret.index.layout import (
     ARRAYS,
@@ -30,6 +31,10 @@ from visret.index.layout import (
     segment_folder,
 )
 from visret.types import Grid, PageEmbedding
+
+Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
+
+FILES = (*VECTORS, *SUMMARIES, *ARRAYS)
 
 
 class SegmentPage(NamedTuple):
@@ -47,7 +52,7 @@ class Segment:
 
     rows: the N stored vectors, mapped; offsets: (P+1,) int64, in memory; codec: of the vectors.
     summaries, summary_offsets: the same of the pages' summaries, whose codec is int8.
-    The rest is read when a page is asked for.
+    The rest is mapped, and read when a page is asked for.
     """
 
     def __init__(
@@ -67,8 +72,7 @@ class Segment:
         self.model = model
         self.codec = codec
         self._pages = pages
-        gone = "its pages were removed since this index was opened; refresh()"
-        self._files = Arrays(index, segment_folder(index, number), f"segment {number}", checksums, gone=gone)
+        self._files = Arrays(index, segment_folder(index, number), f"segment {number}", FILES, checksums)
         self.offsets = self._offsets("vectors", least=1, end=vectors)
         self.rows = self._map(VECTORS, codec, vectors)
         self.summary_offsets = self._offsets("summaries", least=1)
@@ -86,6 +90,26 @@ class Segment:
             raise self._files.damaged("centroids", f"page {row}: {error}") from error
         return SegmentPage(vectors, *self._where(row), self.text(row), self.word_boxes(row))
 
+    def packed(self, row: int) -> Packed:
+        """The page's part of each array, as it is stored."""
+        places = self._places
+        kind, first = places.kinds[row], int(places.first[row])
+        height, width = (int(x) for x in places.grids[row])
+        at = {"rows": places.rows, "text": places.text, "word_boxes": places.words}
+        parts = {name: self._of_page(name, at[name], row) for name in OPTIONAL}
+        for names, stored, offsets in (
+            (VECTORS, self.rows, self.offsets),
+            (SUMMARIES, self.summaries, self.summary_offsets),
+        ):
+            some = stored.part(slice(offsets[row], offsets[row + 1]))._asdict()
+            parts |= {name: some[field] for name, field in names.items() if some[field] is not None}
+        if kind == CELLS:
+            parts["cells"] = self._part("cells", first, height * width)
+        elif kind in (BOXES, SPANS):
+            name = "boxes" if kind == BOXES else "spans"
+            parts[name] = self._part(name, first, len(parts["rows"]) or len(parts["vectors"]))
+        return parts | {"kinds": places.kinds[row : row + 1], "grids": places.grids[row : row + 1]}
+
     def text(self, row: int) -> str:
         """The text of the page in this row; "" where unknown."""
         return self._of_page("text", self._places.text, row).tobytes().decode("utf-8", "replace")
@@ -96,8 +120,7 @@ class Segment:
         return boxes if len(boxes) else None
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the files, in words; reads all of them."""
-        yield from self._files.problems()
+        """What is wrong with the content, in words, beyond what the checksums say."""
         wrong = f"segment {self.number}: "
         for name, scales in (("scales", self.rows.scales), ("summary_scales", self.summaries.scales)):
             if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
@@ -192,7 +215,24 @@ class _Places(NamedTuple):
     words: np.ndarray
 
 
-Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
+def open_segment(index: Path, row: SegmentRow, codec: Codec) -> Segment:
+    """The segment of a row of the catalogue."""
+    sums = parse_object(row.checksums)
+    return Segment(
+        index, row.number, model=row.model, codec=codec, pages=row.pages, vectors=row.vectors, checksums=sums
+    )
+
+
+def problems(index: Path, row: SegmentRow, codec: Codec) -> Iterator[str]:
+    """What is wrong with the files of a segment, in words; reads all of them."""
+    folder, what = segment_folder(index, row.number), f"segment {row.number}"
+    wrong = list(Arrays(index, folder, what, (), parse_object(row.checksums)).problems())
+    yield from wrong
+    try:
+        yield from open_segment(index, row, codec).problems()
+    except PageIndexError as error:
+        if not wrong:
+            yield error.reason
 
 
 def pack_page(page: PageEmbedding) -> Packed:
@@ -239,7 +279,7 @@ def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
 
 def write_segment(folder: Path, pages: Sequence[Packed]) -> dict[str, str]:
     """Write the folder of a new segment and make it durable; file name to SHA-256."""
-    parts = {name: [page[name] for page in pages if name in page] for name in (*VECTORS, *SUMMARIES, *ARRAYS)}
+    parts = {name: [page[name] for page in pages if name in page] for name in FILES}
     for name, offsets in OFFSETS.items():
         if any(map(len, parts[name])):
             ends = accumulate((len(page.get(name, ())) for page in pages), initial=0)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
+from operator import ge, gt, le, lt
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,15 @@ from visret.index.layout import MAX_NUMBER
 from visret.index.segment import Segment
 from visret.types import PageEmbedding, PageRef
 
-# Keys of a filter that are columns of the catalogue, so no metadata may use them.
+# Keys of a filter that are columns of the catalogue, and those that join filters: no metadata may use them.
 BUILT_IN = ("doc", "page", "source")
+JOINS = ("and", "or", "not")
+
+_RANGES: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+OPERATORS = ("==", "!=", *_RANGES)
+
+_Masks = dict[int, np.ndarray]  # segment number to (L,) bool
+_Test = Callable[[Any], bool]  # of one value of the metadata
 
 
 class Snapshot:
@@ -69,14 +77,20 @@ class Snapshot:
         """Segment number to rows, (L,) int64 sorted, of the pages that pass; segments without any are not there.
 
         where: `{"key": value}` of a page's or its document's metadata (the page's wins), or of "doc", "page" and
-            "source"; `[a, b]` is any of them; several keys must all hold. Values are typed: 1 is not "1", true is not
-            1. Where the metadata holds a list, one of its items must match.
+            "source"; `[a, b]` is any of them; several keys must all hold. `{"key": {">=": 2020, "<": 2024}}` is a range
+            (of numbers, or of text), `{"key": {"!=": value}}` the opposite of `{"key": value}`. `{"and": [...]}` and
+            `{"or": [...]}` join filters, `{"not": {...}}` turns one round. Values are typed: 1 is not "1", true is not
+            1. A page without the key, or with a value of another type, does not match; its `not` does. Where the
+            metadata holds a list, one of its items must match.
         among: only these (doc, page).
 
-        Raises InvalidQuery for a key that was never written, a page in `among` that is not there, or values that are
-        not text, numbers, true, false or null.
+        Raises InvalidQuery for a key that was never written, an unknown operator, a page in `among` that is not there,
+        or values that are not text, numbers, true, false or null.
         """
-        masks = {number: np.ones(len(live.rows), bool) for number, (_, live) in self._entries.items()}
+        try:
+            masks = self._passing(where or {})
+        except RecursionError:
+            raise InvalidQuery("the filter is nested too deeply") from None
         if among is not None:
             chosen: dict[int, list[int]] = {}
             for ref in among:
@@ -84,10 +98,6 @@ class Snapshot:
                 chosen.setdefault(segment, []).append(row)
             for number, (_, live) in self._entries.items():
                 masks[number] &= np.isin(live.rows, chosen.get(number, []))
-        for key, wanted in self._conditions(where or {}):
-            documents = self._matching_documents(key, wanted)
-            for number, (_, live) in self._entries.items():
-                masks[number] &= self._matching_pages(live, documents, key, wanted)
         return {number: self.rows(number)[mask] for number, mask in masks.items() if mask.any()}
 
     def find(self, ref: tuple[str, int]) -> tuple[int, int]:
@@ -186,41 +196,73 @@ class Snapshot:
             raise IndexError(f"row {row} of segment {segment} is no page of this index")
         return live, at
 
-    def _conditions(self, where: Mapping[str, Any]) -> Iterator[tuple[str, set[tuple[str, Any]]]]:
+    def _passing(self, where: Any) -> _Masks:
+        """Which live pages pass a filter."""
         if not isinstance(where, Mapping):
             raise InvalidQuery(f"a filter is an object such as {{'doc': 'a.pdf'}}, got {where!r}")
+        masks = self._all(True)
         for key, value in where.items():
-            if key not in BUILT_IN and key not in self._keys:
-                known = ", ".join([*BUILT_IN, *sorted(self._keys)])
-                raise InvalidQuery(f"no page has metadata {key!r}; filters can use: {known}")
-            values = value if isinstance(value, list | tuple) else [value]
-            for one in values:
-                if not isinstance(one, str | int | float | None):
-                    raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {one!r}")
-            yield key, set(map(_typed, values))
+            if key == "not":
+                found = _inverted(self._passing(value))
+            elif key in JOINS:
+                if not isinstance(value, list | tuple):
+                    raise InvalidQuery(f"filter {key!r} takes a list of filters, got {value!r}")
+                found = self._all(key == "and")
+                for one in map(self._passing, value):
+                    for number, mask in found.items():
+                        found[number] = mask & one[number] if key == "and" else mask | one[number]
+            else:
+                found = self._matching(key, value)
+            for number, mask in found.items():
+                masks[number] &= mask
+        return masks
 
-    def _matching_documents(self, key: str, wanted: set[tuple[str, Any]]) -> list[int]:
-        """Numbers of the documents that have one of the wanted values."""
-        documents = self._documents.items()
-        if key == "doc":
-            return [number for number, row in documents if _typed(row.doc) in wanted]
-        if key == "source":
-            return [number for number, row in documents if _typed(load_source(row.source)) in wanted]
-        return [number for number, _ in documents if _holds(self._metadata(number), key, wanted)]
+    def _all(self, value: bool) -> _Masks:
+        return {number: np.full(len(live.rows), value) for number, (_, live) in self._entries.items()}
 
-    def _matching_pages(
-        self, live: LivePages, documents: list[int], key: str, wanted: set[tuple[str, Any]]
-    ) -> np.ndarray:
-        """(L,) bool: which live pages of a segment have one of the wanted values, of their own or their document's."""
+    def _matching(self, key: str, condition: Any) -> _Masks:
+        """Which live pages meet the condition of one key."""
+        if key not in BUILT_IN and key not in self._keys:
+            known = ", ".join([*BUILT_IN, *sorted(self._keys)])
+            raise InvalidQuery(f"no page has metadata {key!r}; filters can use: {known}")
+        if not isinstance(condition, Mapping):
+            return self._testing(key, _any_of(key, condition))
+        if not condition or not set(condition) <= set(OPERATORS):
+            raise InvalidQuery(f"filter {key!r}: the operators are {', '.join(OPERATORS)}, got {condition!r}")
+        masks = self._all(True)
+        tests = [_range(key, name, bound) for name, bound in condition.items() if name in _RANGES]
+        found = [self._testing(key, lambda value: all(test(value) for test in tests))] if tests else []
+        if "==" in condition:
+            found.append(self._testing(key, _any_of(key, condition["=="])))
+        if "!=" in condition:
+            found.append(_inverted(self._testing(key, _any_of(key, condition["!="]))))
+        for one in found:
+            for number in masks:
+                masks[number] &= one[number]
+        return masks
+
+    def _testing(self, key: str, test: _Test) -> _Masks:
+        """Which live pages have a value of the key that passes, of their own or their document's."""
         if key == "page":
-            return np.isin(live.pages, [value for kind, value in wanted if kind == "number"])
-        mask = np.isin(live.documents, documents)
+            return {number: _each(live.pages, test) for number, (_, live) in self._entries.items()}
+        documents = self._matching_documents(key, test)
+        masks = {number: np.isin(live.documents, documents) for number, (_, live) in self._entries.items()}
         if key not in BUILT_IN:
             with reading_errors(self._index):
-                for row, metadata in live.metadata.items():
-                    if key in metadata:
-                        mask[np.searchsorted(live.rows, row)] = _holds(metadata, key, wanted)
-        return mask
+                for number, (_, live) in self._entries.items():
+                    own = {row: _holds(data, key, test) for row, data in live.metadata.items() if key in data}
+                    at = np.searchsorted(live.rows, np.fromiter(own, np.int64, len(own)))
+                    masks[number][at] = np.fromiter(own.values(), bool, len(own))
+        return masks
+
+    def _matching_documents(self, key: str, test: _Test) -> list[int]:
+        """Numbers of the documents with a value that passes."""
+        documents = self._documents.items()
+        if key == "doc":
+            return [number for number, row in documents if test(row.doc)]
+        if key == "source":
+            return [number for number, row in documents if test(load_source(row.source))]
+        return [number for number, _ in documents if _holds(self._metadata(number), key, test)]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -250,9 +292,37 @@ def _typed(value: Any) -> tuple[str, Any]:
     return ("text" if isinstance(value, str) else "number"), value
 
 
-def _holds(metadata: Mapping[str, Any], key: str, wanted: set[tuple[str, Any]]) -> bool:
+def _any_of(key: str, wanted: Any) -> _Test:
+    """Whether a value is one of these, or this one."""
+    values = wanted if isinstance(wanted, list | tuple) else [wanted]
+    for one in values:
+        if not isinstance(one, str | int | float | None):
+            raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {one!r}")
+    known = set(map(_typed, values))
+    return lambda value: _typed(value) in known
+
+
+def _range(key: str, name: str, bound: Any) -> _Test:
+    """Whether a value of the bound's type is on the right side of it."""
+    if isinstance(bound, bool) or not isinstance(bound, str | int | float):
+        raise InvalidQuery(f"filter {key!r}: {name} compares with a number or with text, got {bound!r}")
+    compare, kind = _RANGES[name], _typed(bound)[0]
+    return lambda value: _typed(value)[0] == kind and compare(value, bound)
+
+
+def _holds(metadata: Mapping[str, Any], key: str, test: _Test) -> bool:
     if key not in metadata:
         return False
     value = metadata[key]
     items = value if isinstance(value, list) else [value]
-    return any(_typed(item) in wanted for item in items if not isinstance(item, list | dict))
+    return any(test(item) for item in items if not isinstance(item, list | dict))
+
+
+def _each(values: np.ndarray, test: _Test) -> np.ndarray:
+    """(L,) bool: which of (L,) numbers pass."""
+    distinct, at = np.unique(values, return_inverse=True)
+    return np.fromiter(map(test, distinct.tolist()), bool, len(distinct))[at]
+
+
+def _inverted(masks: _Masks) -> _Masks:
+    return {number: ~mask for number, mask in masks.items()}

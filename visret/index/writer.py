@@ -8,9 +8,10 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,22 @@ from visret.errors import (
     PageIndexError,
     ShapeError,
 )
+from visret.index import compaction, renditions, seal
 from visret.index import fitted as fits
-from visret.index import renditions
-from visret.index.catalogue import DocumentRow, IndexModel, read_settings, reading_errors, store_source
+from visret.index.catalogue import (
+    DocumentRow,
+    IndexModel,
+    SegmentRow,
+    read_segments,
+    read_settings,
+    reading_errors,
+    store_source,
+    writing_errors,
+)
 from visret.index.fitted import Fitted
-from visret.index.layout import FITTED, LOCK, MAX_NUMBER, SEGMENTS, STATES, segment_folder
-from visret.index.segment import Packed, pack_page, pack_vectors, write_segment
-from visret.index.snapshot import BUILT_IN, Snapshot
+from visret.index.layout import FITTED, LOCK, MAX_NUMBER, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
+from visret.index.segment import Packed, Segment, pack_page, pack_vectors, write_segment
+from visret.index.snapshot import BUILT_IN, JOINS, Snapshot
 from visret.reduction import Storage
 from visret.types import PageEmbedding
 
@@ -71,6 +81,7 @@ class Writer:
         storage: Storage,
         fitted: Fitted | None,
         committed: Callable[[int], None],
+        sweep: Callable[[], None],
     ) -> None:
         self._index = index
         self._connection = connection
@@ -79,6 +90,8 @@ class Writer:
         self._fitted = fitted  # None: `_pages` hold the vectors of the model as float32, until they are enough
         self._learned: Fitted | None = None  # what the next commit has to publish
         self._committed = committed
+        self._sweep = sweep
+        self._merging = True
         self._commits = snapshot.commits
         # Names as they will be after the next commit.
         self._docs = dict(snapshot.docs())
@@ -164,7 +177,8 @@ class Writer:
                 f"{doc}, page {page.ref.page} has vectors of {page.vectors.shape[1]} dimensions; the index was made by "
                 f"{self._model.name}, whose vectors have {self._model.dim}",
             )
-        there = self._connection.execute("SELECT 1 FROM pages WHERE document = ? AND page = ?", at).fetchone()
+        with reading_errors(self._index):
+            there = self._connection.execute("SELECT 1 FROM pages WHERE document = ? AND page = ?", at).fetchone()
         if there or at in self._placed:
             raise DuplicateDocument(self._index, f"page {page.ref.page} of {doc} is in the index already")
         text = self._metadata(f"{doc}, page {page.ref.page}", page.metadata) if page.metadata else None
@@ -246,40 +260,140 @@ class Writer:
             return 0
         if self._pages and self._fitted is None:
             self._learn()
-        segment = self._next("segments")
-        folder = segment_folder(self._index, segment)
+        pages = [self._pages] if self._pages else []
+        self._publish(pages, self._operations, self._learned, self._done)
+        published = len(self._pages)
+        self._done()
+        self._merge()
+        return published
+
+    def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
+        """Write segments again without the pages that were removed, small ones together; commits what is pending.
+
+        codec, dim: store vectors smaller from now on; what has to be learned for it, is from pages of the whole index.
+        Raises InvalidQuery where the stored vectors have lost what would be needed.
+        """
+        self.commit()
+        stored = self._storage.dim or self._model.dim
+        after = compaction.check_change(self._storage, codec, dim, stored)
+        with reading_errors(self._index):
+            segments = read_segments(self._connection)
+        self._rewrite(compaction.groups(segments, all_of_them=after is not None), segments, after)
+        self._sweep()
+
+    def _merge(self) -> None:
+        """Merge small segments where they have become many. It can wait, so its failure is none of the commit."""
         try:
-            if self._learned is not None:
-                record = json.dumps(fits.write(self._index, self._learned), sort_keys=True)
-            if self._pages:
-                checksums = write_segment(folder, self._pages)
-                size = sum(file.stat().st_size for file in folder.iterdir())
-            self._connection.execute("BEGIN IMMEDIATE")
-            if self._learned is not None:
-                self._connection.execute("UPDATE settings SET value = ? WHERE key = 'fitted'", (record,))
-            if self._pages:
-                pages = len(self._pages)
-                self._connection.execute(
-                    "INSERT INTO segments VALUES (?, (SELECT min(number) FROM models), ?, ?, ?, ?, ?)",
-                    (segment, pages, pages, self._vectors, size, json.dumps(checksums, sort_keys=True)),
-                )
-            for statement, values in self._operations:
-                self._connection.execute(statement, values)
-            self._connection.execute("DELETE FROM segments WHERE live = 0")
-            self._connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
-            self._connection.execute("COMMIT")
-        except BaseException as error:
+            with reading_errors(self._index):
+                while self._merging and (numbers := compaction.due(segments := read_segments(self._connection))):
+                    self._rewrite([numbers], segments, None)
+                    self._sweep()
+        except PageIndexError as error:
+            self._merging = False
+            _log.warning("%s; small segments are merged by a later run", error)
+
+    def _rewrite(self, groups: list[list[int]], segments: Sequence[SegmentRow], after: Storage | None) -> None:
+        """Publish each group of segments as a new one, all in one transaction. after: stored as this says."""
+        if not groups and after is None:
+            return
+        change: compaction.Change | None = None
+        chosen = [row for row in segments if any(row.number in group for group in groups)]
+        with reading_errors(self._index):
+            places = [list(compaction.live_places(self._connection, group)) for group in groups]
+        opened: dict[int, Segment] = {}
+        if chosen:
+            assert self._fitted is not None
+            before = self._fitted.codec
+            opened = compaction.open_segments(self._index, chosen, before)
+        if after is not None:
+            change = compaction.Change(after, fits.unfitted(after, self._model.dim), None)
+            if chosen:
+                assert self._fitted is not None
+                sample = compaction.sample(opened, [place for group in places for place in group], SAMPLE)
+                change = compaction.learn(self._fitted, after, sample)
+
+        def pages(group: list[compaction.Place]) -> Iterator[Packed]:
+            for number, row in group:
+                page = opened[number].packed(row)
+                yield page if change is None else change.page(page, before)
+
+        first = self._next("segments")
+        moves = (
+            ("UPDATE pages SET segment = ?, row = ? WHERE segment = ? AND row = ?", (first + i, row, *place))
+            for i, group in enumerate(places)
+            for row, place in enumerate(group)
+        )
+        ends = (("UPDATE segments SET live = 0 WHERE number = ?", (row.number,)) for row in chosen)
+        operations: Iterable[tuple[str, tuple[Any, ...]]] = chain(moves, ends)
+        if change is not None:
+            text = json.dumps(asdict(change.storage))
+            operations = chain(operations, [("UPDATE settings SET value = ? WHERE key = 'storage'", (text,))])
+            if not chosen:  # what was learned before is of no page any more
+                operations = chain(operations, [("UPDATE settings SET value = '{}' WHERE key = 'fitted'", ())])
+
+        def done() -> None:
+            if change is not None:
+                self._storage, self._fitted = change.storage, change.fitted
+
+        self._publish(map(list, map(pages, places)), operations, change.fitted if change else None, done)
+        done()
+
+    def _publish(
+        self,
+        segments: Iterable[Sequence[Packed]],
+        operations: Iterable[tuple[str, tuple[Any, ...]]],
+        learned: Fitted | None,
+        done: Callable[[], None],
+    ) -> None:
+        """Write segments, then make them and the operations visible in one transaction. After an error the index is as
+        it was, unless the transaction went through nevertheless: then `done` is called before it is raised.
+        """
+        first = self._next("segments")
+        folders: list[Path] = []
+        fitted: Path | None = None
+        rows = []
+        try:
+            with writing_errors(self._index):
+                if learned is not None:
+                    number = (read_settings(self._connection).fitted or {"number": 0})["number"] + 1
+                    fitted = fitted_folder(self._index, number)
+                    record = json.dumps(fits.write(self._index, learned, number), sort_keys=True)
+                for number, pages in enumerate(segments, first):
+                    folders.append(folder := segment_folder(self._index, number))
+                    checksums = json.dumps(write_segment(folder, pages), sort_keys=True)
+                    size = sum(file.stat().st_size for file in folder.iterdir())
+                    vectors = sum(len(page["vectors"]) for page in pages)
+                    rows.append((number, len(pages), len(pages), vectors, size, checksums))
+                pictures = list(renditions.seal(self._index, self._placed))
+                execute = self._connection.execute
+                execute("BEGIN IMMEDIATE")
+                if learned is not None:
+                    execute("UPDATE settings SET value = ? WHERE key = 'fitted'", (record,))
+                for row in rows:
+                    execute("INSERT INTO segments VALUES (?, (SELECT min(number) FROM models), ?, ?, ?, ?, ?)", row)
+                for statement, values in operations:
+                    execute(statement, values)
+                for picture in pictures:
+                    execute("INSERT OR REPLACE INTO renditions VALUES (?, ?, ?)", picture)
+                execute("DELETE FROM segments WHERE live = 0")
+                execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
+                execute("COMMIT")
+        except BaseException:
             if self._is_published():  # interrupted between the commit and its return
-                self._done()
+                self._sealed()
+                done()
                 raise
-            shutil.rmtree(folder, ignore_errors=True)
-            if self._learned is not None:
-                shutil.rmtree(self._index / FITTED, ignore_errors=True)
-            if isinstance(error, OSError | sqlite3.Error):
-                reason = f"cannot write, so nothing of this commit was kept: {error}"
-                raise PageIndexError(self._index, reason) from error
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+            if fitted is not None:
+                shutil.rmtree(fitted, ignore_errors=True)
             raise
-        return self._done()
+        self._sealed()
+
+    def _sealed(self) -> None:
+        seal.write(self._index)
+        self._commits += 1
+        self._committed(self._commits)
 
     def _pack(self, page: PageEmbedding) -> Packed:
         """What a segment stores of a page; its vectors as they are, where the index has still to learn from them."""
@@ -320,14 +434,10 @@ class Writer:
                 self._connection.execute("ROLLBACK")
             return read_settings(self._connection).commits != self._commits
 
-    def _done(self) -> int:
-        published = len(self._pages)
+    def _done(self) -> None:
         self._operations, self._pages, self._placed = [], [], set()
         self._vectors = self._bytes = 0
         self._learned = None
-        self._commits += 1
-        self._committed(self._commits)
-        return published
 
     def _appear(self, number: int) -> None:
         """Make a document that `add` began part of the next commit."""
@@ -352,7 +462,8 @@ class Writer:
 
     def _next(self, table: str) -> int:
         """The number after the last one ever used in a table; ours alone, since the writer is alone."""
-        found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
+        with reading_errors(self._index):
+            found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return (found[0] if found else 0) + 1
 
     def _remember(self, number: int, doc: str, source: str | None) -> None:
@@ -393,7 +504,7 @@ class Writer:
     def _metadata(self, what: str, metadata: Mapping[str, Any]) -> str:
         """Metadata as JSON; its keys become known to filters with the next commit."""
         for key in metadata:
-            if not isinstance(key, str) or key in BUILT_IN:
+            if not isinstance(key, str) or key in (*BUILT_IN, *JOINS):
                 raise PageIndexError(self._index, f"metadata of {what}: {key!r} cannot be a key; choose another name")
         try:
             text = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
@@ -406,16 +517,20 @@ class Writer:
 
 
 def sweep(index: Path, connection: sqlite3.Connection, *, keep: set[int]) -> None:
-    """Delete what the catalogue does not list: segments except those in `keep`, renditions, a crash's fitted/.
+    """Delete what the catalogue does not list: segments except those in `keep`, renditions, what was learned before.
 
-    The writer alone may.
+    The writer alone may. What cannot be deleted now (open on Windows) is tried again by the next writer.
     """
-    if not read_settings(connection).fitted:
-        shutil.rmtree(index / FITTED, ignore_errors=True)
+    with suppress(OSError):
+        (index / f"{SEAL}.new").unlink()
+    record = read_settings(connection).fitted
+    named = fitted_folder(index, record["number"]) if record else None
+    for folder in index.glob(f"{FITTED}*"):
+        if folder != named and re.fullmatch(rf"{FITTED}(-[0-9]+)?", folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
     listed = {number for (number,) in connection.execute("SELECT number FROM segments")}
     for folder in (index / SEGMENTS).glob("*"):
         if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in listed | keep:
-            # What cannot be deleted now (open on Windows) is tried again by the next writer.
             shutil.rmtree(folder, ignore_errors=True)
     renditions.sweep(index, {number for (number,) in connection.execute("SELECT number FROM documents")})
 

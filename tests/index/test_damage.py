@@ -1,0 +1,157 @@
+"""What verify finds, and what is left after repair."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+from conftest import DIM, MODEL, add, embed, refs
+
+from visret.errors import IndexFormatError, PageIndexError
+from visret.index import PageIndex, layout, renditions
+from visret.reduction import Storage
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """Two files and a document made in memory, in three segments; something was learned."""
+    path = tmp_path_factory.mktemp("template") / "i"
+    with (
+        PageIndex.create(path, model=MODEL, storage=Storage(codec="residual2", dim=4)) as index,
+        index.writing() as writer,
+    ):
+        add(writer, "a.pdf", (1, 2), source="/a.pdf", metadata={"year": 2020})
+        writer.commit()
+        add(writer, "b.pdf", (1,), source="/b.pdf")
+        writer.commit()
+        number = add(writer, "drawn")
+        renditions.write(path, number, 1, b"picture" * 10)
+    return path
+
+
+@pytest.fixture
+def path(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "i")
+
+
+def flip(file, at=-1):
+    data = bytearray(file.read_bytes())
+    data[at] ^= 1
+    file.write_bytes(data)
+
+
+def found(path):
+    """Whether anything is found, at whatever stage."""
+    try:
+        return bool(PageIndex(path).verify())
+    except PageIndexError:
+        return True
+
+
+def test_a_flipped_byte_is_found_anywhere(path):
+    assert PageIndex(path).verify() == []
+    rng = random.Random(0)
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != layout.LOCK]
+    assert {file.parent.name for file in files} == {"i", "fitted", "000001", "000002", "000003"}
+    for file in files:
+        data = file.read_bytes()
+        some = 60 if file.name in (layout.CATALOGUE, layout.SEAL) else 2
+        for at in rng.sample(range(len(data)), min(len(data), some)):
+            changed = bytearray(data)
+            changed[at] ^= 1 << rng.randrange(8)
+            file.write_bytes(changed)
+            assert found(path), f"byte {at} of {file.name}"
+        file.write_bytes(data)
+    assert PageIndex(path).verify() == []
+
+
+def test_repair_drops_what_is_damaged_and_says_whose_it_was(path):
+    flip(layout.segment_folder(path, 1) / "vectors.npy")
+    flip(path / layout.RENDITIONS / "000003" / "1.webp")
+    lost = PageIndex(path).repair()
+    assert lost == [
+        "a.pdf: 2 pages dropped; bring its file in again",
+        "drawn: the picture of page 1 dropped; the page itself is still there",
+    ]
+    with PageIndex.open(path) as index:
+        assert index.verify() == []
+        assert refs(index) == [("b.pdf", 1), ("drawn", 1)]
+        document = index.snapshot.document("a.pdf")
+        assert (document.state, document.pages, document.metadata) == ("partial", (), {"year": 2020})
+        assert not layout.segment_folder(path, 1).exists()
+        assert renditions.read(path, 3, 1) is None
+        with index.writing() as writer:
+            writer.put(1, embed("a.pdf", 1))
+        assert refs(index) == [("a.pdf", 1), ("b.pdf", 1), ("drawn", 1)]
+    assert PageIndex(path).repair() == []
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_without_what_was_learned_no_page_is_left(path, damage):
+    file = path / layout.FITTED / "centroids.npy"
+    flip(file) if damage == "flipped" else file.unlink()
+    lost = PageIndex(path).repair()
+    assert lost[-1] == "drawn: 1 page dropped; it was made in memory: add it again"
+    with PageIndex.open(path) as index:
+        assert (refs(index), index.verify(), index.snapshot.fitted) == ([], [], None)
+        assert list(index.snapshot.docs()) == ["a.pdf", "b.pdf", "drawn"]
+        with index.writing() as writer:
+            writer.put(1, embed("a.pdf", 1))
+        assert index.verify() == []
+
+
+def test_a_damaged_catalogue_is_not_written_to(path):
+    file = path / layout.CATALOGUE
+    at = file.read_bytes().index(b"2020")
+    flip(file, at + 3)
+    with PageIndex.open(path) as index:
+        assert index.snapshot.document("a.pdf").metadata == {"year": 2021}, "SQLite sees nothing wrong"
+        assert index.verify() == ["catalogue.sqlite is damaged (its checksum differs)"]
+        with pytest.raises(IndexFormatError, match="it can be read, but not written to"), index.writing():
+            pass
+        with pytest.raises(IndexFormatError, match="index the documents again in a new folder"):
+            index.repair()
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_damaged_seal_is_made_again(path, damage):
+    file = path / layout.SEAL
+    flip(file, 20) if damage == "flipped" else file.unlink()
+    with PageIndex.open(path) as index:
+        assert len(index.verify()) == 1
+        assert index.repair() == []
+        assert index.verify() == []
+        assert len(refs(index)) == 4
+
+
+def test_a_seal_that_a_crash_left_behind_is_no_damage(path):
+    before = (path / layout.SEAL).read_bytes()
+    with PageIndex.open(path) as index:
+        with index.writing() as writer:
+            add(writer, "c.pdf")
+        (path / layout.SEAL).write_bytes(before)
+        assert index.verify() == []
+        with index.writing():
+            pass
+        assert (path / layout.SEAL).read_bytes() != before
+        assert index.verify() == []
+
+
+def test_damage_is_not_given_a_new_checksum(path):
+    flip(layout.segment_folder(path, 1) / "vectors.npy")
+    with PageIndex.open(path) as index, pytest.raises(IndexFormatError, match="drop it with visret verify --repair"):
+        index.compact()
+    assert PageIndex(path).verify() == ["segment 1: vectors.npy is damaged (its checksum differs)"]
+
+
+def test_an_estimate_is_near(tmp_path):
+    from visret.index import page_bytes
+
+    for storage in (Storage(), Storage(codec="residual2", dim=4, pool=2), Storage(codec="float32", prune=0.5)):
+        with PageIndex.create(tmp_path / str(page_bytes(storage, DIM, 400)), model=MODEL, storage=storage) as index:
+            where = np.zeros((400, 4), np.float32)
+            with index.writing() as writer:
+                add(writer, "a.pdf", [embed(page=page, n=400, where=where) for page in range(1, 40)])
+            folder = layout.segment_folder(index.path, 1)
+            real = sum(file.stat().st_size for file in folder.iterdir()) / 39
+            assert real / 2 < page_bytes(storage, DIM, 400) < real * 2

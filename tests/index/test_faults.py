@@ -1,0 +1,35 @@
+"""The commands of tests/soak/, on little."""
+
+import errno
+
+import pytest
+from soak.faults import Faults
+from soak.kill import soak
+
+from visret.reduction import Storage
+
+FLOATS = Storage(codec="float32")
+
+
+@pytest.fixture(scope="module")
+def faults(tmp_path_factory):
+    return Faults(tmp_path_factory.mktemp("faults"), FLOATS, "full")
+
+
+def test_every_step_may_fail_once(faults):
+    steps = faults.steps()
+    kinds = {what.split()[0] for what in steps}
+    assert kinds >= {"open", "write", "fsync", "mkdir", "replace", "sql"}
+    begin, end = steps.index("sql BEGIN IMMEDIATE"), len(steps)
+    assert begin > 20
+    for at in [*range(0, begin - 12, 15), *range(begin - 12, begin + 12), *range(begin + 12, end, 15)]:
+        faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
+
+
+def test_the_power_may_go_at_every_step(faults):
+    assert faults.cut() > 40
+
+
+def test_a_run_may_be_killed_at_any_moment(tmp_path):
+    seen = soak(tmp_path, 5, documents=12)
+    assert seen["kills"] == 5

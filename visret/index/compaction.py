@@ -1,0 +1,127 @@
+"""Segments written again: which, and with what in them."""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from visret.codec import CODECS, Codec, decode, encode
+from visret.codec import fit as fit_codec
+from visret.errors import IndexFormatError, InvalidQuery
+from visret.index.catalogue import SegmentRow
+from visret.index.fitted import Fitted
+from visret.index.layout import MERGED, TIERS, VECTORS
+from visret.index.segment import Packed, Segment, open_segment, pack_vectors, problems
+from visret.reduction import Storage, fit_projection, project
+
+Place = tuple[int, int]  # segment and row
+
+
+def due(segments: Sequence[SegmentRow]) -> list[int]:
+    """Numbers of the small segments to be merged into one now; none where there are few. The rule is in layout.py."""
+    tiers: dict[int, list[int]] = {}
+    for row in segments:
+        tiers.setdefault(bisect_right(TIERS, live_bytes(row)), []).append(row.number)
+    return next((tiers[tier] for tier in range(len(TIERS)) if len(tiers.get(tier, ())) >= MERGED), [])
+
+
+def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[int]]:
+    """How `compact` puts segments together, by number; those that it would not change are not there."""
+    found: list[list[SegmentRow]] = []
+    size = TIERS[-1]
+    for row in segments:
+        if size + live_bytes(row) > TIERS[-1]:
+            found.append([])
+            size = 0
+        found[-1].append(row)
+        size += live_bytes(row)
+    kept = (group for group in found if all_of_them or len(group) > 1 or group[0].live < group[0].pages)
+    return [[row.number for row in group] for group in kept]
+
+
+def live_bytes(row: SegmentRow) -> int:
+    """On disk, of the pages that are still in the index."""
+    return row.bytes * row.live // row.pages
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """From stored vectors to others. storage, fitted: as the index has them afterwards.
+
+    projection: from the stored dimensions to fewer; None: the same.
+    """
+
+    storage: Storage
+    fitted: Fitted | None
+    projection: np.ndarray | None
+
+    def page(self, page: Packed, before: Codec) -> Packed:
+        """The page with its vectors stored anew; its summary, too, where they have fewer dimensions."""
+        assert self.fitted is not None
+        stored = {field: page[name] for name, field in VECTORS.items() if name in page}
+        rest = {name: array for name, array in page.items() if name not in VECTORS}
+        vectors = decode(before.empty(0)._replace(**stored), before)
+        if self.projection is not None:
+            return rest | pack_vectors(vectors, replace(self.fitted, projection=self.projection))
+        encoded = encode(vectors, self.fitted.codec)._asdict()
+        return rest | {name: encoded[field] for name, field in VECTORS.items() if encoded[field] is not None}
+
+
+def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: int) -> Storage | None:
+    """The storage after a change; None where nothing would change. Raises InvalidQuery for what cannot be."""
+    if codec is not None and codec not in CODECS:
+        raise InvalidQuery(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
+    again = "index the documents again in a new folder"
+    if codec is not None and CODECS.index(codec) < CODECS.index(here.codec):
+        raise InvalidQuery(f"{here.codec} has lost what {codec} would keep; for {codec}, {again}")
+    if dim is not None and not 1 <= dim <= stored_dim:
+        raise InvalidQuery(f"vectors of {stored_dim} dimensions cannot be given {dim}; for more, {again}")
+    wanted = replace(here, codec=codec or here.codec, dim=here.dim if dim in (None, stored_dim) else dim)
+    return None if wanted == here else wanted
+
+
+def learn(before: Fitted, after: Storage, sample: np.ndarray) -> Change:
+    """What changes vectors stored one way into the other. sample: (S, d) of them, decoded."""
+    projection, total = None, before.projection
+    if after.dim is not None and after.dim < before.codec.dim:
+        projection = fit_projection(sample, after.dim)
+        # A question goes the whole way at once: lengths in between do not change a direction.
+        total = projection if total is None else np.ascontiguousarray(total @ projection)
+        sample = project(sample, projection)
+    codec = before.codec
+    if projection is not None or after.codec != codec.name:
+        codec = fit_codec(after.codec, sample)
+    learned = projection is not None or codec.needs_fit
+    return Change(after, Fitted(codec, total, len(sample) if learned else before.vectors), projection)
+
+
+def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: int) -> np.ndarray:
+    """Decoded vectors of random pages of the whole collection, about so many."""
+    parts: list[np.ndarray] = []
+    for at in np.random.default_rng(0).permutation(len(places)):
+        if sum(map(len, parts)) >= vectors:
+            break
+        number, row = places[at]
+        parts.append(segments[number].page(row).vectors)
+    return np.concatenate(parts)
+
+
+def open_segments(index: Path, rows: Sequence[SegmentRow], codec: Codec) -> dict[int, Segment]:
+    """Segments by number, read through and found right: damage must not get a new checksum."""
+    found = {}
+    for row in rows:
+        if wrong := next(problems(index, row, codec), None):
+            raise IndexFormatError(index, f"{wrong}; drop it with visret verify --repair")
+        found[row.number] = open_segment(index, row, codec)
+    return found
+
+
+def live_places(connection: sqlite3.Connection, numbers: Sequence[int]) -> Iterator[Place]:
+    """The live rows of some segments, in order."""
+    for number in numbers:
+        yield from connection.execute("SELECT segment, row FROM pages WHERE segment = ? ORDER BY row", (number,))

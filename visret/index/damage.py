@@ -1,0 +1,100 @@
+"""What is broken in an index, and letting go of it so that the rest can be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from visret.errors import IndexFormatError, PageIndexError
+from visret.index import catalogue, renditions, seal
+from visret.index import fitted as fits
+from visret.index.arrays import FOREIGN
+from visret.index.layout import CATALOGUE, SEAL
+from visret.index.segment import problems as problems_of_segment
+
+
+@dataclass(frozen=True)
+class Damage:
+    """In words. segments: by number; pictures: by document number and page."""
+
+    catalogue: list[str]
+    fitted: list[str]
+    segments: dict[int, list[str]]
+    pictures: dict[tuple[int, int], str]
+
+    def words(self) -> list[str]:
+        """All of it."""
+        return [*self.catalogue, *self.fitted, *chain(*self.segments.values()), *self.pictures.values()]
+
+
+def find(index: Path, connection: sqlite3.Connection) -> Damage:
+    """Read every byte of the latest committed state."""
+    sealed = seal.problem(index)
+    problems = [] if sealed is None else [sealed]
+    with catalogue.reading_errors(index):
+        for (found,) in connection.execute("PRAGMA integrity_check"):
+            problems += [] if found == "ok" else [f"{CATALOGUE}: {found}"]
+        for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+            problems.append(f"{CATALOGUE}: row {row} of {table} refers to a missing row of {parent}")
+        settings, models = catalogue.read_settings(connection), catalogue.read_models(connection)
+        segments = catalogue.read_segments(connection)
+        pictures = renditions.problems(index, connection)
+        learned = list(fits.problems(index, settings.fitted))
+        fitted = None
+        if not _harm(learned):
+            try:
+                fitted = fits.read(index, settings.storage, models[min(models)].dim, settings.fitted)
+            except PageIndexError as error:
+                learned.append(error.reason)
+        damaged = {}
+        for row in segments:
+            lost = f"segment {row.number}: its vectors mean nothing without what was learned"
+            damaged[row.number] = [lost] if fitted is None else list(problems_of_segment(index, row, fitted.codec))
+    return Damage(problems, learned, {number: wrong for number, wrong in damaged.items() if wrong}, pictures)
+
+
+def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[str]:
+    """Take what is damaged out, in one transaction; what that cost, in words. The writer alone may.
+
+    A document that lost pages is partial, so the next run reads them again. Raises IndexFormatError where the catalogue
+    is damaged.
+    """
+    structure = [problem for problem in damage.catalogue if not problem.startswith(SEAL)]
+    if structure:
+        raise IndexFormatError(
+            index, f"{structure[0]}; nothing here says what was right: index the documents again in a new folder"
+        )
+    segments = [number for number, problems in damage.segments.items() if _harm(problems)]
+    lost: list[str] = []
+    with catalogue.writing_errors(index), connection:
+        connection.execute("BEGIN IMMEDIATE")
+        marks = ", ".join("?" * len(segments))
+        documents = connection.execute(
+            f"SELECT document, doc, source, count(*) FROM pages JOIN documents ON number = document "
+            f"WHERE segment IN ({marks}) GROUP BY document ORDER BY document",
+            segments,
+        ).fetchall()
+        for number, doc, source, count in documents:
+            pages = f"{count} page{'s' * (count != 1)}"
+            again = "bring its file in again" if source is not None else "it was made in memory: add it again"
+            lost.append(f"{doc}: {pages} dropped; {again}")
+            connection.execute("UPDATE documents SET state = 'partial', reason = NULL WHERE number = ?", (number,))
+        connection.execute(f"DELETE FROM pages WHERE segment IN ({marks})", segments)
+        connection.execute(f"DELETE FROM segments WHERE number IN ({marks})", segments)
+        if _harm(damage.fitted):
+            connection.execute("UPDATE settings SET value = '{}' WHERE key = 'fitted'")
+        for document, page in damage.pictures:
+            (doc,) = connection.execute("SELECT doc FROM documents WHERE number = ?", (document,)).fetchone()
+            lost.append(f"{doc}: the picture of page {page} dropped; the page itself is still there")
+            connection.execute("DELETE FROM renditions WHERE document = ? AND page = ?", (document, page))
+        connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
+    for document, page in damage.pictures:
+        renditions.path_of(index, document, page).unlink(missing_ok=True)
+    return lost
+
+
+def _harm(problems: list[str]) -> bool:
+    """Whether anything is lost: a file too many in a folder costs nothing."""
+    return any(not problem.endswith(FOREIGN) for problem in problems)

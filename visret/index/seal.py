@@ -1,0 +1,93 @@
+"""What vouches for the catalogue: catalogue.seal, the checksum of the whole file as it was after the last commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import zlib
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from visret.errors import IndexFormatError
+from visret.index.catalogue import open_database, reading_errors
+from visret.index.layout import CATALOGUE, SEAL
+
+_log = logging.getLogger(__name__)
+
+_CHANGES = slice(24, 28)  # SQLite's count of transactions that changed the file
+
+
+def write(index: Path, catalogue: str = CATALOGUE) -> None:
+    """Seal the catalogue as it is. The writer alone may.
+
+    A seal that cannot be written is no failure of the commit before it: it is behind then, and written later.
+    """
+    unfinished = index / f"{SEAL}.new"
+    try:
+        with unfinished.open("wb") as file:
+            file.write(_measure(index / catalogue).text().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(index / SEAL)
+    except (OSError, sqlite3.Error) as error:
+        _log.warning("%s: the checksum of the catalogue is written later: %s", index, error)
+
+
+def refresh(index: Path) -> None:
+    """Write a seal that a crash left behind. Raises IndexFormatError for a catalogue that must not be written to."""
+    if (wrong := problem(index)) is not None:
+        raise IndexFormatError(index, f"{wrong}; it can be read, but not written to: see visret verify")
+    with reading_errors(index):
+        behind = _read(index) != _measure(index / CATALOGUE)
+    if behind:
+        write(index)
+
+
+def problem(index: Path) -> str | None:
+    """What is wrong with the catalogue or its seal, in words; reads all of it."""
+    try:
+        there = _read(index)
+    except FileNotFoundError:
+        return f"{SEAL} is missing"
+    except (ValueError, KeyError, TypeError):
+        return f"{SEAL} is damaged"
+    with reading_errors(index):
+        now = _measure(index / CATALOGUE)
+    commits, changes = now.commits - there.commits, now.changes - there.changes
+    if there == now or commits == changes > 0:
+        return None
+    return f"{CATALOGUE} is damaged (its checksum differs)"
+
+
+class _Seal(NamedTuple):
+    commits: int
+    changes: int
+    sha256: str
+
+    def text(self) -> str:
+        """The content of the file."""
+        text = json.dumps(self._asdict())
+        return json.dumps({**self._asdict(), "crc32": zlib.crc32(text.encode())}) + "\n"
+
+
+def _measure(path: Path) -> _Seal:
+    """The catalogue as it is on disk."""
+    # Through SQLite: closing a file that SQLite has open gives up the locks of the whole process.
+    with closing(open_database(path)) as connection:
+        connection.execute("BEGIN")
+        (commits,) = connection.execute("SELECT value FROM settings WHERE key = 'commits'").fetchone()
+        data = connection.serialize()
+    return _Seal(int(commits), int.from_bytes(data[_CHANGES], "big"), hashlib.sha256(data).hexdigest())
+
+
+def _read(index: Path) -> _Seal:
+    text = (index / SEAL).read_bytes().decode("ascii")
+    found = json.loads(text)
+    seal = _Seal(int(found["commits"]), int(found["changes"]), str(found["sha256"]))
+    if text != seal.text():
+        raise ValueError(text)
+    return seal
