@@ -1,5 +1,10 @@
 """Settings and documents for all tests."""
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from hypothesis import settings
 from sheets import write_pdf
