@@ -28,6 +28,14 @@ def index(papers, tmp_path, capsys):
     return tmp_path / "i.visret"
 
 
+def damage_vectors(index):
+    """Flip the last bit of a stored vector."""
+    (vectors,) = index.glob("segments/*/vectors.npy")
+    data = bytearray(vectors.read_bytes())
+    data[-1] ^= 1
+    vectors.write_bytes(data)
+
+
 def run(capsys, *arguments):
     """-> exit status, stdout, stderr"""
     try:
@@ -154,10 +162,7 @@ def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     assert status == 0
     assert picture.exists()
     assert run(capsys, "verify", index)[0] == 0
-    vectors = next(index.glob("segments/*/vectors.npy"))
-    data = bytearray(vectors.read_bytes())
-    data[-1] ^= 1
-    vectors.write_bytes(data)
+    damage_vectors(index)
     status, out, _ = run(capsys, "verify", index)
     assert status == 1
     assert "vectors" in out
@@ -316,10 +321,7 @@ def test_compact_makes_an_index_smaller_and_answers_alike(capsys, papers, index)
 
 def test_what_is_damaged_is_dropped_and_read_again(capsys, papers, index):
     _, before, _ = run(capsys, "search", index, "blue", "--json")
-    (vectors,) = (index / "segments").glob("*/vectors.npy")
-    content = bytearray(vectors.read_bytes())
-    content[-1] ^= 1
-    vectors.write_bytes(content)
+    damage_vectors(index)
     status, out, _ = run(capsys, "verify", index)
     assert status == 1
     assert "vectors.npy is damaged" in out

@@ -83,7 +83,7 @@ def top_k_of_parts(
 
 def used(parts: Sequence[Part]) -> bool:
     """Whether a search of these parts reads the summaries first."""
-    rows = [
-        np.diff(part.pages.offsets) if part.only is None else np.diff(part.pages.offsets)[part.only] for part in parts
-    ]
-    return bool(parts) and needed(sum(int(some.sum()) for some in rows), parts[0].pages.dim)
+    rows = 0
+    for pages, _, only in parts:
+        rows += int(pages.offsets[-1] if only is None else (pages.offsets[only + 1] - pages.offsets[only]).sum())
+    return bool(parts) and needed(rows, parts[0].pages.dim)

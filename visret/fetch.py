@@ -38,8 +38,8 @@ def fetch(model: str, folder: str | Path) -> Path:
         entry = entry or registry.get(model)
         comes = {"package": "comes with a package", "none": "has no weights"}.get(registry.location(entry).kind)
         raise WeightsError(f"{entry.name} {comes or 'is in a folder'}: there is nothing to fetch from the hub")
-    if entry and entry.remote_code:
-        raise WeightsError(f"{entry.name}: only code in its repository can run it, and visret does not run such code")
+    if entry:
+        registry.check_code(entry)
     folder = Path(folder).expanduser()
     begun = folder / _NOTES / "visret"
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

@@ -35,6 +35,7 @@ __all__ = [
     "as_entry",
     "base_folder",
     "cache_folder",
+    "check_code",
     "families",
     "find",
     "folder_sha256",
@@ -208,6 +209,12 @@ def base_folder(folder: Path) -> Path | None:
 def non_commercial(spec: ModelSpec) -> bool:
     """Whether its licence forbids commercial use."""
     return spec.license in _NON_COMMERCIAL or "nc" in spec.license.split("-")
+
+
+def check_code(spec: ModelSpec) -> None:
+    """WeightsError for a checkpoint that only the code in its repository can run."""
+    if spec.remote_code:
+        raise WeightsError(f"{spec.name}: only code in its repository can run it, and visret does not run such code")
 
 
 def as_entry(spec: ModelSpec) -> dict[str, Any]:

@@ -48,8 +48,7 @@ def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
 def weights_folder(spec: ModelSpec) -> Path:
     """The folder with the model's files: checked against the pinned sha256 if they come in a package, fetched from the
     hub if they are not here and HF_HUB_OFFLINE does not forbid it. WeightsError says what to do."""
-    if spec.remote_code:
-        raise WeightsError(f"{spec.name}: only code in its repository can run it, and visret does not run such code")
+    registry.check_code(spec)
     where = registry.location(spec)
     if where.kind == "none":
         raise InvalidModelSpec(f"{spec.name}, source: the family {spec.family} needs weights, got {spec.source!r}")

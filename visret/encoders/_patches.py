@@ -7,6 +7,7 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,9 +70,8 @@ class PatchEncoder(ABC):
         self._threads = threads or torch.get_num_threads()
         self._keeps_text = bool(loaded.options["page_text"])
         self._image_token = _image_token(loaded.model.config)
-        self._on_cpu = loaded.model.device.type == "cpu"
-        self._batch = 1 if self._on_cpu else 4  # pages; on a CPU one keeps all cores busy
-        self._grows = not self._on_cpu
+        self._grows = loaded.model.device.type != "cpu"
+        self._batch = 4 if self._grows else 1  # pages; on a CPU one keeps all cores busy
         self._suffix = self._set_prompts(loaded.options)
         controls = [str(token) for token in loaded.processor.tokenizer.added_tokens_decoder.values() if token.special]
         self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
@@ -155,13 +155,18 @@ class PatchEncoder(ABC):
         features = self._query_features(self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text))
         (vectors,) = self._forward(features)
         ids = features["input_ids"][0].tolist()
-        frame = self._query_features("")["input_ids"][0].tolist()
-        tail = _alike(frame[::-1], ids[::-1])
-        head = min(_alike(frame, ids), len(frame) - tail)
+        tail = _alike(self._frame[::-1], ids[::-1])
+        head = min(_alike(self._frame, ids), len(self._frame) - tail)
         content = np.ones(len(ids), bool)
         content[:head] = content[len(ids) - tail :] = False
         tokens = tuple(self._processor.tokenizer.decode([i]).strip() for i in ids)
         return QueryEmbedding(text, vectors, tokens, content)
+
+    @cached_property
+    def _frame(self) -> list[int]:
+        """The ids that stand around every question."""
+        ids: list[int] = self._query_features("")["input_ids"][0].tolist()
+        return ids
 
     def _forward(self, features: Mapping[str, Any]) -> np.ndarray:
         """(batch, length, d) float32 unit vectors; padding included."""
@@ -222,10 +227,10 @@ def load(
     folder = _base.weights_folder(spec)
     where, kind = _torch.place(device, dtype)
     base = _base.base_folder(spec, folder)
-    name = _architecture(spec, base, architectures)
-    check(name)
     more = _four_bit(spec, where, kind) if chosen["four_bit"] else {}
     with _torch.quiet(), _base.reading(base, tokenizer=folder):
+        name = _architecture(spec, base, architectures)
+        check(name)
         library = importlib.import_module(architectures[name].library)
         kind_of_model = getattr(library, architectures[name].model)
         adapter = None
@@ -252,10 +257,7 @@ def load(
 def _architecture(spec: ModelSpec, base: Path, known: Mapping[str, Architecture]) -> str:
     """Which of a family's architectures a checkpoint has: by its configuration, or by the entry where that is of a
     plain language model."""
-    config = base / "config.json"
-    if not config.is_file():  # transformers would build a model of full size, at random
-        raise WeightsError(f"{base}: not a complete checkpoint (config.json is missing)")
-    found = [name for name in _base.architectures(config) if name in known]
+    found = [name for name in _base.architectures(base / "config.json") if name in known]
     said = spec.architecture
     if said and said not in known:
         raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")

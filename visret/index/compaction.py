@@ -103,11 +103,13 @@ def learn(before: Fitted, after: Storage, sample: np.ndarray) -> Change:
 def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: int) -> np.ndarray:
     """Decoded vectors of random pages of the whole collection, about so many."""
     parts: list[np.ndarray] = []
+    count = 0
     for at in np.random.default_rng(0).permutation(len(places)):
-        if sum(map(len, parts)) >= vectors:
+        if count >= vectors:
             break
         number, row = places[at]
         parts.append(segments[number].page(row).vectors)
+        count += len(parts[-1])
     return np.concatenate(parts)
 
 

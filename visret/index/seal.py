@@ -39,28 +39,32 @@ def write(index: Path, catalogue: str = CATALOGUE) -> None:
 
 def refresh(index: Path) -> None:
     """Write a seal that a crash left behind. Raises IndexFormatError for a catalogue that must not be written to."""
-    if (wrong := problem(index)) is not None:
+    wrong, is_behind = _compared(index)
+    if wrong is not None:
         raise IndexFormatError(index, f"{wrong}; it can be read, but not written to: see visret verify")
-    with reading_errors(index):
-        behind = _read(index) != _measure(index / CATALOGUE)
-    if behind:
+    if is_behind:
         write(index)
 
 
 def problem(index: Path) -> str | None:
     """What is wrong with the catalogue or its seal, in words; reads all of it."""
+    return _compared(index)[0]
+
+
+def _compared(index: Path) -> tuple[str | None, bool]:
+    """What is wrong, in words; and whether the seal is only behind, as a crash leaves it."""
     try:
         there = _read(index)
     except FileNotFoundError:
-        return f"{SEAL} is missing"
+        return f"{SEAL} is missing", False
     except (ValueError, KeyError, TypeError):
-        return f"{SEAL} is damaged"
+        return f"{SEAL} is damaged", False
     with reading_errors(index):
         now = _measure(index / CATALOGUE)
     commits, changes = now.commits - there.commits, now.changes - there.changes
     if there == now or commits == changes > 0:
-        return None
-    return f"{CATALOGUE} is damaged (its checksum differs)"
+        return None, there != now
+    return f"{CATALOGUE} is damaged (its checksum differs)", False
 
 
 class _Seal(NamedTuple):

@@ -261,9 +261,8 @@ class Writer:
         if self._pages and self._fitted is None:
             self._learn()
         pages = [self._pages] if self._pages else []
-        self._publish(pages, self._operations, self._learned, self._done)
         published = len(self._pages)
-        self._done()
+        self._publish(pages, self._operations, self._learned, self._done)
         self._merge()
         return published
 
@@ -336,7 +335,6 @@ class Writer:
                 self._storage, self._fitted = change.storage, change.fitted
 
         self._publish(map(list, map(pages, places)), operations, change.fitted if change else None, done)
-        done()
 
     def _publish(
         self,
@@ -345,8 +343,10 @@ class Writer:
         learned: Fitted | None,
         done: Callable[[], None],
     ) -> None:
-        """Write segments, then make them and the operations visible in one transaction. After an error the index is as
-        it was, unless the transaction went through nevertheless: then `done` is called before it is raised.
+        """Write segments, then make them and the operations visible in one transaction, and call `done`.
+
+        After an error the index is as it was, unless the transaction went through nevertheless: then `done` is called
+        before it is raised.
         """
         first = self._next("segments")
         folders: list[Path] = []
@@ -389,6 +389,7 @@ class Writer:
                 shutil.rmtree(fitted, ignore_errors=True)
             raise
         self._sealed()
+        done()
 
     def _sealed(self) -> None:
         seal.write(self._index)
