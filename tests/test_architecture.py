@@ -22,7 +22,7 @@ LAYERS = [
     {"pdf", "encoders", "index", "fetch"},
     {"_render"},
     {"ingest"},
-    {"retriever"},
+    {"retriever", "estimate"},
     {"rag", "cache", "server"},
     {"__init__", "cli"},
     {"__main__"},

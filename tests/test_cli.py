@@ -151,6 +151,24 @@ def test_index_prints_its_summary_and_says_what_failed(capsys, papers, tmp_path)
     assert json.loads(out)["unchanged"] == 3
 
 
+def test_an_estimate_writes_nothing(capsys, papers, tmp_path):
+    status, out, _ = run(capsys, "index", papers, "--index", tmp_path / "no", "--model", "toy", "--estimate")
+    assert status == 0
+    assert re.search(r"^2 documents, .*\n3 pages, 0:00:00 h", out)
+    assert not (tmp_path / "no").exists()
+    arguments = ["index", papers, "--index", tmp_path / "no", "--model", "toy", "--estimate", "--json"]
+    _, out, _ = run(capsys, *arguments, "--exclude", "one*")
+    fields = ["documents", "bytes", "pages", "seconds", "index_bytes", "free_bytes"]
+    assert list(json.loads(out)) == fields
+    assert json.loads(out)["documents"] == 1
+
+
+def test_find_keeps_what_it_answers_from_apart_by_patterns(capsys, papers):
+    for patterns, docs in (([], {"one.pdf", "two.pdf"}), (["--include", "t*"], {"two.pdf"})):
+        _, out, _ = run(capsys, "find", "blue", papers, "--model", "toy", "--json", *patterns)
+        assert {hit["doc"] for hit in json.loads(out)["hits"]} == docs
+
+
 def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     _, out, _ = run(capsys, "search", index, "blue", "--where", '{"doc": "two.pdf"}', "--json")
     assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]

@@ -118,6 +118,40 @@ def test_sync_removes_what_is_gone_under_these_folders_only(retriever, folder, t
     assert set(retriever.documents()) == {"one.pdf", "deep/two.pdf", "four.pdf"}
 
 
+@pytest.mark.parametrize(
+    ("include", "exclude", "docs"),
+    [
+        ("*.pdf", (), ["deep/two.pdf", "one.pdf"]),
+        (["*.PNG", "one*"], (), ["one.pdf", "three.png"]),
+        ((), ["deep"], ["one.pdf", "three.png"]),
+        ((), "deep/", ["one.pdf", "three.png"]),
+        ("deep/*", (), ["deep/two.pdf"]),
+        ("*.pdf", "*/two*", ["one.pdf"]),
+    ],
+)
+def test_patterns_choose_files(retriever, folder, include, exclude, docs):
+    retriever.add(folder, include=include, exclude=exclude)
+    assert sorted(retriever.documents()) == docs
+
+
+def test_patterns_choose_among_files_given_by_themselves_too(retriever, folder):
+    retriever.add(sorted(folder.iterdir()), include="*.pdf", exclude="t*")
+    assert retriever.documents() == ["one.pdf"]
+
+
+def test_sync_leaves_what_is_only_excluded(retriever, folder):
+    retriever.add(folder)
+    (folder / "three.png").unlink()
+    assert counts(retriever.add(folder, exclude="deep", sync=True)) == (1, 0, 0, 1, 1)
+    assert sorted(retriever.documents()) == ["deep/two.pdf", "one.pdf"]
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "/papers/*.pdf"])
+def test_patterns_that_could_match_nothing_are_refused(retriever, folder, pattern):
+    with pytest.raises(InvalidQuery, match="is no pattern of names"):
+        retriever.add(folder, include=pattern)
+
+
 def test_the_same_name_from_two_folders_gets_its_parent(retriever, tmp_path):
     for name, colour in (("a", "red"), ("b", "green"), ("c", "blue")):
         retriever.add(write_pdf(tmp_path / name / "r.pdf", colour))

@@ -52,13 +52,17 @@ _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pi
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to be read. hash: wanted too. skip: pages not wanted. Seconds: for the hash, opening, and every page."""
+    """A file to be read. Seconds: for the hash, opening, and every page.
+
+    hash: wanted too. skip: pages not wanted. only: the pages wanted; None for all.
+    """
 
     path: str
     password: str | None = None
     image: bool = True
     hash: bool = False
     skip: tuple[int, ...] = ()
+    only: tuple[int, ...] | None = None
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
 
@@ -262,7 +266,7 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
         with pdf.open_document(path, password=request.password) as document:
             pages = len(document)
             yield {"pages": pages}, ()
-            for number in range(1, pages + 1):
+            for number in range(1, pages + 1) if request.only is None else request.only:
                 if number in skip:
                     continue
                 try:

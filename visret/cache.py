@@ -27,8 +27,12 @@ class Entry:
     bytes: int
 
 
-def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
+def open_cached(
+    paths: Sequence[str | Path], *, model: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
+) -> Retriever:
     """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
+
+    include, exclude: patterns of names; other patterns, another index.
 
     DocumentError where none of the paths exists.
     """
@@ -36,7 +40,7 @@ def open_cached(paths: Sequence[str | Path], *, model: str) -> Retriever:
     if not any(path.exists() for path in given):
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({str(path.resolve()) for path in given})
-    key = json.dumps([resolved, model])
+    key = json.dumps([resolved, model, sorted(include), sorted(exclude)])
     folder = registry.cache_folder() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
     index = folder / "index"
     try:

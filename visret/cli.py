@@ -68,7 +68,8 @@ def find(arguments: argparse.Namespace) -> int:
     """Search files and folders at once; what was read is remembered for the next time."""
     from visret.cache import open_cached
 
-    with open_cached(arguments.paths, model=arguments.model or DEFAULT_MODEL) as retriever:
+    names = {"include": arguments.include, "exclude": arguments.exclude}
+    with open_cached(arguments.paths, model=arguments.model or DEFAULT_MODEL, **names) as retriever:
         failed: Sequence[Failure] = ()
         empty: Sequence[EmptyPage] = ()
         stopped = False
@@ -87,6 +88,8 @@ def find(arguments: argparse.Namespace) -> int:
 
 def index(arguments: argparse.Namespace) -> int:
     """Put files and folders into an index; run it again to bring in what is new or changed."""
+    if arguments.estimate:
+        return _estimate(arguments)
     with _open_or_create(arguments) as retriever:
         report = _add(retriever, arguments, sync=arguments.sync, retry_failed=arguments.retry_failed)
     if arguments.json:
@@ -307,6 +310,24 @@ SYNC: Argument = (
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
 )
 RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
+FILES: list[Argument] = [
+    (
+        ("--include",),
+        {"metavar": "GLOB", "action": "append", "default": [], "help": "only files or folders of this name: '*.pdf'"},
+    ),
+    (
+        ("--exclude",),
+        {"metavar": "GLOB", "action": "append", "default": [], "help": "no files or folders of this name: 'drafts'"},
+    ),
+    (
+        ("--page-seconds",),
+        {"metavar": "N", "type": _positive, "default": 60, "help": "give a page up that takes longer to read (60)"},
+    ),
+]
+ESTIMATE: Argument = (
+    ("--estimate",),
+    {"action": "store_true", "help": "only say how long it will take, and how much room, from a sample"},
+)
 PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "for encrypted PDFs"}
 WHERE: Argument = (
     ("--where",),
@@ -330,8 +351,8 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 
 # Every verb once; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
-    find: [QUESTION, PATHS, K, MODEL, PASSWORD, JSON, PICTURES],
-    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), SYNC, RETRY, PASSWORD, JSON],
+    find: [QUESTION, PATHS, K, MODEL, *FILES, PASSWORD, JSON, PICTURES],
+    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, SYNC, RETRY, PASSWORD, ESTIMATE, JSON],
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
@@ -377,7 +398,7 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
     from visret.retriever import Retriever
 
     folder, model = arguments.index, arguments.model
-    wanted = {name: value for name in STORAGE if (value := getattr(arguments, name)) is not None}
+    wanted = _storage(arguments)
     if not (Path(folder) / CATALOGUE).exists():
         try:
             return Retriever.create(folder, model=model or DEFAULT_MODEL, **wanted)
@@ -392,6 +413,36 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
             made = "without" if there is None else f"with --{name} {there}, not"
             raise PageIndexError(folder, f"was made {made} --{name} {value}; use another --index folder")
     return retriever
+
+
+def _storage(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was asked for."""
+    return {name: value for name in STORAGE if (value := getattr(arguments, name)) is not None}
+
+
+def _estimate(arguments: argparse.Namespace) -> int:
+    """Say what a new index will take."""
+    from visret.encoders import load_encoder
+    from visret.estimate import estimate
+    from visret.reduction import Storage
+
+    about = estimate(
+        arguments.paths,
+        encoder=load_encoder(arguments.model or DEFAULT_MODEL),
+        storage=Storage(**_storage(arguments)),
+        include=arguments.include,
+        exclude=arguments.exclude,
+        password=arguments.password,
+    )
+    folder = next(path for path in (Path(arguments.index).absolute() / "x").parents if path.exists())
+    free = shutil.disk_usage(folder).free
+    if arguments.json:
+        print(json.dumps({**asdict(about), "free_bytes": free}))
+    else:
+        print(f"{_count(about.documents, 'document')}, {about.bytes / 1e9:,.2f} GB; estimated from a sample:")
+        print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of the model")
+        print(f"{about.index_bytes / 1e9:,.2f} GB for the index, {free / 1e9:,.2f} GB are free")
+    return int(about.index_bytes > free)
 
 
 def _where(text: str | None) -> dict[str, Any] | None:
@@ -476,7 +527,14 @@ def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, ret
     meter = Meter()
     try:
         report = retriever.add(
-            arguments.paths, sync=sync, retry_failed=retry_failed, password=arguments.password, progress=meter
+            arguments.paths,
+            include=arguments.include,
+            exclude=arguments.exclude,
+            sync=sync,
+            retry_failed=retry_failed,
+            password=arguments.password,
+            page_seconds=arguments.page_seconds,
+            progress=meter,
         )
     finally:
         meter.close()
@@ -517,7 +575,7 @@ class Meter:
         line = f"{progress.pages:,} pages of {progress.documents:,} files, {progress.documents_total:,} in all"
         line += f"  {rate:.1f} pages/s"
         if left is not None:
-            line += f"  {int(left) // 3600}:{int(left) // 60 % 60:02d}:{int(left) % 60:02d} left"
+            line += f"  {_hours(left)} left"
         if progress.failed:
             line += f"  {progress.failed} failed"
         if self.terminal:
@@ -532,6 +590,11 @@ class Meter:
         if self.terminal and self.width:
             sys.stderr.write(f"\r{'':{self.width}}\r")
             sys.stderr.flush()
+
+
+def _hours(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _summary(report: Report, folder: str) -> str:

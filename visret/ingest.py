@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
+Patterns = str | Sequence[str]
 
 BATCH_PAGES = {"text": 32, "image": 4}
 AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
@@ -109,13 +110,26 @@ class Source:
     doc: str
 
 
-def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
+def discover(
+    paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()
+) -> tuple[list[Source], list[Failure]]:
     """The files under files and folders, in order of their names, each once; and the paths that lead to none.
 
     Folders are searched with everything below them, without hidden files and without following links to folders.
+    include, exclude: patterns, see `Retriever.add`.
     """
     found: dict[Path, Source] = {}
     failures: list[Failure] = []
+    wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
+
+    def passes(name: Path) -> bool:
+        """Whether a file is asked for: by its name in the folder that was given, or that of a folder on the way."""
+        on_the_way = [PurePosixPath(_name(part).lower()) for part in (name, *name.parents) if part.name]
+
+        def matches(patterns: Sequence[str]) -> bool:
+            return any(part.match(pattern) for part in on_the_way for pattern in patterns)
+
+        return (not wanted or matches(wanted)) and not matches(unwanted)
 
     def take(file: Path, name: Path) -> None:
         try:
@@ -128,7 +142,7 @@ def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
             return
         found.setdefault(path, Source(path, _name(name)))
 
-    for given in paths:
+    for given in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(given).expanduser()
         if path.is_dir():
             root = path.resolve()
@@ -138,12 +152,25 @@ def discover(paths: Sequence[str | Path]) -> tuple[list[Source], list[Failure]]:
                 endings = " ".join(sorted(pdf.SUFFIXES))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
             for file in files:
-                take(file, file.relative_to(root))
+                if passes(file.relative_to(root)):
+                    take(file, file.relative_to(root))
         elif os.path.lexists(path):
-            take(path, Path(path.name))
+            if passes(Path(path.name)):
+                take(path, Path(path.name))
         else:
             failures.append(Failure(str(given), None, "no such file or folder"))
+    if not found and not failures:
+        raise InvalidQuery("include and exclude leave no document; give other patterns")
     return list(found.values()), failures
+
+
+def _patterns(name: str, given: Patterns) -> list[str]:
+    """In the form that names are compared in."""
+    patterns = [given] if isinstance(given, str) else given
+    for pattern in patterns:
+        if not pattern.strip("/") or pattern.startswith("/"):
+            raise InvalidQuery(f"{name}: {pattern!r} is no pattern of names; it looks like '*.pdf' or 'drafts'")
+    return [pattern.rstrip("/").lower() for pattern in patterns]
 
 
 def _name(path: Path) -> str:
@@ -183,6 +210,8 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     paths: str | Path | Iterable[str | Path],
     *,
     metadata: Metadata = None,
+    include: Patterns = (),
+    exclude: Patterns = (),
     sync: bool = False,
     retry_failed: bool = False,
     password: str | None = None,
@@ -191,9 +220,10 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
 ) -> Report:
     """Bring files and folders into the index."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    sources, failures = discover(paths, include=include, exclude=exclude)
     run = _Run(index, encoder, metadata, retry_failed, password, page_seconds, progress)
     with index.writing() as writer:
-        return run.add(writer, paths, sync)
+        return run.add(writer, sources, failures, gone_below=paths if sync else ())
 
 
 def add_pages(
@@ -349,12 +379,17 @@ class _Run:
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
 
-    def add(self, writer: Writer, paths: Sequence[str | Path], sync: bool) -> Report:
-        sources, failures = discover(paths)
+    def add(
+        self,
+        writer: Writer,
+        sources: Sequence[Source],
+        failures: Sequence[Failure],
+        *,
+        gone_below: Sequence[str | Path],
+    ) -> Report:
         self.failed += failures
         tasks = self.plan(writer, sources)
-        if sync:
-            self.remove_gone(writer, paths, sources)
+        self.remove_gone(writer, gone_below, sources)
         self.progress.documents_total = len(tasks)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
@@ -466,7 +501,7 @@ class _Run:
         """Remove the documents of the given folders and files that are no longer there."""
         here = {str(source.path) for source in sources}
         roots = [Path(path).expanduser().resolve() for path in paths]
-        if not all(root.exists() for root in roots):
+        if not roots or not all(root.exists() for root in roots):
             return  # out of reach with all that is below: not gone
         for document in self.index.snapshot.documents():
             if document.source is None or document.source in here or document.number in self.renamed:

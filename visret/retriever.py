@@ -16,7 +16,7 @@ from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch
 from visret.index import IndexModel, PageIndex, Segment, Snapshot
-from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
+from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
@@ -150,17 +150,25 @@ class Retriever:
         paths: str | Path | Iterable[str | Path],
         *,
         metadata: Metadata = None,
+        include: Patterns = (),
+        exclude: Patterns = (),
         sync: bool = False,
         retry_failed: bool = False,
         password: str | None = None,
+        page_seconds: float = ingest.PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring in files and folders; what is in the index and unchanged is left alone.
 
         metadata: for every document added now, or a callable that gives it for a path; JSON values, for `where`.
-        sync: take out documents under these paths whose files are gone.
+        include, exclude: patterns such as "*.pdf", "2024/*" or "drafts", of the path inside the folder that was given
+            or of a folder on it, in any case; `*` ends at a slash. Only files that one of `include` matches, where
+            there are any, and none that one of `exclude` matches.
+        sync: take out documents under these paths whose files are gone; what is only excluded stays.
         retry_failed: read files again that failed before and have not changed.
-        password: for encrypted PDFs, and for drawing their pages later. progress: called after every batch.
+        password: for encrypted PDFs, and for drawing their pages later.
+        page_seconds: a page that takes longer to read is given up, and reported.
+        progress: called after every batch.
 
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.
@@ -171,9 +179,12 @@ class Retriever:
             self.encoder,
             paths,
             metadata=metadata,
+            include=include,
+            exclude=exclude,
             sync=sync,
             retry_failed=retry_failed,
             password=password,
+            page_seconds=page_seconds,
             progress=progress,
         )
 

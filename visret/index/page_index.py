@@ -25,7 +25,7 @@ from visret.index.arrays import sync_folder
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
 from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, RENDITIONS, SEAL, SEGMENTS
-from visret.index.segment import Segment, open_segment
+from visret.index.segment import Segment, open_segment, pack_page
 from visret.index.snapshot import Snapshot
 from visret.index.writer import Writer, sweep, writer_lock
 from visret.reduction import Storage
@@ -56,16 +56,14 @@ class IndexStats:
         return self.bytes / self.pages if self.pages else 0.0
 
 
-def page_bytes(storage: Storage, dim: int, vectors: int) -> int:
-    """About what a page takes on disk: its vectors, summary and places; its text comes on top.
-
-    dim: of the model's vectors. vectors: of the page as the model makes them, before `storage` prunes and pools.
-    """
-    stored = max(1, -(-(vectors - int(vectors * storage.prune)) // storage.pool))
-    d = storage.dim or dim
-    summary = candidates.summary_size(stored) * Codec("int8", d).bytes_a_vector
-    places = 8 * 4 * vectors  # a box of four floats for each vector, and the box of its word
-    return stored * Codec(storage.codec, d).bytes_a_vector + summary + places
+def page_bytes(storage: Storage, page: PageEmbedding) -> int:
+    """About what a page, as a model makes it, takes on disk: vectors, summary, places and text."""
+    reduced = storage.reduce(page)
+    count, d = reduced.vectors.shape
+    d = storage.dim or d
+    vectors = count * Codec(storage.codec, d).bytes_a_vector
+    summary = candidates.summary_size(count) * Codec("int8", d).bytes_a_vector
+    return int(vectors + summary + sum(array.nbytes for array in pack_page(reduced).values()))
 
 
 class PageIndex:
