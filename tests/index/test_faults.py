@@ -3,8 +3,8 @@
 import errno
 
 import pytest
+from soak import kill, readers
 from soak.faults import Faults
-from soak.kill import soak
 
 from visret.reduction import Storage
 
@@ -31,5 +31,11 @@ def test_the_power_may_go_at_every_step(faults):
 
 
 def test_a_run_may_be_killed_at_any_moment(tmp_path):
-    seen = soak(tmp_path, 5, documents=12)
+    seen = kill.soak(tmp_path, 5, documents=12)
     assert seen["kills"] == 5
+
+
+def test_readers_see_what_some_commit_left(tmp_path):
+    seen = readers.soak(tmp_path, 60, readers=2)
+    assert seen["commits"] > 20
+    assert seen["answers"] > 0
