@@ -468,6 +468,31 @@ def test_a_tiff_has_pages(tmp_path):
             assert (page.image.width, page.image.getpixel((5, 5))) == (30 + 10 * number, (RED, GREEN, BLUE)[number - 1])
 
 
+def test_a_tiff_that_is_cut_off_keeps_its_first_pages(tmp_path):
+    sheets = [Image.new("RGB", (300, 200), colour) for colour in (RED, GREEN, BLUE)]
+    sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
+    data = (tmp_path / "fax.tiff").read_bytes()
+    (tmp_path / "cut.tiff").write_bytes(data[: len(data) // 2])  # in the second picture; the third cannot be found
+    with pdf.open_document(tmp_path / "cut.tiff") as document:
+        assert document.page(1).image.getpixel((5, 5)) == RED
+        assert len(document) > 1
+        for number in range(2, len(document) + 1):
+            with pytest.raises(DocumentError, match=f"page {number}: is a damaged picture"):
+                document.page(number)
+
+
+def test_each_page_of_a_tiff_has_its_own_orientation(tmp_path):
+    sheets = [Image.new("RGB", (40, 30)) for _ in range(3)]
+    sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
+    upright, turned = Image.Exif(), Image.Exif()
+    upright[0x0112], turned[0x0112] = 1, 6
+    for sheet, exif in zip(sheets, (upright, turned, upright), strict=True):
+        sheet.encoderinfo = {"exif": exif}
+    sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
+    with pdf.open_document(tmp_path / "fax.tiff") as document:
+        assert [document.page(number).image.size for number in (1, 2, 3, 1)] == [(40, 30), (30, 40), (40, 30), (40, 30)]
+
+
 def test_content_decides_what_a_file_is(tmp_path):
     quartered().save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.pdf")

@@ -359,39 +359,52 @@ class _Picture(Document):
         super().__init__(path)
         with _quiet_pillow():
             try:
-                with Image.open(path, formats=_PICTURE_FORMATS) as image:
-                    self._length = int(getattr(image, "n_frames", 1)) if image.format == "TIFF" else 1
+                self._stored = Image.open(path, formats=_PICTURE_FORMATS)
             except UnidentifiedImageError as error:
                 start = head[:24].decode("ascii", "replace").split("\n")[0].strip()
                 what = "a PDF" if path.suffix.lower() == ".pdf" else "a picture that can be read"
                 raise DocumentError(path, f"is not {what}: it begins with {start!r}") from error
             except _PICTURE_ERRORS as error:
                 raise _unread(path, error) from error
+            self._length = _frames(self._stored) if self._stored.format == "TIFF" else 1
 
     def __len__(self) -> int:
         return self._length
 
     def close(self) -> None:
-        """Nothing is held: the file is opened for each page."""
+        self._stored.close()
 
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> _Content:
         with _quiet_pillow():
             try:
-                with Image.open(self.path, formats=_PICTURE_FORMATS) as stored:
-                    stored.seek(number - 1)
-                    x_dpi, y_dpi = _stated_dpi(stored)
-                    if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
-                        x_dpi, y_dpi = y_dpi, x_dpi
-                    shown = ImageOps.exif_transpose(stored)
-                    size_pt = shown.width * 72 / x_dpi, shown.height * 72 / y_dpi
-                    if not image:
-                        return _Content(size_pt, None, () if words else None)
-                    size_px = _pixels(size_pt, _resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels))
-                    shown = _rgb(shown)
+                stored = self._stored
+                stored.seek(number - 1)
+                x_dpi, y_dpi = _stated_dpi(stored)
+                if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
+                    x_dpi, y_dpi = y_dpi, x_dpi
+                shown = ImageOps.exif_transpose(stored)
+                size_pt = shown.width * 72 / x_dpi, shown.height * 72 / y_dpi
+                if not image:
+                    return _Content(size_pt, None, () if words else None)
+                size_px = _pixels(size_pt, _resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels))
+                shown = _rgb(shown)
             except _PICTURE_ERRORS as error:
                 raise _unread(self.path, error, number if len(self) > 1 else None) from error
         drawn = shown if shown.size == size_px else shown.resize(size_px, Image.Resampling.LANCZOS)
         return _Content(size_pt, drawn, () if words else None)
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures a TIFF has, and the first one that is damaged: it says so when it is read."""
+    number = 0
+    while True:
+        try:
+            image.seek(number)
+        except EOFError:  # the end
+            return number
+        except _PICTURE_ERRORS:
+            return number + 1
+        number += 1
 
 
 def _unread(path: Path, error: BaseException, page: int | None = None) -> DocumentError:
@@ -399,7 +412,7 @@ def _unread(path: Path, error: BaseException, page: int | None = None) -> Docume
         return DocumentError(path, "needs more memory than there is; reduce it", page=page)
     if isinstance(error, Image.DecompressionBombError):
         most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
-        return DocumentError(path, f"has more than {most}; reduce it, or raise PIL.Image.MAX_IMAGE_PIXELS", page=page)
+        return DocumentError(path, f"has more than {most}; reduce it", page=page)
     return DocumentError(path, f"is a damaged picture ({error}); copy or export it again", page=page)
 
 
