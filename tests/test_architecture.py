@@ -23,11 +23,12 @@ LAYERS = [
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},
-    {"rag", "cache", "server"},
-    {"__init__", "cli"},
+    {"evaluate", "rag", "cache", "server"},
+    {"__init__", "cli", "integrations"},
     {"__main__"},
 ]
 HEAVY = {"torch", "transformers", "sentence_transformers", "colpali_engine", "gradio", "llvmlite", "pypdfium2", "PIL"}
+HEAVY |= {"langchain_core", "llama_index", "haystack"}
 
 
 def layer(name: str) -> int:

@@ -127,15 +127,6 @@ def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, arch
         assert shown.score == pytest.approx(hits[0].score, abs=1e-4)
 
 
-def test_the_quickstart_runs_as_a_script():
-    script = FOLDER.parent / "quickstart.py"
-    environment = {**os.environ, "PYTHONWARNINGS": "default"}
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "report.pdf, page" in done.stdout
-    assert Path(done.stdout.split()[-1]).stat().st_size > 10_000
-
-
 def test_the_main_job_needs_no_network_and_prints_one_page_a_line(tmp_path):
     """The README's line, without its set-up, in a new home without a hub."""
     environment = {**os.environ, "HOME": str(tmp_path), "VISRET_CACHE": str(tmp_path / "c"), "HF_HUB_OFFLINE": "1"}

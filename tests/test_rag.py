@@ -1,17 +1,27 @@
-"""Pages as chat messages: the right page behind each id, as text and as a picture, and no other page in its place."""
+"""Pages as chat messages: the right page behind each id, as text and as a picture, and no other page in its place; and
+from the ids in an answer back to pages and boxes."""
 
 import base64
 import io
 import shutil
 
+import anthropic.types
 import numpy as np
+import openai.types.chat
 import pytest
+import tiny
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from samples import FOLDER
 from sheets import write_pdf
 
-from visret import Page, Retriever, pdf, rag
-from visret.errors import DocumentError
+from visret import Hit, Page, PageRef, Retriever, pdf, rag
+from visret.encoders import _torch
+from visret.errors import DocumentError, InvalidQuery
+
+HITS = [Hit(PageRef("a.pdf", number), 1.0, number, "", None) for number in (1, 2, 3)]
 
 
 @pytest.fixture
@@ -42,6 +52,13 @@ def parts(messages):
             assert kind == "data:image/png;base64"
             out.append(Image.open(io.BytesIO(base64.b64decode(data))))
     return out
+
+
+def check(message, kind, part):
+    """By the client's own types: the message, and each part of its content."""
+    TypeAdapter(kind).validate_python({**message, "content": ""})
+    for block in [] if isinstance(message["content"], str) else message["content"]:
+        TypeAdapter(part).validate_python(block)
 
 
 def small(picture):
@@ -123,3 +140,182 @@ def test_a_changed_picture_is_refused_by_the_retriever(retriever, tmp_path):
     write_pdf(path, "blue")
     with pytest.raises(DocumentError, match="changed"):
         rag.messages("?", hits, pages=retriever.page)
+
+
+@pytest.fixture
+def mixed(retriever):
+    """Hits of a red page with words, a blue one without, and the reader of their pages, which adds plain text."""
+    red, blue = (Image.new("RGB", (60, 90), colour) for colour in ("red", "blue"))
+    retriever.add_pages([Page.from_image(red, doc="r", words=[("Red.", (0, 0, 1, 1))]), Page.from_image(blue, doc="b")])
+    plain = Hit(PageRef("p", 1), 0.0, 3, "", None)
+    hits = [*retriever.search("red", k=2), plain]
+    return hits, lambda hit: Page.from_text("Plain.", doc="p") if hit is plain else retriever.page(hit)
+
+
+def test_openai_takes_the_messages(mixed):
+    types = openai.types.chat.ChatCompletionMessageParam, openai.types.chat.ChatCompletionContentPartParam
+    hits, pages = mixed
+    for vision in (True, False):
+        for message in rag.messages("?", hits, pages=pages, vision=vision):
+            check(message, *types)
+    with pytest.raises(ValidationError):  # it does look
+        check({"role": "user", "content": [{"type": "image_url"}]}, *types)
+
+
+def test_anthropic_takes_the_messages(mixed):
+    types = anthropic.types.MessageParam, anthropic.types.ContentBlockParam
+    hits, pages = mixed
+    (message,) = rag.messages("Which?", hits, pages=pages, chat="anthropic")
+    check(message, *types)
+    first, red, second, blue, last = message["content"]
+    assert first == {"type": "text", "text": f"{rag.INSTRUCTION}\n\n[1] r, page 1\nRed."}
+    assert second == {"type": "text", "text": "[2] b, page 1"}
+    assert last == {"type": "text", "text": "[3] p, page 1\nPlain.\n\nQuestion: Which?"}
+    for block, colour in ((red, (255, 0, 0)), (blue, (0, 0, 255))):
+        assert (block["source"]["type"], block["source"]["media_type"]) == ("base64", "image/png")
+        assert Image.open(io.BytesIO(base64.b64decode(block["source"]["data"]))).getpixel((9, 9)) == colour
+    with pytest.raises(ValidationError):  # it does look
+        check({"role": "user", "content": [{"type": "image", "source": "x"}]}, *types)
+    (message,) = rag.messages("Which?", hits, pages=pages, chat="anthropic", vision=False)
+    check(message, *types)
+    assert message["content"].startswith(rag.INSTRUCTION)
+
+
+def test_a_transformers_processor_takes_the_messages(mixed, tmp_path):
+    _torch.import_torchvision()
+    from transformers import LlavaProcessor, PreTrainedTokenizerFast
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = tiny.byte_tokenizer(tmp_path / "t", ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"])
+    size = {"height": 28, "width": 28}
+    template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{% for block in message.content %}"
+        "{% if block.type == 'image' %}<image>{% else %}{{ block.text }}{% endif %}"
+        "{% endfor %}<|im_end|>\n{% endfor %}"
+    )
+    processor = LlavaProcessor(
+        CLIPImageProcessorPil(size=size, crop_size=size),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|endoftext|>"),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        image_token="<image>",
+        chat_template=template,
+    )
+    hits, pages = mixed
+    messages = rag.messages("Which?", hits, pages=pages, chat="huggingface")
+    made = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="np")
+    image = "<image>" * 4
+    assert processor.tokenizer.decode(made["input_ids"][0]) == (
+        f"<|im_start|>system\n{rag.INSTRUCTION}<|im_end|>\n"
+        f"<|im_start|>user\n[1] r, page 1\nRed.{image}[2] b, page 1{image}"
+        "[3] p, page 1\nPlain.\n\nQuestion: Which?<|im_end|>\n"
+    )
+    red, blue = made["pixel_values"].mean(axis=(2, 3))  # (3,) each
+    assert (red.argmax(), blue.argmax()) == (0, 2)
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(InvalidQuery, match="openai, anthropic, huggingface, got 'gemini'"):
+        rag.messages("?", [], chat="gemini")
+
+
+def test_pages_share_the_pixels_of_all(retriever, report):
+    hits = retriever.search("white", k=4)
+    for total in (50_000, 400_000, 10_000_000):
+        messages = rag.messages("?", hits, max_pixels=90_000, total_pixels=total)
+        sizes = [part.width * part.height for part in parts(messages) if not isinstance(part, str)]
+        assert len(sizes) == 4
+        assert sum(sizes) <= total
+        each = min(total // 4, 90_000)
+        assert all(0.95 * each < size <= each for size in sizes)
+
+
+def test_no_side_is_longer_than_the_apis_take(retriever):
+    retriever.add_pages([Page.from_image(Image.new("RGB", (9000, 90), "red"), doc="banner")])
+    _, picture, _ = parts(rag.messages("?", retriever.search("red"), pages=retriever.page))
+    assert picture.size == (2000, 20)
+
+
+@pytest.mark.parametrize(
+    ("answer", "cited"),
+    [
+        ("Output fell [1].", [(1, "Output fell.")]),
+        (
+            "Output fell [1, 3]. Wages rose [2][3].",
+            [(1, "Output fell."), (3, "Output fell."), *((n, "Wages rose.") for n in (2, 3))],
+        ),
+        ("Output fell. [1] Wages rose.[2] No [3]!", [(1, "Output fell."), (2, "Wages rose."), (3, "No!")]),
+        ("It fell by 3.5 % [1-3].", [(n, "It fell by 3.5 %.") for n in (1, 2, 3)]),
+        ("It fell [ 3 – 2 ; 1 ]", [(2, "It fell"), (3, "It fell"), (1, "It fell")]),
+        (
+            "- **Wages** rose [1], [2] and [3]\n- Fig. 2 says no [2]",
+            [*((n, "- **Wages** rose") for n in (1, 2, 3)), (2, "- Fig. 2 says no")],
+        ),
+        ("Wages rose.\n[2]", [(2, "Wages rose.")]),
+        ("[2]", [(2, "Why?")]),
+        ("雨が降った。[1]風も吹いた[2]。", [(1, "雨が降った。"), (2, "風も吹いた。")]),
+        ("See [a], [], [1.5], (2) and list[x].", []),
+        ("", []),
+    ],
+)
+def test_a_citation_has_its_number_and_its_sentence(answer, cited):
+    found = rag.citations(answer, HITS, question="Why?")
+    assert [(citation.number, citation.statement) for citation in found] == cited
+    assert all(citation.hit is HITS[citation.number - 1] for citation in found)
+    for citation in found:
+        brackets = answer[citation.start : citation.end]
+        assert (brackets[0], brackets[-1]) == ("[", "]")
+    assert all(citation.why is None and citation.boxes == [] for citation in found)
+
+
+def test_numbers_of_no_page_are_there_without_one():
+    found = rag.citations("Wages rose [4]. Prices too [0, 2-900000].", HITS)
+    assert [(citation.number, citation.hit) for citation in found] == [
+        (4, None),
+        (0, None),
+        (2, HITS[1]),
+        (3, HITS[2]),
+        (900000, None),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["Rain", "Wind blew", "It is 3.5 m"]), st.lists(st.integers(0, 9), max_size=3)))
+)
+def test_every_number_is_found_once_and_in_order(said):
+    answer = " ".join(f"{text} {''.join(f'[{n}]' for n in numbers)}." for text, numbers in said)
+    found = rag.citations(answer, HITS)
+    assert [(c.statement, c.number) for c in found] == [(f"{text}.", n) for text, numbers in said for n in numbers]
+
+
+@given(st.text(alphabet="ab .!?\n[]0123,;-–\"'", max_size=60))
+def test_any_answer_can_be_read(answer):
+    for citation in rag.citations(answer, HITS):
+        assert str(citation.number) in answer[citation.start : citation.end].replace("0", "") or citation.hit
+
+
+def test_an_answer_leads_back_to_the_place_on_the_page(tmp_path):
+    with Retriever.create(tmp_path / "i.visret") as retriever:
+        retriever.add(FOLDER / "report.pdf")
+        asked = []
+
+        def ask(messages):
+            asked.append(messages)
+            return "Nobody may land there from 1 April to 31 July [1]. The loan ends in 2031 [9]."
+
+        made = rag.answer("When are the terns left alone?", retriever, ask, k=2, where={"page": [6, 7]}, vision=False)
+        assert asked == [made.messages]
+        assert made.messages == rag.messages("When are the terns left alone?", made.hits, vision=False)
+        assert [hit.page for hit in made.hits] == [7, 6]
+        first, second = made.citations
+        assert (first.hit, second.hit, second.boxes) == (made.hits[0], None, [])
+        assert made.text[first.start : first.end] == "[1]"
+        marked = {
+            word.text
+            for word in retriever.page(first.hit).words
+            for box in first.boxes[:4]
+            if box.x0 <= (word.box[0] + word.box[2]) / 2 <= box.x1
+            and box.y0 <= (word.box[1] + word.box[3]) / 2 <= box.y1
+        }
+        assert {"nobody", "may", "land", "April", "31", "July"} <= marked, marked

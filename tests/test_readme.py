@@ -9,7 +9,7 @@ from pathlib import Path
 
 from samples import FOLDER
 
-from visret import cli
+from visret import Retriever, cli
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf8")
 
@@ -37,6 +37,20 @@ def test_the_python_snippet_runs_as_a_script(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("11 pages, 0 failed\n1 report.pdf 8 ")
     assert (tmp_path / "why.png").exists()
+
+
+def test_the_snippet_of_answers_runs_with_the_real_client(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER.parent)
+    from stand_in import serving
+
+    monkeypatch.chdir(tmp_path)
+    with Retriever.create("papers.visret") as retriever:
+        retriever.add(FOLDER / "report.pdf")
+    with serving() as url:
+        exec(block("Answers, with their places", "python").replace("http://localhost:11434/v1", url), {})
+    answer, citation = capsys.readouterr().out.splitlines()
+    assert answer.endswith("[1].")
+    assert re.match(r"1 Hit\(ref=PageRef\(doc='report\.pdf', page=3\).* \[Region\(x0=0\.", citation)
 
 
 def test_every_command_is_named_and_every_named_command_is_there():

@@ -34,7 +34,7 @@ __all__ = [
     "load_encoder",
 ]
 
-_MODULES = {"maxsim", "metrics", "pdf", "rag"}
+_MODULES = {"evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
     "Explanation": "heatmap",
     "Report": "ingest",

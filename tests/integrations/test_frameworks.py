@@ -1,0 +1,143 @@
+"""Each framework, the real one, gets the pages that the retriever finds, and asks nobody else."""
+
+import asyncio
+import base64
+import importlib
+import io
+import json
+import os
+import sys
+
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # before it is imported: it sends statistics unless told not to
+
+import pytest
+from PIL import Image
+from sheets import write_pdf
+
+from visret import Page, Retriever
+from visret.errors import MissingExtra
+
+FRAMEWORKS = {"langchain": "langchain_core", "llamaindex": "llama_index", "haystack": "haystack"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_sent():
+    """From the import of a framework to the last answer nobody's address is asked for, and nobody is called."""
+    watching = True
+
+    def note(event, arguments):
+        if watching and event in ("socket.connect", "socket.getaddrinfo"):
+            called.append(arguments)
+
+    called = []
+    sys.addaudithook(note)
+    yield
+    watching = False
+    assert not called
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frameworks")
+    with Retriever.create(folder / "i.visret", model="toy") as made:
+        made.add(write_pdf(folder / "a.pdf", "red", "green"), metadata={"year": 2024, "score": "the document's own"})
+        words = [("Blue,", (0, 0, 0.5, 0.1)), ("mostly.", (0.5, 0, 1, 0.1))]
+        made.add_pages([Page.from_image(Image.new("RGB", (90, 120), "blue"), doc="made.png", words=words)])
+        yield made
+
+
+def expected(retriever, question, k, where=None):
+    """Of each page: its text and its metadata."""
+    texts = {"a.pdf": "", "made.png": "Blue, mostly."}
+    out = []
+    for hit in retriever.search(question, k, where=where):
+        boxes = [
+            {"x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1, "score": b.score}
+            for b in retriever.heatmap(question, hit).boxes
+        ]
+        own = {"year": 2024} if hit.doc == "a.pdf" else {}
+        place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source, "boxes": boxes}
+        out.append((texts[hit.doc], {**own, **place}))
+    assert len(out) > 1 or where
+    return out
+
+
+def test_langchain(retriever):
+    from langchain_core.prompts import ChatPromptTemplate
+    from langchain_core.runnables import RunnablePassthrough
+
+    from visret.integrations.langchain import VisretRetriever
+
+    pages = VisretRetriever(retriever=retriever, k=3)
+    found = pages.invoke("blue")
+    assert [(document.page_content, document.metadata) for document in found] == expected(retriever, "blue", 3)
+    assert found[0].id == "made.png#page=1"
+    assert json.loads(json.dumps(found[0].metadata)) == found[0].metadata
+    assert asyncio.run(pages.ainvoke("blue")) == found
+    prompt = ChatPromptTemplate.from_template("{context}\n{question}")
+    said = ({"context": pages, "question": RunnablePassthrough()} | prompt).invoke("blue").to_string()
+    assert "Blue, mostly." in said
+    old = VisretRetriever(retriever=retriever, where={"doc": "made.png"}).invoke("red")
+    assert [(document.page_content, document.metadata) for document in old] == expected(
+        retriever, "red", 5, {"doc": "made.png"}
+    )
+
+
+def test_llamaindex(retriever):
+    from llama_index.core.schema import ImageNode, MetadataMode
+
+    from visret.integrations.llamaindex import VisretRetriever
+
+    found = VisretRetriever(retriever, k=3).retrieve("blue")
+    assert [(node.text, node.metadata) for node in found] == expected(retriever, "blue", 3)
+    assert [node.score for node in found] == [hit.score for hit in retriever.search("blue", 3)]
+    first = found[0].node
+    assert isinstance(first, ImageNode)
+    assert (first.node_id, first.image_mimetype) == ("made.png#page=1", "image/png")
+    picture = Image.open(io.BytesIO(base64.b64decode(first.image)))
+    assert picture.getpixel((50, 50)) == (0, 0, 255)
+    assert Image.open(first.resolve_image()).size == picture.size == (90, 120)
+    assert first.get_content(MetadataMode.LLM) == "doc: made.png\npage: 1\n\nBlue, mostly."
+    small = VisretRetriever(retriever, k=1, where={"doc": "a.pdf"}, max_pixels=1000).retrieve("blue")
+    assert [node.metadata["doc"] for node in small] == ["a.pdf"]
+    width, height = Image.open(small[0].node.resolve_image()).size
+    assert width * height <= 1000
+    assert VisretRetriever(retriever, k=1, vision=False).retrieve("blue")[0].node.image is None
+
+
+def test_llamaindex_takes_plain_text_which_has_no_picture(tmp_path):
+    from visret.integrations.llamaindex import VisretRetriever
+
+    with Retriever.create(tmp_path / "i.visret") as retriever:
+        retriever.add_pages([Page.from_text("The quay was rebuilt in 1931.", doc="quay")])
+        (found,) = VisretRetriever(retriever).retrieve("When was the quay rebuilt?")
+    assert (found.text, found.node.image, found.metadata["boxes"]) == ("The quay was rebuilt in 1931.", None, [])
+
+
+def test_haystack(retriever):
+    from haystack import Pipeline
+
+    from visret.integrations.haystack import VisretRetriever
+
+    pipeline = Pipeline()
+    pipeline.add_component("pages", VisretRetriever(retriever, top_k=2))
+    again = Pipeline.loads(pipeline.dumps(), allowed_modules=["visret.integrations.haystack"])
+    for one in (pipeline, again):
+        found = one.run({"pages": {"query": "blue"}})["pages"]["documents"]
+        assert [(document.content, document.meta) for document in found] == expected(retriever, "blue", 2)
+        assert [document.score for document in found] == [hit.score for hit in retriever.search("blue", 2)]
+        assert found[0].id == "made.png#page=1"
+        assert type(found[0]).from_dict(json.loads(json.dumps(found[0].to_dict()))) == found[0]
+    other = again.run({"pages": {"query": "blue", "top_k": 1, "where": {"doc": "a.pdf"}}})["pages"]["documents"]
+    assert [document.meta["doc"] for document in other] == ["a.pdf"]
+    again.get_component("pages").retriever.close()
+
+
+@pytest.mark.parametrize(("name", "package"), FRAMEWORKS.items())
+def test_without_the_framework_the_error_says_what_to_install(name, package, monkeypatch):
+    for loaded in [module for module in sys.modules if module.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.delitem(sys.modules, f"visret.integrations.{name}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf'integrations\.{name}: .*{package}.*; pip install "visret\[{name}\]"'):
+        importlib.import_module(f"visret.integrations.{name}")

@@ -1,0 +1,71 @@
+"""How good a retriever is on questions whose right pages are known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from visret import metrics
+from visret.errors import InvalidQuery
+from visret.retriever import Retriever
+from visret.types import PageRef
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """found: the first k pages, best first. ndcg, recall: at k; reciprocal_rank: of the first right page among them."""
+
+    question: str
+    found: tuple[PageRef, ...]
+    ndcg: float
+    recall: float
+    reciprocal_rank: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The results of all questions and their means. Printed, it is a table."""
+
+    k: int
+    results: tuple[Result, ...]
+
+    @property
+    def ndcg(self) -> float:
+        """Mean nDCG@k."""
+        return sum(result.ndcg for result in self.results) / len(self.results)
+
+    @property
+    def recall(self) -> float:
+        """Mean recall@k."""
+        return sum(result.recall for result in self.results) / len(self.results)
+
+    @property
+    def mrr(self) -> float:
+        """Mean reciprocal rank, MRR@k."""
+        return sum(result.reciprocal_rank for result in self.results) / len(self.results)
+
+    def __str__(self) -> str:
+        rows = [(r.ndcg, r.recall, r.reciprocal_rank, r.question) for r in self.results]
+        rows.append((self.ndcg, self.recall, self.mrr, f"mean of {len(self.results)} questions"))
+        head = f"{f'nDCG@{self.k}':>8}{f'recall@{self.k}':>10}{f'MRR@{self.k}':>7}  question"
+        return "\n".join([head, *(f"{a:8.3f}{b:10.3f}{c:7.3f}  {question}" for a, b, c, question in rows)])
+
+
+def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]]], *, k: int = 5) -> Evaluation:
+    """Ask every question, and compare the first k pages with its right ones: PageRefs, or (doc, page).
+
+    InvalidQuery without questions, and where a question has no right page or one of a document that is not there.
+    """
+    there = set(retriever.documents())
+    for question, right in questions.items():
+        unknown = sorted({doc for doc, _ in right} - there)
+        if unknown or not right:
+            raise InvalidQuery(f"{question!r}: {f'no document {unknown[0]!r}' if unknown else 'has no right page'}")
+    if not questions:
+        raise InvalidQuery("there are no questions to evaluate")
+    results = []
+    for (question, right), hits in zip(questions.items(), retriever.search_many(list(questions), k), strict=True):
+        found = tuple(hit.ref for hit in hits)
+        scores = (measure(found, right, k) for measure in (metrics.ndcg, metrics.recall, metrics.reciprocal_rank))
+        results.append(Result(question, found, *scores))
+    return Evaluation(k, tuple(results))

@@ -1,0 +1,38 @@
+"""What every framework gets of a page that was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from visret.errors import MissingExtra
+from visret.retriever import Retriever
+from visret.types import Hit
+
+
+class Found(NamedTuple):
+    """id: doc and page in one. text: of the page, "" where it has none. metadata: JSON values."""
+
+    hit: Hit
+    id: str
+    text: str
+    metadata: dict[str, Any]
+
+
+def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None) -> Iterator[Found]:
+    """The k best pages, from what the index stores of them: no file is read.
+
+    metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
+    the share of the score, best first).
+    """
+    for hit in retriever.search(question, k, where=where):
+        why = retriever.heatmap(question, hit)
+        place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
+        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in why.boxes]}
+        yield Found(hit, f"{hit.doc}#page={hit.page}", why.embedding.text, metadata)
+
+
+def missing(extra: str, error: ModuleNotFoundError) -> MissingExtra:
+    """The error to raise where the framework is not installed."""
+    return MissingExtra(f'visret.integrations.{extra}: {error}; pip install "visret[{extra}]"')

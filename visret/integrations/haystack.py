@@ -1,0 +1,51 @@
+"""Haystack: pages as `Document`s, from a component of a pipeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from visret.integrations import _pages
+from visret.retriever import Retriever
+
+try:
+    from haystack import Document, component, default_to_dict
+except ModuleNotFoundError as error:
+    raise _pages.missing("haystack", error) from error
+
+
+@component
+class VisretRetriever:
+    """Pages of an index for Haystack: `VisretRetriever(Retriever.open(path), top_k=5)`; its input is `query`.
+
+    A document holds the text of a page; its meta are the page's own, and doc, page, score, source and boxes.
+    top_k, where: as k and where in `Retriever.search`; `run` takes others for one question. A pipeline's YAML has
+    the path of the index; `Pipeline.loads(yaml, allowed_modules=["visret.integrations.haystack"])` opens it.
+    """
+
+    def __init__(self, retriever: Retriever, *, top_k: int = 5, where: dict[str, Any] | None = None) -> None:
+        self.retriever = retriever
+        self.top_k = top_k
+        self.where = where
+
+    @component.output_types(documents=list[Document])
+    def run(
+        self, query: str, top_k: int | None = None, where: dict[str, Any] | None = None
+    ) -> dict[str, list[Document]]:
+        """{"documents": best first}."""
+        k = self.top_k if top_k is None else top_k
+        pages = _pages.search(self.retriever, query, k, self.where if where is None else where)
+        return {
+            "documents": [
+                Document(id=found.id, content=found.text, meta=found.metadata, score=found.hit.score) for found in pages
+            ]
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a pipeline's YAML."""
+        return default_to_dict(self, index=self.retriever.info()["path"], top_k=self.top_k, where=self.where)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> VisretRetriever:
+        """From a pipeline's YAML; opens the index."""
+        settings = data["init_parameters"]
+        return cls(Retriever.open(settings["index"]), top_k=settings["top_k"], where=settings["where"])
