@@ -17,6 +17,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,6 +181,30 @@ def compact(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def reindex(arguments: argparse.Namespace) -> int:
+    """Read all documents of an index again with another model, or store them in another way."""
+    from visret.retriever import Retriever
+
+    changes = {name: getattr(arguments, name) for name in ("model", *STORAGE)}
+    with Retriever.open(arguments.index, password=arguments.password) as retriever:
+        if not arguments.undo:
+            password, page_seconds = arguments.password, arguments.page_seconds
+            report = _watch(
+                retriever, partial(retriever.reindex, **changes, password=password, page_seconds=page_seconds)
+            )
+            made = f"{arguments.index}: {_count(report.documents, 'document')} with {retriever.model}"
+            print(json.dumps(asdict(report)) if arguments.json else f"{made}, {_pace(report)}")
+            return 1 if report.failed else 0
+        if any(value is not None for value in changes.values()):
+            raise InvalidQuery("--undo goes back to what the index was, and takes no model and no storage")
+        before = set(retriever.documents())
+        retriever.undo_reindex()
+        print(f"{arguments.index}: {retriever.model} again, {_count(len(retriever.documents()), 'document')}")
+        if left := before - set(retriever.documents()):
+            _say(f"{_count(len(left), 'document')} added since: bring them in again with visret index")
+    return 0
+
+
 def models(arguments: argparse.Namespace) -> int:
     """List the models, their licences, and whether their weights are on this machine."""
     from visret import registry
@@ -289,6 +314,8 @@ PICTURES: Argument = (
     ("--pictures",),
     {"metavar": "DIR", "help": "draw each page with the places that answer, into this folder"},
 )
+NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same again)"}
+UNDO: Argument = ("--undo",), {"action": "store_true", "help": "be again what the index was before the last reindex"}
 MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
 STORAGE: dict[str, Argument] = {
     "codec": (("--codec",), {"choices": CODECS, "help": "how a vector is stored (int8), for a new index"}),
@@ -310,6 +337,10 @@ SYNC: Argument = (
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
 )
 RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
+PAGE_SECONDS: Argument = (
+    ("--page-seconds",),
+    {"metavar": "N", "type": _positive, "default": 60, "help": "give a page up that takes longer to read (60)"},
+)
 FILES: list[Argument] = [
     (
         ("--include",),
@@ -319,10 +350,7 @@ FILES: list[Argument] = [
         ("--exclude",),
         {"metavar": "GLOB", "action": "append", "default": [], "help": "no files or folders of this name: 'drafts'"},
     ),
-    (
-        ("--page-seconds",),
-        {"metavar": "N", "type": _positive, "default": 60, "help": "give a page up that takes longer to read (60)"},
-    ),
+    PAGE_SECONDS,
 ]
 ESTIMATE: Argument = (
     ("--estimate",),
@@ -359,6 +387,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
     compact: [INDEX, *SMALLER],
+    reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT],
     cache: [CLEAR],
@@ -524,18 +553,24 @@ def _link(text: str, hit: Hit) -> str:
 
 
 def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, retry_failed: bool = False) -> Report:
+    read = partial(
+        retriever.add,
+        arguments.paths,
+        include=arguments.include,
+        exclude=arguments.exclude,
+        sync=sync,
+        retry_failed=retry_failed,
+        password=arguments.password,
+        page_seconds=arguments.page_seconds,
+    )
+    return _watch(retriever, read)
+
+
+def _watch(retriever: Retriever, read: Callable[..., Report]) -> Report:
+    """Let it read, with progress, and say what it could not."""
     meter = Meter()
     try:
-        report = retriever.add(
-            arguments.paths,
-            include=arguments.include,
-            exclude=arguments.exclude,
-            sync=sync,
-            retry_failed=retry_failed,
-            password=arguments.password,
-            page_seconds=arguments.page_seconds,
-            progress=meter,
-        )
+        report = read(progress=meter)
     finally:
         meter.close()
     for failure in report.failed:
@@ -603,9 +638,12 @@ def _summary(report: Report, folder: str) -> str:
         parts.append(f"{report.removed} removed")
     if report.failed:
         parts.append(f"{len(report.failed)} failed")
+    return f"{folder}: {_count(report.documents, 'document')} ({', '.join(parts)}), {_pace(report)}"
+
+
+def _pace(report: Report) -> str:
     rate = f", {report.pages / report.seconds:.1f} pages/s" if report.pages and report.seconds else ""
-    done = f"{report.pages} pages read in {report.seconds:.1f} s{rate}"
-    return f"{folder}: {_count(report.documents, 'document')} ({', '.join(parts)}), {done}"
+    return f"{report.pages} pages read in {report.seconds:.1f} s{rate}"
 
 
 def _save(image: Any, path: Path) -> None:

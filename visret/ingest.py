@@ -8,6 +8,7 @@ commit on. Run again, unchanged files are left alone and the rest goes on where 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import threading
@@ -17,19 +18,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from visret import _render, pdf
-from visret.errors import DocumentError, InvalidQuery, ShapeError, VisretError
-from visret.index import Document, PageIndex, Writer, renditions
+from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
+from visret.index import Document, IndexModel, PageIndex, Writer, renditions
 from visret.index.layout import CATALOGUE
-from visret.types import Encoder, Page, PageEmbedding, PageRef, Word
+from visret.reduction import Storage
+from visret.types import Encoder, ModelSpec, Page, PageEmbedding, PageRef, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_log = logging.getLogger(__name__)
 
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
 Patterns = str | Sequence[str]
@@ -40,6 +44,8 @@ PAGE_SECONDS = 60.0
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
+# What may differ between the machine that indexed and the one that asks.
+MACHINE_KEYS = {"dtype"}
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
 
@@ -223,7 +229,34 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     sources, failures = discover(paths, include=include, exclude=exclude)
     run = _Run(index, encoder, metadata, retry_failed, password, page_seconds, progress)
     with index.writing() as writer:
+        check_same(index.path, index.model, encoder)  # another process may have made it anew
         return run.add(writer, sources, failures, gone_below=paths if sync else ())
+
+
+def reindex(  # the arguments are those of `Retriever.reindex`, which says what they mean
+    index: PageIndex,
+    encoder: Encoder,
+    storage: Storage,
+    *,
+    password: str | None,
+    page_seconds: float,
+    progress: Callable[[Progress], None] | None,
+) -> Report:
+    """Read every document again, into a new index that takes the place of this one when it has all of them."""
+    with index.reindexing(record(encoder), storage) as (new, writer):
+        before = {document.source: document for document in index.snapshot.documents()}
+
+        def metadata(path: Path) -> Mapping[str, Any]:
+            return before[str(path)].metadata
+
+        report = _Run(new, encoder, metadata, False, password, page_seconds, progress).add_again(writer, index)
+        if len(index.snapshot) and not len(new.snapshot):
+            reason = f"no page could be read with {encoder.spec.name}, so it stays as it is"
+            raise PageIndexError(index.path, f"{reason}; {report.failed[0].reason}" if report.failed else reason)
+        for document in new.snapshot.documents():
+            if document.source and (hash_ := before[document.source].hash) and document.hash != hash_:
+                _log.warning("%s: has changed since it was indexed; it was read as it is now", document.source)
+    return report
 
 
 def add_pages(
@@ -237,6 +270,7 @@ def add_pages(
     given: set[PageRef] = set()
     filled: set[int] = set()
     with index.writing() as writer:
+        check_same(index.path, index.model, encoder)
         for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
             outcomes = dict(encode(encoder, [page for page in batch if encoder.can_read(page)]))
             for page in batch:
@@ -271,19 +305,55 @@ def add_pages(
 
 def stored_page(index: PageIndex, ref: PageRef) -> Page:
     """A page made in memory, as it was indexed."""
-    from PIL import Image
-
     embedding = index.embedding(ref)
     if embedding.size_pt is None:
         return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
-    data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
-    image = None if data is None else Image.open(BytesIO(data)).convert("RGB")
+    image = _stored_image(index, ref)
     words = None
     if embedding.word_boxes is not None:
         lines = [(word, line) for line, text in enumerate(embedding.text.split("\n")) for word in text.split()]
         boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in embedding.word_boxes]
         words = tuple(Word(word, box, (), line) for (word, line), box in zip(lines, boxes, strict=True))
     return Page(ref, embedding.size_pt, image, words, None, embedding.metadata)
+
+
+def _stored_image(index: PageIndex, ref: PageRef) -> Image | None:
+    from PIL import Image
+
+    data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
+    return None if data is None else Image.open(BytesIO(data)).convert("RGB")
+
+
+def record(encoder: Encoder) -> IndexModel:
+    """What an index keeps of the model that makes it."""
+    spec: ModelSpec = encoder.spec
+    return IndexModel(
+        name=spec.name,
+        identity=spec.revision,
+        dim=spec.dim,
+        modality=spec.modality,
+        preprocessing=dict(encoder.preprocessing),
+    )
+
+
+def check_same(path: Path, here: IndexModel, encoder: Encoder) -> None:
+    """Refuse an encoder whose vectors would not meet those of the index."""
+    there = record(encoder)
+    for what in ("name", "identity", "dim", "modality"):
+        if getattr(here, what) != getattr(there, what):
+            wanted, given = (f"{model.name} ({what} {getattr(model, what)})" for model in (here, there))
+            raise ModelMismatch(
+                path,
+                f"was made with {wanted}, not {given}; use that model, or index the documents again: visret reindex",
+            )
+    for key in sorted({*here.preprocessing, *there.preprocessing} - MACHINE_KEYS):
+        before, now = here.preprocessing.get(key), there.preprocessing.get(key)
+        if before != now:
+            raise ModelMismatch(
+                path,
+                f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
+                "index the documents again: visret reindex",
+            )
 
 
 def check_unchanged(document: Document) -> None:
@@ -390,14 +460,40 @@ class _Run:
         self.failed += failures
         tasks = self.plan(writer, sources)
         self.remove_gone(writer, gone_below, sources)
-        self.progress.documents_total = len(tasks)
+        self.read(writer, tasks)
+        return self.report(len(sources) + len(failures))
+
+    def add_again(self, writer: Writer, before: PageIndex) -> Report:
+        """Every document of the index that has no pages yet. before: has the pages that were made in memory."""
+        sources, stored = [], []
+        documents = list(self.index.snapshot.documents())
+        for document in documents:
+            source = Source(Path(document.source or document.doc), document.doc)
+            if self.is_settled(document):
+                self.leave(document, source)
+            elif document.source is None:
+                done = {*document.pages, *document.empty}
+                stored.append(_Task(source, document.doc, document.number, 0, None, done))
+            elif source.path.is_file():
+                sources.append(source)
+            else:
+                reason = "is no longer there; put it back and index it again"
+                self.failed.append(Failure(str(source.path), None, reason))
+                writer.finish(document.number, "partial", reason)
+        self.progress.documents_total = len(stored)
+        self.read(writer, self.plan(writer, sources), chain.from_iterable(_stored(before, task) for task in stored))
+        return self.report(len(documents))
+
+    def read(self, writer: Writer, tasks: Sequence[_Task], stored: Iterable[_Read] = ()) -> None:
+        """Files, then what is stored already."""
+        self.progress.documents_total += len(tasks)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
         image = self.encoder.spec.modality == "image"
         with _Reader(tasks, image=image, password=self.password, page_seconds=self.page_seconds) as reader:
             try:
-                for item in reader:
+                for item in chain(reader, stored):
                     batch.append(item)
                     if sum(read.page is not None for read in batch) >= size:
                         self.take(writer, batch)
@@ -406,8 +502,11 @@ class _Run:
             finally:  # after Ctrl-C too, what has been encoded is kept
                 with _uninterrupted():
                     writer.commit()
+
+    def report(self, documents: int) -> Report:
+        """What was done."""
         return Report(
-            documents=len(sources) + len(failures),
+            documents=documents,
             pages=self.pages,
             added=self.added,
             unchanged=self.unchanged,
@@ -440,7 +539,7 @@ class _Run:
                     self.leave(known, source)
                     continue
                 may_be_known = stat.st_size == known.size if known else stat.st_size in lost_sizes
-                digest = _sha256(source.path) if may_be_known else None
+                digest = known.hash if known and same else _sha256(source.path) if may_be_known else None
                 doc = known.doc if known else free_name(source, taken)
             except OSError as error:
                 self.failed.append(Failure(str(source.path), None, error.strerror or str(error)))
@@ -569,6 +668,24 @@ class _Run:
             self.empty.append(EmptyPage(path, page))
         else:
             self.failed.append(Failure(path, page, outcome))
+
+
+def _stored(index: PageIndex, task: _Task) -> Iterator[_Read]:
+    """The pages of a document that was made in memory, as far as they are stored; then its end."""
+    document = index.snapshot.document(task.number)
+    answer: Page | _render.Unread
+    for page in sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip):
+        ref = PageRef(document.doc, page)
+        try:
+            if page in document.pages:
+                answer = stored_page(index, ref)
+            else:  # its picture, if an earlier model could read it; else it stays a page without anything to read
+                image = _stored_image(index, ref)
+                answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
+        except (OSError, VisretError) as error:
+            answer = _render.Unread(page, str(error))
+        yield _Read(task, answer)
+    yield _Read(task, _End(document.expected))
 
 
 class _Reader:

@@ -14,13 +14,13 @@ from visret import candidates, ingest, pdf, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, InvalidQuery, ModelMismatch
+from visret.errors import DocumentError, InvalidQuery
 from visret.index import IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
-from visret.types import Encoder, Hit, ModelSpec, Page, PageRef, QueryEmbedding
+from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,9 +31,6 @@ PICTURE_DPI = 100
 # real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
 WEAK_SHARE = 0.8
 
-# What may differ between the machine that indexed and the one that asks.
-_MACHINE_KEYS = {"dtype"}
-
 
 class Retriever:
     """Ranks the pages of an index for a question, and shows why.
@@ -42,10 +39,10 @@ class Retriever:
     them, and one process, may add or remove at a time, the others get IndexLocked.
     """
 
-    def __init__(self, index: PageIndex, model: str | Encoder) -> None:
+    def __init__(self, index: PageIndex, encoder: Encoder | None) -> None:
         self._index = index
-        self._model = model
-        self._encoder: Encoder | None = None
+        self._given = encoder
+        self._loaded: tuple[IndexModel, Encoder] | None = None
         self._loading = threading.Lock()
         self._password: str | None = None
         self._device: str | None = None
@@ -77,8 +74,9 @@ class Retriever:
         """
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         encoder = load_encoder(model) if isinstance(model, str) else model
-        retriever = cls(PageIndex.create(path, model=_record(encoder), storage=storage), encoder)
-        retriever._encoder = encoder
+        index = PageIndex.create(path, model=ingest.record(encoder), storage=storage)
+        retriever = cls(index, None if isinstance(model, str) else model)
+        retriever._loaded = index.model, encoder
         return retriever
 
     @classmethod
@@ -96,7 +94,7 @@ class Retriever:
         from the files; or a name torch knows, such as "cuda", whose memory they are copied to.
         """
         index = PageIndex.open(path)
-        retriever = cls(index, model or index.model.name)
+        retriever = cls(index, model)
         retriever._password = password
         retriever._device = device
         return retriever
@@ -127,12 +125,7 @@ class Retriever:
     @property
     def encoder(self) -> Encoder:
         """The model, loaded on first use. ModelMismatch where it is not the one the index was made with."""
-        with self._loading:
-            if self._encoder is None:
-                encoder = load_encoder(self._model) if isinstance(self._model, str) else self._model
-                _check_same(self._index, encoder)
-                self._encoder = encoder
-            return self._encoder
+        return self._encoder_of(self._index.model)
 
     @property
     def storage(self) -> Storage:
@@ -204,10 +197,65 @@ class Retriever:
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
         """Make the index smaller: let go of the room of removed pages, and merge small segments.
 
+        What `reindex` took the place of is gone then, or half of what it was building.
+
         codec, dim: store vectors with this codec, of this many dimensions, from now on; both only ever lose, so
         InvalidQuery where the stored vectors have less. Without them scores stay as they are, to the last bit.
         """
         self._index.compact(codec=codec, dim=dim)
+
+    def reindex(
+        self,
+        *,
+        model: str | Encoder | None = None,
+        codec: str | None = None,
+        dim: int | None = None,
+        pool: int | None = None,
+        prune: float | None = None,
+        password: str | None = None,
+        page_seconds: float = ingest.PAGE_SECONDS,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Read all documents again, with another model or stored in another way; what is None stays as it is.
+
+        A new index is built beside this one, which answers until the new one takes its place at once. Names, order and
+        metadata are kept. Interrupted, the next call with the same arguments goes on; IndexLocked while another process
+        writes. `undo_reindex` goes back; what that takes is kept until the next `compact` or `reindex`. Others who have
+        the index open go on with what it was until they `refresh`.
+
+        A file that has changed is read as it is now, and a warning is logged. A file that is gone is in the report's
+        `failed`, and its document stays without pages until `add` finds the file again. Pages made in memory are read
+        as they are stored, and what the new model does not read of them is only kept as long as the old index is.
+        PageIndexError, and nothing changed, where not one page can be read.
+        """
+        self._password = password or self._password
+        if model is None:
+            model = self._given or self.model
+        encoder = load_encoder(model) if isinstance(model, str) else model
+        now = self.storage
+        storage = Storage(
+            codec=codec or now.codec,
+            dim=None if dim == encoder.spec.dim else dim or now.dim,
+            pool=now.pool if pool is None else pool,
+            prune=now.prune if prune is None else prune,
+        )
+        report = ingest.reindex(
+            self._index,
+            encoder,
+            storage,
+            password=password,
+            page_seconds=page_seconds,
+            progress=progress,
+        )
+        self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
+        return report
+
+    def undo_reindex(self) -> None:
+        """Be as before the last `reindex`, to the last bit; called again, as after it.
+
+        What was added or removed since is not part of it. PageIndexError where there is nothing to go back to.
+        """
+        self._index.go_back()
 
     def refresh(self) -> bool:
         """See what other processes have committed since; whether anything has."""
@@ -310,7 +358,7 @@ class Retriever:
         failed, empty = [], []
         for document in self._index.snapshot.documents():
             path = document.source or document.doc
-            if document.state == "failed":
+            if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
             failed += [Failure(path, page, reason) for page, reason in document.failed]
             empty += [EmptyPage(path, page) for page in document.empty]
@@ -339,11 +387,20 @@ class Retriever:
             "bytes_a_page": round(stats.bytes_per_page),
             "segments": stats.segments,
             "removed_pages": stats.removed,
+            "bytes_beside": stats.beside,
             "free_on_disk": stats.free,
             "preprocessing": dict(model.preprocessing),
         }
 
     # ---- inside
+
+    def _encoder_of(self, model: IndexModel) -> Encoder:
+        with self._loading:
+            if self._loaded is None or self._loaded[0] != model:
+                encoder = self._given or load_encoder(model.name)
+                ingest.check_same(self._index.path, model, encoder)
+                self._loaded = model, encoder
+            return self._loaded[1]
 
     def _scan_in_words(self) -> str:
         """What a question without a filter makes read."""
@@ -353,7 +410,7 @@ class Retriever:
 
     def _encode(self, questions: list[str], snapshot: Snapshot) -> list[QueryEmbedding]:
         """Questions as they meet the vectors of the index."""
-        queries = self.encoder.encode_queries(questions)
+        queries = self._encoder_of(snapshot.model).encode_queries(questions)
         if snapshot.fitted is None:
             return queries
         return [replace(query, vectors=snapshot.fitted.project(query.vectors)) for query in queries]
@@ -384,7 +441,7 @@ class Retriever:
         rows: Sequence[int],
         scores: Sequence[float],
     ) -> list[Hit]:
-        weak_below = self.encoder.spec.options.get("weak_below")
+        weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
         best = 0.0
         hits = []
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
@@ -401,34 +458,3 @@ class Retriever:
 def strength(why: heatmaps.Explanation) -> float:
     """How well a page answers, whatever the length of the question: the mean best match of its content tokens."""
     return float(why.values[why.content].mean()) if why.content.any() else float(why.values.mean())
-
-
-def _record(encoder: Encoder) -> IndexModel:
-    spec: ModelSpec = encoder.spec
-    return IndexModel(
-        name=spec.name,
-        identity=spec.revision,
-        dim=spec.dim,
-        modality=spec.modality,
-        preprocessing=dict(encoder.preprocessing),
-    )
-
-
-def _check_same(index: PageIndex, encoder: Encoder) -> None:
-    """Refuse an encoder whose vectors would not meet those of the index."""
-    here, there = index.model, _record(encoder)
-    for what in ("name", "identity", "dim", "modality"):
-        if getattr(here, what) != getattr(there, what):
-            wanted, given = (f"{record.name} ({what} {getattr(record, what)})" for record in (here, there))
-            raise ModelMismatch(
-                index.path,
-                f"was made with {wanted}, not {given}; use that model, or index the documents again in a new folder",
-            )
-    for key in sorted({*here.preprocessing, *there.preprocessing} - _MACHINE_KEYS):
-        before, now = here.preprocessing.get(key), there.preprocessing.get(key)
-        if before != now:
-            raise ModelMismatch(
-                index.path,
-                f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
-                "index the documents again in a new folder",
-            )

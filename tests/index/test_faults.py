@@ -4,7 +4,7 @@ import errno
 
 import pytest
 from soak import kill, readers
-from soak.faults import Faults
+from soak.faults import Faults, renew
 
 from visret.reduction import Storage
 
@@ -28,6 +28,15 @@ def test_every_step_may_fail_once(faults):
 
 def test_the_power_may_go_at_every_step(faults):
     assert faults.cut() > 40
+
+
+def test_every_step_of_a_reindex_may_fail_once(tmp_path):
+    faults = Faults(tmp_path, FLOATS, "full", renew)
+    steps = faults.steps()
+    assert steps.count("sql backup") == 6
+    switches = [at for at, what in enumerate(steps) if what == "sql backup"]
+    for at in sorted({*range(0, len(steps), 60), *range(switches[0] - 2, switches[2] + 8, 3)}):
+        faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
 
 
 def test_a_run_may_be_killed_at_any_moment(tmp_path):

@@ -16,7 +16,7 @@ from conftest import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import PageIndex, Segment, catalogue, layout, page_index
+from visret.index import PageIndex, Segment, catalogue, layout, versions
 from visret.reduction import Storage
 
 
@@ -83,7 +83,7 @@ def test_an_interrupted_create_can_be_repeated(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(page_index, "sync_folder", interrupt)
+        patch.setattr(versions, "sync_folder", interrupt)
         patch.setattr(Path, "rename", interrupt)
         with pytest.raises(KeyboardInterrupt):
             PageIndex.create(tmp_path / "deep" / "i", model=MODEL)

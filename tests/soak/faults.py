@@ -24,6 +24,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from unittest.mock import patch
@@ -35,7 +36,7 @@ if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from visret.errors import PageIndexError  # noqa: E402
-from visret.index import IndexModel, PageIndex, layout, renditions  # noqa: E402
+from visret.index import IndexModel, PageIndex, layout, renditions, versions  # noqa: E402
 from visret.reduction import Storage  # noqa: E402
 from visret.types import Grid, PageEmbedding, PageRef  # noqa: E402
 
@@ -167,6 +168,10 @@ def watched(root: Path, before: Before, disk: Disk | None = None) -> Iterator[No
             before(f"sql {statement[:40]}")
             return super().executemany(statement, *values)
 
+        def backup(self, target: sqlite3.Connection, **named: object) -> None:
+            before("sql backup")
+            super().backup(target, **named)
+
         def executescript(self, script: str) -> sqlite3.Cursor:
             before(f"sql {script[:40]}")
             return super().executescript(script)
@@ -232,6 +237,25 @@ def work(path: Path, storage: Storage, acknowledged: Callable[[], None]) -> None
         acknowledged()
 
 
+def renew(path: Path, storage: Storage, acknowledged: Callable[[], None]) -> None:
+    """A run: another model, then back again."""
+    with PageIndex.open(path) as index:
+        if all(folder.name == layout.NEXT for folder in versions.folders(path)):
+            with index.reindexing(replace(index.model, identity="2"), storage) as (new, writer):
+                for document in new.snapshot.documents():
+                    if document.state == "partial":
+                        embedding = page(document.doc, 1)
+                        writer.put(document.number, replace(embedding, vectors=-embedding.vectors))
+                        writer.finish(document.number)
+                        writer.commit()
+            acknowledged()
+        if index.model.identity == "2":
+            index.go_back()
+            acknowledged()
+        with index.writing():  # whoever writes next tidies up
+            pass
+
+
 def state(path: Path) -> State:
     """Every page with its stored vectors; a page that is there twice is an error, and so is any damage."""
     with PageIndex.open(path) as index:
@@ -247,22 +271,29 @@ def state(path: Path) -> State:
 def tidy(path: Path) -> None:
     """Nothing is there that the catalogue does not list."""
     with PageIndex.open(path) as index:
-        listed = {f"{segment.number:06d}" for segment in index.snapshot.segments}
-        assert {folder.name for folder in (path / layout.SEGMENTS).iterdir()} == listed
+        listed = {segment.number for segment in index.snapshot.segments}
+        listed |= {number for (number,) in versions.select(path, "SELECT number FROM segments")}
+        assert {int(folder.name) for folder in (path / layout.SEGMENTS).iterdir()} == listed
         numbers = {f"{number:06d}" for number in index.snapshot.docs().values()}
-        assert {folder.name for folder in (path / layout.RENDITIONS).iterdir()} <= numbers
+        assert {folder.name for folder in (path / layout.RENDITIONS).glob("*")} <= numbers
         learned = index.snapshot.fitted is not None and index.snapshot.fitted.vectors
-        assert len(list(path.glob(f"{layout.FITTED}*"))) == bool(learned)
-    known = {layout.CATALOGUE, layout.SEGMENTS, layout.FITTED, layout.RENDITIONS, layout.SEAL, layout.LOCK}
-    assert {entry.name for entry in path.iterdir()} <= known, sorted(path.iterdir())
+        assert len(list(path.glob(f"{layout.FITTED}*"))) == bool(learned) * (1 + len(versions.folders(path)))
+        beside = {folder.name for folder in versions.folders(path)}
+    assert layout.NEXT not in beside
+    known = {layout.CATALOGUE, layout.SEGMENTS, layout.RENDITIONS, layout.SEAL, layout.LOCK, *beside}
+    there = {entry.name for entry in path.iterdir() if not entry.name.startswith(layout.FITTED)}
+    assert there <= known, sorted(there)
+
+
+Run = Callable[[Path, Storage, Callable[[], None]], None]
 
 
 class Faults:
     """One run, disturbed at each of its steps."""
 
-    def __init__(self, folder: Path, storage: Storage, start: str) -> None:
+    def __init__(self, folder: Path, storage: Storage, start: str, run: Run = work) -> None:
         """start: "full", "empty", or "nothing": the run makes the index itself."""
-        self.folder, self.storage, self.start = folder, storage, start
+        self.folder, self.storage, self.start, self.run = folder, storage, start, run
         self.template = folder / "template" / "i"
         self.template.mkdir(parents=True)
         if start != "nothing":
@@ -271,7 +302,7 @@ class Faults:
         path = self.fresh()
         self.states = [] if start == "nothing" else [state(path)]
         with watched(path, lambda _: None):
-            work(path, storage, lambda: self.states.append(state(path)))
+            run(path, storage, lambda: self.states.append(state(path)))
         if start == "nothing":
             self.states.insert(0, {})
         tidy(path)
@@ -287,7 +318,7 @@ class Faults:
         seen: list[str] = []
         path = self.fresh()
         with watched(path, seen.append):
-            work(path, self.storage, lambda: None)
+            self.run(path, self.storage, lambda: None)
         return seen
 
     def fail(self, at: int, number: int = errno.ENOSPC) -> None:
@@ -302,7 +333,7 @@ class Faults:
 
         try:
             with watched(path, before):
-                work(path, self.storage, lambda: done.append(1))
+                self.run(path, self.storage, lambda: done.append(1))
         except PageIndexError:
             pass  # the only error that a run may end with
         self.check(path, len(done))
@@ -319,7 +350,7 @@ class Faults:
                 seen.setdefault(key, (what, len(done), tree))
 
         with watched(path, before, disk):
-            work(path, self.storage, lambda: done.append(1))
+            self.run(path, self.storage, lambda: done.append(1))
         before("the end")
         for what, acknowledged, tree in seen.values():
             shutil.rmtree(path)
@@ -343,7 +374,7 @@ class Faults:
         else:
             assert self.start == "nothing"
             assert not acknowledged
-        work(path, self.storage, lambda: None)
+        self.run(path, self.storage, lambda: None)
         assert state(path) == self.states[-1]
         tidy(path)
 
@@ -354,9 +385,9 @@ def main() -> None:
     parser.add_argument("--codec", nargs="+", default=["float32", "int8", "residual2", "binary"])
     arguments = parser.parse_args()
     for codec in arguments.codec:
-        for start in ("full", "empty", "nothing"):
+        for start, run in (("full", work), ("empty", work), ("nothing", work), ("full", renew)):
             with tempfile.TemporaryDirectory() as folder:
-                faults = Faults(Path(folder), Storage(codec=codec), start)
+                faults = Faults(Path(folder), Storage(codec=codec), start, run)
                 steps = faults.steps()
                 for at, what in enumerate(steps):
                     for number in (errno.ENOSPC, errno.EIO):
@@ -367,7 +398,8 @@ def main() -> None:
                             raise
                 disks = faults.cut()
                 kinds = Counter(what.split()[0] for what in steps)
-                print(f"{codec:10} {start:8} {len(steps)} steps failed {dict(kinds)}, {disks} disks after a power cut")
+                what = f"{codec:10} {run.__name__} {start:8}"
+                print(f"{what} {len(steps)} steps failed {dict(kinds)}, {disks} disks after a power cut")
 
 
 if __name__ == "__main__":

@@ -79,11 +79,16 @@ class DocumentRow(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far."""
+    """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far.
+
+    previous, since: of versions, by layout.py; None where there are none.
+    """
 
     storage: Storage
     fitted: Mapping[str, Any]
     commits: int
+    previous: int | None
+    since: int | None
 
 
 class SegmentRow(NamedTuple):
@@ -224,18 +229,21 @@ def _is_full(error: OSError | sqlite3.Error) -> bool:
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:
-    """How vectors are stored, and how many commits there were."""
+    """Every setting."""
     settings = dict(connection.execute("SELECT key, value FROM settings"))
     if "codec" in settings:
         raise ValueError("its vectors are stored as an earlier visret did; index the documents again in a new folder")
     storage = Storage(**parse_object(settings["storage"]))
     fitted, commits = parse_object(settings["fitted"]), settings["commits"]
+    previous, since = settings.get("previous"), settings.get("since")
     if not isinstance(commits, int):
         raise ValueError(f"{commits!r} commits")
+    if not (isinstance(previous, int | None) and isinstance(since, int | None)):
+        raise ValueError(f"versions {previous!r}, {since!r}")
     numbers = all(isinstance(fitted[key], int) for key in ("number", "vectors")) if fitted else True
     if not numbers or (fitted and not isinstance(fitted["checksums"], dict)):
         raise ValueError(f"fitted: {fitted}")
-    return Settings(storage, fitted, commits)
+    return Settings(storage, fitted, commits, previous, since)
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:

@@ -3,37 +3,55 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import catalogue, renditions, seal
+from visret.index import catalogue, renditions, seal, versions
 from visret.index import fitted as fits
 from visret.index.arrays import FOREIGN
-from visret.index.layout import CATALOGUE, SEAL
+from visret.index.layout import CATALOGUE, NEXT, SEAL
 from visret.index.segment import problems as problems_of_segment
 
 
 @dataclass(frozen=True)
 class Damage:
-    """In words. segments: by number; pictures: by document number and page."""
+    """In words. segments: by number; pictures: by document number and page; versions: by their folder."""
 
     catalogue: list[str]
     fitted: list[str]
     segments: dict[int, list[str]]
     pictures: dict[tuple[int, int], str]
+    versions: dict[Path, list[str]]
 
     def words(self) -> list[str]:
         """All of it."""
-        return [*self.catalogue, *self.fitted, *chain(*self.segments.values()), *self.pictures.values()]
+        here = [*self.catalogue, *self.fitted, *chain(*self.segments.values()), *self.pictures.values()]
+        return [*here, *chain(*self.versions.values())]
 
 
 def find(index: Path, connection: sqlite3.Connection) -> Damage:
-    """Read every byte of the latest committed state."""
-    sealed = seal.problem(index)
+    """Read every byte of the latest committed state, and of the versions beside it."""
+    found = _find(index, index, connection)
+    for folder in versions.folders(index):
+        try:
+            with closing(catalogue.connect(folder)) as beside:
+                wrong = _find(index, folder, beside).words()
+        except PageIndexError as error:
+            wrong = [error.reason]
+        # A picture is damaged once, however many versions show it.
+        if wrong := [problem for problem in wrong if problem not in found.pictures.values()]:
+            found.versions[folder] = [f"{folder.name}: {problem}" for problem in wrong]
+    return found
+
+
+def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
+    """home: the folder of the catalogue."""
+    sealed = seal.problem(home)
     problems = [] if sealed is None else [sealed]
-    with catalogue.reading_errors(index):
+    with catalogue.reading_errors(home):
         for (found,) in connection.execute("PRAGMA integrity_check"):
             problems += [] if found == "ok" else [f"{CATALOGUE}: {found}"]
         for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
@@ -52,7 +70,7 @@ def find(index: Path, connection: sqlite3.Connection) -> Damage:
         for row in segments:
             lost = f"segment {row.number}: its vectors mean nothing without what was learned"
             damaged[row.number] = [lost] if fitted is None else list(problems_of_segment(index, row, fitted.codec))
-    return Damage(problems, learned, {number: wrong for number, wrong in damaged.items() if wrong}, pictures)
+    return Damage(problems, learned, {number: wrong for number, wrong in damaged.items() if wrong}, pictures, {})
 
 
 def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[str]:
@@ -89,9 +107,15 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
             (doc,) = connection.execute("SELECT doc FROM documents WHERE number = ?", (document,)).fetchone()
             lost.append(f"{doc}: the picture of page {page} dropped; the page itself is still there")
             connection.execute("DELETE FROM renditions WHERE document = ? AND page = ?", (document, page))
+        for folder in damage.versions:
+            lost.append(f"{folder.name} dropped; the index itself is none of it")
+            if folder.name != NEXT:
+                connection.execute("DELETE FROM settings WHERE key = 'previous'")
         connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
     for document, page in damage.pictures:
         renditions.path_of(index, document, page).unlink(missing_ok=True)
+    for folder in damage.versions:
+        versions.discard(folder)
     return lost
 
 

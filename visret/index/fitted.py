@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,12 @@ def problems(index: Path, record: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the files, in words; reads all of them."""
     if record:
         yield from _files(index, record, ()).problems()
+
+
+def next_number(index: Path) -> int:
+    """Of the next folder: no catalogue has named it."""
+    found = (re.fullmatch(rf"{FITTED}(?:-([0-9]+))?", folder.name) for folder in index.glob(f"{FITTED}*"))
+    return max((int(match[1] or 1) for match in found if match), default=0) + 1
 
 
 def _files(index: Path, record: Mapping[str, Any], names: Sequence[str]) -> Arrays:

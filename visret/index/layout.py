@@ -7,13 +7,16 @@
       fitted/              what was learned from the first pages: .npy files, written once, with the first of them;
                            fitted-2/ and so on: learned again when the index was compacted to another codec
       renditions/000012/   pictures of document 12, which has no file: 3.webp is its page 3, without loss
+      next/                a catalogue and a seal, while `reindex` fills it
+      previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
       writer.lock          locked by the process that writes; its content means nothing
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA. `settings` has the keys `storage`, a JSON
 object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and `commits`, a counter that
-every transaction raises by one. Names are UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of
-the file system's bytes. Metadata is a JSON object. Numbers of documents and segments are never used twice.
+every transaction raises by one; `previous` and `since` are of versions, see below. Names are UTF-8; a `source` that is
+not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON object. Numbers of
+documents and segments are never used twice.
 
 **The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
 sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32
@@ -23,7 +26,7 @@ next writer's first step is to write it anew; any other difference is damage.
 **A page is in the index when its row in `pages` is committed.** It says in which segment and which row of it the
 page's arrays stand. Rows of a segment that no page names are dead; `segments.live` counts the others. A segment
 without live rows is deleted with the transaction that killed the last one, its folder as soon as nobody in the
-writer's process reads it. A folder that is not listed in `segments` is a leftover, and the next writer removes it.
+writer's process reads it. A folder that no catalogue lists in `segments` is a leftover, and the next writer removes it.
 A folder's name is made from the segment's number, six digits or more; no file name is ever taken from the catalogue.
 
 **From a model's vector to a stored one**, page by page, by `storage`: the least telling are left out (`prune`), those
@@ -31,7 +34,7 @@ that are alike are merged (`pool`), each is projected to fewer dimensions (`dim`
 What projection and codec learn, they learn from the vectors of the first commit that has any, once and for all:
 `fitted` is {} before, and where there is nothing to learn; else it has the keys `number` (of the folder), `vectors`
 (how many they were), `step` (of the codec; null without centroids) and `checksums` (SHA-256 of each file in the
-folder). The files are durable before the transaction that names them; a folder that `fitted` does not name is a
+folder). The files are durable before the transaction that names them; a folder that no catalogue's `fitted` names is a
 leftover of a crash.
 
     projection     (D, d)    float32, `dim` only: a vector of D dimensions times it, made a unit vector again
@@ -68,6 +71,15 @@ SHA-256 of every file in the folder.
 of its live rows. Sizes below 8 MiB are of tier 0, below 64 MiB of tier 1, below 256 MiB of tier 2; when a commit leaves
 eight segments of one tier, these are merged. So a vector is rewritten three times at most, and beside segments of 256
 MiB and more there are never more than 21. Codes, summaries and places are copied as they are.
+
+**Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, of the new model, and fills it as any other:
+its segments, what it learns, and the pictures, stand in the same folders, under numbers that no other catalogue has.
+It begins with all documents, `partial`, with their numbers and metadata; `since` is the commit of the current catalogue
+that it has them from. When it is full, the current catalogue is copied to previous-N/, N its `commits`, and then has
+its whole content replaced by next's, in one SQLite transaction, with `commits` N + 1 and `previous` N. So nothing but
+catalogue.sqlite ever says which version is the current one, and no file that may be open is renamed. Going back is the
+same with the previous one, which makes of the other the previous. A next/ with a `since` not above `previous` has been
+made the current one; that and a previous-N/ not named by `previous` are leftovers. `compact` lets go of both.
 """
 
 from __future__ import annotations
@@ -85,6 +97,8 @@ SEAL = "catalogue.seal"
 SEGMENTS = "segments"
 FITTED = "fitted"
 RENDITIONS = "renditions"
+NEXT = "next"
+PREVIOUS = "previous"
 LOCK = "writer.lock"
 
 GRID, CELLS, BOXES, SPANS = range(4)
@@ -196,3 +210,8 @@ def segment_folder(index: Path, number: int) -> Path:
 def fitted_folder(index: Path, number: int) -> Path:
     """The folder of what was learned for the `number`-th time (from 1)."""
     return index / (FITTED if number == 1 else f"{FITTED}-{number}")
+
+
+def previous_folder(index: Path, commits: int) -> Path:
+    """The folder of the catalogue as it was after so many commits, when a reindex took its place."""
+    return index / f"{PREVIOUS}-{commits}"

@@ -19,12 +19,11 @@ import numpy as np
 from visret import candidates
 from visret.codec import Codec
 from visret.errors import PageIndexError
-from visret.index import catalogue, damage, seal
+from visret.index import catalogue, damage, seal, versions
 from visret.index import fitted as fits
-from visret.index.arrays import sync_folder
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
 from visret.index.fitted import Fitted
-from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, RENDITIONS, SEAL, SEGMENTS
+from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
 from visret.index.segment import Segment, open_segment, pack_page
 from visret.index.snapshot import Snapshot
 from visret.index.writer import Writer, sweep, writer_lock
@@ -32,6 +31,7 @@ from visret.reduction import Storage
 from visret.types import PageEmbedding
 
 _Segments = dict[int, tuple[Segment, LivePages]]
+_SIZE = "SELECT coalesce(sum(bytes), 0) FROM segments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class IndexStats:
     """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each.
 
     segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
+    beside: bytes of segments that are not of this version, but of one that a reindex builds or took the place of.
     """
 
     documents: int
@@ -49,6 +50,7 @@ class IndexStats:
     segments: int
     removed: int
     free: int
+    beside: int
 
     @property
     def bytes_per_page(self) -> float:
@@ -73,7 +75,7 @@ class PageIndex:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).absolute()
+        self._path = self._home = Path(path).absolute()  # of everything; of the catalogue
         self._guard = threading.RLock()
         self._state: _State | None = None
         self._written = 0  # the latest commit of our own
@@ -83,10 +85,8 @@ class PageIndex:
     @classmethod
     def create(cls, path: str | Path, *, model: IndexModel, storage: Storage = Storage()) -> PageIndex:  # noqa: B008
         """Make an empty index in a new or empty folder, and open it."""
-        if storage.dim is not None and storage.dim >= model.dim:
-            raise PageIndexError(path, f"dim must be below the {model.dim} of {model.name}, got {storage.dim}")
+        _check_storage(path, model, storage)
         folder = Path(path)
-        unfinished = folder / f"{CATALOGUE}.new"
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -95,12 +95,8 @@ class PageIndex:
         with writer_lock(folder):
             _refuse_used(folder)
             (folder / SEGMENTS).mkdir(exist_ok=True)
-            unfinished.unlink(missing_ok=True)
             with catalogue.writing_errors(folder):
-                catalogue.create_catalogue(unfinished, model, storage)
-                seal.write(folder, unfinished.name)
-                unfinished.rename(folder / CATALOGUE)
-                sync_folder(folder)
+                versions.create(folder, model, storage)
         return cls.open(path)
 
     @classmethod
@@ -118,7 +114,7 @@ class PageIndex:
     @property
     def model(self) -> IndexModel:
         """The model of its vectors."""
-        return self._latest().model
+        return self.snapshot.model
 
     @property
     def storage(self) -> Storage:
@@ -134,24 +130,25 @@ class PageIndex:
         """Go to the latest committed state; whether it is another than before."""
         with self._guard:
             before = self._state
-            with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
+            with closing(catalogue.connect(self._home)) as connection, catalogue.reading_errors(self._home):
                 # One transaction: no commit, and so no removal of a folder, comes between the rows and the maps.
                 connection.execute("BEGIN")
-                storage, learned, commits = catalogue.read_settings(connection)
+                settings = catalogue.read_settings(connection)
+                storage, learned, commits = settings.storage, settings.fitted, settings.commits
                 if before is not None and before.snapshot.commits == commits:
                     return False
                 models = catalogue.read_models(connection)
                 model = models[min(models)]
-                known = before is not None and before.learned == learned and before.storage == storage
-                fitted = before.snapshot.fitted if before is not None and known else None
+                same = before is not None and (before.snapshot.model, before.storage, before.learned)
+                fitted = before.snapshot.fitted if before and same == (model, storage, learned) else None
                 if fitted is None:
                     fitted = fits.read(self._path, storage, model.dim, learned)
                 documents = catalogue.read_documents(connection)
                 segments = self._read_segments(connection, models, documents, fitted)
                 unread = catalogue.read_unread_pages(connection)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, fitted, segments, documents, unread, keys)
-            self._state = _State(snapshot, segments, model, storage, learned)
+            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, keys)
+            self._state = _State(snapshot, segments, storage, learned)
             return True
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
@@ -164,33 +161,85 @@ class PageIndex:
 
         Raises IndexLocked where another process, or another thread of this one, is writing.
         """
-        with writer_lock(self._path), closing(catalogue.connect(self._path, write=True)) as connection:
-            self.refresh()
-            seal.refresh(self._path)
+        with writer_lock(self._path), self._writing() as writer:
+            yield writer
 
-            def tidy() -> None:
-                self.refresh()
-                with catalogue.reading_errors(self._path):
-                    sweep(self._path, connection, keep=set(self._open))
-
-            tidy()
+    @contextmanager
+    def _writing(self) -> Iterator[Writer]:
+        with self._connected() as connection:
             state = self._latest()
             writer = Writer(
                 self._path,
                 connection,
                 state.snapshot,
-                model=state.model,
+                model=state.snapshot.model,
                 storage=state.storage,
                 fitted=state.snapshot.fitted,
                 committed=self._wrote,
-                sweep=tidy,
+                sweep=self._tidy,
             )
             del state  # or its segments would count as read until the end
+            yield writer
+            writer.commit()
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """A connection to write with; what is left over is deleted before and after."""
+        with closing(catalogue.connect(self._home, write=True)) as connection:
+            self.refresh()
+            seal.refresh(self._home)
+            self._tidy()
             try:
-                yield writer
-                writer.commit()
+                yield connection
             finally:
-                tidy()
+                self._tidy()
+
+    def _tidy(self) -> None:
+        self.refresh()
+        sweep(self._path, keep=set(self._open))
+
+    @contextmanager
+    def reindexing(self, model: IndexModel, storage: Storage) -> Iterator[tuple[PageIndex, Writer]]:
+        """Build this index anew, for another model or storage; at the end of the block that takes its place.
+
+        Gives the new index and its writer. It has every document, with number, names and metadata; those without pages
+        are "partial". Until the end readers see what there is. After an error it stays so; called again for the same
+        model and storage, the new index is as far as it was, but for documents that have changed in the old one.
+
+        Raises IndexLocked where another process, or another thread of this one, is writing.
+        """
+        _check_storage(self._path, model, storage)
+        with writer_lock(self._path), self._connected() as connection:
+            versions.prepare(self._path, model, storage)
+            new = self._version(self._path / NEXT)
+            with new._writing() as writer:
+                yield new, writer
+            self._switch(connection, new)
+
+    def go_back(self) -> None:
+        """Be again what the last `reindexing` took the place of; what is there now is kept in its stead.
+
+        Raises PageIndexError where nothing is kept, IndexLocked where another process or thread is writing.
+        """
+        with writer_lock(self._path), self._connected() as connection:
+            if not (kept := [folder for folder in versions.folders(self._path) if folder.name != NEXT]):
+                raise PageIndexError(
+                    self._path, "there is nothing to go back to: it was not reindexed, or compacted since"
+                )
+            self._switch(connection, self._version(kept[0]))
+
+    def _version(self, folder: Path) -> PageIndex:
+        """The index of a catalogue beside the current one, opened."""
+        version = PageIndex(self._path)
+        version._home, version._open = folder, self._open
+        version.refresh()
+        return version
+
+    def _switch(self, connection: sqlite3.Connection, chosen: PageIndex) -> None:
+        chosen.refresh()  # what does not open must not take the place of what does
+        versions.switch(self._path, connection, chosen._home)
+        with catalogue.reading_errors(self._path):
+            self._wrote(catalogue.read_settings(connection).commits)
 
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
         """Write segments again without removed pages, small ones together; see `Writer.compact`."""
@@ -201,7 +250,7 @@ class PageIndex:
         """How large it is."""
         snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
-            size = connection.execute("SELECT coalesce(sum(bytes), 0) FROM segments").fetchone()[0]
+            size = connection.execute(_SIZE).fetchone()[0]
         files = [self._path / name for name in (CATALOGUE, SEAL)]
         files += [*self._path.glob(f"{FITTED}*/*"), *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
@@ -213,6 +262,7 @@ class PageIndex:
             segments=len(snapshot.segments),
             removed=sum(len(segment) for segment in snapshot.segments) - len(snapshot),
             free=shutil.disk_usage(self._path).free,
+            beside=sum(size for (size,) in versions.select(self._path, _SIZE)),
         )
 
     def verify(self) -> list[str]:
@@ -233,13 +283,15 @@ class PageIndex:
             found = damage.find(self._path, connection)
             lost = damage.drop(self._path, connection, found) if found.words() else []
             seal.write(self._path)
-            with catalogue.reading_errors(self._path):
-                sweep(self._path, connection, keep=set(self._open))
+            sweep(self._path, keep=set(self._open))
         return lost
 
-    def _commits(self) -> int:
+    def _commits(self) -> list[int]:
+        """How many there were, of every version."""
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
-            return catalogue.read_settings(connection).commits
+            commits = catalogue.read_settings(connection).commits
+        beside = versions.select(self._path, "SELECT value FROM settings WHERE key = 'commits'")
+        return [commits, *(value for (value,) in beside)]
 
     def close(self) -> None:
         """Let go of all maps; snapshots taken before keep theirs."""
@@ -263,6 +315,7 @@ class PageIndex:
             return self._state
 
     def _wrote(self, commits: int) -> None:
+        seal.write(self._home)
         self._written = commits
 
     def _read_segments(
@@ -301,9 +354,13 @@ class PageIndex:
 class _State(NamedTuple):
     snapshot: Snapshot
     segments: _Segments
-    model: IndexModel
     storage: Storage
     learned: Mapping[str, Any]
+
+
+def _check_storage(path: str | Path, model: IndexModel, storage: Storage) -> None:
+    if storage.dim is not None and storage.dim >= model.dim:
+        raise PageIndexError(path, f"dim must be below the {model.dim} of {model.name}, got {storage.dim}")
 
 
 def _refuse_used(folder: Path) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from visret.errors import InvalidQuery
-from visret.index.catalogue import Document, DocumentRow, LivePages, load_source, parse_object, reading_errors
+from visret.index.catalogue import (
+    Document,
+    DocumentRow,
+    IndexModel,
+    LivePages,
+    load_source,
+    parse_object,
+    reading_errors,
+)
 from visret.index.fitted import Fitted
 from visret.index.layout import MAX_NUMBER
 from visret.index.segment import Segment
@@ -32,13 +40,14 @@ class Snapshot:
     """Immutable, and safe to use from several threads.
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
-    fitted: how vectors are stored; None where no page is there that it could be learned from.
+    model: of its vectors. fitted: how vectors are stored; None where no page is there that it could be learned from.
     """
 
     def __init__(
         self,
         index: Path,
         commits: int,
+        model: IndexModel,
         fitted: Fitted | None,
         segments: Mapping[int, tuple[Segment, LivePages]],
         documents: Mapping[int, DocumentRow],
@@ -46,6 +55,7 @@ class Snapshot:
         keys: frozenset[str],
     ) -> None:
         self.commits = commits
+        self.model = model
         self.fitted = fitted
         self._index = index
         self._entries = segments

@@ -9,7 +9,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
@@ -26,12 +26,13 @@ from visret.errors import (
     PageIndexError,
     ShapeError,
 )
-from visret.index import compaction, renditions, seal
+from visret.index import compaction, renditions, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import (
     DocumentRow,
     IndexModel,
     SegmentRow,
+    connect,
     read_segments,
     read_settings,
     reading_errors,
@@ -39,7 +40,7 @@ from visret.index.catalogue import (
     writing_errors,
 )
 from visret.index.fitted import Fitted
-from visret.index.layout import FITTED, LOCK, MAX_NUMBER, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
+from visret.index.layout import FITTED, LOCK, MAX_NUMBER, NEXT, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
 from visret.index.segment import Packed, Segment, pack_page, pack_vectors, write_segment
 from visret.index.snapshot import BUILT_IN, JOINS, Snapshot
 from visret.reduction import Storage
@@ -268,10 +269,15 @@ class Writer:
 
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
         """Write segments again without the pages that were removed, small ones together; commits what is pending.
+        Lets go of what `reindex` has built or replaced.
 
         codec, dim: store vectors smaller from now on; what has to be learned for it, is from pages of the whole index.
         Raises InvalidQuery where the stored vectors have lost what would be needed.
         """
+        versions.discard(self._index / NEXT)
+        with reading_errors(self._index):
+            if read_settings(self._connection).previous is not None:
+                self._do("DELETE FROM settings WHERE key = 'previous'")
         self.commit()
         stored = self._storage.dim or self._model.dim
         after = compaction.check_change(self._storage, codec, dim, stored)
@@ -316,7 +322,7 @@ class Writer:
                 page = opened[number].packed(row)
                 yield page if change is None else change.page(page, before)
 
-        first = self._next("segments")
+        first = self._next_segment()
         moves = (
             ("UPDATE pages SET segment = ?, row = ? WHERE segment = ? AND row = ?", (first + i, row, *place))
             for i, group in enumerate(places)
@@ -348,14 +354,14 @@ class Writer:
         After an error the index is as it was, unless the transaction went through nevertheless: then `done` is called
         before it is raised.
         """
-        first = self._next("segments")
+        first = self._next_segment()
         folders: list[Path] = []
         fitted: Path | None = None
         rows = []
         try:
             with writing_errors(self._index):
                 if learned is not None:
-                    number = (read_settings(self._connection).fitted or {"number": 0})["number"] + 1
+                    number = fits.next_number(self._index)
                     fitted = fitted_folder(self._index, number)
                     record = json.dumps(fits.write(self._index, learned, number), sort_keys=True)
                 for number, pages in enumerate(segments, first):
@@ -374,7 +380,7 @@ class Writer:
                 for statement, values in operations:
                     execute(statement, values)
                 for picture in pictures:
-                    execute("INSERT OR REPLACE INTO renditions VALUES (?, ?, ?)", picture)
+                    execute("INSERT OR IGNORE INTO renditions VALUES (?, ?, ?)", picture)
                 execute("DELETE FROM segments WHERE live = 0")
                 execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
                 execute("COMMIT")
@@ -392,7 +398,6 @@ class Writer:
         done()
 
     def _sealed(self) -> None:
-        seal.write(self._index)
         self._commits += 1
         self._committed(self._commits)
 
@@ -461,6 +466,11 @@ class Writer:
     def _do(self, statement: str, *values: Any) -> None:
         self._operations.append((statement, values))
 
+    def _next_segment(self) -> int:
+        """As `_next`; also after those of the catalogues beside this one, which stand in the same folder."""
+        folders = (self._index / SEGMENTS).glob("*")
+        return max([self._next("segments"), *(int(f.name) + 1 for f in folders if f.name.isdecimal())])
+
     def _next(self, table: str) -> int:
         """The number after the last one ever used in a table; ours alone, since the writer is alone."""
         with reading_errors(self._index):
@@ -517,23 +527,33 @@ class Writer:
         return text
 
 
-def sweep(index: Path, connection: sqlite3.Connection, *, keep: set[int]) -> None:
-    """Delete what the catalogue does not list: segments except those in `keep`, renditions, what was learned before.
+def sweep(index: Path, *, keep: set[int]) -> None:
+    """Delete what no catalogue lists: segments except those in `keep`, renditions, what was learned before.
 
     The writer alone may. What cannot be deleted now (open on Windows) is tried again by the next writer.
     """
-    with suppress(OSError):
-        (index / f"{SEAL}.new").unlink()
-    record = read_settings(connection).fitted
-    named = fitted_folder(index, record["number"]) if record else None
+    try:
+        folders = [index, *versions.tidy(index)]
+        segments, learned, documents = set(keep), set[Path](), set[int]()
+        for folder in folders:
+            with closing(connect(folder)) as connection, reading_errors(folder):
+                segments |= {number for (number,) in connection.execute("SELECT number FROM segments")}
+                documents |= {number for (number,) in connection.execute("SELECT number FROM documents")}
+                record = read_settings(connection).fitted
+            learned |= {fitted_folder(index, record["number"])} if record else set()
+    except PageIndexError as error:  # of a version that cannot be read nothing is known, so nothing is deleted
+        _log.warning("%s; nothing is tidied up: visret verify --repair drops what is damaged", error)
+        return
+    for folder in folders:
+        with suppress(OSError):
+            (folder / f"{SEAL}.new").unlink()
     for folder in index.glob(f"{FITTED}*"):
-        if folder != named and re.fullmatch(rf"{FITTED}(-[0-9]+)?", folder.name):
+        if folder not in learned and re.fullmatch(rf"{FITTED}(-[0-9]+)?", folder.name):
             shutil.rmtree(folder, ignore_errors=True)
-    listed = {number for (number,) in connection.execute("SELECT number FROM segments")}
     for folder in (index / SEGMENTS).glob("*"):
-        if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in listed | keep:
+        if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in segments:
             shutil.rmtree(folder, ignore_errors=True)
-    renditions.sweep(index, {number for (number,) in connection.execute("SELECT number FROM documents")})
+    renditions.sweep(index, documents)
 
 
 @contextmanager
