@@ -11,7 +11,7 @@ from visret import Retriever, evaluate
 documents = Path(__file__).parent / "documents"
 folder = Path(tempfile.mkdtemp())
 
-# Each question with the pages that answer it. scan.pdf has no text layer: a model that reads words cannot find it.
+# Each question with the pages that answer it. scan.pdf has no text layer: without OCR, this model cannot find it.
 questions = {
     "cracked roller in the main bearing of Bittern": [("report.pdf", 3)],
     "Which machine gets less breeze because a building is in the way?": [("report.pdf", 3)],
@@ -23,5 +23,5 @@ questions = {
 }
 
 with Retriever.create(folder / "samples.visret") as retriever:
-    retriever.add(documents)
+    retriever.add(documents, ocr="never")
     print(evaluate.run(retriever, questions, k=5))

@@ -1,6 +1,7 @@
 """Settings and documents for all tests."""
 
 import os
+import sys
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,9 +15,32 @@ settings.register_profile("visret", deadline=None)
 settings.load_profile("visret")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """What visret remembers: not what it did before, and a scan that was read in one test is read in all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VISRET_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def papers(tmp_path):
     """A folder of two PDFs: red and blue, yellow."""
     write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
     write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
     return tmp_path / "papers"
+
+
+@pytest.fixture
+def soffice(tmp_path, monkeypatch):
+    """Puts a program of that Python code in LibreOffice's place; `out` and `source` are its arguments."""
+
+    def install(code):
+        script = tmp_path / "bin" / "soffice"
+        script.parent.mkdir()
+        prelude = "import pathlib, sys\nout = pathlib.Path(sys.argv[sys.argv.index('--outdir') + 1])\n"
+        script.write_text(f"#!{sys.executable}\n{prelude}source = pathlib.Path(sys.argv[-1])\n{code}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", str(script.parent))
+
+    return install

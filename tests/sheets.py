@@ -1,8 +1,8 @@
-"""Small PDFs of plain colours."""
+"""Small PDFs of plain colours, and pictures of text."""
 
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 
 def write_pdf(path: Path, *colours: str) -> Path:
@@ -11,3 +11,19 @@ def write_pdf(path: Path, *colours: str) -> Path:
     sheets = [Image.new("RGB", (64, 96), "lime" if colour == "green" else colour) for colour in colours]
     sheets[0].save(path, save_all=True, append_images=sheets[1:])
     return path
+
+
+def draw(*placed, size=(620, 160), height=28):
+    """A picture of (text, (x, y)), and the (x0, y0, x1, y1) of each word's ink in page fractions."""
+    image = Image.new("RGB", size, "white")
+    pen, font = ImageDraw.Draw(image), ImageFont.load_default(height)
+    inked = []
+    for text, (x, y) in placed:
+        pen.text((x, y), text, "black", font)
+        for word in text.split():
+            start = x + pen.textlength(text[: text.index(word)], font)
+            alone = Image.new("L", size)
+            ImageDraw.Draw(alone).text((start, y), word, "white", font)
+            x0, y0, x1, y1 = alone.point(lambda v: 255 * (v > 128)).getbbox()
+            inked.append((x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]))
+    return image, inked

@@ -19,7 +19,7 @@ LAYERS = [
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "_words"},
     {"candidates"},
-    {"pdf", "encoders", "index", "fetch"},
+    {"pdf", "ocr", "office", "encoders", "index", "fetch"},
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},

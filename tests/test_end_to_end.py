@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +22,7 @@ def samples(tmp_path_factory):
     """The sample documents under the default model."""
     with Retriever.create(tmp_path_factory.mktemp("samples") / "samples.visret") as retriever:
         report = retriever.add(FOLDER)
-        assert [(Path(page.path).name, page.page) for page in report.empty] == [("scan.pdf", 1), ("scan.pdf", 2)]
-        assert report.failed == []
+        assert (report.pages, report.empty, report.failed) == (13, [], [])
         yield retriever
 
 
@@ -129,12 +127,11 @@ def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, arch
 
 def test_the_main_job_needs_no_network_and_prints_one_page_a_line(tmp_path):
     """The README's line, without its set-up, in a new home without a hub."""
-    environment = {**os.environ, "HOME": str(tmp_path), "VISRET_CACHE": str(tmp_path / "c"), "HF_HUB_OFFLINE": "1"}
+    environment = {**os.environ, "HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, "-m", "visret", "find", ANSWERED[0].text, str(FOLDER), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["hits"][0]["doc"], found["hits"][0]["page"]) == (ANSWERED[0].doc, ANSWERED[0].page)
-    assert [page["page"] for page in found["empty"]] == [1, 2]
-    assert "2 pages without text" in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert (found["failed"], found["empty"]) == ([], [])
+    assert len(done.stderr.strip().splitlines()) <= 1  # how far it is, where a scan takes long

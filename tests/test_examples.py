@@ -34,7 +34,7 @@ def test_each_is_tested():
 
 def test_quickstart(tmp_path):
     said = run("quickstart", tmp_path)
-    assert re.match(r"11 pages of 3 documents in \d+\.\d s\n1\. report\.pdf, page \d  ", said)
+    assert re.match(r"13 pages of 3 documents in \d+\.\d s\n1\. report\.pdf, page \d  ", said)
     assert Path(said.split()[-1]).stat().st_size > 10_000
 
 

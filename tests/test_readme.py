@@ -35,7 +35,7 @@ def test_the_python_snippet_runs_as_a_script(tmp_path):
         [sys.executable, "snippet.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("11 pages, 0 failed\n1 report.pdf 8 ")
+    assert done.stdout.startswith("13 pages, 0 failed\n1 report.pdf 8 ")
     assert (tmp_path / "why.png").exists()
 
 

@@ -288,7 +288,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
         ingest._Task(ingest.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
         for number, path in enumerate(sorted(papers.iterdir()))
     ]
-    with ingest._Reader(tasks, image=True, password=None, page_seconds=60) as reader:
+    with ingest._Reader(tasks, _render.Request("")) as reader:
         assert len(reader.lanes) == 3
         read = list(reader)
     pages = [item.page.ref for item in read if item.page]
@@ -299,7 +299,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
 def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
     monkeypatch.setattr(ingest, "AHEAD_BYTES", 3 * 4 * 128 * 192)  # three pages of 64 x 96 points, at 144 dpi
     task = ingest._Task(ingest.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
-    with ingest._Reader([task], image=True, password=None, page_seconds=60) as reader:
+    with ingest._Reader([task], _render.Request("")) as reader:
         buffer, read = reader.lanes[0].buffer, iter(reader)
         with buffer.changed:
             buffer.changed.wait_for(lambda: buffer.bytes == ingest.AHEAD_BYTES)
@@ -312,7 +312,7 @@ def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
 def test_stopping_ends_the_worker_at_once(papers, breaks):
     breaks({"a.pdf": {2: "hang"}})
     task = ingest._Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
-    with ingest._Reader([task], image=True, password=None, page_seconds=60) as reader:
+    with ingest._Reader([task], _render.Request("")) as reader:
         assert [type(item.answer).__name__ for item in islice(reader, 2)] == ["Hashed", "Page"]
         process = reader.lanes[0].worker._process
     assert process.returncode is not None

@@ -2,16 +2,18 @@
 
     worker = Worker()                                  # starts `python -m visret._render`
     for answer in worker.read(Request("/papers/a.pdf"), doc="a.pdf"):
-        ...                                            # Hashed, Opened, then a Page or Unread for every page
+        ...                                            # Hashed, Converted, Opened, then a Page or Unread for every page
     worker.close()
 
 Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A
-frame to the worker is a Request. Its answers are headers with one of `hash`, `pages` (how many the file has), `page`
-or `unread` (why not this page), and at the end `done` or an `unread` of the file; before all of them one `ready`.
-With a `page` come its size, words and lines; the raw bytes are their boxes (float64) and the picture (RGB, row by row).
-`log` holds what the worker had to say since its last answer.
+frame to the worker is a Request. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF),
+`pages` (how many the file has), `page` or `unread` (why not this page), and at the end `done` or an `unread` of the
+file; before all of them one `ready`. With a `page` come its size, words and lines; the raw bytes are their boxes
+(float64) and the picture (RGB, row by row). `log` holds what the worker had to say since its last answer.
 
-The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent.
+The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
+LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
+HTML is read as plain text, unless its picture is wanted.
 """
 
 from __future__ import annotations
@@ -26,25 +28,28 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
 from PIL import Image
 
-from visret import pdf
+from visret import ocr, office, pdf
 from visret.errors import DocumentError, VisretError
 from visret.types import Page, PageRef, Word
 
+SUFFIXES = (*pdf.SUFFIXES, *office.SUFFIXES)
 COMMAND = (sys.executable, "-P", "-m", "visret._render")
 MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
 STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
+OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
 _LENGTHS = struct.Struct(">II")
 _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
@@ -52,19 +57,23 @@ _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pi
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to be read. Seconds: for the hash, opening, and every page.
+    """A file to be read. Seconds: for the hash, the conversion, opening, and every page.
 
-    hash: wanted too. skip: pages not wanted. only: the pages wanted; None for all.
+    image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
+    wanted. only: the pages wanted; None for all. scratch: an empty folder, where one is needed; `Worker.read` sees to
+    it, since a worker that is killed leaves it full.
     """
 
     path: str
     password: str | None = None
     image: bool = True
+    ocr: str = "never"
     hash: bool = False
     skip: tuple[int, ...] = ()
     only: tuple[int, ...] | None = None
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
+    scratch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,13 @@ class Hashed:
     """The content of the file, sha256."""
 
     hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """The PDF that was made of an office document, of which the pages are."""
+
+    pdf: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +106,7 @@ class Unread:
     reached: bool = True
 
 
-Answer = Hashed | Opened | Unread | Page
+Answer = Hashed | Converted | Opened | Unread | Page
 
 
 class Died(Exception):
@@ -99,6 +115,8 @@ class Died(Exception):
 
 def size_in_memory(answer: object) -> int:
     """Roughly, in bytes."""
+    if isinstance(answer, Converted):
+        return len(answer.pdf)
     if not isinstance(answer, Page):
         return 0
     pixels = answer.image.width * answer.image.height if answer.image else 0
@@ -134,27 +152,34 @@ class Worker:
 
         Raises Died, and is of no further use then.
         """
-        self._send(asdict(request))
-        seconds = request.opening_seconds
-        while True:
-            header, raw = self._receive(seconds)
-            if "done" in header:
-                return
-            if "unread" in header:
-                yield Unread(header["page"], header["unread"], header["reached"])
-                if header["page"] is None:
+        with ExitStack() as stack:
+            if Path(request.path).suffix.lower() in office.SUFFIXES:
+                scratch = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
+                request = replace(request, scratch=stack.enter_context(scratch))
+            self._send(asdict(request))
+            seconds = request.opening_seconds
+            while True:
+                header, raw = self._receive(seconds)
+                if "done" in header:
                     return
-            elif "pages" in header:
-                seconds = request.page_seconds
-                yield Opened(header["pages"])
-            elif "hash" in header:
-                yield Hashed(header["hash"])
-            else:
-                yield _unpacked(header, raw, doc)
+                if "unread" in header:
+                    yield Unread(header["page"], header["unread"], header["reached"])
+                    if header["page"] is None:
+                        return
+                elif "pages" in header:
+                    seconds = request.page_seconds
+                    yield Opened(header["pages"])
+                elif "converted" in header:
+                    yield Converted(bytes(raw))
+                elif "hash" in header:
+                    yield Hashed(header["hash"])
+                else:
+                    yield _unpacked(header, raw, doc)
 
     def kill(self) -> None:
-        """End it at once."""
-        self._process.kill()
+        """End it at once, with what it started."""
+        if self._process.returncode is None:
+            _end(self._process.pid)
 
     def close(self) -> None:
         """End it, and let go of what the system holds for it."""
@@ -244,7 +269,7 @@ def main() -> None:
         allow(request.opening_seconds)
         for header, raw in _answers(request):
             answer(header, raw)
-            allow(request.opening_seconds if "hash" in header else request.page_seconds)
+            allow(request.opening_seconds if header.keys() & {"hash", "converted"} else request.page_seconds)
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -263,14 +288,18 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
         return
     skip = frozenset(request.skip)
     try:
-        with pdf.open_document(path, password=request.password) as document:
+        if _is_converted(path, request):
+            assert request.scratch is not None
+            path = office.convert(path, request.scratch)
+            yield {"converted": True}, (path.read_bytes(),)
+        with _opened(path, request) as document:
             pages = len(document)
             yield {"pages": pages}, ()
             for number in range(1, pages + 1) if request.only is None else request.only:
                 if number in skip:
                     continue
                 try:
-                    header, raw = _packed(document.page(number, image=request.image))
+                    header, raw = _packed(_page(document, number, request))
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
                     header, raw = unread(error, number), ()
                 yield header, raw
@@ -278,6 +307,32 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
         yield unread(error), ()
         return
     yield {"done": True}, ()
+
+
+def _is_converted(path: Path, request: Request) -> bool:
+    """Whether LibreOffice is asked for a PDF; without it, HTML at least has words."""
+    suffix = path.suffix.lower()
+    can_do_without = suffix in office.HTML_SUFFIXES and not request.image
+    return suffix in office.SUFFIXES and not (can_do_without and office.program() is None)
+
+
+def _opened(path: Path, request: Request) -> pdf.Document:
+    suffix = path.suffix.lower()
+    if suffix in office.HTML_SUFFIXES:
+        return pdf.text_document(path, office.text_of_html(path.read_bytes()))
+    if suffix not in SUFFIXES:
+        raise DocumentError(path, f"files ending in {suffix or 'nothing'!r} are not read; {' '.join(SUFFIXES)} are")
+    return pdf.open_document(path, password=request.password)
+
+
+def _page(document: pdf.Document, number: int, request: Request) -> Page:
+    """The page; where its words are in doubt, as they are seen in its picture."""
+    page = document.page(number, image=request.image)
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not ocr.doubtful(page.words or ())):
+        return page
+    drawn = document.page(number, words=False, dpi=ocr.dpi(page.size_pt)).image
+    read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
+    return replace(read, image=page.image)
 
 
 def _reason(error: Exception) -> str:
@@ -295,6 +350,8 @@ def _reason(error: Exception) -> str:
 def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
     while frame := _read(sys.stdin.buffer):
         requests.put(Request(**frame[0]))
+    if os.name == "nt" or os.getpgrp() == os.getpid():  # else somebody started it by hand
+        _end(os.getpid())
     os._exit(0)  # in the middle of a page too
 
 
@@ -327,6 +384,15 @@ class _Log(logging.Handler):
 # ------------------------------------------------------------------------------------------------- both sides
 
 
+def _end(worker: int) -> None:
+    """Kill a worker, and LibreOffice where it has started it."""
+    if os.name == "nt":  # pragma: no cover
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(worker)], capture_output=True, check=False)
+        return
+    with suppress(ProcessLookupError, PermissionError):  # it has just ended; macOS says the second
+        os.killpg(worker, signal.SIGKILL)
+
+
 def _write(pipe: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
     head = json.dumps(header).encode("ascii")  # ASCII: file names and texts may hold what is not Unicode
     pipe.write(_LENGTHS.pack(len(head), sum(map(len, raw))) + head)
@@ -347,6 +413,7 @@ def _read(pipe: IO[bytes]) -> tuple[dict[str, Any], memoryview] | None:
 
 def _packed(page: Page) -> tuple[dict[str, Any], tuple[bytes, ...]]:
     header: dict[str, Any] = {"page": page.ref.page, "size_pt": page.size_pt, "plain": page.plain}
+    header["metadata"] = dict(page.metadata)
     raw = []
     if page.words is not None:
         header["words"] = [word.text for word in page.words]
@@ -376,7 +443,7 @@ def _unpacked(header: dict[str, Any], raw: memoryview, doc: str) -> Page:
     if "image" in header:
         image = Image.frombytes("RGB", tuple(header["image"]), raw)
     size_pt = None if header["size_pt"] is None else tuple(header["size_pt"])
-    return Page(PageRef(doc, header["page"]), size_pt, image, words, header["plain"])
+    return Page(PageRef(doc, header["page"]), size_pt, image, words, header["plain"], header["metadata"])
 
 
 if __name__ == "__main__":

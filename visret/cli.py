@@ -22,7 +22,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visret import __version__
+from visret import __version__, ocr
 from visret.codec import CODECS
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
@@ -188,10 +188,8 @@ def reindex(arguments: argparse.Namespace) -> int:
     changes = {name: getattr(arguments, name) for name in ("model", *STORAGE)}
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         if not arguments.undo:
-            password, page_seconds = arguments.password, arguments.page_seconds
-            report = _watch(
-                retriever, partial(retriever.reindex, **changes, password=password, page_seconds=page_seconds)
-            )
+            reading = {name: getattr(arguments, name) for name in ("password", "ocr", "page_seconds")}
+            report = _watch(retriever, partial(retriever.reindex, **changes, **reading), arguments.ocr)
             made = f"{arguments.index}: {_count(report.documents, 'document')} with {retriever.model}"
             print(json.dumps(asdict(report)) if arguments.json else f"{made}, {_pace(report)}")
             return 1 if report.failed else 0
@@ -297,7 +295,7 @@ Argument = tuple[tuple[str, ...], dict[str, Any]]
 QUESTION: Argument = ("question",), {"metavar": "QUESTION", "help": "what to look for, in words"}
 PATHS: Argument = (
     ("paths",),
-    {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text files, or folders of them"},
+    {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text, office files, or folders of them"},
 )
 INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
 INDEX_TO_WRITE: Argument = (
@@ -341,6 +339,15 @@ PAGE_SECONDS: Argument = (
     ("--page-seconds",),
     {"metavar": "N", "type": _positive, "default": 60, "help": "give a page up that takes longer to read (60)"},
 )
+OCR: Argument = (
+    ("--ocr",),
+    {
+        "choices": ocr.MODES,
+        "default": "auto",
+        "help": "read words from the pictures of pages: of those without usable text (auto, with visret[ocr]), of none "
+        "(never), of all (always)",
+    },
+)
 FILES: list[Argument] = [
     (
         ("--include",),
@@ -379,15 +386,15 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 
 # Every verb once; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
-    find: [QUESTION, PATHS, K, MODEL, *FILES, PASSWORD, JSON, PICTURES],
-    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, SYNC, RETRY, PASSWORD, ESTIMATE, JSON],
+    find: [QUESTION, PATHS, K, MODEL, *FILES, OCR, PASSWORD, JSON, PICTURES],
+    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON],
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
     compact: [INDEX, *SMALLER],
-    reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, PAGE_SECONDS, PASSWORD, JSON],
+    reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT],
     cache: [CLEAR],
@@ -561,12 +568,13 @@ def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, ret
         sync=sync,
         retry_failed=retry_failed,
         password=arguments.password,
+        ocr=arguments.ocr,
         page_seconds=arguments.page_seconds,
     )
-    return _watch(retriever, read)
+    return _watch(retriever, read, arguments.ocr)
 
 
-def _watch(retriever: Retriever, read: Callable[..., Report]) -> Report:
+def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> Report:
     """Let it read, with progress, and say what it could not."""
     meter = Meter()
     try:
@@ -577,16 +585,20 @@ def _watch(retriever: Retriever, read: Callable[..., Report]) -> Report:
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
     if report.empty:
-        _say(empty_hint(report, retriever.modality))
+        _say(empty_hint(report, retriever.modality, ocr_mode))
     return report
 
 
-def empty_hint(report: Report, modality: str) -> str:
+def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
     """One line about pages the model cannot read, and what would read them."""
     pages = _count(len(report.empty), "page")
     where = ", ".join(sorted({Path(e.path).name for e in report.empty})[:3])
     if modality == "text":
-        return f"{pages} without text, such as scans ({where}): a model that reads pixels finds them (`visret models`)"
+        looked = ocr.usable_mode(ocr_mode, modality) != "never"
+        how = "--ocr auto" if ocr_mode == "never" else "pip install 'visret[ocr]'"
+        also = "" if looked else f"{how} reads them, "
+        kind = "in which OCR finds none either" if looked else "such as scans"
+        return f"{pages} without text, {kind} ({where}): {also}a model that reads pixels finds them (`visret models`)"
     return f"{pages} without a picture ({where}): a model that reads words finds them (`visret models`)"
 
 

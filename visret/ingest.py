@@ -16,14 +16,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from visret import _render, pdf
+from visret import _render, ocr, office, pdf
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
 from visret.index import Document, IndexModel, PageIndex, Writer, renditions
 from visret.index.layout import CATALOGUE
@@ -44,6 +44,7 @@ PAGE_SECONDS = 60.0
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
+BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
 # What may differ between the machine that indexed and the one that asks.
 MACHINE_KEYS = {"dtype"}
 COMMIT_BYTES = 128 << 20
@@ -155,7 +156,7 @@ def discover(
             before = len(failures)
             files = list(_walk(root, failures))
             if not files and len(failures) == before:
-                endings = " ".join(sorted(pdf.SUFFIXES))
+                endings = " ".join(sorted(_render.SUFFIXES))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
             for file in files:
                 if passes(file.relative_to(root)):
@@ -194,7 +195,8 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
             folders.clear()
             continue
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in pdf.SUFFIXES:
+            hidden = name.startswith((".", "~$"))  # ~$: what office programs put beside an open document
+            if not hidden and Path(name).suffix.lower() in _render.SUFFIXES:
                 yield Path(folder, name)
 
 
@@ -221,13 +223,15 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     sync: bool = False,
     retry_failed: bool = False,
     password: str | None = None,
+    ocr_mode: str = "auto",
     page_seconds: float = PAGE_SECONDS,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
     sources, failures = discover(paths, include=include, exclude=exclude)
-    run = _Run(index, encoder, metadata, retry_failed, password, page_seconds, progress)
+    run = _Run(index, encoder, metadata, retry_failed, password, ocr_mode, page_seconds, progress)
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)  # another process may have made it anew
         return run.add(writer, sources, failures, gone_below=paths if sync else ())
@@ -239,17 +243,20 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
     storage: Storage,
     *,
     password: str | None,
+    ocr_mode: str,
     page_seconds: float,
     progress: Callable[[Progress], None] | None,
 ) -> Report:
     """Read every document again, into a new index that takes the place of this one when it has all of them."""
+    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
     with index.reindexing(record(encoder), storage) as (new, writer):
         before = {document.source: document for document in index.snapshot.documents()}
 
         def metadata(path: Path) -> Mapping[str, Any]:
             return before[str(path)].metadata
 
-        report = _Run(new, encoder, metadata, False, password, page_seconds, progress).add_again(writer, index)
+        run = _Run(new, encoder, metadata, False, password, ocr_mode, page_seconds, progress)
+        report = run.add_again(writer, index)
         if len(index.snapshot) and not len(new.snapshot):
             reason = f"no page could be read with {encoder.spec.name}, so it stays as it is"
             raise PageIndexError(index.path, f"{reason}; {report.failed[0].reason}" if report.failed else reason)
@@ -260,10 +267,17 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
 
 
 def add_pages(
-    index: PageIndex, encoder: Encoder, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None
+    index: PageIndex,
+    encoder: Encoder,
+    pages: Iterable[Page],
+    *,
+    metadata: Mapping[str, Any] | None = None,
+    ocr_mode: str = "auto",
 ) -> Report:
     """Bring pages made in memory into the index, with their pictures."""
     started = time.monotonic()
+    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
+    pages = (ocr.with_words(page, ocr_mode) for page in pages)
     numbers: dict[str, int] = {}
     empty, failed = [], []
     count = 0
@@ -356,6 +370,23 @@ def check_same(path: Path, here: IndexModel, encoder: Encoder) -> None:
             )
 
 
+def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | None) -> Page:
+    """A page of a file, read again; words that were read by OCR are those that were indexed."""
+    snapshot = index.snapshot
+    document = snapshot.document(ref.doc)
+    check_unchanged(document)
+    metadata = snapshot.page_metadata(*snapshot.find(ref))
+    path = renditions.pdf_of(index.path, document.number) or Path(document.source or "")
+    if path.suffix.lower() in office.SUFFIXES:
+        page = stored_page(index, ref)
+        if page.size_pt is None:  # HTML that was read as plain text
+            return page
+        raise DocumentError(path, "the PDF it was converted to is lost; index it again")
+    with pdf.open_document(path, password=password) as opened:
+        page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
+    return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
+
+
 def check_unchanged(document: Document) -> None:
     """Raise DocumentError unless the document's file is the one that was indexed."""
     path = Path(document.source or "")
@@ -385,7 +416,10 @@ def encode(encoder: Encoder, pages: Sequence[Page]) -> Iterator[tuple[PageRef, P
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A file that has to be read. hash: None until then. skip: pages that are in the index already."""
+    """A file that has to be read.
+
+    hash: None until then. skip: pages that are in the index already. pdf: that it was converted to for them.
+    """
 
     source: Source
     doc: str
@@ -393,6 +427,7 @@ class _Task:
     size: int
     hash: str | None
     skip: Set[int]
+    pdf: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,12 +437,15 @@ class _End:
     pages: int | None
 
 
+_Answer = _render.Hashed | _render.Converted | _render.Unread | Page | _End
+
+
 @dataclass(frozen=True, slots=True)
 class _Read:
     """One thing that came of a file; its last is an _End, or an Unread of the file."""
 
     task: _Task
-    answer: _render.Hashed | _render.Unread | Page | _End
+    answer: _Answer
 
     @property
     def page(self) -> Page | None:
@@ -430,6 +468,7 @@ class _Run:
         metadata: Metadata,
         retry_failed: bool,
         password: str | None,
+        ocr_mode: str,
         page_seconds: float,
         progress: Callable[[Progress], None] | None,
     ) -> None:
@@ -438,6 +477,7 @@ class _Run:
         self.metadata = metadata
         self.retry_failed = retry_failed
         self.password = password
+        self.ocr_mode = ocr_mode
         self.page_seconds = page_seconds
         self.report_progress = progress or (lambda _: None)
         self.progress = Progress()
@@ -481,7 +521,11 @@ class _Run:
                 self.failed.append(Failure(str(source.path), None, reason))
                 writer.finish(document.number, "partial", reason)
         self.progress.documents_total = len(stored)
-        self.read(writer, self.plan(writer, sources), chain.from_iterable(_stored(before, task) for task in stored))
+        self.read(
+            writer,
+            self.plan(writer, sources),
+            chain.from_iterable(_stored(before, task, self.ocr_mode) for task in stored),
+        )
         return self.report(len(documents))
 
     def read(self, writer: Writer, tasks: Sequence[_Task], stored: Iterable[_Read] = ()) -> None:
@@ -490,14 +534,22 @@ class _Run:
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
-        image = self.encoder.spec.modality == "image"
-        with _Reader(tasks, image=image, password=self.password, page_seconds=self.page_seconds) as reader:
+        request = _render.Request(
+            "",
+            password=self.password,
+            image=self.encoder.spec.modality == "image",
+            ocr=self.ocr_mode,
+            page_seconds=self.page_seconds,
+        )
+        with _Reader(tasks, request) as reader:
             try:
+                taken = time.monotonic()
                 for item in chain(reader, stored):
                     batch.append(item)
-                    if sum(read.page is not None for read in batch) >= size:
+                    full = sum(read.page is not None for read in batch) >= size
+                    if full or time.monotonic() - taken > BATCH_SECONDS:
                         self.take(writer, batch)
-                        batch = []
+                        batch, taken = [], time.monotonic()
                 self.take(writer, batch)
             finally:  # after Ctrl-C too, what has been encoded is kept
                 with _uninterrupted():
@@ -562,9 +614,14 @@ class _Run:
                 if self.is_settled(known):
                     self.leave(known, source)
                     continue
-                if known.state == "partial":
-                    done = {*known.pages, *known.empty}
-                    tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done))
+                converted = renditions.pdf_of(self.index.path, known.number)
+                from_here = converted or source.path.suffix.lower() not in office.SUFFIXES
+                if from_here and (known.state == "partial" or self.may_have_words(known)):
+                    done = {*known.pages, *(known.blank if self.ocr_mode != "never" else known.empty)}
+                    self.empty += [EmptyPage(str(source.path), page) for page in known.empty if page in done]
+                    if known.pages:
+                        self.with_pages.add(known.number)
+                    tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done, converted))
                     continue
             made = writer.add(
                 doc,
@@ -584,7 +641,13 @@ class _Run:
             return False
         if self.password and document.state == "failed":  # it may be what was missing
             return False
-        return document.state != "partial"
+        if document.reason == office.MISSING and office.program():
+            return False
+        return document.state != "partial" and not self.may_have_words(document)
+
+    def may_have_words(self, document: Document) -> bool:
+        """Whether it has empty pages at which OCR has not looked."""
+        return self.ocr_mode != "never" and document.state != "failed" and document.empty != document.blank
 
     def leave(self, document: Document, source: Source) -> None:
         """A document that is as it was: what it lacks is reported again."""
@@ -632,6 +695,8 @@ class _Run:
                     self.write_page(writer, task, ref.page, outcomes.get(ref))
                 case _render.Hashed(hash=digest):
                     writer.update(task.number, hash=digest)
+                case _render.Converted(pdf=data):
+                    writer.keep_pdf(task.number, data)
                 case _render.Unread(page=int() as page, reason=reason):
                     self.write_page(writer, task, page, reason)
                 case _render.Unread(reason=reason, reached=reached):
@@ -641,7 +706,7 @@ class _Run:
                 case _End(pages=pages):
                     self.added += 1
                     writer.update(task.number, expected=pages)
-                    writer.finish(task.number, "done" if task.skip or task.number in self.with_pages else "empty")
+                    writer.finish(task.number, "done" if task.number in self.with_pages else "empty")
             if read.is_last:
                 self.progress.documents += 1
                 self.progress.bytes += task.size
@@ -663,14 +728,14 @@ class _Run:
                 self.with_pages.add(task.number)
                 self.pages += 1
                 return
-        writer.skip(task.number, page, outcome)
+        writer.skip(task.number, page, outcome, blank=self.ocr_mode != "never")
         if outcome is None:
             self.empty.append(EmptyPage(path, page))
         else:
             self.failed.append(Failure(path, page, outcome))
 
 
-def _stored(index: PageIndex, task: _Task) -> Iterator[_Read]:
+def _stored(index: PageIndex, task: _Task, ocr_mode: str) -> Iterator[_Read]:
     """The pages of a document that was made in memory, as far as they are stored; then its end."""
     document = index.snapshot.document(task.number)
     answer: Page | _render.Unread
@@ -682,6 +747,7 @@ def _stored(index: PageIndex, task: _Task) -> Iterator[_Read]:
             else:  # its picture, if an earlier model could read it; else it stays a page without anything to read
                 image = _stored_image(index, ref)
                 answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
+            answer = ocr.with_words(answer, ocr_mode)
         except (OSError, VisretError) as error:
             answer = _render.Unread(page, str(error))
         yield _Read(task, answer)
@@ -692,15 +758,13 @@ class _Reader:
     """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
 
     One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
-    cores there are more workers, each with files of its own.
+    cores there are more workers, each with files of its own. common: what is asked of every file.
     """
 
-    def __init__(self, tasks: Sequence[_Task], *, image: bool, password: str | None, page_seconds: float) -> None:
+    def __init__(self, tasks: Sequence[_Task], common: _render.Request) -> None:
         self.tasks = tasks
         count = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2, len(tasks)))
-        self.lanes = [
-            _Lane(tasks[i::count], image, password, page_seconds, _Buffer(AHEAD_BYTES // count)) for i in range(count)
-        ]
+        self.lanes = [_Lane(tasks[i::count], common, _Buffer(AHEAD_BYTES // count)) for i in range(count)]
 
     def __enter__(self) -> _Reader:
         for lane in self.lanes:
@@ -728,14 +792,10 @@ class _Reader:
 class _Lane(threading.Thread):
     """Files, the worker that reads them, and what it has read of them."""
 
-    def __init__(
-        self, tasks: Sequence[_Task], image: bool, password: str | None, page_seconds: float, buffer: _Buffer
-    ) -> None:
+    def __init__(self, tasks: Sequence[_Task], common: _render.Request, buffer: _Buffer) -> None:
         super().__init__(name="visret-reader", daemon=True)
         self.tasks = tasks
-        self.image = image
-        self.password = password
-        self.page_seconds = page_seconds
+        self.common = common
         self.buffer = buffer
         self.worker: _render.Worker | None = None
         self.stopping = False
@@ -762,24 +822,26 @@ class _Lane(threading.Thread):
             if self.worker is not None:
                 self.worker.close()
 
-    def read(self, task: _Task) -> Iterator[_render.Hashed | _render.Unread | Page | _End]:
+    def read(self, task: _Task) -> Iterator[_Answer]:
         """What comes of one file, whatever its pages do to the worker."""
         digest, crashes, done = task.hash, 0, set(task.skip)
         pages: int | None = None
+        path = task.pdf or task.source.path
+        converting = office.SECONDS if path.suffix.lower() in office.SUFFIXES else 0
         while True:
-            request = _render.Request(
-                str(task.source.path),
-                password=self.password,
-                image=self.image,
+            request = replace(
+                self.common,
+                path=str(path),
                 hash=digest is None,
                 skip=tuple(sorted(done)),
-                opening_seconds=self.page_seconds + task.size / SLOWEST_DISK,
-                page_seconds=self.page_seconds,
+                opening_seconds=self.common.page_seconds + task.size / SLOWEST_DISK + converting,
             )
             try:
                 for answer in self.ready_worker().read(request, doc=task.doc):
                     match answer:
                         case _render.Hashed(hash=digest):
+                            yield answer
+                        case _render.Converted() if pages is None:  # after a crash the first one stays
                             yield answer
                         case _render.Opened(pages=pages):
                             pass

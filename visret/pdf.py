@@ -85,8 +85,13 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     if head.startswith(b"%PDF-") or (suffix not in TEXT_SUFFIXES and b"%PDF-" in head):
         return _Pdf(path, password, backend)
     if suffix in TEXT_SUFFIXES:
-        return _Text(path)
+        return _Text(path, _decoded(path))
     return _Picture(path, head)
+
+
+def text_document(path: str | Path, text: str) -> Document:
+    """The document in a file whose text was taken out of it elsewhere, in pages like those of plain text."""
+    return _Text(Path(path), text)
 
 
 def count(path: str | Path, *, password: str | None = None) -> int:
@@ -455,9 +460,9 @@ class _Text(Document):
     The pages one after the other are the text, less its form feeds and with line feeds for line ends.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, text: str) -> None:
         super().__init__(path)
-        self._pages = _paged(_decoded(path))
+        self._pages = _paged(text)
 
     def __len__(self) -> int:
         return len(self._pages)

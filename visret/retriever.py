@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from visret import candidates, ingest, pdf, registry
+from visret import candidates, ingest, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
@@ -148,6 +148,7 @@ class Retriever:
         sync: bool = False,
         retry_failed: bool = False,
         password: str | None = None,
+        ocr: str = "auto",
         page_seconds: float = ingest.PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
@@ -160,6 +161,10 @@ class Retriever:
         sync: take out documents under these paths whose files are gone; what is only excluded stays.
         retry_failed: read files again that failed before and have not changed.
         password: for encrypted PDFs, and for drawing their pages later.
+        ocr: for models that read text. "auto" reads the words of a page from its picture where it has no text layer, or
+            one that is not what stands on it, if RapidOCR is installed (`visret[ocr]`); pages that were empty without
+            it are looked at again. "always" reads every picture; "never" none. A page read so has its words' mean
+            confidence, 0 to 1, in its metadata: `ocr_confidence`.
         page_seconds: a page that takes longer to read is given up, and reported.
         progress: called after every batch.
 
@@ -177,16 +182,19 @@ class Retriever:
             sync=sync,
             retry_failed=retry_failed,
             password=password,
+            ocr_mode=ocr,
             page_seconds=page_seconds,
             progress=progress,
         )
 
-    def add_pages(self, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None) -> Report:
+    def add_pages(
+        self, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None, ocr: str = "auto"
+    ) -> Report:
         """Bring in pages made in memory. Pages of one `doc` in one call are a document; adding it again replaces it.
 
-        Their pictures are kept in the index, so that highlights can be drawn.
+        Their pictures are kept in the index, so that highlights can be drawn. ocr: as in `add`.
         """
-        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata)
+        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
@@ -213,6 +221,7 @@ class Retriever:
         pool: int | None = None,
         prune: float | None = None,
         password: str | None = None,
+        ocr: str = "auto",
         page_seconds: float = ingest.PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
@@ -226,7 +235,8 @@ class Retriever:
         A file that has changed is read as it is now, and a warning is logged. A file that is gone is in the report's
         `failed`, and its document stays without pages until `add` finds the file again. Pages made in memory are read
         as they are stored, and what the new model does not read of them is only kept as long as the old index is.
-        PageIndexError, and nothing changed, where not one page can be read.
+        PageIndexError, and nothing changed, where not one page can be read. password, ocr, page_seconds, progress: as
+        in `add`.
         """
         self._password = password or self._password
         if model is None:
@@ -244,6 +254,7 @@ class Retriever:
             encoder,
             storage,
             password=password,
+            ocr_mode=ocr,
             page_seconds=page_seconds,
             progress=progress,
         )
@@ -332,12 +343,9 @@ class Retriever:
         """
         ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
         self._index.snapshot.find(ref)
-        document = self._index.snapshot.document(ref.doc)
-        if document.source is None:
+        if self._index.snapshot.document(ref.doc).source is None:
             return ingest.stored_page(self._index, ref)
-        ingest.check_unchanged(document)
-        with pdf.open_document(document.source, password=password or self._password) as opened:
-            return opened.page(ref.page, doc=ref.doc, image=True, dpi=dpi)
+        return ingest.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
         """The page as an RGB picture; DocumentError as for `page`, and for plain text, which has none."""

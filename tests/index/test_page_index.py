@@ -464,5 +464,5 @@ def test_verify_blames_nobody_for_what_was_removed_meanwhile(path, monkeypatch):
 
 def test_verify_reads_the_catalogue_too(path):
     with PageIndex.open(path) as index:
-        change(path, "INSERT INTO unread_pages VALUES (77, 1, NULL)")
+        change(path, "INSERT INTO unread_pages VALUES (77, 1, NULL, 0)")
         assert any("unread_pages refers to a missing row of documents" in problem for problem in index.verify())

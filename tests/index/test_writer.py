@@ -76,12 +76,14 @@ def test_all_that_is_known_of_a_document_comes_back(index):
         writer.put(number, embed("ä.pdf", 3))
         writer.skip(number, 2, "too large")
         writer.skip(number, 1)
+        writer.skip(number, 4, blank=True)
         writer.finish(number, "failed", "broken on page 4")
     document = PageIndex.open(index.path).snapshot.document("ä.pdf")
     assert {name: getattr(document, name) for name in facts} == facts
     assert document.metadata == {"year": 2020, "tags": ["a", None, 1.5, True], "of": {"x": 1}}
     assert (document.state, document.reason) == ("failed", "broken on page 4")
-    assert (document.pages, document.empty, document.failed) == ((3,), (1,), ((2, "too large"),))
+    assert (document.pages, document.empty, document.failed) == ((3,), (1, 4), ((2, "too large"),))
+    assert document.blank == (4,)
 
 
 def test_a_partial_document_goes_on_where_it_stopped(index):
@@ -308,6 +310,20 @@ def test_pictures_go_with_their_document(index):
     with index.writing() as writer:
         writer.remove("a.pdf")
     assert renditions.read(index.path, number, 1) is None
+
+
+def test_a_pdf_is_kept_before_its_pages_come(index):
+    with index.writing() as writer:
+        number = writer.add("a.odt", source="/a.odt")
+        writer.keep_pdf(number, b"of LibreOffice")
+        writer.compact()  # deletes what no document has
+        writer.put(number, embed("a.odt"))
+        writer.finish(number)
+    assert renditions.pdf_of(index.path, number).read_bytes() == b"of LibreOffice"
+    assert index.verify() == []
+    with index.writing() as writer:
+        writer.remove("a.odt")
+    assert renditions.pdf_of(index.path, number) is None
 
 
 # ---- one writer

@@ -228,6 +228,7 @@ def work(path: Path, storage: Storage, acknowledged: Callable[[], None]) -> None
             acknowledged()
         if "drawn" not in docs:
             number = writer.add("drawn")
+            writer.keep_pdf(number, b"converted")
             writer.put(number, page("drawn", 1))
             renditions.write(path, number, 1, b"picture")
             writer.finish(number)
@@ -264,7 +265,9 @@ def state(path: Path) -> State:
         refs = [snapshot.ref(s.number, int(row)) for s in snapshot.segments for row in snapshot.rows(s.number)]
         assert len(refs) == len(set(refs)), f"doubled: {refs}"
         if "drawn" in snapshot.docs():
-            assert renditions.read(path, snapshot.document("drawn").number, 1) == b"picture"
+            number = snapshot.document("drawn").number
+            assert renditions.read(path, number, 1) == b"picture"
+            assert renditions.read(path, number, renditions.PDF) == b"converted"
         return {ref: index.embedding(ref).vectors.tobytes() for ref in refs}
 
 

@@ -45,7 +45,8 @@ class Document:
     number: its number, never used twice. doc: its name. source: absolute path, None for pages made in memory.
     hash, size (bytes), mtime_ns: of the file when it was read. state: done, partial, failed or empty; reason: why.
     expected: pages in the file, where known. pages: the page numbers that can be found, sorted; empty: those with
-    nothing the model reads; failed: (page, reason) of those that failed.
+    nothing the model reads; blank: those of them with nothing that OCR reads; failed: (page, reason) of those that
+    failed.
     """
 
     number: int
@@ -60,6 +61,7 @@ class Document:
     expected: int | None
     pages: tuple[int, ...]
     empty: tuple[int, ...]
+    blank: tuple[int, ...]
     failed: tuple[tuple[int, str], ...]
 
 
@@ -76,6 +78,14 @@ class DocumentRow(NamedTuple):
     reason: str | None
     metadata: str
     expected: int | None
+
+
+class UnreadPage(NamedTuple):
+    """A row of `unread_pages`."""
+
+    page: int
+    reason: str | None
+    blank: int
 
 
 class Settings(NamedTuple):
@@ -294,11 +304,13 @@ def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
     return documents
 
 
-def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[tuple[int, str | None]]]:
-    """Document number to (page, reason) of its pages without vectors, by page."""
-    pages: dict[int, list[tuple[int, str | None]]] = {}
-    for document, page, reason in connection.execute("SELECT document, page, reason FROM unread_pages ORDER BY 1, 2"):
-        pages.setdefault(document, []).append((page, reason))
+def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPage]]:
+    """Document number to its pages without vectors, by page."""
+    pages: dict[int, list[UnreadPage]] = {}
+    for document, *rest in connection.execute(
+        "SELECT document, page, reason, blank FROM unread_pages ORDER BY document, page"
+    ):
+        pages.setdefault(document, []).append(UnreadPage(*rest))
     return pages
 
 

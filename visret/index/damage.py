@@ -105,7 +105,11 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
             connection.execute("UPDATE settings SET value = '{}' WHERE key = 'fitted'")
         for document, page in damage.pictures:
             (doc,) = connection.execute("SELECT doc FROM documents WHERE number = ?", (document,)).fetchone()
-            lost.append(f"{doc}: the picture of page {page} dropped; the page itself is still there")
+            if page == renditions.PDF:  # another conversion may break its pages elsewhere: all are read again
+                lost.append(f"{doc}: the PDF it was converted to dropped; bring its file in again")
+                connection.execute("UPDATE documents SET state = 'partial', size = NULL WHERE number = ?", (document,))
+            else:
+                lost.append(f"{doc}: the picture of page {page} dropped; the page itself is still there")
             connection.execute("DELETE FROM renditions WHERE document = ? AND page = ?", (document, page))
         for folder in damage.versions:
             lost.append(f"{folder.name} dropped; the index itself is none of it")

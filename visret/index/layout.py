@@ -6,7 +6,8 @@
       segments/000001/     what is big: arrays of some pages, one .npy file each, written once and never changed
       fitted/              what was learned from the first pages: .npy files, written once, with the first of them;
                            fitted-2/ and so on: learned again when the index was compacted to another codec
-      renditions/000012/   pictures of document 12, which has no file: 3.webp is its page 3, without loss
+      renditions/000012/   what pages of document 12 are drawn from that have no file for it: 3.webp is its page 3,
+                           without loss; document.pdf is what LibreOffice made of an office document
       next/                a catalogue and a seal, while `reindex` fills it
       previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
       writer.lock          locked by the process that writes; its content means nothing
@@ -188,11 +189,12 @@ CREATE TABLE unread_pages (             -- pages without vectors
     document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
     page INTEGER NOT NULL,
     reason TEXT,                        -- NULL: nothing on it that the model reads; otherwise why it failed
+    blank INTEGER NOT NULL,             -- 1: nothing that OCR reads either; 0: OCR has not looked
     PRIMARY KEY (document, page)
 ) WITHOUT ROWID;
-CREATE TABLE renditions (               -- the pictures in renditions/
+CREATE TABLE renditions (               -- the files in renditions/
     document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
-    page INTEGER NOT NULL,
+    page INTEGER NOT NULL,              -- 0: document.pdf
     checksum TEXT NOT NULL,             -- SHA-256
     PRIMARY KEY (document, page)
 ) WITHOUT ROWID;

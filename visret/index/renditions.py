@@ -1,4 +1,7 @@
-"""Pictures of pages that have no file to be drawn from again: renditions/000012/3.webp is page 3 of document 12."""
+"""What pages are drawn from that have no file which could be drawn again, in renditions/000012/ of document 12.
+
+3.webp is the picture of its page 3, document.pdf what it was converted to: "page" PDF in what follows.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,11 @@ from visret.errors import PageIndexError
 from visret.index.arrays import sha256, sync_folder
 from visret.index.layout import RENDITIONS
 
+PDF = 0  # in place of a page
+
 
 def write(index: Path, document: int, page: int, data: bytes) -> None:
-    """Keep a picture, before the page is committed: `seal` makes its name durable."""
+    """Keep a picture or a PDF, before the page is committed: `seal` makes its name durable."""
     path = path_of(index, document, page)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,8 +39,14 @@ def read(index: Path, document: int, page: int) -> bytes | None:
         return None
 
 
+def pdf_of(index: Path, document: int) -> Path | None:
+    """The PDF that a document was converted to, if it was."""
+    path = path_of(index, document, PDF)
+    return path if path.is_file() else None
+
+
 def seal(index: Path, pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
-    """The rows of `renditions` for those (document, page) that have a picture, which is durable then."""
+    """The rows of `renditions` for those (document, page) that have one, which is durable then."""
     numbers: dict[int, list[int]] = {}
     for document, page in pages:
         numbers.setdefault(document, []).append(page)
@@ -51,7 +62,7 @@ def seal(index: Path, pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, i
 
 
 def problems(index: Path, connection: sqlite3.Connection) -> dict[tuple[int, int], str]:
-    """(document, page) to what is wrong with its picture, in words; reads all of them."""
+    """(document, page) to what is wrong with its picture or PDF, in words; reads all of them."""
     wrong = {}
     for document, page, checksum in connection.execute("SELECT document, page, checksum FROM renditions"):
         path = path_of(index, int(document), int(page))
@@ -63,12 +74,12 @@ def problems(index: Path, connection: sqlite3.Connection) -> dict[tuple[int, int
 
 
 def sweep(index: Path, documents: Collection[int]) -> None:
-    """Delete the pictures of all but these documents."""
+    """Delete those of all but these documents."""
     for folder in (index / RENDITIONS).glob("*"):
         if folder.name.isdecimal() and int(folder.name) not in documents:
             shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted now is tried again by the next writer
 
 
 def path_of(index: Path, document: int, page: int) -> Path:
-    """Where a picture is kept."""
-    return index / RENDITIONS / f"{document:06d}" / f"{page}.webp"
+    """Where a picture or a PDF is kept."""
+    return index / RENDITIONS / f"{document:06d}" / ("document.pdf" if page == PDF else f"{page}.webp")

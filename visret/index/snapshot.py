@@ -16,6 +16,7 @@ from visret.index.catalogue import (
     DocumentRow,
     IndexModel,
     LivePages,
+    UnreadPage,
     load_source,
     parse_object,
     reading_errors,
@@ -51,7 +52,7 @@ class Snapshot:
         fitted: Fitted | None,
         segments: Mapping[int, tuple[Segment, LivePages]],
         documents: Mapping[int, DocumentRow],
-        unread: Mapping[int, list[tuple[int, str | None]]],
+        unread: Mapping[int, list[UnreadPage]],
         keys: frozenset[str],
     ) -> None:
         self.commits = commits
@@ -184,8 +185,9 @@ class Snapshot:
         return Document(
             **(row._asdict() | {"source": load_source(row.source), "metadata": dict(self._metadata(number))}),
             pages=tuple((keys[first:last] & 0xFFFFFFFF).tolist()),
-            empty=tuple(page for page, reason in unread if reason is None),
-            failed=tuple((page, reason) for page, reason in unread if reason is not None),
+            empty=tuple(page for page, reason, _ in unread if reason is None),
+            blank=tuple(page for page, reason, blank in unread if reason is None and blank),
+            failed=tuple((page, reason) for page, reason, _ in unread if reason is not None),
         )
 
     def source(self, segment: int, row: int) -> str | None:

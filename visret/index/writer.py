@@ -104,7 +104,7 @@ class Writer:
         self._added: dict[int, tuple[DocumentRow, int | None]] = {}
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
         self._pages: list[Packed] = []
-        self._placed: set[tuple[int, int]] = set()  # document and page of each
+        self._placed: set[tuple[int, int]] = set()  # document and page of each, and of what else is in renditions/
         self._vectors = self._bytes = 0
         self._next_document = self._next("documents")
 
@@ -196,11 +196,19 @@ class Writer:
         self._vectors += len(packed["vectors"])
         self._bytes += sum(array.nbytes for array in packed.values())
 
-    def skip(self, number: int, page: int, reason: str | None = None) -> None:
-        """Record a page without vectors: empty for this model, or, with a reason, failed."""
+    def skip(self, number: int, page: int, reason: str | None = None, *, blank: bool = False) -> None:
+        """Record a page without vectors: empty for this model, and `blank` for OCR too, or, with a reason, failed."""
         self._check_page(number, page)
         self._appear(number)
-        self._do("INSERT OR REPLACE INTO unread_pages VALUES (?, ?, ?)", number, page, reason)
+        blank = blank and reason is None
+        self._do("INSERT OR REPLACE INTO unread_pages VALUES (?, ?, ?, ?)", number, page, reason, int(blank))
+
+    def keep_pdf(self, number: int, data: bytes) -> None:
+        """Keep what a document was converted to, before its pages: they are drawn from it."""
+        self._check_number(number)
+        self._appear(number)
+        renditions.write(self._index, number, renditions.PDF, data)
+        self._placed.add((number, renditions.PDF))
 
     def finish(self, number: int, state: str = "done", reason: str | None = None) -> None:
         """Set the state of a document: done, partial, failed or empty."""
