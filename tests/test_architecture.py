@@ -28,7 +28,7 @@ LAYERS = [
     {"__main__"},
 ]
 HEAVY = {"torch", "transformers", "sentence_transformers", "colpali_engine", "gradio", "llvmlite", "pypdfium2", "PIL"}
-HEAVY |= {"langchain_core", "llama_index", "haystack"}
+HEAVY |= {"langchain_core", "llama_index", "haystack", "fastapi", "uvicorn", "mcp"}
 
 
 def layer(name: str) -> int:

@@ -60,8 +60,8 @@ class Request:
     """A file to be read. Seconds: for the hash, the conversion, opening, and every page.
 
     image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
-    wanted. only: the pages wanted; None for all. scratch: an empty folder, where one is needed; `Worker.read` sees to
-    it, since a worker that is killed leaves it full.
+    wanted. only: the pages wanted; None for all. most_pages: a file with more is not read. scratch: an empty folder,
+    where one is needed; `Worker.read` sees to it, since a worker that is killed leaves it full.
     """
 
     path: str
@@ -70,6 +70,7 @@ class Request:
     ocr: str = "never"
     hash: bool = False
     skip: tuple[int, ...] = ()
+    most_pages: int | None = None
     only: tuple[int, ...] | None = None
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
@@ -294,6 +295,8 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
             yield {"converted": True}, (path.read_bytes(),)
         with _opened(path, request) as document:
             pages = len(document)
+            if request.most_pages is not None and pages > request.most_pages:
+                raise DocumentError(path, f"has {pages:,} pages; {request.most_pages:,} are the most; divide it")
             yield {"pages": pages}, ()
             for number in range(1, pages + 1) if request.only is None else request.only:
                 if number in skip:

@@ -28,6 +28,7 @@ from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexErr
 from visret.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from visret.heatmap import Explanation
     from visret.ingest import EmptyPage, Failure, Progress, Report
     from visret.retriever import Retriever
     from visret.types import Hit, ModelSpec
@@ -82,8 +83,8 @@ def find(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             stopped = True
             _say("stopped; answering from what is done so far")
-        hits = retriever.search(arguments.question, k=arguments.k)
-        _show(retriever, arguments, hits, failed, empty)
+        (found,) = retriever.explained([arguments.question], k=arguments.k)
+        _show(retriever, arguments, found, failed, empty)
     return 130 if stopped else int(bool(failed))
 
 
@@ -106,9 +107,9 @@ def search(arguments: argparse.Namespace) -> int:
 
     where = _where(arguments.where)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
-        hits = retriever.search(arguments.question, k=arguments.k, where=where, exact=arguments.exact)
+        (found,) = retriever.explained([arguments.question], k=arguments.k, where=where, exact=arguments.exact)
         failed, empty = retriever.unread()
-        _show(retriever, arguments, hits, failed, empty)
+        _show(retriever, arguments, found, failed, empty)
     return 0
 
 
@@ -260,10 +261,22 @@ def cache(arguments: argparse.Namespace) -> int:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Open an index in the browser."""
-    from visret.server import ui
+    """Open an index in the browser, and to programs over HTTP and MCP."""
+    from visret.server import app
+    from visret.server.guard import Rules
 
-    ui.launch(arguments.index, host=arguments.host, port=arguments.port)
+    key = app.read_key(arguments.api_key_file)
+    rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate)
+    app.serve(
+        arguments.index,
+        rules,
+        host=arguments.host,
+        port=arguments.port,
+        ui=not arguments.no_ui,
+        most_pages=arguments.most_pages,
+        no_key=arguments.no_key,
+        announce=lambda address: print(f"visret: {address}", flush=True),
+    )
     return 0
 
 
@@ -375,6 +388,27 @@ PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": Tr
 OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "help": "where to write the picture"}
 HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
 PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
+SERVER: list[Argument] = [
+    (("--api-key-file",), {"metavar": "FILE", "help": "holds the key that clients must know; or set VISRET_API_KEY"}),
+    (("--no-key",), {"action": "store_true", "help": "let other machines in without a key"}),
+    (("--no-ui",), {"action": "store_true", "help": "the HTTP API and MCP alone"}),
+    (
+        ("--name",),
+        {"metavar": "HOST", "action": "append", "default": [], "help": "a name of this server, as behind a proxy"},
+    ),
+    (
+        ("--upload-mb",),
+        {"metavar": "N", "type": _positive, "default": 100, "help": "megabytes of an upload at most (100)"},
+    ),
+    (
+        ("--most-pages",),
+        {"metavar": "N", "type": _positive, "default": 500, "help": "pages of an uploaded file at most (500)"},
+    ),
+    (
+        ("--rate",),
+        {"metavar": "N", "type": _positive, "default": 20, "help": "requests a second from one address (20)"},
+    ),
+]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
 TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "a new folder"}
 REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
@@ -396,7 +430,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     compact: [INDEX, *SMALLER],
     reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
-    serve: [INDEX_TO_SERVE, HOST, PORT],
+    serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
     cache: [CLEAR],
 }
 # Verbs that stand after another.
@@ -501,46 +535,36 @@ def _where(text: str | None) -> dict[str, Any] | None:
 def _show(
     retriever: Retriever,
     arguments: argparse.Namespace,
-    hits: list[Hit],
+    found: list[tuple[Hit, Explanation]],
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
 ) -> None:
-    found = []
-    for hit in hits:
-        entry: dict[str, Any] = {
-            "rank": hit.rank,
-            "score": hit.score,
-            "doc": hit.doc,
-            "page": hit.page,
-            "text": hit.text,
-            "source": hit.source,
-            "boxes": [],
-            "picture": None,
-            "weak": hit.weak,
-        }
-        if arguments.json or arguments.pictures:
-            why = retriever.heatmap(arguments.question, hit)
-            entry["boxes"] = [asdict(box) for box in why.boxes]
-            if arguments.pictures and why.embedding.size_pt:
-                name = f"{hit.rank:02d}-{hit.doc.replace('/', '_')}-p{hit.page}.png"
-                picture = Path(arguments.pictures) / name
-                try:
-                    _save(why.image(), picture)
-                    entry["picture"] = str(picture)
-                except VisretError as error:  # the file was changed or is gone: the hit stands, without a picture
-                    _say(f"no picture of {hit.doc}, page {hit.page}: {error}")
-        found.append(entry)
+    from visret.retriever import as_json
+
+    entries = []
+    for hit, why in found:
+        entry = as_json(hit, why.boxes if arguments.json else ())
+        if arguments.pictures and why.embedding.size_pt:
+            name = f"{hit.rank:02d}-{hit.doc.replace('/', '_')}-p{hit.page}.png"
+            picture = Path(arguments.pictures) / name
+            try:
+                _save(why.image(), picture)
+                entry["picture"] = str(picture)
+            except VisretError as error:  # the file was changed or is gone: the hit stands, without a picture
+                _say(f"no picture of {hit.doc}, page {hit.page}: {error}")
+        entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
-        print(json.dumps({"query": arguments.question, "hits": found, **unread}))
+        print(json.dumps({"query": arguments.question, "hits": entries, **unread}))
         return
+    hits = [hit for hit, _ in found]
     if not hits:
         there = retriever.info()["pages"]
         print("no page passes the filter" if there else "no page was found: nothing has been read yet")
     strong = [hit for hit in hits if not hit.weak]
     if hits and not strong:
         print("No page answers this well; the nearest are:")
-    for hit, entry in zip(hits, found, strict=True):
+    for hit, entry in zip(hits, entries, strict=True):
         if hit.weak and strong and hits[hit.rank - 2] in strong:
             print("Weak matches:")
         place = _printable(f"{hit.doc}  p. {hit.page}")

@@ -233,14 +233,10 @@ def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (n, 4) or (n, 2), NaN for nowhere -> the distinct ones in order of appearance, and which each is (n,)."""
     place_of = np.full(len(where), -1)
     known = np.flatnonzero(~np.isnan(where[:, 0]))
-    if not len(known):
-        return where[:0], place_of
-    _, first, inverse = np.unique(where[known], axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    place_of[known] = rank[inverse.ravel()]
-    return where[known][np.sort(first)], place_of
+    raw, size = where[known].tobytes(), where.shape[1] * where.itemsize
+    number: dict[bytes, int] = {}  # a third of the time of np.unique
+    place_of[known] = [number.setdefault(raw[at : at + size], len(number)) for at in range(0, len(raw), size)]
+    return np.frombuffer(b"".join(number), where.dtype).reshape(-1, where.shape[1]), place_of
 
 
 def _worth(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> np.ndarray:

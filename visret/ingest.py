@@ -224,14 +224,15 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     retry_failed: bool = False,
     password: str | None = None,
     ocr_mode: str = "auto",
+    most_pages: int | None = None,
     page_seconds: float = PAGE_SECONDS,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
+    common = _common(encoder, password, ocr_mode, most_pages, page_seconds)
     sources, failures = discover(paths, include=include, exclude=exclude)
-    run = _Run(index, encoder, metadata, retry_failed, password, ocr_mode, page_seconds, progress)
+    run = _Run(index, encoder, metadata, retry_failed, common, progress)
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)  # another process may have made it anew
         return run.add(writer, sources, failures, gone_below=paths if sync else ())
@@ -248,15 +249,14 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
     progress: Callable[[Progress], None] | None,
 ) -> Report:
     """Read every document again, into a new index that takes the place of this one when it has all of them."""
-    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
+    common = _common(encoder, password, ocr_mode, None, page_seconds)
     with index.reindexing(record(encoder), storage) as (new, writer):
         before = {document.source: document for document in index.snapshot.documents()}
 
         def metadata(path: Path) -> Mapping[str, Any]:
             return before[str(path)].metadata
 
-        run = _Run(new, encoder, metadata, False, password, ocr_mode, page_seconds, progress)
-        report = run.add_again(writer, index)
+        report = _Run(new, encoder, metadata, False, common, progress).add_again(writer, index)
         if len(index.snapshot) and not len(new.snapshot):
             reason = f"no page could be read with {encoder.spec.name}, so it stays as it is"
             raise PageIndexError(index.path, f"{reason}; {report.failed[0].reason}" if report.failed else reason)
@@ -264,6 +264,20 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
             if document.source and (hash_ := before[document.source].hash) and document.hash != hash_:
                 _log.warning("%s: has changed since it was indexed; it was read as it is now", document.source)
     return report
+
+
+def _common(
+    encoder: Encoder, password: str | None, ocr_mode: str, most_pages: int | None, page_seconds: float
+) -> _render.Request:
+    """What is asked of every file."""
+    return _render.Request(
+        "",
+        password=password,
+        image=encoder.spec.modality == "image",
+        ocr=ocr.usable_mode(ocr_mode, encoder.spec.modality),
+        most_pages=most_pages,
+        page_seconds=page_seconds,
+    )
 
 
 def add_pages(
@@ -467,18 +481,14 @@ class _Run:
         encoder: Encoder,
         metadata: Metadata,
         retry_failed: bool,
-        password: str | None,
-        ocr_mode: str,
-        page_seconds: float,
+        common: _render.Request,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.index = index
         self.encoder = encoder
         self.metadata = metadata
         self.retry_failed = retry_failed
-        self.password = password
-        self.ocr_mode = ocr_mode
-        self.page_seconds = page_seconds
+        self.common = common
         self.report_progress = progress or (lambda _: None)
         self.progress = Progress()
         self.empty: list[EmptyPage] = []
@@ -524,7 +534,7 @@ class _Run:
         self.read(
             writer,
             self.plan(writer, sources),
-            chain.from_iterable(_stored(before, task, self.ocr_mode) for task in stored),
+            chain.from_iterable(_stored(before, task, self.common.ocr) for task in stored),
         )
         return self.report(len(documents))
 
@@ -534,14 +544,7 @@ class _Run:
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
-        request = _render.Request(
-            "",
-            password=self.password,
-            image=self.encoder.spec.modality == "image",
-            ocr=self.ocr_mode,
-            page_seconds=self.page_seconds,
-        )
-        with _Reader(tasks, request) as reader:
+        with _Reader(tasks, self.common) as reader:
             try:
                 taken = time.monotonic()
                 for item in chain(reader, stored):
@@ -617,7 +620,7 @@ class _Run:
                 converted = renditions.pdf_of(self.index.path, known.number)
                 from_here = converted or source.path.suffix.lower() not in office.SUFFIXES
                 if from_here and (known.state == "partial" or self.may_have_words(known)):
-                    done = {*known.pages, *(known.blank if self.ocr_mode != "never" else known.empty)}
+                    done = {*known.pages, *(known.blank if self.common.ocr != "never" else known.empty)}
                     self.empty += [EmptyPage(str(source.path), page) for page in known.empty if page in done]
                     if known.pages:
                         self.with_pages.add(known.number)
@@ -639,7 +642,7 @@ class _Run:
         """Whether an unchanged file needs no second look."""
         if self.retry_failed and (document.state == "failed" or document.failed):
             return False
-        if self.password and document.state == "failed":  # it may be what was missing
+        if self.common.password and document.state == "failed":  # it may be what was missing
             return False
         if document.reason == office.MISSING and office.program():
             return False
@@ -647,7 +650,7 @@ class _Run:
 
     def may_have_words(self, document: Document) -> bool:
         """Whether it has empty pages at which OCR has not looked."""
-        return self.ocr_mode != "never" and document.state != "failed" and document.empty != document.blank
+        return self.common.ocr != "never" and document.state != "failed" and document.empty != document.blank
 
     def leave(self, document: Document, source: Source) -> None:
         """A document that is as it was: what it lacks is reported again."""
@@ -728,7 +731,7 @@ class _Run:
                 self.with_pages.add(task.number)
                 self.pages += 1
                 return
-        writer.skip(task.number, page, outcome, blank=self.ocr_mode != "never")
+        writer.skip(task.number, page, outcome, blank=self.common.ocr != "never")
         if outcome is None:
             self.empty.append(EmptyPage(path, page))
         else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery
-from visret.index import IndexModel, PageIndex, Segment, Snapshot
+from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
@@ -149,6 +149,7 @@ class Retriever:
         retry_failed: bool = False,
         password: str | None = None,
         ocr: str = "auto",
+        most_pages: int | None = None,
         page_seconds: float = ingest.PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
@@ -160,7 +161,7 @@ class Retriever:
             there are any, and none that one of `exclude` matches.
         sync: take out documents under these paths whose files are gone; what is only excluded stays.
         retry_failed: read files again that failed before and have not changed.
-        password: for encrypted PDFs, and for drawing their pages later.
+        password: for encrypted PDFs, and for drawing their pages later. most_pages: a file with more is not read.
         ocr: for models that read text. "auto" reads the words of a page from its picture where it has no text layer, or
             one that is not what stands on it, if RapidOCR is installed (`visret[ocr]`); pages that were empty without
             it are looked at again. "always" reads every picture; "never" none. A page read so has its words' mean
@@ -183,6 +184,7 @@ class Retriever:
             retry_failed=retry_failed,
             password=password,
             ocr_mode=ocr,
+            most_pages=most_pages,
             page_seconds=page_seconds,
             progress=progress,
         )
@@ -307,6 +309,22 @@ class Retriever:
         exact: bool = False,
     ) -> list[list[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
+        found = self.explained(questions, k, where=where, among=among, exact=exact)
+        return [[hit for hit, _ in answers] for answers in found]
+
+    def explained(
+        self,
+        questions: Sequence[str],
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Iterable[Hit | tuple[str, int]] | None = None,
+        exact: bool = False,
+    ) -> Iterator[list[tuple[Hit, heatmaps.Explanation]]]:
+        """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
+
+        Question by question: an explanation holds its page's vectors.
+        """
         if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
             raise InvalidQuery("search takes a question as text, search_many a list of them")
         if not isinstance(k, int) or k < 1:
@@ -319,10 +337,10 @@ class Retriever:
         wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
         parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
         best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
-        return [
+        return (
             self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
             for query, (found, rows, scores) in zip(queries, best, strict=True)
-        ]
+        )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
         """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
@@ -331,10 +349,9 @@ class Retriever:
         """
         ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
         snapshot = self._index.snapshot
-        embedding = snapshot.embedding(ref)
+        snapshot.find(ref)
         (query,) = self._encode([question], snapshot)
-        render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
-        return heatmaps.explain(query, embedding, render=render)
+        return self._explain(snapshot, query, ref)
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """The page as it was indexed, with picture and words, read again from its source.
@@ -361,10 +378,22 @@ class Retriever:
         """The names of all documents, in the order they were added; those without pages too."""
         return [document.doc for document in self._index.snapshot.documents()]
 
+    def document(self, doc: str) -> Document:
+        """What is known of a document: its file, its state, its pages. InvalidQuery where there is none."""
+        return self._index.snapshot.document(doc)
+
+    def original(self, doc: str) -> Path | None:
+        """The file of a document, None where it was made in memory; DocumentError as for `page`."""
+        document = self.document(doc)
+        if document.source is None:
+            return None
+        ingest.check_unchanged(document)
+        return Path(document.source)
+
     def unread(self) -> tuple[list[Failure], list[EmptyPage]]:
         """What could not be read when the index was made, and pages with nothing this model reads."""
         failed, empty = [], []
-        for document in self._index.snapshot.documents():
+        for document in self._index.snapshot.unread():
             path = document.source or document.doc
             if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
@@ -441,6 +470,11 @@ class Retriever:
             lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
         )
 
+    def _explain(self, snapshot: Snapshot, query: QueryEmbedding, ref: PageRef) -> heatmaps.Explanation:
+        embedding = snapshot.embedding(ref)
+        render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
+        return heatmaps.explain(query, embedding, render=render)
+
     def _hits(
         self,
         snapshot: Snapshot,
@@ -448,19 +482,34 @@ class Retriever:
         segments: Sequence[int],
         rows: Sequence[int],
         scores: Sequence[float],
-    ) -> list[Hit]:
+    ) -> list[tuple[Hit, heatmaps.Explanation]]:
         weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
         best = 0.0
         hits = []
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
             ref = snapshot.ref(segment, row)
-            why = heatmaps.explain(query, snapshot.embedding(ref))
+            why = self._explain(snapshot, query, ref)
             answers = strength(why)
             best = max(best, answers)
             weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
             source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
-            hits.append(Hit(ref, score, rank, why.line, source, metadata, weak))
+            hits.append((Hit(ref, score, rank, why.line, source, metadata, weak), why))
         return hits
+
+
+def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:
+    """A hit as `visret search --json` prints it; its picture is where the caller drew one."""
+    return {
+        "rank": hit.rank,
+        "score": hit.score,
+        "doc": hit.doc,
+        "page": hit.page,
+        "text": hit.text,
+        "source": hit.source,
+        "boxes": [asdict(box) for box in boxes],
+        "picture": None,
+        "weak": hit.weak,
+    }
 
 
 def strength(why: heatmaps.Explanation) -> float:

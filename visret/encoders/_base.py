@@ -16,6 +16,8 @@ from visret import registry
 from visret.errors import InvalidModelSpec, InvalidQuery, VisretError, WeightsError
 from visret.types import ModelSpec, Page
 
+LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
+
 _COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 _LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
@@ -149,12 +151,16 @@ def check_dim(spec: ModelSpec, dim: int) -> None:
 
 
 def check_questions(texts: Sequence[str]) -> None:
-    """InvalidQuery for a question without words."""
+    """InvalidQuery for a question without words, and for one that would keep everybody else waiting."""
     if isinstance(texts, str):
         raise InvalidQuery("encode_queries takes a list of questions; for one question give a list of one")
     for text in texts:
         if not text.strip():
             raise InvalidQuery(f"a question needs at least one word, got {text!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InvalidQuery(f"a question is Unicode text, got half a letter in {text[:80]!r}")
+        if len(text) > LONGEST_QUESTION:
+            raise InvalidQuery(f"a question has at most {LONGEST_QUESTION:,} characters, got {len(text):,}")
 
 
 def word_boxes(page: Page) -> np.ndarray | None:

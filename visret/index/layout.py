@@ -10,6 +10,7 @@
                            without loss; document.pdf is what LibreOffice made of an office document
       next/                a catalogue and a seal, while `reindex` fills it
       previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
+      uploads/             files that came through a server: sources of documents like any other, but in here
       writer.lock          locked by the process that writes; its content means nothing
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
@@ -100,6 +101,7 @@ FITTED = "fitted"
 RENDITIONS = "renditions"
 NEXT = "next"
 PREVIOUS = "previous"
+UPLOADS = "uploads"
 LOCK = "writer.lock"
 
 GRID, CELLS, BOXES, SPANS = range(4)

@@ -173,6 +173,12 @@ class Snapshot:
         """Every document, in the order they were added."""
         return map(self.document, sorted(self._documents))
 
+    def unread(self) -> Iterator[Document]:
+        """Those that failed, or have pages that cannot be found."""
+        rows = self._documents.items()
+        lacking = [n for n, row in rows if row.state == "failed" or row.reason or n in self._unread]
+        return map(self.document, sorted(lacking))
+
     def document(self, doc: str | int) -> Document:
         """A document by name or number. Raises InvalidQuery where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import filecmp
 import itertools
 import re
-import shutil
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -23,6 +21,7 @@ from visret.heatmap import Span
 from visret.ingest import Progress
 from visret.registry import DEFAULT_MODEL
 from visret.retriever import Retriever
+from visret.server.uploads import keep
 from visret.types import Encoder, Hit
 
 RESULTS = 12
@@ -43,6 +42,7 @@ CSS = """
   #found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
 """
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,20 @@ class Uploads(Session):
         self.folder.cleanup()
 
 
-def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folders: bool = True) -> gr.Blocks:
-    """The page, to be launched.
+def build(
+    index: str | Path | Retriever | None = None,
+    *,
+    model: str = DEFAULT_MODEL,
+    folders: bool = True,
+    most_pages: int | None = None,
+) -> gr.Blocks:
+    """The page, to be launched or mounted, with CSS and THEME.
 
-    index: the folder of an index that everybody may search. model: reads the uploads where there is no index, else
-    they are read with the index's. folders: visitors may open other indexes of this machine by their folders.
+    index: everybody may search it. model: reads the uploads where there is no index, else they are read with the
+    index's. folders: visitors may open other indexes of this machine by their folders. most_pages: of an upload.
     """
-    shared = Session(Retriever.open(index)) if index else None
+    retriever = Retriever.open(index) if isinstance(index, str | Path) else index
+    shared = None if retriever is None else Session(retriever)
     # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
     loading = ThreadPoolExecutor(1).submit(lambda: shared.retriever.encoder if shared else load_encoder(model))
 
@@ -130,7 +137,8 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
                 _close(own)
                 own = made
             progress(0, desc="Reading")
-            own.retriever.add(keep(paths or [], Path(own.folder.name)), progress=show_progress)
+            kept = keep(paths or [], Path(own.folder.name))
+            own.retriever.add(kept, most_pages=most_pages, progress=show_progress)
         except VisretError as error:
             return {session: own, files: None, status: _plain(str(error))}
         return {files: None, **chosen(own)}
@@ -200,10 +208,9 @@ def build(index: str | Path | None = None, *, model: str = DEFAULT_MODEL, folder
 
 def launch(index: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> None:
     """Serve the page until interrupted. VisretError where the index cannot be opened or the port is taken."""
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     app = build(index, folders=host in LOOPBACK)
     try:
-        app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=theme)
+        app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=THEME)
     except (OSError, OverflowError) as error:
         raise VisretError(f"cannot listen on {host}, port {port}; where it is in use, choose another --port") from error
 
@@ -272,18 +279,6 @@ def standing(retriever: Retriever) -> str:
         said = f"{_count(len(empty), 'page')} cannot be found, having {lacking}: {', '.join(names[:SHOWN])}{more}"
         lines.append(_plain(said))
     return "<br>".join(lines)
-
-
-def keep(paths: Sequence[str], folder: Path) -> list[Path]:
-    """Move uploads into the folder, each under its own name; where another file has it, with a number behind."""
-    kept = []
-    for path in map(Path, paths):
-        target, number = folder / path.name, 1
-        while target.exists() and not filecmp.cmp(path, target, shallow=False):
-            number += 1
-            target = target.with_name(f"{path.stem} ({number}){path.suffix}")
-        kept.append(Path(shutil.move(path, target)))
-    return kept
 
 
 def _close(session: Session | None) -> None:

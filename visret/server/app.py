@@ -1,0 +1,202 @@
+"""One process with the page in the browser, the HTTP API and MCP, behind one guard."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI, HTTPException
+from starlette.applications import Starlette
+from starlette.types import ASGIApp
+
+from visret import __version__
+from visret.errors import InvalidQuery, VisretError
+from visret.retriever import Retriever
+from visret.server import api, offline
+from visret.server.guard import LOOPBACK, Guard, Rules
+from visret.server.protocol import HEAD_SECONDS, PatientProtocol
+
+KEY = "VISRET_API_KEY"
+SHORTEST_KEY = 16  # characters
+MOST_PAGES = 500  # of an uploaded file
+CONNECTIONS = 500
+GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a browser holds a connection for ever
+
+
+def build(
+    index: str | Path | None, rules: Rules, *, ui: bool = True, folders: bool = False, most_pages: int = MOST_PAGES
+) -> ASGIApp:
+    """The application, guarded.
+
+    index: the folder of an index; without it there is the page alone. ui: the page as well. folders: who sees the page
+    may open other indexes of this machine by their folders. most_pages: of a file that is brought.
+    """
+    retriever = None if index is None else Retriever.open(index)
+    library = None if retriever is None else api.Library(retriever, most_pages=most_pages)
+    tools = None if library is None else _tools(library)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if library is not None:
+                stack.callback(library.close)
+            if tools is not None:
+                await stack.enter_async_context(tools.router.lifespan_context(tools))
+            yield
+
+    # no /docs: FastAPI's page for it comes from elsewhere
+    app = FastAPI(title="visret", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    if library is not None:
+        app.include_router(api.routes(library))
+        api.explain_errors(app)
+        if tools is not None:
+            app.router.routes.extend(tools.routes)
+        else:
+            app.add_api_route("/mcp", _no_tools, methods=["GET", "POST"], include_in_schema=False)
+    if ui:
+        _mount_page(app, retriever, folders=folders, most_pages=most_pages, upload_bytes=rules.upload_bytes)
+    return Guard(app, rules)
+
+
+def configuration(app: ASGIApp) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=int(HEAD_SECONDS),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def serve(
+    index: str | Path | None,
+    rules: Rules,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    ui: bool = True,
+    most_pages: int = MOST_PAGES,
+    no_key: bool = False,
+    announce: Callable[[str], object] = print,
+) -> None:
+    """Serve until interrupted. For a process of its own: it reaches no other machine afterwards.
+
+    A loopback host answers to its own names and to `rules.hosts`; any other to all names where these are (). no_key:
+    let other machines in without a key. announce: is told the address.
+
+    VisretError where there is no key and other machines would get in, the index cannot be opened, or the port is taken.
+    """
+    local = is_loopback(host)
+    if not local and rules.key is None and not no_key:
+        raise VisretError(
+            f"{host} can be reached from other machines, so a key is needed: set {KEY} or give --api-key-file FILE; "
+            "--no-key lets everybody in"
+        )
+    if index is None and not ui:
+        raise InvalidQuery("--no-ui serves an index; give the folder of one")
+    offline.stay()
+    folders = local and rules.key is None and not rules.hosts
+    if local:
+        rules = replace(rules, hosts={*LOOPBACK, *rules.hosts, host})
+    signal.signal(signal.SIGTERM, _leave)
+    with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
+        # Gradio hands out all that is in these folders: they must not be those of another program
+        os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
+        with listen(host, port) as listener:
+            app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
+            shown = f"[{host}]" if ":" in host else host
+            announce(f"http://{shown}:{listener.getsockname()[1]}/")
+            uvicorn.Server(configuration(app)).run(sockets=[listener])
+
+
+def read_key(file: str | Path | None) -> str | None:
+    """The key in a file, else in the environment; None where there is neither. VisretError for one that is no key."""
+    try:
+        key = os.environ.get(KEY) or None if file is None else Path(file).read_text("utf8")
+    except (OSError, ValueError) as error:
+        raise VisretError(f"{file}: the key cannot be read: {error}") from error
+    if key is None:
+        return None
+    key = key.strip()
+    if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+        make = 'python -c "import secrets; print(secrets.token_urlsafe())"'
+        raise VisretError(
+            f"a key has at least {SHORTEST_KEY} letters, digits and signs, and no spaces; {make} makes one"
+        )
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine gets in."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens. VisretError where there is none to be had."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise VisretError(f"cannot listen on {host}, port {port}; where it is in use, choose another --port") from error
+
+
+def _mount_page(
+    app: FastAPI, retriever: Retriever | None, *, folders: bool, most_pages: int, upload_bytes: int
+) -> None:
+    import gradio
+
+    from visret.server import ui
+
+    page = ui.build(retriever, folders=folders, most_pages=most_pages)
+    gradio.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        max_file_size=upload_bytes,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        css=ui.CSS,
+        theme=ui.THEME,
+    )
+    # Gradio looks at the paths that a browser sends, whether they are of its uploads, only in what was launched.
+    page.has_launched = True
+
+
+def _tools(library: api.Library) -> Starlette | None:
+    try:
+        from visret.server.tools import application
+    except ModuleNotFoundError as error:
+        if error.name != "mcp":
+            raise
+        return None
+    return application(library)
+
+
+def _no_tools() -> None:
+    raise HTTPException(501, 'MCP needs a package: pip install "visret[mcp]"')
+
+
+def _leave(number: int, _: FrameType | None) -> None:
+    sys.exit(128 + number)  # with what is done at the end of a process, such as removing its temporary files
