@@ -7,8 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from visret import Retriever
 
 documents = Path(__file__).parent / "documents"
@@ -23,17 +21,12 @@ with Retriever.create(folder / "samples.visret") as retriever:
     print(f"{question}\n{hit.doc}, page {hit.page}: {hit.text}\n")
 
     # The score is a sum: each token of the question brings its best match on the page, which stands at one word.
-    words, word_boxes = why.embedding.text.split(), why.embedding.word_boxes
-    for token, value, similarities in zip(why.tokens, why.values, why.maps, strict=True):
-        place = why.places[np.nanargmax(similarities)]
-        word = words[np.abs(word_boxes - place).sum(axis=1).argmin()]
-        print(f"{token:>10}  {value:5.2f}  {word}")
+    for token, value, best in zip(why.tokens, why.values, why.table.best, strict=True):
+        print(f"{token:>10}  {value:5.2f}  {why.table.places[best]}")
     print(f"{'sum':>10}  {why.values.sum():5.2f}  is the score of the page, {hit.score:.2f}\n")
 
-    width, height = why.embedding.size_pt
     print("where most of it stands, in points from the top left corner:")
-    for box in why.boxes[:3]:
-        x0, y0, x1, y1 = box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height
-        print(f"  {box.score:4.0%}  {x0:.0f}, {y0:.0f} to {x1:.0f}, {y1:.0f}")
+    for box in why.boxes_pt[:3]:
+        print(f"  {box.score:4.0%}  {box.x0:.0f}, {box.y0:.0f} to {box.x1:.0f}, {box.y1:.0f}")
     why.image().save(picture)
     print(f"\nThe page, marked: {picture}")

@@ -179,6 +179,17 @@ def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     status, out, _ = run(capsys, "heatmap", index, "blue", "--doc", "one.pdf", "--page", 2, "--out", picture)
     assert status == 0
     assert picture.exists()
+    command = ["heatmap", index, "Red blue", "--doc", "one.pdf", "--page", 2, "--out"]
+    for name, more in (
+        ("all", []),
+        ("blue", ["--token", "BLUE"]),
+        ("map", ["--token", "blue", "--mode", "similarity"]),
+    ):
+        assert run(capsys, *command, tmp_path / f"{name}.png", *more)[0] == 0
+    assert len({(tmp_path / f"{name}.png").read_bytes() for name in ("all", "blue", "map")}) == 3
+    status, _, err = run(capsys, *command, picture, "--token", "green")
+    assert status == 2
+    assert "the tokens of this question are Red | blue, got green" in err
     assert run(capsys, "verify", index)[0] == 0
     damage_vectors(index)
     status, out, _ = run(capsys, "verify", index)

@@ -119,10 +119,18 @@ def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, arch
         assert np.unravel_index(np.nanargmax(why.maps[0]), (rows, cols)) == (row, col)
         best = why.boxes[0]
         assert (best.x0, best.y0, best.x1, best.y1) == pytest.approx((x0, y0, x1, y1))
+        assert why.table.places == (f"{row},{col}",)
+        bare = np.asarray(retriever.picture(("painted.png", 1), dpi=60)).astype(int)
+        drawn = np.asarray(why.image([0], dpi=60)).astype(int)
+        ys, xs = np.nonzero((drawn != bare).any(axis=2))  # the pen goes round the cell
+        assert (ys.mean() / len(bare) * rows, xs.mean() / bare.shape[1] * cols) == pytest.approx(
+            (row + 0.5, col + 0.5), abs=0.2
+        )
         hits = retriever.search("where is the table?", k=4)
         assert len(hits) == 4
         shown = retriever.heatmap("where is the table?", hits[0])
         assert shown.score == pytest.approx(hits[0].score, abs=1e-4)
+        assert shown.table.values.max(axis=1).sum() == pytest.approx(hits[0].score, abs=1e-4)
 
 
 def test_the_main_job_needs_no_network_and_prints_one_page_a_line(tmp_path):

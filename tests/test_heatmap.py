@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from visret import heatmap
-from visret.errors import ShapeError
+from visret.errors import InvalidQuery, ShapeError
 from visret.maxsim import reference
 from visret.types import Grid, PageEmbedding, PageRef, QueryEmbedding
 
@@ -165,3 +165,153 @@ def test_at_most_twenty_boxes_best_first():
     assert len(why.boxes) == 20
     assert [b.score for b in why.boxes] == sorted((b.score for b in why.boxes), reverse=True)
     assert why.boxes[0].y0 == pytest.approx(31 / 40)
+
+
+# ---- pictures of tokens, and the table
+
+GRIDS = [(32, 32), (27, 38), (38, 27), (24, 32), (32, 24), (8, 8), (1, 5)]  # square, Qwen's, tiles of 8 x 8
+
+
+def shown(why, tokens=None, **how):
+    return np.asarray(why.image(tokens, **how)).astype(int)
+
+
+@pytest.mark.parametrize("size", [(827, 1169), (1169, 827), (333, 333)])
+@pytest.mark.parametrize(("rows", "cols"), GRIDS)
+def test_the_peak_of_a_token_stays_in_its_cell(rows, cols, size):
+    """The darkest pixel of each token's picture is where its map is largest: in a corner, on an edge, beside others."""
+    rng = np.random.default_rng(rows * cols)
+    vectors = unit(rng, rows * cols, 64)
+    peaks = [0, cols - 1, (rows - 1) * cols, rows * cols // 2]
+    sheet = Image.new("RGB", size, "white")
+    why = heatmap.explain(ask(vectors[peaks]), page(vectors, Grid(rows, cols)), render=lambda _: sheet)
+    for token, peak in enumerate(peaks):
+        light = shown(why, [token], mode="similarity", opacity=1).sum(axis=2)
+        ys, xs = np.nonzero(light == light.min())
+        row, col = divmod(peak, cols)
+        assert np.unravel_index(np.nanargmax(why.maps[token]), (rows, cols)) == (row, col)
+        assert row <= ys.mean() / size[1] * rows <= row + 1
+        assert col <= xs.mean() / size[0] * cols <= col + 1
+        assert light.min() < 480  # nearly the end of the scale
+
+
+def test_one_scale_for_all_tokens():
+    """A token that matches poorly is faint, alone and beside others."""
+    vectors = np.eye(4, dtype=np.float32)
+    weak = np.array([0, 0.3, 0, 0.2], np.float32)
+    sheet = Image.new("RGB", (80, 80), "white")
+    why = heatmap.explain(ask(np.stack([vectors[0], weak])), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    for mode in ("attribution", "similarity"):
+        strong, faint = (255 * 3 - shown(why, [token], mode=mode).sum(axis=2) for token in (0, 1))
+        assert strong[20, 20] > 1.4 * faint[20, 60] > 0
+        both = 255 * 3 - shown(why, [0, 1], mode=mode).sum(axis=2)
+        assert (both[20, 20], both[20, 60]) == pytest.approx((strong[20, 20], faint[20, 60]), abs=6)
+        assert not (255 - shown(why, [], mode=mode)).any()
+        assert not (255 - shown(why, mode=mode, opacity=0)).any()
+    assert why.scale == (pytest.approx(0), 1)
+
+
+@pytest.mark.parametrize("where", ["words", "cells", "pooled"])
+def test_a_token_that_is_left_out_changes_its_place_only(where):
+    vectors = np.eye(16, dtype=np.float32)[:8]
+    cells = np.array([[0, 1], [2, 3], [4, 4], [-1, 5]], np.int32)
+    places = {"words": BOXES, "cells": Grid(4, 2), "pooled": Grid(4, 2, cells)}[where]
+    sheet = Image.effect_noise((700, 900), 80).convert("RGB")
+    why = heatmap.explain(ask(vectors[[1, 4]]), page(vectors, places), render=lambda _: sheet)
+    changed = (shown(why) != shown(why, [0])).any(axis=2)
+    number = 4
+    boxes = BOXES[[4]] if where == "words" else [Grid(4, 2).cell_box(2, 0), Grid(4, 2).cell_box(2, 1)]
+    boxes = boxes[: 2 if where == "pooled" else 1]
+    inside = np.zeros_like(changed)
+    for x0, y0, x1, y1 in boxes:
+        inside[round(y0 * 900) - 1 : round(y1 * 900) + 1, max(0, round(x0 * 700) - 1) : round(x1 * 700) + 1] = True
+    assert changed[inside].mean() > 0.6
+    assert not changed[~inside].any()
+    assert number in why.best
+
+
+def test_dark_places_are_lit():
+    """Ink on black would not be seen."""
+    vectors = np.eye(4, dtype=np.float32)
+    sheet = Image.new("RGB", (200, 200), (10, 10, 30))
+    why = heatmap.explain(ask(vectors[[3]]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    light = shown(why, mode="similarity").sum(axis=2)
+    assert light[150, 150] > 250 > 60 > light[50, 50]
+
+
+def test_the_table_marks_each_maximum_and_sums_to_the_score():
+    vectors = np.eye(16, dtype=np.float32)[:8]
+    where = BOXES.copy()
+    where[7] = np.nan
+    query = QueryEmbedding(
+        "q", vectors[[7, 2, 1, 2]] * np.float32([[0.5], [1], [0.9], [0.8]]), ("[Q]", "sat", "<cat>", "##s"),
+        np.array([False, True, True, True]),
+    )  # fmt: skip
+    table = heatmap.explain(query, page(vectors, where, text=WORDS, word_boxes=BOXES)).table
+    assert table.places == ("nowhere", "cat", "sat")
+    assert table.values == pytest.approx(np.array([[0.5, 0, 0], [0, 0, 1], [0, 0.9, 0], [0, 0, 0.8]]))
+    assert table.values[range(4), table.best].sum() == pytest.approx(3.2)
+    assert str(table).splitlines() == [
+        "       nowhere    cat    sat",
+        "[[Q]]    0.50*  0.00   0.00",
+        "sat      0.00   0.00   1.00*",
+        "<cat>    0.00   0.90*  0.00",
+        "##s      0.00   0.00   0.80*",
+    ]
+    shown_as = table._repr_html_()
+    assert shown_as.count("*</td>") == 4
+    assert "&lt;cat&gt;" in shown_as
+    assert "<cat>" not in shown_as
+
+
+def test_columns_of_the_table_are_places():
+    """Cells by row and column; of a pooled vector the first; pieces of a word together; characters of plain text."""
+    vectors = np.eye(16, dtype=np.float32)[:4]
+    cells = np.array([[-1, 0, 1], [2, 1, -1]], np.int32)
+    table = heatmap.explain(ask(vectors[[1, 2]]), page(vectors, Grid(2, 3, cells))).table
+    assert table.places == ("0,2", "1,0")
+    assert table.best.tolist() == [0, 1]
+    table = heatmap.explain(ask(vectors[:3]), page(vectors[:3], BOXES[[0, 1, 1]], text="the cat")).table
+    assert table.places == ("15%,11%", "25%,11%")  # nobody kept the words
+    assert table.best.tolist() == [0, 1, 1]
+    spans = np.array([[0, 3], [4, 7], [8, 11]], np.float32)
+    plain = PageEmbedding(PageRef("a.txt", 1), None, vectors[:3], spans, text=WORDS)
+    assert heatmap.explain(ask(vectors[[2, 0]]), plain).table.places == ("the", "sat")
+
+
+def test_a_page_whose_vectors_lie_nowhere_has_a_table_and_a_bare_picture():
+    vectors = np.eye(4, dtype=np.float32)
+    sheet = Image.new("RGB", (60, 80), "white")
+    for where in (np.full((4, 4), np.nan, np.float32), Grid(1, 1, np.array([[-1]], np.int32))):
+        why = heatmap.explain(ask(vectors[:2]), page(vectors, where), render=lambda _: sheet)
+        assert why.table.places == ("nowhere",)
+        assert why.table.values.tolist() == [[1], [1]]
+        for mode in ("attribution", "similarity"):
+            assert (shown(why, mode=mode) == 255).all()
+
+
+def test_boxes_in_points():
+    vectors = np.eye(16, dtype=np.float32)[:8]
+    why = heatmap.explain(ask(vectors[[4, 5]]), page(vectors, BOXES, text=WORDS, word_boxes=BOXES))
+    (box,) = why.boxes_pt
+    assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((0.21 * 600, 0.13 * 800, 0.4 * 600, 0.15 * 800))
+    assert box.score == why.boxes[0].score
+
+
+def test_the_legend_stands_beneath_the_page():
+    vectors = np.eye(4, dtype=np.float32)
+    sheet = Image.new("RGB", (300, 400), "white")
+    why = heatmap.explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    for mode in ("attribution", "similarity"):
+        bare, with_legend = (shown(why, mode=mode, legend=legend) for legend in (False, True))
+        assert (with_legend[:399] == bare[:399]).all()
+        end = [int(heatmap.SCALE[-1][i : i + 2], 16) for i in (1, 3, 5)]
+        assert np.abs(with_legend[400:] - end).max(axis=2).min() < 10
+
+
+@pytest.mark.parametrize("wrong", [{"tokens": [2]}, {"tokens": [-1]}, {"mode": "heat"}])
+def test_what_cannot_be_shown_is_said(wrong):
+    vectors = np.eye(4, dtype=np.float32)
+    why = heatmap.explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: Image.new("RGB", (9, 9)))
+    with pytest.raises(InvalidQuery, match=r"tokens of this question are 0 to 1|attribution or similarity"):
+        why.image(**wrong)

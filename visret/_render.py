@@ -246,6 +246,8 @@ def _environment() -> dict[str, str]:
 def main() -> None:
     """Be a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(5)  # the encoder, on all cores, would wait for the one that is taken from it
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)  # what a library prints must not come between the answers
@@ -259,7 +261,10 @@ def main() -> None:
         faulthandler.cancel_dump_traceback_later()  # to wait for the parent is no hang
         if log.said:
             header["log"], log.said = log.said, []
-        _write(answers, header, *raw)
+        try:
+            _write(answers, header, *raw)
+        except BrokenPipeError:  # the parent is gone
+            os._exit(0)
 
     def allow(seconds: float) -> None:
         faulthandler.dump_traceback_later(seconds + GRACE_SECONDS, exit=True, file=nowhere)

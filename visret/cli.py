@@ -120,7 +120,8 @@ def heatmap(arguments: argparse.Namespace) -> int:
 
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
-        _save(why.image(), Path(arguments.out))
+        chosen = _positions(arguments.token, why.tokens) if arguments.token else None
+        _save(why.image(chosen, mode=arguments.mode, legend=True), Path(arguments.out))
     print(arguments.out)
     return 0
 
@@ -280,6 +281,16 @@ def serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
+    """Where these stand among the tokens of a question."""
+    folded = [token.casefold().strip() for token in tokens]
+    for name in names:
+        if name.casefold().strip() not in folded:
+            raise InvalidQuery(f"--token: the tokens of this question are {' | '.join(tokens)}, got {name}")
+    wanted = {name.casefold().strip() for name in names}
+    return [position for position, token in enumerate(folded) if token in wanted]
+
+
 # ---- what they take -----------------------------------------------------------------------------------------------
 
 
@@ -386,6 +397,22 @@ DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the do
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
 PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
 OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "help": "where to write the picture"}
+TOKEN: Argument = (
+    ("--token",),
+    {
+        "metavar": "TEXT",
+        "action": "append",
+        "help": "show this token of the question only; for several: --token A --token B",
+    },
+)
+MODE: Argument = (
+    ("--mode",),
+    {
+        "choices": ["attribution", "similarity"],
+        "default": "attribution",
+        "help": "where the score comes from (attribution), or how alike every place is to the question's tokens",
+    },
+)
 HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
 PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
 SERVER: list[Argument] = [
@@ -423,7 +450,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, *FILES, OCR, PASSWORD, JSON, PICTURES],
     index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON],
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
-    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, PASSWORD],
+    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],

@@ -7,23 +7,31 @@ lights up places that no maximum came from.)
 
 from __future__ import annotations
 
+import html
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from visret._products import product
-from visret.errors import ShapeError
+from visret.errors import InvalidQuery, ShapeError
 from visret.types import Grid, PageEmbedding, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-INK = (255, 170, 0)  # amber: told from blue and grey with every kind of colour vision, and text stays legible under it
+# White, then ColorBrewer's YlOrBr (colorbrewer2.org: safe for the colour-blind, and in grey), without its darkest
+# colours: text stays legible under these.
+SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
+PEN = "#993404"  # YlOrBr too
+FAINTEST = 0.35  # of the scale: what the least share of a score gets
 MOST_BOXES = 20
+
+Mode = Literal["attribution", "similarity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,62 @@ class Span:
     start: int
     end: int
     score: float
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Query tokens x the places where their maxima stand; shows itself in a terminal (`print`) and in a notebook.
+
+    tokens: m labels; content: (m,) bool, False for markers and expansion, which are shown in grey or in brackets.
+    places: p labels in reading order: the words, or "row,col" of the cells, from 0; "nowhere", which comes first,
+        stands for all vectors that lie nowhere on the page.
+    values: (m, p) float32 similarities; best: (m,) int64, the column of each token's maximum. The maxima sum to the
+        score.
+    scale: the two ends of the colours.
+    """
+
+    tokens: tuple[str, ...]
+    content: np.ndarray
+    places: tuple[str, ...]
+    values: np.ndarray
+    best: np.ndarray
+    scale: tuple[float, float]
+
+    def __str__(self) -> str:
+        names = [token if named else f"[{token}]" for token, named in zip(self.tokens, self.content, strict=True)]
+        rows = [["", *self.places]]
+        for name, values, best in zip(names, self.values, self.best, strict=True):
+            rows.append([name, *(f"{value:.2f}{'*' if i == best else ' '}" for i, value in enumerate(values))])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))])
+            for row in rows
+        ]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{html.escape(place)}</th>' for place in self.places)
+        rows = []
+        levels = _levels(self.values, self.scale)
+        for row, (token, named) in enumerate(zip(self.tokens, self.content, strict=True)):
+            cells = "".join(
+                f'<td style="color:#000;background:{_colour(levels[row, column])}'
+                + (f';font-weight:bold">{value:.2f}*</td>' if column == self.best[row] else f'">{value:.2f}</td>')
+                for column, value in enumerate(self.values[row])
+            )
+            dim = "" if named else ' style="opacity:.6;font-weight:normal"'
+            rows.append(f'<tr><th scope="row"{dim}>{html.escape(token)}</th>{cells}</tr>')
+        return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table>"
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What colours stand for, and what the first and the last of them do; colours as CSS writes them, evenly spaced."""
+
+    what: str
+    low: str
+    high: str
+    colours: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,22 +135,32 @@ class Explanation:
         return _distinct(self.embedding.where)
 
     @cached_property
+    def _similarity(self) -> np.ndarray:
+        """(m, n) float32."""
+        return product(self.embedding.vectors, self.query.vectors.T).T
+
+    @cached_property
     def maps(self) -> np.ndarray:
         """float32 similarities of every token, (m, rows, cols) or (m, w); NaN where a place has no vector.
 
         All tokens share one scale. A word has the similarity of its best piece.
         """
-        similarity = product(self.embedding.vectors, self.query.vectors.T).T
         if isinstance(self.places, Grid):
             cells = self.places.vector_of_cell()
-            return np.where(cells >= 0, similarity[:, cells], np.float32(np.nan))
+            return np.where(cells >= 0, self._similarity[:, cells], np.float32(np.nan))
         word_of = self._distinct[1]
         placed = np.flatnonzero(word_of >= 0)
         if not len(placed):
-            return np.empty((len(similarity), 0), np.float32)
+            return np.empty((len(self.tokens), 0), np.float32)
         by_word = placed[np.argsort(word_of[placed], kind="stable")]
         first = np.searchsorted(word_of[by_word], np.arange(len(self.places)))
-        return np.maximum.reduceat(similarity[:, self.embedding.vector_of_place()[by_word]], first, axis=1)
+        return np.maximum.reduceat(self._similarity[:, self.embedding.vector_of_place()[by_word]], first, axis=1)
+
+    @cached_property
+    def scale(self) -> tuple[float, float]:
+        """The similarities at the two ends of the colours, for every token the same: the median, and the largest."""
+        known = self.maps[~np.isnan(self.maps)]
+        return (float(np.median(known)), float(known.max())) if known.size else (0.0, 0.0)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -115,7 +189,11 @@ class Explanation:
 
         Places that share a vector (pooled) share what was found there: the page no longer tells them apart.
         """
-        worth = _worth(self.embedding, self.best, self.shares)
+        return self._found(np.arange(len(self.tokens)))
+
+    def _found(self, tokens: np.ndarray) -> np.ndarray:
+        """`by_place` of some tokens."""
+        worth = _worth(self.embedding, self.best[tokens], self.shares[tokens])
         if isinstance(self.places, Grid):
             return worth.reshape(self.places.rows, self.places.cols)
         word_of = self._distinct[1]
@@ -139,6 +217,12 @@ class Explanation:
             return []
         return sorted(merged, key=lambda region: -region.score)[:MOST_BOXES]
 
+    @property
+    def boxes_pt(self) -> list[Region]:
+        """`boxes` in points (1/72 inch): origin top left, y downwards, of the page as it is displayed."""
+        width, height = self.embedding.size_pt or (0.0, 0.0)
+        return [Region(b.x0 * width, b.y0 * height, b.x1 * width, b.y1 * height, b.score) for b in self.boxes]
+
     @cached_property
     def spans(self) -> list[Span]:
         """For a page of plain text: at most 20 character spans, best first. Empty for pages with a geometry."""
@@ -156,18 +240,97 @@ class Explanation:
         """The line of the page that explains most of the score; "" where the page has no words."""
         return best_line(self.embedding, self.best, self.shares)
 
-    def image(self, *, dpi: int = 100, opacity: float = 0.75) -> Image:
-        """The page with the places of the score marked, as an RGB picture; stronger where more of the score is."""
+    @cached_property
+    def table(self) -> Table:
+        """Every token beside every place where a maximum stands; all similarities are in `maps`."""
+        rows = self.embedding.vector_of_place()
+        place_of = np.arange(len(rows)) if isinstance(self.places, Grid) else self._distinct[1]
+        first = np.full(len(self.embedding.vectors), -1)
+        known = np.flatnonzero((rows >= 0) & (place_of >= 0))[::-1]
+        first[rows[known]] = place_of[known]  # of several places of a vector the first
+        columns, best = np.unique(first[self.best], return_inverse=True)
+        maps = self.maps.reshape(len(self.tokens), self.by_place.size)
+        values = [maps[:, c] if c >= 0 else self._similarity[:, first < 0].max(axis=1) for c in columns]
+        labels = tuple(self._label(int(c)) if c >= 0 else "nowhere" for c in columns)
+        return Table(self.tokens, self.content, labels, np.stack(values, axis=1), best, self.scale)
+
+    def _label(self, place: int) -> str:
+        """A name for a place."""
+        where, embedding = self.places, self.embedding
+        if isinstance(where, Grid):
+            return f"{place // where.cols},{place % where.cols}"
+        if where.shape[1] == 2:
+            start, end = where[place].astype(int)
+            return embedding.text[start:end].strip()
+        x, y = (where[place, :2] + where[place, 2:]) / 2
+        boxes = np.empty((0, 4)) if embedding.word_boxes is None else embedding.word_boxes
+        inside = np.flatnonzero(((boxes[:, :2] <= (x, y)) & (boxes[:, 2:] >= (x, y))).all(axis=1))
+        return embedding.text.split()[inside[0]] if len(inside) else f"{x:.0%},{y:.0%}"
+
+    def image(
+        self,
+        tokens: Sequence[int] | None = None,
+        *,
+        mode: Mode = "attribution",
+        dpi: int = 100,
+        opacity: float = 0.75,
+        legend: bool = False,
+    ) -> Image:
+        """The page with marks on it, as an RGB picture. One scale of colours for whatever tokens are shown.
+
+        tokens: positions in `tokens`; None for all.
+        mode: "attribution" marks the places where the score comes from, stronger where more of it is. "similarity"
+            shows how alike every place is to the token that it is most alike, whether or not the score comes from
+            there; between the cells of a grid it is interpolated, so that the peak stays in the middle of its cell.
+        opacity: from 0 to 1. legend: with a strip beneath the page that says what is shown.
+
+        ShapeError for plain text, which has no picture; InvalidQuery for a token that is not there.
+        """
         if self._render is None:
             raise ShapeError(f"{self.embedding.ref.doc} is plain text: it has no picture; use .spans and .line")
-        marks = self.by_place
-        if isinstance(self.places, Grid):
-            cells = np.argwhere(marks > 0)
-            boxes = np.array([self.places.cell_box(int(r), int(c)) for r, c in cells]).reshape(-1, 4)
-            weights = marks[marks > 0]
+        count = len(self.tokens)
+        chosen = np.arange(count) if tokens is None else np.array(sorted(set(tokens)), int)
+        if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < count:
+            raise InvalidQuery(f"the tokens of this question are 0 to {count - 1}, got {list(tokens or ())}")
+        page = self._render(dpi)
+        if mode == "attribution":
+            boxes, shares = self._marks(chosen)
+            marked = overlay(page, boxes, shares / (self.by_place.max(initial=0) or 1), opacity=opacity)
+        elif mode == "similarity":
+            marked = _blend(page, self._field(chosen, page.size), opacity)
         else:
-            boxes, weights = self.places[marks > 0], marks[marks > 0]
-        return overlay(self._render(dpi), boxes, weights, opacity=opacity)
+            raise InvalidQuery(f"mode: attribution or similarity, got {mode!r}")
+        if not legend:
+            return marked
+        return _with_legend(marked, " ".join(self.tokens[i] for i in chosen if self.content[i]), self.legend(mode))
+
+    def legend(self, mode: Mode = "attribution") -> Legend:
+        """What the colours of `image` say."""
+        if mode == "attribution":
+            return Legend("share of the score", "0%", f"{self.by_place.max(initial=0):.0%}", _colours(FAINTEST))
+        return Legend("similarity", f"{self.scale[0]:.2f} or less", f"{self.scale[1]:.2f}", _colours(0.0))
+
+    def _marks(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where these tokens have their maxima, boxes (k, 4), and the share of the score there (k,)."""
+        found = self._found(tokens)
+        if isinstance(self.places, Grid):
+            cells = np.argwhere(found > 0)
+            return np.array([self.places.cell_box(int(r), int(c)) for r, c in cells]).reshape(-1, 4), found[found > 0]
+        return self.places[found > 0], found[found > 0]
+
+    def _field(self, tokens: np.ndarray, size: tuple[int, int]) -> Image:
+        """Levels from 0 to 255 for every pixel of a picture: the largest similarity to these tokens."""
+        from PIL import Image, ImageDraw
+
+        of_tokens = self.maps[tokens] if len(tokens) else np.full_like(self.maps[:1], np.nan)
+        levels = np.round(255 * _levels(of_tokens.max(axis=0), self.scale)).astype(np.uint8)
+        if isinstance(self.places, Grid):  # bilinear never exceeds the cells, as bicubic and Lanczos do
+            return Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR)
+        field = Image.new("L", size)
+        draw = ImageDraw.Draw(field)
+        for place in np.argsort(levels, kind="stable"):
+            draw.rectangle(_pixels(self.places[place], size), fill=int(levels[place]))
+        return field
 
     def _repr_png_(self) -> bytes | None:
         """What a notebook shows."""
@@ -211,22 +374,88 @@ def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) ->
     return lines[int(of_line.argmax())].strip() if of_line.any() else ""
 
 
-def overlay(image: Image, boxes: np.ndarray, weights: Sequence[float] | np.ndarray, *, opacity: float = 0.75) -> Image:
-    """Mark boxes (w, 4), in page fractions, on a page like a highlighter pen; the largest weight gets `opacity`."""
-    from PIL import Image, ImageChops, ImageDraw
+def overlay(image: Image, boxes: np.ndarray, levels: Sequence[float] | np.ndarray, *, opacity: float = 0.75) -> Image:
+    """Mark boxes (k, 4), in page fractions, on a page like a highlighter pen. levels: (k,) from 0 to 1."""
+    from PIL import Image, ImageDraw
 
-    strength, outline = Image.new("L", image.size), Image.new("L", image.size)
-    largest = max(weights, default=0) or 1
-    width, height = image.size
-    pen = max(1, round(height / 700))
-    for box, weight in sorted(zip(boxes, weights, strict=True), key=lambda pair: pair[1]):
-        corners = [box[0] * width, box[1] * height, max(box[2] * width, box[0] * width), max(box[3], box[1]) * height]
-        level = 0.25 + 0.75 * float(weight) / float(largest)
-        ImageDraw.Draw(strength).rectangle(corners, fill=round(255 * opacity * level))
-        ImageDraw.Draw(outline).rectangle(corners, outline=round(255 * level), width=pen)
-    ink = Image.new("RGB", image.size, INK)
-    marked = Image.composite(ImageChops.multiply(image, ink), image, strength)
-    return Image.composite(Image.new("RGB", image.size, (200, 90, 0)), marked, outline)
+    inside, outline = Image.new("L", image.size), Image.new("L", image.size)
+    pen = max(1, round(image.height / 700))
+    for box, level in sorted(zip(boxes, levels, strict=True), key=lambda pair: pair[1]):
+        corners = _pixels(box, image.size)
+        strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
+        ImageDraw.Draw(inside).rectangle(corners, fill=strength)
+        ImageDraw.Draw(outline).rectangle(corners, outline=round(strength * opacity), width=pen)
+    return Image.composite(Image.new("RGB", image.size, PEN), _blend(image, inside, opacity), outline)
+
+
+def _colours(first: float) -> tuple[str, ...]:
+    """The colours from a level on, dense enough to be drawn with straight lines between them."""
+    return tuple(_colour(level) for level in np.linspace(first, 1, 13))
+
+
+def _colour(level: float) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*_ramp()[round(255 * float(level))])
+
+
+def _ramp() -> np.ndarray:
+    """(256, 3) uint8: the scale."""
+    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in SCALE])
+    at = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(at, np.arange(len(stops)), channel) for channel in stops.T]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+def _levels(similarity: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Similarities on the scale, from 0 to 1; 0 where there is none."""
+    low, high = scale
+    return np.nan_to_num(np.clip((similarity - low) / (high - low or 1), 0, 1))
+
+
+def _blend(image: Image, levels: Image, opacity: float) -> Image:
+    """Colour a page: paper like ink, so that what is black stays black, and what is dark all over like light.
+
+    levels: "L", 0 to 255, of its size.
+    """
+    from PIL import Image, ImageChops, ImageFilter
+
+    ramp = _ramp()
+    ink, light = (
+        Image.merge("RGB", [levels.point(channel.tolist()) for channel in colours.T])
+        for colours in (ramp, ramp * np.arange(256)[:, None] // 255)
+    )
+    inked, lit = ImageChops.multiply(image, ink), ImageChops.screen(image, light)
+    grey = image.convert("L").filter(ImageFilter.BoxBlur(image.height / 50))
+    dark = grey.point([min(255, max(0, 6 * (110 - value))) for value in range(256)])
+    return Image.blend(image, Image.composite(lit, inked, dark), opacity)
+
+
+def _pixels(box: np.ndarray, size: tuple[int, int]) -> list[int]:
+    """The first and the last pixel, x and y each, of a box in page fractions."""
+    width, height = size
+    x0, y0 = int(box[0] * width), int(box[1] * height)
+    return [x0, y0, max(x0, math.ceil(box[2] * width) - 1), max(y0, math.ceil(box[3] * height) - 1)]
+
+
+def _with_legend(page: Image, tokens: str, legend: Legend) -> Image:
+    """The page, and beneath it the tokens that are shown and what the colours say."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(11, page.width // 60)
+    font, pad = ImageFont.load_default(size), size // 2
+    sheet = Image.new("RGB", (page.width, page.height + 2 * size + 4 * pad), "white")
+    sheet.paste(page)
+    draw, x, y = ImageDraw.Draw(sheet), pad, page.height + pad
+    draw.line((0, page.height, page.width, page.height), fill="#888")
+    draw.text((x, y), tokens, fill="black", font=font)
+    y += size + pad
+    before = f"{legend.what}: {legend.low}"
+    draw.text((x, y), before, fill="black", font=font)
+    x += round(draw.textlength(before, font=font)) + pad
+    step = page.width // (4 * len(legend.colours))
+    for number, colour in enumerate(legend.colours):
+        draw.rectangle((x + number * step, y, x + (number + 1) * step - 1, y + size), fill=colour)
+    draw.text((x + len(legend.colours) * step + pad, y), legend.high, fill="black", font=font)
+    return sheet
 
 
 def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,20 @@
 """Is the encoder ever idle? Pages a second from files to a committed index, beside the encoder alone.
 
-    python tests/benchmarks/ingest.py FOLDER                          # the default model, and a tiny ColQwen2
+    python tests/benchmarks/ingest.py FOLDER                          # the default model, and a small ColQwen2
     python tests/benchmarks/ingest.py FOLDER --model NAME --pages 300
 
 The first documents of FOLDER with so many pages in all. The encoder alone has these pages in memory, and gets them in
 batches of the same size; the two are measured in turns, and the ratio is the median of the rounds' ratios. On two
-cores it is below 100 % where the encoder keeps both busy, because reading needs some of them too; "busy" is the share
-of the time in which a batch was being encoded. The tiny ColQwen2 has random weights and a narrow network: reading its
-pages costs a fifth of encoding them, where real models take a hundred times as long.
+cores it is below 100 % where the encoder keeps both busy, because reading and writing need some of them too: "of the
+cores" is the share of all processes' CPU seconds that the encoder needs alone, which other programs on the machine
+disturb less than times. "busy" is the share of the time in which a batch was being encoded. The ColQwen2 has random
+weights and a hundredth of the real one's: reading its pages costs more beside encoding them than with any real model.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -52,12 +54,17 @@ def read(paths: list[Path], encoder: Encoder) -> Iterator[Page]:
                     yield page
 
 
-def encode(encoder: Encoder, pages: list[Page]) -> float:
-    """Pages a second, in batches as large as those of `Retriever.add`."""
-    size, started = ingest.BATCH_PAGES[encoder.spec.modality], time.perf_counter()
+def cores() -> float:
+    """CPU seconds of this process and of its children that have ended."""
+    return sum(os.times()[:4])
+
+
+def encode(encoder: Encoder, pages: list[Page]) -> tuple[float, float]:
+    """Pages a second, in batches as large as those of `Retriever.add`; CPU seconds a page."""
+    size, started, before = ingest.BATCH_PAGES[encoder.spec.modality], time.perf_counter(), cores()
     for start in range(0, len(pages), size):
         encoder.encode_pages(pages[start : start + size])
-    return len(pages) / (time.perf_counter() - started)
+    return len(pages) / (time.perf_counter() - started), (cores() - before) / len(pages)
 
 
 class Watched:
@@ -75,14 +82,14 @@ class Watched:
         return made
 
 
-def add(encoder: Encoder, paths: list[Path]) -> tuple[float, float]:
-    """Pages a second of `Retriever.add`, from files to the commit, and the share of the time spent encoding."""
+def add(encoder: Encoder, paths: list[Path]) -> tuple[float, float, float]:
+    """Pages a second of `Retriever.add`, from files to the commit; CPU seconds a page; the share of time encoding."""
     encoder = Watched(encoder)
     with tempfile.TemporaryDirectory() as folder, Retriever.create(Path(folder, "index"), model=encoder) as retriever:
-        started = time.perf_counter()
-        report = retriever.add(paths)
+        started, before = time.perf_counter(), cores()
+        report = retriever.add(paths, ocr="never")  # OCR is slower than any encoder
         seconds = time.perf_counter() - started
-        return report.pages / seconds, encoder.seconds / seconds
+        return report.pages / seconds, (cores() - before) / report.pages, encoder.seconds / seconds
 
 
 def measure(name: str, encoder: Encoder, folder: Path, pages: int, rounds: int) -> float:
@@ -90,11 +97,12 @@ def measure(name: str, encoder: Encoder, folder: Path, pages: int, rounds: int) 
     paths = choose(folder, pages)
     in_memory = list(read(paths, encoder))
     encode(encoder, in_memory[:8])
-    measured = [(encode(encoder, in_memory), *add(encoder, paths)) for _ in range(rounds)]
-    alone, ended, busy = (statistics.median(column) for column in zip(*measured, strict=True))
-    ratio = statistics.median(ended / alone for alone, ended, _ in measured)
+    measured = [(*encode(encoder, in_memory), *add(encoder, paths)) for _ in range(rounds)]
+    alone, _, ended, _, busy = (statistics.median(column) for column in zip(*measured, strict=True))
+    ratio = statistics.median(ended / alone for alone, _, ended, _, _ in measured)
+    share = statistics.median(needed / used for _, needed, _, used, _ in measured)
     rates = f"encoder {alone:5.1f} pages/s   end to end {ended:5.1f} pages/s, busy {busy:.0%}   ratio {ratio:.0%}"
-    print(f"{name:20} {len(in_memory):4} pages of {len(paths):3} files   {rates}", flush=True)
+    print(f"{name:20} {len(in_memory):4} pages of {len(paths):3} files   {rates}, of the cores {share:.0%}", flush=True)
     return ratio
 
 
@@ -111,11 +119,11 @@ def main() -> None:
             models = {given.model: given.model}
         else:
             sys.path.insert(0, str(Path(__file__).parent.parent))
-            import tiny
+            import tiny_vision
 
             with _torch.quiet():
-                tiny.colqwen2(Path(scratch, "colqwen2"))
-            models = {registry.DEFAULT_MODEL: registry.DEFAULT_MODEL, "tiny ColQwen2": Path(scratch, "colqwen2")}
+                tiny_vision.colqwen(Path(scratch, "colqwen2"), "ColQwen2", dim=128, layers=4)
+            models = {registry.DEFAULT_MODEL: registry.DEFAULT_MODEL, "small ColQwen2": Path(scratch, "colqwen2")}
         ratios = [
             measure(name, load_encoder(model), given.folder, given.pages, given.rounds)
             for name, model in models.items()

@@ -1,64 +1,21 @@
 """The page in the browser, without a browser: its server is asked what a browser asks it. With `toy`."""
 
-import asyncio
 import html
 import io
 import json
 import re
 import secrets
-import socket
-import tempfile
-import threading
-import time
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
 from sheets import write_pdf
+from waiting import until
 
-from visret import Retriever, VisretError
+from visret import Hit, PageRef, Retriever
 from visret.heatmap import Span
 from visret.server import ui
-
-
-@pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
-    """Where servers keep what visitors bring."""
-    folder = tmp_path_factory.mktemp("temporary")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(folder))
-        patch.setenv("GRADIO_TEMP_DIR", str(folder / "gradio"))
-        patch.setenv("GRADIO_IS_E2E_TEST", "1")  # a closed tab is forgotten after a second, not an hour
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def serve(temporary):
-    """Runs `ui.launch`, with `toy` for uploads: serve(index) -> the address."""
-    apps, threads, loops = [], [], []
-    build, new_loop = ui.build, asyncio.new_event_loop
-
-    def start(index=None, host="127.0.0.1"):
-        thread = threading.Thread(target=ui.launch, args=[index], kwargs={"host": host, "port": free_port()})
-        before = len(apps)
-        thread.start()
-        threads.append(thread)
-        until(lambda: not thread.is_alive() or (len(apps) > before and apps[-1].local_url))
-        return apps[-1].local_url
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ui, "build", lambda *given, **named: apps.append(build(*given, model="toy", **named)) or apps[-1])
-        # gradio makes event loops for its locks and forgets them, which would warn
-        patch.setattr(asyncio, "new_event_loop", lambda: loops.append(new_loop()) or loops[-1])
-        yield start
-    for app in apps:
-        app.close(verbose=False)
-    for thread in threads:
-        thread.join()
-    for loop in loops:
-        loop.close()
-    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +36,6 @@ def index(papers, tmp_path):
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
         retriever.add(papers)
     return tmp_path / "i.visret"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def until(condition):
-    for _ in range(3000):
-        if condition():
-            return
-        time.sleep(0.02)
-    pytest.fail("waited in vain")
 
 
 class Visitor:
@@ -136,7 +79,7 @@ class Visitor:
         assert self.part("file")["value"] is None  # ready for more
 
     def open_folder(self, path):
-        self.part("textbox", label="Folder")["value"] = str(path)
+        self.part("textbox", label="Or the folder of an index")["value"] = str(path)
         self.call("open_folder")
 
     def ask(self, question):
@@ -219,7 +162,7 @@ def test_uploads_are_one_visitors_and_go_with_the_visit(url, page, papers, tmp_p
         page.ask("cyan")
         assert "nothing to search yet" in page.text
         (folder,) = {*temporary.glob("visret-*")} - before
-        assert {path.name for path in folder.glob("*.pdf")} == {"one.pdf", "two.pdf", "one (2).pdf"}
+        assert {path.name for path in folder.rglob("*.pdf")} == {"one.pdf", "two.pdf", "one (2).pdf"}
         assert not list((temporary / "gradio").rglob("*.pdf"))  # the server keeps no second copy
     until(lambda: not folder.exists())
 
@@ -238,7 +181,7 @@ def test_a_folder_is_opened_in_place_of_uploads(page, index, papers, temporary):
 
 def test_others_may_not_open_the_folders_of_this_machine(serve, page):
     assert "open_folder" in page.functions
-    with Visitor(serve(host="0.0.0.0")) as other:
+    with Visitor(serve(folders=False)) as other:
         assert "bring" in other.functions
         assert "open_folder" not in other.functions
 
@@ -253,12 +196,12 @@ def test_what_is_wrong_is_said(page, papers, tmp_path):
     page.open_folder(papers)
     assert "not an index" in page.text
     (papers / "bad.pdf").write_bytes(b"%PDF-1.7 and nothing")
-    (papers / "a.docx").write_bytes(b"PK")
+    (papers / "a.xyz").write_bytes(b"PK")
     (papers / "notes.txt").write_text("red")
-    page.bring(papers / "bad.pdf", papers / "a.docx", papers / "notes.txt", papers / "two.pdf")
+    page.bring(papers / "bad.pdf", papers / "a.xyz", papers / "notes.txt", papers / "two.pdf")
     assert "1 page of 1 document can be searched." in page.text
     assert "Not read: bad.pdf: is a damaged" in page.text
-    assert "Not read: a.docx: files ending in '.docx' are not read" in page.text
+    assert "Not read: a.xyz: files ending in '.xyz' are not read" in page.text
     assert "1 page cannot be found, having no picture: notes.txt" in page.text
     page.ask(" ")
     assert "Type a question first." in page.text
@@ -281,7 +224,7 @@ def test_a_page_whose_file_was_changed_is_found_and_not_shown(page, index, paper
 
 def test_nothing_is_fetched_from_elsewhere(url):
     start, style = httpx.get(url).text, httpx.get(f"{url}theme.css").text
-    assert "#found" in start  # our own style is there
+    assert ".found" in start  # our own style is there
     assert httpx.get(f"{url}config").json()["stylesheets"] == []
     assert re.findall(r"""<(?:script|link|img)[^>]*["'](?:https?:)?//[^>]*>""", start) == []
     assert re.findall(r"""(?:url\(|@import)\s*["']?(?:https?:)?//""", start + style) == []
@@ -293,25 +236,50 @@ def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
         (tmp_path / f"text{number}.txt").write_text("words")
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
         retriever.add(tmp_path)
-        said = html.unescape(ui.standing(retriever)).split("<br>")
+        said = html.unescape(ui.standing(ui.Session((retriever,)))).split("<br>")
     assert said[0] == "**0 pages** of 0 documents can be searched."
     assert [line.split(":")[1] for line in said[1:6]] == [f" bad{number}.pdf" for number in range(5)]
     assert said[6] == "Not read: 4 more"
     assert said[7].endswith("no picture: text0.txt, text1.txt, text2.txt, text3.txt, text4.txt and 4 more")
 
 
-def test_an_index_that_is_not_there_is_said(tmp_path):
-    with pytest.raises(VisretError, match="no_where"):
-        ui.launch(tmp_path / "no_where")
+def test_a_filter_is_documents_and_metadata(page, index):
+    page.open_folder(index)
+    page.part("dropdown", label="Documents")["value"] = ["two.pdf"]
+    page.ask("red")
+    assert page.captions == ["two.pdf, p. 1"]
+    page.part("textbox", label="Metadata, as JSON")["value"] = '{"page": 2}'
+    page.ask("red")
+    assert "No page passes the filter." in page.text
+    assert page.captions is None
+    for wrong, said in (("{page}", "must be JSON"), ("[2]", "a JSON object"), ('{"yeer": 2}', "yeer")):
+        page.part("textbox", label="Metadata, as JSON")["value"] = wrong
+        page.ask("red")
+        assert said in page.text
 
 
-@pytest.mark.filterwarnings("ignore:.*<socket:pytest.PytestUnraisableExceptionWarning")  # gradio forgets to close it
-def test_a_port_in_use_is_said(serve):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        with pytest.raises(VisretError, match=str(taken.getsockname()[1])):
-            ui.launch(port=taken.getsockname()[1])
+def test_uploads_are_read_again_by_another_model(page, papers):
+    page.bring(papers / "one.pdf")
+    page.part("dropdown", label="Read by; two are shown side by side")["value"] = []
+    page.call("read_again")
+    assert "Choose a model first" in page.text
+    page.part("dropdown", label="Read by; two are shown side by side")["value"] = ["all-minilm-l6-v2"]
+    page.call("read_again")
+    assert "2 pages cannot be found, having no text, as scans do: one.pdf" in page.text
+
+
+@pytest.mark.parametrize(
+    ("source", "at", "link"),
+    [
+        ("/a/b c#.pdf", "document/", " · [open the PDF](document/b%20c%23.pdf#page=3)"),
+        ("/a/b.pdf", None, ""),
+        ("/a/b.png", "document/", ""),
+        (None, "document/", ""),
+    ],
+)
+def test_a_page_is_linked_where_its_pdf_is_served(source, at, link):
+    hit = Hit(PageRef((source or "x").rpartition("/")[2], 3), 1.0, 1, "", source)
+    assert ui.link_to(hit, at) == link
 
 
 def test_text_is_shown_as_it_is():

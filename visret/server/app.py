@@ -166,7 +166,7 @@ def _mount_page(
 
     from visret.server import ui
 
-    page = ui.build(retriever, folders=folders, most_pages=most_pages)
+    page = ui.build(retriever, folders=folders, most_pages=most_pages, documents_at="document/")
     gradio.mount_gradio_app(
         app,
         page,

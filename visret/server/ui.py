@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import html
 import itertools
+import json
 import re
+import shutil
 import tempfile
 import textwrap
 from collections.abc import Sequence
@@ -11,13 +15,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from PIL import Image, ImageDraw
 
+from visret import registry
 from visret.encoders import load_encoder
-from visret.errors import VisretError
-from visret.heatmap import Span
+from visret.errors import DocumentError, InvalidQuery, VisretError
+from visret.heatmap import Explanation, Legend, Span
 from visret.ingest import Progress
 from visret.registry import DEFAULT_MODEL
 from visret.retriever import Retriever
@@ -26,46 +32,102 @@ from visret.types import Encoder, Hit
 
 RESULTS = 12
 SHOWN = 5  # files, of those that could not be read
+LISTED = 1000  # documents, to choose from; others can be typed
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
-LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+MODES = {"Share of the score": "attribution", "Similarity": "similarity"}
+OTHERS = -1  # stands for the markers and expansion tokens among the switches
 
-# Results beside the page; on a phone a strip above it, so that a tap shows something.
+# Results and switches beside the page; on a phone a strip above it, so that a tap shows something, and switches below.
 CSS = """
-#shown { position: sticky; top: 8px; z-index: 9 }
-#found { isolation: isolate }
-#found .grid-wrap { min-height: 0; max-height: none }
-#found .thumbnail-item { aspect-ratio: 4 / 5 }
-#found .caption-label { inset: auto 0 0; max-width: none; font-size: 11px; white-space: normal; opacity: 1 }
-#shown mark { background: #fa0; color: #000 }
+#head { align-items: center }
+#head .prose { display: flex; flex-wrap: wrap; align-items: baseline; column-gap: 14px }
+#head .prose > * { margin: 0 }
+#page img { width: 100% }
+.found .grid-wrap { min-height: 0; max-height: 40vh; padding: 0 }
+.found .grid-container { gap: 10px }
+.found .thumbnail-lg { aspect-ratio: auto; background: none; border-color: var(--border-color-primary) }
+.found .thumbnail-lg.selected { outline: 3px solid var(--color-accent); outline-offset: -3px; box-shadow: none }
+.found .thumbnail-lg > img { height: auto; aspect-ratio: 4 / 5; padding: 4px 4px 0 }
+.found .caption-label {
+  position: static; display: block; max-width: none; border: 0; border-radius: 0; opacity: 1;
+  background: var(--background-fill-primary); color: var(--body-text-color); font-size: 12px; white-space: normal
+}
+#controls, #shown { gap: 8px }
+#tokens label, #mode .wrap label { padding: 3px 9px }
+#quoted blockquote, #quoted p { margin: 0 0 4px }
+#quoted mark { background: #fec44f; color: #000 }
+#legend { padding: 0 4px; color: var(--body-text-color); font-size: 13px }
+#legend i { display: inline-block; width: 9em; height: 1em; vertical-align: -2px; border: 1px solid #888 }
+#table { overflow-x: auto; font-size: 12px; font-variant-numeric: tabular-nums }
+#table th, #table td { padding: 1px 6px; text-align: right; white-space: nowrap }
+@media (min-width: 701px) { #left { position: sticky; top: 8px; align-self: start } }
 @media (max-width: 700px) {
-  #found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
+  #left { display: contents }
+  #shown { order: 1 }
+  #controls { order: 2 }
+  .found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
 """
-THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+# Fonts of the machine; an orange on which white can be read, and greys that can be read.
+THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
+    button_primary_background_fill="*primary_700",
+    button_primary_background_fill_dark="*primary_700",
+    button_primary_background_fill_hover="*primary_800",
+    button_primary_background_fill_hover_dark="*primary_800",
+    body_text_color_subdued="*neutral_600",
+    input_placeholder_color="*neutral_500",
+)
+
+# The question and its filters as the address of the page, to be sent to somebody else.
+WRITE_ADDRESS = """(question, documents, where) => {
+  const address = new URL(window.location);
+  for (const name of ["q", "doc", "where"]) address.searchParams.delete(name);
+  if (question) address.searchParams.set("q", question);
+  for (const name of documents ?? []) address.searchParams.append("doc", name);
+  if (where) address.searchParams.set("where", where);
+  history.replaceState(null, "", address);
+}"""
+SWITCH_DARK = "() => { document.body.classList.toggle('dark') }"
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a visitor searches."""
+    """What a visitor searches: one index, or two side by side."""
 
-    retriever: Retriever
+    retrievers: tuple[Retriever, ...]
 
     def close(self) -> None:
-        """Let go of the index."""
-        self.retriever.close()
+        """Let go of the indexes."""
+        for retriever in self.retrievers:
+            retriever.close()
 
 
 @dataclass(frozen=True)
 class Uploads(Session):
-    """A visitor's own files; the folder holds them and the index of them."""
+    """A visitor's own files; the folder holds them, and for each model an index of them."""
 
+    models: tuple[str, ...]
     folder: tempfile.TemporaryDirectory[str]
 
+    @property
+    def files(self) -> Path:
+        """Where the files are."""
+        return Path(self.folder.name, "files")
+
     def close(self) -> None:
-        """Let go of the index, and delete all that was uploaded."""
+        """Let go of the indexes, and delete all that was uploaded."""
         super().close()
         self.folder.cleanup()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was asked, and what each of the indexes found."""
+
+    question: str
+    session: Session
+    found: tuple[list[Hit], ...]
 
 
 def build(
@@ -74,29 +136,44 @@ def build(
     model: str = DEFAULT_MODEL,
     folders: bool = True,
     most_pages: int | None = None,
+    documents_at: str | None = None,
 ) -> gr.Blocks:
     """The page, to be launched or mounted, with CSS and THEME.
 
-    index: everybody may search it. model: reads the uploads where there is no index, else they are read with the
-    index's. folders: visitors may open other indexes of this machine by their folders. most_pages: of an upload.
+    index: everybody may search it. model: reads the uploads, unless the visitor chooses another; where there is an
+    index, its model does. folders: visitors may open other indexes of this machine by their folders. most_pages: of an
+    upload. documents_at: the address under which PDFs of `index` are served, followed by their names; None where nobody
+    serves them.
     """
     retriever = Retriever.open(index) if isinstance(index, str | Path) else index
-    shared = None if retriever is None else Session(retriever)
+    shared = None if retriever is None else Session((retriever,))
+    default = retriever.model if retriever else model
     # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
-    loading = ThreadPoolExecutor(1).submit(lambda: shared.retriever.encoder if shared else load_encoder(model))
+    loading = ThreadPoolExecutor(1)
+
+    @functools.cache
+    def load(name: str) -> Encoder:
+        return retriever.encoder if retriever and name == retriever.model else load_encoder(name)
+
+    loading.submit(load, default)
+    models = list(dict.fromkeys([default, *here()]))
 
     with gr.Blocks(title="visret", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as app:
-        gr.Markdown("# visret\nFind the right page in a pile of PDFs, and see why.")
+        with gr.Row(elem_id="head"):
+            gr.Markdown("# visret\nFind the right page in a pile of PDFs, and see why.")
+            dark = gr.Button("Light or dark", size="sm", scale=0, min_width=110)
         session = gr.State(None, delete_callback=_close)
-        asked = gr.State(("", []))
+        answer, shown = gr.State(None), gr.State(None)
         with gr.Accordion("Search other documents" if shared else "What to search", open=shared is None) as sources:
             files = gr.File(label="PDFs, pictures or text files", file_count="multiple", height=150)
-            with gr.Row(visible=folders):
-                folder = gr.Textbox(
-                    label="Folder", placeholder="or the folder of an index", show_label=False, container=False, scale=9
-                )
+            readers = gr.Dropdown(
+                models, value=[default], multiselect=True, max_choices=2, label="Read by; two are shown side by side"
+            )
+            with gr.Row(visible=folders, equal_height=True):
+                folder = gr.Textbox("", label="Or the folder of an index", scale=4)
+                beside = gr.Textbox("", label="and of another, to compare them", scale=4)
                 opening = gr.Button("Open", min_width=80)
-        status = gr.Markdown(standing(shared.retriever) if shared else "", latex_delimiters=[])
+        status = gr.Markdown(standing(shared) if shared else "", latex_delimiters=[])
         with gr.Row():
             question = gr.Textbox(
                 label="Question",
@@ -107,130 +184,297 @@ def build(
                 scale=9,
             )
             asking = gr.Button("Ask", variant="primary", min_width=80)
+        with gr.Accordion("Only in some documents", open=False):
+            documents = gr.Dropdown(
+                listed(shared), value=[], multiselect=True, allow_custom_value=True, label="Documents"
+            )
+            where = gr.Textbox(
+                value="", label="Metadata, as JSON", placeholder='{"year": {">=": 2020}, "page": [1, 2]}', max_lines=4
+            )
         said = gr.Markdown(latex_delimiters=[])
         with gr.Row(visible=False, elem_id="results") as results:
-            gallery = gr.Gallery(
-                show_label=False, columns=3, object_fit="contain", allow_preview=False, buttons=[], elem_id="found"
-            )
-            with gr.Column(elem_id="shown"):
-                quoted = gr.Markdown(latex_delimiters=[])
-                page = gr.Image(show_label=False, interactive=False, buttons=["fullscreen", "download"])
+            columns, titles, galleries = [], [], []
+            with gr.Column(elem_id="left", min_width=320, scale=3):
+                with gr.Row():
+                    for _ in range(2):
+                        with gr.Column(min_width=120) as column:
+                            titles.append(gr.Markdown(visible=False))
+                            galleries.append(
+                                gr.Gallery(
+                                    show_label=False,
+                                    columns=2,
+                                    height="auto",
+                                    object_fit="contain",
+                                    allow_preview=False,
+                                    buttons=[],
+                                    elem_classes="found",
+                                )
+                            )
+                        columns.append(column)
+                with gr.Column(elem_id="controls") as controls:
+                    tokens = gr.CheckboxGroup(label="Tokens of the question", elem_id="tokens")
+                    every = gr.Button("All or none", size="sm")
+                    mode = gr.Radio(list(MODES.items()), value="attribution", label="Colours", elem_id="mode")
+                    legend = gr.HTML(elem_id="legend")
+                    opacity = gr.Slider(0, 1, 0.75, step=0.05, label="Opacity")
+            with gr.Column(elem_id="shown", min_width=320, scale=5):
+                quoted = gr.Markdown(latex_delimiters=[], elem_id="quoted")
+                page = gr.Image(
+                    show_label=False,
+                    interactive=False,
+                    format="png",
+                    buttons=["download", "fullscreen"],
+                    elem_id="page",
+                )
+                with gr.Accordion("Every token, and where it matched best", open=False):
+                    table = gr.HTML(elem_id="table")
 
     def chosen(own: Session) -> dict[Any, Any]:
         return {
             session: own,
             sources: gr.Accordion("Search more or other documents", open=False),
-            status: standing(own.retriever),
+            status: standing(own),
+            documents: gr.Dropdown(listed(own), value=[]),
             said: "",
             results: gr.Row(visible=False),
         }
 
-    def bring(own: Session | None, paths: list[str] | None, progress: Any = gr.Progress()) -> dict[Any, Any]:  # noqa: B008
-        def show_progress(done: Progress) -> None:
-            count = done.documents, done.documents_total
-            progress(count, desc=f"{_count(done.pages, 'page')} read", unit="files")
-
+    def bring(own: Session | None, paths: list[str] | None, names: list[str], progress: Any = gr.Progress()) -> Any:  # noqa: B008
         try:
-            if not isinstance(own, Uploads):
+            if not names:
+                raise VisretError("Choose a model first: it reads the files.")
+            if not (isinstance(own, Uploads) and own.models == tuple(names)):
                 progress(0, desc="Loading the model")
-                made = empty(loading.result())
+                made = empty({name: loading.submit(load, name).result() for name in names})
+                if isinstance(own, Uploads):
+                    shutil.copytree(own.files, made.files, dirs_exist_ok=True)
                 _close(own)
                 own = made
             progress(0, desc="Reading")
-            kept = keep(paths or [], Path(own.folder.name))
-            own.retriever.add(kept, most_pages=most_pages, progress=show_progress)
+            keep(paths or [], own.files)
+            for reader in own.retrievers:
+                shown_by = _shown_by(progress, reader.model)
+                reader.add(sorted(own.files.iterdir()), most_pages=most_pages, progress=shown_by)
         except VisretError as error:
-            return {session: own, files: None, status: _plain(str(error))}
+            return {files: None, **(chosen(own) if own else {}), status: _plain(str(error))}
         return {files: None, **chosen(own)}
 
-    def open_folder(own: Session | None, path: str) -> dict[Any, Any]:
-        if not path.strip():
+    def read_again(own: Session | None, names: list[str], progress: Any = gr.Progress()) -> Any:  # noqa: B008
+        return bring(own, None, names, progress) if isinstance(own, Uploads) else gr.skip()
+
+    def open_folder(own: Session | None, *paths: str) -> dict[Any, Any]:
+        given = [path.strip() for path in paths if path.strip()]
+        if not given:
             return {status: "Type the folder of an index first, one that `visret index` made."}
+        opened: list[Retriever] = []
         try:
-            opened = Session(Retriever.open(Path(path.strip()).expanduser()))
+            opened.extend(Retriever.open(Path(path).expanduser()) for path in given)
         except VisretError as error:
+            Session(tuple(opened)).close()
             return {status: _plain(str(error))}
         _close(own)
-        return chosen(opened)
+        return chosen(Session(tuple(opened)))
 
-    def ask(own: Session | None, text: str) -> dict[Any, Any]:
+    def ask(own: Session | None, text: str, names: list[str], condition: str) -> dict[Any, Any]:
         source = own or shared
         try:
             if source is None:
                 raise VisretError("There is nothing to search yet: add files above, and wait until they are read.")
             if not text.strip():
                 raise VisretError("Type a question first.")
-            source.retriever.refresh()
-            hits = source.retriever.search(text, k=RESULTS)
-            if not hits:
-                raise VisretError("There is no page to search in.")
-            pictures = [(thumbnail(source.retriever, hit), caption(hit)) for hit in hits]
+            wanted = restrict(names, condition)
+            for each in source.retrievers:
+                each.refresh()
+            found = tuple(each.search(text, k=RESULTS, where=wanted) for each in source.retrievers)
+            if not any(found):
+                raise VisretError("No page passes the filter." if wanted else "There is no page to search in.")
+            pictures = [
+                [(thumbnail(each, hit), caption(hit)) for hit in hits]
+                for each, hits in zip(source.retrievers, found, strict=True)
+            ]
         except VisretError as error:
             return {said: _plain(str(error)), results: gr.Row(visible=False)}
+        first = next(number for number, hits in enumerate(found) if hits)
         weak = "No page answers this well; these are the nearest."
-        return {
+        several = len(found) > 1
+        changes: dict[Any, Any] = {
             session: own,  # a session whose connection broke ends an hour after this, not after its last upload
-            asked: (text, hits),
-            said: weak if hits[0].weak else "Best first; click one to see why.",
+            answer: Answer(text, source, found),
+            said: weak if found[first][0].weak else "Best first; click one to see why.",
             results: gr.Row(visible=True),
-            gallery: gr.Gallery(pictures, selected_index=0),
-            **display(source, text, hits[0]),
+            **display(Answer(text, source, found), first, 0),
+        }
+        for number in range(2):
+            there = number < len(found)
+            changes[columns[number]] = gr.Column(visible=there)
+            changes[titles[number]] = gr.Markdown(
+                _plain(source.retrievers[number].model) if there else "", visible=several
+            )
+            changes[galleries[number]] = gr.Gallery(
+                pictures[number] if there else None,
+                columns=1 if several else 2,
+                selected_index=0 if number == first else None,
+            )
+        return changes
+
+    def show(given: Answer | None, number: int, event: gr.SelectData) -> dict[Any, Any]:
+        if given is None:
+            return {}
+        return {**display(given, number, event.index), galleries[1 - number]: gr.Gallery(selected_index=None)}
+
+    def display(given: Answer, number: int, place: int) -> dict[Any, Any]:
+        """The hit as it is when it is first seen: all tokens switched on."""
+        source, hit = given.session.retrievers[number], given.found[number][place]
+        link = link_to(hit, documents_at) if given.session is shared else ""
+        line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}{link}"
+        try:
+            why = source.heatmap(given.question, hit)
+            if why.embedding.size_pt is None:
+                line += f"\n> {marked(why.embedding.text, why.spans).lstrip()}"
+                picture = None
+            else:
+                line += f"\n> {_plain(hit.text)}" if hit.text else ""
+                picture = why.image(dpi=PAGE_DPI)
+        except VisretError as error:
+            why, picture, line = None, None, f"{line}\n\n{_plain(str(error))}"
+        visible = picture is not None
+        switches = switches_of(why) if why else []
+        return {
+            shown: why,
+            quoted: line,
+            page: gr.Image(picture, visible=visible, alt_text=f"Page {hit.page} of {hit.doc}, marked where it answers"),
+            tokens: gr.CheckboxGroup(switches, value=[value for _, value in switches]),
+            controls: gr.Column(visible=visible),
+            mode: "attribution",
+            legend: legend_of(why.legend()) if why else "",
+            table: why.table._repr_html_() if why else "",
         }
 
-    def show(own: Session | None, asked: tuple[str, list[Hit]], event: gr.SelectData) -> dict[Any, Any]:
-        text, hits = asked
-        source = own or shared
-        return display(source, text, hits[event.index]) if source else {}
+    def redraw(why: Explanation | None, on: list[int], colours: Any, strength: float) -> dict[Any, Any]:
+        """The page with other tokens or colours, from what is known of it: nothing is encoded."""
+        if why is None or why.embedding.size_pt is None:
+            return {}
+        others = [i for i, named in enumerate(why.content) if not named] if OTHERS in on else []
+        try:
+            picture = why.image(
+                [*others, *(i for i in on if i != OTHERS)], mode=colours, dpi=PAGE_DPI, opacity=strength
+            )
+        except DocumentError as error:
+            return {quoted: _plain(str(error)), page: gr.Image(visible=False)}
+        return {page: picture, legend: legend_of(why.legend(colours))}
 
-    def display(source: Session, text: str, hit: Hit) -> dict[Any, Any]:
-        picture, line = explain(source.retriever, text, hit)
-        return {page: gr.Image(picture, visible=picture is not None), quoted: line}
+    def follow(own: Session | None, request: gr.Request) -> Any:
+        """A question that came with the address."""
+        given = request.query_params
+        asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
+        if not asked:
+            return gr.skip()
+        filled = {question: asked, documents: names, where: condition}
+        return {**filled, **(ask(own, asked, names, condition) if own or shared else {})}
 
     with app:
-        state = [session, sources, status, said, results]
-        files.upload(bring, [session, files], [files, *state], show_progress_on=files)
+        private = functools.partial(gr.on, api_visibility="private")  # nothing here is an interface for programs
+        state = [session, sources, status, documents, said, results]
+        detail = [shown, quoted, page, tokens, controls, mode, legend, table]
+        asked = [session, answer, said, results, *columns, *titles, *galleries, *detail]
+        private([files.upload], bring, [session, files, readers], [files, *state], show_progress_on=files)
+        private([readers.input], read_again, [session, readers], [files, *state], show_progress_on=files)
         if folders:  # not hidden only: what is wired can be called
-            gr.on([opening.click, folder.submit], open_folder, [session, folder], state)
-        begun = gr.on(
-            [asking.click, question.submit],
-            lambda: gr.Button("Searching …", interactive=False),
+            private([opening.click, folder.submit, beside.submit], open_folder, [session, folder, beside], state)
+        begun = private(
+            [asking.click, question.submit, where.submit],
+            lambda: gr.Button("Asking …", interactive=False),
             None,
             asking,
             queue=False,
         )
-        answered = begun.then(
-            ask, [session, question], [session, asked, said, results, gallery, page, quoted], show_progress_on=said
+        terms = [question, documents, where]
+        answered = begun.then(ask, [session, *terms], asked, show_progress_on=said, api_visibility="private")
+        answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False, api_visibility="private")
+        answered.then(None, terms, None, js=WRITE_ADDRESS)
+        for number, gallery in enumerate(galleries):
+            private(
+                [gallery.select],
+                show,
+                [answer, gr.State(number)],
+                [*detail, galleries[1 - number]],
+                trigger_mode="always_last",
+                show_progress_on=quoted,
+            )
+        switched = private(
+            [every.click],
+            lambda why, on: [] if on else [value for _, value in switches_of(why)],
+            [shown, tokens],
+            tokens,
+            show_progress="hidden",
         )
-        answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False)
-        gallery.select(show, [session, asked], [page, quoted], trigger_mode="always_last")
+        for event in (tokens.input, mode.input, opacity.change, switched.then):
+            event(
+                redraw,
+                [shown, tokens, mode, opacity],
+                [page, legend, quoted],
+                trigger_mode="always_last",
+                show_progress="hidden",
+                api_visibility="private",
+            )
+        dark.click(None, None, None, js=SWITCH_DARK)
+        private([app.load], follow, [session], [*terms, *asked], show_progress="hidden")
     return app
 
 
-def launch(index: str | Path | None = None, *, host: str = "127.0.0.1", port: int = 7860) -> None:
-    """Serve the page until interrupted. VisretError where the index cannot be opened or the port is taken."""
-    app = build(index, folders=host in LOOPBACK)
-    try:
-        app.launch(server_name=host, server_port=port, share=False, footer_links=[], css=CSS, theme=THEME)
-    except (OSError, OverflowError) as error:
-        raise VisretError(f"cannot listen on {host}, port {port}; where it is in use, choose another --port") from error
+def here() -> list[str]:
+    """The models that are on this machine."""
+    return [spec.name for spec in registry.specs() if registry.location(spec).here and not spec.remote_code]
 
 
-def empty(encoder: Encoder) -> Uploads:
+def empty(encoders: dict[str, Encoder]) -> Uploads:
     """A session with nothing in it yet."""
     folder = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
-    return Uploads(Retriever.create(Path(folder.name, "index"), model=encoder), folder)
+    Path(folder.name, "files").mkdir()
+    made = [
+        Retriever.create(Path(folder.name, f"index{number}"), model=encoder)
+        for number, encoder in enumerate(encoders.values())
+    ]
+    return Uploads(tuple(made), tuple(encoders), folder)
 
 
-def explain(retriever: Retriever, question: str, hit: Hit) -> tuple[Image.Image | None, str]:
-    """The page of a hit with the places that answer marked, and a line about it in Markdown."""
-    line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}"
-    try:
-        why = retriever.heatmap(question, hit)
-        if why.embedding.size_pt is None:
-            return None, f"{line}\n> {marked(why.embedding.text, why.spans).lstrip()}"
-        return why.image(dpi=PAGE_DPI), f"{line}\n> {_plain(hit.text)}" if hit.text else line
-    except VisretError as error:
-        return None, f"{line}\n\n{_plain(str(error))}"
+def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:
+    """The filter for some documents and a condition in JSON; None for none. InvalidQuery where it is not JSON."""
+    parts: list[dict[str, Any]] = [{"doc": list(names)}] if names else []
+    if condition.strip():
+        try:
+            parts.append(json.loads(condition))
+        except (json.JSONDecodeError, RecursionError):
+            raise InvalidQuery('The metadata must be JSON, such as {"year": {">=": 2020}}.') from None
+        if not isinstance(parts[-1], dict):
+            raise InvalidQuery('The metadata must be a JSON object, such as {"year": {">=": 2020}}.')
+    return {"and": parts} if parts else None
+
+
+def listed(session: Session | None) -> list[str]:
+    """Documents to choose from."""
+    names = dict.fromkeys(doc for each in session.retrievers for doc in each.documents()) if session else {}
+    return list(itertools.islice(names, LISTED))
+
+
+def switches_of(why: Explanation) -> list[tuple[str, int]]:
+    """A switch for each token, and one for all markers and expansion tokens."""
+    named = [(token, i) for i, (token, content) in enumerate(zip(why.tokens, why.content, strict=True)) if content]
+    others = [("markers and expansion", OTHERS)] if not why.content.all() else []
+    return named + others
+
+
+def legend_of(legend: Legend) -> str:
+    """The legend as HTML."""
+    what, low, high = map(html.escape, (legend.what, legend.low, legend.high))
+    return f'{what}: {low} <i style="background:linear-gradient(90deg,{",".join(legend.colours)})"></i> {high}'
+
+
+def link_to(hit: Hit, documents_at: str | None) -> str:
+    """A link to the page in its PDF, in Markdown; nothing where it has none."""
+    if documents_at is None or not (hit.source or "").lower().endswith(".pdf"):
+        return ""
+    return f" · [open the PDF]({documents_at}{quote(hit.doc)}#page={hit.page})"
 
 
 def marked(text: str, spans: Sequence[Span]) -> str:
@@ -261,8 +505,15 @@ def caption(hit: Hit) -> str:
     return f"{hit.doc}, p. {hit.page} ({hit.score:.2f})"
 
 
-def standing(retriever: Retriever) -> str:
-    """How much can be searched, and what cannot be and why, in Markdown."""
+def standing(session: Session) -> str:
+    """How much can be searched, and what cannot be and why, in Markdown; of each model where there are two."""
+    said = [_standing(retriever) for retriever in session.retrievers]
+    if len(said) == 1:
+        return said[0]
+    return "<br>".join(f"{_plain(each.model)}: {text}" for each, text in zip(session.retrievers, said, strict=True))
+
+
+def _standing(retriever: Retriever) -> str:
     facts = retriever.info()
     readable = facts.get("done", 0) + facts.get("partial", 0)
     lines = [f"**{_count(facts['pages'], 'page')}** of {_count(readable, 'document')} can be searched."]
@@ -279,6 +530,15 @@ def standing(retriever: Retriever) -> str:
         said = f"{_count(len(empty), 'page')} cannot be found, having {lacking}: {', '.join(names[:SHOWN])}{more}"
         lines.append(_plain(said))
     return "<br>".join(lines)
+
+
+def _shown_by(progress: Any, model: str) -> Any:
+    def show_progress(done: Progress) -> None:
+        progress(
+            (done.documents, done.documents_total), desc=f"{model}: {_count(done.pages, 'page')} read", unit="files"
+        )
+
+    return show_progress
 
 
 def _close(session: Session | None) -> None:
