@@ -231,6 +231,16 @@ def test_a_hang_is_ended(tmp_path, papers, breaks, at, lost):
         assert ("c.pdf", 1) in indexed(retriever)
 
 
+def test_a_file_is_not_believed_to_have_a_million_pages(retriever, tmp_path):
+    path = write_pdf(tmp_path / "one.pdf", "red", "blue")
+    claim = path.read_bytes().replace(b"/Count 2", b"/Count 999999")
+    path.write_bytes(claim)
+    report = retriever.add(path)
+    assert report.pages == 2
+    assert [failure.page for failure in report.failed] == [*range(3, 103), None]
+    assert report.failed[-1].reason == "was given up at page 102 of 999,999, after 100 bad ones"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the memory limit is known to hold on Linux")
 def test_memory_is_limited(retriever, papers, breaks):
     breaks({"a.pdf": {2: "memory"}, "b.pdf": {3: "killed"}})

@@ -48,6 +48,7 @@ SUFFIXES = (*pdf.SUFFIXES, *office.SUFFIXES)
 COMMAND = (sys.executable, "-P", "-m", "visret._render")
 MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
 STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
+MOST_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may be a million
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
@@ -303,14 +304,20 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
             if request.most_pages is not None and pages > request.most_pages:
                 raise DocumentError(path, f"has {pages:,} pages; {request.most_pages:,} are the most; divide it")
             yield {"pages": pages}, ()
+            in_a_row = 0
             for number in range(1, pages + 1) if request.only is None else request.only:
                 if number in skip:
                     continue
                 try:
                     header, raw = _packed(_page(document, number, request))
+                    in_a_row = 0
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
                     header, raw = unread(error, number), ()
+                    in_a_row += 1
                 yield header, raw
+                if in_a_row == MOST_UNREAD:
+                    where = f"page {number:,} of {pages:,}"
+                    raise DocumentError(path, f"was given up at {where}, after {in_a_row} bad ones")
     except Exception as error:  # noqa: BLE001 - the other files can be read
         yield unread(error), ()
         return
