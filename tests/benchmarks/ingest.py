@@ -96,7 +96,7 @@ def measure(name: str, encoder: Encoder, folder: Path, pages: int, rounds: int) 
     """The ratio, and a line about it."""
     paths = choose(folder, pages)
     in_memory = list(read(paths, encoder))
-    encode(encoder, in_memory[:8])
+    encoder.encode_pages(in_memory[:8])
     measured = [(*encode(encoder, in_memory), *add(encoder, paths)) for _ in range(rounds)]
     alone, _, ended, _, busy = (statistics.median(column) for column in zip(*measured, strict=True))
     ratio = statistics.median(ended / alone for alone, _, ended, _, _ in measured)
@@ -122,7 +122,7 @@ def main() -> None:
             import tiny_vision
 
             with _torch.quiet():
-                tiny_vision.colqwen(Path(scratch, "colqwen2"), "ColQwen2", dim=128, layers=4)
+                tiny_vision.colqwen(Path(scratch, "colqwen2"), "ColQwen2", dim=256, layers=6)
             models = {registry.DEFAULT_MODEL: registry.DEFAULT_MODEL, "small ColQwen2": Path(scratch, "colqwen2")}
         ratios = [
             measure(name, load_encoder(model), given.folder, given.pages, given.rounds)

@@ -155,7 +155,6 @@ def build(
     def load(name: str) -> Encoder:
         return retriever.encoder if retriever and name == retriever.model else load_encoder(name)
 
-    loading.submit(load, default)
     models = list(dict.fromkeys([default, *here()]))
 
     with gr.Blocks(title="visret", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as app:
@@ -365,6 +364,7 @@ def build(
 
     def follow(own: Session | None, request: gr.Request) -> Any:
         """A question that came with the address."""
+        loading.submit(load, default)
         given = request.query_params
         asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
         if not asked:
