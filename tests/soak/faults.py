@@ -16,6 +16,7 @@ import builtins
 import errno
 import hashlib
 import io
+import logging
 import os
 import shutil
 import sqlite3
@@ -387,6 +388,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codec", nargs="+", default=["float32", "int8", "residual2", "binary"])
     arguments = parser.parse_args()
+    logging.disable(logging.WARNING)  # every fault that does no harm is a warning
     for codec in arguments.codec:
         for start, run in (("full", work), ("empty", work), ("nothing", work), ("full", renew)):
             with tempfile.TemporaryDirectory() as folder:
