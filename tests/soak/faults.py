@@ -387,10 +387,12 @@ def main() -> None:
     """All steps of all storages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codec", nargs="+", default=["float32", "int8", "residual2", "binary"])
+    parser.add_argument("--run", nargs="+", default=["full", "empty", "nothing", "reindex"], help="what to begin with")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)  # every fault that does no harm is a warning
     for codec in arguments.codec:
-        for start, run in (("full", work), ("empty", work), ("nothing", work), ("full", renew)):
+        for chosen in arguments.run:
+            start, run = ("full", renew) if chosen == "reindex" else (chosen, work)
             with tempfile.TemporaryDirectory() as folder:
                 faults = Faults(Path(folder), Storage(codec=codec), start, run)
                 steps = faults.steps()
@@ -404,7 +406,7 @@ def main() -> None:
                 disks = faults.cut()
                 kinds = Counter(what.split()[0] for what in steps)
                 what = f"{codec:10} {run.__name__} {start:8}"
-                print(f"{what} {len(steps)} steps failed {dict(kinds)}, {disks} disks after a power cut")
+                print(f"{what} {len(steps)} steps failed {dict(kinds)}, {disks} disks after a power cut", flush=True)
 
 
 if __name__ == "__main__":

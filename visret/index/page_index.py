@@ -94,8 +94,8 @@ class PageIndex:
         _refuse_used(folder)
         with writer_lock(folder):
             _refuse_used(folder)
-            (folder / SEGMENTS).mkdir(exist_ok=True)
             with catalogue.writing_errors(folder):
+                (folder / SEGMENTS).mkdir(exist_ok=True)
                 versions.create(folder, model, storage)
         return cls.open(path)
 
