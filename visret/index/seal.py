@@ -21,18 +21,23 @@ _log = logging.getLogger(__name__)
 _CHANGES = slice(24, 28)  # SQLite's count of transactions that changed the file
 
 
-def write(index: Path, catalogue: str = CATALOGUE) -> None:
-    """Seal the catalogue as it is. The writer alone may.
+def create(index: Path, catalogue: str) -> None:
+    """Seal a catalogue. The writer alone may."""
+    unfinished = index / f"{SEAL}.new"
+    with unfinished.open("wb") as file:
+        file.write(_measure(index / catalogue).text().encode())
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(index / SEAL)
+
+
+def write(index: Path) -> None:
+    """Seal the catalogue anew. The writer alone may.
 
     A seal that cannot be written is no failure of the commit before it: it is behind then, and written later.
     """
-    unfinished = index / f"{SEAL}.new"
     try:
-        with unfinished.open("wb") as file:
-            file.write(_measure(index / catalogue).text().encode())
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(index / SEAL)
+        create(index, CATALOGUE)
     except (OSError, sqlite3.Error) as error:
         _log.warning("%s: the checksum of the catalogue is written later: %s", index, error)
 

@@ -48,7 +48,7 @@ def create(folder: Path, model: IndexModel, storage: Storage) -> None:
     unfinished = folder / f"{CATALOGUE}.new"
     unfinished.unlink(missing_ok=True)
     create_catalogue(unfinished, model, storage)
-    seal.write(folder, unfinished.name)
+    seal.create(folder, unfinished.name)
     unfinished.rename(folder / CATALOGUE)
     sync_folder(folder)
 
@@ -96,7 +96,7 @@ def switch(index: Path, connection: sqlite3.Connection, chosen: Path) -> None:
         kept.mkdir()
         with closing(open_database(kept / CATALOGUE)) as copy:
             connection.backup(copy)
-        seal.write(kept)
+        seal.create(kept, CATALOGUE)
         if wrong := seal.problem(kept):
             raise PageIndexError(index, f"cannot write {kept.name}: {wrong}")
         sync_folder(kept)
