@@ -26,6 +26,13 @@ def test_every_step_may_fail_once(faults):
         faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
 
 
+def test_every_step_may_fail_while_an_index_is_made(tmp_path):
+    made = Faults(tmp_path, FLOATS, "nothing")
+    first_commit = made.steps().index("sql BEGIN IMMEDIATE")
+    for at in range(1, min(first_commit, 30)):  # step 0 makes the folder
+        made.fail(at)
+
+
 def test_the_power_may_go_at_every_step(faults):
     assert faults.cut() > 40
 
