@@ -1,10 +1,14 @@
 """Settings and documents for all tests."""
 
 import os
+import signal
 import sys
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import settings

