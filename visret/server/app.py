@@ -9,7 +9,6 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,10 +48,8 @@ def build(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if retriever is not None and library is not None:
+            if library is not None:
                 stack.callback(library.close)
-                if not ui:  # the page loads the model when somebody opens it: the two would wait for each other
-                    ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
             if tools is not None:
                 await stack.enter_async_context(tools.router.lifespan_context(tools))
             yield
