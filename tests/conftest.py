@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import contextmanager
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -13,6 +14,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
 import pytest
 from hypothesis import settings
 from sheets import write_pdf
+
+from visret import Retriever
+from visret.encoders import toy
 
 # Machines are shared: a slow example is no failure.
 settings.register_profile("visret", deadline=None)
@@ -33,6 +37,32 @@ def papers(tmp_path):
     write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
     write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
     return tmp_path / "papers"
+
+
+@pytest.fixture
+def retriever(tmp_path):
+    """An empty index of `toy`."""
+    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
+        yield made
+
+
+@pytest.fixture
+def stopping_at_page_2(monkeypatch):
+    """A context in which Ctrl-C comes when `toy` is given a page 2."""
+    encode = toy.ToyEncoder.encode_pages
+
+    def stop(self, pages):
+        if pages[0].ref.page == 2:
+            raise KeyboardInterrupt
+        return encode(self, pages)
+
+    @contextmanager
+    def stopping():
+        with monkeypatch.context() as patch:
+            patch.setattr(toy.ToyEncoder, "encode_pages", stop)
+            yield
+
+    return stopping
 
 
 @pytest.fixture

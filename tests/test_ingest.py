@@ -14,7 +14,6 @@ from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 
 from visret import Page, Retriever, ingest, load_encoder
-from visret.encoders import toy
 from visret.errors import DocumentError, IndexLocked, InvalidQuery
 from visret.index import Writer, writer
 
@@ -28,12 +27,6 @@ def folder(tmp_path):
     (root / ".DS_Store").write_bytes(b"junk")
     (root / "notes.xyz").write_bytes(b"junk")
     return root
-
-
-@pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
 
 
 def counts(report):
@@ -434,20 +427,11 @@ def test_pages_made_in_memory_wait_too(learning):
     assert (segments(learning), learning.info()["fitted_to"]) == ([2, 1, 1], 2 * 176)
 
 
-def test_stopped_while_it_waits_it_keeps_what_is_done_and_goes_on(learning, tmp_path, monkeypatch):
+def test_stopped_while_it_waits_it_keeps_what_is_done_and_goes_on(learning, tmp_path, stopping_at_page_2):
     path = write_pdf(tmp_path / "p" / "many.pdf", "red", "green", "blue")
-    encode = toy.ToyEncoder.encode_pages
-
-    def stop(self, pages):
-        if pages[0].ref.page == 2:
-            raise KeyboardInterrupt
-        return encode(self, pages)
-
-    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         learning.add(path)
     assert [hit.page for hit in learning.search("red")] == [1]
-    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", encode)
     assert learning.add(path).pages == 2
     assert learning.info()["fitted_to"] == 176
     assert learning._index.verify() == []

@@ -13,7 +13,6 @@ from test_office import needs_libreoffice, write_odt
 from test_render import wait_for_end
 
 from visret import Retriever, _render, ingest, office
-from visret.encoders import toy
 from visret.errors import DocumentError
 from visret.index import renditions
 
@@ -31,12 +30,6 @@ if said == 'hang':
     time.sleep(600)
 shutil.copy(pathlib.Path({folder!r}, said), out / 'document.pdf')
 """
-
-
-@pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
 
 
 @pytest.fixture
@@ -151,22 +144,13 @@ def test_html_has_words_without_libreoffice(none, retriever, tmp_path):
             words.picture(hit)
 
 
-def test_stopped_it_goes_on_with_the_pdf_it_has(none, retriever, installed, tmp_path, monkeypatch):
+def test_stopped_it_goes_on_with_the_pdf_it_has(none, retriever, installed, tmp_path, monkeypatch, stopping_at_page_2):
     path = write_rtf(tmp_path / "papers" / "two.rtf", "two.pdf")
     nothing = os.environ["PATH"]
     installed()
     monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
-    encode = toy.ToyEncoder.encode_pages
-
-    def stop(self, pages):
-        if pages[0].ref.page == 2:
-            raise KeyboardInterrupt
-        return encode(self, pages)
-
-    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
-    with pytest.raises(KeyboardInterrupt):
+    with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         retriever.add(path)
-    monkeypatch.setattr(toy.ToyEncoder, "encode_pages", encode)
     assert retriever.info()["partial"] == 1
     monkeypatch.setenv("PATH", nothing)
     report = retriever.add(path)

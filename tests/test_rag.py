@@ -25,12 +25,6 @@ HITS = [Hit(PageRef("a.pdf", number), 1.0, number, "", None) for number in (1, 2
 
 
 @pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
-
-
-@pytest.fixture
 def report(retriever, tmp_path):
     """The sample report, in a folder where it may be changed."""
     path = tmp_path / "report.pdf"

@@ -70,12 +70,6 @@ _render.main()
 
 
 @pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
-
-
-@pytest.fixture
 def papers(tmp_path):
     """a.pdf with three pages, b.pdf with all colours and c.pdf with one."""
     write_pdf(tmp_path / "papers" / "a.pdf", *COLOURS[:3])
