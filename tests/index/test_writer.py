@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
-from visret.index import PageIndex, arrays, renditions
+from visret.index import PageIndex, arrays, renditions, seal
 from visret.reduction import Storage
 
 ROOT = Path(__file__).parents[2]
@@ -327,6 +327,28 @@ def test_a_pdf_is_kept_before_its_pages_come(index):
 
 
 # ---- one writer
+
+
+def test_a_commit_killed_half_way_leaves_the_very_bytes_of_the_last(index, tmp_path):
+    with index.writing() as writer:
+        for number in range(300):
+            add(writer, f"{number}.pdf", metadata={"title": "x" * 900})
+        writer.commit()
+        for number in range(10, 300):
+            writer.remove(f"{number}.pdf")
+        writer.commit()
+        connection = writer._connection
+        connection.execute("PRAGMA cache_size = 2")  # so that SQLite writes before the commit
+        connection.execute("BEGIN IMMEDIATE")
+        for number in range(3000):
+            connection.execute("INSERT INTO settings VALUES (?, 'y')", (f"key {number}",))
+        killed = tmp_path / "killed"
+        killed.mkdir()
+        for file in index.path.glob("catalogue*"):
+            (killed / file.name).write_bytes(file.read_bytes())
+        assert (killed / "catalogue.sqlite-journal").stat().st_size > 1024
+        connection.execute("ROLLBACK")
+    assert seal.problem(killed) is None
 
 
 def test_a_second_writer_of_the_same_process_is_refused(index):

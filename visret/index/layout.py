@@ -14,11 +14,11 @@
       writer.lock          locked by the process that writes; its content means nothing
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
-indexes only, no views and no triggers. Rollback journal, synchronous EXTRA. `settings` has the keys `storage`, a JSON
-object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and `commits`, a counter that
-every transaction raises by one; `previous` and `since` are of versions, see below. Names are UTF-8; a `source` that is
-not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON object. Numbers of
-documents and segments are never used twice.
+indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
+`storage`, a JSON object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
+`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, see below. Names are
+UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON
+object. Numbers of documents and segments are never used twice.
 
 **The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
 sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32
