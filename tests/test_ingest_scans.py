@@ -7,7 +7,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from sheets import draw
 
-from visret import Page, Retriever, _render, cli, load_encoder, ocr, pdf
+from visret import Page, Retriever, _rapidocr, _render, cli, load_encoder, ocr, pdf
 from visret.errors import InvalidQuery, MissingExtra
 
 PAGES = (
@@ -23,6 +23,7 @@ def sheet(lines):
 
 def write_scan(path, *pages):
     """A PDF of pictures of text, 100 dpi; where a page has no lines, it is white."""
+    path.parent.mkdir(exist_ok=True)
     canvas = Canvas(str(path), pagesize=(620 * 0.72, 160 * 0.72))
     for lines in pages:
         canvas.drawImage(ImageReader(sheet(lines)[0]), 0, 0, 620 * 0.72, 160 * 0.72)
@@ -42,14 +43,10 @@ def retriever(tmp_path, encoder):
         yield made
 
 
-@pytest.fixture
-def bare(monkeypatch):
-    """Without RapidOCR."""
-
-    def missing():
-        raise MissingExtra("pip install 'visret[ocr]'")
-
-    monkeypatch.setattr(ocr, "_version", missing)
+@pytest.fixture(params=ocr.ENGINES)
+def engine(request, monkeypatch):
+    monkeypatch.setenv("VISRET_OCR", request.param)
+    return request.param
 
 
 @pytest.fixture
@@ -66,7 +63,7 @@ def inside(point, box):
     return box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3]
 
 
-def test_a_scan_is_found_and_the_marks_lie_on_its_words(retriever, tmp_path, monkeypatch):
+def test_a_scan_is_found_and_the_marks_lie_on_its_words(engine, retriever, tmp_path, monkeypatch):
     report = retriever.add(write_scan(tmp_path / "scan.pdf", *PAGES))
     assert (report.pages, report.empty, report.failed) == (2, [], [])
     hit = retriever.search(QUESTION, k=1)[0]
@@ -123,34 +120,30 @@ def test_pages_that_were_blank_are_not_looked_at_with_the_others(retriever, tmp_
     assert (report.pages, [page.page for page in report.empty]) == (1, [1])
 
 
-def test_without_the_extra_pages_are_empty_and_the_hint_says_what_to_install(bare, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize(("by", "offered"), [("rapidocr", ""), ("glyph", "pip install 'visret[ocr]' reads worse ")])
+def test_the_hint_does_not_offer_what_was_tried(by, offered, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-    path = write_scan(tmp_path / "scan.pdf", *PAGES)
-    assert cli.main(["find", QUESTION, str(path)]) == 0
-    assert "2 pages without text, such as scans (scan.pdf): pip install 'visret[ocr]' reads" in capsys.readouterr().err
-    assert cli.main(["find", QUESTION, str(path), "--ocr", "never"]) == 0
-    assert "--ocr auto reads them" in capsys.readouterr().err
-    assert cli.main(["find", QUESTION, str(path), "--ocr", "always"]) == 1
-    assert "pip install 'visret[ocr]'" in capsys.readouterr().err
+    monkeypatch.setenv("VISRET_OCR", by)
+    path = str(write_scan(tmp_path / "scan.pdf", []))
+    assert cli.main(["find", QUESTION, path]) == 0
+    assert f"1 page without text, in which OCR finds none either (scan.pdf): {offered}" in capsys.readouterr().err
+    assert cli.main(["find", QUESTION, path, "--ocr", "never"]) == 0
+    assert "1 page without text, such as scans (scan.pdf): --ocr auto reads them" in capsys.readouterr().err
 
 
-def test_the_hint_does_not_offer_what_was_tried(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-    assert cli.main(["find", QUESTION, str(write_scan(tmp_path / "scan.pdf", []))]) == 0
-    said = capsys.readouterr().err
-    assert "1 page without text, in which OCR finds none either (scan.pdf): a model that reads pixels" in said
-
-
-def test_always_needs_the_extra_and_a_model_that_reads(bare, retriever, tmp_path, idle):
+def test_always_needs_a_model_that_reads(retriever, tmp_path, idle, monkeypatch):
     path = write_scan(tmp_path / "scan.pdf", *PAGES)
     idle()
-    with pytest.raises(MissingExtra):
-        retriever.add(path, ocr="always")
-    with pytest.raises(MissingExtra):
-        retriever.add_pages([Page.from_text("words", doc="x")], ocr="always")
-    assert retriever.documents() == []
     with Retriever.create(tmp_path / "t.visret", model="toy") as colours, pytest.raises(InvalidQuery, match="no words"):
         colours.add(path, ocr="always")
+    monkeypatch.setenv("VISRET_OCR", "tesseract")
+    with pytest.raises(InvalidQuery, match="rapidocr, glyph"):
+        retriever.add(path)
+    monkeypatch.setenv("VISRET_OCR", "rapidocr")
+    monkeypatch.setattr(_rapidocr, "version", lambda: None)
+    with pytest.raises(MissingExtra, match=r"visret\[ocr\]"):
+        retriever.add_pages([Page.from_text("words", doc="x")])
+    assert retriever.documents() == []
 
 
 def test_pages_made_in_memory_are_read_too(retriever):
@@ -182,3 +175,18 @@ def test_a_page_with_text_enough_is_not_drawn(tmp_path, monkeypatch):
         assert len(_render._page(document, 1, request).words) == 70
         with pytest.raises(TypeError):
             _render._page(document, 1, _render.Request("born.pdf", image=False, ocr="always"))
+
+
+def test_neither_is_favoured_in_a_mixed_folder(engine, retriever, tmp_path):
+    write_scan(tmp_path / "in" / "scan.pdf", *PAGES)
+    canvas = Canvas(str(tmp_path / "in" / "born.pdf"), pagesize=(620 * 0.72, 160 * 0.72))
+    for lines in PAGES:
+        for number, line in enumerate(lines):
+            canvas.drawString(29, 80 - 43 * number, line)
+        canvas.showPage()
+    canvas.save()
+    assert retriever.add(tmp_path / "in").pages == 4
+    for number, question in ((2, QUESTION), (1, "when must we pay the bill")):
+        best = retriever.search(question, k=4)
+        assert {(hit.doc, hit.page) for hit in best[:2]} == {("scan.pdf", number), ("born.pdf", number)}
+        assert best[0].score == pytest.approx(best[1].score, rel=0.02)

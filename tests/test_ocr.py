@@ -1,6 +1,5 @@
 """Scanned pages: words, their boxes and order, confidence, the cache; which text layers are believed."""
 
-import importlib.metadata
 import subprocess
 import sys
 
@@ -9,8 +8,8 @@ import pytest
 from PIL import Image
 from sheets import draw
 
-from visret import ocr
-from visret.errors import InvalidQuery, MissingExtra
+from visret import _lines, _rapidocr, ocr
+from visret.errors import InvalidQuery
 from visret.types import Page, Word
 
 LINES = ["Invoice number 40172", "Payment is due within thirty days"]
@@ -36,6 +35,12 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+@pytest.fixture(params=ocr.ENGINES)
+def engine(request, monkeypatch):
+    monkeypatch.setenv("VISRET_OCR", request.param)
+    return request.param
+
+
 def scan():
     return draw(*((line, (40, 30 + 60 * i)) for i, line in enumerate(LINES)))
 
@@ -44,7 +49,7 @@ def texts(reading):
     return [word.text for word in reading.words]
 
 
-def test_words_stand_where_their_ink_is():
+def test_words_stand_where_their_ink_is(engine):
     image, inked = scan()
     reading = ocr.read(image)
     assert texts(reading) == " ".join(LINES).split()
@@ -59,14 +64,14 @@ def test_words_stand_where_their_ink_is():
         assert bottom - top < 45 / 160, word  # one line, not two
 
 
-def test_columns_are_read_one_after_the_other():
+def test_columns_are_read_one_after_the_other(engine):
     placed = [(line, (30 + 480 * side, 30 + 44 * i)) for side in (0, 1) for i, line in enumerate(COLUMNS[side])]
     image, _ = draw(("A title over both of the columns", (280, 0)), *placed, size=(960, 230), height=26)
     read = texts(ocr.read(image))
     assert read == " ".join(["A title over both of the columns", *COLUMNS[0], *COLUMNS[1]]).split()
 
 
-def test_the_rows_of_a_table_stay_together():
+def test_the_rows_of_a_table_stay_together(engine):
     cells = [("Apples", "12"), ("Pears", "340"), ("Plums", "7"), ("Cherries", "58"), ("Quinces", "96")]
     placed = [(text, (40 + 400 * i, 20 + 44 * row)) for row, pair in enumerate(cells) for i, text in enumerate(pair)]
     image, _ = draw(*placed, size=(620, 260))
@@ -85,14 +90,14 @@ def test_turned_text_is_read_in_its_direction(turns):
         assert word.box[0] < (expected[0] + expected[2]) / 2 < word.box[2]
 
 
-def test_a_word_over_a_line_end_is_one():
+def test_a_word_over_a_line_end_is_one(engine):
     image, _ = draw(("It was a most remark-", (40, 30)), ("able year for all", (40, 70)))
     word = next(word for word in ocr.read(image).words if word.text == "remarkable")
     assert word.rest[0][0] == len("remark")
     assert word.rest[0][1][1] > word.box[1]
 
 
-def test_nothing_is_read_into_noise():
+def test_nothing_is_read_into_noise(engine):
     grey = np.random.default_rng(0).integers(90, 166, (300, 300, 1), dtype=np.uint8)
     for image in (Image.fromarray(np.repeat(grey, 3, axis=2)), Image.new("RGB", (300, 300), "white")):
         reading = ocr.read(image)
@@ -120,19 +125,19 @@ def test_large_pictures_are_read_smaller(monkeypatch):
     assert abs(word.box[2] - inked[0][2]) < 0.01
 
 
-def test_confidence():
+def test_confidence(engine):
     image, _ = scan()
     reading = ocr.read(image)
     assert len(reading.confidences) == len(reading.words)
-    assert all(ocr.CONFIDENT <= c <= 1 for c in reading.confidences)
+    assert all(_lines.CONFIDENT <= c <= 1 for c in reading.confidences)
     assert reading.confidence > 0.95
     assert reading.confidence == pytest.approx(np.mean(reading.confidences))
 
 
 def test_words_read_without_confidence_are_left_out():
     boxes = np.array([(10 * i, 10, 10 * i + 10, 30) for i in range(9)], float)
-    line = ocr._Line("sure odd.", boxes, np.array([0.9] * 4 + [1.0] + [0.99, 0.3, 0.2, 0.1]), 0, 0, 10, 90, 30)
-    assert ocr._arranged([line], 200, 100) == ((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
+    line = _lines.Line("sure odd.", boxes, np.array([0.9] * 4 + [1.0] + [0.99, 0.3, 0.2, 0.1]), 0, 0, 10, 90, 30)
+    assert _lines.arranged([line], 200, 100) == ((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
 
 
 def test_a_page_is_read_once(cache, monkeypatch):
@@ -141,7 +146,7 @@ def test_a_page_is_read_once(cache, monkeypatch):
     (file,) = cache.rglob("*.json")
     assert not [path for path in file.parent.iterdir() if path != file]
     with monkeypatch.context() as patch:
-        patch.setattr(ocr, "_engine", None)
+        patch.setattr(_rapidocr, "_engine", None)
         assert ocr.read(image) == reading
         other = image.copy()
         other.putpixel((0, 0), (0, 0, 0))
@@ -165,15 +170,6 @@ def test_a_cache_that_cannot_be_written_is_only_a_warning(cache, caplog):
     image, _ = scan()
     assert texts(ocr.read(image))[0] == "Invoice"
     assert "cannot be kept" in caplog.text
-
-
-def test_it_needs_the_extra(monkeypatch):
-    def version(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    with pytest.raises(MissingExtra, match=r"pip install 'visret\[ocr\]'"):
-        ocr.read(Image.new("RGB", (8, 8)))
 
 
 def test_it_needs_no_network(tmp_path):
@@ -246,7 +242,7 @@ def test_when_the_image_is_read(monkeypatch):
     assert read.metadata["ocr_confidence"] == pytest.approx(ocr.read(image).confidence, abs=1e-3)
     twice = image.resize((1240, 320))
     assert ocr.with_words(Page(scanned.ref, (620 * 0.72, 160 * 0.72), twice, ())).text == read.text
-    assert ocr._reduced(twice, (620 * 0.72, 160 * 0.72)).size == image.size
+    assert ocr._reduced(twice, (620 * 0.72, 160 * 0.72))[0].size == image.size
     assert ocr.with_words(Page(scanned.ref, scanned.size_pt, image)).words == read.words
     stamped = Page.from_image(image, doc="scan.pdf", words=layer("Received", (0.9, 0.9, 0.99, 0.99)))
     assert ocr.with_words(stamped).words == read.words
@@ -271,7 +267,7 @@ def test_always_reads_and_keeps_what_it_cannot():
     assert ocr.with_words(white, "always") is white
 
 
-def test_what_a_mode_comes_to(monkeypatch):
+def test_what_a_mode_comes_to():
     assert [ocr.usable_mode(mode, "text") for mode in ocr.MODES] == list(ocr.MODES)
     assert [ocr.usable_mode(mode, "image") for mode in ("auto", "never")] == ["never", "never"]
     with pytest.raises(InvalidQuery, match="auto, never, always"):
@@ -279,15 +275,7 @@ def test_what_a_mode_comes_to(monkeypatch):
     with pytest.raises(InvalidQuery, match="reads no words"):
         ocr.usable_mode("always", "image")
 
-    def version(name):
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    assert [ocr.usable_mode(mode, "text") for mode in ("auto", "never")] == ["never", "never"]
-    with pytest.raises(MissingExtra, match="visret"):
-        ocr.usable_mode("always", "text")
-
 
 def test_a_giant_page_is_drawn_small():
-    assert ocr.dpi((595, 842)) == ocr.DPI
-    assert ocr.dpi((14400, 200)) * 14400 / 72 == pytest.approx(ocr.LONGEST)
+    assert ocr.dpi_of((595, 842)) == ocr.DPI["rapidocr"]
+    assert ocr.dpi_of((14400, 200)) * 14400 / 72 == pytest.approx(ocr.LONGEST)

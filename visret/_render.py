@@ -345,7 +345,7 @@ def _page(document: pdf.Document, number: int, request: Request) -> Page:
     page = document.page(number, image=request.image)
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not ocr.doubtful(page.words or ())):
         return page
-    drawn = document.page(number, words=False, dpi=ocr.dpi(page.size_pt)).image
+    drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
     return replace(read, image=page.image)
 

@@ -368,8 +368,8 @@ OCR: Argument = (
     {
         "choices": ocr.MODES,
         "default": "auto",
-        "help": "read words from the pictures of pages: of those without usable text (auto, with visret[ocr]), of none "
-        "(never), of all (always)",
+        "help": "read words from the pictures of pages: of those without usable text (auto), of none (never), of all "
+        "(always)",
     },
 )
 FILES: list[Argument] = [
@@ -645,11 +645,11 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
     pages = _count(len(report.empty), "page")
     where = ", ".join(sorted({Path(e.path).name for e in report.empty})[:3])
     if modality == "text":
-        looked = ocr.usable_mode(ocr_mode, modality) != "never"
-        how = "--ocr auto" if ocr_mode == "never" else "pip install 'visret[ocr]'"
-        also = "" if looked else f"{how} reads them, "
-        kind = "in which OCR finds none either" if looked else "such as scans"
-        return f"{pages} without text, {kind} ({where}): {also}a model that reads pixels finds them (`visret models`)"
+        if ocr_mode == "never":
+            return f"{pages} without text, such as scans ({where}): --ocr auto reads them"
+        other = "pip install 'visret[ocr]' reads worse pictures, " if ocr.engine() == "glyph" else ""
+        kind = "in which OCR finds none either"
+        return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels finds them (`visret models`)"
     return f"{pages} without a picture ({where}): a model that reads words finds them (`visret models`)"
 
 

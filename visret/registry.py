@@ -54,6 +54,7 @@ DEFAULT_MODEL = "all-minilm-l6-v2"
 CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
 
 _PACKAGE = Path(__file__).resolve().parent
+BUNDLED = _PACKAGE / "glyph"  # the folder of the model that comes with this package
 _DEFAULTS: Mapping[str, Any] = {
     f.name: f.default if f.default is not MISSING else {}
     for f in fields(ModelSpec)
@@ -492,6 +493,8 @@ def _json(path: Path, missing: Any = None) -> Any:
 
 def _package_weights(package: str) -> Path | None:
     """The folder of model.safetensors inside an installed package, found without importing the package."""
+    if package == "visret":  # whichever way it is installed
+        return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
     try:
         files: Iterable[metadata.PackagePath] = metadata.files(package) or ()
     except metadata.PackageNotFoundError:

@@ -163,9 +163,9 @@ class Retriever:
         retry_failed: read files again that failed before and have not changed.
         password: for encrypted PDFs, and for drawing their pages later. most_pages: a file with more is not read.
         ocr: for models that read text. "auto" reads the words of a page from its picture where it has no text layer, or
-            one that is not what stands on it, if RapidOCR is installed (`visret[ocr]`); pages that were empty without
-            it are looked at again. "always" reads every picture; "never" none. A page read so has its words' mean
-            confidence, 0 to 1, in its metadata: `ocr_confidence`.
+            one that is not what stands on it: with RapidOCR where that is installed (`visret[ocr]`), else with
+            `glyph`. "always" reads every picture; "never" none. A page read so has its words' mean confidence, 0 to
+            1, in its metadata: `ocr_confidence`.
         page_seconds: a page that takes longer to read is given up, and reported.
         progress: called after every batch.
 

@@ -72,10 +72,10 @@ def relevant(question: dict) -> set[PageRef]:
     return {PageRef(doc, page) for page in [question["page"], *question["also"]]}
 
 
-def table_row(name: str, rankings: list[list[PageRef]]) -> str:
-    """Mean nDCG@5 of all questions, and of each kind."""
+def table_row(name: str, rankings: list[list[PageRef]], asked: list[dict] | None = None) -> str:
+    """Mean nDCG@5 of the questions that were asked (all of them), and of each kind."""
     values = defaultdict(list)
-    for question, ranked in zip(questions(), rankings, strict=True):
+    for question, ranked in zip(questions() if asked is None else asked, rankings, strict=True):
         value = metrics.ndcg(ranked, relevant(question), 5)
         values["all"].append(value)
         values[question["kind"]].append(value)

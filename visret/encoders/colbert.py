@@ -126,7 +126,7 @@ class ColbertEncoder:
             if not text.strip():
                 raise ShapeError(f"{page.ref}: {self.spec.name} reads words, and this page has none")
         _base.warn_of_foreign_scripts(self.spec, texts, "pages")
-        readings = [self._read(text, "document") for text in texts]
+        readings = [self.read(text, "document") for text in texts]
         cuts = [self._windows(reading, "document", most_words=self._window_words) for reading in readings]
         framed = [reading.framed(cut) for reading, mine in zip(readings, cuts, strict=True) for cut in mine]
         encoded = iter(self._encode(framed, "document", threads=self._threads))
@@ -146,7 +146,8 @@ class ColbertEncoder:
         with _torch.on_one_thread():
             return [self._question(text) for text in texts]
 
-    def _read(self, text: str, task: str) -> Reading:
+    def read(self, text: str, task: str) -> Reading:
+        """The pieces of a text; token by token its vectors stand for them, in their order. task: query or document."""
         return read(self._model.tokenizer, text, prompt=self._model.prompts[task], unknown=self._model.unknown)
 
     def _room(self, reading: Reading, task: str) -> int:
@@ -206,7 +207,7 @@ class ColbertEncoder:
         )
 
     def _question(self, text: str) -> QueryEmbedding:
-        reading = self._read(text, "query")
+        reading = self.read(text, "query")
         if self._model.cuts_questions:
             room = self._room(reading, "query")
             if len(reading.ids) > room:
