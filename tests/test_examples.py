@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from PIL import Image
@@ -30,7 +31,8 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         monkeypatch.setattr(sys, "argv", [str(script), *arguments])
         monkeypatch.syspath_prepend(EXAMPLES)
-        runpy.run_path(str(script), run_name="__main__")
+        with mock.patch.dict(os.environ):  # an example may add to it
+            runpy.run_path(str(script), run_name="__main__")
         return capsys.readouterr().out
 
     return run

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from visret._words import strips
 from visret._words import words as words_of
 from visret.types import Box, Word
 
@@ -74,30 +75,17 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
 
 def _ordered(lines: Sequence[Line]) -> Iterator[Line]:
     """Strips from the top, in each its columns of prose from the left: a picture has no painted order to start from."""
-    strips = _strips(lines)
-    while strips:
-        group = strips.pop(0)
-        while strips and len(_columns(group)) > 1 and len(_columns(group + strips[0])) > 1:
-            group += strips.pop(0)
+    left = strips(lines)
+    while left:
+        group = left.pop(0)
+        while left and len(_columns(group)) > 1 and len(_columns(group + left[0])) > 1:
+            group += left.pop(0)
         columns = _columns(group)
         if len(columns) > 1 and all(map(_is_prose, columns)):
             for column in columns:
                 yield from _ordered(column)
         else:
             yield from _rows(group)
-
-
-def _strips(lines: Sequence[Line]) -> list[list[Line]]:
-    """Divided where a horizontal white band crosses all of them."""
-    strips: list[list[Line]] = []
-    bottom = 0.0
-    for line in sorted(lines, key=lambda line: line.top):
-        if strips and line.top < bottom:
-            strips[-1].append(line)
-        else:
-            strips.append([line])
-        bottom = max(bottom, line.bottom)
-    return strips
 
 
 def _columns(lines: Sequence[Line]) -> list[list[Line]]:

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -246,6 +246,17 @@ class _Block:
 _R = TypeVar("_R", _Run, _Block)
 
 
+class _Standing(Protocol):
+    @property
+    def top(self) -> float: ...
+
+    @property
+    def bottom(self) -> float: ...
+
+
+Upright = TypeVar("Upright", bound=_Standing)
+
+
 def _lines(pieces: _Pieces) -> Iterator[tuple[bool, list[int]]]:
     """The pieces line by line in reading order, each with whether it stands straight below the line before.
 
@@ -332,18 +343,23 @@ def _ordered(blocks: list[_Block], wide: float, depth: int = 0) -> Iterator[_Blo
             yield from group
 
 
-def _strips(blocks: list[_Block]) -> list[list[_Block]]:
-    """Blocks divided where a horizontal white band crosses all of them; painted order within a strip."""
-    strips: list[list[_Block]] = []
+def strips(upright: Iterable[Upright]) -> list[list[Upright]]:
+    """What lies on a page, divided where a horizontal white band crosses all of it; by their tops within a strip."""
+    found: list[list[Upright]] = []
     bottom = 0.0
-    for block in sorted(blocks, key=lambda b: b.top):
-        if strips and block.top < bottom:
-            strips[-1].append(block)
-            bottom = max(bottom, block.bottom)
+    for one in sorted(upright, key=lambda u: u.top):
+        if found and one.top < bottom:
+            found[-1].append(one)
+            bottom = max(bottom, one.bottom)
         else:
-            strips.append([block])
-            bottom = block.bottom
-    return [sorted(strip, key=lambda b: b.number) for strip in strips]
+            found.append([one])
+            bottom = one.bottom
+    return found
+
+
+def _strips(blocks: list[_Block]) -> list[list[_Block]]:
+    """Painted order within a strip."""
+    return [sorted(strip, key=lambda b: b.number) for strip in strips(blocks)]
 
 
 def _groups(strips: list[list[_Block]], wide: float) -> Iterator[list[_Block]]:

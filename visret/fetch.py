@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
 from visret import registry
 from visret.errors import WeightsError
 
@@ -51,8 +49,7 @@ def fetch(model: str, folder: str | Path) -> Path:
     _download(source, commit, folder)
     _fetch_base(source, folder)
     spec = dataclasses.replace(entry or registry.resolve(folder), name=source, source=".", revision=commit, aliases=())
-    card = yaml.safe_dump({spec.name: registry.as_entry(spec)}, sort_keys=False, allow_unicode=True)
-    (folder / registry.CARD).write_text(card, "utf-8")
+    registry.write_card(folder, spec)
     for notes in (folder / _NOTES, folder / _BASE / _NOTES):
         shutil.rmtree(notes.parent, ignore_errors=True)
     return folder

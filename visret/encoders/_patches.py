@@ -109,9 +109,7 @@ class PatchEncoder(ABC):
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
         """One vector a cell in reading order, then those of what else the page was said with. Needs images."""
-        for page in pages:
-            if page.image is None:
-                raise ShapeError(f"{page.ref}: {self.spec.name} looks at pages; this one has no image")
+        _base.check_images(self.spec, pages)
         out: list[PageEmbedding] = []
         with _torch.on_threads(self._threads):
             while len(out) < len(pages):

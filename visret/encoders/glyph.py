@@ -22,7 +22,7 @@ import torch
 
 from visret import registry
 from visret.encoders import _base, _torch, colbert
-from visret.errors import ShapeError
+from visret.glyph import DPI
 from visret.glyph.reading import PageReader
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
 
@@ -31,7 +31,6 @@ _SPELLING_SHARE = 0.2  # of a page's vectors
 # How many times as much as meaning spelling counts in a question of one word, and how it falls with their number: a
 # word alone lands on itself (78 % without, 99 % so), and nDCG@5 of sentences stays (.716 without, .713 so).
 _SPELLING_WEIGHT, _SPELLING_FADE = 0.4, 1.3
-_DPI = 144  # of a picture that does not say it
 _AROUND = re.compile(r"^\W+|\W+$")
 _OPTIONS = {"text_model": "all-minilm-l6-v2"}
 
@@ -56,27 +55,20 @@ class GlyphEncoder:
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
         """One vector a word piece that was read, at the box of its word; where nothing was, some that lie nowhere."""
-        for page in pages:
-            if page.image is None:
-                raise ShapeError(f"{page.ref}: {self.spec.name} looks at pages; this one has no image")
-        read = self.read(pages)
+        _base.check_images(self.spec, pages)
+        words = _torch.spread(self._words, pages, self._threads)
+        read = [dataclasses.replace(page, words=some) for page, some in zip(pages, words, strict=True)]
         full = iter(self._text.encode_pages([page for page in read if page.words]))
         return [self._spelled(next(full)) if page.words else self._empty(page) for page in read]
-
-    def read(self, pages: Sequence[Page]) -> list[Page]:
-        """The pages with the words that stand on them."""
-        words = _torch.spread(self._words, pages, self._threads)
-        return [dataclasses.replace(page, words=some) for page, some in zip(pages, words, strict=True)]
-
-    def _words(self, page: Page) -> tuple[Word, ...]:
-        if page.image is None:
-            return ()
-        dpi = page.image.width * 72 / page.size_pt[0] if page.size_pt else _DPI
-        return self._reader.read(page.image, dpi=dpi).words
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
         """One vector a word piece."""
         return [self._question(question) for question in self._text.encode_queries(texts)]
+
+    def _words(self, page: Page) -> tuple[Word, ...]:
+        assert page.image is not None
+        dpi = page.image.width * 72 / page.size_pt[0] if page.size_pt else DPI
+        return self._reader.read(page.image, dpi=dpi).words
 
     def _spelled(self, embedding: PageEmbedding) -> PageEmbedding:
         spelling = self._spelling(embedding.text, "document")

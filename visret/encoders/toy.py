@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from visret.encoders import _base
-from visret.errors import InvalidQuery, ShapeError
+from visret.errors import InvalidQuery
 from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
 
 COLOURS: Mapping[str, tuple[float, float, float]] = {
@@ -66,6 +66,7 @@ class ToyEncoder:
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
         """One vector a cell."""
+        _base.check_images(self.spec, pages)
         return [self._page(page) for page in pages]
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
@@ -74,8 +75,7 @@ class ToyEncoder:
         return [self._query(text) for text in texts]
 
     def _page(self, page: Page) -> PageEmbedding:
-        if page.image is None:
-            raise ShapeError(f"{page.ref}: toy looks at pages; this one has no image")
+        assert page.image is not None
         width, height = page.image.size
         longer = max(width, height)
         rows, cols = (max(1, min(side, round(CELLS * side / longer))) for side in (height, width))

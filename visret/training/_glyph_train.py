@@ -9,7 +9,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
+from visret import registry
 from visret.glyph.networks import (
     BLANK,
     CELL_COLUMNS,
@@ -36,15 +37,6 @@ from visret.glyph.networks import (
 )
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 
-_CARD = """glyph:
-  family: glyph
-  source: ./
-  revision: ""
-  modality: image
-  dim: 512
-  license: apache-2.0
-  size_gb: 0.002
-"""
 _WIDTHS = (96, 160, 224, 288, 384)  # columns of a batch, of lines as they are read
 _WARM = 300  # steps until the rate of learning is at its highest
 _LED = 2000  # steps over which the reader is told roughly where a character stands
@@ -464,10 +456,8 @@ def export(run: Path, folder: Path) -> None:
         kept = {name: value for name, value in mean.items() if value.dtype.is_floating_point}
         tensors |= {f"{part}.{name}": value.half().contiguous() for name, value in kept.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    from visret.registry import CARD
-
     save_file(tensors, folder / "model.safetensors")
-    (folder / CARD).write_text(_CARD, "utf-8")
+    registry.write_card(folder, replace(registry.get("glyph"), source=".", revision=""))
 
 
 def _note(file: Path, facts: dict[str, Any]) -> None:
