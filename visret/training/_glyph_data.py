@@ -203,7 +203,7 @@ def collect(paths: Iterable[Path], *, seed: str, whole_pages: int) -> Shard:
 
     shard = Shard()
     for number, path in enumerate(paths):
-        rng = random.Random(f"{seed} {path}")
+        rng = random.Random(f"{seed} {path.name}")
         try:
             with open_document(path) as document:
                 wanted = rng.sample(range(1, len(document) + 1), min(_PAGES_A_FILE, len(document)))

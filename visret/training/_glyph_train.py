@@ -35,6 +35,7 @@ from visret.glyph.networks import (
     numbers,
     said,
 )
+from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 
 _WIDTHS = (96, 160, 224, 288, 384)  # columns of a batch, of lines as they are read
@@ -395,7 +396,7 @@ class Run:
 def train(
     part: str, data: Path, folder: Path, *, minutes: float, batch: int, rate: float, last_minutes: float, threads: int
 ) -> None:
-    """Until the minutes are over, or for ever; a checkpoint every three minutes, figures every twenty.
+    """Until the minutes are over, or for ever; a checkpoint every three minutes, figures and their curves every twenty.
 
     threads: each takes a batch of its own and one core, so that on a busy machine none waits for another after every
     product; on a GPU they prepare batches in turn.
@@ -417,6 +418,7 @@ def train(
     def judge() -> None:
         figure = figures(run.averaged(build(), device), held, device)
         _note(folder / f"{part}.jsonl", {"step": run.step, "hours": run.seconds / 3600, **figure})
+        draw(folder / f"{part}.jsonl", folder / f"{part}.svg")
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         while (now := time.monotonic()) - start < minutes * 60:
