@@ -61,7 +61,7 @@ def test_strips_show_their_text_and_pages_their_lines(data, shard, tmp_path):
     assert min(found["clean_recall"], found["clean_precision"]) > 0.9, found
 
 
-def test_training_goes_on_and_its_weights_load(data, tmp_path):
+def test_training_goes_on_and_its_weights_load(data, tmp_path, capsys):
     run = tmp_path / "run"
     asked = {"minutes": 0.02, "batch": 4, "rate": 1e-3, "last_minutes": 0, "threads": 1}
     steps = []
@@ -72,6 +72,9 @@ def test_training_goes_on_and_its_weights_load(data, tmp_path):
         ElementTree.parse(run / f"{part}.svg")
     assert 0 < steps[1] < steps[2]
     _glyph_train.export(run, tmp_path / "model")
+    capsys.readouterr()
+    _glyph_train.figures(data, tmp_path / "model")
+    assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["| papers"]
     drawn = _glyph_sheets.sheet(random.Random(0), _glyph_sheets.fonts_in(FONTS), ["word"] * 99).image
     page = Page.from_image(drawn, doc="drawn")
     (embedding,) = load_encoder(tmp_path / "model").encode_pages([page])

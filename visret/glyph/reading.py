@@ -53,7 +53,7 @@ class PageReader:
     """Both networks of a folder's model.safetensors. WeightsError unless the weights are exactly theirs."""
 
     def __init__(self, folder: Path, *, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         stored = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
         self.finder, self.reader = Finder(), Reader()
         for name, network in (("finder", self.finder), ("reader", self.reader)):
@@ -81,7 +81,7 @@ class PageReader:
         scale = min(scale, math.sqrt(_LONGEST * 595 * 842 / (grey.width * grey.height)))
         size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
         small = grey.resize(size, Image.Resampling.BOX if scale < 0.8 else Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).to(self._device)
+        pixels = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).to(self.device)
         page = inked(pixels[None])
         page = torch.nn.functional.pad(page, (0, -size[0] % 32, 0, -size[1] % 32))
         cells = self.finder(page.contiguous(memory_format=torch.channels_last))[0].float().cpu().numpy()
@@ -106,7 +106,7 @@ class PageReader:
             count = max(1, _BATCH_COLUMNS // width)
             some, order = order[:count], order[count:]
             batch = np.stack([np.pad(strips[i], ((0, 0), (0, width - strips[i].shape[1])), mode="edge") for i in some])
-            pixels = inked(torch.from_numpy(batch).to(self._device).float() / 255)
+            pixels = inked(torch.from_numpy(batch).to(self.device).float() / 255)
             logits = self.reader(pixels.contiguous(memory_format=torch.channels_last))
             out |= zip(some, said(logits), strict=True)
         return [out[i] for i in range(len(strips))]

@@ -35,6 +35,7 @@ from visret.glyph.networks import (
     numbers,
     said,
 )
+from visret.glyph.reading import PageReader
 from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 
@@ -460,6 +461,20 @@ def export(run: Path, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file(tensors, folder / "model.safetensors")
     registry.write_card(folder, replace(registry.get("glyph"), source=".", revision=""))
+
+
+def figures(data: Path, folder: Path) -> None:
+    """Prints how the weights of a folder do on each kind of kept-out shard."""
+    networks = PageReader(folder, device=torch.device("cpu"))
+    kinds = sorted({shard.name.split("-")[1] for shard in data.glob("test-*")})
+    names = [f"{how}_{what}" for what in ("errors", "words", "recall", "precision") for how in ("clean", "worn")]
+    print(f"| kept out | {' | '.join(name.replace('_', ' ') for name in names)} |\n{'|---' * (len(names) + 1)}|")
+    for kind in kinds:
+        strips, pages = Strips(data, f"test-{kind}"), Pages(data, f"test-{kind}")
+        found = reader_figures(networks.reader, strips, networks.device)
+        if pages.all(1):
+            found |= finder_figures(networks.finder, pages, networks.device)
+        print(f"| {kind} | {' | '.join(f'{found[name]:.1%}' if name in found else '' for name in names)} |", flush=True)
 
 
 def _note(file: Path, facts: dict[str, Any]) -> None:

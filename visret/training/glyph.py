@@ -5,6 +5,7 @@ python -m visret.training.glyph sheets DATA FONTS                        # and o
 python -m visret.training.glyph train DATA RUN reader                    # goes on from RUN/reader.pt if it is there
 python -m visret.training.glyph train DATA RUN finder
 python -m visret.training.glyph export RUN FOLDER                        # model.safetensors for the package
+python -m visret.training.glyph figures DATA FOLDER                      # how they do on each kind of kept-out data
 """
 
 from __future__ import annotations
@@ -78,6 +79,9 @@ def main() -> None:
     exports = commands.add_parser("export")
     exports.add_argument("run", type=Path)
     exports.add_argument("folder", type=Path)
+    judges = commands.add_parser("figures")
+    judges.add_argument("data", type=Path)
+    judges.add_argument("folder", type=Path)
     trains = commands.add_parser("train")
     trains.add_argument("data", type=Path)
     trains.add_argument("folder", type=Path, metavar="run")
@@ -97,7 +101,7 @@ def main() -> None:
     else:
         from visret.training import _glyph_train as training  # loads torch
 
-        training.export(**chosen) if task == "export" else training.train(**chosen)
+        getattr(training, task)(**chosen)
 
 
 if __name__ == "__main__":
