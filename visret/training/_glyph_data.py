@@ -106,16 +106,20 @@ def _parts(word: Word) -> Iterator[tuple[bool, str, Sequence[float]]]:
         yield number == len(boxes) - 1, word.text[start:end], box
 
 
-def measured(line: list[Piece], ink: np.ndarray) -> list[Line]:
-    """The line cut where the type's size changes or a wide gap is, each part with the height of its letters.
+def measured(line: list[Piece], grey: np.ndarray) -> list[tuple[Piece, float, float]]:
+    """Its words, less those that are not seen, each with its type's size and its baseline.
 
-    The height comes from the ink and from which letters stand there: fonts state it too differently.
+    They come from the ink and from which letters stand there: fonts state them too differently. Where a word does not
+    tell, its neighbour does.
     """
-    sized = []
-    for piece in line:
-        found = _size_and_baseline(piece, ink)
-        if found is not None:
-            sized.append((piece, *found))
+    found = [(piece, place) for piece in line if (place := _place(piece, grey)) is not None]
+    sure = [i for i, (_, place) in enumerate(found) if place.sure]
+    places = [found[min(sure, key=lambda j: abs(j - i), default=i)][1] for i in range(len(found))]
+    return [(piece, place.size, place.baseline) for (piece, _), place in zip(found, places, strict=True)]
+
+
+def cut(sized: list[tuple[Piece, float, float]]) -> list[Line]:
+    """Words with size and baseline as lines with letters of one height, cut at steps and wide gaps."""
     out = []
     while sized:
         end = 1
@@ -134,24 +138,38 @@ def _goes_on(a: tuple[Piece, float, float], b: tuple[Piece, float, float]) -> bo
     return -0.3 * size < gap < 1.2 * size and abs(a[2] - b[2]) < 0.5 * size
 
 
-def _size_and_baseline(piece: Piece, ink: np.ndarray) -> tuple[float, float] | None:
-    """Of the type, in pixels; None where the ink does not look like the text."""
+class _Place(NamedTuple):
+    """The size of a word's type and its baseline, in pixels; sure: as they are measured."""
+
+    size: float
+    baseline: float
+    sure: bool
+
+
+def _place(piece: Piece, grey: np.ndarray) -> _Place | None:
+    """None where the word is not seen."""
     x0, y0, x1, y1 = piece.box
     stated = y1 - y0
     if x1 - x0 < 2 or stated < 4 or (stated > 1.6 * (x1 - x0) and len(piece.text) > 2):
         return None  # nothing, or turned
-    area = ink[max(0, round(y0)) : round(y1) + 1, max(0, round(x0)) : round(x1) + 1]
-    rows = np.flatnonzero(area.max(axis=1, initial=0) > 60)
+    top, around = max(0, round(y0)), round(stated / 3)
+    column = grey[max(0, top - around) : round(y1) + 1 + around, max(0, round(x0)) : round(x1) + 1].astype(int)
+    area = column[min(top, around) :][: round(y1) + 1 - top]
+    if not area.size:
+        return None  # beside the page
+    ink = abs(area - np.median(column)).max(axis=1)
+    rows = np.flatnonzero(ink > max(20, 60 / 255 * ink.max()))
     if not len(rows):
         return None
     letters = set(piece.text)
     if not letters & _TALL and not any(c.isalpha() for c in letters):
-        return stated / 1.05, y1 - 0.25 * stated  # dots and dashes say nothing
+        return _Place(stated / 1.05, y1 - 0.25 * stated, sure=False)  # dots and dashes say nothing
     tall, deep = bool(letters & _TALL), bool(letters & _DEEP)
     size = (rows[-1] + 1 - rows[0]) / ((ABOVE if tall else X_HEIGHT) + (BELOW if deep else 0))
-    if not 0.55 < size / stated < 1.6:
+    if size < 0.55 * stated:
         return None
-    return size, max(0, round(y0)) + rows[-1] + 1 - (BELOW * size if deep else 0)
+    baseline = top + rows[-1] + 1 - (BELOW * size if deep else 0)
+    return _Place(size, baseline, sure=tall and size < 1.6 * stated)
 
 
 def strips(
@@ -219,21 +237,21 @@ def _add(shard: Shard, page: Page, rng: random.Random, *, whole: bool) -> None:
     if page.image is None or not page.words or max(page.image.size) > 3000:
         return
     grey = page.image.convert("L")
-    ink = 255 - np.asarray(grey)
-    if np.median(ink) > 128:
-        ink = 255 - ink
-    found = [part for line in pieces(page, grey.size) if line for part in measured(line, ink)]
+    pixels = np.asarray(grey)
+    found = [part for line in pieces(page, grey.size) for part in cut(measured(line, pixels))]
     add(shard, grey, found, rng, whole=whole)
 
 
-def add(shard: Shard, grey: Image.Image, found: list[Line], rng: random.Random, *, whole: bool) -> None:
-    """Some lines of a page at DPI; whole: and the page."""
+def add(
+    shard: Shard, grey: Image.Image, found: list[Line], rng: random.Random, *, whole: bool, dpi: float = DPI
+) -> None:
+    """Some lines of a page; whole: and the page."""
     for line in rng.sample(found, min(_LINES_A_PAGE, len(found))):
         for strip, text in strips(line, grey, rng):
             shard.strips.append(strip)
             shard.texts.append(text)
     if whole and len(found) > 3:
-        zoom = PAGE_DPI / DPI
+        zoom = PAGE_DPI / dpi
         size = (round(grey.width * zoom), round(grey.height * zoom))
         shard.pages.append(np.asarray(grey.resize(size, Image.Resampling.BOX)))
         shard.lines.append([

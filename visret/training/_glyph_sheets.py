@@ -15,6 +15,11 @@ _SHEETS_A_SHARD = 120
 _SIZES_PT = ((595, 842), (595, 842), (612, 792), (720, 540), (960, 540), (842, 595), (800, 600))
 _SIGNS = ALPHABET[1:95]
 _ACCENTED = ALPHABET[95:200]
+_DRAWINGS = {
+    "D050000L",
+    "Linux Biolinum Keyboard O",
+    "Standard Symbols PS",
+}  # with other signs for letters
 
 
 class Ink(NamedTuple):
@@ -33,35 +38,25 @@ def fonts_in(folder: Path) -> list[Path]:
             masks = {bytes(font.getmask(letter)) for letter in "aegmRQ48"}
         except OSError:
             continue
-        if len(masks) == 8:
+        if len(masks) == 8 and font.getname()[0] not in _DRAWINGS:
             found.append(path)
     return found
 
 
-class Sheet:
-    """A page being filled."""
+class Words:
+    """What made-up pages say."""
 
-    def __init__(self, rng: random.Random, fonts: list[Path], words: list[str]) -> None:
-        self.rng, self._fonts, self._words = rng, fonts, words
-        width, height = (round(side * DPI / 72) for side in rng.choice(_SIZES_PT))
-        dark = rng.random() < 0.2
-        ground = rng.randint(0, 90) if dark else rng.choice((255, 255, 255, rng.randint(200, 254)))
-        text = rng.randint(190, 255) if dark else rng.choice((0, 0, 0, rng.randint(10, 110)))
-        self.ink = Ink(ground, text)
-        self.image = Image.new("L", (width, height), ground)
-        self.lines: list[Line] = []
-        self._draw = ImageDraw.Draw(self.image)
-        self._body = rng.choice(fonts)
-        self._head = rng.choice(fonts)
+    def __init__(self, rng: random.Random, words: list[str]) -> None:
+        self._rng, self._words = rng, words
 
-    def text(self, count: int) -> list[str]:
+    def some(self, count: int) -> list[str]:
         """Words as they follow each other somewhere, some of them made up."""
-        rng = self.rng
+        rng = self._rng
         start = rng.randrange(max(1, len(self._words) - count))
         return [self._made_up() if rng.random() < 0.12 else word for word in self._words[start : start + count]]
 
     def _made_up(self) -> str:
-        rng = self.rng
+        rng = self._rng
         kind = rng.random()
         if kind < 0.35:
             return (
@@ -77,6 +72,23 @@ class Sheet:
             return "".join(rng.choice(_ACCENTED + "aeiounrst" * 8) for _ in range(rng.randint(2, 9)))
         parts = [rng.choice(self._words) for _ in range(rng.randint(2, 3))]
         return rng.choice(("_", "", "-", ".", "/")).join(part.strip(".,;:()") for part in parts)[:24] or "x"
+
+
+class Sheet:
+    """A page being filled."""
+
+    def __init__(self, rng: random.Random, fonts: list[Path], words: list[str]) -> None:
+        self.rng, self._fonts, self.text = rng, fonts, Words(rng, words).some
+        width, height = (round(side * DPI / 72) for side in rng.choice(_SIZES_PT))
+        dark = rng.random() < 0.2
+        ground = rng.randint(0, 90) if dark else rng.choice((255, 255, 255, rng.randint(200, 254)))
+        text = rng.randint(190, 255) if dark else rng.choice((0, 0, 0, rng.randint(10, 110)))
+        self.ink = Ink(ground, text)
+        self.image = Image.new("L", (width, height), ground)
+        self.lines: list[Line] = []
+        self._draw = ImageDraw.Draw(self.image)
+        self._body = rng.choice(fonts)
+        self._head = rng.choice(fonts)
 
     def line(
         self, x: float, baseline: float, words: list[str], font: ImageFont.FreeTypeFont, ink: int, right: float

@@ -2,6 +2,8 @@
 
 python -m visret.training.glyph prepare DATA PDFS    --never names.txt   # lines and pages out of real PDFs
 python -m visret.training.glyph sheets DATA FONTS                        # and out of made-up pages in other fonts
+python -m visret.training.glyph office DATA [FONTS]                      # documents; needs LibreOffice
+python -m visret.training.glyph screens DATA [FONTS]                     # screenshots; needs playwright and Chromium
 python -m visret.training.glyph train DATA RUN reader                    # goes on from RUN/reader.pt if it is there
 python -m visret.training.glyph train DATA RUN finder
 python -m visret.training.glyph export RUN FOLDER                        # model.safetensors for the package
@@ -13,10 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import random
+import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from html import escape
 from itertools import repeat
 from pathlib import Path
+from typing import Any
 
 from visret.training import _glyph_data as data
 
@@ -45,20 +51,31 @@ def prepare(folder: Path, source: Path, *, never: Path | None, whole_pages: int,
         list(pool.map(data.write_files, missing, [shards[shard] for shard in missing], repeat(whole_pages)))
 
 
-def prepare_sheets(folder: Path, fonts: Path, count: int, processes: int) -> None:
+def prepare_made(folder: Path, kind: str, fonts: Path, count: int, processes: int) -> None:
     """Shards of made-up pages in the fonts below a folder, their words from the shards that are there; goes on where it
-    stopped. One font in twenty is kept for evaluation."""
-    from visret.training._glyph_sheets import fonts_in, write_sheets
+    stopped. One font in twenty is kept for evaluation.
 
-    found = fonts_in(fonts)
+    kind: sheets, office or screens.
+    """
+    from visret.training import _glyph_documents as documents
+    from visret.training import _glyph_sheets as sheets
+
+    writers = {"sheets": sheets.write_sheets, "office": documents.write_office, "screens": documents.write_screens}
+    write: Any = writers[kind]
+    files = sheets.fonts_in(fonts)
+    found: list[Any] = files if kind == "sheets" else documents.families(files)
     texts = [json.loads(file.read_text("utf-8")) for file in sorted(folder.glob("train-*/texts.json"))[:20]]
     words = [word for shard in texts for text, *_ in shard for word in text.split()]
-    shards = [folder / f"{'train' if number else 'test'}-sheets-{number:04}" for number in range(count)]
+    shards = [folder / f"{'train' if number else 'test'}-{kind}-{number:04}" for number in range(count)]
     missing = [shard for shard in shards if not shard.exists()]
     uses = {"test": found[::20], "train": [font for i, font in enumerate(found) if i % 20]}
     mine = [uses[shard.name.partition("-")[0]] for shard in missing]
-    with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(write_sheets, missing, mine, repeat(words)))
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings, ProcessPoolExecutor(processes) as pool:
+        system = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>'
+        settings.write(f"<fontconfig>{system}<dir>{escape(str(fonts.absolute()))}</dir></fontconfig>")
+        settings.flush()
+        os.environ["FONTCONFIG_FILE"] = settings.name  # what LibreOffice and Chromium find fonts by
+        list(pool.map(write, missing, mine, repeat(words)))
 
 
 def main() -> None:
@@ -70,12 +87,14 @@ def main() -> None:
     prepares.add_argument("source", type=Path, help="a folder with PDFs")
     prepares.add_argument("--never", type=Path, help="a list of paths; files of these names are not used")
     prepares.add_argument("--whole-pages", type=int, default=2, metavar="N", help="a whole page of every Nth file")
-    sheets = commands.add_parser("sheets")
-    sheets.add_argument("folder", type=Path)
-    sheets.add_argument("fonts", type=Path)
-    sheets.add_argument("--shards", type=int, dest="count", default=20)
-    for command in (prepares, sheets):
-        command.add_argument("--processes", type=int, default=1)
+    prepares.add_argument("--processes", type=int, default=1)
+    for kind in ("sheets", "office", "screens"):
+        makes = commands.add_parser(kind)
+        makes.add_argument("folder", type=Path)
+        makes.add_argument("fonts", type=Path, nargs="?", default=Path("/usr/share/fonts"))
+        makes.add_argument("--shards", type=int, dest="count", default=20)
+        makes.add_argument("--processes", type=int, default=1)
+        makes.set_defaults(kind=kind)
     exports = commands.add_parser("export")
     exports.add_argument("run", type=Path)
     exports.add_argument("folder", type=Path)
@@ -96,8 +115,8 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     if task == "prepare":
         prepare(**chosen)
-    elif task == "sheets":
-        prepare_sheets(**chosen)
+    elif "kind" in chosen:
+        prepare_made(**chosen)
     else:
         from visret.training import _glyph_train as training  # loads torch
 
