@@ -34,7 +34,7 @@ def data(tmp_path_factory):
         shutil.copy(FOLDER / name, pdfs)
     (folder / "never.txt").write_text("elsewhere/two_column.pdf\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_glyph_sheets, "_SHEETS_A_SHARD", 6)
+        patch.setattr(_glyph_sheets, "_SHEETS_A_SHARD", 3)
         glyph.prepare(folder / "data", pdfs, never=folder / "never.txt", whole_pages=1, processes=1)
         words = ["Of", "each", "line", "the", "words", "that", "stand", "on", "it"]
         _glyph_sheets.write_sheets(folder / "data" / "train-sheets-0001", _glyph_sheets.fonts_in(FONTS), words * 9)
