@@ -298,3 +298,14 @@ def test_no_letter_is_lost_or_told_twice(cells, random):
     random.shuffle(painted)
     if painted:
         assert Counter("".join(spoken(read(painted)))) == Counter("".join(f"w{x}o{y}rd" for x, y in cells))
+
+
+spots = st.tuples(*[st.integers(0, 6)] * 2, st.sampled_from([0, 0, 0, 1, 9]), st.sampled_from([0, 0, 0, 1]))
+
+
+@given(st.lists(spots, min_size=1, max_size=24))
+def test_letters_without_an_extent_are_read(spots):
+    """As PDFium places those of a font whose sizes are damaged."""
+    boxes = np.array([(7 * x, 14 * y, 7 * x + wide, 14 * y + high) for x, y, wide, high in spots], np.float64)
+    found = words("x" * len(boxes), boxes, np.zeros(len(boxes), int), width=WIDTH, height=HEIGHT)
+    assert sum(len(word.text) for word in found) == len(boxes)

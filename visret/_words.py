@@ -388,7 +388,7 @@ def _bands(
     """The x ranges that items (and bands) cover, those less than `wide` apart joined."""
     out: list[tuple[float, float]] = []
     for x0, x1 in sorted([*bands, *((item.x0, item.x1) for item in items)]):
-        if out and x0 < out[-1][1] + wide:
+        if out and (x0 < out[-1][1] + wide or x0 == out[-1][0]):  # neither has an extent where a font is broken
             out[-1] = (out[-1][0], max(out[-1][1], x1))
         else:
             out.append((x0, x1))
