@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -498,6 +499,8 @@ class _Run:
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
+        self.background: Executor
+        self.writing: Future[None] | None = None
 
     def add(
         self,
@@ -544,7 +547,7 @@ class _Run:
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
-        with _Reader(tasks, self.common) as reader:
+        with _Reader(tasks, self.common) as reader, ThreadPoolExecutor(1, "visret-write") as self.background:
             try:
                 taken = time.monotonic()
                 for item in chain(reader, stored):
@@ -556,7 +559,10 @@ class _Run:
                 self.take(writer, batch)
             finally:  # after Ctrl-C too, what has been encoded is kept
                 with _uninterrupted():
-                    writer.commit()
+                    try:
+                        self.written()
+                    finally:
+                        writer.commit()
 
     def report(self, documents: int) -> Report:
         """What was done."""
@@ -681,13 +687,20 @@ class _Run:
         return dict((self.metadata(path) if callable(self.metadata) else self.metadata) or {})
 
     def take(self, writer: Writer, batch: Sequence[_Read]) -> None:
-        """Encode the pages of a batch, and write down what came of each."""
+        """Encode the pages of a batch, and have what came of each written down while the next is encoded."""
         pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
         outcomes = dict(encode(self.encoder, pages))
         with _uninterrupted():
-            self.write(writer, batch, outcomes)
-        self.progress.pages, self.progress.failed = self.pages, len(self.failed)
-        self.report_progress(self.progress)
+            self.written()
+            self.writing = self.background.submit(self.write, writer, batch, outcomes)
+
+    def written(self) -> None:
+        """Wait for the batch that is being written."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
+            self.progress.pages, self.progress.failed = self.pages, len(self.failed)
+            self.report_progress(self.progress)
 
     def write(self, writer: Writer, batch: Sequence[_Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
         """Hand a batch to the writer."""
