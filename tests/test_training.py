@@ -63,7 +63,7 @@ def test_strips_show_their_text_and_pages_their_lines(data, shard, tmp_path):
 
 def test_training_goes_on_and_its_weights_load(data, tmp_path, capsys):
     run = tmp_path / "run"
-    asked = {"minutes": 0.02, "batch": 4, "rate": 1e-3, "last_minutes": 0, "threads": 1}
+    asked = {"minutes": 0.001, "batch": 4, "rate": 1e-3, "last_minutes": 0, "threads": 1}
     steps = []
     for part in ("finder", "reader", "reader"):
         _glyph_train.train(part, data, run, **asked)
