@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from sheets import write_pdf
 
-from visret import Retriever
+from visret import Retriever, ocr
 from visret.encoders import toy
 
 # Machines are shared: a slow example is no failure.
@@ -78,3 +78,10 @@ def soffice(tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(script.parent))
 
     return install
+
+
+@pytest.fixture(params=ocr.ENGINES)
+def engine(request, monkeypatch):
+    """Each of those that read pictures of pages, in turn."""
+    monkeypatch.setenv("VISRET_OCR", request.param)
+    return request.param

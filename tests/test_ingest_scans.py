@@ -43,12 +43,6 @@ def retriever(tmp_path, encoder):
         yield made
 
 
-@pytest.fixture(params=ocr.ENGINES)
-def engine(request, monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", request.param)
-    return request.param
-
-
 @pytest.fixture
 def idle(monkeypatch):
     """idle(): from now on no worker starts, so no file is read."""

@@ -1,7 +1,6 @@
 """What glyph is trained on: the lines of a page lie where its text is seen, and say it."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from visret import office
 from visret.training import _glyph_data as data
 from visret.training import _glyph_documents as documents
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WORDS = ["Licht", "und", "Schatten", "fall", "on", "the", "quiet", "page,", "12.50", "of", "them", "in", "ten"]
 
 
@@ -54,7 +52,7 @@ def test_documents_of_libreoffice(tmp_path, monkeypatch):
     check(tmp_path / "train-office-0000")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium")
+@pytest.mark.skipif(documents.browser() is None, reason="no chromium here: apt install chromium")
 def test_screens(tmp_path, monkeypatch):
     monkeypatch.setattr(documents, "_SCREENS_A_SHARD", 3)
     documents.write_screens(tmp_path / "train-screens-0000", ["DejaVu Sans"], WORDS)

@@ -337,6 +337,11 @@ def families(fonts: list[Path]) -> list[str]:
     return sorted({str(ImageFont.truetype(font).getname()[0]) for font in fonts})
 
 
+def browser() -> str | None:
+    """The Chromium that is installed; None where playwright's own is to be used."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def write_office(folder: Path, fonts: list[str], words: list[str]) -> None:
     """A shard of documents that LibreOffice converts to PDF. fonts: names of families."""
     soffice, rng = office.program(), random.Random(folder.name)
@@ -362,8 +367,8 @@ def write_screens(folder: Path, fonts: list[str], words: list[str]) -> None:
 
     made, rng = data.Shard(), random.Random(folder.name)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        pages = [(scale, browser.new_page(device_scale_factor=scale)) for scale in (1, 1.25, 1.5)]
+        shown = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        pages = [(scale, shown.new_page(device_scale_factor=scale)) for scale in (1, 1.25, 1.5)]
         for number in range(_SCREENS_A_SHARD):
             scale, page = rng.choices(pages, (3, 1, 1))[0]
             page.set_viewport_size({"width": rng.randint(700, 1400), "height": 500})

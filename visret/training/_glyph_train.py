@@ -406,7 +406,7 @@ def train(
     torch.backends.cudnn.benchmark = True
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
-    build, loss_of, source, figures = PARTS[part]
+    build, loss_of, source, figures_of = PARTS[part]
     run = Run(build(), folder / f"{part}.pt", device, rate)
     examples, held = source(data, "train"), source(data, "test")
     start = saved = noted = time.monotonic()
@@ -417,8 +417,8 @@ def train(
         return loss.item(), torch.autograd.grad(loss, list(run.model.parameters()))
 
     def judge() -> None:
-        figure = figures(run.averaged(build(), device), held, device)
-        _note(folder / f"{part}.jsonl", {"step": run.step, "hours": run.seconds / 3600, **figure})
+        found = figures_of(run.averaged(build(), device), held, device)
+        _note(folder / f"{part}.jsonl", {"step": run.step, "hours": run.seconds / 3600, **found})
         draw(folder / f"{part}.jsonl", folder / f"{part}.svg")
 
     with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
