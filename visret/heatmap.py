@@ -312,11 +312,9 @@ class Explanation:
 
     def _marks(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where these tokens have their maxima, boxes (k, 4), and the share of the score there (k,)."""
-        found = self._found(tokens)
-        if isinstance(self.places, Grid):
-            cells = np.argwhere(found > 0)
-            return np.array([self.places.cell_box(int(r), int(c)) for r, c in cells]).reshape(-1, 4), found[found > 0]
-        return self.places[found > 0], found[found > 0]
+        found = self._found(tokens).ravel()
+        marked = np.flatnonzero(found > 0)
+        return _boxes(self.places, marked), found[marked]
 
     def _field(self, tokens: np.ndarray, size: tuple[int, int]) -> Image:
         """Levels from 0 to 255 for every pixel of a picture: the largest similarity to these tokens."""
@@ -365,12 +363,11 @@ def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) ->
         np.add.at(of_line, np.searchsorted(ends, where[marked, 0], side="right"), of_place[marked])
     elif embedding.word_boxes is not None and len(embedding.word_boxes):
         line_of = np.repeat(np.arange(len(lines)), [len(line.split()) for line in lines])
-        centres = (embedding.word_boxes[:, :2] + embedding.word_boxes[:, 2:]) / 2
-        for place in marked:
-            box = np.array(where.cell_box(*divmod(int(place), where.cols))) if isinstance(where, Grid) else where[place]
-            inside = ((centres >= box[:2]) & (centres <= box[2:])).all(axis=1)
-            if inside.any():  # a patch may hold words of several lines
-                np.add.at(of_line, line_of[inside], of_place[place] / inside.sum())
+        x, y = (embedding.word_boxes.T[:2] + embedding.word_boxes.T[2:]) / 2
+        x0, y0, x1, y1 = _boxes(where, marked).T[:, :, None]
+        box, word = np.nonzero((x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1))
+        held = np.bincount(box, minlength=len(marked))  # a patch may hold words of several lines
+        np.add.at(of_line, line_of[word], of_place[marked[box]] / held[box])
     return lines[int(of_line.argmax())].strip() if of_line.any() else ""
 
 
@@ -477,6 +474,13 @@ def _worth(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> np
     n = len(embedding.vectors)
     each = np.bincount(best, shares, n) / np.maximum(np.bincount(rows[placed], minlength=n), 1)
     return np.where(placed, each[rows], 0).astype(np.float32)
+
+
+def _boxes(where: Grid | np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(k, 4) of some cells, by their numbers row by row, or words."""
+    if not isinstance(where, Grid):
+        return np.asarray(where[places])
+    return np.array([where.cell_box(*divmod(place, where.cols)) for place in places.tolist()]).reshape(-1, 4)
 
 
 def _merge_cells(shares: np.ndarray, grid: Grid) -> list[Region]:

@@ -309,7 +309,8 @@ class Retriever:
         exact: bool = False,
     ) -> list[list[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
-        found = self.explained(questions, k, where=where, among=among, exact=exact)
+        # An explanation is dropped before the next is made: together they are memory that is new for every question.
+        found = self._answers(questions, k, where=where, among=among, exact=exact)
         return [[hit for hit, _ in answers] for answers in found]
 
     def explained(
@@ -325,22 +326,7 @@ class Retriever:
 
         Question by question: an explanation holds its page's vectors.
         """
-        if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
-            raise InvalidQuery("search takes a question as text, search_many a list of them")
-        if not isinstance(k, int) or k < 1:
-            raise InvalidQuery(f"k must be a whole number, at least 1, got {k!r}")
-        snapshot, pages = self._scannable()
-        refs = None if among is None else [ref.ref if isinstance(ref, Hit) else ref for ref in among]
-        chosen = snapshot.select(where, refs)
-        queries = self._encode(list(questions), snapshot)
-        numbers = list(chosen)
-        wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
-        parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
-        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
-        return (
-            self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
-            for query, (found, rows, scores) in zip(queries, best, strict=True)
-        )
+        return map(list, self._answers(questions, k, where=where, among=among, exact=exact))
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
         """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
@@ -475,6 +461,33 @@ class Retriever:
         render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
         return heatmaps.explain(query, embedding, render=render)
 
+    def _answers(
+        self,
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: Mapping[str, Any] | None,
+        among: Iterable[Hit | tuple[str, int]] | None,
+        exact: bool,
+    ) -> Iterator[Iterator[tuple[Hit, heatmaps.Explanation]]]:
+        """`explained`, hit by hit."""
+        if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
+            raise InvalidQuery("search takes a question as text, search_many a list of them")
+        if not isinstance(k, int) or k < 1:
+            raise InvalidQuery(f"k must be a whole number, at least 1, got {k!r}")
+        snapshot, pages = self._scannable()
+        refs = None if among is None else [ref.ref if isinstance(ref, Hit) else ref for ref in among]
+        chosen = snapshot.select(where, refs)
+        queries = self._encode(list(questions), snapshot)
+        numbers = list(chosen)
+        wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
+        parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
+        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
+        return (
+            self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
+            for query, (found, rows, scores) in zip(queries, best, strict=True)
+        )
+
     def _hits(
         self,
         snapshot: Snapshot,
@@ -482,10 +495,9 @@ class Retriever:
         segments: Sequence[int],
         rows: Sequence[int],
         scores: Sequence[float],
-    ) -> list[tuple[Hit, heatmaps.Explanation]]:
+    ) -> Iterator[tuple[Hit, heatmaps.Explanation]]:
         weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
         best = 0.0
-        hits = []
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
             ref = snapshot.ref(segment, row)
             why = self._explain(snapshot, query, ref)
@@ -493,8 +505,7 @@ class Retriever:
             best = max(best, answers)
             weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
             source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
-            hits.append((Hit(ref, score, rank, why.line, source, metadata, weak), why))
-        return hits
+            yield Hit(ref, score, rank, why.line, source, metadata, weak), why
 
 
 def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:
