@@ -52,9 +52,10 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
     texts, boxes, turns, confidences = [], [], [], []
     by_turn = [[line for line in lines if line.turn == turn] for turn in range(4)]
     for line in chain.from_iterable(map(_ordered, by_turn)):
+        of_line = line.confidences.tolist()
         for match in re.finditer(r"\S+", line.text):
             part = slice(*match.span())
-            confidence = float(line.confidences[part].mean())
+            confidence = sum(of_line[part]) / len(of_line[part])
             if confidence >= CONFIDENT:
                 n = part.stop - part.start + 1
                 texts.append(match.group() + " ")
@@ -63,13 +64,17 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
                 confidences += [confidence] * n
     if not texts:
         return Reading((), ())
-    placed, of = np.concatenate(boxes), np.array(confidences)
+    placed = np.concatenate(boxes)
     words = words_of("".join(texts), placed, np.array(turns), width=width, height=height)
-    centres = (placed[:, :2] + placed[:, 2:]) / 2 / (width, height)
+    x, y = np.clip((placed[:, :2] + placed[:, 2:]) / 2 / (width, height), 0, 1).T  # as the words' boxes
+    by_height = np.argsort(y)
+    x, y, of = x[by_height], y[by_height], np.array(confidences)[by_height]
+    x0, y0, x1, y1 = np.array([word.box for word in words]).T
     means = []
-    for word in words:
-        own = ((centres >= word.box[:2]) & (centres <= word.box[2:])).all(axis=1)
-        means.append(round(float(of[own].mean()), 3))
+    for low, high, first, stop in zip(x0, x1, np.searchsorted(y, y0), np.searchsorted(y, y1, "right"), strict=True):
+        beside = x[first:stop]
+        own = (low <= beside) & (beside <= high)
+        means.append(round(float(of[first:stop] @ own) / np.count_nonzero(own), 3))
     return Reading(tuple(map(_rounded, words)), tuple(means))
 
 

@@ -89,6 +89,13 @@ def test_overlapping_blocks_put_back_what_was_outside():
     assert torch.get_num_threads() == before
 
 
+def test_a_block_inside_another_leaves_that_as_it_was():
+    with _torch.on_threads(1):
+        with _torch.on_threads(2):
+            pass
+        assert torch.get_num_threads() == 1
+
+
 def test_threads_are_put_back_after_an_error():
     before = torch.get_num_threads()
     with pytest.raises(ZeroDivisionError), _torch.on_threads(before + 1):

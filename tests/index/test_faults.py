@@ -22,19 +22,19 @@ def test_every_step_may_fail_once(faults):
     assert kinds >= {"open", "write", "fsync", "mkdir", "replace", "sql"}
     begin, end = steps.index("sql BEGIN IMMEDIATE"), len(steps)
     assert begin > 20
-    for at in [*range(0, begin - 12, 23), *range(begin - 12, begin + 12, 2), *range(begin + 12, end, 23)]:
+    for at in [*range(0, begin - 12, 41), *range(begin - 12, begin + 12, 3), *range(begin + 12, end, 41)]:
         faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
 
 
 def test_every_step_may_fail_while_an_index_is_made(tmp_path):
     made = Faults(tmp_path, FLOATS, "nothing")
     first_commit = made.steps().index("sql BEGIN IMMEDIATE")
-    for at in range(1, min(first_commit, 30), 2):  # step 0 makes the folder
+    for at in range(1, min(first_commit, 30), 4):  # step 0 makes the folder
         made.fail(at)
 
 
 def test_the_power_may_go_at_every_step(faults):
-    assert faults.cut(every=4) > 40
+    assert faults.cut(every=8) > 40
 
 
 def test_every_step_of_a_reindex_may_fail_once(tmp_path):
@@ -42,7 +42,7 @@ def test_every_step_of_a_reindex_may_fail_once(tmp_path):
     steps = faults.steps()
     assert steps.count("sql backup") == 6
     switches = [at for at, what in enumerate(steps) if what == "sql backup"]
-    for at in sorted({*range(0, len(steps), 120), *range(switches[0] - 2, switches[2] + 8, 6)}):
+    for at in sorted({*range(0, len(steps), 160), *range(switches[0] - 2, switches[2] + 8, 9)}):
         faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,9 +181,9 @@ def word_boxes(page: Page) -> np.ndarray | None:
 
 def foreign_share(text: str) -> float:
     """The share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
-    letters = [ord(character) for character in text if character.isalpha()]
-    foreign = sum(not any(first <= letter <= last for first, last in _LATIN) for letter in letters)
-    return foreign / len(letters) if letters else 0.0
+    letters = Counter(filter(str.isalpha, text))
+    foreign = sum(n for x, n in letters.items() if not any(first <= ord(x) <= last for first, last in _LATIN))
+    return foreign / letters.total() if letters else 0.0
 
 
 def warn_of_foreign_scripts(spec: ModelSpec, texts: Sequence[str], what: str) -> None:

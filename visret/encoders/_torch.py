@@ -49,11 +49,13 @@ def cpu_has_bfloat16() -> bool:
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """torch on so many threads for the length of the block. Where blocks of several threads overlap, each gets at most
-    what it asked for or what is set outside, and the setting from outside all of them comes back."""
+    what it asked for or what is set outside, and the setting from outside all of them comes back. A block inside
+    another one of its thread leaves that as it was."""
     global _inside, _outside
     with _threads_lock:
+        before = torch.get_num_threads()
         if not _inside:
-            _outside = torch.get_num_threads()
+            _outside = before
         _inside += 1
         torch.set_num_threads(count)
     try:
@@ -61,7 +63,7 @@ def on_threads(count: int) -> Iterator[None]:
     finally:
         with _threads_lock:
             _inside -= 1
-            torch.set_num_threads(_outside)
+            torch.set_num_threads(before if _inside else _outside)
 
 
 @contextmanager

@@ -59,7 +59,8 @@ class Block(nn.Module):  # type: ignore[misc]  # torch is not typed
         self.scale = nn.Parameter(torch.full((1, channels, 1, 1), 0.2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.scale * self.down(F.relu(self.up(self.norm(self.near(x)))))
+        inner = F.relu(self.up(self.norm(self.near(x))), inplace=True)
+        return torch.addcmul(x, self.scale, self.down(inner))
 
 
 def _step(inside: int, out: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Sequential:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -33,8 +34,9 @@ from visret.glyph.networks import (
 )
 from visret.registry import BUNDLED
 
-_BATCH_COLUMNS = 6144  # of lines read at once
-_STEP = 64  # widths of batches are multiples of it
+_BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
+_STEP = 32  # widths of batches are multiples of it
+_NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
 _BESIDE = 0.35  # of a line's height, white space before and after it
 _LONGEST = 8  # a page is looked at with at most so many times the pixels of A4
 
@@ -99,17 +101,24 @@ class PageReader:
             while len(smaller) <= level:
                 smaller.append(smaller[-1].reduce(2))
             strips.append(_strip(smaller[level], line, zoom, 2**level))
-        order = sorted(range(len(strips)), key=lambda i: -strips[i].shape[1])
         out: dict[int, Said] = {}
-        while order:
-            width = -(-strips[order[0]].shape[1] // _STEP) * _STEP
-            count = max(1, _BATCH_COLUMNS // width)
-            some, order = order[:count], order[count:]
+        for some, width in _batches([strip.shape[1] for strip in strips]):
             batch = np.stack([np.pad(strips[i], ((0, 0), (0, width - strips[i].shape[1])), mode="edge") for i in some])
             pixels = inked(torch.from_numpy(batch).to(self.device).float() / 255)
             logits = self.reader(pixels.contiguous(memory_format=torch.channels_last))
             out |= zip(some, said(logits), strict=True)
         return [out[i] for i in range(len(strips))]
+
+
+def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
+    """Which lines are read together, the widest first, and how wide they are made for that."""
+    order = sorted(range(len(widths)), key=lambda i: -widths[i])
+    while order:
+        width = -(-widths[order[0]] // _STEP) * _STEP
+        alike = sum(widths[i] >= _NARROWER * width for i in order)
+        count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_LEAST_COLUMNS // width))))
+        yield order[:count], width
+        order = order[count:]
 
 
 def lines_of(cells: np.ndarray) -> list[Line]:
