@@ -134,6 +134,21 @@ def test_words_read_without_confidence_are_left_out():
     assert _lines.arranged([line], 200, 100) == ((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
 
 
+def test_words_beside_the_page_are_left_out():
+    boxes = np.array([(10 * i - 60, 10, 10 * i - 50, 30) for i in range(4)], float)
+    line = _lines.Line("away", boxes, np.ones(4), 0, -60, 10, -20, 30)
+    assert _lines.arranged([line], 200, 100) == ((), ())
+
+
+def test_each_word_has_the_confidence_of_its_own_letters():
+    boxes = np.array([(10 * i - 5, 10, 10 * i + 5, 30) for i in range(9)], float)
+    odd = np.array([0.9] * 4 + [1.0] + [0.7] * 4)
+    lines = [
+        _lines.Line("sure fair", boxes + np.array([0, 40, 0, 40]) * n, odd - n / 20, 0, 0, 10, 90, 30) for n in (0, 1)
+    ]
+    assert _lines.arranged(lines, 80, 100).confidences == (0.9, 0.7, 0.85, 0.65)
+
+
 def test_a_page_is_read_once(cache, monkeypatch):
     image, _ = draw(("It was a most remark-", (40, 30)), ("able year", (40, 70)))
     reading = ocr.read(image)

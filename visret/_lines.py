@@ -69,7 +69,7 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
     x, y = np.clip((placed[:, :2] + placed[:, 2:]) / 2 / (width, height), 0, 1).T  # as the words' boxes
     by_height = np.argsort(y)
     x, y, of = x[by_height], y[by_height], np.array(confidences)[by_height]
-    x0, y0, x1, y1 = np.array([word.box for word in words]).T
+    x0, y0, x1, y1 = np.array([word.box for word in words]).reshape(-1, 4).T
     means = []
     for low, high, first, stop in zip(x0, x1, np.searchsorted(y, y0), np.searchsorted(y, y1, "right"), strict=True):
         beside = x[first:stop]
