@@ -55,7 +55,7 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
         of_line = line.confidences.tolist()
         for match in re.finditer(r"\S+", line.text):
             part = slice(*match.span())
-            confidence = sum(of_line[part]) / len(of_line[part])
+            confidence = statistics.fmean(of_line[part])
             if confidence >= CONFIDENT:
                 n = part.stop - part.start + 1
                 texts.append(match.group() + " ")

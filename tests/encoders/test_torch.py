@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -94,6 +95,18 @@ def test_a_block_inside_another_leaves_that_as_it_was():
         with _torch.on_threads(2):
             pass
         assert torch.get_num_threads() == 1
+
+
+def test_a_block_inside_one_of_another_thread_takes_nothing_from_it():
+    before = torch.get_num_threads()
+
+    def in_and_out():
+        with _torch.on_threads(1):
+            pass
+        return torch.get_num_threads()
+
+    with ThreadPoolExecutor(1) as pool, _torch.on_threads(before + 1):
+        assert pool.submit(in_and_out).result() == before
 
 
 def test_threads_are_put_back_after_an_error():

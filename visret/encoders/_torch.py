@@ -23,6 +23,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 _question_lock = threading.Lock()
 _threads_lock = threading.Lock()
 _inside = _outside = 0  # blocks that set the number of threads now; what it is outside of them
+_own = threading.local()  # count: what the block that this thread is in has set
 _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
@@ -53,17 +54,18 @@ def on_threads(count: int) -> Iterator[None]:
     another one of its thread leaves that as it was."""
     global _inside, _outside
     with _threads_lock:
-        before = torch.get_num_threads()
         if not _inside:
-            _outside = before
+            _outside = torch.get_num_threads()
         _inside += 1
+        around, _own.count = getattr(_own, "count", None), count
         torch.set_num_threads(count)
     try:
         yield
     finally:
         with _threads_lock:
             _inside -= 1
-            torch.set_num_threads(before if _inside else _outside)
+            _own.count = around
+            torch.set_num_threads(around if around and _inside else _outside)
 
 
 @contextmanager
