@@ -209,7 +209,7 @@ def _tiles_of(path: Path, tile: Tile, dense: np.ndarray) -> tuple[np.ndarray, np
     lanes = (count * tile.vectors, path.lanes)
     bias = np.zeros(lanes, np.int32)
     if path.kind == "dot":
-        bias = -128 * laid.astype(np.int32).sum(axis=(1, 5)).reshape(lanes)
+        bias = np.int32(-128) * laid.sum(axis=(1, 5), dtype=np.int32).reshape(lanes)
     elif path.kind == "pairs":
         laid = _with_chunk_bias(laid.reshape(count, steps, tile.vectors, path.lanes, 2, 2), chunks)
     scales = np.zeros((count, tokens, spread), np.float32)
