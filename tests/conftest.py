@@ -85,3 +85,14 @@ def engine(request, monkeypatch):
     """Each of those that read pictures of pages, in turn."""
     monkeypatch.setenv("VISRET_OCR", request.param)
     return request.param
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Which ways of multiplying were run as machine code, for a machine has only some of them."""
+    from visret.maxsim import _check, _paths
+
+    here = [path.name for path in _paths.available()]
+    others = [name for name in _paths.PATHS if name not in here]
+    terminalreporter.write_line(
+        f"MaxSim on {_check.cpu()}: machine code of {', '.join(here)}; only interpreted: {', '.join(others) or 'none'}"
+    )

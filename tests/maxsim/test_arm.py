@@ -12,7 +12,7 @@ from llvmlite import binding
 
 from visret import codec as codecs
 from visret.codec import Codec, Rows
-from visret.maxsim import PackedPages, _kernel, _paths, reference
+from visret.maxsim import PackedPages, _check, _kernel, _paths, reference
 
 # Reads an image of the arguments: how many words, then of each whether it is an address in the image and its value.
 # Calls the scan, and writes the image back, changed as the scan has changed it.
@@ -44,7 +44,7 @@ def compiled(path, codec, dim, triple, **options):
     binding.initialize_all_asmprinters()
     module = binding.parse_assembly(str(_kernel.build(path, codec, dim, triple)))
     module.verify()
-    features = ",".join(f"+{name}" for name in path.features)
+    features = ",".join(f"+{name}" for name in sorted(path.needs[0]))
     machine = binding.Target.from_triple(triple).create_target_machine(features=features, opt=3, **options)
     _kernel.optimise(module, machine)
     return machine, module
@@ -104,6 +104,10 @@ def emulated(monkeypatch, tmp_path):
         return bind
 
     monkeypatch.setattr(_kernel, "scan", scan)
+    monkeypatch.setattr(_paths, "available", lambda: [_paths.PATHS[name] for name in ("neon", "generic", "float")])
+    _check._trusted.cache_clear()  # each is checked against the definition as on an ARM CPU
+    yield
+    _check._trusted.cache_clear()
 
 
 @pytest.mark.parametrize("path", ["neon", "generic"])

@@ -87,13 +87,12 @@ def test_integer_scan_counts_exactly(name):
 
 @pytest.mark.parametrize("name", FLOAT)
 @pytest.mark.parametrize("stored_as", CODECS)
-def test_float_paths_on_all_rows(name, stored_as, monkeypatch):
-    monkeypatch.setattr(_paths, "fastest", lambda **_: _paths.PATHS[name])
+def test_float_paths_on_all_rows(name, stored_as):
     rng = np.random.default_rng(1)
     for dim in (20, 50, 384):
         for tokens in (3, 12, 19):
             query, vectors, offsets = unit(rng, tokens, dim), unit(rng, 90, dim), np.array([0, 1, 30, 90])
-            pages = pack(vectors, offsets, stored_as)
+            pages = pack(vectors, offsets, stored_as, path=name)
             expected = reference.page_scores(query, decode(pages.rows, pages.codec), offsets)
             assert np.allclose(pages.exact_scores(query), expected, atol=1e-4)
 

@@ -21,13 +21,15 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
 
+from visret.codec import Codec, Rows
+from visret.errors import ShapeError
 from visret.maxsim import _paths
-from visret.maxsim._paths import CHUNK, Path, Tile
+from visret.maxsim._paths import CHUNK, Path, Queries, Tile
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 F16, F32 = ir.HalfType(), ir.FloatType()
@@ -35,29 +37,42 @@ POINTER = ir.PointerType()
 
 Arguments = Mapping[str, np.ndarray | int | None]
 
-# What the scan is told: the addresses of arrays, and numbers; int64 each.
-ARGUMENTS = (
-    "codes",
-    "scales",  # a factor for each row: float32, or float16 of residual rows
-    "centroid_of",  # (N,) uint16
-    "centroids",  # (K, d) int8
-    "last_centroid",  # K - 1
-    "weights",  # 2 or 4 int8
-    "starts",  # of each page its first row, int64
-    "ends",
-    "edges",  # part i is the pages edges[i] to edges[i + 1], int64
-    "parts",  # how many
-    "taken",  # the first part nobody has taken, int64
-    "stream",
-    "counts",
-    "bias",
-    "token_scales",
-    "owners",  # all as in _paths.Queries
-    "registers",  # how many
-    "queries",  # how many
-    "scratch",
-    "out",  # (pages, queries) float32, zeros
-)
+
+class Array(NamedTuple):
+    """An array as the machine code reads it, which cannot see what it is given.
+
+    dtype: None where the codec decides on it, and on whether there is such an array. shape: of each axis its length,
+    or the name of a length, which is one wherever it stands. written: whether the machine code writes there.
+    """
+
+    dtype: str | None
+    shape: tuple[str | int, ...]
+    written: bool = False
+
+
+# What the scan is told, in this order: the addresses of arrays, and numbers (None); int64 each. `check` holds it.
+ARGUMENTS: Mapping[str, Array | None] = {
+    "codes": Array(None, ("rows", "values of a row")),
+    "scales": Array(None, ("rows",)),  # a factor for each row: float32, or float16 of residual rows
+    "centroid_of": Array(None, ("rows",)),
+    "centroids": Array(None, ("last_centroid + 1", "dim")),
+    "last_centroid": None,
+    "weights": Array(None, ("levels",)),
+    "starts": Array("int64", ("pages",)),  # of each page its first row
+    "ends": Array("int64", ("pages",)),
+    "edges": Array("int64", ("parts + 1",)),  # part i is the pages edges[i] to edges[i + 1]
+    "parts": None,
+    "taken": Array("int64", (1,), written=True),  # the first part nobody has taken
+    "counts": Array("int64", ("kinds of tiles",)),
+    "stream": Array("uint8", ("bytes of the tiles",)),
+    "bias": Array("int32", ("registers", "lanes")),
+    "token_scales": Array("float32", ("registers", "lanes")),
+    "owners": Array("int64", ("registers", "lanes")),  # all as in _paths.Queries
+    "registers": None,
+    "queries": None,
+    "scratch": Array("uint8", ("bytes of scratch",), written=True),
+    "out": Array("float32", ("pages", "queries"), written=True),  # zeros
+}
 
 GROUP = 24  # rows of a page that meet one tile of tokens after the other, while both stay in the L1 cache
 
@@ -80,15 +95,96 @@ def scratch_bytes(path: Path, dim: int, registers: int) -> int:
     return GROUP * width(dim) * 4 + registers * path.lanes * 4
 
 
+def tile_bytes(path: Path, tile: Tile, dim: int) -> int:
+    """Bytes of the stream that one tile reads."""
+    steps = width(dim) // (path.group * tile.spread)
+    if path.kind == "pairs":  # sums before each chunk, and before each step that is left over
+        steps += steps // CHUNK + steps % CHUNK
+    return steps * tile.vectors * path.lanes * path.group * {"words": 2, "float": 4}.get(path.kind, 1)
+
+
+def arguments(
+    rows: Rows, codec: Codec, starts: np.ndarray, ends: np.ndarray, laid: Queries, queries: int
+) -> dict[str, Any]:
+    """What a scan of all pages in one part is told, but for the scratch."""
+    return {
+        "codes": rows.codes,
+        "scales": rows.scales,
+        "centroid_of": rows.centroids,
+        "centroids": codec.centroids,
+        "last_centroid": 0 if codec.centroids is None else len(codec.centroids) - 1,
+        "weights": codec.weights,
+        "starts": starts,
+        "ends": ends,
+        "edges": np.array([0, len(starts)], np.int64),
+        "parts": 1,
+        "taken": np.zeros(1, np.int64),
+        "counts": laid.counts,
+        "stream": laid.stream,
+        "bias": laid.bias,
+        "token_scales": laid.scales,
+        "owners": laid.owners,
+        "registers": len(laid.owners),
+        "queries": queries,
+        "out": np.zeros((len(starts), queries), np.float32),
+    }
+
+
+def check(path: Path, codec: str, dim: int, given: Arguments) -> None:
+    """Refuse, with a ShapeError, what the machine code would read as something else than it is."""
+    dtypes, lengths = _of_codec(codec, dim)
+    lengths = lengths | {"lanes": path.lanes, "kinds of tiles": len(path.tiles)}
+    for name, wanted in ARGUMENTS.items():
+        if wanted is None:
+            number = given[name]
+            if not isinstance(number, int) or number < 0:
+                raise ShapeError(f"{name}: a scan needs a number, got {number!r:.80}")
+            lengths[name], lengths[f"{name} + 1"] = number, number + 1
+    for name, wanted in ARGUMENTS.items():
+        if wanted is None or name == "scratch":
+            continue
+        array = given[name]
+        dtype = dtypes[name] if wanted.dtype is None else np.dtype(wanted.dtype)
+        if dtype is None or not isinstance(array, np.ndarray):
+            if dtype is None and array is None:
+                continue
+            raise ShapeError(f"{name}: a scan of {codec} rows takes {dtype or 'none'}, got {type(array).__name__}")
+        shape = tuple(
+            size if isinstance(size, int) else lengths.setdefault(size, length)
+            for size, length in zip(wanted.shape, array.shape, strict=False)
+        )
+        laid = array.flags.c_contiguous and array.flags.aligned and (array.flags.writeable or not wanted.written)
+        if array.dtype != dtype or array.shape != shape or array.ndim != len(wanted.shape) or not laid:
+            raise ShapeError(
+                f"{name}: a scan of {codec} rows takes {dtype} ({', '.join(map(str, wanted.shape))}), here {shape}, "
+                f"contiguous{' and writable' * wanted.written}, got {array.dtype} {array.shape}"
+            )
+        if name == "counts":
+            lengths["bytes of the tiles"] = sum(
+                int(n) * tile_bytes(path, tile, dim) for n, tile in zip(array, path.tiles, strict=True)
+            )
+
+
+@functools.cache
+def _of_codec(codec: str, dim: int) -> tuple[dict[str, np.dtype[Any] | None], dict[str, int]]:
+    """The dtypes of the arrays that a codec decides on, None where it has no such array; and the lengths it sets."""
+    rows, fitted = Codec(codec, dim).empty(0), codec.startswith("residual")
+    arrays = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
+    dtypes = {name: None if array is None else array.dtype for name, array in arrays.items()}
+    dtypes |= dict.fromkeys(("centroids", "weights"), np.dtype(np.int8) if fitted else None)
+    return dtypes, {"dim": dim, "values of a row": rows.codes.shape[1], "levels": 1 << _PACKED_BITS.get(codec, 0)}
+
+
 _compiling = threading.Lock()
 
 
 Scan = Callable[[], None]
+Bind = Callable[[Arguments], Scan]
 
 
-def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
+def scan(path: Path, codec: str, dim: int) -> Bind:
     """The compiled scan for rows of `dim` dimensions stored by `codec`: given the ARGUMENTS by name, but for the
-    scratch, it gives a call for any number of threads.
+    scratch, it gives a call for any number of threads. Raises ShapeError for arguments that do not fit.
 
     Threads that share `taken` share the parts: each takes one after the other until there is none, so one that loses
     its core holds up nobody for longer than a part.
@@ -98,13 +194,13 @@ def scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
 
 
 @functools.cache
-def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
+def _scan(path: Path, codec: str, dim: int) -> Bind:
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     if path.name == "generic" or _paths.on_arm():
         # For any CPU that has what the path needs. LLVM's models of some ARM CPUs are not whole: with oryon-1
         # (Snapdragon X) version 22 ends the process.
-        cpu, features = "", ",".join(f"+{name}" for name in path.features)
+        cpu, features = "", ",".join(f"+{name}" for name in sorted(path.needs[0]))
     else:
         cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     default = binding.Target.from_default_triple()
@@ -116,7 +212,10 @@ def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
     engine.finalize_object()
     function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("scan"))
 
+    place = list(ARGUMENTS).index("scratch")
+
     def bind(given: Arguments) -> Scan:
+        check(path, codec, dim, given)
         values = [None if name == "scratch" else given[name] for name in ARGUMENTS]
         shared = [value.ctypes.data if isinstance(value, np.ndarray) else value or 0 for value in values]
         registers = given["registers"]
@@ -125,7 +224,7 @@ def _scan(path: Path, codec: str, dim: int) -> Callable[[Arguments], Scan]:
         def call(_keep: Any = (values, engine)) -> None:  # the arrays, and the code, live as long as somebody calls
             scratch = np.zeros(scratch_bytes(path, dim, registers), np.uint8)
             words = np.array(shared, np.int64)
-            words[ARGUMENTS.index("scratch")] = scratch.ctypes.data
+            words[place] = scratch.ctypes.data
             function(words.ctypes.data)
 
         return call

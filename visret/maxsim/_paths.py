@@ -22,6 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from llvmlite import binding
 
+from visret.errors import VisretError
+
 MOST_DIMENSIONS = 8192  # an int32 sum holds as many products of 8 by 12 bits
 CHUNK = 4  # steps of a "pairs" path that are summed in 16 bits
 _CHUNK_SUM = 32767 // 128  # of the sizes of query codes that meet in one 16-bit sum with rows of -128..127
@@ -45,14 +47,14 @@ class Tile:
 @dataclass(frozen=True)
 class Path:
     """One way to multiply. lanes: of 32 bits in a register. tiles: by falling number of tokens. limit: largest
-    absolute value of a query code (0: floats). features: what the CPU must have."""
+    absolute value of a query code (0: floats). needs: what a CPU must have, each set of features by itself enough."""
 
     name: str
     kind: str  # dot | signed | pairs | words | float
     lanes: int
     tiles: tuple[Tile, ...]
     limit: int
-    features: tuple[str, ...]
+    needs: tuple[frozenset[str], ...]
 
     @property
     def group(self) -> int:
@@ -64,22 +66,23 @@ class Path:
         return self.lanes // tile.spread * tile.vectors
 
 
-def _tiles(*shapes: tuple[int, int, int]) -> tuple[Tile, ...]:
-    return tuple(Tile(*shape) for shape in shapes)
+def _path(name: str, kind: str, lanes: int, limit: int, needs: str, *tiles: tuple[int, int, int]) -> Path:
+    sets = tuple(frozenset(some.split()) for some in needs.split("|"))
+    return Path(name, kind, lanes, tuple(Tile(*shape) for shape in tiles), limit, sets)
 
 
 PATHS = {
     path.name: path
     for path in (
-        Path("vnni512", "dot", 16, _tiles((8, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)), 127, ("avx512f", "avx512vnni")),
-        Path("avx512", "pairs", 16, _tiles((4, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)), 64, ("avx512f", "avx512bw")),
-        Path("vnni256", "dot", 8, _tiles((4, 2, 1), (8, 1, 1), (8, 1, 2)), 127, ("avx2", "avxvnni")),
-        Path("avx2", "pairs", 8, _tiles((3, 2, 1), (3, 1, 1), (3, 1, 2)), 64, ("avx2",)),
-        Path("neon", "signed", 4, _tiles((4, 4, 1), (8, 2, 1), (8, 1, 1)), 127, ("dotprod",)),
-        Path("generic", "words", 4, _tiles((2, 2, 1), (2, 1, 1)), 2047, ()),
-        Path("float512", "float", 16, _tiles((8, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)), 0, ("avx512f",)),
-        Path("float256", "float", 8, _tiles((4, 2, 1), (8, 1, 1), (8, 1, 2)), 0, ("avx2", "fma")),
-        Path("float", "float", 4, _tiles((4, 2, 1), (4, 1, 1)), 0, ()),
+        _path("vnni512", "dot", 16, 127, "avx512f avx512vnni", (8, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)),
+        _path("avx512", "pairs", 16, 64, "avx512f avx512bw", (4, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)),
+        _path("vnni256", "dot", 8, 127, "avx2 avxvnni | avx512vl avx512vnni", (4, 2, 1), (8, 1, 1), (8, 1, 2)),
+        _path("avx2", "pairs", 8, 64, "avx2", (3, 2, 1), (3, 1, 1), (3, 1, 2)),
+        _path("neon", "signed", 4, 127, "dotprod", (4, 4, 1), (8, 2, 1), (8, 1, 1)),
+        _path("generic", "words", 4, 2047, "", (2, 2, 1), (2, 1, 1)),
+        _path("float512", "float", 16, 0, "avx512f", (8, 2, 1), (8, 1, 1), (8, 1, 2), (8, 1, 4)),
+        _path("float256", "float", 8, 0, "avx2 fma", (4, 2, 1), (8, 1, 1), (8, 1, 2)),
+        _path("float", "float", 4, 0, "", (4, 2, 1), (4, 1, 1)),
     )
 }
 
@@ -112,12 +115,22 @@ def _has_dotprod() -> bool:
 
 def available() -> list[Path]:
     """The paths this CPU can run, fastest first."""
-    return [path for path in PATHS.values() if set(path.features) <= _cpu_features()]
+    return [path for path in PATHS.values() if any(needed <= _cpu_features() for needed in path.needs)]
 
 
-def fastest(*, exact: bool) -> Path:
-    """The fastest path for integer queries, or (exact) for float32 queries."""
-    return next(path for path in available() if (path.limit == 0) == exact)
+def candidates(wanted: str = "", *, exact: bool) -> list[Path]:
+    """The paths this CPU can run for integer queries, or (exact) for float32 queries, in the order they are tried.
+
+    wanted: names of paths, separated by commas, that go before the others, such as VISRET_PATH has them. Raises
+    VisretError where one is no path, or none of this CPU.
+    """
+    here = {path.name: path for path in available()}
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in names:
+        if name not in here:
+            what = "this CPU cannot run" if name in PATHS else "there is no"
+            raise VisretError(f"{what} path {name!r}; it has {', '.join(here)}")
+    return [path for path in (here[name] for name in dict.fromkeys([*names, *here])) if (path.limit == 0) == exact]
 
 
 @dataclass(frozen=True)
@@ -137,10 +150,11 @@ class Queries:
     owners: np.ndarray
 
 
-def lay_out(path: Path, queries: Sequence[np.ndarray], width: int) -> Queries:
-    """queries: each (m, d) float32. width: dimensions of the rows as they are read, at least d, a multiple of 16."""
+def lay_out(path: Path, queries: Sequence[np.ndarray], width: int, counts: Sequence[int] | None = None) -> Queries:
+    """queries: each (m, d) float32. width: dimensions of the rows as they are read, at least d, a multiple of 16.
+    counts: tiles of each kind, together large enough; None for those that cost least."""
     count = sum(map(len, queries))
-    counts = _cover(path, count, width)
+    counts = _cover(path, count, width) if counts is None else counts
     room = sum(path.tokens(tile) * n for tile, n in zip(path.tiles, counts, strict=True))
     dense = np.zeros((room, width), np.float32)
     np.concatenate(queries, out=dense[:count, : queries[0].shape[1]])

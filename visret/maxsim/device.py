@@ -14,16 +14,20 @@ throughout and rounded once, so that neither TF32 nor autocast nor the way rows 
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from visret.codec import Codec, Rows
+from visret.codec import Codec, Rows, decode
 from visret.errors import VisretError
-from visret.maxsim.packed import PackedPages
+from visret.maxsim import _check
+from visret.maxsim.packed import PackedPages, _scan_parts
 
+SCAN_SLACK = 1 / 300  # of a token of unit length: query and products have 11 bits in float16, and in TF32
 UPLOAD = 64 << 20  # bytes copied at a time, since rows may be mapped from a file larger than memory
 
 
@@ -128,34 +132,68 @@ class DevicePages(PackedPages):
         return max(1, self.memory // int(widened + products + 24))  # 24: numbers of rows
 
 
-def on_device(rows: Rows, offsets: np.ndarray, codec: Codec, device: str = "cuda") -> DevicePages:
+def on_device(rows: Rows, offsets: np.ndarray, codec: Codec, device: str = "cuda") -> PackedPages:
     """Stored rows, copied to a device; `rows`, `offsets` and `codec` as PackedPages takes them.
 
     device: any name torch knows ("cuda", "cuda:1", "mps", "cpu"). Raises VisretError where it has none of it, or too
-    little memory.
+    little memory. A device that does not score as MaxSim is defined is given up with a warning: pages then stay in
+    memory, and this CPU scores them.
     """
     import torch
 
     checked = PackedPages(rows, np.ascontiguousarray(offsets, np.int64), codec)
     try:
-        place = torch.device(device)
-        table = _table(codec)
-        return DevicePages(
-            _upload(rows, codec, place),
-            checked.offsets,
-            codec,
-            threads=1,  # the device has its own
-            table=None if table is None else torch.from_numpy(table).to(place),
-            centroids=None if codec.centroids is None else torch.tensor(codec.centroids, device=place),
-            half=rows.codes.dtype == np.uint8 and place.type != "cpu",
-            memory=(8 if place.type == "cpu" else 256) << 20,
-        )
+        half = rows.codes.dtype == np.uint8 and torch.device(device).type != "cpu"
+        for kind in (True, False) if half else (False,):
+            if _agrees(device, codec.name, codec.dim, kind):
+                return _laid(rows, checked.offsets, codec, device, half=kind)
+        return checked
     except torch.OutOfMemoryError as error:
         size = len(rows.codes) * codec.bytes_a_vector / 1e9
         raise VisretError(f"{size:.1f} GB of rows do not fit on {device}: store them with a smaller codec") from error
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
         raise VisretError(f"torch cannot use {device!r} here ({reason}); device='cpu' always works") from error
+
+
+def _laid(rows: Rows, offsets: np.ndarray, codec: Codec, device: str, *, half: bool) -> DevicePages:
+    import torch
+
+    place = torch.device(device)
+    table = _table(codec)
+    return DevicePages(
+        _upload(rows, codec, place),
+        offsets,
+        codec,
+        threads=1,  # the device has its own
+        table=None if table is None else torch.from_numpy(table).to(place),
+        centroids=None if codec.centroids is None else torch.tensor(codec.centroids, device=place),
+        half=half,
+        memory=(8 if place.type == "cpu" else 256) << 20,
+    )
+
+
+@functools.cache
+def _agrees(device: str, codec: str, dim: int, half: bool) -> bool:
+    """Whether a device scores sample pages as defined: exact scores, and a scan within what float16 may lose."""
+    rows, fitted, offsets = _check.sample_pages(codec, dim)
+    pages = _laid(rows, offsets, fitted, device, half=half)
+    queries = _check.sample_queries(20, dim)
+    stored = decode(rows, fitted)
+    truth = _check.definition(stored, offsets, queries)
+    tokens = np.array([len(query) for query in queries])
+    for exact, slack in ((True, _check.NEAR), (False, SCAN_SLACK * float(np.linalg.norm(stored, axis=1).max()))):
+        found = _scan_parts([(pages, None)], queries, exact=exact)[0]
+        if difference := _check.told(found, truth, slack * tokens):
+            kind = "exact scores" if exact else f"scans in {'float16' if half else 'float32'}"
+            warnings.warn(
+                f"{device}: {kind} of {codec} rows of {dim} dimensions are wrong here: {difference}. Another way takes "
+                "its place. Please report this, with the output of: visret doctor",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            return False
+    return True
 
 
 def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:

@@ -16,7 +16,7 @@ import numpy as np
 from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim import _kernel, _paths
+from visret.maxsim import _check, _kernel, _paths
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
 SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
@@ -116,41 +116,15 @@ class PackedPages:
         laid_out: remembers the laid out queries for the next part.
         """
         starts, ends = self._bounds(only)
-        if exact or self.is_float:
-            path = _paths.fastest(exact=True)
-        else:
-            path = _paths.PATHS[self.path] if self.path else _paths.fastest(exact=False)
-        function = _kernel.scan(path, self.codec.name, self.dim)
+        path, bind = _check.trusted(self.codec.name, self.dim, self.path, exact=exact or self.is_float)
         key = path.name, self.dim, self.codec.name == "binary"
         if key not in laid_out:
             laid_out[key] = _paths.lay_out(path, [self._check(query) for query in queries], _kernel.width(self.dim))
-        laid = laid_out[key]
-        out = np.zeros((len(starts), len(queries)), np.float32)
+        given = _kernel.arguments(self.rows, self.codec, starts, ends, laid_out[key], len(queries))
         counted = np.concatenate([[0], np.cumsum(ends - starts)])
         edges = np.unique(np.append(np.searchsorted(counted, np.arange(0, counted[-1], PART_ROWS)), len(starts)))
-        given: dict[str, np.ndarray | int | None] = {
-            "codes": self.rows.codes,
-            "scales": self.rows.scales,
-            "centroid_of": self.rows.centroids,
-            "centroids": self.codec.centroids,
-            "last_centroid": 0 if self.codec.centroids is None else len(self.codec.centroids) - 1,
-            "weights": self.codec.weights,
-            "starts": starts,
-            "ends": ends,
-            "edges": edges,
-            "parts": len(edges) - 1,
-            "taken": np.zeros(1, np.int64),
-            "stream": laid.stream,
-            "counts": laid.counts,
-            "bias": laid.bias,
-            "token_scales": laid.scales,
-            "owners": laid.owners,
-            "registers": len(laid.owners),
-            "queries": len(queries),
-            "out": out,
-        }
-
-        return function(given), len(edges) - 1, out
+        given |= {"edges": edges.astype(np.int64, copy=False), "parts": len(edges) - 1}
+        return bind(given), len(edges) - 1, given["out"]
 
     @property
     def is_float(self) -> bool:

@@ -1,0 +1,333 @@
+"""Whether machine code scores as MaxSim is defined: no compiled path ranks a page before it has shown that on this CPU.
+
+When a path is compiled for a codec and a number of dimensions, it scores some pages and questions that are hard on it:
+extreme codes, negative similarities, a page of one row, numbers of rows and of tokens that leave a rest, every kind of
+tile. Integer paths must give, bit for bit, what `interpreted` gives, which does in NumPy what each instruction does to
+the bytes of the same arrays, and both kinds must stay as near to the definition as the rounding of the question allows.
+A path that does not is given up with a warning, and the next one takes over; after the last one, the interpreter.
+
+The interpreter also runs the paths of CPUs that are not this one, which is how the tests hold all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import platform
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import binding
+
+from visret.codec import Codec, Rows, decode
+from visret.maxsim import _kernel, _paths
+from visret.maxsim._kernel import Arguments, Bind, Scan
+from visret.maxsim._paths import CHUNK, Path, Tile
+
+FORCED = "VISRET_PATH"
+"""The environment variable that names paths to be tried first, separated by commas."""
+
+NEAR = 1e-5  # a token of a unit vector: what float32 sums in another order differ by
+_LENGTHS = (1, 2, _kernel.GROUP + 1)  # rows of the pages
+
+
+class Verdict(NamedTuple):
+    """What is known of a path on this CPU.
+
+    available: the CPU has what it needs. chosen: it scans integer rows, or gives the exact scores. difference: None
+    where it agrees with the definition, else what differs, in words. milliseconds: that the check took.
+    """
+
+    path: str
+    available: bool
+    chosen: bool
+    difference: str | None
+    milliseconds: float
+
+
+def trusted(codec: str, dim: int, wanted: str | None = None, *, exact: bool) -> tuple[Path, Bind]:
+    """The fastest path that agrees with the definition here, for integer or (exact) float queries, and its scan.
+
+    wanted: names of paths to be tried first, as in VISRET_PATH, which counts where it is None. Raises VisretError for
+    names of none that this CPU can run.
+    """
+    return _trusted(codec, dim, os.environ.get(FORCED, "") if wanted is None else wanted, exact)
+
+
+@functools.cache
+def _trusted(codec: str, dim: int, wanted: str, exact: bool) -> tuple[Path, Bind]:
+    for path in _paths.candidates(wanted, exact=exact):
+        bind = _kernel.scan(path, codec, dim)
+        if _agrees(path, codec, dim, bind):
+            return path, bind
+    path = _paths.PATHS["float" if exact else "generic"]
+    return path, interpreted(path, codec, dim)
+
+
+_checking = threading.Lock()
+_given_up: dict[str, str] = {}  # path to what differed
+
+
+def _agrees(path: Path, codec: str, dim: int, bind: Bind) -> bool:
+    with _checking:
+        if path.name in _given_up:
+            return False
+        difference = differences(path, codec, dim, bind)
+        if difference is None:
+            return True
+        _given_up[path.name] = difference
+    warnings.warn(
+        f"{cpu()}: machine code of the path {path.name} is wrong here: {codec} rows of {dim} dimensions: {difference}. "
+        "Another path takes its place. Please report this, with the output of: visret doctor",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return False
+
+
+def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
+    """Every path, checked for rows of one codec. Those that this CPU can run are compiled, a tenth of a second each."""
+    here = {path.name for path in _paths.available()}
+    chosen = {trusted(codec, dim, exact=exact)[0].name for exact in (False, True)}
+    verdicts = []
+    for path in _paths.PATHS.values():
+        difference, took = None, 0.0
+        if path.name in here:
+            bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
+            difference = _given_up.get(path.name) or differences(path, codec, dim, bind)
+            took = time.perf_counter() - start
+        verdicts.append(Verdict(path.name, path.name in here, path.name in chosen, difference, took * 1e3))
+    return verdicts
+
+
+def cpu() -> str:
+    """What this CPU is called by LLVM, and its family."""
+    return f"{binding.get_host_cpu_name() or 'unknown'} ({platform.machine()})"
+
+
+# ---- the check ------------------------------------------------------------------------------------------------------
+
+
+def differences(path: Path, codec: str, dim: int, bind: Bind) -> str | None:
+    """What a scan scores otherwise than the interpreter and the definition do, in words; None for nothing."""
+    rows, fitted, offsets = sample_pages(codec, dim)
+    counts = [1] * len(path.tiles)
+    room = sum(map(path.tokens, path.tiles))
+    queries = sample_queries(room - 1, dim)
+    asked = [query / np.float32(np.sqrt(dim)) for query in queries] if codec == "binary" else queries
+    laid = _paths.lay_out(path, asked, _kernel.width(dim), counts)
+
+    def scored(bound: Bind) -> np.ndarray:
+        given = _kernel.arguments(rows, fitted, offsets[:-1].copy(), offsets[1:].copy(), laid, len(queries))
+        given |= {"edges": np.array([0, 1, len(_LENGTHS)], np.int64), "parts": 2}
+        bound(given)()
+        return np.asarray(given["out"])
+
+    found, expected = scored(bind), scored(interpreted(path, codec, dim))
+    tokens = np.array([len(query) for query in queries])
+    stored = decode(rows, fitted).astype(np.float64)
+    truth = definition(stored, offsets, queries)
+    slack = NEAR * tokens
+    if path.limit:
+        rounded = rounding(path, queries) * np.abs(stored).sum(axis=1).max()
+        return told(found, truth, rounded + slack) or told(found, expected, np.zeros(len(tokens)))
+    return told(found, truth, slack) or told(found, expected, slack)
+
+
+def told(found: np.ndarray, expected: np.ndarray, slack: np.ndarray) -> str | None:
+    """What differs by more than the slack of each query, in words; None for nothing. All (pages, queries)."""
+    wrong = ~(np.abs(found - expected) <= slack)  # and what is not a number
+    if not wrong.any():
+        return None
+    first = tuple(np.argwhere(wrong)[0])
+    return f"{found[first]:.6g} instead of {expected[first]:.6g}, {wrong.sum()} of {wrong.size} scores differ"
+
+
+def definition(stored: np.ndarray, offsets: np.ndarray, queries: Sequence[np.ndarray]) -> np.ndarray:
+    """(pages, queries) float64, as defined, of stored vectors (N, d). Without BLAS, which has paths of its own."""
+    similar = np.einsum("nd,td->nt", stored.astype(np.float64), np.concatenate(queries).astype(np.float64))
+    best = np.maximum.reduceat(similar, offsets[:-1], axis=0)
+    return np.add.reduceat(best, np.cumsum([0, *map(len, queries[:-1])]), axis=1)
+
+
+def rounding(path: Path, queries: Sequence[np.ndarray]) -> np.ndarray:
+    """(queries,) what the rounding of each question may change in its score with a row of ones: half a step a token.
+
+    "pairs" paths make the step larger where 16-bit sums would overflow.
+    """
+    limit = 255 / (2 * CHUNK) - 1 if path.kind == "pairs" else path.limit
+    return np.array([np.abs(query).max(axis=1).sum() for query in queries]) / (2 * limit)
+
+
+def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
+    """Rows of about unit length, the first of them of extreme codes, and the offsets of pages."""
+    offsets = np.cumsum([0, *_LENGTHS], dtype=np.int64)
+    count = int(offsets[-1])
+    fitted = Codec(codec, dim)
+    if fitted.needs_fit:
+        weights = {"residual2": (-27, -6, 5, 27), "residual1": (-18, 19)}[codec]
+        centroids = (100 * _noise(8, dim)).astype(np.int8)
+        fitted = Codec(codec, dim, centroids, np.array(weights, np.int8), 1 / 127)
+    rows = fitted.empty(count)
+    noise = _noise(*rows.codes.shape)
+    if rows.codes.dtype == np.uint8:
+        rows.codes[:] = 128 + 128 * noise
+        rows.codes[:4] = np.array([255, 1, 0, 255])[:, None]
+        rows.codes[3, 1::2] = 0
+    else:
+        rows.codes[:] = noise / np.sqrt(dim)
+        rows.codes[:2] = np.array([1, -1])[:, None] / np.sqrt(dim)
+    if rows.scales is not None:
+        rows.scales[:] = (1 + np.arange(count) % 5 / 8) / (127 * np.sqrt(dim))
+    if rows.centroids is not None:
+        rows.centroids[:] = np.arange(count) % 8
+    return rows, fitted, offsets
+
+
+def sample_queries(tokens: int, dim: int) -> list[np.ndarray]:
+    """Questions of one to many tokens, so many in all (at least 9): unit vectors, the first of them extreme ones."""
+    dense = _noise(tokens, dim)
+    dense[:2] = np.array([1, -1])[:, None]
+    dense[2] = np.resize([1, -1], dim)
+    dense[3] = np.eye(1, dim, dim - 1)
+    dense /= np.linalg.norm(dense, axis=1, keepdims=True)
+    dense[4] = 0
+    return np.split(dense, [1, 3, 8])
+
+
+def _noise(*shape: int) -> np.ndarray:
+    """Numbers of -1 to 1, float32, the same everywhere. Importing NumPy's own would take three times as long as a
+    check."""
+    mixed = np.arange(1, 1 + math.prod(shape), dtype=np.uint32) * np.uint32(2654435761)
+    mixed = (mixed ^ mixed >> np.uint32(15)) * np.uint32(2246822519)
+    numbers = (mixed ^ mixed >> np.uint32(13)).view(np.int32).astype(np.float32)
+    return (numbers / np.float32(2**31)).reshape(shape)
+
+
+# ---- the interpreter ------------------------------------------------------------------------------------------------
+
+
+def interpreted(path: Path, codec: str, dim: int) -> Bind:
+    """As `_kernel.scan`, in NumPy: slow, and the same on every machine."""
+
+    def bind(given: Arguments) -> Scan:
+        _kernel.check(path, codec, dim, given)
+        arrays: dict[str, Any] = dict(given)
+        taking = threading.Lock()
+
+        def call() -> None:
+            while True:
+                with taking:
+                    part = int(arrays["taken"][0])
+                    arrays["taken"][0] += 1
+                if part >= arrays["parts"]:
+                    return
+                first, last = arrays["edges"][part : part + 2]
+                _pages(path, codec, dim, arrays, slice(first, last))
+
+        return call
+
+    return bind
+
+
+def _pages(path: Path, codec: str, dim: int, given: dict[str, Any], pages: slice) -> None:
+    """Score some pages."""
+    starts, lengths = given["starts"][pages], given["ends"][pages] - given["starts"][pages]
+    begins = np.cumsum(lengths) - lengths
+    rows = np.arange(lengths.sum()) + np.repeat(starts - begins, lengths)
+    values = _values(path, codec, dim, given, rows)
+    bias, owners = _read(given["bias"], np.int32), _read(given["owners"], np.int64)
+    lanes = (-1, path.lanes)
+    maxima = []
+    at = register = 0
+    for tile, count in zip(path.tiles, _read(given["counts"], np.int64), strict=True):
+        for _ in range(count):
+            size = _kernel.tile_bytes(path, tile, dim)
+            begin = bias.reshape(lanes)[register : register + tile.vectors]
+            sums = _sums(path, tile, values, given["stream"][at : at + size], begin)
+            # the parts of a token end as their sum in all its lanes
+            whole = sums.sum(axis=3, keepdims=True, dtype=sums.dtype).repeat(tile.spread, axis=3)
+            scores = whole.astype(np.float32).reshape(len(rows), tile.vectors, path.lanes)
+            if given["scales"] is not None:
+                scores *= given["scales"][rows].astype(np.float32)[:, None, None]
+            maxima.append(np.maximum.reduceat(scores, begins))
+            at, register = at + size, register + tile.vectors
+    weighted = np.concatenate(maxima, axis=1) * _read(given["token_scales"], np.float32).reshape(lanes)
+    for owner, lane in zip(owners, weighted.reshape(len(starts), -1).T, strict=True):
+        given["out"][pages, owner] += lane
+
+
+def _read(array: np.ndarray, dtype: Any) -> np.ndarray:
+    """The bytes of an array as the machine code takes them, whatever they were meant to be."""
+    return array.reshape(-1).view(dtype)
+
+
+def _values(path: Path, codec: str, dim: int, given: dict[str, Any], rows: np.ndarray) -> np.ndarray:
+    """What is multiplied of some rows: (n, width), int32 or float64."""
+    codes = given["codes"][rows]
+    out = np.zeros((len(rows), _kernel.width(dim)), np.float64 if path.kind == "float" else np.int32)
+    if codes.dtype != np.uint8:
+        out[:, :dim] = codes
+        return out
+    if codec == "int8":
+        biased = codes
+    else:
+        each = np.unpackbits(codes, axis=1, bitorder="little").reshape(len(rows), -1, 2 if codec == "residual2" else 1)
+        numbers = np.packbits(each, axis=2, bitorder="little")[:, :dim, 0]
+        if codec == "binary":
+            biased = 127 + 2 * numbers
+        else:
+            centroids = given["centroids"][np.minimum(given["centroid_of"][rows], given["last_centroid"])]
+            biased = (given["weights"][numbers] + centroids).view(np.uint8) ^ np.uint8(128)
+    out[:, :dim] = biased
+    if path.kind not in ("dot", "pairs"):
+        out[:, :dim] -= 128
+    return out
+
+
+def _sums(path: Path, tile: Tile, values: np.ndarray, stream: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """The sums of products of rows with one tile of tokens: (n, vectors, tokens, spread), int32 or float64."""
+    group, spread = path.group, tile.spread
+    steps = values.shape[1] // (group * spread)
+    shape = (tile.vectors, path.lanes // spread, spread)
+    if path.kind == "pairs":
+        return _pair_sums(values.reshape(len(values), steps, spread, 2, 2), stream.reshape(-1), shape)
+    kind = {"words": np.int16, "float": np.float32}.get(path.kind, np.int8)
+    codes = stream.view(kind).reshape(steps, *shape, group).astype(values.dtype)
+    # (part, row, dimension) @ (part, dimension, token): the sums of 32 bits wrap, as the instructions' do
+    left = values.reshape(-1, steps, spread, group).transpose(2, 0, 1, 3).reshape(spread, len(values), -1)
+    right = codes.transpose(3, 0, 4, 1, 2).reshape(spread, steps * group, -1)
+    sums: np.ndarray = (left @ right).transpose(1, 2, 0).reshape(-1, *shape)
+    return sums + bias.reshape(shape) if path.kind == "dot" else sums
+
+
+def _pair_sums(values: np.ndarray, stream: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """As `_sums`, by vpmaddubsw: two products are added and stop at the ends of int16; the steps of a chunk are added
+    to its starting sums modulo 2**16, and chunks in 32 bits."""
+    count, steps = values.shape[:2]
+    tokens, pairs = shape[0] * shape[1], shape[2] * 2
+    line, whole = 4 * tokens * shape[2], steps // CHUNK * CHUNK
+    total = np.zeros((pairs, tokens, count), np.int32)
+    at = 0
+    for first, last, size in ((0, whole, CHUNK), (whole, steps, 1)):
+        chunks = (last - first) // size
+        block = stream[at : at + chunks * (size + 1) * line].reshape(chunks, size + 1, line)
+        begin = block[:, 0].view(np.int16).reshape(chunks, tokens, pairs)
+        codes = block[:, 1:].view(np.int8).reshape(chunks, size, tokens, pairs, 2)
+        kind = np.int32 if codes.size and (codes.max() > 64 or codes.min() < -64) else np.int16
+        codes, some = codes.astype(kind), values[:, first:last].reshape(count, chunks, size, pairs, 2).astype(kind)
+        # (chunk, step, pair, token, row): NumPy is fast where the last axis is long
+        left, right = some.transpose(4, 1, 2, 3, 0)[:, :, :, :, None], codes.transpose(4, 0, 1, 3, 2)[..., None]
+        products = left[0] * right[0] + left[1] * right[1]
+        if kind is np.int32:  # two products of 255 and 64 stay within int16
+            products = np.clip(products, -32768, 32767)
+        sums = products.sum(axis=1, dtype=kind).astype(np.int16) + begin.transpose(0, 2, 1)[..., None]
+        total += sums.sum(axis=0, dtype=np.int32)
+        at += block.size
+    parts: np.ndarray = total.reshape(shape[2], 2, tokens, count).sum(axis=1, dtype=np.int32)
+    return parts.transpose(2, 1, 0).reshape(count, *shape)
