@@ -132,47 +132,55 @@ def arguments(
 
 def check(path: Path, codec: str, dim: int, given: Arguments) -> None:
     """Refuse, with a ShapeError, what the machine code would read as something else than it is."""
-    dtypes, lengths = _of_codec(codec, dim)
-    lengths = lengths | {"lanes": path.lanes, "kinds of tiles": len(path.tiles)}
-    for name, wanted in ARGUMENTS.items():
-        if wanted is None:
-            number = given[name]
-            if not isinstance(number, int) or number < 0:
-                raise ShapeError(f"{name}: a scan needs a number, got {number!r:.80}")
-            lengths[name], lengths[f"{name} + 1"] = number, number + 1
-    for name, wanted in ARGUMENTS.items():
-        if wanted is None or name == "scratch":
-            continue
+    lengths: dict[str | int, int] = {"lanes": path.lanes, "kinds of tiles": len(path.tiles), "dim": dim}
+    for name in _NUMBERS:
+        number = given[name]
+        if type(number) is not int or number < 0:
+            raise ShapeError(f"{name}: a scan takes a whole number, got {number!r:.80}")
+        lengths[name], lengths[f"{name} + 1"] = number, number + 1
+    for name, dtype, shape, written in _arrays(codec, dim):
         array = given[name]
-        dtype = dtypes[name] if wanted.dtype is None else np.dtype(wanted.dtype)
         if dtype is None or not isinstance(array, np.ndarray):
             if dtype is None and array is None:
                 continue
             raise ShapeError(f"{name}: a scan of {codec} rows takes {dtype or 'none'}, got {type(array).__name__}")
-        shape = tuple(
-            size if isinstance(size, int) else lengths.setdefault(size, length)
-            for size, length in zip(wanted.shape, array.shape, strict=False)
-        )
-        laid = array.flags.c_contiguous and array.flags.aligned and (array.flags.writeable or not wanted.written)
-        if array.dtype != dtype or array.shape != shape or array.ndim != len(wanted.shape) or not laid:
+        flags = array.flags
+        fits = array.dtype == dtype and flags.c_contiguous and flags.aligned and (flags.writeable or not written)
+        fits &= array.ndim == len(shape)
+        for size, length in zip(shape, array.shape, strict=False):
+            fits &= length == (lengths.setdefault(size, length) if isinstance(size, str) else size)
+        if not fits:
+            expected = ", ".join(str(lengths.get(size, size)) for size in shape)
             raise ShapeError(
-                f"{name}: a scan of {codec} rows takes {dtype} ({', '.join(map(str, wanted.shape))}), here {shape}, "
-                f"contiguous{' and writable' * wanted.written}, got {array.dtype} {array.shape}"
+                f"{name}: a scan of {codec} rows takes {dtype} ({expected}), contiguous{' and writable' * written}, "
+                f"got {array.dtype} {array.shape}"
             )
         if name == "counts":
-            lengths["bytes of the tiles"] = sum(
-                int(n) * tile_bytes(path, tile, dim) for n, tile in zip(array, path.tiles, strict=True)
-            )
+            sizes = zip(array.tolist(), path.tiles, strict=True)
+            lengths["bytes of the tiles"] = sum(count * tile_bytes(path, tile, dim) for count, tile in sizes)
+
+
+_NUMBERS = tuple(name for name, array in ARGUMENTS.items() if array is None)
 
 
 @functools.cache
-def _of_codec(codec: str, dim: int) -> tuple[dict[str, np.dtype[Any] | None], dict[str, int]]:
-    """The dtypes of the arrays that a codec decides on, None where it has no such array; and the lengths it sets."""
+def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple[str | int, ...], bool]]:
+    """Name, dtype (None where this codec has no such array), shape, and whether it is written."""
     rows, fitted = Codec(codec, dim).empty(0), codec.startswith("residual")
-    arrays = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
-    dtypes = {name: None if array is None else array.dtype for name, array in arrays.items()}
+    stored = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
+    dtypes = {name: None if array is None else array.dtype for name, array in stored.items()}
     dtypes |= dict.fromkeys(("centroids", "weights"), np.dtype(np.int8) if fitted else None)
-    return dtypes, {"dim": dim, "values of a row": rows.codes.shape[1], "levels": 1 << _PACKED_BITS.get(codec, 0)}
+    sizes = {"values of a row": rows.codes.shape[1], "levels": 1 << _PACKED_BITS.get(codec, 0)}
+    return [
+        (
+            name,
+            dtypes[name] if array.dtype is None else np.dtype(array.dtype),
+            tuple(sizes.get(str(size), size) for size in array.shape),
+            array.written,
+        )
+        for name, array in ARGUMENTS.items()
+        if array is not None and name != "scratch"
+    ]
 
 
 _compiling = threading.Lock()
