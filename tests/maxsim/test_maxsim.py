@@ -120,6 +120,21 @@ def test_every_path_becomes_the_instruction_it_is_for(name, cpu, triple, instruc
     assert instruction in machine.emit_assembly(module)
 
 
+@pytest.mark.parametrize("triple", ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"])
+@pytest.mark.parametrize("codec", CODECS)
+def test_machine_code_calls_nothing(codec, triple):
+    """A CPU without an instruction that LLVM has a library function for would end the process: float16 without F16C."""
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    for name in ("float",) if codec.startswith("float") else ("generic", "float"):
+        module = binding.parse_assembly(str(_kernel.build(_paths.PATHS[name], codec, 20, triple)))
+        machine = binding.Target.from_triple(triple).create_target_machine(opt=3)
+        _kernel.optimise(module, machine)
+        code = [line.split() for line in machine.emit_assembly(module).splitlines() if line.startswith("\t")]
+        assert not [line for line in code if line[0] in ("callq", "call", "bl", "blr", "jmpq")]
+        assert any(line[0] in ("retq", "ret") for line in code)
+
+
 def test_a_page_does_not_depend_on_its_neighbours_threads_or_place():
     rng = np.random.default_rng(2)
     lengths = rng.integers(1, 900, 80)

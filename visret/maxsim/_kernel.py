@@ -257,7 +257,8 @@ def build(path: Path, codec: str, dim: int, triple: str) -> ir.Module:
     module = ir.Module("maxsim")
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "scan")
-    _Builder(path, codec, dim, function).scan()
+    # CPUs that have none of what paths need may be without F16C too: LLVM would call a library that is not there.
+    _Builder(path, codec, dim, function, halves=bool(path.needs[0]) or triple.startswith(("aarch64", "arm64"))).scan()
     return module
 
 
@@ -270,8 +271,9 @@ class _Row:
 
 
 class _Builder:
-    def __init__(self, path: Path, codec: str, dim: int, function: ir.Function) -> None:
+    def __init__(self, path: Path, codec: str, dim: int, function: ir.Function, *, halves: bool) -> None:
         self.path, self.codec, self.dim = path, codec, dim
+        self.halves = halves  # the CPU converts float16
         self.width = width(dim)
         self.element = {"float": F32, "words": I16}.get(path.kind, I8)
         self.stored = {"float32": F32, "float16": F16}.get(codec, I8)
@@ -492,9 +494,13 @@ class _Builder:
         b = self.b
         wide = ir.VectorType(self.element, count)
         if self.stored != I8:
-            narrow = ir.VectorType(self.stored, count)
+            by_hand = self.stored == F16 and not self.halves
+            narrow = ir.VectorType(I16 if by_hand else self.stored, count)
             value = b.load(_at(b, source, index, narrow), typ=narrow, align=1)
-            value = value if self.stored == F32 else b.fpext(value, wide)
+            if by_hand:
+                value = _widened_half(b, value)
+            elif self.stored == F16:
+                value = b.fpext(value, wide)
         else:
             value = self.biased(source, centroid, index, count)
             if self.element == I16:
@@ -557,9 +563,17 @@ class _Builder:
 
 
 def _widened_half(b: ir.IRBuilder, half: ir.Value) -> ir.Value:
-    """float32 of the bits of a positive, finite float16: exact, and without asking the CPU for float16."""
-    shifted = b.shl(b.zext(half, I32), I32(13))
-    return b.fmul(b.bitcast(shifted, F32), F32(2.0**112))
+    """float32 of the bits of a finite float16, or a vector of them: exact, and without asking the CPU for float16."""
+    count = half.type.count if isinstance(half.type, ir.VectorType) else None
+
+    def alike(kind: ir.Type, value: float) -> ir.Constant:
+        return ir.Constant(kind, value) if count is None else ir.Constant(ir.VectorType(kind, count), [value] * count)
+
+    bits = b.zext(half, alike(I32, 0).type)
+    number = b.shl(b.and_(bits, alike(I32, 0x7FFF)), alike(I32, 13))
+    sign = b.shl(b.and_(bits, alike(I32, 0x8000)), alike(I32, 16))
+    size = b.fmul(b.bitcast(number, alike(F32, 0).type), alike(F32, 2.0**112))
+    return b.bitcast(b.or_(b.bitcast(size, bits.type), sign), size.type)
 
 
 def _pick(b: ir.IRBuilder, value: ir.Value, lanes: list[int]) -> ir.Value:
