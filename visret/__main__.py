@@ -1,7 +1,49 @@
-"""`python -m visret` is the command `visret`."""
+"""`python -m visret` is the command `visret`, which Ctrl-C ends without a traceback at any moment."""
 
+import os
+import signal
 import sys
+from collections.abc import Callable
+from types import FrameType
 
-from visret.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the command; returns the exit status."""
+
+    def run() -> int:
+        from visret.cli import main as command
+
+        return command()
+
+    return stoppable(run)
+
+
+def stoppable(run: Callable[[], int]) -> int:
+    """The exit status that `run` returns, or 130 when Ctrl-C came, also while it imports, and while Python ends.
+
+    For a process of its own: what Ctrl-C does is not put back afterwards.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in the background
+        return run()
+    stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        status = run()
+    except KeyboardInterrupt:
+        status = 130
+    except Exception:  # NumPy's import, for one, turns a KeyboardInterrupt into an ImportError
+        if not stopped:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    return 130 if stopped else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,9 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__, ocr
+from visret._folders import unwritable
 from visret.codec import CODECS
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
+
+PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
@@ -34,33 +38,63 @@ if TYPE_CHECKING:
     from visret.types import Hit, ModelSpec
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
+    """Run one command; returns the exit status. parser: of a script that is one verb by itself, made by `script`."""
+    _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    if sys.stdout is None:  # closed by the caller
-        sys.stdout = open(os.devnull, "w", encoding="utf8")  # noqa: PTH123, SIM115
-    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a letter gets a mark in its place
-        sys.stdout.reconfigure(errors="replace")
     try:
-        status = int(arguments.run(arguments))
-        sys.stdout.flush()
-        return status
+        try:
+            return _run(parser or _parser(), argv)
+        finally:  # here, and not when Python ends: there nobody could say what is wrong
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of stdout went away, as `head` does
+        _drop_unwritten()
+        return 1
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _drop_unwritten()
+        _say(f"visret: the disk is full: {error}")
+        return 1
+
+
+def script(run: Callable[[argparse.Namespace], int], arguments: Sequence[Argument]) -> argparse.ArgumentParser:
+    """The parser of a script that does one thing, `run`, and is called as `run`'s docstring says."""
+    parser = argparse.ArgumentParser(description=run.__doc__)
+    _add_arguments(parser, run, arguments)
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
+    arguments = argparse.Namespace(run=None)
+    try:
+        arguments = parser.parse_args(argv)
+        return int(arguments.run(arguments))
     except VisretError as error:
         _say(f"visret: {error}")
         return 2 if isinstance(error, InvalidQuery) else 1
     except KeyboardInterrupt:
-        again = "" if arguments.run is serve else "; run the same command again to go on"
+        again = "; run the same command again to go on" if arguments.run in RESUMED else ""
         print(f"\nvisret: stopped{again}", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _say(f"visret: the disk is full: {error}")
-        return 1
+
+
+def _open_streams() -> None:
+    """Whatever the caller made of stdout and stderr, they can be written to."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; print would write to stdout what is for stderr
+            setattr(sys, name, open(os.devnull, "w", encoding="utf8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a letter gets a mark in its place
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _drop_unwritten() -> None:
+    """Forget what cannot be written, or Python would try it once more when it ends, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 # ---- the verbs ----------------------------------------------------------------------------------------------------
@@ -71,6 +105,7 @@ def find(arguments: argparse.Namespace) -> int:
     from visret.cache import open_cached
 
     names = {"include": arguments.include, "exclude": arguments.exclude}
+    _check_pictures(arguments.pictures)
     with open_cached(arguments.paths, model=arguments.model or DEFAULT_MODEL, **names) as retriever:
         failed: Sequence[Failure] = ()
         empty: Sequence[EmptyPage] = ()
@@ -84,8 +119,8 @@ def find(arguments: argparse.Namespace) -> int:
             stopped = True
             _say("stopped; answering from what is done so far")
         (found,) = retriever.explained([arguments.question], k=arguments.k)
-        _show(retriever, arguments, found, failed, empty)
-    return 130 if stopped else int(bool(failed))
+        missing = _show(retriever, arguments, found, failed, empty)
+    return 130 if stopped else int(bool(failed or missing))
 
 
 def index(arguments: argparse.Namespace) -> int:
@@ -106,11 +141,12 @@ def search(arguments: argparse.Namespace) -> int:
     from visret.retriever import Retriever
 
     where = _where(arguments.where)
+    _check_pictures(arguments.pictures)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         (found,) = retriever.explained([arguments.question], k=arguments.k, where=where, exact=arguments.exact)
         failed, empty = retriever.unread()
-        _show(retriever, arguments, found, failed, empty)
-    return 0
+        missing = _show(retriever, arguments, found, failed, empty)
+    return int(bool(missing))
 
 
 def heatmap(arguments: argparse.Namespace) -> int:
@@ -118,10 +154,14 @@ def heatmap(arguments: argparse.Namespace) -> int:
     from visret.retriever import Retriever
     from visret.types import PageRef
 
+    out = Path(arguments.out)
+    if os.path.isdir(out):  # noqa: PTH112 - Path's raises where it may not look
+        raise InvalidQuery(f"--out takes the name of a picture to write, and {out} is a folder")
+    _check_folder(out.parent)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
         chosen = _positions(arguments.token, why.tokens) if arguments.token else None
-        _save(why.image(chosen, mode=arguments.mode, legend=True), Path(arguments.out))
+        _save(why.image(chosen, mode=arguments.mode, legend=True), out)
     print(arguments.out)
     return 0
 
@@ -334,7 +374,7 @@ K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "how many page
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
-    {"metavar": "DIR", "help": "draw each page with the places that answer, into this folder"},
+    {"metavar": "DIR", "type": _path, "help": "draw each page with the places that answer, into this folder"},
 )
 NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same again)"}
 UNDO: Argument = ("--undo",), {"action": "store_true", "help": "be again what the index was before the last reindex"}
@@ -396,7 +436,7 @@ EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every pa
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
 PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
-OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "help": "where to write the picture"}
+OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "type": _path, "help": "where to write the picture"}
 TOKEN: Argument = (
     ("--token",),
     {
@@ -460,6 +500,8 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
     cache: [CLEAR],
 }
+# Verbs that keep what they did until they were stopped.
+RESUMED = (find, index, reindex, fetch)
 # Verbs that stand after another.
 SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
     models: {fetch: [MODEL_TO_FETCH, TO]},
@@ -482,11 +524,17 @@ def _add_verbs(
     added = {}
     for verb, arguments in table.items():
         made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
-        made.set_defaults(run=verb)
-        for flags, settings in arguments:
-            made.add_argument(*flags, **settings)
+        _add_arguments(made, verb, arguments)
         added[verb] = made
     return added
+
+
+def _add_arguments(
+    parser: argparse.ArgumentParser, verb: Callable[[argparse.Namespace], int], arguments: Sequence[Argument]
+) -> None:
+    parser.set_defaults(run=verb)
+    for flags, settings in arguments:
+        parser.add_argument(*flags, **settings)
 
 
 def _open_or_create(arguments: argparse.Namespace) -> Retriever:
@@ -503,6 +551,8 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
             if not (Path(folder) / CATALOGUE).exists():  # otherwise it was made by another process just now
                 raise
     retriever = Retriever.open(folder)
+    if reason := unwritable(folder):
+        raise PageIndexError(folder, f"cannot be written: {reason}")
     if model and not retriever.uses(model):
         raise ModelMismatch(folder, f"was made with {retriever.model}, not {model}; use another --index folder")
     for name, value in wanted.items():
@@ -565,25 +615,29 @@ def _show(
     found: list[tuple[Hit, Explanation]],
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
-) -> None:
+) -> int:
+    """Print the hits, and draw them where pictures are asked for; how many pictures could not be drawn."""
     from visret.retriever import as_json
 
     entries = []
+    missing = 0
+    broken = False  # what one picture cannot be written into, no other can
     for hit, why in found:
         entry = as_json(hit, why.boxes if arguments.json else ())
-        if arguments.pictures and why.embedding.size_pt:
-            name = f"{hit.rank:02d}-{hit.doc.replace('/', '_')}-p{hit.page}.png"
-            picture = Path(arguments.pictures) / name
+        if arguments.pictures and why.embedding.size_pt and not broken:
+            picture = Path(arguments.pictures) / _picture_name(hit)
             try:
                 _save(why.image(), picture)
                 entry["picture"] = str(picture)
             except VisretError as error:  # the file was changed or is gone: the hit stands, without a picture
-                _say(f"no picture of {hit.doc}, page {hit.page}: {error}")
+                missing += 1
+                broken = isinstance(error, PageIndexError)
+                _say(f"no picture of {hit.doc}, page {hit.page}{', or any after it' * broken}: {error}")
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
         print(json.dumps({"query": arguments.question, "hits": entries, **unread}))
-        return
+        return missing
     hits = [hit for hit, _ in found]
     if not hits:
         there = retriever.info()["pages"]
@@ -600,6 +654,7 @@ def _show(
             print(f"     {textwrap.shorten(_printable(hit.text), 96, placeholder=' ...')}")
         if entry["picture"]:
             print(f"     {entry['picture']}")
+    return missing
 
 
 def _link(text: str, hit: Hit) -> str:
@@ -709,11 +764,35 @@ def _pace(report: Report) -> str:
     return f"{report.pages} pages read in {report.seconds:.1f} s{rate}"
 
 
+def _check_pictures(folder: str | None) -> None:
+    """Fail now, and not after the pages have been read and ranked, where no picture could be written."""
+    if folder is None:
+        return
+    if os.path.isfile(folder):  # noqa: PTH113 - Path's raises where it may not look
+        raise InvalidQuery(f"--pictures takes a folder, and {folder} is a file")
+    _check_folder(Path(folder))
+
+
+def _check_folder(folder: Path) -> None:
+    if reason := unwritable(folder):
+        raise PageIndexError(folder, f"no picture can be written there ({reason}); name another folder")
+
+
+def _picture_name(hit: Hit) -> str:
+    """Its rank makes it unique, so the name of the document may be changed to what every file system takes."""
+    doc = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in hit.doc)
+    while len(doc.encode("utf8", "replace")) > PICTURE_NAME:
+        doc = doc[1:]
+    return f"{hit.rank:02d}-{doc}-p{hit.page}.png"
+
+
 def _save(image: Any, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            path.unlink(missing_ok=True)  # half a picture
         raise PageIndexError(path, f"the picture cannot be written: {error}") from error
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visret import registry
+from visret._folders import unwritable
 from visret.errors import WeightsError
 
 __all__ = ["fetch"]
@@ -43,6 +44,8 @@ def fetch(model: str, folder: str | Path) -> Path:
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not new and not (begun.is_file() and begun.read_text("utf-8") == source):
         raise WeightsError(f"{folder} holds something already; name a new folder")
+    if reason := unwritable(folder):
+        raise WeightsError(f"{folder}: nothing can be written there ({reason}); name another folder")
     commit = _commit(source, entry.revision if entry else "")
     begun.parent.mkdir(parents=True, exist_ok=True)
     begun.write_text(source, "utf-8")

@@ -73,6 +73,7 @@ class Retriever:
         first 131,072 of a long `add`. So bring in much at once.
         """
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
+        PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model
         index = PageIndex.create(path, model=ingest.record(encoder), storage=storage)
         retriever = cls(index, None if isinstance(model, str) else model)

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from visret import candidates
+from visret._folders import unwritable
 from visret.codec import Codec
 from visret.errors import PageIndexError
 from visret.index import catalogue, damage, seal, versions
@@ -86,18 +87,30 @@ class PageIndex:
     def create(cls, path: str | Path, *, model: IndexModel, storage: Storage = Storage()) -> PageIndex:  # noqa: B008
         """Make an empty index in a new or empty folder, and open it."""
         _check_storage(path, model, storage)
+        cls.check_new(path)
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise PageIndexError(path, f"cannot be made: {error.strerror}") from error
-        _refuse_used(folder)
         with writer_lock(folder):
             _refuse_used(folder)
             with catalogue.writing_errors(folder):
                 (folder / SEGMENTS).mkdir(exist_ok=True)
                 versions.create(folder, model, storage)
         return cls.open(path)
+
+    @staticmethod
+    def check_new(path: str | Path) -> None:
+        """PageIndexError where `create` can make no index: nothing can be written, or something is there already.
+
+        Quick, and leaves nothing behind: to be asked before a model is loaded for it.
+        """
+        folder = Path(path)
+        if reason := unwritable(folder):
+            raise PageIndexError(path, f"cannot be made: {reason}")
+        if folder.exists():
+            _refuse_used(folder)
 
     @classmethod
     def open(cls, path: str | Path) -> PageIndex:
