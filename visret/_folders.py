@@ -1,9 +1,17 @@
-"""Whether a folder can be written, asked before the work whose results go there."""
+"""Folders as users name them, and whether they can be written, asked before the work whose results go there."""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder in place of ~, or as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def unwritable(folder: str | Path) -> str | None:

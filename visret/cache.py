@@ -2,84 +2,171 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import shutil
-from collections.abc import Sequence
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from visret import registry
+from visret._folders import expanded, unwritable
+from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
 from visret.index.layout import CATALOGUE
 from visret.retriever import Retriever
+from visret.types import Encoder
 
 PATHS = "find.json"
+UNFINISHED = 3600.0  # seconds after which nobody is still making an entry: that takes less than one
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A cached index: the paths it is for, its model, its folder and its size."""
+    """A cached index: the paths it is for, its model, its folder and its size.
+
+    complete: False for what a run has left that was stopped while it made the entry. Nobody uses it.
+    """
 
     paths: list[str]
     model: str
     folder: Path
     bytes: int
+    complete: bool
 
 
+@contextmanager
 def open_cached(
     paths: Sequence[str | Path], *, model: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
-) -> Retriever:
+) -> Iterator[Retriever]:
     """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
+
+    It is closed at the end of the block. Where the cache folder cannot be written, a warning is logged, and the index
+    is a temporary one, which is gone then.
 
     include, exclude: patterns of names; other patterns, another index.
 
-    DocumentError where none of the paths exists.
+    DocumentError where none of the paths exists; what loading the model raises, and then nothing is left behind.
     """
-    given = [Path(path).expanduser() for path in paths]
+    given = [expanded(path) for path in paths]
     if not any(path.exists() for path in given):
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({str(path.resolve()) for path in given})
     key = json.dumps([resolved, model, sorted(include), sorted(exclude)])
-    folder = registry.cache_folder() / "find" / hashlib.sha256(key.encode()).hexdigest()[:20]
-    index = folder / "index"
-    try:
-        retriever = Retriever.open(index)
-        retriever.encoder  # noqa: B018 - loads it, and refuses one that changed since
-    except (IndexFormatError, ModelMismatch):
-        if (index / CATALOGUE).exists():  # damaged, or made by a model that has changed; otherwise it is only begun
-            shutil.rmtree(folder, ignore_errors=True)
+    folder = _find_folder() / hashlib.sha256(key.encode()).hexdigest()[:20]
+    with ExitStack() as stack:
+        reason = unwritable(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / PATHS).write_text(json.dumps({"paths": resolved, "model": model}), "utf8")
-        except OSError as error:
-            reason = (
-                f"nothing can be remembered there ({error.strerror}); set VISRET_CACHE to a folder that can be written"
-            )
-            raise PageIndexError(folder, reason) from error
-        try:
-            retriever = Retriever.create(index, model=model)
-        except PageIndexError:  # somebody asks about the same paths, and was faster
-            retriever = Retriever.open(index)
+            retriever = _open(folder) if reason is None else None
+        except (IndexFormatError, ModelMismatch):
+            retriever = None
+        if retriever is None:
+            encoder = load_encoder(model)  # before anything is made: an entry's model has been loaded once
+            if reason is not None:
+                _log.warning(
+                    "%s: nothing can be remembered there (%s), so everything is read again each time; set VISRET_CACHE "
+                    "to a folder that can be written", folder, reason,
+                )  # fmt: skip
+                folder = Path(stack.enter_context(_temporary()), "find")
+            retriever = _make(folder, encoder, {"paths": resolved, "model": model})
+        yield stack.enter_context(retriever)
+
+
+def _open(folder: Path, encoder: Encoder | None = None) -> Retriever:
+    """The index of an entry, with its model; IndexFormatError or ModelMismatch where this visret cannot use it."""
+    retriever = Retriever.open(folder / "index", model=encoder)
+    retriever.encoder  # noqa: B018 - loads it, and refuses one that changed since
     return retriever
 
 
+def _make(folder: Path, encoder: Encoder, note: dict[str, Any]) -> Retriever:
+    """A new entry, there as a whole or not at all, in place of one that cannot be used."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder.parent)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True) as d:
+            draft = Path(d, "entry")
+            draft.mkdir()
+            (draft / PATHS).write_text(json.dumps(note), "utf8")
+            Retriever.create(draft / "index", model=encoder).close()
+            try:
+                draft.rename(folder)
+            except OSError:
+                return _take_the_place(folder, draft, encoder)
+    except OSError as error:
+        raise PageIndexError(folder, f"nothing can be remembered there: {error.strerror}") from error
+    return _open(folder, encoder)
+
+
+def _take_the_place(folder: Path, draft: Path, encoder: Encoder) -> Retriever:
+    """What is there may be of somebody who asked about the same paths just now, and be as good."""
+    try:
+        return _open(folder, encoder)
+    except (IndexFormatError, ModelMismatch) as error:
+        if _complete(folder):
+            _log.warning("what was remembered cannot be used any more, so everything is read again: %s", error)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+    return _open(folder, encoder)
+
+
+@contextmanager
+def _temporary() -> Iterator[str]:
+    try:
+        made = tempfile.TemporaryDirectory(prefix="visret-find-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise PageIndexError(tempfile.gettempdir(), f"no index can be made there either: {error.strerror}") from error
+    with made as folder:
+        yield folder
+
+
+def _sweep(find: Path) -> None:
+    """Remove what earlier runs left that were stopped while they made an entry."""
+    for folder in find.glob("*"):
+        with contextlib.suppress(OSError):  # gone in this moment
+            if not _complete(folder) and time.time() - folder.stat().st_mtime > UNFINISHED:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _complete(folder: Path) -> bool:
+    return "." not in folder.name and (folder / "index" / CATALOGUE).is_file()
+
+
+def _find_folder() -> Path:
+    return registry.cache_folder() / "find"
+
+
 def cached() -> list[Entry]:
-    """Every cached index."""
-    entries = []
-    for note in sorted(registry.cache_folder().glob(f"find/*/{PATHS}")):
-        try:
-            facts = json.loads(note.read_text("utf8"))
-        except ValueError:  # cut off; it can still be cleared
-            facts = {"paths": [], "model": "?"}
-        size = sum(file.stat().st_size for file in note.parent.rglob("*") if file.is_file())
-        entries.append(Entry(facts["paths"], facts["model"], note.parent, size))
-    return entries
+    """Every cached index, and what was left of some that were never complete."""
+    return [_entry(folder) for folder in sorted(_find_folder().glob("*")) if folder.is_dir()]
+
+
+def _entry(folder: Path) -> Entry:
+    paths, model = [], "?"
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # cut off; it can still be cleared
+        note = json.loads((folder / PATHS).read_text("utf8"))
+        paths, model = [str(path) for path in note["paths"]], str(note["model"])
+    size = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # by another process, just now
+            size += file.stat().st_size if file.is_file() else 0
+    return Entry(paths, model, folder, size, _complete(folder))
 
 
 def clear() -> int:
-    """Remove them all; how many there were."""
+    """Remove them all; how many there were. PageIndexError where one cannot be removed."""
     entries = cached()
     for entry in entries:
-        shutil.rmtree(entry.folder)
+        try:
+            shutil.rmtree(entry.folder)
+        except OSError as error:
+            raise PageIndexError(entry.folder, f"cannot be removed: {error.strerror}") from error
     return len(entries)

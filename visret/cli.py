@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from visret.heatmap import Explanation
     from visret.ingest import EmptyPage, Failure, Progress, Report
     from visret.retriever import Retriever
+    from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec
 
 
@@ -58,9 +59,11 @@ def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser |
         return 1
 
 
-def script(run: Callable[[argparse.Namespace], int], arguments: Sequence[Argument]) -> argparse.ArgumentParser:
-    """The parser of a script that does one thing, `run`, and is called as `run`'s docstring says."""
-    parser = argparse.ArgumentParser(description=run.__doc__)
+def script(
+    run: Callable[[argparse.Namespace], int], arguments: Sequence[Argument], *, about: str | None
+) -> argparse.ArgumentParser:
+    """The parser of a script that does one thing, `run`. about: what stands in its help, line by line."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_arguments(parser, run, arguments)
     return parser
 
@@ -296,6 +299,8 @@ def cache(arguments: argparse.Namespace) -> int:
     entries = cached()
     for entry in entries:
         print(f"{entry.bytes / 1e6:8,.1f} MB  {entry.model}  {'  '.join(entry.paths)}\n             {entry.folder}")
+        if not entry.complete:
+            print("             was stopped while it was made; visret cache --clear removes it")
     if not entries:
         print("nothing is cached")
     return 0
@@ -304,10 +309,8 @@ def cache(arguments: argparse.Namespace) -> int:
 def serve(arguments: argparse.Namespace) -> int:
     """Open an index in the browser, and to programs over HTTP and MCP."""
     from visret.server import app
-    from visret.server.guard import Rules
 
-    key = app.read_key(arguments.api_key_file)
-    rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate)
+    rules = serving_rules(arguments)
     app.serve(
         arguments.index,
         rules,
@@ -319,6 +322,17 @@ def serve(arguments: argparse.Namespace) -> int:
         announce=lambda address: print(f"visret: {address}", flush=True),
     )
     return 0
+
+
+def serving_rules(arguments: argparse.Namespace) -> Rules:
+    """Who gets in when these arguments are served; VisretError where nothing will be served with them."""
+    from visret.server import app
+    from visret.server.guard import Rules
+
+    key = app.read_key(arguments.api_key_file)
+    rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate)
+    app.check_key(rules, host=arguments.host, no_key=arguments.no_key)
+    return rules
 
 
 def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
@@ -338,6 +352,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = _positive(text)
+    if value > 65535:
+        raise argparse.ArgumentTypeError("must be at most 65535")
     return value
 
 
@@ -436,7 +457,10 @@ EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every pa
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
 PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
-OUT: Argument = ("--out",), {"metavar": "FILE.png", "required": True, "type": _path, "help": "where to write the picture"}
+OUT: Argument = (
+    ("--out",),
+    {"metavar": "FILE.png", "required": True, "type": _path, "help": "where to write the picture"},
+)
 TOKEN: Argument = (
     ("--token",),
     {
@@ -454,7 +478,7 @@ MODE: Argument = (
     },
 )
 HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
-PORT: Argument = ("--port",), {"type": _positive, "default": 7860, "help": "port to listen on (7860)"}
+PORT: Argument = ("--port",), {"metavar": "N", "type": _port, "default": 7860, "help": "port to listen on (7860)"}
 SERVER: list[Argument] = [
     (("--api-key-file",), {"metavar": "FILE", "help": "holds the key that clients must know; or set VISRET_API_KEY"}),
     (("--no-key",), {"action": "store_true", "help": "let other machines in without a key"}),

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visret import registry
-from visret._folders import unwritable
+from visret._folders import expanded, unwritable
 from visret.errors import WeightsError
 
 __all__ = ["fetch"]
@@ -39,7 +39,7 @@ def fetch(model: str, folder: str | Path) -> Path:
         raise WeightsError(f"{entry.name} {comes or 'is in a folder'}: there is nothing to fetch from the hub")
     if entry:
         registry.check_code(entry)
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     begun = folder / _NOTES / "visret"
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not new and not (begun.is_file() and begun.read_text("utf-8") == source):

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from visret import _render, ocr, office, pdf
+from visret._folders import expanded
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
 from visret.index import Document, IndexModel, PageIndex, Writer, renditions
 from visret.index.layout import CATALOGUE
@@ -151,7 +152,7 @@ def discover(
         found.setdefault(path, Source(path, _name(name)))
 
     for given in [paths] if isinstance(paths, str | Path) else paths:
-        path = Path(given).expanduser()
+        path = expanded(given)
         if path.is_dir():
             root = path.resolve()
             before = len(failures)
@@ -671,7 +672,7 @@ class _Run:
     def remove_gone(self, writer: Writer, paths: Sequence[str | Path], sources: Sequence[Source]) -> None:
         """Remove the documents of the given folders and files that are no longer there."""
         here = {str(source.path) for source in sources}
-        roots = [Path(path).expanduser().resolve() for path in paths]
+        roots = [expanded(path).resolve() for path in paths]
         if not roots or not all(root.exists() for root in roots):
             return  # out of reach with all that is below: not gone
         for document in self.index.snapshot.documents():

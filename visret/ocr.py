@@ -200,7 +200,7 @@ def _load(file: Path) -> Reading | None:
             for text, line, _, box, rest in stored
         )
         return Reading(words, tuple(confidence for _, _, confidence, _, _ in stored))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
         _log.warning("%s cannot be used, the page is read again: %s", file, error)
@@ -221,4 +221,9 @@ def _save(file: Path, reading: Reading) -> None:
         for old in kept[:-_CACHE_SHARD]:
             old.unlink(missing_ok=True)
     except OSError as error:  # a read-only home, or a full disk: read again next time
-        _log.warning("%s: what was read cannot be kept: %s", file, error)
+        _say_not_kept(registry.cache_folder(), error.strerror or str(error))
+
+
+@functools.cache  # once, and not for every page
+def _say_not_kept(folder: Path, reason: str) -> None:
+    _log.warning("%s: what was read from pictures cannot be kept (%s); set VISRET_CACHE to another", folder, reason)

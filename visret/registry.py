@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from visret._folders import expanded
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
 
@@ -90,7 +91,7 @@ def specs() -> list[ModelSpec]:
     found = _read(_models_yaml())
     private = os.environ.get("VISRET_MODELS")
     if private:
-        found += _read(Path(private).expanduser())
+        found += _read(expanded(private))
     taken: dict[str, str] = {}
     for spec in found:
         for name in (spec.name, *spec.aliases):
@@ -144,7 +145,7 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
     if isinstance(name_or_path, str) and (spec := find(name)):
         _say_unconfirmed(spec.name, spec.unconfirmed)
         return spec
-    folder = Path(name_or_path).expanduser()
+    folder = expanded(name_or_path)
     if name and folder.is_dir():
         folder = folder.resolve()
         return _from_folder(folder, name=str(folder), source=str(folder), revision="")
@@ -187,7 +188,7 @@ def location(spec: ModelSpec) -> Location:
     if spec.source.startswith("package:"):
         return Location("package", _package_weights(spec.source.removeprefix("package:")))
     if _is_folder(spec.source):
-        folder = Path(spec.source).expanduser()
+        folder = expanded(spec.source)
         return Location("folder", folder if folder.is_dir() else None)
     snapshot = _hub_snapshot(spec.source, spec.revision)
     return Location("hub", snapshot if snapshot and base_folder(snapshot) else None)
@@ -232,11 +233,19 @@ def write_card(folder: Path, spec: ModelSpec) -> None:
 
 
 def cache_folder() -> Path:
-    """Where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder."""
+    """Where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder.
+
+    Whoever writes there goes on without where that fails, as it does for a user who has no home folder.
+    """
     import platformdirs
 
-    chosen = os.environ.get("VISRET_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("visret", appauthor=False))
+    if chosen := os.environ.get("VISRET_CACHE"):
+        return expanded(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir("visret", appauthor=False))
+    except RuntimeError:  # no home folder; an earlier platformdirs gives a relative path, to a folder called ~
+        folder = Path("~")
+    return folder if folder.is_absolute() else Path(os.devnull, "visret")
 
 
 def sha256(path: Path) -> str:
@@ -371,7 +380,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         raise wrong("unconfirmed", "must name keys of this entry or of its options")
     source = entry["source"]
     if _is_folder(source):
-        source = str((path.parent / Path(source).expanduser()).resolve())
+        source = str((path.parent / expanded(source)).resolve())
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in entry.items()}
     return ModelSpec(**{**values, "name": name, "source": source, "size_gb": float(entry["size_gb"])})
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import tempfile
 import uuid
 import warnings
 from pathlib import Path
@@ -13,9 +15,12 @@ import torch
 from torch import Tensor
 
 from visret import registry
+from visret._folders import unwritable
 from visret.errors import MissingExtra, WeightsError
 
 _FORMAT = 1  # of the exported files; another number exports again
+
+logger = logging.getLogger("visret")
 
 
 class Network:
@@ -51,18 +56,25 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
     file = registry.cache_folder() / "onnx" / f"{registry.folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
     if not file.is_file():
         _package("onnxruntime")  # before the work
+        if reason := unwritable(file.parent):
+            logger.warning("%s: the exported network cannot be kept there (%s); set VISRET_CACHE", file.parent, reason)
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as elsewhere:
+                return Network(_exported(module, folder, Path(elsewhere, file.name)))
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}")
         try:
-            _export(module, draft)
-            draft.replace(file)
-        except torch.onnx.OnnxExporterError as error:
-            raise WeightsError(
-                f"{folder}: torch cannot export it to ONNX; leave out backend: onnx ({error})"
-            ) from error
+            _exported(module, folder, draft).replace(file)
         finally:
             draft.unlink(missing_ok=True)
     return Network(file)
+
+
+def _exported(module: torch.nn.Module, folder: Path, file: Path) -> Path:
+    try:
+        _export(module, file)
+    except torch.onnx.OnnxExporterError as error:
+        raise WeightsError(f"{folder}: torch cannot export it to ONNX; leave out backend: onnx ({error})") from error
+    return file
 
 
 def _export(module: torch.nn.Module, file: Path) -> None:

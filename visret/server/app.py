@@ -104,11 +104,7 @@ def serve(
     VisretError where there is no key and other machines would get in, the index cannot be opened, or the port is taken.
     """
     local = is_loopback(host)
-    if not local and rules.key is None and not no_key:
-        raise VisretError(
-            f"{host} can be reached from other machines, so a key is needed: set {KEY} or give --api-key-file FILE; "
-            "--no-key lets everybody in"
-        )
+    check_key(rules, host=host, no_key=no_key)
     if index is None and not ui:
         raise InvalidQuery("--no-ui serves an index; give the folder of one")
     offline.stay()
@@ -124,6 +120,15 @@ def serve(
             shown = f"[{host}]" if ":" in host else host
             announce(f"http://{shown}:{listener.getsockname()[1]}/")
             uvicorn.Server(configuration(app)).run(sockets=[listener])
+
+
+def check_key(rules: Rules, *, host: str, no_key: bool) -> None:
+    """VisretError where other machines would get in without a key, and nobody said that they may."""
+    if not is_loopback(host) and rules.key is None and not no_key:
+        raise VisretError(
+            f"{host} can be reached from other machines, so a key is needed: set {KEY} or give --api-key-file FILE; "
+            "--no-key lets everybody in"
+        )
 
 
 def read_key(file: str | Path | None) -> str | None:

@@ -21,6 +21,7 @@ import gradio as gr
 from PIL import Image, ImageDraw
 
 from visret import registry
+from visret._folders import expanded
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
@@ -267,7 +268,7 @@ def build(
             return {status: "Type the folder of an index first, one that `visret index` made."}
         opened: list[Retriever] = []
         try:
-            opened.extend(Retriever.open(Path(path).expanduser()) for path in given)
+            opened.extend(Retriever.open(expanded(path)) for path in given)
         except VisretError as error:
             Session(tuple(opened)).close()
             return {status: _plain(str(error))}
