@@ -50,7 +50,7 @@ def test_the_snippet_of_answers_runs_with_the_real_client(tmp_path, monkeypatch,
 
 def test_every_command_is_named_and_every_named_command_is_there():
     section = README[README.index("## Command line") : README.index("## Models")]
-    named = set(re.findall(r"visret ([a-z]+)(?= [A-Z]| +visret|$|\n)", section))
+    named = set(re.findall(r"visret ([a-z]+)(?= \[?[A-Z]| +visret|$|\n)", section))
     assert named == {verb.__name__ for verb in cli.VERBS}
     for verb, arguments in cli.VERBS.items():
         for flag in re.findall(rf"visret {verb.__name__} [^\n]*", section)[:1]:

@@ -306,6 +306,20 @@ def cache(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def doctor(arguments: argparse.Namespace) -> int:
+    """Say what this machine gives visret and what it lacks, for a report of a bug; of an index too."""
+    start = time.perf_counter()
+    from visret.doctor import as_json, as_text, examine
+
+    lines, torch_seconds = examine(arguments.index)
+    seconds = time.perf_counter() - start
+    told = (
+        json.dumps(as_json(lines, seconds, torch_seconds)) if arguments.json else as_text(lines, seconds, torch_seconds)
+    )
+    print("\n".join(map(_printable, told.splitlines())))
+    return int(any(line.failed for line in lines))
+
+
 def serve(arguments: argparse.Namespace) -> int:
     """Open an index in the browser, and to programs over HTTP and MCP."""
     from visret.server import app
@@ -391,6 +405,7 @@ INDEX_TO_SERVE: Argument = (
     ("index",),
     {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, bring files in the browser"},
 )
+INDEX_TO_LOOK_AT: Argument = ("index",), {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index"}
 K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "how many pages at most (10)"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
@@ -523,6 +538,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
     cache: [CLEAR],
+    doctor: [INDEX_TO_LOOK_AT, JSON],
 }
 # Verbs that keep what they did until they were stopped.
 RESUMED = (find, index, reindex, fetch)
