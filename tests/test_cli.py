@@ -1,19 +1,26 @@
 """The command line: what it prints and where, its exit status, and one clear line for everything that goes wrong."""
 
+import contextlib
+import errno
+import io
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
 from sheets import write_pdf
 
-from visret import cli, ingest, registry
+from visret import Retriever, cli, ingest, registry
+from visret.__main__ import stoppable
 from visret.encoders import toy
+from visret.types import Hit, PageRef
 
 
 @pytest.fixture(autouse=True)
@@ -93,13 +100,6 @@ def test_a_document_cannot_write_to_the_terminal(capsys, tmp_path):
     assert "\x1b" not in out
 
 
-def test_a_damaged_note_can_be_cleared(capsys, papers):
-    run(capsys, "find", "blue", papers, "--model", "toy")
-    next(registry.cache_folder().glob("find/*/find.json")).write_text('{"pat')
-    assert run(capsys, "cache")[0] == 0
-    assert run(capsys, "cache", "--clear")[1] == "removed 1 cached index\n"
-
-
 def test_a_terminal_that_cannot_show_a_letter(papers, tmp_path):
     (papers / "one.pdf").rename(papers / "été.pdf")
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -109,12 +109,158 @@ def test_a_terminal_that_cannot_show_a_letter(papers, tmp_path):
     assert b"?t?.pdf" in done.stdout
 
 
-def test_a_cache_that_cannot_be_written_is_said(capsys, papers, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "file"))
-    status, _, err = run(capsys, "find", "blue", papers, "--model", "toy")
+class Broken(io.TextIOWrapper):
+    """A stream to a pipe that nobody reads."""
+
+    def __init__(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        super().__init__(open(writer, "wb"), encoding="utf8")  # noqa: PTH123, SIM115
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["--help"], ["models", "--json"]])
+def test_a_reader_that_went_away_is_no_traceback(capsys, monkeypatch, arguments):
+    with Broken() as stream:  # closing it flushes, as Python does when it ends
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(arguments) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full is Linux's")  # noqa: PTH110
+def test_a_full_disk_under_stdout_is_said(capsys, monkeypatch):
+    with open("/dev/full", "w") as stream:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert cli.main(["models"]) == 1
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_closed_streams_are_no_error(capsys, papers, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", None)  # and what belongs there does not go to stdout
+        assert cli.main(["search", str(papers), "red", "--json"]) == 1
+        sys.stderr.close()
+        patch.setattr(sys, "stdout", None)
+        assert cli.main(["models"]) == 0
+        sys.stdout.close()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
+def interrupts():
+    """Puts back what Ctrl-C does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
+def test_ctrl_c_ends_the_command_with_130_whatever_it_does():
+    def imported():  # as NumPy's import does
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("PyCapsule_Import") from None
+
+    def kept():
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return 0
+
+    for run in (imported, kept, lambda: signal.raise_signal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        assert stoppable(run) == 130
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(ZeroDivisionError):
+        stoppable(lambda: 1 // 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert stoppable(lambda: 3) == 3
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_ctrl_c_while_python_ends_is_130():
+    code = "import signal, visret.__main__ as m; m.stoppable(lambda: 0); signal.raise_signal(signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_what_cannot_be_written_fails_in_a_sentence_before_the_work(capsys, papers, index, tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr(toy, "load", lambda *_, **__: pytest.fail("the model was loaded"))
+    search, find = ["search", index, "red", "--pictures"], ["find", "red", papers, "--model", "toy", "--pictures"]
+    draw = ["heatmap", index, "red", "--doc", "one.pdf", "--page", 1, "--out"]
+    make = ["index", papers, "--model", "toy", "--index"]
+    for command, place, status, message in (
+        (search, file, 2, "--pictures takes a folder"),
+        (find, file, 2, "--pictures takes a folder"),
+        (search, file / "below", 1, "no picture can be written there"),
+        (find, file / "below", 1, "no picture can be written there"),
+        (draw, tmp_path, 2, "is a folder"),
+        (draw, file / "why.png", 1, "no picture can be written there"),
+        (make, file, 1, "cannot be made"),
+        (make, file / "below", 1, "cannot be made"),
+        (make, papers, 1, "is not empty"),
+        (["models", "fetch", "vidore/colqwen2-v1.0", "--to"], file / "below", 1, "nothing can be written there"),
+    ):
+        got, out, err = run(capsys, *command, place)
+        assert (got, out, len(err.splitlines())) == (status, "", 1)
+        assert message in err
+    monkeypatch.setattr(cli, "unwritable", lambda _: "Read-only file system")
+    status, _, err = run(capsys, "index", papers, "--index", index)
+    assert (status, err) == (1, f"visret: {index}: cannot be written: Read-only file system\n")
+
+
+def test_a_picture_whose_document_is_gone_is_named_and_the_others_are_drawn(capsys, papers, index, tmp_path):
+    (papers / "one.pdf").unlink()
+    status, out, err = run(capsys, "search", index, "red", "--json", "--pictures", tmp_path / "pics")
     assert status == 1
-    assert "VISRET_CACHE" in err
+    pictures = {(hit["doc"], hit["page"]): hit["picture"] for hit in json.loads(out)["hits"]}
+    assert [place for place, picture in pictures.items() if picture] == [("two.pdf", 1)]
+    assert err.count("no picture of one.pdf") == 2
+    assert len(list((tmp_path / "pics").iterdir())) == 1
+
+
+def test_a_disk_that_fills_up_is_said_once_and_the_hits_stand(capsys, index, tmp_path, monkeypatch):
+    def save(image, path):
+        path.write_bytes(b"half a")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    status, out, err = run(capsys, "search", index, "red", "--json", "--pictures", tmp_path / "pics")
+    assert status == 1
+    assert [hit["picture"] for hit in json.loads(out)["hits"]] == [None] * 3
+    assert len(err.splitlines()) == 1
+    assert "or any after it" in err
+    assert list((tmp_path / "pics").iterdir()) == []
+
+
+def test_a_picture_has_a_name_that_every_file_system_takes():
+    for doc in ("a/b.pdf", 'https://x?y="1"|*<>', "\\" * 300, "日" * 300, "tab\there", "half \ud800"):
+        name = cli._picture_name(Hit(PageRef(doc, 3), 1.0, 2, "", None, {}, False))
+        assert len(name.encode("utf8", "replace")) <= 255
+        assert not set(name) & set('/\\:*?"<>|\t')
+        assert name.startswith("02-")
+        assert name.endswith("-p3.png")
+
+
+@pytest.mark.parametrize("name", ["demo", "index_pages"])
+def test_a_script_speaks_for_itself_before_any_work(capsys, monkeypatch, name):
+    script = Path(__file__).parent.parent / "apps" / f"{name}.py"
+    made = runpy.run_path(str(script))
+    monkeypatch.setattr(Retriever, "create", lambda *_, **__: pytest.fail("an index was made"))
+    for argument, status in (("--help", 0), ("--nope", 2), ("--port=99999", 2), ("--codec=zip", 2)):
+        monkeypatch.setattr(sys, "argv", [str(script), argument])
+        with pytest.raises(SystemExit) as stop:
+            made["main"]()
+        assert stop.value.code == status
+        said = "".join(capsys.readouterr())
+        assert said.startswith(f"usage: {name}.py [-h]")
+        assert "visret serve [" not in said
+    if name == "demo":
+        monkeypatch.setattr(sys, "argv", [str(script), "--host", "0.0.0.0"])
+        monkeypatch.delenv("VISRET_API_KEY", raising=False)
+        assert made["main"]() == 1
+        assert "a key is needed" in capsys.readouterr().err
 
 
 def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_path):

@@ -1,4 +1,4 @@
-"""What this machine gives visret, and what it lacks: the screen of `visret doctor`, made to be pasted into a bug report.
+"""What this machine gives visret, and what it lacks: the screen of `visret doctor`, to be pasted into a bug report.
 
 Nothing here raises: a probe that fails is a line with the reason. A line says what was found, what to do about it where
 something can be done, and whether visret can do its work all the same.
@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -27,12 +28,12 @@ from pathlib import Path
 from typing import Any
 
 import visret
-from visret import cache, ocr, office, registry
+from visret import ocr, office, registry
 from visret._folders import expanded, unwritable
 from visret.errors import VisretError
 
 WIDTH = 80  # columns of a terminal
-SECONDS = 5.0  # that another program has to say its version
+SECONDS = 3.0  # that another program has to say its version
 LITTLE_MEMORY = 2 << 30  # bytes; less than this and the default model may not load beside a reader of pages
 LITTLE_ROOM = 1 << 30
 SHOWN = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # besides VISRET_*
@@ -142,30 +143,35 @@ def _safely(name: str, probe: Callable[[], Iterable[Line]]) -> list[Line]:
 
 
 def _said(program: str | None, *arguments: str) -> str | None:
-    """What a program says when asked for its version; None where there is no program. OSError, TimeoutExpired."""
+    """What a program says when asked for its version; None where there is no program. OSError where it does not."""
     if program is None:
         return None
-    done = subprocess.run(
+    asked = subprocess.Popen(
         [program, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=SECONDS,
-        check=False,
         env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
+        start_new_session=True,  # so that what it started can be ended with it
     )
-    said = done.stdout.decode("utf8", "replace").strip()
-    if done.returncode > 0 and not said:
-        raise OSError(f"{program} ends with exit status {done.returncode}")
+    try:
+        said = asked.communicate(timeout=SECONDS)[0].decode("utf8", "replace").strip()
+    except subprocess.TimeoutExpired:
+        if os.name == "posix":
+            os.killpg(asked.pid, signal.SIGKILL)
+        asked.kill()
+        asked.communicate()
+        raise OSError(f"does not answer in {SECONDS:.0f} s") from None
+    if asked.returncode > 0 and not said:
+        raise OSError(f"ends with exit status {asked.returncode}")
     return said
 
 
 def _visret() -> Iterator[Line]:
+    yield Line("visret", f"{visret.__version__} in {Path(visret.__file__).parent}")
     from visret.index.layout import FORMAT
 
-    yield Line(
-        "visret", f"{visret.__version__} in {Path(visret.__file__).parent}, writes and reads indexes of format {FORMAT}"
-    )
+    yield Line("", f"reads and writes indexes of format {FORMAT}")
 
 
 def _python() -> Iterator[Line]:
@@ -260,6 +266,8 @@ def _memory_bytes() -> tuple[int, int]:
 
 
 def _cache() -> Iterator[Line]:
+    from visret import cache
+
     folder = registry.cache_folder()
     entries = cache.cached()
     size = sum(entry.bytes for entry in entries)
@@ -376,7 +384,7 @@ def _documents(asked: Asked) -> Iterator[Line]:
     if program is None:
         yield Line("office files", f"are not read: each {office.MISSING}")
     else:
-        yield Line("office files", f"{(said or 'LibreOffice, of no version').splitlines()[0]}, {program}")
+        yield Line("office files", f"{program}: {(said or 'says no version').splitlines()[0]}")
 
 
 _NVIDIA = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
@@ -463,8 +471,8 @@ def _answer(asked: Future[str | None]) -> str | None:
     """What the program said, or why it did not."""
     try:
         return asked.result()
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"does not answer: {error}"
+    except OSError as error:
+        return str(error)
 
 
 def _read(path: Path) -> str:
