@@ -71,7 +71,7 @@ def test_a_path_that_scores_otherwise_is_a_failure(monkeypatch, capsys):
     )
     lines = probe("engine")
     assert [line.failed for line in lines] == [False, True, False]
-    assert "avx2 is wrong, and is what scores here: page 3: 1.25" in lines[1].value
+    assert "avx2 is wrong here, so the interpreter, which is slow, takes its place: page 3: 1.25" in lines[1].value
     assert "vnni512" in lines[2].value
     assert "vnni512" not in lines[0].value
     monkeypatch.setattr(doctor, "_PROBES", {"engine": doctor._engine})

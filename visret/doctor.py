@@ -193,16 +193,12 @@ def _cpu_name() -> str:
 
 
 def _engine() -> Iterator[Line]:
-    from visret.maxsim import _paths
-
     try:
         check = importlib.import_module("visret.maxsim._check")
     except ModuleNotFoundError as error:
         if error.name != "visret.maxsim._check":
             raise
-        names = ", ".join(path.name for path in _paths.available())
-        chosen = " and ".join(_paths.fastest(exact=exact).name for exact in (False, True))
-        yield Line("engine", f"{chosen} of {names}; this version has no self-check of them")
+        yield Line("engine", "this version has no self-check of the paths of machine code")
         return
     verdicts = check.report()
     wrong = [verdict for verdict in verdicts if verdict.available and verdict.difference is not None]
@@ -210,8 +206,9 @@ def _engine() -> Iterator[Line]:
     right = [f"{v.path} ({v.milliseconds:.0f} ms)" for v in verdicts if v.available and v.difference is None]
     yield Line("engine", f"{chosen or 'none'}; as the definition says: {', '.join(right) or 'none'}", failed=not chosen)
     for verdict in wrong:
-        how = "is wrong, and is what scores here" if verdict.chosen else "is wrong"
-        yield Line("", f"{verdict.path} {how}: {verdict.difference}", "report this, with this screen", failed=True)
+        instead = "the interpreter, which is slow, takes its place" if verdict.chosen else "it is not used"
+        told = f"{verdict.path} is wrong here, so {instead}: {verdict.difference}"
+        yield Line("", told, "please report this, with the whole screen", failed=True)
     if missing := [verdict.path for verdict in verdicts if not verdict.available]:
         yield Line("", f"not on this CPU: {', '.join(missing)}")
 

@@ -79,6 +79,13 @@ def test_it_is_exported_once(folder, cache, monkeypatch, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_where_it_cannot_be_kept_it_is_exported_all_the_same(checkpoints, caplog, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "file"))
+    load_encoder(entry(checkpoints / "bert")).encode_queries(["red"])
+    assert "cannot be kept there" in caplog.text
+
+
 def test_a_checkpoint_with_another_configuration_is_exported_anew_and_quietly(checkpoints, cache, tmp_path, capfd):
     load_encoder(entry(checkpoints / "bert"))
     before = set((cache / "onnx").iterdir())
