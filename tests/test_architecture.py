@@ -15,6 +15,7 @@ PACKAGE = ROOT / "visret"
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
     {"errors", "_products"},
+    {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "_words"},

@@ -56,7 +56,11 @@ class Arrays:
         for name in names:
             if name in self:
                 with self._open(name) as file:
-                    self._maps[name] = _map(file)
+                    try:
+                        self._maps[name] = _map(file)
+                    except OSError as error:
+                        reason = "cannot be mapped into memory; keep the index on a local disk"
+                        raise PageIndexError(index, f"{name}.npy {reason} ({error.strerror})") from error
 
     def __contains__(self, name: str) -> bool:
         return f"{name}.npy" in self.checksums
