@@ -25,7 +25,7 @@ LAYERS = [
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},
-    {"evaluate", "rag", "cache", "server", "training"},
+    {"evaluate", "rag", "cache", "server", "training", "_metadata_file"},
     {"__init__", "cli", "integrations"},
     {"__main__"},
 ]
