@@ -519,6 +519,22 @@ def test_of_files_with_one_content_each_keeps_its_metadata_when_they_move(retrie
     }
 
 
+def test_metadata_goes_with_the_content_of_files_that_change_names(retriever, folder):
+    """A file that is moved over another does not get what that one was allowed."""
+    retriever.add(folder, metadata=lambda path: {"was": path.stem})
+    (folder / "one.pdf").replace(folder / "deep" / "two.pdf")
+    (folder / "three.png").rename(folder / "three-2023.png")
+    Image.new("RGB", (64, 60), "cyan").save(folder / "three.png")
+    report = retriever.add(folder)
+    assert {doc: of["was"] for doc, of in metadata(retriever).items()} == {
+        "deep/two.pdf": "one",
+        "three-2023.png": "three",
+        "three.png": "three",
+    }
+    assert (report.pages, report.unchanged, report.failed) == (2, 1, [])
+    assert best(retriever, "green") == ("deep/two.pdf", 2)
+
+
 def test_metadata_that_no_filter_could_use_is_refused_before_anything_is_read(retriever, folder):
     for wrong in ({"doc": "x"}, {"x": b""}, {5: 1}, "text", lambda path: [1]):
         with pytest.raises(InvalidQuery, match="metadata of"):

@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain, islice, takewhile
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from visret import _given, _render, ocr, office, pdf
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
-from visret.index import Document, IndexModel, PageIndex, Writer, renditions
+from visret.index import Document, IndexModel, PageIndex, Snapshot, Writer, renditions
 from visret.index.layout import CATALOGUE
 from visret.reduction import Storage
 from visret.types import Encoder, ModelSpec, Page, PageEmbedding, PageRef, Word
@@ -515,7 +515,8 @@ class _Run:
         self.progress = Progress()
         self.empty: list[EmptyPage] = []
         self.failed: list[Failure] = []
-        self.pages = self.added = self.unchanged = self.removed = self.updated = 0
+        self.pages = self.added = self.unchanged = self.removed = 0
+        self.updated: set[int] = set()
         self.renamed: set[int] = set()
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
@@ -596,13 +597,14 @@ class _Run:
             empty=self.empty,
             failed=self.failed,
             seconds=round(time.monotonic() - self.progress.started, 3),
-            updated=self.updated,
+            updated=len(self.updated),
         )
 
     def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
         """What has to be read, by size, time of change, and where only those differ by content.
 
-        The others are hashed when they are read: the first page does not wait for the hash of the last file.
+        The others are hashed when they are read: the first page does not wait for the hash of the last file. Metadata
+        goes with the content where that is known, as of a file that was moved over another, else with the path.
         """
         snapshot = self.index.snapshot
         numbers, taken = snapshot.sources(), dict(snapshot.docs())
@@ -610,7 +612,8 @@ class _Run:
         for document in snapshot.documents():
             if document.source and document.hash and not os.path.lexists(document.source):
                 lost.setdefault(document.hash, []).append(document)
-        lost_sizes = {document.size for some in lost.values() for document in some}
+        changed = {document.hash: document for document in _changed(snapshot, sources)}
+        moved_sizes = {document.size for document in [*chain.from_iterable(lost.values()), *changed.values()]}
         tasks = []
         for source in sources:
             number = numbers.get(str(source.path))
@@ -623,7 +626,7 @@ class _Run:
                 if known and same and self.is_settled(known):
                     self.leave(known, source)
                     continue
-                may_be_known = stat.st_size == known.size if known else stat.st_size in lost_sizes
+                may_be_known = stat.st_size in moved_sizes or (known and stat.st_size == known.size)
                 digest = known.hash if known and same else _sha256(source.path) if may_be_known else None
                 doc = known.doc if known else free_name(source, taken)
             except OSError as error:
@@ -635,7 +638,11 @@ class _Run:
             same = known is not None and digest is not None and known.hash == digest
             if known and same:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
-            elif known is None and digest and lost.get(digest):  # the same content under another name
+            elif digest and lost.get(digest):  # the same content under another name
+                if known:  # which another document had
+                    writer.remove(known.doc)
+                    self.updated.discard(known.number)
+                    del taken[known.doc]
                 known = _likeliest(lost[digest], source)
                 lost[digest].remove(known)
                 self.describe(writer, known, metadata)
@@ -658,6 +665,8 @@ class _Run:
                         self.with_pages.add(known.number)
                     tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done, converted))
                     continue
+            elif metadata is None and digest in changed:  # its file has another name now, and another file its own
+                metadata = changed[digest].metadata
             made = writer.add(
                 doc,
                 source=str(source.path),
@@ -721,7 +730,7 @@ class _Run:
         """Give a document of the index other metadata, whatever becomes of its pages."""
         if known is not None and _is_other(known, metadata):
             writer.update(known.number, metadata=metadata)
-            self.updated += 1
+            self.updated.add(known.number)
 
     def take(self, writer: Writer, batch: Sequence[_Read]) -> None:
         """Encode the pages of a batch, and have what came of each written down while the next is encoded."""
@@ -786,6 +795,19 @@ class _Run:
             self.empty.append(EmptyPage(path, page))
         else:
             self.failed.append(Failure(path, page, outcome))
+
+
+def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document]:
+    """The documents of files that may not be what they were."""
+    numbers = snapshot.sources()
+    for source in sources:
+        if (number := numbers.get(str(source.path))) is None:
+            continue
+        document = snapshot.document(number)
+        with suppress(OSError):
+            stat = source.path.stat()
+            if document.hash and (document.size, document.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+                yield document
 
 
 def _is_other(document: Document, metadata: Mapping[str, Any] | None) -> bool:
