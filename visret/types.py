@@ -63,15 +63,12 @@ class Word:
             raise ShapeError(
                 f"a word is text without white space, got {self.text!r}; give each word of it with a box of its own"
             )
-        for _, part in (("", self.box), *self.rest):
-            if (
-                type(part) is not tuple
-                or len(part) != 4
-                or not (0 <= part[0] <= part[2] <= 1 and 0 <= part[1] <= part[3] <= 1)
-            ):
-                object.__setattr__(self, "box", _given.box(self.box))
-                object.__setattr__(self, "rest", tuple((start, _given.box(one)) for start, one in self.rest))
-                return
+        box = self.box  # hundreds a page: what is right already is only compared
+        right = type(box) is tuple and len(box) == 4 and 0 <= box[0] <= box[2] <= 1 and 0 <= box[1] <= box[3] <= 1
+        if not right:
+            object.__setattr__(self, "box", _given.box(box))
+        if self.rest:
+            object.__setattr__(self, "rest", tuple((start, _given.box(part)) for start, part in self.rest))
 
     def __iter__(self) -> Iterator[Any]:
         yield self.text
