@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def open_cached(
     DocumentError where none of the paths exists.
     """
     given = [Path(path).expanduser() for path in paths]
-    if not any(path.exists() for path in given):
+    if not any(map(os.path.exists, given)):
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({str(path.resolve()) for path in given})
     key = json.dumps([resolved, model, sorted(include), sorted(exclude)])

@@ -186,6 +186,9 @@ def set_(arguments: argparse.Namespace) -> int:
     return 0
 
 
+set_.__name__ = "set"  # the command; in here that is Python's own
+
+
 def compact(arguments: argparse.Namespace) -> int:
     """Make an index smaller: without removed pages, in few segments, or with a smaller codec."""
     from visret.retriever import Retriever
@@ -520,7 +523,7 @@ def _add_verbs(
     verbs = parser.add_subparsers(metavar="COMMAND", required=required)
     added = {}
     for verb, arguments in table.items():
-        made = verbs.add_parser(verb.__name__.rstrip("_"), help=verb.__doc__, description=verb.__doc__)
+        made = verbs.add_parser(verb.__name__, help=verb.__doc__, description=verb.__doc__)
         made.set_defaults(run=verb)
         for flags, settings in arguments:
             made.add_argument(*flags, **settings)
@@ -552,12 +555,13 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
     from visret.retriever import Retriever
 
     folder, model = arguments.index, arguments.model
+    catalogue = os.path.join(folder, CATALOGUE)  # noqa: PTH118 - os.path.exists raises nothing
     wanted = _storage(arguments)
-    if not (Path(folder) / CATALOGUE).exists():
+    if not os.path.exists(catalogue):  # noqa: PTH110
         try:
             return Retriever.create(folder, model=model or DEFAULT_MODEL, **wanted)
         except PageIndexError:
-            if not (Path(folder) / CATALOGUE).exists():  # otherwise it was made by another process just now
+            if not os.path.exists(catalogue):  # noqa: PTH110 - otherwise it was made by another process just now
                 raise
     retriever = Retriever.open(folder)
     if model and not retriever.uses(model):

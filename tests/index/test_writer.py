@@ -740,6 +740,15 @@ def test_sqlite_without_locks_is_refused_in_words(tmp_path, name, guard):
     assert type(caught.value) is PageIndexError, "an index is not damaged by it, and nobody may remove it for that"
 
 
+def test_files_that_may_not_be_read_are_no_damage(index, monkeypatch):
+    """What `repair` would drop."""
+    with index.writing() as writer:
+        add(writer, "a.pdf")
+    monkeypatch.setattr(arrays, "sha256", lambda path: raising(PermissionError(13, "Permission denied")))
+    with pytest.raises(PageIndexError, match="segment 1 cannot be read: Permission denied"):
+        index.verify()
+
+
 def test_an_index_that_cannot_be_reached_is_refused_in_words(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "circle").symlink_to(tmp_path / "circle")

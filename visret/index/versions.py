@@ -30,7 +30,6 @@ _FOLLOW = """
 DELETE FROM documents WHERE number NOT IN (
     SELECT here.number FROM documents AS here JOIN current.documents AS there USING (number)
     WHERE here.doc = there.doc AND here.source IS there.source AND here.hash IS there.hash);
-UPDATE documents SET metadata = (SELECT metadata FROM current.documents AS there WHERE there.number = documents.number);
 UPDATE segments SET live = (SELECT count(*) FROM pages WHERE segment = segments.number);
 DELETE FROM segments WHERE live = 0;
 INSERT INTO documents SELECT number, doc, source, hash, size, mtime_ns, 'partial', NULL, metadata, expected
