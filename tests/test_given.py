@@ -148,13 +148,11 @@ def test_a_size_is_positive_and_finite(size):
         Page.from_image(Image.new("RGB", (4, 4)), doc="a", size_pt=size)
 
 
-def test_a_word_is_one_word():
+def test_a_word_is_text_with_a_box():
     image = Image.new("RGB", (4, 4))
-    assert (
-        Page.from_image(image, doc="a", words=[("", (0, 0, 1, 1)), ("a", (0, 0, 1, 1)), (" ", BAD_BOXES[0])]).text
-        == "a"
-    )
-    for words in ([("two words", (0, 0, 1, 1))], [(None, (0, 0, 1, 1))], ["ab c"], [5]):
+    blank = [("", (0, 0, 1, 1)), ("a b", (0, 0, 1, 1)), (" ", BAD_BOXES[0])]
+    assert Page.from_image(image, doc="a", words=blank).text == "a b"
+    for words in ([(None, (0, 0, 1, 1))], ["abc"], [5]):
         with pytest.raises(ShapeError, match="a word is"):
             Page.from_image(image, doc="a", words=words)
     with pytest.raises(ShapeError, match="words of a page"):

@@ -59,10 +59,8 @@ class Word:
     line: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.text, str) or self.text.split() != [self.text]:
-            raise ShapeError(
-                f"a word is text without white space, got {self.text!r}; give each word of it with a box of its own"
-            )
+        if not isinstance(self.text, str):
+            raise ShapeError(f"a word is text with a box, got {self.text!r}")
         box = self.box  # hundreds a page: what is right already is only compared
         right = type(box) is tuple and len(box) == 4 and 0 <= box[0] <= box[2] <= 1 and 0 <= box[1] <= box[3] <= 1
         if not right:
@@ -122,7 +120,7 @@ class Page:
         """A page made in memory. words: (text, box in page fractions) in reading order, or None.
 
         size_pt defaults to the image's size at 100 dpi. ShapeError for a box that is not in page fractions, such as one
-        in pixels, and for a text of several words; without any letter it is left out.
+        in pixels. Words of white space alone, which OCR gives for empty boxes, are left out.
         """
         width, height = image.size
         if not width or not height:
