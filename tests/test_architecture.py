@@ -15,6 +15,7 @@ PACKAGE = ROOT / "visret"
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
     {"errors", "_folders", "_products"},
+    {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "_words"},
@@ -24,7 +25,7 @@ LAYERS = [
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},
-    {"evaluate", "rag", "cache", "server", "training"},
+    {"evaluate", "rag", "cache", "server", "training", "_metadata_file"},
     {"doctor"},
     {"__init__", "cli", "integrations"},
     {"__main__"},

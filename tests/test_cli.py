@@ -284,7 +284,7 @@ def test_index_prints_its_summary_and_says_what_failed(capsys, papers, tmp_path)
     status, out, err = run(capsys, *arguments)
     report = json.loads(out)
     assert status == 1
-    keys = ["documents", "pages", "added", "unchanged", "removed", "empty", "failed", "seconds"]
+    keys = ["documents", "pages", "added", "unchanged", "removed", "empty", "failed", "seconds", "updated"]
     assert list(report) == keys
     assert (report["documents"], report["pages"], report["added"]) == (4, 3, 3)
     assert report["empty"] == [{"path": str(papers / "words.txt"), "page": 1}]
@@ -530,3 +530,47 @@ def test_an_operator_that_does_not_exist_is_said(capsys, index):
     assert status != 0
     assert "'~'" in err
     assert ">=" in err
+
+
+def test_metadata_is_given_set_and_kept(capsys, papers, index, tmp_path):
+    (tmp_path / "m.csv").write_text("path,year\none.pdf,2024\nzero.pdf,1\n")
+    arguments = ("index", papers, "--index", index)
+    status, out, err = run(capsys, *arguments, "--metadata-file", tmp_path / "m.csv", "--metadata", '{"open": true}')
+    assert (status, "2 unchanged, 2 with other metadata, 1 failed" in out) == (1, True)
+    assert "line 3 names 'zero.pdf'" in err
+    assert run(capsys, *arguments)[0] == 0
+    assert run(capsys, "set", index, "one.pdf", "year=2025", "note=a b=c", 'zip="0815"', "--json")[1] == (
+        '{"note": "a b=c", "open": true, "year": 2025, "zip": "0815"}\n'
+    )
+    assert run(capsys, "set", index, "one.pdf", "note=null", "zip=null")[1] == 'one.pdf: {"open": true, "year": 2025}\n'
+    hits = json.loads(run(capsys, "search", index, "red", "--where", '{"year": 2025}', "--json")[1])["hits"]
+    assert {hit["doc"] for hit in hits} == {"one.pdf"}
+    status, _, err = run(capsys, "set", index, "on.pdf", "year=1")
+    assert (status, "did you mean 'one.pdf'" in err) == (2, True)
+    for wrong in ("year", "=1"):
+        assert run(capsys, "set", index, "one.pdf", wrong)[0] == 2
+    assert run(capsys, "set", index, "one.pdf", "a=1", "a=2")[0] == 2
+    assert run(capsys, *arguments, "--metadata", "[1]")[0] == 2
+
+
+def test_a_table_may_name_files_that_are_not_read_now(capsys, papers, index, tmp_path):
+    (tmp_path / "m.jsonl").write_text('{"path": "one.pdf", "y": 1}\n{"path": "papers/two.pdf", "y": 2}\n')
+    status, out, err = run(
+        capsys, "index", papers / "one.pdf", "--index", index, "--metadata-file", tmp_path / "m.jsonl"
+    )
+    assert (status, "1 with other metadata" in out) == (0, True)
+    assert "names 1 file that is not read now" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["serach", "i", "x"], "no command serach; did you mean search?"),
+        (["models", "fecth", "x"], "no command fecth; did you mean fetch?"),
+        (["index", "p", "--indx", "i"], "no option --indx; did you mean --index?"),
+        (["index", "p", "--index", "i", "--metadate={}"], "no option --metadate; did you mean --metadata?"),
+    ],
+)
+def test_what_was_meant_is_said(capsys, arguments, meant):
+    status, _, err = run(capsys, *arguments)
+    assert (status, meant in err) == (2, True)

@@ -83,11 +83,13 @@ def test_new_files_are_hashed_when_they_are_read(retriever, folder, monkeypatch)
         assert document.hash == of_file(Path(document.source))
 
 
-def test_a_file_that_goes_before_it_is_read_leaves_the_index_as_it_is(retriever, folder):
+def test_a_file_that_goes_before_it_is_read_leaves_its_pages_as_they_are(retriever, folder, monkeypatch):
     retriever.add(folder)
-    write_pdf(folder / "one.pdf", "magenta")
-    write_pdf(folder / "new.pdf", "magenta")
-    report = retriever.add(folder, metadata=lambda path: path.unlink() or {})
+    changed = [write_pdf(folder / "one.pdf", "magenta"), write_pdf(folder / "new.pdf", "magenta")]
+    with monkeypatch.context() as patch:  # after the files were looked at
+        patch.setattr(ingest._Run, "remove_gone", lambda *_: [path.unlink() for path in changed])
+        report = retriever.add(folder, metadata={"hidden": True})
+    assert all(retriever.document(doc).metadata == {"hidden": True} for doc in retriever.documents())
     assert [(Path(failure.path).name, failure.page) for failure in report.failed] == [
         ("new.pdf", None),
         ("one.pdf", None),
@@ -435,3 +437,116 @@ def test_stopped_while_it_waits_it_keeps_what_is_done_and_goes_on(learning, tmp_
     assert learning.add(path).pages == 2
     assert learning.info()["fitted_to"] == 176
     assert learning._index.verify() == []
+
+
+HIDDEN = {"confidential": True}
+
+
+def metadata(retriever):
+    return {doc: retriever.document(doc).metadata for doc in retriever.documents()}
+
+
+@pytest.mark.parametrize("how", ["changed", "moved", "failed and back", "read again", "synced"])
+def test_metadata_stays_with_a_document_whatever_becomes_of_its_file(retriever, folder, how):
+    """A filter that hides a document goes on hiding it, when the next run says nothing of metadata."""
+    retriever.add(folder / "one.pdf", metadata=HIDDEN)
+    doc = "one.pdf"
+    if how == "changed":
+        write_pdf(folder / doc, "magenta")
+    elif how == "moved":
+        doc = "uno.pdf"
+        (folder / "one.pdf").rename(folder / doc)
+    elif how == "failed and back":
+        (folder / doc).write_bytes(b"%PDF-no")
+        assert len(retriever.add(folder).failed) == 1
+        assert retriever.document(doc).metadata == HIDDEN
+        write_pdf(folder / doc, "magenta")
+    report = retriever.add(folder, sync=how == "synced", retry_failed=how == "read again")
+    assert report.updated == 0
+    assert retriever.document(doc).metadata == HIDDEN
+    assert doc not in {hit.doc for hit in retriever.search("magenta", where={"not": HIDDEN})}
+
+
+def test_metadata_stays_with_a_document_that_was_stopped(retriever, folder, stopping_at_page_2, monkeypatch):
+    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
+        retriever.add(folder / "one.pdf", metadata=HIDDEN)
+    assert retriever.document("one.pdf").state == "partial"
+    assert counts(retriever.add(folder / "one.pdf")) == (1, 1, 1, 0, 0)
+    assert retriever.document("one.pdf").metadata == HIDDEN
+
+
+def test_metadata_of_files_that_have_not_changed_is_replaced_without_reading(retriever, folder, monkeypatch):
+    retriever.add(folder, metadata={"year": 2023, "shelf": "a"})
+    monkeypatch.setattr(
+        ingest._Reader, "__iter__", lambda reader: iter(()) if not reader.tasks else pytest.fail("read")
+    )
+    report = retriever.add(folder, metadata=lambda path: {"year": 2024} if path.name == "one.pdf" else None)
+    assert (counts(report), report.updated) == ((3, 0, 0, 3, 0), 1)
+    assert metadata(retriever)["one.pdf"] == {"year": 2024}
+    assert metadata(retriever)["three.png"] == {"year": 2023, "shelf": "a"}
+    assert retriever.add(folder / "three.png", metadata={"year": 2023, "shelf": "a"}).updated == 0
+    assert retriever.add(folder / "three.png", metadata={"year": 2023, "shelf": True}).updated == 1
+    assert retriever.add(folder / "three.png", metadata={"year": 2023, "shelf": 1}).updated == 1, "1 is not true"
+    assert retriever.add(folder, metadata={}).updated == 3
+    assert set(map(str, metadata(retriever).values())) == {"{}"}
+
+
+def test_metadata_is_replaced_where_a_file_failed_or_moved_or_cannot_be_reached(retriever, folder, monkeypatch):
+    (folder / "one.pdf").write_bytes(b"%PDF-no")
+    retriever.add(folder)
+    (folder / "three.png").rename(folder / "drei.png")
+    stat = Path.stat
+    refuse = PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "stat", lambda path, **how: stat(path, **how) if path.stem != "two" else raising(refuse))
+    monkeypatch.setattr(Path, "is_file", os.path.isfile)
+    retriever.add(folder, metadata=HIDDEN)
+    assert metadata(retriever) == {"deep/two.pdf": HIDDEN, "one.pdf": HIDDEN, "drei.png": HIDDEN}
+
+
+def raising(error):
+    raise error
+
+
+def test_of_files_with_one_content_each_keeps_its_metadata_when_they_move(retriever, folder):
+    shutil.copy(folder / "three.png", folder / "deep" / "public.png")
+    retriever.add(folder, metadata=lambda path: {"public": path.name == "public.png"})
+    shutil.move(folder, folder.parent / "moved")
+    retriever.add(folder.parent / "moved")
+    assert {doc: kept["public"] for doc, kept in metadata(retriever).items() if doc.endswith("png")} == {
+        "deep/public.png": True,
+        "three.png": False,
+    }
+
+
+def test_metadata_goes_with_the_content_of_files_that_change_names(retriever, folder):
+    """A file that is moved over another does not get what that one was allowed."""
+    retriever.add(folder, metadata=lambda path: {"was": path.stem})
+    (folder / "one.pdf").replace(folder / "deep" / "two.pdf")
+    (folder / "three.png").rename(folder / "three-2023.png")
+    Image.new("RGB", (64, 60), "cyan").save(folder / "three.png")
+    report = retriever.add(folder)
+    assert {doc: of["was"] for doc, of in metadata(retriever).items()} == {
+        "deep/two.pdf": "one",
+        "three-2023.png": "three",
+        "three.png": "three",
+    }
+    assert (report.pages, report.unchanged, report.failed) == (2, 1, [])
+    assert best(retriever, "green") == ("deep/two.pdf", 2)
+
+
+def test_metadata_that_no_filter_could_use_is_refused_before_anything_is_read(retriever, folder):
+    for wrong in ({"doc": "x"}, {"x": b""}, {5: 1}, "text", lambda path: [1]):
+        with pytest.raises(InvalidQuery, match="metadata of"):
+            retriever.add(folder, metadata=wrong)
+    assert retriever.documents() == []
+
+
+def test_paths_that_are_none_are_refused(retriever, folder):
+    for wrong in ("", [None], [folder, ""], b"a", 5):
+        with pytest.raises(InvalidQuery, match="a path to read is text"):
+            retriever.add(wrong)
+    with pytest.raises(InvalidQuery, match="no paths to read"):
+        retriever.add([])
+    report = retriever.add(path for path in [str(folder / "three.png") + "/", folder / ("x" * 300), "~nobody-here/x"])
+    assert (report.documents, len(report.failed)) == (3, 2)

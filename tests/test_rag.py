@@ -313,3 +313,12 @@ def test_an_answer_leads_back_to_the_place_on_the_page(tmp_path):
             and box.y0 <= (word.box[1] + word.box[3]) / 2 <= box.y1
         }
         assert {"nobody", "may", "land", "April", "31", "July"} <= marked, marked
+
+
+def test_a_model_that_answers_nothing(retriever, report):
+    with pytest.warns(UserWarning, match="the model answered nothing"):
+        answer = rag.answer("red", retriever, lambda _: None, vision=False)
+    assert (answer.text, answer.citations) == ("", ())
+    assert answer.hits
+    with pytest.raises(InvalidQuery, match=r"ask must return the text .* got dict"):
+        rag.answer("red", retriever, lambda _: {"content": "x"}, vision=False)

@@ -371,3 +371,25 @@ def test_killed_at_any_moment_it_is_one_good_index(tmp_path):
             "writer.lock",
             *(f"previous-{n}" for n in [PageIndex.open(path).snapshot.commits - 1]),
         }
+
+
+def test_metadata_is_of_a_document_and_not_of_a_version(retriever, folder):
+    """What a filter hides since the reindex stays hidden when one goes back, and forth again."""
+    write_sheets(folder / "two.pdf", ["red", "blue"])
+    retriever.reindex(codec="float32")
+    assert retriever.document("two.pdf").metadata == {"stem": "two"}
+    for doc in retriever.documents():
+        retriever.set_metadata(doc, {"hidden": doc})
+    for _ in range(2):
+        retriever.undo_reindex()
+        assert [retriever.document(doc).metadata["hidden"] for doc in retriever.documents()] == retriever.documents()
+    assert len(retriever.search("red", where={"hidden": "two.pdf"})) == 2
+
+
+def test_metadata_set_while_a_reindex_is_stopped_costs_no_page(retriever, stopping_at_page_2, monkeypatch):
+    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
+        retriever.reindex(codec="float32")
+    retriever.set_metadata("one.pdf", {"hidden": True})
+    assert retriever.reindex(codec="float32").pages == 5
+    assert retriever.document("one.pdf").metadata == {"stem": "one", "hidden": True}

@@ -390,7 +390,7 @@ def test_frames_survive_anything_in_names_and_words(tmp_path, worker):
     path = write_pdf(tmp_path / "plain.pdf", "red").rename(tmp_path / name.replace("?", "é"))
     assert len(list(worker.read(_render.Request(str(path)), doc="x"))) == 2
     page = pdf.Page.from_image(
-        Image.new("RGB", (3, 2), "red"), doc="x", page=7, words=[("\udce9x", (0.1, 1e-300, np.pi, 1.0))]
+        Image.new("RGB", (3, 2), "red"), doc="x", page=7, words=[("\udce9x", (0.1, 1e-300, np.pi / 10, 1.0))]
     )
     header, raw = _render._packed(page)
     again = _render._unpacked(json.loads(json.dumps(header)), memoryview(b"".join(raw)), "x")

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -320,3 +321,102 @@ def test_an_index_is_scanned_on_a_device(colours):
         pytest.raises(VisretError, match="nonsense"),
     ):
         there.search("red")
+
+
+def test_metadata_is_set_without_reading_again(colours):
+    assert colours.set_metadata("red.png", {"year": np.int64(2024), "shelf": None}) == {"year": 2024}
+    assert colours.set_metadata("red.png", {"day": date(2024, 5, 1), "gone": None}) == {
+        "year": 2024,
+        "day": "2024-05-01",
+    }
+    assert [hit.doc for hit in colours.search("blue", where={"day": {">=": date(2024, 1, 1)}})] == ["red.png"]
+    assert colours.document("blue.png").metadata == {"shelf": "a"}
+    before = colours._index.snapshot.commits
+    assert colours.set_metadata("red.png", {}) == {"year": 2024, "day": "2024-05-01"}
+    assert colours._index.snapshot.commits == before
+    for changes in ({"doc": "x"}, {"x": b""}, {5: 1}, "text", None):
+        with pytest.raises(InvalidQuery, match="metadata of"):
+            colours.set_metadata("red.png", changes)
+    with pytest.raises(InvalidQuery, match=r"no document 'redd.png' in this index; did you mean 'red.png'"):
+        colours.set_metadata("redd.png", {"a": 1})
+
+
+def test_others_who_have_the_index_open_see_new_metadata(colours):
+    with Retriever.open(colours._index.path, model=colours.encoder) as other:
+        assert len(other.search("red", where={"shelf": "a"})) == 4
+        colours.set_metadata("red.png", {"shelf": "b"})
+        assert other.refresh()
+        assert [hit.doc for hit in other.search("red", where={"shelf": "b"})] == ["red.png"]
+
+
+def test_pages_that_are_added_again_keep_the_metadata_of_their_document(colours):
+    page = Page.from_image(patch("red"), doc="red.png")
+    assert colours.add_pages([page]).updated == 0
+    assert colours.document("red.png").metadata == {"shelf": "a"}
+    assert colours.add_pages([page], metadata={}).updated == 1
+    assert colours.document("red.png").metadata == {}
+
+
+def test_numbers_of_numpy_and_names_that_are_numbers(colours):
+    colours.add_pages([Page.from_image(patch("red"), doc=5)], metadata={"year": np.int64(2024), "ok": np.True_})
+    assert [hit.doc for hit in colours.search("red", k=np.int64(1), where={"year": np.float64(2024)})] == ["5"]
+    assert colours.search("red", where={"doc": 5}) == colours.search("red", where={"doc": {np.int8(5), "x"}})
+    assert [hit.doc for hit in colours.search("red", where={"ok": np.True_, "doc": {"!=": "x"}})] == ["5"]
+    assert len(colours.search("red", where={"doc": {"!=": 5}})) == 4
+    assert colours.heatmap("red", (5, np.int64(1))).embedding.ref == ("5", 1)
+    assert colours.page((5, 1)).ref == ("5", 1)
+    assert colours.document(5).doc == "5"
+    colours.remove([np.int64(5)])
+    assert "5" not in colours.documents()
+
+
+@pytest.mark.parametrize(
+    "values", [("a", "b"), {"a", "b"}, np.array(["a", "b"]), iter(["a", "b"]), ["a", np.str_("b")]]
+)
+def test_any_of_several_values(colours, values):
+    assert len(colours.search("red", where={"shelf": values})) == 4
+
+
+@pytest.mark.parametrize("k", [True, "3", 2.0, 0, -1, None])
+def test_k_is_a_whole_number(colours, k):
+    with pytest.raises(InvalidQuery, match="k must be a whole number"):
+        colours.search("red", k=k)
+
+
+def test_a_huge_k_and_a_generator_of_questions(colours):
+    assert len(colours.search("red", k=10**30)) == 4
+    assert [len(hits) for hits in colours.search_many(question for question in ("red", "blue"))] == [4, 4]
+    for wrong in (5, None):
+        with pytest.raises(InvalidQuery, match="a question as text"):
+            colours.search_many(wrong)
+
+
+def test_hits_are_keys_equal_by_value(colours):
+    one, again = colours.search("red", k=1), colours.search("red", k=1)
+    assert len({*one, *again}) == 1
+    assert len({*colours.search("red"), colours.search("blue", k=1)[0]}) == 5
+    assert {colours.document("red.png"): 1}[colours.document("red.png")] == 1
+
+
+def test_among_are_names_pages_and_hits(colours):
+    colours.add_pages([Page.from_image(patch("red"), doc="two", page=page) for page in (1, 2)])
+    hit = colours.search("blue", k=1)[0]
+    for among, expected in [
+        ("two", {("two", 1), ("two", 2)}),
+        (("two", 2), {("two", 2)}),
+        (PageRef("two", 2), {("two", 2)}),
+        (hit, {hit.ref}),
+        (["two", hit, ("red.png", 1), ["two", np.int64(2)]], {("two", 1), ("two", 2), hit.ref, ("red.png", 1)}),
+        (("red.png", "two"), {("two", 1), ("two", 2), ("red.png", 1)}),
+        ([], set()),
+    ]:
+        assert {one.ref for one in colours.search("red", among=among)} == expected
+    for wrong in ("twoo", [("two",)], [("two", 3)], [("two", "2")], 5.5, [None]):
+        with pytest.raises(InvalidQuery):
+            colours.search("red", among=wrong)
+
+
+@pytest.mark.parametrize("sizes", [{"dim": np.int64(2)}, {"pool": np.int32(2)}, {"prune": np.float32(0.5)}])
+def test_storage_takes_numbers_of_numpy(tmp_path, sizes):
+    with Retriever.create(tmp_path / "i", model="toy", **sizes) as made:
+        assert getattr(made.storage, *sizes) == next(iter(sizes.values()))

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -57,7 +58,7 @@ def open_cached(
     DocumentError where none of the paths exists; what loading the model raises, and then nothing is left behind.
     """
     given = [expanded(path) for path in paths]
-    if not any(path.exists() for path in given):
+    if not any(map(os.path.exists, given)):
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({str(path.resolve()) for path in given})
     key = json.dumps([resolved, model, sorted(include), sorted(exclude)])

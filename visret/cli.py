@@ -16,7 +16,8 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -33,7 +34,7 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no 
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
-    from visret.ingest import EmptyPage, Failure, Progress, Report
+    from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec
@@ -71,6 +72,7 @@ def script(
 def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
     arguments = argparse.Namespace(run=None)
     try:
+        _suggest(parser, sys.argv[1:] if argv is None else argv)
         arguments = parser.parse_args(argv)
         return int(arguments.run(arguments))
     except VisretError as error:
@@ -131,7 +133,8 @@ def index(arguments: argparse.Namespace) -> int:
     if arguments.estimate:
         return _estimate(arguments)
     with _open_or_create(arguments) as retriever:
-        report = _add(retriever, arguments, sync=arguments.sync, retry_failed=arguments.retry_failed)
+        metadata, lost = _metadata(retriever, arguments)
+        report = _add(retriever, arguments, metadata, lost, sync=arguments.sync, retry_failed=arguments.retry_failed)
     if arguments.json:
         print(json.dumps(asdict(report)))
     else:
@@ -212,6 +215,20 @@ def remove(arguments: argparse.Namespace) -> int:
         retriever.remove(arguments.docs)
     print(f"removed {_count(len(set(arguments.docs)), 'document')}")
     return 0
+
+
+def set_(arguments: argparse.Namespace) -> int:
+    """Change metadata of a document, without reading it again."""
+    from visret.retriever import Retriever
+
+    changes = _changes(arguments.changes)
+    with Retriever.open(arguments.index) as retriever:
+        metadata = retriever.set_metadata(arguments.doc, changes)
+    print(json.dumps(metadata) if arguments.json else f"{arguments.doc}: {json.dumps(metadata, ensure_ascii=False)}")
+    return 0
+
+
+set_.__name__ = "set"  # the command; in here that is Python's own
 
 
 def compact(arguments: argparse.Namespace) -> int:
@@ -430,6 +447,26 @@ STORAGE: dict[str, Argument] = {
         {"metavar": "SHARE", "type": _share, "help": "leave out this share of a page's vectors, the least telling (0)"},
     ),
 }
+METADATA: list[Argument] = [
+    (("--metadata",), {"metavar": "JSON", "help": "an object for all these files, for filters: '{\"year\": 2024}'"}),
+    (
+        ("--metadata-file",),
+        {
+            "metavar": "FILE",
+            "type": _path,
+            "help": "a table, CSV or JSONL, of what each file is to have; its column or key 'path' names the file",
+        },
+    ),
+]
+ONE_DOC: Argument = ("doc",), {"metavar": "DOC", "help": "the name of a document"}
+CHANGES: Argument = (
+    ("changes",),
+    {
+        "metavar": "KEY=VALUE",
+        "nargs": "+",
+        "help": "values are JSON, else text: year=2024, title=Report, 'zip=\"0815\"'; KEY=null deletes",
+    },
+)
 SYNC: Argument = (
     ("--sync",),
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
@@ -527,12 +564,16 @@ CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"
 # Every verb once; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, *FILES, OCR, PASSWORD, JSON, PICTURES],
-    index: [PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON],
+    index: [
+        *(PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, *METADATA),
+        *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON),
+    ],
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
+    set_: [INDEX, ONE_DOC, CHANGES, JSON],
     compact: [INDEX, *SMALLER],
     reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
@@ -577,18 +618,37 @@ def _add_arguments(
         parser.add_argument(*flags, **settings)
 
 
+def _suggest(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """End with what was meant where a command or an option is misspelt: argparse asks first for what is missing."""
+    for word in argv[: argv.index("--") if "--" in argv else None]:
+        verbs = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
+        if word in verbs:
+            parser = verbs[word]
+            continue
+        name, there = (word, list(verbs))
+        if word.startswith("--"):
+            name, there = word.partition("=")[0], list(parser._option_string_actions)
+            if any(option.startswith(name) for option in there):
+                continue
+        if near := get_close_matches(name, there, 1):
+            parser.error(
+                f"there is no {'option' if word.startswith('--') else 'command'} {name}; did you mean {near[0]}?"
+            )
+
+
 def _open_or_create(arguments: argparse.Namespace) -> Retriever:
     """The index to write; what it was made with cannot be changed by asking for something else."""
     from visret.index.layout import CATALOGUE
     from visret.retriever import Retriever
 
     folder, model = arguments.index, arguments.model
+    catalogue = os.path.join(folder, CATALOGUE)  # noqa: PTH118 - os.path.exists raises nothing
     wanted = _storage(arguments)
-    if not (Path(folder) / CATALOGUE).exists():
+    if not os.path.exists(catalogue):  # noqa: PTH110
         try:
             return Retriever.create(folder, model=model or DEFAULT_MODEL, **wanted)
         except PageIndexError:
-            if not (Path(folder) / CATALOGUE).exists():  # otherwise it was made by another process just now
+            if not os.path.exists(catalogue):  # noqa: PTH110 - otherwise it was made by another process just now
                 raise
     retriever = Retriever.open(folder)
     if reason := unwritable(folder):
@@ -632,18 +692,52 @@ def _estimate(arguments: argparse.Namespace) -> int:
     return int(about.index_bytes > free)
 
 
+def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Metadata, list[Failure]]:
+    """What was given for the files, and the lines of the table that name none."""
+    common = None if arguments.metadata is None else _object("--metadata", arguments.metadata, '{"year": 2024}')
+    if arguments.metadata_file is None:
+        return common, []
+    from visret import _metadata_file, ingest
+
+    sources, _ = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude)
+    documents = map(retriever.document, retriever.documents())
+    known = {document.doc: document.source for document in documents if document.source}
+    table, lost = _metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
+    here = {source.path for source in sources}
+    if beside := sorted(path for path in table if path not in here):
+        _say(f"{arguments.metadata_file} names {_count(len(beside), 'file')} that is not read now, such as {beside[0]}")
+    return lambda path: {**(common or {}), **table[path]} if path in table else common, lost
+
+
+def _changes(given: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE as keys and values."""
+    from visret._metadata_file import value
+
+    changes: dict[str, Any] = {}
+    for change in given:
+        key, sign, text = change.partition("=")
+        if not key or not sign:
+            raise InvalidQuery(f"{change!r} is no change; it looks like year=2024, or year=null to delete it")
+        if key in changes:
+            raise InvalidQuery(f"{key} is given twice")
+        changes[key] = value(text)
+    return changes
+
+
 def _where(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
+    return None if text is None else _object("--where", text, '{"doc": "a.pdf"}')
+
+
+def _object(option: str, text: str, example: str) -> dict[str, Any]:
     try:
-        where = json.loads(text)
+        found = json.loads(text)
     except RecursionError:
-        raise InvalidQuery("--where is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise InvalidQuery(f'--where is not JSON ({error}); it looks like \'{{"doc": "a.pdf"}}\'') from None
-    if not isinstance(where, dict):
-        raise InvalidQuery(f'--where takes a JSON object such as {{"doc": "a.pdf"}}, got {text}')
-    return where
+        raise InvalidQuery(f"{option} is nested too deeply") from None
+    except ValueError as error:
+        raise InvalidQuery(f"{option} is not JSON ({error}); it looks like '{example}'") from None
+    if not isinstance(found, dict):
+        raise InvalidQuery(f"{option} takes a JSON object such as {example}, got {text}")
+    return found
 
 
 # ---- what is printed ----------------------------------------------------------------------------------------------
@@ -705,10 +799,20 @@ def _link(text: str, hit: Hit) -> str:
     return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
 
 
-def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, retry_failed: bool = False) -> Report:
-    read = partial(
+def _add(
+    retriever: Retriever,
+    arguments: argparse.Namespace,
+    metadata: Metadata = None,
+    lost: Sequence[Failure] = (),
+    *,
+    sync: bool,
+    retry_failed: bool = False,
+) -> Report:
+    """Bring the files in. lost: what has failed before."""
+    add = partial(
         retriever.add,
         arguments.paths,
+        metadata=metadata,
         include=arguments.include,
         exclude=arguments.exclude,
         sync=sync,
@@ -717,6 +821,11 @@ def _add(retriever: Retriever, arguments: argparse.Namespace, *, sync: bool, ret
         ocr=arguments.ocr,
         page_seconds=arguments.page_seconds,
     )
+
+    def read(*, progress: Callable[[Progress], None]) -> Report:
+        report = add(progress=progress)
+        return replace(report, failed=[*lost, *report.failed])
+
     return _watch(retriever, read, arguments.ocr)
 
 
@@ -792,6 +901,8 @@ def _hours(seconds: float) -> str:
 
 def _summary(report: Report, folder: str) -> str:
     parts = [f"{report.added} added", f"{report.unchanged} unchanged"]
+    if report.updated:
+        parts.append(f"{report.updated} with other metadata")
     if report.removed:
         parts.append(f"{report.removed} removed")
     if report.failed:

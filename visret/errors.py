@@ -21,6 +21,7 @@ defect and keeps its traceback.
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -89,3 +90,12 @@ class IndexLocked(PageIndexError):
 
 class DuplicateDocument(PageIndexError):
     """The document is in the index already."""
+
+
+# What flock says on a file system (some NFS, SMB, FUSE) without locks; filelock makes of ENOSYS a NotImplementedError.
+_NO_LOCKS = {errno.ENOLCK, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
+
+
+def cannot_lock(error: BaseException) -> bool:
+    """Whether a lock failed because the file system has none."""
+    return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS)

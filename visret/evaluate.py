@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from visret import metrics
 from visret.errors import InvalidQuery
 from visret.retriever import Retriever
-from visret.types import PageRef
+from visret.types import PageRef, page_ref
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,7 @@ def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]
     InvalidQuery without questions, and where a question has no right page or one of a document that is not there.
     """
     there = set(retriever.documents())
+    questions = {question: {page_ref(one) for one in right} for question, right in questions.items()}
     for question, right in questions.items():
         unknown = sorted({doc for doc, _ in right} - there)
         if unknown or not right:

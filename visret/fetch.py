@@ -15,7 +15,7 @@ from pathlib import Path
 
 from visret import registry
 from visret._folders import expanded, unwritable
-from visret.errors import WeightsError
+from visret.errors import WeightsError, cannot_lock
 
 __all__ = ["fetch"]
 
@@ -99,5 +99,6 @@ def _asking(repository: str) -> Iterator[None]:
 
     try:
         yield
-    except (HTTPError, HFValidationError, OSError) as error:
-        raise WeightsError(f"{repository} could not be fetched: {error}") from error
+    except (HTTPError, HFValidationError, OSError, NotImplementedError) as error:
+        hint = "; that folder's file system has no locks: fetch to a local disk" if cannot_lock(error) else ""
+        raise WeightsError(f"{repository} could not be fetched: {error}{hint}") from error

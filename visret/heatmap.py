@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from visret import _given
 from visret._products import product
 from visret.errors import InvalidQuery, ShapeError
-from visret.types import Grid, PageEmbedding, QueryEmbedding
+from visret.types import Box, Grid, PageEmbedding, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -377,7 +378,7 @@ def overlay(image: Image, boxes: np.ndarray, levels: Sequence[float] | np.ndarra
 
     inside, outline = Image.new("L", image.size), Image.new("L", image.size)
     pen = max(1, round(image.height / 700))
-    for box, level in sorted(zip(boxes, levels, strict=True), key=lambda pair: pair[1]):
+    for box, level in sorted(zip(map(_given.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
         corners = _pixels(box, image.size)
         strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
         ImageDraw.Draw(inside).rectangle(corners, fill=strength)
@@ -426,7 +427,7 @@ def _blend(image: Image, levels: Image, opacity: float) -> Image:
     return Image.blend(image, Image.composite(lit, inked, dark), opacity)
 
 
-def _pixels(box: np.ndarray, size: tuple[int, int]) -> list[int]:
+def _pixels(box: Box, size: tuple[int, int]) -> list[int]:
     """The first and the last pixel, x and y each, of a box in page fractions."""
     width, height = size
     x0, y0 = int(box[0] * width), int(box[1] * height)

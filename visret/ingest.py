@@ -8,6 +8,7 @@ commit on. Run again, unchanged files are left alone and the rest goes on where 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import signal
@@ -16,18 +17,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from visret import _render, ocr, office, pdf
+from visret import _given, _render, ocr, office, pdf
 from visret._folders import expanded
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
-from visret.index import Document, IndexModel, PageIndex, Writer, renditions
+from visret.index import Document, IndexModel, PageIndex, Snapshot, Writer, renditions
 from visret.index.layout import CATALOGUE
 from visret.reduction import Storage
 from visret.types import Encoder, ModelSpec, Page, PageEmbedding, PageRef, Word
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None
+Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
 
 BATCH_PAGES = {"text": 32, "image": 4}
@@ -75,7 +76,8 @@ class Report:
     """What `add` did.
 
     documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
-    new or changed. unchanged: documents left as they were. removed: documents taken out because their file is gone.
+    new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
+    file is gone. updated: documents that were there and were given other metadata, read again or not.
     """
 
     documents: int
@@ -86,6 +88,7 @@ class Report:
     empty: list[EmptyPage]
     failed: list[Failure]
     seconds: float
+    updated: int = 0
 
 
 @dataclass(slots=True)
@@ -151,10 +154,14 @@ def discover(
             return
         found.setdefault(path, Source(path, _name(name)))
 
-    for given in [paths] if isinstance(paths, str | Path) else paths:
-        path = expanded(given)
-        if path.is_dir():
-            root = path.resolve()
+    for given in given_paths(paths):
+        try:
+            path = expanded(given)
+            root = path.resolve() if path.is_dir() else None
+        except (OSError, RuntimeError) as error:  # a name that is too long; a link to itself
+            failures.append(Failure(str(given), None, f"cannot be reached: {error}"))
+            continue
+        if root is not None:
             before = len(failures)
             files = list(_walk(root, failures))
             if not files and len(failures) == before:
@@ -168,9 +175,22 @@ def discover(
                 take(path, Path(path.name))
         else:
             failures.append(Failure(str(given), None, "no such file or folder"))
+    if not found and not failures and not (wanted or unwanted):
+        raise InvalidQuery("there are no paths to read; name files or folders")
     if not found and not failures:
         raise InvalidQuery("include and exclude leave no document; give other patterns")
     return list(found.values()), failures
+
+
+def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
+    """One path or several as a list. InvalidQuery for what is none."""
+    one = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
+    listed: list[Any] = [paths] if one else list(paths)  # type: ignore[arg-type]
+    for path in listed:
+        named = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        if not isinstance(named, str) or not named:  # "" would be the current folder
+            raise InvalidQuery(f"a path to read is text or a pathlib.Path, and not empty; got {path!r}")
+    return listed
 
 
 def _patterns(name: str, given: Patterns) -> list[str]:
@@ -231,7 +251,9 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
-    paths = [paths] if isinstance(paths, str | Path) else list(paths)
+    paths = given_paths(paths)
+    if most_pages is not None:
+        most_pages = _given.whole("most_pages", most_pages)
     common = _common(encoder, password, ocr_mode, most_pages, page_seconds)
     sources, failures = discover(paths, include=include, exclude=exclude)
     run = _Run(index, encoder, metadata, retry_failed, common, progress)
@@ -254,11 +276,7 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
     common = _common(encoder, password, ocr_mode, None, page_seconds)
     with index.reindexing(record(encoder), storage) as (new, writer):
         before = {document.source: document for document in index.snapshot.documents()}
-
-        def metadata(path: Path) -> Mapping[str, Any]:
-            return before[str(path)].metadata
-
-        report = _Run(new, encoder, metadata, False, common, progress).add_again(writer, index)
+        report = _Run(new, encoder, None, False, common, progress).add_again(writer, index)
         if len(index.snapshot) and not len(new.snapshot):
             reason = f"no page could be read with {encoder.spec.name}, so it stays as it is"
             raise PageIndexError(index.path, f"{reason}; {report.failed[0].reason}" if report.failed else reason)
@@ -294,13 +312,15 @@ def add_pages(
     started = time.monotonic()
     ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
     pages = (ocr.with_words(page, ocr_mode) for page in pages)
+    metadata = None if metadata is None else _given.metadata("documents", metadata)
     numbers: dict[str, int] = {}
     empty, failed = [], []
-    count = 0
+    count = updated = 0
     given: set[PageRef] = set()
     filled: set[int] = set()
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)
+        before = index.snapshot
         for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
             outcomes = dict(encode(encoder, [page for page in batch if encoder.can_read(page)]))
             for page in batch:
@@ -312,6 +332,7 @@ def add_pages(
                 given.add(page.ref)
                 if doc not in numbers:
                     numbers[doc] = writer.add(doc, metadata=metadata)
+                    updated += doc in before.docs() and _is_other(before.document(doc), metadata)
                 outcome = outcomes.get(page.ref)
                 if isinstance(outcome, PageEmbedding):
                     writer.put(numbers[doc], outcome)
@@ -330,7 +351,7 @@ def add_pages(
         for number in numbers.values():
             writer.finish(number, "done" if number in filled else "empty")
     seconds = round(time.monotonic() - started, 3)
-    return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds)
+    return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds, updated)
 
 
 def stored_page(index: PageIndex, ref: PageRef) -> Page:
@@ -488,7 +509,7 @@ class _Run:
     ) -> None:
         self.index = index
         self.encoder = encoder
-        self.metadata = metadata
+        self.metadata = metadata if metadata is None or callable(metadata) else _given.metadata("documents", metadata)
         self.retry_failed = retry_failed
         self.common = common
         self.report_progress = progress or (lambda _: None)
@@ -496,6 +517,7 @@ class _Run:
         self.empty: list[EmptyPage] = []
         self.failed: list[Failure] = []
         self.pages = self.added = self.unchanged = self.removed = 0
+        self.updated: set[int] = set()
         self.renamed: set[int] = set()
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
@@ -528,7 +550,7 @@ class _Run:
             elif document.source is None:
                 done = {*document.pages, *document.empty}
                 stored.append(_Task(source, document.doc, document.number, 0, None, done))
-            elif source.path.is_file():
+            elif os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
                 sources.append(source)
             else:
                 reason = "is no longer there; put it back and index it again"
@@ -576,31 +598,36 @@ class _Run:
             empty=self.empty,
             failed=self.failed,
             seconds=round(time.monotonic() - self.progress.started, 3),
+            updated=len(self.updated),
         )
 
     def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
         """What has to be read, by size, time of change, and where only those differ by content.
 
-        The others are hashed when they are read: the first page does not wait for the hash of the last file.
+        The others are hashed when they are read: the first page does not wait for the hash of the last file. Metadata
+        goes with the content where that is known, as of a file that was moved over another, else with the path.
         """
         snapshot = self.index.snapshot
         numbers, taken = snapshot.sources(), dict(snapshot.docs())
-        lost = {}  # documents whose file is gone, by content
+        lost: dict[str, list[Document]] = {}  # documents whose file is gone, by content
         for document in snapshot.documents():
             if document.source and document.hash and not os.path.lexists(document.source):
-                lost[document.hash] = document
-        lost_sizes = {document.size for document in lost.values()}
+                lost.setdefault(document.hash, []).append(document)
+        changed = {document.hash: document for document in _changed(snapshot, sources)}
+        moved_sizes = {document.size for document in [*chain.from_iterable(lost.values()), *changed.values()]}
         tasks = []
         for source in sources:
             number = numbers.get(str(source.path))
             known = None if number is None else snapshot.document(number)
+            metadata = self.metadata_of(source.path)
+            self.describe(writer, known, metadata)
             try:
                 stat = source.path.stat()
                 same = known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
                 if known and same and self.is_settled(known):
                     self.leave(known, source)
                     continue
-                may_be_known = stat.st_size == known.size if known else stat.st_size in lost_sizes
+                may_be_known = stat.st_size in moved_sizes or (known and stat.st_size == known.size)
                 digest = known.hash if known and same else _sha256(source.path) if may_be_known else None
                 doc = known.doc if known else free_name(source, taken)
             except OSError as error:
@@ -612,8 +639,14 @@ class _Run:
             same = known is not None and digest is not None and known.hash == digest
             if known and same:
                 writer.update(known.number, mtime_ns=stat.st_mtime_ns)
-            elif known is None and digest in lost:  # the same content under another name
-                known = lost.pop(digest)
+            elif digest and lost.get(digest):  # the same content under another name
+                if known:  # which another document had
+                    writer.remove(known.doc)
+                    self.updated.discard(known.number)
+                    del taken[known.doc]
+                known = _likeliest(lost[digest], source)
+                lost[digest].remove(known)
+                self.describe(writer, known, metadata)
                 del taken[known.doc]
                 doc = free_name(source, taken)
                 taken[doc] = known.number
@@ -633,13 +666,15 @@ class _Run:
                         self.with_pages.add(known.number)
                     tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done, converted))
                     continue
+            elif metadata is None and digest in changed:  # its file has another name now, and another file its own
+                metadata = changed[digest].metadata
             made = writer.add(
                 doc,
                 source=str(source.path),
                 hash=digest,
                 size=stat.st_size,
                 mtime_ns=stat.st_mtime_ns,
-                metadata=self.metadata_of(source.path),
+                metadata=metadata,
             )
             taken[doc] = made
             tasks.append(_Task(source, doc, made, stat.st_size, digest, set()))
@@ -672,8 +707,9 @@ class _Run:
     def remove_gone(self, writer: Writer, paths: Sequence[str | Path], sources: Sequence[Source]) -> None:
         """Remove the documents of the given folders and files that are no longer there."""
         here = {str(source.path) for source in sources}
-        roots = [expanded(path).resolve() for path in paths]
-        if not roots or not all(root.exists() for root in roots):
+        try:
+            roots = [expanded(path).resolve(strict=True) for path in paths]
+        except (OSError, RuntimeError):
             return  # out of reach with all that is below: not gone
         for document in self.index.snapshot.documents():
             if document.source is None or document.source in here or document.number in self.renamed:
@@ -684,8 +720,18 @@ class _Run:
                 writer.remove(document.doc)
                 self.removed += 1
 
-    def metadata_of(self, path: Path) -> Mapping[str, Any]:
-        return dict((self.metadata(path) if callable(self.metadata) else self.metadata) or {})
+    def metadata_of(self, path: Path) -> Mapping[str, Any] | None:
+        """What a file is to have; None leaves what the index has."""
+        if not callable(self.metadata):
+            return self.metadata
+        given = self.metadata(path)
+        return None if given is None else _given.metadata(str(path), given)
+
+    def describe(self, writer: Writer, known: Document | None, metadata: Mapping[str, Any] | None) -> None:
+        """Give a document of the index other metadata, whatever becomes of its pages."""
+        if known is not None and _is_other(known, metadata):
+            writer.update(known.number, metadata=metadata)
+            self.updated.add(known.number)
 
     def take(self, writer: Writer, batch: Sequence[_Read]) -> None:
         """Encode the pages of a batch, and have what came of each written down while the next is encoded."""
@@ -750,6 +796,35 @@ class _Run:
             self.empty.append(EmptyPage(path, page))
         else:
             self.failed.append(Failure(path, page, outcome))
+
+
+def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document]:
+    """The documents of files that may not be what they were."""
+    numbers = snapshot.sources()
+    for source in sources:
+        if (number := numbers.get(str(source.path))) is None:
+            continue
+        document = snapshot.document(number)
+        with suppress(OSError):
+            stat = source.path.stat()
+            if document.hash and (document.size, document.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+                yield document
+
+
+def _is_other(document: Document, metadata: Mapping[str, Any] | None) -> bool:
+    """Whether a document would get other metadata than it has; as JSON, where 1 is not true."""
+    then, now = (json.dumps(one, sort_keys=True) for one in (document.metadata, metadata))
+    return metadata is not None and then != now
+
+
+def _likeliest(lost: Sequence[Document], source: Source) -> Document:
+    """Of documents with the content of a file: the one that shares most of the end of its path, else the first."""
+
+    def shared(document: Document) -> int:
+        pairs = zip(reversed(Path(document.source or "").parts), reversed(source.path.parts), strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+    return max(lost, key=shared)
 
 
 def _stored(index: PageIndex, task: _Task, ocr_mode: str) -> Iterator[_Read]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -71,7 +72,7 @@ class Answer:
 def answer(
     question: str,
     retriever: Retriever,
-    ask: Callable[[Messages], str],
+    ask: Callable[[Messages], str | None],
     *,
     k: int = 5,
     where: Mapping[str, Any] | None = None,
@@ -82,8 +83,8 @@ def answer(
 ) -> Answer:
     """Search, ask a language model, and find what its answer cites on the pages.
 
-    ask: sends messages to a model and returns its answer. k, where: as in `Retriever.search`; the others as in
-    `messages`.
+    ask: sends messages to a model and returns its answer; None makes an empty one, with a warning. k, where: as in
+    `Retriever.search`; the others as in `messages`.
     """
     hits = retriever.search(question, k, where=where)
     sent = messages(
@@ -96,6 +97,11 @@ def answer(
         total_pixels=total_pixels,
     )
     text = ask(sent)
+    if text is None:  # what OpenAI's client gives for a refusal or a call of a tool
+        warnings.warn("the model answered nothing: the answer is empty", stacklevel=2)
+        text = ""
+    if not isinstance(text, str):
+        raise InvalidQuery(f"ask must return the text that the model answered, got {type(text).__name__}")
     cited = citations(text, hits, question=question, explain=retriever.heatmap)
     return Answer(text, tuple(cited), tuple(hits), sent)
 

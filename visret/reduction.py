@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from visret import _given
 from visret.codec import CODECS
-from visret.errors import ShapeError
+from visret.errors import InvalidQuery, ShapeError
 from visret.types import Grid, PageEmbedding
 
 
@@ -31,10 +32,17 @@ class Storage:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise ShapeError(f"codec must be one of {', '.join(CODECS)}, got {self.codec!r}")
-        if self.dim is not None and self.dim < 1:
-            raise ShapeError(f"dim must be at least 1, got {self.dim}")
-        if self.pool < 1:
-            raise ShapeError(f"pool must be at least 1, got {self.pool}")
+        for what in ("dim", "pool"):
+            if (value := getattr(self, what)) is None and what == "dim":
+                continue
+            try:
+                object.__setattr__(self, what, _given.whole(what, value))
+            except InvalidQuery:
+                raise ShapeError(f"{what} must be at least 1 and whole, got {value!r}") from None
+        try:
+            object.__setattr__(self, "prune", float(self.prune))
+        except (TypeError, ValueError):
+            raise ShapeError(f"prune must be at least 0 and below 1, got {self.prune!r}") from None
         if not 0 <= self.prune < 1:
             raise ShapeError(f"prune must be at least 0 and below 1, got {self.prune}")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from visret import candidates, ingest, registry
+from visret import _given, candidates, ingest, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
@@ -20,7 +20,7 @@ from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Repo
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
-from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding
+from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +30,9 @@ PICTURE_DPI = 100
 # A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
 # real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
 WEAK_SHARE = 0.8
+
+# Pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
+Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
 
 
 class Retriever:
@@ -156,7 +159,10 @@ class Retriever:
     ) -> Report:
         """Bring in files and folders; what is in the index and unchanged is left alone.
 
-        metadata: for every document added now, or a callable that gives it for a path; JSON values, for `where`.
+        metadata: for every document under these paths, or a callable that gives it for a path; JSON values, for `where`
+            (dates become text, missing values of pandas null). A dictionary takes the place of what a document has,
+            also where its file has not changed, and is not read again; {} takes all of it away. None leaves it as it
+            is, whatever becomes of the file: changed, moved, failed and back again.
         include, exclude: patterns such as "*.pdf", "2024/*" or "drafts", of the path inside the folder that was given
             or of a folder on it, in any case; `*` ends at a slash. Only files that one of `include` matches, where
             there are any, and none that one of `exclude` matches.
@@ -195,15 +201,30 @@ class Retriever:
     ) -> Report:
         """Bring in pages made in memory. Pages of one `doc` in one call are a document; adding it again replaces it.
 
-        Their pictures are kept in the index, so that highlights can be drawn. ocr: as in `add`.
+        Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
+        what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
         return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
         with self._index.writing() as writer:
-            for doc in dict.fromkeys([docs] if isinstance(docs, str) else docs):
+            for doc in dict.fromkeys(map(_given.name, _given.several(docs))):
                 writer.remove(doc)
+
+    def set_metadata(self, doc: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Change metadata of a document without reading it again; returns what it has then.
+
+        changes: keys with their new values, as in `add`; None deletes a key, and all others stay. InvalidQuery where
+        there is no such document, or the metadata is none that filters can use.
+        """
+        changes = _given.metadata(doc := _given.name(doc), changes)
+        with self._index.writing() as writer:
+            document = self._index.snapshot.document(doc)
+            metadata = {key: one for key, one in {**document.metadata, **changes}.items() if one is not None}
+            if metadata != document.metadata:
+                writer.update(document.number, metadata=metadata)
+        return self.document(doc).metadata
 
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
         """Make the index smaller: let go of the room of removed pages, and merge small segments.
@@ -283,7 +304,7 @@ class Retriever:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
-        among: Iterable[Hit | tuple[str, int]] | None = None,
+        among: Among | None = None,
         exact: bool = False,
     ) -> list[Hit]:
         """The k best pages, best first; fewer where fewer pass.
@@ -292,7 +313,8 @@ class Retriever:
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
             Also {"year": {">=": 2020, "<": 2024}} (and "==", "!=", "<=", ">"), {"or": [{...}, {...}]}, {"and": [...]}
             and {"not": {...}}. A page without the key, or with a value of another type, is in no range.
-        among: only these pages (hits, PageRef, or doc and page), to rank again what another engine found.
+        among: only these pages, to rank again what another engine found: a hit, a PageRef, a pair of doc and page, the
+            name of a document for all its pages, or several of these.
         exact: score every page, however many there are. Else, where it saves much, only those whose summaries leave a
             hope of being among the best are scored: .99 of the best pages are found, and a score is never a guess.
 
@@ -306,7 +328,7 @@ class Retriever:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
-        among: Iterable[Hit | tuple[str, int]] | None = None,
+        among: Among | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
@@ -320,7 +342,7 @@ class Retriever:
         k: int = 10,
         *,
         where: Mapping[str, Any] | None = None,
-        among: Iterable[Hit | tuple[str, int]] | None = None,
+        among: Among | None = None,
         exact: bool = False,
     ) -> Iterator[list[tuple[Hit, heatmaps.Explanation]]]:
         """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
@@ -334,7 +356,7 @@ class Retriever:
 
         From the stored vectors: nothing is encoded but the question.
         """
-        ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
+        ref = page_ref(hit)
         snapshot = self._index.snapshot
         snapshot.find(ref)
         (query,) = self._encode([question], snapshot)
@@ -345,7 +367,7 @@ class Retriever:
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
         """
-        ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
+        ref = page_ref(hit)
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
             return ingest.stored_page(self._index, ref)
@@ -367,7 +389,7 @@ class Retriever:
 
     def document(self, doc: str) -> Document:
         """What is known of a document: its file, its state, its pages. InvalidQuery where there is none."""
-        return self._index.snapshot.document(doc)
+        return self._index.snapshot.document(_given.name(doc))
 
     def original(self, doc: str) -> Path | None:
         """The file of a document, None where it was made in memory; DocumentError as for `page`."""
@@ -468,18 +490,18 @@ class Retriever:
         k: int,
         *,
         where: Mapping[str, Any] | None,
-        among: Iterable[Hit | tuple[str, int]] | None,
+        among: Among | None,
         exact: bool,
     ) -> Iterator[Iterator[tuple[Hit, heatmaps.Explanation]]]:
         """`explained`, hit by hit."""
-        if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
+        listed = isinstance(questions, Iterable) and not isinstance(questions, str)
+        questions = list(questions) if listed else []
+        if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidQuery("search takes a question as text, search_many a list of them")
-        if not isinstance(k, int) or k < 1:
-            raise InvalidQuery(f"k must be a whole number, at least 1, got {k!r}")
         snapshot, pages = self._scannable()
-        refs = None if among is None else [ref.ref if isinstance(ref, Hit) else ref for ref in among]
-        chosen = snapshot.select(where, refs)
-        queries = self._encode(list(questions), snapshot)
+        k = min(_given.whole("k", k), max(len(snapshot), 1))
+        chosen = snapshot.select(where, None if among is None else _refs(snapshot, among))
+        queries = self._encode(questions, snapshot)
         numbers = list(chosen)
         wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
         parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
@@ -507,6 +529,19 @@ class Retriever:
             weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
             source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
             yield Hit(ref, score, rank, why.line, source, metadata, weak), why
+
+
+def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
+    """The pages that `search` is to rank. InvalidQuery for one that is not there."""
+    pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
+    refs: list[PageRef] = []
+    for one in [among] if pair else _given.several(among):
+        if isinstance(one, Hit | tuple | list):
+            refs.append(page_ref(one))  # type: ignore[arg-type]
+        else:
+            document = snapshot.document(_given.name(one))
+            refs += [PageRef(document.doc, page) for page in document.pages]
+    return refs
 
 
 def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from visret.errors import ShapeError
+from visret import _given
+from visret.errors import InvalidQuery, ShapeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,6 +33,16 @@ class PageRef(NamedTuple):
     page: int
 
 
+def page_ref(given: Hit | tuple[str, int]) -> PageRef:
+    """The page that a hit, a PageRef or a pair of document and page number names. InvalidQuery for anything else."""
+    if isinstance(given, Hit):
+        return given.ref
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InvalidQuery(f"a page is a hit, a PageRef or a pair such as ('a.pdf', 1), got {given!r}")
+    doc, page = given
+    return PageRef(_given.name(doc), _given.whole("a page number", page))
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """A word of a page; unpacks as `text, box`.
@@ -46,6 +57,16 @@ class Word:
     box: Box
     rest: tuple[tuple[int, Box], ...] = ()
     line: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise ShapeError(f"a word is text with a box, got {self.text!r}")
+        box = self.box  # hundreds a page: what is right already is only compared
+        right = type(box) is tuple and len(box) == 4 and 0 <= box[0] <= box[2] <= 1 and 0 <= box[1] <= box[3] <= 1
+        if not right:
+            object.__setattr__(self, "box", _given.box(box))
+        if self.rest:
+            object.__setattr__(self, "rest", tuple((start, _given.box(part)) for start, part in self.rest))
 
     def __iter__(self) -> Iterator[Any]:
         yield self.text
@@ -64,6 +85,7 @@ class Word:
 class Page:
     """A page before it is encoded: what it looks like, what stands on it, or both.
 
+    ref: a name that is a number is taken as text.
     size_pt: width and height in points; None for plain text, which has no geometry.
     image: RGB, or None where the model reads words only.
     words: in reading order; None where nobody looked, () where the page has none.
@@ -76,6 +98,13 @@ class Page:
     words: tuple[Word, ...] | None = None
     plain: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ref", page_ref(self.ref))
+        if self.size_pt is not None:
+            object.__setattr__(self, "size_pt", _given.size(self.size_pt))
+        if self.words is not None and not all(isinstance(word, Word) for word in self.words):
+            raise ShapeError(f"the words of a page are visret.Word(text, box), got {list(self.words)[:2]!r}")
 
     @classmethod
     def from_image(
@@ -90,18 +119,21 @@ class Page:
     ) -> Page:
         """A page made in memory. words: (text, box in page fractions) in reading order, or None.
 
-        size_pt defaults to the image's size at 100 dpi.
+        size_pt defaults to the image's size at 100 dpi. ShapeError for a box that is not in page fractions, such as one
+        in pixels. Words of white space alone, which OCR gives for empty boxes, are left out.
         """
         width, height = image.size
         if not width or not height:
             raise ShapeError(f"a page image needs at least one pixel, got {width} x {height}")
-        made = None if words is None else tuple(w if isinstance(w, Word) else Word(w[0], w[1]) for w in words)
-        size = size_pt or (width * 0.72, height * 0.72)
+        made = None if words is None else tuple(_words(words))
+        size = (width * 0.72, height * 0.72) if size_pt is None else size_pt
         return cls(PageRef(doc, page), size, image.convert("RGB"), made, None, dict(metadata or {}))
 
     @classmethod
     def from_text(cls, text: str, *, doc: str, page: int = 1, metadata: Mapping[str, Any] | None = None) -> Page:
         """A page of plain text: no geometry, its highlights are character spans of `text`."""
+        if not isinstance(text, str):
+            raise ShapeError(f"a page of plain text needs text, got {text!r}")
         return cls(PageRef(doc, page), None, None, None, text, dict(metadata or {}))
 
     @property
@@ -115,6 +147,20 @@ class Page:
                 out.append("\n" if word.line != self.words[i - 1].line else " ")  # type: ignore[index]
             out.append(word.text)
         return "".join(out)
+
+
+def _words(given: Sequence[tuple[str, Box] | Word]) -> Iterator[Word]:
+    """Words as (text, box), without those that OCR gives for empty boxes."""
+    for one in given:
+        if isinstance(one, Word):
+            yield one
+            continue
+        try:
+            text, box = one
+        except (TypeError, ValueError):
+            raise ShapeError(f"a word is (text, box), got {one!r}") from None
+        if not isinstance(text, str) or text.strip():
+            yield Word(text, box)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,6 +216,8 @@ class PageEmbedding:
 
     def __post_init__(self) -> None:
         v, where, rows = self.vectors, self.where, self.rows
+        if self.word_boxes is not None and self.word_boxes.shape[1:] == (4,):
+            object.__setattr__(self, "word_boxes", _given.boxes(self.word_boxes))
         if v.ndim != 2 or not len(v) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
         if isinstance(where, Grid):
@@ -183,6 +231,8 @@ class PageEmbedding:
             raise ShapeError(f"{self.ref}: rows must be ({places},) int32, got {rows.shape} {rows.dtype}")
         if rows is not None and places and not 0 <= rows.min() <= rows.max() < len(v):
             raise ShapeError(f"{self.ref}: rows name vectors {rows.min()} to {rows.max()} of {len(v)}")
+        if where.shape[1] == 4:
+            object.__setattr__(self, "where", _given.boxes(where))
 
     def vector_of_place(self) -> np.ndarray:
         """(places,) int32: the vector that stands for each cell (row by row), box or span; -1 for none."""
@@ -241,7 +291,7 @@ class ModelSpec:
     dim: int
     license: str
     size_gb: float
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     aliases: tuple[str, ...] = ()
     architecture: str = ""
     parameters: float = 0
@@ -256,7 +306,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A page that answers a question.
+    """A page that answers a question. Hits are equal where all of this is; they can be keys, and members of a set.
 
     score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
@@ -270,7 +320,7 @@ class Hit:
     rank: int
     text: str
     source: str | None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     weak: bool = False
 
     @property

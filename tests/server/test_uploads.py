@@ -68,7 +68,8 @@ def test_what_can_be_read_is_kept_and_nothing_else(retriever, tmp_path):
     yellow = write_pdf(tmp_path / "yellow.pdf", "yellow").read_bytes()
     bring(retriever, tmp_path, ("a.pdf", yellow), ("a.pdf", red), metadata={"year": 2024})
     assert names(tmp_path) == ["a (2).pdf", "a.pdf"]
-    assert [hit.doc for hit in retriever.search("yellow", where={"year": 2024})] == ["a (2).pdf"]
+    assert retriever.search("yellow", k=1, where={"year": 2024})[0].doc == "a (2).pdf"
+    assert retriever.document("a.pdf").metadata == {"year": 2024}, "the same file with other metadata"
 
 
 def test_a_file_of_many_pages_is_refused(retriever, tmp_path):

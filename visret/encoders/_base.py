@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from visret import registry
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError
+from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
 from visret.types import ModelSpec, Page
 
 LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
@@ -138,10 +138,11 @@ def _download(spec: ModelSpec) -> Path:
         return Path(
             snapshot_download(spec.source, revision=spec.revision or None, ignore_patterns=["*.bin", "*.onnx", "*.pt"])
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise WeightsError(
-            f"{spec.name} is not on this machine and could not be fetched ({error}); `{fetch}`"
-        ) from error
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, NotImplementedError) as error:
+        hint = f"`{fetch}`"
+        if cannot_lock(error):
+            hint = f"its folder, {constants.HF_HUB_CACHE}, has no locks: set HF_HOME to a folder on a local disk"
+        raise WeightsError(f"{spec.name} is not on this machine and could not be fetched ({error}); {hint}") from error
 
 
 def architectures(config: Path) -> list[str]:

@@ -56,7 +56,11 @@ class Arrays:
         for name in names:
             if name in self:
                 with self._open(name) as file:
-                    self._maps[name] = _map(file)
+                    try:
+                        self._maps[name] = _map(file)
+                    except OSError as error:
+                        reason = "cannot be mapped into memory; keep the index on a local disk"
+                        raise PageIndexError(index, f"{name}.npy {reason} ({error.strerror})") from error
 
     def __contains__(self, name: str) -> bool:
         return f"{name}.npy" in self.checksums
@@ -92,14 +96,17 @@ class Arrays:
 
     def problems(self) -> Iterator[str]:
         """Files that are missing, too many, or not what they were, in words; reads all of them."""
-        there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
-        for name in sorted(there | set(self.checksums)):
-            if name not in there:
-                yield f"{self._what}: {name} is missing"
-            elif name not in self.checksums:
-                yield f"{self._what}: {name} {FOREIGN}"
-            elif sha256(self._folder / name) != self.checksums[name]:
-                yield f"{self._what}: {name} is damaged (its checksum differs)"
+        try:
+            there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
+            for name in sorted(there | set(self.checksums)):
+                if name not in there:
+                    yield f"{self._what}: {name} is missing"
+                elif name not in self.checksums:
+                    yield f"{self._what}: {name} {FOREIGN}"
+                elif sha256(self._folder / name) != self.checksums[name]:
+                    yield f"{self._what}: {name} is damaged (its checksum differs)"
+        except OSError as error:  # no damage, which a repair would drop
+            raise PageIndexError(self._index, f"{self._what} cannot be read: {error.strerror}") from error
 
     def damaged(self, name: str, what: str) -> IndexFormatError:
         """The error for an array that is not what it should be."""

@@ -35,7 +35,7 @@ class IndexModel:
     identity: str
     dim: int
     modality: str
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Document:
     mtime_ns: int | None
     state: str
     reason: str | None
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(hash=False)
     expected: int | None
     pages: tuple[int, ...]
     empty: tuple[int, ...]
@@ -145,6 +145,12 @@ def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
     what a crashed writer left.
     """
     path = index / CATALOGUE
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # no permission, a name that is too long, links in a circle
+        raise PageIndexError(index, f"cannot be reached: {getattr(error, 'strerror', None) or error}") from error
     if not path.is_file():
         what = "is not an index folder" if index.exists() else "does not exist"
         raise IndexFormatError(index, f"{what}; make an index with: visret index PATH... --index {index}")
@@ -213,7 +219,13 @@ def reading_errors(index: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise PageIndexError(index, f"the catalogue has been busy for {_BUSY_SECONDS:.0f} s; try again") from error
+            raise PageIndexError(
+                index,
+                f"the catalogue has been busy for {_BUSY_SECONDS:.0f} s; try again. Where nothing else uses it, its "
+                "file system may have no locks: keep the index on a local disk",
+            ) from error
+        if _is_lock(error):
+            raise without_locks(index, error) from error
         raise IndexFormatError(index, f"{CATALOGUE} cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
         raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error
@@ -227,12 +239,28 @@ def writing_errors(index: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.Error) and _is_lock(error):
+            raise without_locks(index, error) from error
         kept = "so nothing of this commit was kept"
         if _is_full(error):
             raise PageIndexError(
                 index, f"the disk is full, {kept}: {error}; free some space and run it again"
             ) from error
         raise PageIndexError(index, f"cannot write, {kept}: {error}") from error
+
+
+def without_locks(index: Path, error: Exception) -> PageIndexError:
+    """The error for a file system without locks: without them two writers would destroy what each other writes."""
+    return PageIndexError(
+        index,
+        f"the file system of this folder cannot lock files ({error}), as some network drives cannot; keep the index "
+        "on a local disk (what visret find remembers goes where VISRET_CACHE says)",
+    )
+
+
+def _is_lock(error: sqlite3.Error) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return name in ("SQLITE_PROTOCOL", "SQLITE_NOLFS") or (name.startswith("SQLITE_IOERR") and name.endswith("LOCK"))
 
 
 def _is_full(error: OSError | sqlite3.Error) -> bool:

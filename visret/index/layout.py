@@ -75,13 +75,14 @@ eight segments of one tier, these are merged. So a vector is rewritten three tim
 MiB and more there are never more than 21. Codes, summaries and places are copied as they are.
 
 **Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, of the new model, and fills it as any other:
-its segments, what it learns, and the pictures, stand in the same folders, under numbers that no other catalogue has.
-It begins with all documents, `partial`, with their numbers and metadata; `since` is the commit of the current catalogue
-that it has them from. When it is full, the current catalogue is copied to previous-N/, N its `commits`, and then has
-its whole content replaced by next's, in one SQLite transaction, with `commits` N + 1 and `previous` N. So nothing but
-catalogue.sqlite ever says which version is the current one, and no file that may be open is renamed. Going back is the
-same with the previous one, which makes of the other the previous. A next/ with a `since` not above `previous` has been
-made the current one; that and a previous-N/ not named by `previous` are leftovers. `compact` lets go of both.
+its segments, what it learns, and the pictures, stand in the same folders, under numbers that no other catalogue has. It
+begins with all documents, `partial`, with their numbers and metadata; `since` is the commit of the current catalogue
+that it has them from. Metadata is of a document, not of a version: whatever becomes the current catalogue takes it
+along. When it is full, the current catalogue is copied to previous-N/, N its `commits`, and then has its whole content
+replaced by next's, in one SQLite transaction, with `commits` N + 1 and `previous` N. So nothing but catalogue.sqlite
+ever says which version is the current one, and no file that may be open is renamed. Going back is the same with the
+previous one, which makes of the other the previous. A next/ with a `since` not above `previous` has been made the
+current one; that and a previous-N/ not named by `previous` are leftovers. `compact` lets go of both.
 """
 
 from __future__ import annotations

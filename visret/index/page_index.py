@@ -91,8 +91,8 @@ class PageIndex:
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PageIndexError(path, f"cannot be made: {error.strerror}") from error
+        except (OSError, ValueError) as error:  # ValueError: a path with a zero in it
+            raise PageIndexError(path, f"cannot be made: {getattr(error, 'strerror', None) or error}") from error
         with writer_lock(folder):
             _refuse_used(folder)
             with catalogue.writing_errors(folder):

@@ -37,6 +37,8 @@ def read(index: Path, document: int, page: int) -> bytes | None:
         return path_of(index, document, page).read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise PageIndexError(index, f"a picture cannot be read: {error.strerror}") from error
 
 
 def pdf_of(index: Path, document: int) -> Path | None:

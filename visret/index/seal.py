@@ -62,6 +62,8 @@ def _compared(index: Path) -> tuple[str | None, bool]:
         there = _read(index)
     except FileNotFoundError:
         return f"{SEAL} is missing", False
+    except OSError as error:
+        return f"{SEAL} cannot be read: {error.strerror}", False
     except (ValueError, KeyError, TypeError):
         return f"{SEAL} is damaged", False
     with reading_errors(index):

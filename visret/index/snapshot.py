@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import cached_property
 from operator import ge, gt, le, lt
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from visret import _given
 from visret.errors import InvalidQuery
 from visret.index.catalogue import (
     Document,
@@ -24,7 +26,7 @@ from visret.index.catalogue import (
 from visret.index.fitted import Fitted
 from visret.index.layout import MAX_NUMBER
 from visret.index.segment import Segment
-from visret.types import PageEmbedding, PageRef
+from visret.types import Grid, PageEmbedding, PageRef
 
 # Keys of a filter that are columns of the catalogue, and those that join filters: no metadata may use them.
 BUILT_IN = ("doc", "page", "source")
@@ -32,6 +34,9 @@ JOINS = ("and", "or", "not")
 
 _RANGES: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 OPERATORS = ("==", "!=", *_RANGES)
+
+NEAR = 3  # names that an error shows
+COMPARED = 2000  # documents at most whose names are compared with one that is not there: 30 ms
 
 _Masks = dict[int, np.ndarray]  # segment number to (L,) bool
 _Test = Callable[[Any], bool]  # of one value of the metadata
@@ -116,7 +121,7 @@ class Snapshot:
         doc, page = ref
         number = self._numbers.get(doc)
         if number is None:
-            raise InvalidQuery(f"no document {doc!r} in this index")
+            raise no_document(doc, self._numbers)
         keys, segments, rows = self._directory
         if isinstance(page, int | np.integer) and 1 <= page <= MAX_NUMBER:
             key = number << 32 | int(page)
@@ -154,10 +159,10 @@ class Snapshot:
             ref=PageRef(*ref),
             size_pt=self.size_pt(segment, row),
             vectors=stored.vectors,
-            where=stored.where,
+            where=stored.where if isinstance(stored.where, Grid) else _given.clipped(stored.where),
             rows=stored.rows,
             text=stored.text,
-            word_boxes=stored.word_boxes,
+            word_boxes=None if stored.word_boxes is None else _given.clipped(stored.word_boxes),
             metadata=self.page_metadata(segment, row),
         )
 
@@ -183,7 +188,7 @@ class Snapshot:
         """A document by name or number. Raises InvalidQuery where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc
         if number is None or number not in self._documents:
-            raise InvalidQuery(f"no document {doc!r} in this index")
+            raise no_document(doc, self._numbers)
         row = self._documents[number]
         keys = self._directory[0]
         first, last = np.searchsorted(keys, [number << 32, (number + 1) << 32])
@@ -303,6 +308,16 @@ class Snapshot:
         return keys[order], segments[order], rows[order]
 
 
+def no_document(doc: str | int, there: Collection[str]) -> InvalidQuery:
+    """The error for a name that no document has, with those that are near it."""
+    asked = str(doc)
+    near = [name for name in there if asked and name.endswith(f"/{asked}")][:NEAR]
+    if not near and len(there) <= COMPARED:
+        near = get_close_matches(asked, there, NEAR)
+    meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return InvalidQuery(f"no document {doc!r} in this index{meant}")
+
+
 def _typed(value: Any) -> tuple[str, Any]:
     """A JSON scalar that equals another only where both type and value do; 1 and 1.0 are the same number."""
     if isinstance(value, bool) or value is None:
@@ -312,20 +327,26 @@ def _typed(value: Any) -> tuple[str, Any]:
 
 def _any_of(key: str, wanted: Any) -> _Test:
     """Whether a value is one of these, or this one."""
-    values = wanted if isinstance(wanted, list | tuple) else [wanted]
-    for one in values:
-        if not isinstance(one, str | int | float | None):
-            raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {one!r}")
+    values = [_scalar(key, one) for one in _given.several(wanted)]
     known = set(map(_typed, values))
     return lambda value: _typed(value) in known
 
 
 def _range(key: str, name: str, bound: Any) -> _Test:
     """Whether a value of the bound's type is on the right side of it."""
-    if isinstance(bound, bool) or not isinstance(bound, str | int | float):
+    bound = _scalar(key, bound)
+    if isinstance(bound, bool) or bound is None:
         raise InvalidQuery(f"filter {key!r}: {name} compares with a number or with text, got {bound!r}")
     compare, kind = _RANGES[name], _typed(bound)[0]
     return lambda value: _typed(value)[0] == kind and compare(value, bound)
+
+
+def _scalar(key: str, value: Any) -> Any:
+    """A value of a filter as metadata would have it; a document may be named by a number."""
+    made = _given.plain(f"filter {key!r}", value)
+    if isinstance(made, list | dict):
+        raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {value!r}")
+    return _given.name(made) if key == "doc" and isinstance(made, int) and not isinstance(made, bool) else made
 
 
 def _holds(metadata: Mapping[str, Any], key: str, test: _Test) -> bool:

@@ -29,8 +29,7 @@ from visret.reduction import Storage
 _FOLLOW = """
 DELETE FROM documents WHERE number NOT IN (
     SELECT here.number FROM documents AS here JOIN current.documents AS there USING (number)
-    WHERE here.doc = there.doc AND here.source IS there.source AND here.hash IS there.hash
-    AND here.metadata = there.metadata);
+    WHERE here.doc = there.doc AND here.source IS there.source AND here.hash IS there.hash);
 UPDATE segments SET live = (SELECT count(*) FROM pages WHERE segment = segments.number);
 DELETE FROM segments WHERE live = 0;
 INSERT INTO documents SELECT number, doc, source, hash, size, mtime_ns, 'partial', NULL, metadata, expected
@@ -103,6 +102,7 @@ def switch(index: Path, connection: sqlite3.Connection, chosen: Path) -> None:
         sync_folder(index)
         with closing(connect(chosen)) as source, closing(sqlite3.connect(":memory:")) as made:
             source.backup(made)
+            _carry_metadata(connection, made)
             _raise_sequences(made, connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
             made.execute("UPDATE settings SET value = ? WHERE key = 'commits'", (commits + 1,))
             made.execute("INSERT OR REPLACE INTO settings VALUES ('previous', ?)", (commits,))
@@ -146,6 +146,18 @@ def discard(folder: Path) -> None:
     with suppress(OSError):  # open on Windows, for instance: the next writer tries again
         (folder / CATALOGUE).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _carry_metadata(current: sqlite3.Connection, made: sqlite3.Connection) -> None:
+    """Metadata is of a document, not of a version: what a filter hides now is not seen because one goes back."""
+    for number, doc, source, metadata in current.execute("SELECT number, doc, source, metadata FROM documents"):
+        values = {"number": number, "doc": doc, "source": source, "metadata": metadata}
+        there = "number = :number"
+        if not made.execute(f"SELECT 1 FROM documents WHERE {there}", values).fetchone():
+            there = "doc = :doc AND source IS :source"  # read anew since
+        made.execute(f"UPDATE documents SET metadata = :metadata WHERE {there}", values)
+    keys = current.execute("SELECT key FROM metadata_keys")
+    made.executemany("INSERT OR IGNORE INTO metadata_keys VALUES (?)", keys)
 
 
 def _raise_sequences(connection: sqlite3.Connection, used: Iterable[tuple[str, int]]) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from visret import _given
 from visret.codec import Codec, encode
 from visret.errors import (
     DuplicateDocument,
@@ -37,12 +38,13 @@ from visret.index.catalogue import (
     read_settings,
     reading_errors,
     store_source,
+    without_locks,
     writing_errors,
 )
 from visret.index.fitted import Fitted
 from visret.index.layout import FITTED, LOCK, MAX_NUMBER, NEXT, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
 from visret.index.segment import Packed, Segment, pack_page, pack_vectors, write_segment
-from visret.index.snapshot import BUILT_IN, JOINS, Snapshot
+from visret.index.snapshot import BUILT_IN, JOINS, Snapshot, no_document
 from visret.reduction import Storage
 from visret.types import PageEmbedding
 
@@ -97,6 +99,7 @@ class Writer:
         # Names as they will be after the next commit.
         self._docs = dict(snapshot.docs())
         self._sources = dict(snapshot.sources())
+        self._texts: dict[int, str] = {}  # metadata of documents, as far as it was told here
         self._names: dict[int, tuple[str, str | None]] = {number: (doc, None) for doc, number in self._docs.items()}
         for source, number in self._sources.items():
             self._names[number] = (self._names[number][0], source)
@@ -141,13 +144,14 @@ class Writer:
     ) -> int:
         """Begin a document, or a new version of one of the same name and source; its number.
 
+        metadata: None leaves what the earlier version has: a filter that hides a document goes on hiding it.
         Raises DuplicateDocument where another source has the name, or the source is there under another name.
         """
         earlier = self._docs.get(doc)
         if earlier is not None and self._names[earlier][1] != source:
             raise DuplicateDocument(self._index, f"{doc!r} is the name of another document; choose another name")
         self._check_names(earlier, doc, source)
-        text = self._metadata(doc, metadata or {})
+        text = self._metadata_of(earlier) if metadata is None else self._metadata(doc, metadata)
         number, self._next_document = self._next_document, self._next_document + 1
         path = store_source(source)
         row = DocumentRow(number, doc, path, hash, size, mtime_ns, "partial", None, text, expected)
@@ -156,6 +160,7 @@ class Writer:
             if earlier in self._added:  # never became visible: what it would have replaced is replaced now
                 earlier = self._added.pop(earlier)[1]
         self._added[number] = (row, earlier)
+        self._texts[number] = text
         self._remember(number, doc, source)
         return number
 
@@ -172,6 +177,8 @@ class Writer:
             raise InvalidQuery(
                 f"page {page.ref.page} is of {doc!r}, but document {number} is {self._names[number][0]!r}"
             )
+        if page.size_pt is not None:
+            _given.size(page.size_pt)
         if page.vectors.shape[1] != self._model.dim:
             raise ModelMismatch(
                 self._index,
@@ -245,6 +252,8 @@ class Writer:
         else:
             for column, value in changed.items():
                 self._do(f"UPDATE documents SET {column} = ? WHERE number = ?", value, number)
+        if text is not None:
+            self._texts[number] = text
         self._forget(number)
         self._remember(number, name, path)
 
@@ -252,7 +261,7 @@ class Writer:
         """Remove a document with its pages. Raises InvalidQuery where there is none of this name."""
         number = self._docs.get(doc)
         if number is None:
-            raise InvalidQuery(f"no document {doc!r} in this index")
+            raise no_document(doc, self._docs)
         self._forget(number)
         if number in self._added:
             number = self._added.pop(number)[1]
@@ -522,17 +531,26 @@ class Writer:
 
     def _metadata(self, what: str, metadata: Mapping[str, Any]) -> str:
         """Metadata as JSON; its keys become known to filters with the next commit."""
-        for key in metadata:
-            if not isinstance(key, str) or key in (*BUILT_IN, *JOINS):
-                raise PageIndexError(self._index, f"metadata of {what}: {key!r} cannot be a key; choose another name")
+        made = _given.metadata(what, metadata)
+        for key in made:
+            if key in (*BUILT_IN, *JOINS):
+                raise InvalidQuery(f"metadata of {what}: {key!r} cannot be a key; choose another name")
         try:
-            text = json.dumps(dict(metadata), sort_keys=True, allow_nan=False)
-            "".join(metadata).encode()
-        except (TypeError, ValueError) as error:
-            raise PageIndexError(self._index, f"metadata of {what} must be a JSON object: {error}") from error
-        for key in metadata:
+            text = json.dumps(made, sort_keys=True, allow_nan=False)
+            "".join(made).encode()
+        except ValueError as error:
+            raise InvalidQuery(f"metadata of {what} must be a JSON object: {error}") from error
+        for key in made:
             self._do("INSERT OR IGNORE INTO metadata_keys VALUES (?)", key)
         return text
+
+    def _metadata_of(self, number: int | None) -> str:
+        """The metadata of a document as JSON, as it will be after the next commit."""
+        if number is None or number in self._texts:
+            return "{}" if number is None else self._texts[number]
+        with reading_errors(self._index):
+            (text,) = self._connection.execute("SELECT metadata FROM documents WHERE number = ?", (number,)).fetchone()
+        return str(text)
 
 
 def sweep(index: Path, *, keep: set[int]) -> None:
@@ -572,7 +590,11 @@ def writer_lock(index: Path) -> Iterator[None]:
     except OSError as error:
         raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
     with file:
-        if not _try_lock(file.fileno()):
+        try:
+            locked = _try_lock(file.fileno())
+        except OSError as error:
+            raise without_locks(index, error) from error
+        if not locked:
             raise IndexLocked(index, "is being written by another process or thread; wait for it to end, or stop it")
         yield
 
@@ -584,7 +606,7 @@ if os.name == "nt":  # pragma: no cover
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError:
+        except PermissionError:
             return False
         return True
 
@@ -594,6 +616,6 @@ else:
     def _try_lock(descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # EACCES, where the lock of a network drive is one of fcntl
             return False
         return True

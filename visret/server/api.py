@@ -165,7 +165,7 @@ def routes(library: Library) -> APIRouter:
             given = [(uploads.safe_name(file.filename or ""), file.file) for file in files]
         except InvalidQuery as error:
             raise HTTPException(415, str(error)) from error
-        told = uploads.parse_metadata(metadata)
+        told = uploads.parse_metadata(metadata) if metadata else None  # None keeps what the index has
         work = partial(uploads.add, retriever, library.folder, given, metadata=told, most_pages=library.most_pages)
         report = await library.write(work)
         if not report.added and not report.unchanged:

@@ -1,0 +1,161 @@
+"""What users hand over, made plain or refused in words: numbers, names, JSON values, boxes and sizes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date, time
+from enum import Enum
+from operator import index
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from visret.errors import InvalidQuery, ShapeError
+
+SLACK = 1e-3  # of a page: what rounding may put a box beside it
+BOX = "a box is (x0, y0, x1, y1) in fractions of the page, from 0 to 1, with x0 <= x1 and y0 <= y1"
+
+
+def whole(what: str, value: Any, *, least: int = 1) -> int:
+    """A whole number, of NumPy too. InvalidQuery for true and false, text, 2.0, and what is below `least`."""
+    try:
+        number = least - 1 if isinstance(value, bool | np.bool_) else index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise InvalidQuery(f"{what} must be a whole number, at least {least}, got {value!r}")
+    return number
+
+
+def name(value: Any) -> str:
+    """The name of a document: text, or a whole number or a path as text. InvalidQuery for anything else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return str(int(value))
+    raise InvalidQuery(f"the name of a document is text such as 'a.pdf', got {value!r}")
+
+
+def plain(what: str, value: Any) -> Any:
+    """A value as JSON has it. Scalars of NumPy and pandas become Python's, and missing ones (NaN, NaT, NA) null; dates
+    and times text in ISO 8601, paths text, members of an Enum their values, tuples, sets and arrays lists.
+
+    InvalidQuery, which says of what it is, for anything else.
+    """
+    if isinstance(value, Enum):
+        return plain(what, value.value)
+    if value is None or _is_missing(value):
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str | PurePath):
+        return str.__str__(value) if isinstance(value, str) else str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float | np.floating) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, np.datetime64):
+        day = value.item()
+        return (day if isinstance(day, date) else value.astype("datetime64[us]").item()).isoformat()
+    if isinstance(value, np.bool_ | np.integer | np.str_):
+        return value.item()
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise InvalidQuery(f"{what}: {wrong[0]!r} cannot be a key; keys are text")
+        return {str.__str__(key): plain(what, one) for key, one in value.items()}
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return plain(what, value[()])
+    if isinstance(value, set | frozenset):
+        return sorted((plain(what, one) for one in value), key=repr)
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(what, one) for one in value]
+    raise InvalidQuery(
+        f"{what}: expected text, a number, true, false, null, a date, or lists and objects of these, got {value!r}"
+    )
+
+
+def metadata(what: str, value: Any) -> dict[str, Any]:
+    """Metadata as a JSON object. InvalidQuery for what is none."""
+    if not isinstance(value, Mapping):
+        raise InvalidQuery(f"metadata of {what} is a dictionary such as {{'year': 2024}}, got {value!r}")
+    try:
+        made: dict[str, Any] = plain(f"metadata of {what}", value)
+    except RecursionError:
+        raise InvalidQuery(f"metadata of {what} is nested too deeply") from None
+    return made
+
+
+def several(value: Any) -> list[Any]:
+    """The items of any iterable but text, bytes and mappings; a list of the one value otherwise."""
+    if isinstance(value, np.ndarray):
+        return list(value.reshape(-1))
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return list(value)
+    return [value]
+
+
+def box(value: Any) -> tuple[float, float, float, float]:
+    """A box in page fractions; what lies beside the page by SLACK at most is clipped. ShapeError for any other."""
+    try:
+        x0, y0, x1, y1 = (float(part) for part in value)
+    except (TypeError, ValueError):
+        raise ShapeError(f"{BOX}; got {value!r}") from None
+    if not (-SLACK <= x0 <= x1 + SLACK <= 1 + 2 * SLACK and -SLACK <= y0 <= y1 + SLACK <= 1 + 2 * SLACK):
+        pixels = "; divide pixels by the width and height of the picture" if max(x0, y0, x1, y1) > 2 else ""
+        raise ShapeError(f"{BOX}; got {(x0, y0, x1, y1)}{pixels}")
+    x0, y0 = min(max(x0, 0.0), 1.0), min(max(y0, 0.0), 1.0)
+    return x0, y0, min(max(x1, x0), 1.0), min(max(y1, y0), 1.0)
+
+
+def boxes(value: np.ndarray) -> np.ndarray:
+    """(n, 4) boxes, as `box`; rows of NaN, which lie nowhere, stay. ShapeError for any other."""
+    fits = _fit(value)
+    if fits.all():
+        return value
+    made = value.copy()
+    for row in np.flatnonzero(~fits).tolist():
+        made[row] = box(value[row].tolist())
+    return made
+
+
+def clipped(value: np.ndarray) -> np.ndarray:
+    """(n, 4) boxes that are stored already: what no box may be, an older version or a stranger wrote. (n, 2) stay."""
+    if value.shape[1] != 4 or _fit(value).all():
+        return value
+    made: np.ndarray = np.clip(np.nan_to_num(value, nan=0.0), 0, 1)
+    made[:, 2:] = np.maximum(made[:, :2], made[:, 2:])
+    made[np.isnan(value).all(axis=1)] = np.nan
+    return made
+
+
+def size(value: Any) -> tuple[float, float]:
+    """Width and height in points. ShapeError unless both are positive and finite."""
+    try:
+        width, height = (float(part) for part in value)
+        good = 0 < width < math.inf and 0 < height < math.inf
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ShapeError(f"the size of a page is its width and height in points (1/72 inch), positive; got {value!r}")
+    return width, height
+
+
+def _fit(value: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of (n, 4) are boxes, or lie nowhere."""
+    inside = ((value >= 0) & (value <= 1)).all(axis=1) & (value[:, :2] <= value[:, 2:]).all(axis=1)
+    return np.asarray(inside | np.isnan(value).all(axis=1))
+
+
+def _is_missing(value: Any) -> bool:
+    """NaN, NaT of NumPy and pandas, NA of pandas, which is not imported for it."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.startswith("pandas.")

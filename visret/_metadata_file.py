@@ -1,0 +1,129 @@
+"""A table of metadata, CSV or JSONL: which line is of which file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+from visret.errors import InvalidQuery
+from visret.ingest import Failure, Source
+
+PATH = "path"  # the column or key that names the file
+SUFFIXES = (".csv", ".jsonl")
+
+_Line = tuple[int, str, dict[str, Any]]  # its number, from 1; the file that it names; metadata
+
+
+def value(text: str) -> Any:
+    """A value of a cell, or behind KEY=: as JSON, else the text itself."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return text
+
+
+def match(
+    file: Path, sources: Sequence[Source], paths: Sequence[str | Path], known: Mapping[str, str]
+) -> tuple[dict[Path, dict[str, Any]], list[Failure]]:
+    """The metadata that a table has for some of the files that are read now, and the lines that name no file at all.
+
+    A file is named relative to the table's folder or to one of the given paths, or as a document. sources: the files
+    that are read; paths: that were given. known: name to file of the documents of the index.
+
+    InvalidQuery for a table that cannot be read, a file that two lines name, and a name that two files have.
+    """
+    here = {source.path for source in sources}
+    names: dict[str, set[Path]] = {}
+    named_so = [*((source.doc, source.path) for source in sources), *((doc, Path(path)) for doc, path in known.items())]
+    for doc, path in named_so:
+        names.setdefault(normalize("NFC", doc), set()).add(path)
+    folders = [file.parent, *(path if path.is_dir() else path.parent for path in map(Path, paths))]
+    found: dict[Path, dict[str, Any]] = {}
+    line_of: dict[Path, int] = {}
+    lost = []
+    for number, named, metadata in _lines(file):
+        place = f"line {number} names {named!r}"
+        meant = {there for folder in folders if (there := _resolved(folder.expanduser() / named)) is not None}
+        meant |= names.get(normalize("NFC", Path(named).as_posix()), set())
+        meant = meant & here or meant
+        if len(meant) > 1:
+            raise InvalidQuery(f"{file}: {place}, which may be {' or '.join(sorted(map(str, meant)))}; write its path")
+        if not meant:
+            lost.append(Failure(str(file), None, f"{place}, and no such file or document is there"))
+            continue
+        (path,) = meant
+        if path in found:
+            raise InvalidQuery(f"{file}: {place}, which line {line_of[path]} names already")
+        found[path], line_of[path] = metadata, number
+    return found, lost
+
+
+def _resolved(path: Path) -> Path | None:
+    """The file that is there, without links."""
+    try:
+        return path.resolve(strict=True) if path.is_file() else None
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _lines(file: Path) -> Iterator[_Line]:
+    if file.suffix.lower() not in SUFFIXES:
+        raise InvalidQuery(f"{file}: a table of metadata ends in {' or '.join(SUFFIXES)}")
+    try:
+        text = file.read_text("utf-8-sig")
+    except OSError as error:
+        raise InvalidQuery(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidQuery(f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    read: Callable[[Path, str], Iterator[_Line]] = _csv if file.suffix.lower() == ".csv" else _jsonl
+    yield from read(file, text)
+
+
+def _csv(file: Path, text: str) -> Iterator[_Line]:
+    """Empty cells are absent."""
+    first = text.partition("\n")[0]
+    rows = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+    try:
+        head = [name.strip() for name in next(rows, [])]
+        if PATH not in head:
+            raise InvalidQuery(f"{file}: line 1 names the columns, and one of them must be {PATH!r}; got {head}")
+        if wrong := [name for name in head if not name or head.count(name) > 1]:
+            raise InvalidQuery(
+                f"{file}: line 1 has a column that is {f'twice: {wrong[0]!r}' if wrong[0] else 'nameless'}"
+            )
+        for row in rows:
+            number = rows.line_num
+            if not any(row):
+                continue
+            if len(row) > len(head):
+                raise InvalidQuery(f"{file}: line {number} has {len(row)} cells for {len(head)} columns")
+            cells = {name: cell for name, cell in zip(head, row, strict=False) if cell.strip()}
+            if PATH not in cells:
+                raise InvalidQuery(f"{file}: line {number} names no file in its column {PATH!r}")
+            named = cells.pop(PATH).strip()
+            yield number, named, {name: value(cell) for name, cell in cells.items()}
+    except csv.Error as error:
+        raise InvalidQuery(f"{file}: line {rows.line_num} is not CSV: {error}") from error
+
+
+def _jsonl(file: Path, text: str) -> Iterator[_Line]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise InvalidQuery(f"{file}: line {number} is not JSON: {error}") from error
+        if not isinstance(entry, dict) or not isinstance(entry.get(PATH), str) or not entry[PATH]:
+            example = '{"path": "a.pdf", "year": 2024}'
+            raise InvalidQuery(f"{file}: line {number} must be an object that names its file, such as {example}")
+        yield number, entry.pop(PATH), entry
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
