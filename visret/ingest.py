@@ -239,6 +239,45 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
         return run.add(writer, sources, failures, gone_below=paths if sync else ())
 
 
+def replace_document(  # the arguments are those of `Retriever.replace`, which says what they mean
+    index: PageIndex,
+    encoder: Encoder,
+    doc: str,
+    path: Path,
+    *,
+    metadata: Mapping[str, Any] | None,
+    password: str | None,
+    ocr_mode: str,
+    most_pages: int | None,
+    page_seconds: float,
+    progress: Callable[[Progress], None] | None,
+) -> Report:
+    """Read a file, and put it in the place of a document with one commit."""
+    path = path.expanduser().resolve()
+    common = _common(encoder, password, ocr_mode, most_pages, page_seconds)
+    run = _Run(index, encoder, None, False, common, progress)
+    run.at_once = True
+    with index.writing() as writer:  # after an error nothing of it is published
+        check_same(index.path, index.model, encoder)
+        before = index.snapshot.document(doc)
+        try:
+            stat = path.stat()
+        except OSError as error:
+            raise DocumentError(path, error.strerror or str(error)) from error
+        writer.update(before.number, source=str(path))  # now the file is a new version of the document
+        number = writer.add(
+            doc,
+            source=str(path),
+            size=stat.st_size,
+            mtime_ns=stat.st_mtime_ns,
+            metadata=before.metadata if metadata is None else metadata,
+        )
+        run.read(writer, [_Task(Source(path, doc), doc, number, stat.st_size, None, set())])
+        if not run.added:
+            raise DocumentError(path, run.failed[-1].reason)
+    return run.report(1)
+
+
 def reindex(  # the arguments are those of `Retriever.reindex`, which says what they mean
     index: PageIndex,
     encoder: Encoder,
@@ -499,6 +538,7 @@ class _Run:
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
+        self.at_once = False  # whether nothing is committed here, but all of it by whoever has the writer
         self.background: Executor
         self.writing: Future[None] | None = None
 
@@ -562,7 +602,8 @@ class _Run:
                     try:
                         self.written()
                     finally:
-                        writer.commit()
+                        if not self.at_once:
+                            writer.commit()
 
     def report(self, documents: int) -> Report:
         """What was done."""
@@ -727,7 +768,7 @@ class _Run:
                 self.progress.documents += 1
                 self.progress.bytes += task.size
         due = writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
-        if due and not writer.awaits_more:
+        if due and not writer.awaits_more and not self.at_once:
             writer.commit()
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 import signal
@@ -22,7 +23,7 @@ from starlette.types import ASGIApp
 from visret import __version__
 from visret.errors import InvalidQuery, VisretError
 from visret.retriever import Retriever
-from visret.server import api, offline
+from visret.server import answers, api, offline
 from visret.server.guard import LOOPBACK, Guard, Rules
 from visret.server.protocol import HEAD_SECONDS, PatientProtocol
 
@@ -50,15 +51,17 @@ def build(
         async with AsyncExitStack() as stack:
             if library is not None:
                 stack.callback(library.close)
+                recovering = asyncio.create_task(library.recover())
+                stack.callback(recovering.cancel)
             if tools is not None:
                 await stack.enter_async_context(tools.router.lifespan_context(tools))
             yield
 
     # no /docs: FastAPI's page for it comes from elsewhere
     app = FastAPI(title="visret", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    answers.explain_errors(app)
     if library is not None:
         app.include_router(api.routes(library))
-        api.explain_errors(app)
         if tools is not None:
             app.router.routes.extend(tools.routes)
         else:
