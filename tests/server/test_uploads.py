@@ -97,7 +97,8 @@ def test_a_document_goes_with_its_file_if_it_was_uploaded(retriever, tmp_path, p
 
 
 def test_metadata_is_an_object():
-    assert uploads.parse_metadata("") == {}
+    assert uploads.parse_metadata("") is None
+    assert uploads.parse_metadata("{}") == {}
     assert uploads.parse_metadata('{"a": 1}') == {"a": 1}
     for text in ("[1]", "{", "[" * 100_000, "nul"):
         with pytest.raises(InvalidQuery, match="metadata is"):

@@ -219,13 +219,13 @@ def routes(library: Library) -> APIRouter:
         return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
 
     @router.post(
-        "/documents", response_model=schemas.Report, responses=schemas.errors(409, 415, 501) | schemas.UNREADABLE
+        "/documents", response_model=schemas.Report, responses=schemas.UPLOAD
     )
     async def add(files: Annotated[list[UploadFile], File()], metadata: Annotated[str, Form()] = "") -> Response:
-        """Put files into the index, each in the place of an earlier upload of its name; what cannot be read is not kept.
+        """Put files into the index, each in the place of an earlier upload of its name.
 
-        metadata: a JSON object, for filters; without it, what is replaced leaves its own. 415 for a kind of file that
-        is not read; 422 where none of the files can be.
+        What cannot be read is not kept. metadata: a JSON object, for filters; without it, that of what is replaced stays.
+        415 for a kind of file that is not read; 422 where none of the files can be.
         """
         given = [(file.filename or "", file.file) for file in files]
         try:

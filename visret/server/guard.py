@@ -25,6 +25,7 @@ HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 LONGEST_PATH, LONGEST_QUERY = 2048, 16384  # bytes
 LARGEST_BODY = 1 << 20  # of what is no upload
 UPLOADS = ("/documents", "/gradio_api/upload")
+DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # before the name of one
 STREAMS = ("/mcp", "/gradio_api/")  # where an answer to GET may never end
 # Gradio would fetch the address that these name, from where the server stands.
 FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
@@ -194,7 +195,7 @@ def _as_routes_see_it(scope: Scope) -> Scope:
     changed = {}
     if scope["method"] == "HEAD" and not scope["path"].startswith(STREAMS):
         changed["method"] = "GET"
-    if "\ufffd" in scope["path"]:
+    if "\ufffd" in scope["path"] and scope["path"].startswith(DOCUMENTS):
         changed["path"] = unquote_to_bytes(scope["raw_path"]).decode("utf8", "surrogateescape")
     return {**scope, **changed}
 

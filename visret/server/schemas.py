@@ -206,13 +206,11 @@ FILE: dict[int | str, dict[str, Any]] = {
 }
 
 
-UNREADABLE: dict[int | str, dict[str, Any]] = {
-    422: _said(
-        "The request is not as this document says, or no file could be read", HTTPValidationError | UnreadableFiles
-    )
-}
-
-
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The answers of a route that are none: those of every route, and these."""
     return {status: _ERRORS[status] for status in sorted({*ALWAYS, *statuses})}
+
+
+UPLOAD = errors(409, 415, 501) | {
+    422: _said("It is not as this document says, or no file could be read", HTTPValidationError | UnreadableFiles)
+}

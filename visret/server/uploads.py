@@ -175,7 +175,7 @@ def parse_metadata(text: str) -> dict[str, Any] | None:
     if not text.strip():
         return None
     if len(text) > LARGEST_METADATA:
-        raise InvalidQuery(f"metadata has at most {LARGEST_METADATA:,} characters")
+        raise InvalidQuery(f"metadata is at most {LARGEST_METADATA:,} characters long")
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -197,11 +197,9 @@ def _check_metadata(metadata: Mapping[str, Any]) -> None:
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidQuery("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
-        inside = [
-            [*one, *one.values()] if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)
-        ]
+        inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in inside for part in one]
-    if level or parts > 2 * MOST_METADATA:
+    if level or parts > MOST_METADATA:
         raise InvalidQuery(f"metadata has at most {DEEPEST_METADATA} levels and {MOST_METADATA} values")
     try:
         json.dumps(metadata, ensure_ascii=False).encode()
@@ -214,8 +212,10 @@ def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> li
     earlier = {PurePosixPath(document.doc).name: document for document in _documents(retriever, uploads).values()}
     taken: dict[str, list[_Place]] = {}  # by the names of this request
     used: set[str] = set()
-    places = []
-    for path in received:
+    # two of one name are two documents, and one of them may be there already
+    known = {path: path.name in earlier and _holds(earlier[path.name], path) for path in received}
+    places = {}
+    for path in sorted(received, key=lambda path: not known[path]):
         there = next((one for one in taken.get(path.name, ()) if filecmp.cmp(path, one.path, shallow=False)), None)
         if there is None:
             name = next(name for name in _names(path) if _is_free(name, path, used, earlier))
@@ -226,14 +226,14 @@ def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> li
             else:
                 there = _Place(Path(shutil.move(path, _free(uploads / name))), before, known=False)
             taken.setdefault(path.name, []).append(there)
-        places.append(there)
-    return places
+        places[path] = there
+    return [places[path] for path in received]
 
 
-def _names(path: Path) -> Iterator[str]:
+def _names(path: Path, numbered: str = "{} ({})") -> Iterator[str]:
     """Its own, and then with a number behind."""
     yield path.name
-    yield from (f"{path.stem} ({number}){path.suffix}" for number in count(2))
+    yield from (numbered.format(path.stem, number) + path.suffix for number in count(2))
 
 
 def _is_free(name: str, path: Path, used: Collection[str], earlier: Mapping[str, Document]) -> bool:
@@ -248,8 +248,8 @@ def _holds(document: Document, path: Path) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """The path, with a number where there is such a file."""
-    return next(target for target in map(path.with_name, _names(path)) if not target.exists())
+    """The path; where there is such a file, with a number that no client's name would have."""
+    return next(target for target in map(path.with_name, _names(path, "{}~{}")) if not target.exists())
 
 
 def _read(
