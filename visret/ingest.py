@@ -254,28 +254,33 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
 ) -> Report:
     """Read a file, and put it in the place of a document with one commit."""
     path = path.expanduser().resolve()
-    common = _common(encoder, password, ocr_mode, most_pages, page_seconds)
-    run = _Run(index, encoder, None, False, common, progress)
+    run = _Run(index, encoder, None, False, _common(encoder, password, ocr_mode, most_pages, page_seconds), progress)
     run.at_once = True
-    with index.writing() as writer:  # after an error nothing of it is published
-        check_same(index.path, index.model, encoder)
-        before = index.snapshot.document(doc)
-        try:
+    try:
+        with index.writing() as writer:
+            check_same(index.path, index.model, encoder)
+            before = index.snapshot.document(doc)
             stat = path.stat()
-        except OSError as error:
-            raise DocumentError(path, error.strerror or str(error)) from error
-        writer.update(before.number, source=str(path))  # now the file is a new version of the document
-        number = writer.add(
-            doc,
-            source=str(path),
-            size=stat.st_size,
-            mtime_ns=stat.st_mtime_ns,
-            metadata=before.metadata if metadata is None else metadata,
-        )
-        run.read(writer, [_Task(Source(path, doc), doc, number, stat.st_size, None, set())])
-        if not run.added:
-            raise DocumentError(path, run.failed[-1].reason)
+            writer.update(before.number, source=str(path))  # now the file is a new version of the document
+            number = writer.add(
+                doc,
+                source=str(path),
+                size=stat.st_size,
+                mtime_ns=stat.st_mtime_ns,
+                metadata=before.metadata if metadata is None else metadata,
+            )
+            run.read(writer, [_Task(Source(path, doc), doc, number, stat.st_size, None, set())])
+            if not run.added:
+                raise _Unread  # so that nothing of it is published
+    except OSError as error:
+        run.failed.append(Failure(str(path), None, error.strerror or str(error)))
+    except _Unread:
+        run.pages = 0
     return run.report(1)
+
+
+class _Unread(Exception):
+    """A file that was to replace a document could not be read."""
 
 
 def reindex(  # the arguments are those of `Retriever.reindex`, which says what they mean

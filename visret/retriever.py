@@ -204,11 +204,10 @@ class Retriever:
     ) -> Report:
         """Bring in a file in the place of a document, which it takes under the same name when all of it is read.
 
-        Until then, and where the file cannot be read, the document stays as it is. metadata: None keeps the document's.
-        The other arguments are those of `add`.
+        Until then, and where the file cannot be read, the document stays as it is; the report's `failed` says why.
+        metadata: None keeps the document's. The other arguments are those of `add`.
 
-        DocumentError where the file cannot be read, InvalidQuery where there is no such document, IndexLocked while
-        another process writes.
+        InvalidQuery where there is no such document, IndexLocked while another process writes.
         """
         self._password = password or self._password
         return ingest.replace_document(

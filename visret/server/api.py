@@ -19,6 +19,7 @@ from fastapi import APIRouter, File, Form, HTTPException, Query, Request, Upload
 from fastapi.responses import FileResponse, Response
 from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from visret.errors import IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
@@ -52,6 +53,23 @@ Count = Annotated[int, Query(ge=1, le=1000)]
 Dpi = Annotated[int, Query(ge=20, le=200)]
 
 _log = logging.getLogger(__name__)
+
+
+class Name(Convertor[str]):
+    """The name of a document in an address: any text, with line feeds, as files are named."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        """It is what it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """It is what it is."""
+        return value
+
+
+register_url_convertor("document", Name())
 
 
 class Library:
@@ -218,14 +236,12 @@ def routes(library: Library) -> APIRouter:
         parts = (part for document in retriever.incomplete() for part in _unread(document))
         return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
 
-    @router.post(
-        "/documents", response_model=schemas.Report, responses=schemas.UPLOAD
-    )
+    @router.post("/documents", response_model=schemas.Report, responses=schemas.UPLOAD)
     async def add(files: Annotated[list[UploadFile], File()], metadata: Annotated[str, Form()] = "") -> Response:
         """Put files into the index, each in the place of an earlier upload of its name.
 
-        What cannot be read is not kept. metadata: a JSON object, for filters; without it, that of what is replaced stays.
-        415 for a kind of file that is not read; 422 where none of the files can be.
+        What cannot be read is not kept. metadata: a JSON object, for filters; without it, what is replaced leaves its
+        own. 415 for a kind of file that is not read; 422 where none of the files can be.
         """
         given = [(file.filename or "", file.file) for file in files]
         try:
@@ -242,13 +258,13 @@ def routes(library: Library) -> APIRouter:
         ]
         return Json({"detail": wrong, **asdict(report)}, 422)
 
-    @router.delete("/documents/{doc:path}", status_code=204, responses=schemas.errors(404, 409))
+    @router.delete("/documents/{doc:document}", status_code=204, responses=schemas.errors(404, 409))
     async def remove(doc: str) -> None:
         """Take a document out of the index; its file too, if it was uploaded."""
         await library.remove(library.find(doc).doc)
 
     @router.get(
-        "/page/{doc:path}/{page:int}.png",
+        "/page/{doc:document}/{page:int}.png",
         responses=schemas.PICTURE | schemas.errors(404, 410),
         response_class=Response,
     )
@@ -259,7 +275,7 @@ def routes(library: Library) -> APIRouter:
         return unless_known(request, Response(drawn, media_type="image/png"))
 
     @router.get(
-        "/highlight/{doc:path}/{page:int}.png",
+        "/highlight/{doc:document}/{page:int}.png",
         responses=schemas.PICTURE | schemas.errors(404, 410, 501),
         response_class=Response,
     )
@@ -275,7 +291,9 @@ def routes(library: Library) -> APIRouter:
 
         return unless_known(request, Response(await library.draw(marked), media_type="image/png"))
 
-    @router.get("/document/{doc:path}", responses=schemas.FILE | schemas.errors(404, 410), response_class=FileResponse)
+    @router.get(
+        "/document/{doc:document}", responses=schemas.FILE | schemas.errors(404, 410), response_class=FileResponse
+    )
     def document(request: Request, doc: str) -> Response:
         """The file itself, as it was indexed; `#page=3` behind the address of a PDF opens page 3."""
         found = library.find(doc)

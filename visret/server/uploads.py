@@ -16,13 +16,13 @@ import tempfile
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
 from visret import pdf
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import InvalidQuery
 from visret.index import Document, versions
 from visret.index.catalogue import load_source
 from visret.index.layout import UPLOADS, UPLOADS_LOCK
@@ -61,7 +61,7 @@ class Brought:
 class Uploaded(Report):
     """A report whose paths are the names that the files came under. files: what became of each, in order."""
 
-    files: list[Brought]
+    files: list[Brought] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,12 +261,12 @@ def _read(
     if new := list(dict.fromkeys(place.path for place in places if place.path not in replacing)):
         reports.append(retriever.add(new, metadata=metadata, **how))
     for path, before in replacing.items():
-        try:
-            reports.append(retriever.replace(before.doc, path, metadata=metadata, **how))
-        except DocumentError as error:
-            failures[path] = f"{error.reason}; the earlier upload of this name stays"
-            failed = Failure(str(path), None, failures[path])
-            reports.append(Report(1, 0, 0, 0, 0, [], [failed], 0.0))
+        report = retriever.replace(before.doc, path, metadata=metadata, **how)
+        if not report.added:
+            reason = f"{report.failed[-1].reason}; the earlier upload of this name stays"
+            report = replace(report, failed=[Failure(str(path), None, reason)])
+            failures[path] = reason
+        reports.append(report)
     return reports, failures
 
 
@@ -333,12 +333,9 @@ def _named(reports: Sequence[Report], files: list[Brought], names: Mapping[str, 
     def name(path: str) -> str:
         return names.get(path) or PurePath(path).name
 
+    counts = [one.name for one in fields(Report) if one.name not in ("empty", "failed", "seconds")]
     return Uploaded(
-        documents=sum(report.documents for report in reports),
-        pages=sum(report.pages for report in reports),
-        added=sum(report.added for report in reports),
-        unchanged=sum(report.unchanged for report in reports),
-        removed=sum(report.removed for report in reports),
+        **{count: sum(getattr(report, count) for report in reports) for count in counts},
         empty=[EmptyPage(name(one.path), one.page) for report in reports for one in report.empty],
         failed=[
             Failure(name(one.path), one.page, without_paths(one.reason)) for report in reports for one in report.failed
