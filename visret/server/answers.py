@@ -35,7 +35,7 @@ STATUSES = {
 MOST_WRONG = 10  # things that one answer says of a request
 LONGEST_PART = 80  # characters of a name that the client gave
 # Absolute, and more than one part: what stands before the last part is nobody's business.
-_PATH = re.compile(r"""(?<![\w.:/\\~-])(?:/|[A-Za-z]:[\\/]|\\\\)(?:[^/\\'"<>:\n]{0,255}[^/\\'"<>:\s][/\\])+""")
+_PATH = re.compile(r"""(?<![\w.:/\\~-])(?:/|[A-Za-z]:[\\/]+|\\\\+)(?:[^/\\'"<>:\n]{0,255}[^/\\'"<>:\s][/\\]+)+""")
 
 
 class Json(JSONResponse):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from io import BytesIO
@@ -33,6 +33,8 @@ MOST_HITS = 100
 DEEPEST_FILTER, LARGEST_FILTER = 10, 1000  # filters in filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
 MOST_SHOWN = 100  # pages of a document that cannot be found
+WRITER = "visret-write"  # the thread, by the beginning of its name
+STOP_SECONDS = 2.0  # for a file that is being read at the end
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
 
 KINDS = {
@@ -81,7 +83,8 @@ class Library:
         self.most_pages = most_pages
         self._batches = Batches(retriever)
         self._drawing = CapacityLimiter(DRAWN_TOGETHER)
-        self._writing = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(1, WRITER)
+        self._written: set[Future[Any]] = set()  # what is under way, or waits
         self._closing = False
         # meanwhile the model loads; what goes wrong is raised, and said, when it is needed
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
@@ -112,8 +115,10 @@ class Library:
 
     async def write(self, work: Callable[[], Made]) -> Made:
         """Change the index, one change at a time."""
-        async with self._writing:
-            return await to_thread.run_sync(work)
+        writing = self._writer.submit(work)
+        self._written.add(writing)
+        writing.add_done_callback(self._written.discard)
+        return await asyncio.wrap_future(writing)
 
     async def add(self, files: Sequence[tuple[str, IO[bytes]]], metadata: Mapping[str, Any] | None) -> uploads.Uploaded:
         """Bring files into the index."""
@@ -157,10 +162,12 @@ class Library:
         return document
 
     def close(self) -> None:
-        """Answer what was asked, and let go of the index. Files that are being read are read on by the next server."""
+        """Answer what was asked, and let go of the index. What is being read the next server reads on, or drops."""
         self._closing = True
+        self._writer.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
-        self.retriever.close()
+        if not wait(set(self._written), STOP_SECONDS).not_done:
+            self.retriever.close()
 
     def _name(self, doc: str) -> str:
         try:
@@ -265,7 +272,7 @@ def routes(library: Library) -> APIRouter:
 
     @router.get(
         "/page/{doc:document}/{page:int}.png",
-        responses=schemas.PICTURE | schemas.errors(404, 410),
+        responses=schemas.PICTURE,
         response_class=Response,
     )
     async def page(request: Request, doc: str, page: int, dpi: Dpi = PICTURE_DPI) -> Response:
@@ -276,7 +283,7 @@ def routes(library: Library) -> APIRouter:
 
     @router.get(
         "/highlight/{doc:document}/{page:int}.png",
-        responses=schemas.PICTURE | schemas.errors(404, 410, 501),
+        responses=schemas.PICTURE,
         response_class=Response,
     )
     async def highlight(request: Request, doc: str, page: int, q: str, dpi: Dpi = PICTURE_DPI) -> Response:
@@ -291,9 +298,7 @@ def routes(library: Library) -> APIRouter:
 
         return unless_known(request, Response(await library.draw(marked), media_type="image/png"))
 
-    @router.get(
-        "/document/{doc:document}", responses=schemas.FILE | schemas.errors(404, 410), response_class=FileResponse
-    )
+    @router.get("/document/{doc:document}", responses=schemas.FILE, response_class=FileResponse)
     def document(request: Request, doc: str) -> Response:
         """The file itself, as it was indexed; `#page=3` behind the address of a PDF opens page 3."""
         found = library.find(doc)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -119,14 +121,37 @@ def serve(
     if local:
         rules = replace(rules, hosts={*LOOPBACK, *rules.hosts, host})
     signal.signal(signal.SIGTERM, _leave)
-    with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
-        # Gradio hands out all that is in these folders: they must not be those of another program
-        os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
-        with listen(host, port) as listener:
-            app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
-            shown = f"[{host}]" if ":" in host else host
-            announce(f"http://{shown}:{listener.getsockname()[1]}/")
-            uvicorn.Server(configuration(app)).run(sockets=[listener])
+    try:
+        with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
+            # Gradio hands out all that is in these folders: they must not be those of another program
+            os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
+            with listen(host, port) as listener:
+                app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
+                shown = f"[{host}]" if ":" in host else host
+                announce(f"http://{shown}:{listener.getsockname()[1]}/")
+                Server(configuration(app)).run(sockets=[listener])
+    except (SystemExit, KeyboardInterrupt) as end:
+        if any(thread.name.startswith(api.WRITER) for thread in threading.enumerate()):
+            # in the middle of a file, for how long nobody knows; the next server finishes it as if this one was killed
+            sys.stdout.flush()
+            os._exit(end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else 128 + signal.SIGINT)
+        raise
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, in whose end it is no failure of a request that its answer is cut short."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let answers end that take no longer than the grace they have, and cut the others."""
+        cut = False
+
+        def is_said(record: logging.LogRecord) -> bool:
+            nonlocal cut
+            cut = cut or record.getMessage().startswith("Cancel ")  # uvicorn, of all that are still under way
+            return not cut and "without completing response" not in record.getMessage()
+
+        logging.getLogger("uvicorn.error").addFilter(is_said)  # for good: the last are cut when this has returned
+        await super().shutdown(sockets)
 
 
 def read_key(file: str | Path | None) -> str | None:

@@ -191,19 +191,6 @@ _ERRORS: dict[int, dict[str, Any]] = {
     503: _said("Too many connections"),
 }
 ALWAYS = (400, 401, 403, 408, 413, 414, 421, 422, 429, 500, 503)
-_TAG = {"ETag": {"description": "For If-None-Match", "schema": {"type": "string"}}}
-_KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already, by its If-None-Match"}}
-PICTURE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The picture", "content": {"image/png": {}}, "headers": _TAG},
-    **_KNOWN,
-}
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file", "content": {"*/*": _BYTES}, "headers": _TAG},
-    206: {"description": "The part of it that Range asks for", "content": {"*/*": _BYTES}},
-    **_KNOWN,
-    416: {"description": "It has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
-}
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -211,6 +198,21 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: _ERRORS[status] for status in sorted({*ALWAYS, *statuses})}
 
 
+_TAG = {"ETag": {"description": "For If-None-Match", "schema": {"type": "string"}}}
+_KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already, by its If-None-Match"}}
+PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The picture", "content": {"image/png": {}}, "headers": _TAG},
+    **_KNOWN,
+    **errors(404, 410, 501),
+}
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "content": {"*/*": _BYTES}, "headers": _TAG},
+    206: {"description": "The part of it that Range asks for", "content": {"*/*": _BYTES}},
+    **_KNOWN,
+    **errors(404, 410),
+    416: {"description": "It has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
+}
 UPLOAD = errors(409, 415, 501) | {
     422: _said("It is not as this document says, or no file could be read", HTTPValidationError | UnreadableFiles)
 }
