@@ -135,6 +135,22 @@ def test_metadata_that_cannot_be_stored_is_refused(client, index, metadata):
     assert not (index / "uploads" / "a.txt").exists()
 
 
+def test_metadata_is_changed_without_reading_again(client):
+    def change(changes, doc="one.pdf"):
+        return client.patch(f"/documents/{doc}", json=changes)
+
+    assert change({"year": 2024, "place": "x"}).json()["metadata"] == {"title": "half a ?", "year": 2024, "place": "x"}
+    assert change({"year": 2025, "place": None}).json()["metadata"] == {"title": "half a ?", "year": 2025}
+    found = client.post("/search", json={"question": "red", "where": {"year": 2025}}).json()["hits"]
+    assert {hit["doc"] for hit in found} == {"one.pdf"}
+    assert [change({"doc": 1}).status_code, change([1]).status_code, change({}, "none.pdf").status_code] == [
+        400,
+        422,
+        404,
+    ]
+    assert change({"year": None}).json()["metadata"] == {"title": "half a ?"}
+
+
 def test_what_has_no_picture_is_not_found(client, monkeypatch):
     plain = Page.from_text("red", doc="one.pdf")
     monkeypatch.setattr(Retriever, "page", lambda *_, **__: plain)
@@ -223,7 +239,7 @@ def test_answers_are_what_the_schema_says(index):
     try:
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
-        assert len(operations) == 9
+        assert len(operations) == 10
 
         @settings(max_examples=25, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
         @given(data())

@@ -265,6 +265,14 @@ def routes(library: Library) -> APIRouter:
         ]
         return Json({"detail": wrong, **asdict(report)}, 422)
 
+    @router.patch("/documents/{doc:document}", response_model=schemas.Described, responses=schemas.errors(404, 409))
+    async def describe(doc: str, changes: dict[str, Any]) -> Response:
+        """Change the metadata of a document, for filters: null deletes a key, and what is not named stays."""
+        name = library.find(doc).doc
+        uploads.check_metadata(changes)
+        await library.write(partial(retriever.set_metadata, name, changes))
+        return Json(_described(library.find(name)))
+
     @router.delete("/documents/{doc:document}", status_code=204, responses=schemas.errors(404, 409))
     async def remove(doc: str) -> None:
         """Take a document out of the index; its file too, if it was uploaded."""

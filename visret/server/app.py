@@ -141,17 +141,19 @@ def serve(
 class Server(uvicorn.Server):
     """uvicorn's, in whose end it is no failure of a request that its answer is cut short."""
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let answers end that take no longer than the grace they have, and cut the others."""
-        cut = False
+    _cut = False
 
-        def is_said(record: logging.LogRecord) -> bool:
-            nonlocal cut
-            cut = cut or record.getMessage().startswith("Cancel ")  # uvicorn, of all that are still under way
-            return not cut and "without completing response" not in record.getMessage()
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        logging.getLogger("uvicorn.error").addFilter(self._is_said)
+        await super().startup(sockets)
 
-        logging.getLogger("uvicorn.error").addFilter(is_said)  # for good: the last are cut when this has returned
-        await super().shutdown(sockets)
+    def _is_said(self, record: logging.LogRecord) -> bool:
+        if self.should_exit:
+            said = record.getMessage()
+            self._cut = self._cut or said.startswith("Cancel ")  # all that are still under way after the grace
+            return not self._cut and "without completing response" not in said
+        return True
 
 
 def read_key(file: str | Path | None) -> str | None:

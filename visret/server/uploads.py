@@ -182,11 +182,12 @@ def parse_metadata(text: str) -> dict[str, Any] | None:
         raise InvalidQuery(f"metadata is not JSON ({error})") from None
     if not isinstance(metadata, dict):
         raise InvalidQuery('metadata is a JSON object such as {"year": 2024}')
-    _check_metadata(metadata)
+    check_metadata(metadata)
     return metadata
 
 
-def _check_metadata(metadata: Mapping[str, Any]) -> None:
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """InvalidQuery for metadata that cannot be stored."""
     for key in metadata:
         if key in (*BUILT_IN, *JOINS):
             raise InvalidQuery(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
