@@ -215,6 +215,8 @@ def test_what_is_wrong_is_listed_and_not_repeated(client):
 def test_the_schema_is_one_and_says_every_error(client):
     schema = client.get("/openapi.json").json()
     pytest.importorskip("openapi_spec_validator").validate(schema)
+    form = schema["components"]["schemas"]["Body_add_documents_post"]["properties"]
+    assert form["files"]["items"]["format"] == "binary"
     for path, operations in schema["paths"].items():
         for operation in operations.values():
             assert {"400", "401", "422", "429", "500", "503"} <= {*operation["responses"]}, path

@@ -18,7 +18,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
 from fastapi.responses import FileResponse, Response
 from PIL.Image import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
 from visret.errors import IndexLocked, InvalidQuery, NoPicture, VisretError
@@ -37,21 +37,12 @@ WRITER = "visret-write"  # the thread, by the beginning of its name
 STOP_SECONDS = 2.0  # for a file that is being read at the end
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
 
-KINDS = {
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".txt": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-}
 Made = TypeVar("Made")
 Start = Annotated[int, Query(ge=0)]
 Count = Annotated[int, Query(ge=1, le=1000)]
+# `format` as well, by which makers of clients know a file
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+Upload = Annotated[UploadFile, WithJsonSchema(_FILE)]
 Dpi = Annotated[int, Query(ge=20, le=200)]
 
 _log = logging.getLogger(__name__)
@@ -244,7 +235,7 @@ def routes(library: Library) -> APIRouter:
         return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
 
     @router.post("/documents", response_model=schemas.Report, responses=schemas.UPLOAD)
-    async def add(files: Annotated[list[UploadFile], File()], metadata: Annotated[str, Form()] = "") -> Response:
+    async def add(files: Annotated[list[Upload], File()], metadata: Annotated[str, Form()] = "") -> Response:
         """Put files into the index, each in the place of an earlier upload of its name.
 
         What cannot be read is not kept. metadata: a JSON object, for filters; without it, what is replaced leaves its
@@ -313,7 +304,7 @@ def routes(library: Library) -> APIRouter:
         path = retriever.original(found.doc)
         if path is None:
             raise HTTPException(404, f"{found.doc} was made in memory and has no file")
-        kind = KINDS.get(path.suffix.lower())
+        kind = schemas.KINDS.get(path.suffix.lower())
         file = FileResponse(
             path,
             headers={"etag": f'"{found.hash}"'} if found.hash else None,

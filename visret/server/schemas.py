@@ -6,6 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+KINDS = {
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".txt": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+}
 State = Literal["done", "partial", "failed", "empty"]
 Count = Annotated[int, Field(ge=0)]
 
@@ -205,10 +217,12 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     **_KNOWN,
     **errors(404, 410, 501),
 }
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_BYTES = {
+    kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("application/octet-stream", *KINDS.values())
+}
 FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file", "content": {"*/*": _BYTES}, "headers": _TAG},
-    206: {"description": "The part of it that Range asks for", "content": {"*/*": _BYTES}},
+    200: {"description": "The file", "content": _BYTES, "headers": _TAG},
+    206: {"description": "The part of it that Range asks for", "content": {**_BYTES, "multipart/byteranges": {}}},
     **_KNOWN,
     **errors(404, 410),
     416: {"description": "It has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
