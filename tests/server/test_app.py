@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -122,7 +123,10 @@ def server(place):
     server = Server(place / "i.visret", "--api-key-file", place / "key", *limits)
     yield server
     assert server.process.poll() is None  # whatever was done to it
-    status, said, _ = server.stop(signal.SIGTERM)
+    with socket.create_connection(("127.0.0.1", server.port)) as kept:
+        kept.sendall(f"GET /health HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200 ")
+        status, said, _ = server.stop(signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert said == f"visret: http://127.0.0.1:{server.port}/\n"
 
@@ -537,6 +541,20 @@ def test_what_is_no_http_is_refused(server):
 
 
 # ---- beginning and end
+
+
+def test_answers_that_are_cut_short_at_the_end_are_no_failures():
+    server = app.Server(app.configuration(None))
+
+    def is_said(text):
+        return server._is_said(logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, text, (), None))
+
+    assert is_said("ASGI callable returned without completing response.")
+    server.should_exit = True
+    assert not is_said("ASGI callable returned without completing response.")
+    assert is_said("Exception in ASGI application")
+    assert not is_said("Cancel 2 running task(s), timeout graceful shutdown exceeded")
+    assert not is_said("Exception in ASGI application")
 
 
 def test_a_program_alone_needs_no_page_and_may_not_ask_too_often(place):

@@ -170,6 +170,7 @@ class Report(BaseModel):
     added: Count
     unchanged: Count
     removed: Count
+    updated: Count = 0
     empty: list[UnreadOfFile]
     failed: list[FailureOfFile]
     seconds: float
