@@ -136,7 +136,7 @@ def index(arguments: argparse.Namespace) -> int:
         metadata, lost = _metadata(retriever, arguments)
         report = _add(retriever, arguments, metadata, lost, sync=arguments.sync, retry_failed=arguments.retry_failed)
     if arguments.json:
-        print(json.dumps(asdict(report)))
+        _print_json(asdict(report))
     else:
         print(_summary(report, arguments.index))
     return 1 if report.failed else 0
@@ -179,7 +179,7 @@ def info(arguments: argparse.Namespace) -> int:
     with Retriever.open(arguments.index) as retriever:
         facts = retriever.info()
     if arguments.json:
-        print(json.dumps(facts))
+        _print_json(facts)
     else:
         width = max(map(len, facts))
         for name, value in facts.items():
@@ -224,7 +224,10 @@ def set_(arguments: argparse.Namespace) -> int:
     changes = _changes(arguments.changes)
     with Retriever.open(arguments.index) as retriever:
         metadata = retriever.set_metadata(arguments.doc, changes)
-    print(json.dumps(metadata) if arguments.json else f"{arguments.doc}: {json.dumps(metadata, ensure_ascii=False)}")
+    if arguments.json:
+        _print_json(metadata)
+    else:
+        print(f"{arguments.doc}: {json.dumps(metadata, ensure_ascii=False)}")
     return 0
 
 
@@ -253,7 +256,10 @@ def reindex(arguments: argparse.Namespace) -> int:
             reading = {name: getattr(arguments, name) for name in ("password", "ocr", "page_seconds")}
             report = _watch(retriever, partial(retriever.reindex, **changes, **reading), arguments.ocr)
             made = f"{arguments.index}: {_count(report.documents, 'document')} with {retriever.model}"
-            print(json.dumps(asdict(report)) if arguments.json else f"{made}, {_pace(report)}")
+            if arguments.json:
+                _print_json(asdict(report))
+            else:
+                print(f"{made}, {_pace(report)}")
             return 1 if report.failed else 0
         if any(value is not None for value in changes.values()):
             raise InvalidQuery("--undo goes back to what the index was, and takes no model and no storage")
@@ -275,7 +281,7 @@ def models(arguments: argparse.Namespace) -> int:
             {**asdict(spec), "here": location.here, "path": str(location.path) if location.path else None}
             for spec, location in listed
         ]
-        print(json.dumps(rows))
+        _print_json(rows)
         return 0
     table = []
     for spec, location in listed:
@@ -684,7 +690,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
     folder = next(path for path in (Path(arguments.index).absolute() / "x").parents if path.exists())
     free = shutil.disk_usage(folder).free
     if arguments.json:
-        print(json.dumps({**asdict(about), "free_bytes": free}))
+        _print_json({**asdict(about), "free_bytes": free})
     else:
         print(f"{_count(about.documents, 'document')}, {about.bytes / 1e9:,.2f} GB; estimated from a sample:")
         print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of the model")
@@ -770,7 +776,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
-        print(json.dumps({"query": arguments.question, "hits": entries, **unread}))
+        _print_json({"query": arguments.question, "hits": entries, **unread})
         return missing
     hits = [hit for hit, _ in found]
     if not hits:
@@ -789,6 +795,12 @@ def _show(
         if entry["picture"]:
             print(f"     {entry['picture']}")
     return missing
+
+
+def _print_json(value: Any) -> None:
+    from visret.retriever import sendable
+
+    print(json.dumps(sendable(value)))
 
 
 def _link(text: str, hit: Hit) -> str:

@@ -2,7 +2,8 @@
 
     VisretError
     ├── DocumentError(path, page)       unreadable, damaged, too large
-    │   └── PasswordRequired
+    │   ├── PasswordRequired
+    │   └── NoPicture                   plain text, or a page that was added without one
     ├── UnknownModel(LookupError)       the name, and close matches
     ├── InvalidModelSpec(ValueError)    the models.yaml entry and key
     ├── WeightsError                    missing or unexpected weights, wrong checksum, not available offline
@@ -41,6 +42,10 @@ class DocumentError(VisretError):
 
 class PasswordRequired(DocumentError):
     """The document is encrypted, and no password or a wrong one was given."""
+
+
+class NoPicture(DocumentError):
+    """The page can be read, and there is no picture of it: it is plain text, or was added without one."""
 
 
 class UnknownModel(VisretError, LookupError):

@@ -262,6 +262,50 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
         return run.add(writer, sources, failures, gone_below=paths if sync else ())
 
 
+def replace_document(  # the arguments are those of `Retriever.replace`, which says what they mean
+    index: PageIndex,
+    encoder: Encoder,
+    doc: str,
+    path: Path,
+    *,
+    metadata: Mapping[str, Any] | None,
+    password: str | None,
+    ocr_mode: str,
+    most_pages: int | None,
+    page_seconds: float,
+    progress: Callable[[Progress], None] | None,
+) -> Report:
+    """Read a file, and put it in the place of a document with one commit."""
+    path = path.expanduser().resolve()
+    run = _Run(index, encoder, None, False, _common(encoder, password, ocr_mode, most_pages, page_seconds), progress)
+    run.at_once = True
+    try:
+        with index.writing() as writer:
+            check_same(index.path, index.model, encoder)
+            before = index.snapshot.document(doc)
+            stat = path.stat()
+            writer.update(before.number, source=str(path))  # now the file is a new version of the document
+            number = writer.add(
+                doc,
+                source=str(path),
+                size=stat.st_size,
+                mtime_ns=stat.st_mtime_ns,
+                metadata=metadata,
+            )
+            run.read(writer, [_Task(Source(path, doc), doc, number, stat.st_size, None, set())])
+            if not run.added:
+                raise _Unread  # so that nothing of it is published
+    except OSError as error:
+        run.failed.append(Failure(str(path), None, error.strerror or str(error)))
+    except _Unread:
+        run.pages = 0
+    return run.report(1)
+
+
+class _Unread(Exception):
+    """A file that was to replace a document could not be read."""
+
+
 def reindex(  # the arguments are those of `Retriever.reindex`, which says what they mean
     index: PageIndex,
     encoder: Encoder,
@@ -522,6 +566,7 @@ class _Run:
         self.with_pages: set[int] = set()
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
+        self.at_once = False  # whether nothing is committed here, but all of it by whoever has the writer
         self.background: Executor
         self.writing: Future[None] | None = None
 
@@ -585,7 +630,8 @@ class _Run:
                     try:
                         self.written()
                     finally:
-                        writer.commit()
+                        if not self.at_once:
+                            writer.commit()
 
     def report(self, documents: int) -> Report:
         """What was done."""
@@ -774,7 +820,7 @@ class _Run:
                 self.progress.documents += 1
                 self.progress.bytes += task.size
         due = writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
-        if due and not writer.awaits_more:
+        if due and not writer.awaits_more and not self.at_once:
             writer.commit()
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()

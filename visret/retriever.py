@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,7 @@ from visret import _given, candidates, ingest, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import InvalidQuery, NoPicture
 from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
@@ -189,6 +190,39 @@ class Retriever:
             exclude=exclude,
             sync=sync,
             retry_failed=retry_failed,
+            password=password,
+            ocr_mode=ocr,
+            most_pages=most_pages,
+            page_seconds=page_seconds,
+            progress=progress,
+        )
+
+    def replace(
+        self,
+        doc: str,
+        path: str | Path,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        password: str | None = None,
+        ocr: str = "auto",
+        most_pages: int | None = None,
+        page_seconds: float = ingest.PAGE_SECONDS,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Bring in a file in the place of a document, which it takes under the same name when all of it is read.
+
+        Until then, and where the file cannot be read, the document stays as it is; the report's `failed` says why.
+        metadata: None keeps the document's. The other arguments are those of `add`.
+
+        InvalidQuery where there is no such document, IndexLocked while another process writes.
+        """
+        self._password = password or self._password
+        return ingest.replace_document(
+            self._index,
+            self.encoder,
+            doc,
+            Path(path),
+            metadata=metadata,
             password=password,
             ocr_mode=ocr,
             most_pages=most_pages,
@@ -374,11 +408,11 @@ class Retriever:
         return ingest.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
-        """The page as an RGB picture; DocumentError as for `page`, and for plain text, which has none."""
+        """The page as an RGB picture; DocumentError as for `page`, NoPicture for plain text, which has none."""
         page = self.page(hit, dpi=dpi)
         if page.image is None:
             reason = "is plain text and has no picture" if page.size_pt is None else "was added without a picture"
-            raise DocumentError(page.ref.doc, reason, page=page.ref.page)
+            raise NoPicture(page.ref.doc, reason, page=page.ref.page)
         return page.image
 
     # ---- what is there
@@ -402,13 +436,21 @@ class Retriever:
     def unread(self) -> tuple[list[Failure], list[EmptyPage]]:
         """What could not be read when the index was made, and pages with nothing this model reads."""
         failed, empty = [], []
-        for document in self._index.snapshot.unread():
+        for document in self.incomplete():
             path = document.source or document.doc
             if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
             failed += [Failure(path, page, reason) for page, reason in document.failed]
             empty += [EmptyPage(path, page) for page in document.empty]
         return failed, empty
+
+    def incomplete(self) -> Iterator[Document]:
+        """The documents that `unread` is about, in the order they were added."""
+        return self._index.snapshot.unread()
+
+    def unread_counts(self) -> tuple[int, int]:
+        """How many failures and how many empty pages `unread` lists, without listing them."""
+        return self._index.snapshot.unread_counts
 
     def info(self) -> dict[str, Any]:
         """Counts and sizes, JSON."""
@@ -557,6 +599,14 @@ def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:
         "picture": None,
         "weak": hit.weak,
     }
+
+
+def sendable(value: Any) -> Any:
+    """JSON values as UTF-8 can carry them: what is not Unicode, as in some file names, is a question mark.
+
+    Names of documents have the same mark in the same place.
+    """
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf8", "replace"))
 
 
 def strength(why: heatmaps.Explanation) -> float:

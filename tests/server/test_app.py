@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -122,7 +123,10 @@ def server(place):
     server = Server(place / "i.visret", "--api-key-file", place / "key", *limits)
     yield server
     assert server.process.poll() is None  # whatever was done to it
-    status, said, _ = server.stop(signal.SIGTERM)
+    with socket.create_connection(("127.0.0.1", server.port)) as kept:
+        kept.sendall(f"GET /health HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+        assert kept.recv(4096).startswith(b"HTTP/1.1 200 ")
+        status, said, _ = server.stop(signal.SIGTERM)
     assert status == 128 + signal.SIGTERM
     assert said == f"visret: http://127.0.0.1:{server.port}/\n"
 
@@ -137,8 +141,9 @@ def test_an_answer_is_what_the_command_prints(server, place, capsys):
         == 0
     )
     answer = server.ask("/search", "POST", asked)
-    assert json.loads(answer.content) == json.loads(capsys.readouterr().out)
-    hit = json.loads(answer.content)["hits"][0]
+    answered, printed = json.loads(answer.content), json.loads(capsys.readouterr().out)
+    assert [answered[name] for name in ("query", "hits")] == [printed[name] for name in ("query", "hits")]
+    hit = answered["hits"][0]
     assert (hit["doc"], hit["page"]) == ("sub/one.pdf", 2)
     assert hit["boxes"]
 
@@ -166,6 +171,7 @@ def test_openapi_names_the_routes_and_nothing_comes_from_elsewhere(server):
         "/search",
         "/documents",
         "/documents/{doc}",
+        "/unread",
         "/page/{doc}/{page}.png",
         "/highlight/{doc}/{page}.png",
         "/document/{doc}",
@@ -276,14 +282,18 @@ ROUTES = [
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_nothing_is_served_without_the_key(server, method, path):
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": f"{guard.COOKIE}={KEY}"}):
-        assert server.ask(path, method, headers=headers).status == 401
+        answer = server.ask(path, method, headers=headers)
+        if path == "/health" and "Authorization" not in headers:
+            assert (answer.status, answer.content) == (200, b'{"status":"ok"}')
+        else:
+            assert answer.status == 401
     upgrade = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
         "Sec-WebSocket-Version": "13",
         "Sec-WebSocket-Key": "eA==",
     }
-    assert server.ask(path, method, headers=upgrade).status == 401
+    assert server.ask(path, method, headers=upgrade).status == (200 if path == "/health" else 401)
 
 
 def test_a_browser_logs_in_once(server):
@@ -481,7 +491,8 @@ def test_what_is_too_large_is_refused_before_it_is_read(server):
 def test_questions_that_make_no_sense_are_refused_in_words(server, asked, status):
     answer = server.ask("/search", "POST", asked.encode("latin-1"), **{"Content-Type": "application/json"})
     assert answer.status == status, answer.content
-    assert isinstance(json.loads(answer.content)["detail"], str)
+    detail = json.loads(answer.content)["detail"]
+    assert all({*one} == {"loc", "msg", "type"} for one in detail) if status == 422 else isinstance(detail, str)
     assert len(answer.content) < 2000  # what was sent is not sent back
 
 
@@ -530,6 +541,20 @@ def test_what_is_no_http_is_refused(server):
 
 
 # ---- beginning and end
+
+
+def test_answers_that_are_cut_short_at_the_end_are_no_failures():
+    server = app.Server(app.configuration(None))
+
+    def is_said(text):
+        return server._is_said(logging.LogRecord("uvicorn.error", logging.ERROR, "", 1, text, (), None))
+
+    assert is_said("ASGI callable returned without completing response.")
+    server.should_exit = True
+    assert not is_said("ASGI callable returned without completing response.")
+    assert is_said("Exception in ASGI application")
+    assert not is_said("Cancel 2 running task(s), timeout graceful shutdown exceeded")
+    assert not is_said("Exception in ASGI application")
 
 
 def test_a_program_alone_needs_no_page_and_may_not_ask_too_often(place):

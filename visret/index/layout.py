@@ -12,6 +12,7 @@
       previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
       uploads/             files that came through a server: sources of documents like any other, but in here
       writer.lock          locked by the process that writes; its content means nothing
+      uploads.lock         the same, for the server that changes uploads/
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
@@ -104,6 +105,7 @@ NEXT = "next"
 PREVIOUS = "previous"
 UPLOADS = "uploads"
 LOCK = "writer.lock"
+UPLOADS_LOCK = "uploads.lock"
 
 GRID, CELLS, BOXES, SPANS = range(4)
 

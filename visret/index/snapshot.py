@@ -184,6 +184,14 @@ class Snapshot:
         lacking = [n for n, row in rows if row.state == "failed" or row.reason or n in self._unread]
         return map(self.document, sorted(lacking))
 
+    @cached_property
+    def unread_counts(self) -> tuple[int, int]:
+        """How many files and pages failed, and how many pages are empty."""
+        files = sum(row.state == "failed" or bool(row.reason) for row in self._documents.values())
+        pages = [page.reason for n, pages in self._unread.items() if n in self._documents for page in pages]
+        empty = pages.count(None)
+        return files + len(pages) - empty, empty
+
     def document(self, doc: str | int) -> Document:
         """A document by name or number. Raises InvalidQuery where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc

@@ -583,10 +583,10 @@ def sweep(index: Path, *, keep: set[int]) -> None:
 
 
 @contextmanager
-def writer_lock(index: Path) -> Iterator[None]:
-    """Be the one writer; the lock vanishes with the process. Raises IndexLocked."""
+def writer_lock(index: Path, name: str = LOCK) -> Iterator[None]:
+    """Be the one writer, of what this lock stands for; it vanishes with the process. Raises IndexLocked."""
     try:
-        file = (index / LOCK).open("a+b")
+        file = (index / name).open("a+b")
     except OSError as error:
         raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
     with file:

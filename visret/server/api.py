@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
 
 from anyio import CapacityLimiter, to_thread
-from fastapi import APIRouter, FastAPI, File, Form, HTTPException, Query, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
+from fastapi.responses import FileResponse, Response
 from PIL.Image import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.convertors import Convertor, register_url_convertor
 
-from visret.errors import DocumentError, IndexLocked, InvalidQuery, VisretError
+from visret.errors import IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
+from visret.ingest import Progress
 from visret.retriever import PICTURE_DPI, Retriever
-from visret.server import uploads
+from visret.server import schemas, uploads
+from visret.server.answers import Json, unless_known, without_paths
 from visret.server.batches import Batches, Hits, Question
 
 MOST_HITS = 100
 DEEPEST_FILTER, LARGEST_FILTER = 10, 1000  # filters in filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
+MOST_SHOWN = 100  # pages of a document that cannot be found
+WRITER = "visret-write"  # the thread, by the beginning of its name
+STOP_SECONDS = 2.0  # for a file that is being read at the end
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
 
-KINDS = {
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".txt": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-}
 Made = TypeVar("Made")
-PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+Start = Annotated[int, Query(ge=0)]
+Count = Annotated[int, Query(ge=1, le=1000)]
+# `format` as well, by which makers of clients know a file
+_FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
+Upload = Annotated[UploadFile, WithJsonSchema(_FILE)]
+Dpi = Annotated[int, Query(ge=20, le=200)]
+
+_log = logging.getLogger(__name__)
+
+
+class Name(Convertor[str]):
+    """The name of a document in an address: any text, with line feeds, as files are named."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        """It is what it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """It is what it is."""
+        return value
+
+
+register_url_convertor("document", Name())
 
 
 class Library:
@@ -54,7 +74,9 @@ class Library:
         self.most_pages = most_pages
         self._batches = Batches(retriever)
         self._drawing = CapacityLimiter(DRAWN_TOGETHER)
-        self._writing = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(1, WRITER)
+        self._written: set[Future[Any]] = set()  # what is under way, or waits
+        self._closing = False
         # meanwhile the model loads; what goes wrong is raised, and said, when it is needed
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
@@ -84,23 +106,78 @@ class Library:
 
     async def write(self, work: Callable[[], Made]) -> Made:
         """Change the index, one change at a time."""
-        async with self._writing:
-            return await to_thread.run_sync(work)
+        writing = self._writer.submit(work)
+        self._written.add(writing)
+        writing.add_done_callback(self._written.discard)
+        return await asyncio.wrap_future(writing)
+
+    async def add(self, files: Sequence[tuple[str, IO[bytes]]], metadata: Mapping[str, Any] | None) -> uploads.Uploaded:
+        """Bring files into the index."""
+        return await self.write(
+            partial(
+                uploads.add,
+                self.retriever,
+                self.folder,
+                files,
+                metadata=metadata,
+                most_pages=self.most_pages,
+                progress=self._go_on,
+            )
+        )
+
+    async def remove(self, doc: str) -> None:
+        """Take a document out of the index."""
+        await self.write(partial(uploads.remove, self.retriever, self.folder, doc))
+
+    async def recover(self) -> None:
+        """Finish what a server that was killed has left; what cannot be now is before the next file is brought."""
+        work = partial(uploads.recover, self.retriever, self.folder, most_pages=self.most_pages, progress=self._go_on)
+        try:
+            await self.write(work)
+        except IndexLocked:
+            pass  # whoever writes is at work on it
+        except VisretError as error:
+            _log.warning("what an earlier server has left is not finished: %s", error)
 
     def find(self, doc: str, page: int | None = None) -> Document:
-        """A document that has the page. HTTPException 404 else."""
+        """A document that has the page. HTTPException 404 else.
+
+        doc: its name; or the end of its file's path, where that is not Unicode and the name shows it with marks.
+        """
         try:
-            document = self.retriever.document(doc)
+            document = self.retriever.document(self._name(doc))
         except InvalidQuery as error:
             raise HTTPException(404, str(error)) from error
         if page is not None and page not in document.pages:
-            raise HTTPException(404, f"no page {page} of {doc} in this index")
+            raise HTTPException(404, f"no page {page} of {document.doc} in this index")
         return document
 
     def close(self) -> None:
-        """Answer what was asked, and let go of the index."""
+        """Answer what was asked, and let go of the index. What is being read the next server reads on, or drops."""
+        self._closing = True
+        self._writer.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
-        self.retriever.close()
+        if not wait(set(self._written), STOP_SECONDS).not_done:
+            self.retriever.close()
+
+    def _name(self, doc: str) -> str:
+        try:
+            doc.encode()
+        except UnicodeEncodeError:
+            end = os.sep + doc
+            documents = map(self.retriever.document, self.retriever.documents())
+            named = [one.doc for one in documents if one.source and one.source.endswith(end)]
+            return named[0] if len(named) == 1 else doc
+        return doc
+
+    def _go_on(self, _: Progress) -> None:
+        """After each batch of pages."""
+        if self._closing:
+            raise Stopped
+
+
+class Stopped(Exception):
+    """The server ends while it reads a file."""
 
 
 class Search(BaseModel):
@@ -130,120 +207,138 @@ def routes(library: Library) -> APIRouter:
     router = APIRouter()
     retriever = library.retriever
 
-    @router.get("/health")
-    def health() -> dict[str, Any]:
+    @router.get("/health", response_model=schemas.Health, responses=schemas.errors())
+    def health() -> Response:
         """That the server answers, and how much it can search."""
         facts = retriever.info()
-        return {"status": "ok", **{name: facts[name] for name in ("model", "documents", "pages")}}
+        return Json({"status": "ok", **{name: facts[name] for name in ("model", "documents", "pages")}})
 
-    @router.post("/search")
-    async def search(asked: Search) -> dict[str, Any]:
-        """The best pages for a question, best first, as `visret search --json` prints them."""
+    @router.post("/search", response_model=schemas.Answer, responses=schemas.errors(501))
+    async def search(asked: Search) -> Response:
+        """The best pages for a question, best first. unread: how much cannot be found; `GET /unread` lists it."""
         hits = await library.search(Question(asked.question, asked.k, asked.where, asked.exact))
-        failed, empty = retriever.unread()
-        unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
-        return {"query": asked.question, "hits": hits, **unread}
+        failed, empty = retriever.unread_counts()
+        return Json({"query": asked.question, "hits": hits, "unread": {"failed": failed, "empty": empty}})
 
-    @router.get("/documents")
-    def documents(
-        start: Annotated[int, Query(ge=0)] = 0, count: Annotated[int, Query(ge=1, le=1000)] = 1000
-    ) -> dict[str, Any]:
+    @router.get("/documents", response_model=schemas.Listed, responses=schemas.errors())
+    def documents(start: Start = 0, count: Count = 1000) -> Response:
         """What is in the index, in the order it was added."""
         names = retriever.documents()
         listed = [_described(retriever.document(doc)) for doc in names[start : start + count]]
-        return {"documents": listed, "total": len(names)}
+        return Json({"documents": listed, "total": len(names)})
 
-    @router.post("/documents")
-    async def add(
-        files: Annotated[list[UploadFile], File()], metadata: Annotated[str, Form()] = "", *, response: Response
-    ) -> dict[str, Any]:
-        """Put files into the index. metadata: a JSON object, for filters. Answers what `visret index --json` prints.
+    @router.get("/unread", response_model=schemas.Unread, responses=schemas.errors())
+    def unread(start: Start = 0, count: Count = 1000) -> Response:
+        """What no question can find: files and pages that could not be read, and pages with nothing on them."""
+        total = sum(retriever.unread_counts())
+        parts = (part for document in retriever.incomplete() for part in _unread(document))
+        return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
 
-        415 for a kind of file that is not read; 422 where none of the files can be. What cannot be read is not kept.
+    @router.post("/documents", response_model=schemas.Report, responses=schemas.UPLOAD)
+    async def add(files: Annotated[list[Upload], File()], metadata: Annotated[str, Form()] = "") -> Response:
+        """Put files into the index, each in the place of an earlier upload of its name.
+
+        What cannot be read is not kept. metadata: a JSON object, for filters; without it, what is replaced leaves its
+        own. 415 for a kind of file that is not read; 422 where none of the files can be.
         """
+        given = [(file.filename or "", file.file) for file in files]
         try:
-            given = [(uploads.safe_name(file.filename or ""), file.file) for file in files]
+            for name, _ in given:
+                uploads.safe_name(name)
         except InvalidQuery as error:
             raise HTTPException(415, str(error)) from error
-        told = uploads.parse_metadata(metadata) if metadata else None  # None keeps what the index has
-        work = partial(uploads.add, retriever, library.folder, given, metadata=told, most_pages=library.most_pages)
-        report = await library.write(work)
-        if not report.added and not report.unchanged:
-            response.status_code = 422
-        return asdict(report)
+        report = await library.add(given, uploads.parse_metadata(metadata))
+        if report.added or report.unchanged:
+            return Json(asdict(report))
+        wrong = [
+            {"loc": ["body", "files", place], "msg": f"{file.file}: {file.reason}", "type": "unreadable"}
+            for place, file in enumerate(report.files)
+        ]
+        return Json({"detail": wrong, **asdict(report)}, 422)
 
-    @router.delete("/documents/{doc:path}", status_code=204)
+    @router.patch("/documents/{doc:document}", response_model=schemas.Described, responses=schemas.errors(404, 409))
+    async def describe(doc: str, changes: dict[str, Any]) -> Response:
+        """Change the metadata of a document, for filters: null deletes a key, and what is not named stays."""
+        name = library.find(doc).doc
+        uploads.check_metadata(changes)
+        await library.write(partial(retriever.set_metadata, name, changes))
+        return Json(_described(library.find(name)))
+
+    @router.delete("/documents/{doc:document}", status_code=204, responses=schemas.errors(404, 409))
     async def remove(doc: str) -> None:
         """Take a document out of the index; its file too, if it was uploaded."""
-        library.find(doc)
-        await library.write(partial(uploads.remove, retriever, library.folder, doc))
+        await library.remove(library.find(doc).doc)
 
-    @router.get("/page/{doc:path}/{page:int}.png", responses=PICTURE, response_class=Response)
-    async def page(doc: str, page: int, dpi: Annotated[int, Query(ge=20, le=200)] = PICTURE_DPI) -> Response:
-        """A page as a picture."""
-        library.find(doc, page)
-        return _png(await library.draw(lambda: retriever.picture((doc, page), dpi=dpi)))
+    @router.get(
+        "/page/{doc:document}/{page:int}.png",
+        responses=schemas.PICTURE,
+        response_class=Response,
+    )
+    async def page(request: Request, doc: str, page: int, dpi: Dpi = PICTURE_DPI) -> Response:
+        """A page as a picture. 404 for plain text, which has none."""
+        name = library.find(doc, page).doc
+        drawn = await library.draw(lambda: retriever.picture((name, page), dpi=dpi))
+        return unless_known(request, Response(drawn, media_type="image/png"))
 
-    @router.get("/highlight/{doc:path}/{page:int}.png", responses=PICTURE, response_class=Response)
-    async def highlight(
-        doc: str,
-        page: int,
-        q: str,
-        dpi: Annotated[int, Query(ge=20, le=200)] = PICTURE_DPI,
-    ) -> Response:
-        """A page as a picture, with the places marked that answer a question."""
-        library.find(doc, page)
-        return _png(await library.draw(lambda: retriever.heatmap(q, (doc, page)).image(dpi=dpi)))
+    @router.get(
+        "/highlight/{doc:document}/{page:int}.png",
+        responses=schemas.PICTURE,
+        response_class=Response,
+    )
+    async def highlight(request: Request, doc: str, page: int, q: str, dpi: Dpi = PICTURE_DPI) -> Response:
+        """A page as a picture, with the places marked that answer a question. 404 for plain text, which has none."""
+        name = library.find(doc, page).doc
 
-    @router.get("/document/{doc:path}", response_class=FileResponse)
-    def document(doc: str) -> FileResponse:
+        def marked() -> Image:
+            why = retriever.heatmap(q, (name, page))
+            if why.embedding.size_pt is None:
+                raise NoPicture(name, "is plain text and has no picture", page=page)
+            return why.image(dpi=dpi)
+
+        return unless_known(request, Response(await library.draw(marked), media_type="image/png"))
+
+    @router.get("/document/{doc:document}", responses=schemas.FILE, response_class=FileResponse)
+    def document(request: Request, doc: str) -> Response:
         """The file itself, as it was indexed; `#page=3` behind the address of a PDF opens page 3."""
-        library.find(doc)
-        path = retriever.original(doc)
+        found = library.find(doc)
+        path = retriever.original(found.doc)
         if path is None:
-            raise HTTPException(404, f"{doc} was made in memory and has no file")
-        kind = KINDS.get(path.suffix.lower())
-        return FileResponse(
+            raise HTTPException(404, f"{found.doc} was made in memory and has no file")
+        kind = schemas.KINDS.get(path.suffix.lower())
+        file = FileResponse(
             path,
+            headers={"etag": f'"{found.hash}"'} if found.hash else None,
+            stat_result=path.stat(),
             media_type=kind or "application/octet-stream",
-            filename=Path(doc).name,
+            filename=Path(found.doc).name,
             content_disposition_type="inline" if kind else "attachment",
         )
+        return unless_known(request, file)
 
     return router
 
 
-def explain_errors(app: FastAPI) -> None:
-    """Every VisretError a status and its sentence; what is wrong with a request in words, and without repeating it."""
-
-    @app.exception_handler(VisretError)
-    def refused(_: Request, error: VisretError) -> JSONResponse:
-        statuses = {InvalidQuery: 400, IndexLocked: 409, DocumentError: 410}
-        status = next((status for kind, status in statuses.items() if isinstance(error, kind)), 500)
-        return JSONResponse({"detail": _sentence(str(error))}, status)
-
-    @app.exception_handler(RequestValidationError)
-    def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
-        wrong = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
-        return JSONResponse({"detail": _sentence("; ".join(wrong[:10]))}, 422)
-
-
-def _sentence(text: str) -> str:
-    """With a question mark for what is not Unicode: a request may hold that."""
-    return text.encode("utf8", "replace").decode("utf8")
-
-
 def _described(document: Document) -> dict[str, Any]:
+    unread = list(_unread(document))
+    failed = sum(one["state"] == "failed" for one in unread)
     return {
         "doc": document.doc,
         "state": document.state,
-        "reason": document.reason,
+        "reason": document.reason and without_paths(document.reason),
         "pages": len(document.pages),
-        "empty": list(document.empty),
-        "failed": [{"page": page, "reason": reason} for page, reason in document.failed],
+        "empty": list(document.empty[:MOST_SHOWN]),
+        "failed": [{"page": page, "reason": without_paths(reason)} for page, reason in document.failed[:MOST_SHOWN]],
+        "unread": {"failed": failed, "empty": len(unread) - failed},
         "metadata": dict(document.metadata),
     }
 
 
-def _png(data: bytes) -> Response:
-    return Response(data, media_type="image/png")
+def _unread(document: Document) -> Iterator[dict[str, Any]]:
+    """What of a document cannot be found."""
+    named = {"doc": document.doc, "page": None, "state": "failed", "reason": None}
+    if document.state == "failed" or document.reason:
+        yield {**named, "reason": without_paths(document.reason or "failed")}
+    for page, reason in document.failed:
+        yield {**named, "page": page, "reason": without_paths(reason)}
+    for page in document.empty:
+        yield {**named, "page": page, "state": "empty"}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -22,7 +25,7 @@ from starlette.types import ASGIApp
 from visret import __version__
 from visret.errors import InvalidQuery, VisretError
 from visret.retriever import Retriever
-from visret.server import api, offline
+from visret.server import answers, api, offline
 from visret.server.guard import LOOPBACK, Guard, Rules
 from visret.server.protocol import HEAD_SECONDS, PatientProtocol
 
@@ -50,15 +53,17 @@ def build(
         async with AsyncExitStack() as stack:
             if library is not None:
                 stack.callback(library.close)
+                recovering = asyncio.create_task(library.recover())
+                stack.callback(recovering.cancel)
             if tools is not None:
                 await stack.enter_async_context(tools.router.lifespan_context(tools))
             yield
 
     # no /docs: FastAPI's page for it comes from elsewhere
     app = FastAPI(title="visret", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    answers.explain_errors(app)
     if library is not None:
         app.include_router(api.routes(library))
-        api.explain_errors(app)
         if tools is not None:
             app.router.routes.extend(tools.routes)
         else:
@@ -112,14 +117,39 @@ def serve(
     if local:
         rules = replace(rules, hosts={*LOOPBACK, *rules.hosts, host})
     signal.signal(signal.SIGTERM, _leave)
-    with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
-        # Gradio hands out all that is in these folders: they must not be those of another program
-        os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
-        with listen(host, port) as listener:
-            app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
-            shown = f"[{host}]" if ":" in host else host
-            announce(f"http://{shown}:{listener.getsockname()[1]}/")
-            uvicorn.Server(configuration(app)).run(sockets=[listener])
+    try:
+        with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
+            # Gradio hands out all that is in these folders: they must not be those of another program
+            os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
+            with listen(host, port) as listener:
+                app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
+                shown = f"[{host}]" if ":" in host else host
+                announce(f"http://{shown}:{listener.getsockname()[1]}/")
+                Server(configuration(app)).run(sockets=[listener])
+    except (SystemExit, KeyboardInterrupt) as end:
+        if any(thread.name.startswith(api.WRITER) for thread in threading.enumerate()):
+            # in the middle of a file, for how long nobody knows; the next server finishes it as if this one was killed
+            sys.stdout.flush()
+            os._exit(end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else 128 + signal.SIGINT)
+        raise
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, in whose end it is no failure of a request that its answer is cut short."""
+
+    _cut = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        logging.getLogger("uvicorn.error").addFilter(self._is_said)
+        await super().startup(sockets)
+
+    def _is_said(self, record: logging.LogRecord) -> bool:
+        if self.should_exit:
+            said = record.getMessage()
+            self._cut = self._cut or said.startswith("Cancel ")  # all that are still under way after the grace
+            return not self._cut and "without completing response" not in said
+        return True
 
 
 def check_key(rules: Rules, *, host: str, no_key: bool) -> None:

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlencode
 
 from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
@@ -25,6 +25,8 @@ HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 LONGEST_PATH, LONGEST_QUERY = 2048, 16384  # bytes
 LARGEST_BODY = 1 << 20  # of what is no upload
 UPLOADS = ("/documents", "/gradio_api/upload")
+DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # before the name of one
+STREAMS = ("/mcp", "/gradio_api/")  # where an answer to GET may never end
 # Gradio would fetch the address that these name, from where the server stands.
 FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
 BURST_SECONDS = 15  # what the rate gives in so many may come at once: a browser asks for 100 files to show the page
@@ -102,12 +104,14 @@ class Guard:
         if scope["type"] == "websocket":  # nothing here speaks it
             await send({"type": "websocket.close", "code": 1008})
             return
-        passage = _Passage(receive, send, self._rules.upload_bytes if scope["path"] in UPLOADS else LARGEST_BODY)
+        most = self._rules.upload_bytes if scope["path"] in UPLOADS else LARGEST_BODY
+        passage = _Passage(receive, send, most, bodiless=scope["method"] == "HEAD")
         headers = Headers(scope=scope)
         try:
             bucket = self._count(scope)
             _check_address(scope, headers, self._rules.hosts)
             passage.measure(headers)
+            scope = _as_routes_see_it(scope)
             if self._rules.key is None or self._knows(headers):
                 await self._app(scope, passage.receive, passage.send)
             else:
@@ -147,6 +151,10 @@ class Guard:
             given = dict(query).get("key")
         elif scope["method"] == "POST" and headers.get("content-type", "").startswith(FORM):
             given = dict(parse_qsl((await passage.body()).decode("utf8", "replace"))).get("key")
+        if given is None and scope["path"] == "/health" and "authorization" not in headers:
+            # for those who watch over servers: that it is there, and nothing about it
+            await passage.answer(200, {"content-type": "application/json"}, b'{"status":"ok"}')
+            return
         if given is None or not _same(given, self._rules.key or ""):
             wrong = given is not None or "authorization" in headers
             bucket.left -= WRONG_KEY_COST if wrong else 0
@@ -182,6 +190,16 @@ def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> No
         raise Refused(403, "this server fetches nothing from elsewhere")
 
 
+def _as_routes_see_it(scope: Scope) -> Scope:
+    """HEAD is GET without what follows the head; bytes of an address that are no UTF-8 are those of a file's name."""
+    changed = {}
+    if scope["method"] == "HEAD" and not scope["path"].startswith(STREAMS):
+        changed["method"] = "GET"
+    if "\ufffd" in scope["path"] and scope["path"].startswith(DOCUMENTS):
+        changed["path"] = unquote_to_bytes(scope["raw_path"]).decode("utf8", "surrogateescape")
+    return {**scope, **changed}
+
+
 def _same(given: str, wanted: str) -> bool:
     return hmac.compare_digest(given.encode("utf8", "replace"), wanted.encode())
 
@@ -189,8 +207,8 @@ def _same(given: str, wanted: str) -> bool:
 class _Passage:
     """One request on its way: what was received of it, and how far its answer is."""
 
-    def __init__(self, receive: Receive, send: Send, most: int) -> None:
-        self._receive, self._send, self._most = receive, send, most
+    def __init__(self, receive: Receive, send: Send, most: int, *, bodiless: bool) -> None:
+        self._receive, self._send, self._most, self._bodiless = receive, send, most, bodiless
         self._started = self._complete = False
         self._size = 0
         self._deadline = time.monotonic() + BODY_SECONDS
@@ -238,6 +256,8 @@ class _Passage:
             given = {name.lower() for name, _ in message["headers"]}
             extra = [(name, value) for name, value in HEADERS if name not in given]
             message = {**message, "headers": [*message["headers"], *extra]}
+        elif self._bodiless:
+            message = {**message, "body": b""}
         async with asyncio.timeout(READ_SECONDS):
             await self._send(message)
 

@@ -27,7 +27,8 @@ from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
 from visret.ingest import Progress
 from visret.registry import DEFAULT_MODEL
-from visret.retriever import Retriever
+from visret.retriever import Retriever, sendable
+from visret.server.answers import without_paths, words
 from visret.server.uploads import keep
 from visret.types import Encoder, Hit
 
@@ -256,7 +257,7 @@ def build(
                 shown_by = _shown_by(progress, reader.model)
                 reader.add(sorted(own.files.iterdir()), most_pages=most_pages, progress=shown_by)
         except VisretError as error:
-            return {files: None, **(chosen(own) if own else {}), status: _plain(str(error))}
+            return {files: None, **(chosen(own) if own else {}), status: _plain(words(error))}
         return {files: None, **chosen(own)}
 
     def read_again(own: Session | None, names: list[str], progress: Any = gr.Progress()) -> Any:  # noqa: B008
@@ -293,7 +294,7 @@ def build(
                 for each, hits in zip(source.retrievers, found, strict=True)
             ]
         except VisretError as error:
-            return {said: _plain(str(error)), results: gr.Row(visible=False)}
+            return {said: _plain(words(error)), results: gr.Row(visible=False)}
         first = next(number for number, hits in enumerate(found) if hits)
         weak = "No page answers this well; these are the nearest."
         several = len(found) > 1
@@ -336,7 +337,7 @@ def build(
                 line += f"\n> {_plain(hit.text)}" if hit.text else ""
                 picture = why.image(dpi=PAGE_DPI)
         except VisretError as error:
-            why, picture, line = None, None, f"{line}\n\n{_plain(str(error))}"
+            why, picture, line = None, None, f"{line}\n\n{_plain(words(error))}"
         visible = picture is not None
         switches = switches_of(why) if why else []
         return {
@@ -360,7 +361,7 @@ def build(
                 [*others, *(i for i in on if i != OTHERS)], mode=colours, dpi=PAGE_DPI, opacity=strength
             )
         except DocumentError as error:
-            return {quoted: _plain(str(error)), page: gr.Image(visible=False)}
+            return {quoted: _plain(words(error)), page: gr.Image(visible=False)}
         return {page: picture, legend: legend_of(why.legend(colours))}
 
     def follow(own: Session | None, request: gr.Request) -> Any:
@@ -492,11 +493,11 @@ def thumbnail(retriever: Retriever, hit: Hit) -> Image.Image:
         page = retriever.page(hit, dpi=THUMBNAIL_DPI)
         if page.image is not None:
             return page.image
-        words = page.text
+        text = page.text
     except VisretError as error:  # the file is gone or was changed: the hit stands, and says so
-        words = str(error)
+        text = words(error)
     sheet = Image.new("RGB", (413, 585), "white")
-    lines = [line for part in words[:2000].splitlines() for line in textwrap.wrap(part, 60) or [""]]
+    lines = [line for part in sendable(text)[:2000].splitlines() for line in textwrap.wrap(part, 60) or [""]]
     ImageDraw.Draw(sheet).multiline_text((24, 24), "\n".join(lines), fill="black")
     return sheet
 
@@ -521,7 +522,7 @@ def _standing(retriever: Retriever) -> str:
     failed, empty = retriever.unread()
     for failure in failed[:SHOWN]:
         where = f", page {failure.page}" if failure.page else ""
-        lines.append(_plain(f"Not read: {Path(failure.path).name}{where}: {failure.reason}"))
+        lines.append(_plain(f"Not read: {Path(failure.path).name}{where}: {without_paths(failure.reason)}"))
     if len(failed) > SHOWN:
         lines.append(f"Not read: {len(failed) - SHOWN} more")
     if empty:
@@ -553,5 +554,5 @@ def _count(number: int, noun: str) -> str:
 
 def _plain(text: str) -> str:
     """Text as Markdown that shows it as it is: entities cannot begin any markup, a link or a picture least of all."""
-    shown = re.sub(r"[^\w\s]|_", lambda sign: f"&#{ord(sign[0])};", text)
+    shown = re.sub(r"[^\w\s]|_", lambda sign: f"&#{ord(sign[0])};", sendable(text))
     return shown.replace("\n", "<br>")

@@ -1,24 +1,79 @@
-"""Files that clients bring: under safe names, in a folder of the index, whose documents they are."""
+"""Files that clients bring: under safe names, in a folder of the index, whose documents they are.
+
+A file is never written over: the new version of a document is a file beside the old one, which is deleted once the
+index names the new one. So what no document names, a server that was killed has left.
+"""
 
 from __future__ import annotations
 
 import filecmp
 import json
+import logging
+import math
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
+from itertools import count
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
 from visret import pdf
 from visret.errors import InvalidQuery
-from visret.index.layout import UPLOADS
-from visret.ingest import Report
+from visret.index import Document, versions
+from visret.index.catalogue import load_source
+from visret.index.layout import UPLOADS, UPLOADS_LOCK
+from visret.index.snapshot import BUILT_IN, JOINS
+from visret.index.writer import writer_lock
+from visret.ingest import EmptyPage, Failure, Progress, Report
 from visret.retriever import Retriever
+from visret.server.answers import without_paths
+
+_log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 20.0  # for a page to be read
-LONGEST_NAME = 120  # characters; file systems take 255 bytes
+LONGEST_NAME = 120  # characters
+MOST_BYTES = 240  # of a name; file systems take 255, and a number may come behind
+LARGEST_METADATA = 1 << 16  # characters
+DEEPEST_METADATA, MOST_METADATA = 10, 1000  # lists and objects in each other, and values in all
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What became of a file.
+
+    file: the name it came under. doc: its document, None where it is in none. change: added, replaced, unchanged or
+    failed. state: of the document; pages: of it that can be found; reason: why it failed.
+    """
+
+    file: str
+    doc: str | None
+    change: str
+    state: str
+    pages: int
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded(Report):
+    """A report whose paths are the names that the files came under. files: what became of each, in order."""
+
+    files: list[Brought] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file goes. path: in uploads/. earlier: the document of an earlier upload of its name.
+
+    known: whether the same content is at `path` already.
+    """
+
+    path: Path
+    earlier: Document | None
+    known: bool
 
 
 def safe_name(given: str) -> str:
@@ -31,7 +86,8 @@ def safe_name(given: str) -> str:
     path = Path(name)
     if path.suffix.lower() not in pdf.SUFFIXES:
         raise InvalidQuery(f"{last!r} is not taken; files ending in {' '.join(pdf.SUFFIXES)} are")
-    return path.stem[: LONGEST_NAME - len(path.suffix)].rstrip(" .") + path.suffix
+    stem = path.stem[: LONGEST_NAME - len(path.suffix)].encode()[: MOST_BYTES - len(path.suffix.encode())]
+    return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
 
 def keep(paths: Sequence[str | Path], folder: Path) -> list[Path]:
@@ -51,49 +107,240 @@ def add(
     folder: Path,
     files: Sequence[tuple[str, IO[bytes]]],
     *,
-    metadata: dict[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
     most_pages: int | None = None,
-) -> Report:
+    progress: Callable[[Progress], None] | None = None,
+) -> Uploaded:
     """Bring files, by name, into the index of a folder; what cannot be read is not kept.
 
-    InvalidQuery, and nothing is kept, for a name that is not taken. One call at a time.
+    A file takes the place of an earlier upload of its name when it has been read, and never that of a file that was
+    not uploaded. metadata: None keeps that of what is there. InvalidQuery, and nothing is kept, for a name that is not
+    taken; IndexLocked while another server changes its uploads. One call at a time.
     """
     names = [safe_name(name) for name, _ in files]
     uploads = folder / UPLOADS
     uploads.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=uploads, prefix=".") as incoming:
-        received = [Path(incoming, str(number), name) for number, name in enumerate(names)]
-        for path, (_, file) in zip(received, files, strict=True):
-            path.parent.mkdir()
-            with path.open("wb") as copy:
-                shutil.copyfileobj(file, copy)
-        kept = keep(received, uploads.resolve())
-    try:
-        return retriever.add(kept, metadata=metadata, most_pages=most_pages, page_seconds=PAGE_SECONDS)
-    finally:
-        sources = {document.source: document for document in map(retriever.document, retriever.documents())}
-        for path in set(kept):
-            document = sources.get(str(path))
-            if document is None or document.state == "failed":
-                path.unlink()
-                if document is not None:
-                    retriever.remove(document.doc)
+    uploads = uploads.resolve()
+    how: dict[str, Any] = {"most_pages": most_pages, "page_seconds": PAGE_SECONDS, "progress": progress}
+    with writer_lock(folder, UPLOADS_LOCK):
+        _tidy(retriever, folder, **how)
+        try:
+            with tempfile.TemporaryDirectory(dir=uploads, prefix=".") as incoming:
+                received = [Path(incoming, str(number), name) for number, name in enumerate(names)]
+                for path, (_, file) in zip(received, files, strict=True):
+                    path.parent.mkdir()
+                    with path.open("wb") as copy:
+                        shutil.copyfileobj(file, copy)
+                places = _places(retriever, uploads, received)
+            added, failures = _read(retriever, places, metadata, how)
+        finally:
+            documents = _documents(retriever, uploads)
+            _let_go(retriever, uploads)
+    brought = [
+        _brought(name, place, documents.get(str(place.path)), failures.get(place.path))
+        for (name, _), place in zip(files, places, strict=True)
+    ]
+    return _named(added, brought, {str(place.path): name for (name, _), place in zip(files, places, strict=True)})
 
 
 def remove(retriever: Retriever, folder: Path, doc: str) -> None:
     """Take a document out of the index of a folder, and its file where it was uploaded. InvalidQuery where none is."""
     source = retriever.document(doc).source
-    retriever.remove(doc)
-    if source is not None and Path(source).parent == (folder / UPLOADS).resolve():
+    if source is None or Path(source).parent != (folder / UPLOADS).resolve():
+        retriever.remove(doc)
+        return
+    with writer_lock(folder, UPLOADS_LOCK):
+        retriever.remove(doc)
         Path(source).unlink(missing_ok=True)
 
 
-def parse_metadata(text: str) -> dict[str, Any]:
-    """A JSON object, {} for nothing. InvalidQuery for anything else."""
+def recover(
+    retriever: Retriever,
+    folder: Path,
+    *,
+    most_pages: int | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> None:
+    """Finish what a server that was killed has left: half of a document is read on, a file of none is deleted.
+
+    IndexLocked while another server changes its uploads: they are not left then.
+    """
+    if (folder / UPLOADS).is_dir():
+        with writer_lock(folder, UPLOADS_LOCK):
+            _tidy(retriever, folder, most_pages=most_pages, page_seconds=PAGE_SECONDS, progress=progress)
+
+
+def parse_metadata(text: str) -> dict[str, Any] | None:
+    """A JSON object; None for nothing, which leaves what there is. InvalidQuery for anything that cannot be stored."""
+    if not text.strip():
+        return None
+    if len(text) > LARGEST_METADATA:
+        raise InvalidQuery(f"metadata is at most {LARGEST_METADATA:,} characters long")
     try:
-        metadata = json.loads(text or "{}")
+        metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidQuery(f"metadata is not JSON ({error})") from None
     if not isinstance(metadata, dict):
         raise InvalidQuery('metadata is a JSON object such as {"year": 2024}')
+    check_metadata(metadata)
     return metadata
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """InvalidQuery for metadata that cannot be stored."""
+    for key in metadata:
+        if key in (*BUILT_IN, *JOINS):
+            raise InvalidQuery(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
+    level: list[Any] = [metadata]
+    parts = 0
+    for _ in range(DEEPEST_METADATA + 1):
+        parts += len(level)
+        for value in level:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InvalidQuery("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
+        inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [part for one in inside for part in one]
+    if level or parts > MOST_METADATA:
+        raise InvalidQuery(f"metadata has at most {DEEPEST_METADATA} levels and {MOST_METADATA} values")
+    try:
+        json.dumps(metadata, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidQuery("metadata holds text that is not Unicode") from None
+
+
+def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> list[_Place]:
+    """Move files to where they stay, each beside what it may take the place of."""
+    earlier = {PurePosixPath(document.doc).name: document for document in _documents(retriever, uploads).values()}
+    taken: dict[str, list[_Place]] = {}  # by the names of this request
+    used: set[str] = set()
+    # two of one name are two documents, and one of them may be there already
+    known = {path: path.name in earlier and _holds(earlier[path.name], path) for path in received}
+    places = {}
+    for path in sorted(received, key=lambda path: not known[path]):
+        there = next((one for one in taken.get(path.name, ()) if filecmp.cmp(path, one.path, shallow=False)), None)
+        if there is None:
+            name = next(name for name in _names(path) if _is_free(name, path, used, earlier))
+            used.add(name)
+            before = earlier.get(name)
+            if before and before.source and _holds(before, path):
+                there = _Place(Path(before.source), before, known=True)
+            else:
+                there = _Place(Path(shutil.move(path, _free(uploads / name))), before, known=False)
+            taken.setdefault(path.name, []).append(there)
+        places[path] = there
+    return [places[path] for path in received]
+
+
+def _names(path: Path, numbered: str = "{} ({})") -> Iterator[str]:
+    """Its own, and then with a number behind."""
+    yield path.name
+    yield from (numbered.format(path.stem, number) + path.suffix for number in count(2))
+
+
+def _is_free(name: str, path: Path, used: Collection[str], earlier: Mapping[str, Document]) -> bool:
+    """Whether a file may go under a name: its own replaces what was there before, another one does not."""
+    return name not in used and (name == path.name or name not in earlier or _holds(earlier[name], path))
+
+
+def _holds(document: Document, path: Path) -> bool:
+    """Whether a document is of the same content as a file."""
+    source = Path(document.source or "")
+    return source.is_file() and filecmp.cmp(source, path, shallow=False)
+
+
+def _free(path: Path) -> Path:
+    """The path; where there is such a file, with a number that no client's name would have."""
+    return next(target for target in map(path.with_name, _names(path, "{}~{}")) if not target.exists())
+
+
+def _read(
+    retriever: Retriever, places: Sequence[_Place], metadata: Mapping[str, Any] | None, how: dict[str, Any]
+) -> tuple[list[Report], dict[Path, str]]:
+    """What was done, and why a file did not take the place of another."""
+    replacing = {place.path: place.earlier for place in places if place.earlier and not place.known}
+    reports, failures = [], {}
+    if new := list(dict.fromkeys(place.path for place in places if place.path not in replacing)):
+        reports.append(retriever.add(new, metadata=metadata, **how))
+    for path, before in replacing.items():
+        report = retriever.replace(before.doc, path, metadata=metadata, **how)
+        if not report.added:
+            reason = f"{report.failed[-1].reason}; the earlier upload of this name stays"
+            report = replace(report, failed=[Failure(str(path), None, reason)])
+            failures[path] = reason
+        reports.append(report)
+    return reports, failures
+
+
+def _documents(retriever: Retriever, uploads: Path) -> dict[str, Document]:
+    """The documents of uploaded files, by path."""
+    documents = map(retriever.document, retriever.documents())
+    return {one.source: one for one in documents if one.source and Path(one.source).parent == uploads}
+
+
+def _tidy(retriever: Retriever, folder: Path, **how: Any) -> None:
+    """`recover`, by who has the lock."""
+    retriever.refresh()
+    uploads = (folder / UPLOADS).resolve()
+    for left in uploads.glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
+    _delete_unnamed(retriever, folder)
+    for document in _documents(retriever, uploads).values():
+        if document.state == "partial" and Path(str(document.source)).is_file():
+            retriever.add([str(document.source)], metadata=dict(document.metadata), **how)
+    _let_go(retriever, uploads)
+
+
+def _let_go(retriever: Retriever, uploads: Path) -> None:
+    """Delete files that became no document, and documents that are none."""
+    for path, document in _documents(retriever, uploads).items():
+        if document.state == "failed":
+            retriever.remove(document.doc)
+            Path(path).unlink(missing_ok=True)
+    _delete_unnamed(retriever, uploads.parent)
+
+
+def _delete_unnamed(retriever: Retriever, folder: Path) -> None:
+    """Delete the uploads that no document is made of, in this version of the index or in those kept beside it.
+
+    By their names alone: an index that was moved or copied names the place where its files were before.
+    """
+    sources = [retriever.document(doc).source for doc in retriever.documents()]
+    sources += [load_source(source) for (source,) in versions.select(folder, "SELECT source FROM documents")]
+    paths = [PurePath(source) for source in sources if source]
+    named = {_folded(path.name) for path in paths if path.parent.name == UPLOADS}
+    for file in (folder / UPLOADS).iterdir():
+        if _folded(file.name) not in named and file.is_file():
+            _log.info("%s: no document is made of it", file)
+            with suppress(OSError):  # open on Windows: it is deleted the next time
+                file.unlink()
+
+
+def _folded(name: str) -> str:
+    """A name as file systems compare it, even those that make no difference of letters or of their composition."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _brought(name: str, place: _Place, document: Document | None, failure: str | None) -> Brought:
+    if document is None or document.state == "failed":
+        reason = failure or (document.reason if document else None) or "cannot be read"
+        return Brought(name, None, "failed", "failed", 0, without_paths(reason))
+    change = "unchanged" if place.known else "replaced" if place.earlier else "added"
+    return Brought(name, document.doc, change, document.state, len(document.pages), document.reason)
+
+
+def _named(reports: Sequence[Report], files: list[Brought], names: Mapping[str, str]) -> Uploaded:
+    """One report of several, with names in place of paths."""
+
+    def name(path: str) -> str:
+        return names.get(path) or PurePath(path).name
+
+    counts = [one.name for one in fields(Report) if one.name not in ("empty", "failed", "seconds")]
+    return Uploaded(
+        **{count: sum(getattr(report, count) for report in reports) for count in counts},
+        empty=[EmptyPage(name(one.path), one.page) for report in reports for one in report.empty],
+        failed=[
+            Failure(name(one.path), one.page, without_paths(one.reason)) for report in reports for one in report.failed
+        ],
+        seconds=round(sum(report.seconds for report in reports), 3),
+        files=files,
+    )

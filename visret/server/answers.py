@@ -1,0 +1,102 @@
+"""What every answer over HTTP has in common: text that can be sent, errors in words, and pictures the client has."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import PurePath
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+
+from visret.errors import (
+    DocumentError,
+    DuplicateDocument,
+    IndexLocked,
+    InvalidQuery,
+    MissingExtra,
+    NoPicture,
+    PageIndexError,
+    VisretError,
+)
+
+# The first that an error is one of; any other VisretError is 500.
+STATUSES = {
+    InvalidQuery: 400,
+    NoPicture: 404,
+    DocumentError: 410,
+    IndexLocked: 409,
+    DuplicateDocument: 409,
+    MissingExtra: 501,
+}
+MOST_WRONG = 10  # things that one answer says of a request
+LONGEST_PART = 80  # characters of a name that the client gave
+# Absolute, and more than one part: what stands before the last part is nobody's business.
+_PATH = re.compile(r"""(?<![\w.:/\\~-])(?:/|[A-Za-z]:[\\/]+|\\\\+)(?:[^/\\'"<>:\n]{0,255}[^/\\'"<>:\s][/\\]+)+""")
+
+
+class Json(JSONResponse):
+    """JSON, with a question mark for what is not Unicode: names of files hold that, and so does what quotes them."""
+
+    def render(self, content: Any) -> bytes:
+        """The only place where values become bytes."""
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf8", "replace")
+
+
+def words(error: VisretError) -> str:
+    """What an error says, without where on this machine it happened."""
+    if isinstance(error, DocumentError):
+        page = f", page {error.page}" if error.page else ""
+        return f"{PurePath(error.path).name}{page}: {without_paths(error.reason)}"
+    if isinstance(error, PageIndexError):
+        return f"the index {without_paths(error.reason)}"
+    return str(error) if isinstance(error, InvalidQuery) else without_paths(str(error))
+
+
+def without_paths(text: str) -> str:
+    """Text with the last part of each absolute path alone."""
+    return _PATH.sub("", text)
+
+
+def unless_known(request: Request, response: Response) -> Response:
+    """The answer, or 304 where the client has it already (RFC 9110, 13.1.2). One without an ETag gets that of its body.
+
+    This goes before ranges: who has the file needs no part of it.
+    """
+    if "etag" not in response.headers:
+        response.headers["etag"] = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
+    asked = ",".join(request.headers.getlist("if-none-match"))
+    if asked.strip() != "*" and response.headers["etag"].removeprefix("W/") not in re.findall(r'"[^"]*"', asked):
+        return response
+    kept = ("etag", "last-modified", "content-location", "vary")
+    return Response(None, 304, {name: response.headers[name] for name in kept if name in response.headers})
+
+
+def explain_errors(app: FastAPI) -> None:
+    """Every error a status and its sentence; what is wrong with a request in words, and without repeating it."""
+
+    @app.exception_handler(VisretError)
+    def refused(_: Request, error: VisretError) -> Response:
+        status = next((status for kind, status in STATUSES.items() if isinstance(error, kind)), 500)
+        return Json({"detail": words(error)}, status)
+
+    @app.exception_handler(HTTPException)
+    def said(_: Request, error: HTTPException) -> Response:
+        return Json({"detail": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def malformed(_: Request, error: RequestValidationError) -> Response:
+        return Json({"detail": [_wrong(one) for one in error.errors()[:MOST_WRONG]]}, 422)
+
+    @app.exception_handler(Exception)
+    def failed(_: Request, __: Exception) -> Response:
+        return Json({"detail": "the server failed; it has printed why"}, 500)
+
+
+def _wrong(one: dict[str, Any]) -> dict[str, Any]:
+    place = [part[:LONGEST_PART] if isinstance(part, str) else part for part in one["loc"]]
+    return {"loc": place, "msg": one["msg"][:1000], "type": one["type"]}
