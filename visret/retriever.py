@@ -20,7 +20,7 @@ from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Repo
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
-from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding
+from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, Ranked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -285,7 +285,7 @@ class Retriever:
         among: Iterable[Hit | tuple[str, int]] | None = None,
         exact: bool = False,
     ) -> list[Hit]:
-        """The k best pages, best first; fewer where fewer pass.
+        """The k best pages, best first; fewer where fewer pass. The list's `warnings` say what was not understood.
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
@@ -311,7 +311,7 @@ class Retriever:
         """`search` for each question; the pages are read once for all of them."""
         # An explanation is dropped before the next is made: together they are memory that is new for every question.
         found = self._answers(questions, k, where=where, among=among, exact=exact)
-        return [[hit for hit, _ in answers] for answers in found]
+        return [Ranked((hit for hit, _ in answers), query.warnings) for query, answers in found]
 
     def explained(
         self,
@@ -321,12 +321,13 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Iterable[Hit | tuple[str, int]] | None = None,
         exact: bool = False,
-    ) -> Iterator[list[tuple[Hit, heatmaps.Explanation]]]:
+    ) -> Iterator[Ranked[tuple[Hit, heatmaps.Explanation]]]:
         """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
 
         Question by question: an explanation holds its page's vectors.
         """
-        return map(list, self._answers(questions, k, where=where, among=among, exact=exact))
+        found = self._answers(questions, k, where=where, among=among, exact=exact)
+        return (Ranked(answers, query.warnings) for query, answers in found)
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
         """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
@@ -469,8 +470,8 @@ class Retriever:
         where: Mapping[str, Any] | None,
         among: Iterable[Hit | tuple[str, int]] | None,
         exact: bool,
-    ) -> Iterator[Iterator[tuple[Hit, heatmaps.Explanation]]]:
-        """`explained`, hit by hit."""
+    ) -> Iterator[tuple[QueryEmbedding, Iterator[tuple[Hit, heatmaps.Explanation]]]]:
+        """Each question as it was encoded, and `explained`, hit by hit."""
         if isinstance(questions, str) or not all(isinstance(question, str) for question in questions):
             raise InvalidQuery("search takes a question as text, search_many a list of them")
         if not isinstance(k, int) or k < 1:
@@ -484,7 +485,7 @@ class Retriever:
         parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
         best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
         return (
-            self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
+            (query, self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist()))
             for query, (found, rows, scores) in zip(queries, best, strict=True)
         )
 
@@ -498,12 +499,13 @@ class Retriever:
     ) -> Iterator[tuple[Hit, heatmaps.Explanation]]:
         weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
         best = 0.0
+        knows_a_word = bool(query.content.any()) or not query.warnings
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
             ref = snapshot.ref(segment, row)
             why = self._explain(snapshot, query, ref)
             answers = strength(why)
             best = max(best, answers)
-            weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
+            weak = not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
             source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
             yield Hit(ref, score, rank, why.line, source, metadata, weak), why
 
