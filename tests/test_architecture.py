@@ -24,7 +24,8 @@ LAYERS = [
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},
-    {"evaluate", "rag", "cache", "server", "training"},
+    {"evaluate", "rag", "cache", "training"},
+    {"server"},
     {"__init__", "cli", "integrations"},
     {"__main__"},
 ]

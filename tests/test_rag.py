@@ -3,6 +3,7 @@ from the ids in an answer back to pages and boxes."""
 
 import base64
 import io
+import re
 import shutil
 
 import anthropic.types
@@ -48,6 +49,12 @@ def parts(messages):
     return out
 
 
+def fenced(page, said):
+    """A page between the two lines that `said` begins with."""
+    code = re.match("<page-([0-9a-f]{16})>", said)[1]
+    return f"<page-{code}>\n{page}\n</page-{code}>"
+
+
 def check(message, kind, part):
     """By the client's own types: the message, and each part of its content."""
     TypeAdapter(kind).validate_python({**message, "content": ""})
@@ -63,12 +70,14 @@ def test_each_id_stands_before_the_text_and_the_picture_of_its_page(retriever, r
     hits = retriever.search("white green", k=8)
     assert [hit.page for hit in hits] != sorted(hit.page for hit in hits)  # else the ids prove nothing
     *pages, question = parts(rag.messages("How much?", hits))
+    code = re.match("<page-([0-9a-f]{16})>", pages[0])[1]
     assert question == "Question: How much?"
     assert len(pages) == 2 * len(hits)
     with pdf.open_document(report) as document:
         there = [document.page(number) for number in range(1, len(document) + 1)]
     for number, (hit, text, picture) in enumerate(zip(hits, pages[::2], pages[1::2], strict=True), 1):
-        assert text == f"[{number}] report.pdf, page {hit.page}\n{there[hit.page - 1].text}".rstrip()
+        said = f"[{number}] report.pdf, page {hit.page}\n{there[hit.page - 1].text}".rstrip()
+        assert text == f"<page-{code}>\n{said}\n</page-{code}>"
         unlike = [np.abs(small(picture) - small(page.image)).mean() for page in there]
         assert int(np.argmin(unlike)) == hit.page - 1
 
@@ -91,7 +100,8 @@ def test_without_vision_all_is_text(retriever, report, tmp_path):
     messages = rag.messages("How much?", hits, vision=False)
     assert all(isinstance(message["content"], str) for message in messages)
     said = messages[1]["content"]
-    assert said.startswith("[1] red.pdf, page 1\n(no text)\n\n[2] report.pdf, page ")
+    assert "\n[1] red.pdf, page 1\n(no text)\n</page-" in said
+    assert "\n[2] report.pdf, page " in said
     assert all(hit.text in said for hit in hits)
     assert said.endswith("\n\nQuestion: How much?")
 
@@ -109,7 +119,7 @@ def test_pages_made_in_memory_need_their_retriever(retriever):
     with pytest.raises(DocumentError, match=r"blue, page 1: .*pages=retriever\.page"):
         rag.messages("?", hits)
     *pages, _ = parts(rag.messages("?", hits, pages=retriever.page))
-    assert pages[0] == "[1] blue, page 1\nblue!"
+    assert pages[0] == fenced("[1] blue, page 1\nblue!", pages[0])
     assert pages[1].getpixel((5, 5)) == (0, 0, 255)
 
 
@@ -162,9 +172,11 @@ def test_anthropic_takes_the_messages(mixed):
     (message,) = rag.messages("Which?", hits, pages=pages, chat="anthropic")
     check(message, *types)
     first, red, second, blue, last = message["content"]
-    assert first == {"type": "text", "text": f"{rag.INSTRUCTION}\n\n[1] r, page 1\nRed."}
-    assert second == {"type": "text", "text": "[2] b, page 1"}
-    assert last == {"type": "text", "text": "[3] p, page 1\nPlain.\n\nQuestion: Which?"}
+    said = second["text"]
+    one, three = fenced("[1] r, page 1\nRed.", said), fenced("[3] p, page 1\nPlain.", said)
+    assert first == {"type": "text", "text": f"{rag.INSTRUCTION}\n\n{one}"}
+    assert second == {"type": "text", "text": fenced("[2] b, page 1", said)}
+    assert last == {"type": "text", "text": f"{three}\n\nQuestion: Which?"}
     for block, colour in ((red, (255, 0, 0)), (blue, (0, 0, 255))):
         assert (block["source"]["type"], block["source"]["media_type"]) == ("base64", "image/png")
         assert Image.open(io.BytesIO(base64.b64decode(block["source"]["data"]))).getpixel((9, 9)) == colour
@@ -200,10 +212,14 @@ def test_a_transformers_processor_takes_the_messages(mixed, tmp_path):
     messages = rag.messages("Which?", hits, pages=pages, chat="huggingface")
     made = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="np")
     image = "<image>" * 4
+    said = messages[1]["content"][0]["text"]
+    one, two, three = (
+        fenced(page, said) for page in ("[1] r, page 1\nRed.", "[2] b, page 1", "[3] p, page 1\nPlain.")
+    )
     assert processor.tokenizer.decode(made["input_ids"][0]) == (
         f"<|im_start|>system\n{rag.INSTRUCTION}<|im_end|>\n"
-        f"<|im_start|>user\n[1] r, page 1\nRed.{image}[2] b, page 1{image}"
-        "[3] p, page 1\nPlain.\n\nQuestion: Which?<|im_end|>\n"
+        f"<|im_start|>user\n{one}{image}{two}{image}"
+        f"{three}\n\nQuestion: Which?<|im_end|>\n"
     )
     red, blue = made["pixel_values"].mean(axis=(2, 3))  # (3,) each
     assert (red.argmax(), blue.argmax()) == (0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURE_DPI = 100
+
+_log = logging.getLogger("visret")
 
 # A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
 # real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
@@ -284,7 +287,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Iterable[Hit | tuple[str, int]] | None = None,
         exact: bool = False,
-    ) -> list[Hit]:
+    ) -> Ranked[Hit]:
         """The k best pages, best first; fewer where fewer pass. The list's `warnings` say what was not understood.
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
@@ -307,7 +310,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Iterable[Hit | tuple[str, int]] | None = None,
         exact: bool = False,
-    ) -> list[list[Hit]]:
+    ) -> list[Ranked[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
         # An explanation is dropped before the next is made: together they are memory that is new for every question.
         found = self._answers(questions, k, where=where, among=among, exact=exact)
@@ -350,6 +353,23 @@ class Retriever:
         if self._index.snapshot.document(ref.doc).source is None:
             return ingest.stored_page(self._index, ref)
         return ingest.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
+
+    def read(self, hit: Hit | tuple[str, int], *, picture: bool = True) -> tuple[Page, DocumentError | None]:
+        """The page for somebody who reads it: the text as it was indexed, and the picture where it can still be drawn.
+
+        Unlike `page` it does not need the file for the text, which the index keeps. The error says why there is no
+        picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
+        had one. It is logged as a warning as well.
+        """
+        ref = hit.ref if isinstance(hit, Hit) else PageRef(*hit)
+        stored = ingest.stored_page(self._index, ref, image=False)
+        if not picture or stored.size_pt is None:
+            return stored, None
+        try:
+            return replace(stored, image=self.page(ref).image), None
+        except DocumentError as error:
+            _log.warning("%s, page %d: its picture cannot be drawn, its text is there: %s", *ref, error)
+            return stored, error
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
         """The page as an RGB picture; DocumentError as for `page`, and for plain text, which has none."""

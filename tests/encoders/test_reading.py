@@ -91,7 +91,7 @@ def test_the_tokenizer_file_of_this_test_truncates(checkpoints):
     [
         ("the page", ["the", "page"]),
         ("the 🙂 page", ["the", "page"]),  # 🙂 is one of the pieces that all look alike
-        ("the page🙂", ["the", "page"]),
+        ("the page🙂", ["the"]),
         ("the ? page", ["the", "?", "page"]),
         ("🙂", []),
         ("\u200b", []),

@@ -73,14 +73,14 @@ class Library:
 
         return await to_thread.run_sync(png, limiter=self._drawing)
 
-    async def read(self, doc: str, page: int) -> tuple[str, bytes | None]:
-        """The text of a page, and its picture as a language model takes one; None for plain text."""
-        read = await to_thread.run_sync(self.retriever.page, (doc, page), limiter=self._drawing)
+    async def read(self, doc: str, page: int) -> tuple[str, bytes | None, DocumentError | None]:
+        """The text of a page, its picture as a language model takes one, None for plain text, and why there is none."""
+        read, problem = await to_thread.run_sync(self.retriever.read, (doc, page), limiter=self._drawing)
         image = read.image
         if image is None:
-            return read.text, None
+            return read.text, None, problem
         image.thumbnail((READ_SIDE, READ_SIDE))
-        return read.text, await self.draw(lambda: image)
+        return read.text, await self.draw(lambda: image), None
 
     async def write(self, work: Callable[[], Made]) -> Made:
         """Change the index, one change at a time."""
