@@ -279,6 +279,76 @@ def test_a_citation_has_its_number_and_its_sentence(answer, cited):
     assert all(citation.why is None and citation.boxes == [] for citation in found)
 
 
+@pytest.mark.parametrize(
+    ("mark", "numbers"),
+    [
+        ("[1 and 3]", [1, 3]),
+        ("[1, 2, and 3]", [1, 2, 3]),
+        ("[1–3]", [1, 2, 3]),
+        ("[1 to 3]", [1, 2, 3]),
+        ("[1, p. 3]", [1]),
+        ("[1, pp. 2, 3]", [1]),
+        ("[1, p. 7; 3, page 2]", [1, 3]),
+        ("[1: Table 2]", [1]),
+        ("[1, report.pdf, page 3]", [1]),
+        ("[^1]", [1]),
+        ("[#1]", [1]),
+        ("[see 2]", [2]),
+        ("[Source 1]", [1]),
+        ("[Source 1, Source 2]", [1, 2]),
+        ("[doc. 1 & 2]", [1, 2]),
+        ("[citation:3]", [3]),
+        ("(Sources 1 and 2)", [1, 2]),
+        ("【1】", [1]),
+        ("【1†source】", [1]),
+        ("【2†L3-L9】", [2]),
+        ("［3］", [3]),
+        ("[[1]]", [1]),
+        ("**[1]**", [1]),
+        ("[1]\u200b[2]", [1, 2]),
+        ("[Page 2]", [2]),  # none of the pages is the second of its document
+        ("[Page 1]", []),  # all of them are the first
+    ],
+)
+def test_citations_in_the_forms_that_models_write(mark, numbers):
+    hits = [Hit(PageRef(f"{number}.pdf", 1), 1.0, number, "", None) for number in (1, 2, 3)]
+    found = rag.citations(f"Output fell {mark}. Wages rose.", hits)
+    assert [citation.number for citation in found] == numbers
+    assert {re.sub(r"[\W_]+", " ", citation.statement).strip() for citation in found} <= {"Output fell"}
+
+
+@pytest.mark.parametrize("word", ["fell", "2021", "kWh", "pH", "U.S.", "report.pdf", "turbine(s)", "(a)", "A", "落ちた"])
+def test_a_citation_may_touch_a_word(word):
+    assert [citation.number for citation in rag.citations(f"See {word}[1][2] now", HITS)] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Take argv[1] first.",
+        "Take sys.argv[1], x[1], my_list[1], a1[2], m[i][1] and f(x)[1].",
+        "data[1] = 2 and rows[1].name, then x = [1].",
+        "Use `x [1]` or ``y ` [1]``.",
+        "```c\nint x = a [3];\n```",
+        "~~~\nx [1]",
+        "<code>x [1]</code>",
+        "$x [1]$ and \\(y [1]\\) and $$z\n[1]$$",
+        "See [1](http://example.org) and [[2]](#page) and ![1](a.png).",
+        "[^1]: The report.",
+        "[1]: https://example.org",
+        r"\item[1] \cite[1]{x} \newcommand{\x}[1]{y}",
+        "It matches [0-9], [1-9]+ and ^[1-3].",
+        "See [Table 1], [Step 2], [1 of 3], [a1], [1.5], [12:30], [1, see above] and (2).",
+    ],
+)
+def test_programs_links_and_formulas_cite_nothing(text):
+    assert rag.citations(text, HITS) == []
+
+
+def test_prices_are_no_formula():
+    assert [citation.number for citation in rag.citations("From $5 [1] to $6 [2].", HITS)] == [1, 2]
+
+
 def test_numbers_of_no_page_are_there_without_one():
     found = rag.citations("Wages rose [4]. Prices too [0, 2-900000].", HITS)
     assert [(citation.number, citation.hit) for citation in found] == [

@@ -34,8 +34,47 @@ LONGEST_SIDE = 2000  # Anthropic refuses longer ones in a request with more than
 
 Messages = list[dict[str, Any]]
 
-_MARK = re.compile(r"\[\s*(\d{1,6}(?:\s*[-–,;]\s*\d{1,6})*)\s*\]")
-_MARKS = rf"{_MARK.pattern}(?:\s{{0,2}}(?:[,;]|and)?\s{{0,2}}{_MARK.pattern})*"
+# What may be a citation. Models are asked for [1], and write what they have seen elsewhere too: 【1†source】, [^1].
+_BRACKETS = re.compile(
+    r"\[([^\[\]\n]{1,80})\]|【([^【】\n]{1,80})】|［([^［］\n]{1,80})］|\((?=(?:source|doc|ref|citation|quelle))([^()\n]{1,80})\)",
+    re.I,
+)
+_KIND = (  # before a number, such as "Source 2"
+    r"see|cf\.?|sources?|docs?\.?|documents?|refs?\.?|references?|citations?|cite|quellen?|dokumente?|fuentes?|fontes?"
+    r"|documentos?|来源|來源|资料|資料|文档|文檔|出典|[#^]"
+)
+_PAGE = r"pages?|pp?\.?|seiten?|s\.|páginas?|pagine?|页|頁|ページ"
+_RANGE = r"(\d{1,6})(?:\s*(?:[-‐‑–—−~]|to|bis)\s*(\d{1,6}))?"
+_ITEM = re.compile(rf"(?:(?P<kind>{_KIND})|(?P<page>{_PAGE}))?[\s:#]*{_RANGE}(?P<place>[\s:]+\S.*)?", re.I)
+# Where on the page, or what it is called: behind a number, these cite nothing themselves.
+_PLACE = re.compile(
+    rf"(?:{_PAGE}|§+|sec(?:tions?|\.)?|ch(?:apters?|\.)?|fig(?:ures?|\.)?|tab(?:les?|\.)?|lines?|l\.?|paragraphs?)"
+    rf"[\s:]*{_RANGE}|.*\.[a-z]{{2,4}}",
+    re.I,
+)
+_BETWEEN = re.compile(r"\s*(?:([,;，；、&/|])\s*(?:and\b)?|\b(?:and|und|et|or)\b|和|与|與|と)\s*", re.I)
+
+# Code, links and formulas; pandoc's rule tells a formula from two prices.
+_CODE = re.compile(
+    r"^ {0,3}(?P<fence>`{3,}|~{3,})[^\n]*\n.*?(?:^ {0,3}(?P=fence)[^\n]*$|\Z)"
+    r"|(?<!`)(?P<ticks>`+)(?!`)(?:(?!\n\n).)*?(?<!`)(?P=ticks)(?!`)"
+    r"|<(?P<tag>code|pre)\b.*?</(?P=tag)>"
+    r"|\$\$.*?\$\$|\$(?=\S)[^$\n]*?(?<=\S)\$(?!\d)|\\\(.*?\\\)|\\\[.*?\\\]",
+    re.M | re.S,
+)
+_NO_CITATION_BEFORE = re.compile(r"(?:\\[a-zA-Z]+\*?(?:\{[^{}\n]*\}|\[[^\[\]\n]*\])*|=\s?|\^|\\)$")  # \item[1], x = [1]
+_NO_CITATION_BEHIND = re.compile(r"\]?\(|[+{]")  # a link, the options of LaTeX, a regular expression
+_DEFINITION = re.compile(r":\s*(?:<|#|/|\w+://|www\.)")  # [1]: http://...
+_SUBSCRIPTED = re.compile(r"([A-Za-z_$@][\w.$]*)((?:\([^()\n]*\)|\[[^\[\]\n]*\])*)$")
+_OF_PROGRAMS = re.compile(  # names that are no words, and what follows an item of a list but no word
+    r"[a-z]|.*[_$@].*|[a-z]+\d+|[a-z]\w*(?:\.[a-z]\w*)*\.(?!(?:pdf|docx?|xlsx?|pptx?|txt|html?|com|org|net)$)[a-z]\w*"
+    r"|arg[svc]?|kwargs|params|arr|lst|vec|buf|ptr|str|tmp|idx|img|elems?|vals?|nums?|dict|foo|bar|baz"
+)
+_OF_AN_ITEM = re.compile(r"\s*(?:[-+*/%|&^]?=|\+\+|->|\.[a-z_])")
+
+# Citations that were found are written over with this, so that what is around them can be read without them.
+_FOUND = "\ue000"
+_MARKS = rf"{_FOUND}+(?:\s{{0,2}}(?:[,;]|and)?\s{{0,2}}{_FOUND}+)*"
 # A sentence ends with the ids behind its full stop, and where the next word does not go on in small letters or digits.
 _STOP = re.compile(rf"""[.!?]["')”’*]*(?:\s*{_MARKS})?(?=\s+["'(“‘*]*[^\W\d_a-z]|\s*$)|[。！？](?:\s*{_MARKS})?|\n+""")
 
@@ -205,23 +244,60 @@ def citations(
 ) -> list[Citation]:
     """What an answer cites, in its order: [1], [1, 3], [2][3] and ranges such as [1-3].
 
+    Also what models write in their stead: [1 and 3], [1, p. 3], [Source 1], (Source 1), [^1], 【1】, 【1†source】. "[Page 2]"
+    is number 2, unless it may be the second page of a document. What stands in code and formulas is no citation, nor
+    are links, footnotes' texts, and items of lists as in argv[1].
+
     A citation supports the sentence it stands in or right behind; one that stands alone, the sentence before it, or
     else the question. Numbers that no page has are there too, without a hit; of a range, its ends.
 
     hits: as they were given to `messages`. explain: `Retriever.heatmap`, which finds the statement on the page.
     """
+    marks = list(_marks(answer, hits))
+    plain = answer.replace(_FOUND, " ")
+    for start, end, _ in marks:
+        plain = plain[:start] + _FOUND * (end - start) + plain[end:]
     found = []
     statement = question
-    for start, end in _sentences(answer):
-        said = " ".join(re.sub(rf"\s{{0,2}}{_MARKS}", "", answer[start:end]).split())
+    for first, last in _sentences(plain):
+        said = " ".join(re.sub(rf"\s{{0,2}}{_MARKS}", "", plain[first:last]).split())
         if re.search(r"\w", said):
             statement = said
-        for mark in _MARK.finditer(answer, start, end):
-            for number in _numbers(mark[1], len(hits)):
+        for start, end, numbers in marks:
+            for number in numbers if first <= start < last else ():
                 hit = hits[number - 1] if 1 <= number <= len(hits) else None
                 why = explain(statement, hit) if explain and hit and statement else None
-                found.append(Citation(number, hit, statement, *mark.span(), why))
+                found.append(Citation(number, hit, statement, start, end, why))
     return found
+
+
+def _marks(answer: str, hits: Sequence[Hit]) -> Iterator[tuple[int, int, list[int]]]:
+    """First character, end and numbers of each citation."""
+    code = [span.span() for span in _CODE.finditer(answer)]
+    cited: set[int] = set()  # where citations end
+    for mark in _BRACKETS.finditer(answer):
+        start, end = mark.span()
+        if any(first < end and start < last for first, last in code):
+            continue
+        numbers = _numbers(mark[mark.lastindex or 0], hits)
+        if numbers and (start in cited or not _is_no_citation(answer, start, end)):
+            cited.add(end)
+            yield start, end, numbers
+
+
+def _is_no_citation(answer: str, start: int, end: int) -> bool:
+    """Whether brackets with numbers in them are part of a link, of a footnote, or of a program."""
+    line = answer.rfind("\n", 0, start) + 1
+    before, behind = answer[max(line, start - 80) : start], answer[end : end + 80]
+    if _NO_CITATION_BEFORE.search(before) or _NO_CITATION_BEHIND.match(behind):
+        return True
+    if not before.strip() and (_DEFINITION.match(behind) or (answer[start + 1] == "^" and behind.startswith(":"))):
+        return True
+    named = _SUBSCRIPTED.search(before)
+    if named is None or named[1].endswith(".") or answer[start] == "(":
+        return False
+    called = named[2] not in ("", "(s)")
+    return called or bool(_OF_PROGRAMS.fullmatch(named[1]) or _OF_AN_ITEM.match(behind))
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:
@@ -233,12 +309,33 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
     yield start, len(text)
 
 
-def _numbers(inside: str, count: int) -> Iterator[int]:
-    """The numbers inside of a pair of brackets; those in the midst of a range where there are so many pages."""
-    for item in re.split("[,;]", inside):
-        ends = [int(number) for number in re.findall(r"\d+", item)]
-        low, high = min(ends), max(ends)
-        yield from sorted({low, high, *range(max(low, 1), min(high, count) + 1)})
+def _numbers(inside: str, hits: Sequence[Hit]) -> list[int]:
+    """The numbers inside of a pair of brackets, none where something else is there too; those in the midst of a range
+    where there are so many pages."""
+    found: list[int] = []
+    placed = False  # what comes behind "p. 3," is of that page
+    rest = inside.partition("†")[0].strip()
+    while rest:
+        between = next((b for b in _BETWEEN.finditer(rest) if b.end() > b.start()), None)
+        item, sign = (rest[: between.start()], between[1]) if between else (rest, None)
+        rest = rest[between.end() :] if between else ""
+        number = _ITEM.fullmatch(item)
+        if found and (_PLACE.fullmatch(item) or (placed and number and not number["kind"])):
+            placed = sign not in (";", "；")
+            continue
+        if number is None or (number["place"] and not _PLACE.fullmatch(number["place"].strip(" :"))):
+            return []
+        low, high = sorted((int(number[3]), int(number[4] or number[3])))
+        if low == 0 < high or (number["page"] and _may_be_of_a_document(low, hits)):
+            return []  # [0-9] is a regular expression
+        found += sorted({low, high, *range(max(low, 1), min(high, len(hits)) + 1)})
+        placed = bool(number["place"]) and sign not in (";", "；")
+    return found
+
+
+def _may_be_of_a_document(page: int, hits: Sequence[Hit]) -> bool:
+    """Whether "page 2" may mean the second page of a document, and not what the pages shown are numbered."""
+    return [number for number, hit in enumerate(hits, 1) if hit.page == page] not in ([], [page])
 
 
 def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
