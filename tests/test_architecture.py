@@ -14,7 +14,7 @@ PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_products"},
+    {"errors", "_products", "_forks"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "_words"},

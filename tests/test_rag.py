@@ -213,9 +213,7 @@ def test_a_transformers_processor_takes_the_messages(mixed, tmp_path):
     made = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="np")
     image = "<image>" * 4
     said = messages[1]["content"][0]["text"]
-    one, two, three = (
-        fenced(page, said) for page in ("[1] r, page 1\nRed.", "[2] b, page 1", "[3] p, page 1\nPlain.")
-    )
+    one, two, three = (fenced(page, said) for page in ("[1] r, page 1\nRed.", "[2] b, page 1", "[3] p, page 1\nPlain."))
     assert processor.tokenizer.decode(made["input_ids"][0]) == (
         f"<|im_start|>system\n{rag.INSTRUCTION}<|im_end|>\n"
         f"<|im_start|>user\n{one}{image}{two}{image}"
@@ -317,7 +315,9 @@ def test_citations_in_the_forms_that_models_write(mark, numbers):
     assert {re.sub(r"[\W_]+", " ", citation.statement).strip() for citation in found} <= {"Output fell"}
 
 
-@pytest.mark.parametrize("word", ["fell", "2021", "kWh", "pH", "U.S.", "report.pdf", "turbine(s)", "(a)", "A", "落ちた"])
+@pytest.mark.parametrize(
+    "word", ["fell", "2021", "kWh", "pH", "U.S.", "report.pdf", "turbine(s)", "(a)", "A", "落ちた"]
+)
 def test_a_citation_may_touch_a_word(word):
     assert [citation.number for citation in rag.citations(f"See {word}[1][2] now", HITS)] == [1, 2]
 

@@ -328,7 +328,12 @@ UNKNOWN = ("如何从U盘安装系统", "วิธีติดตั้งระ
 def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp_path, caplog):
     """Every unknown piece is like every other: they would find each other, with the best of scores."""
     with Retriever.create(tmp_path / "i.visret") as words:
-        words.add_pages([Page.from_text("Its legend has the glyphs ☃ 💾 กข 龘.", doc="legend"), Page.from_text("Bearings.", doc="b")])
+        words.add_pages(
+            [
+                Page.from_text("Its legend has the glyphs ☃ 💾 กข 龘.", doc="legend"),
+                Page.from_text("Bearings.", doc="b"),
+            ]
+        )
         for question in UNKNOWN:
             hits = words.search(question)
             assert len(hits) == 2
@@ -343,7 +348,9 @@ def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp
 
 def test_the_known_words_of_a_question_decide(tmp_path):
     with Retriever.create(tmp_path / "i.visret") as words:
-        words.add_pages([Page.from_text("The main bearing was inspected.", doc="a"), Page.from_text("☃ 💾 龘", doc="b")])
+        words.add_pages(
+            [Page.from_text("The main bearing was inspected.", doc="a"), Page.from_text("☃ 💾 龘", doc="b")]
+        )
         plain, mixed = words.search_many(["main bearing", "龘龘 main bearing 🙂"])
         assert plain.warnings == ()
         assert plain == mixed

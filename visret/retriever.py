@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import candidates, ingest, registry
+from visret import _forks, candidates, ingest, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
@@ -46,7 +45,7 @@ class Retriever:
         self._index = index
         self._given = encoder
         self._loaded: tuple[IndexModel, Encoder] | None = None
-        self._loading = threading.Lock()
+        self._loading = _forks.Lock()
         self._password: str | None = None
         self._device: str | None = None
         self._packed: tuple[Snapshot, dict[int, candidates.Part]] | None = None
@@ -106,6 +105,12 @@ class Retriever:
         """Let go of the index's files."""
         self._packed = None
         self._index.close()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            f"a Retriever cannot be copied or sent to another process; open the index there: "
+            f"Retriever.open({str(self._index.path)!r})"
+        )
 
     def __enter__(self) -> Retriever:
         return self
@@ -479,8 +484,11 @@ class Retriever:
 
     def _explain(self, snapshot: Snapshot, query: QueryEmbedding, ref: PageRef) -> heatmaps.Explanation:
         embedding = snapshot.embedding(ref)
-        render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
+        render = None if embedding.size_pt is None else partial(self._drawn, ref)
         return heatmaps.explain(query, embedding, render=render)
+
+    def _drawn(self, ref: PageRef, dpi: int) -> Image:
+        return self.picture(ref, dpi=dpi)
 
     def _answers(
         self,

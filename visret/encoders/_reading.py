@@ -48,7 +48,9 @@ class Reading(NamedTuple):
         broken = np.isin(self.words, self.words[~self.known])
         pieces = [text[start:end].strip() for start, end in zip(self.starts, self.ends, strict=True)]
         kept = self.known & ~(broken & np.array([len(piece) < 2 for piece in pieces], bool))
-        if not any(character.isalnum() for piece, keep in zip(pieces, kept, strict=True) if keep for character in piece):
+        if not any(
+            character.isalnum() for piece, keep in zip(pieces, kept, strict=True) if keep for character in piece
+        ):
             kept[:] = False
         ids, starts, ends, words, known = (
             array[kept] for array in (self.ids, self.starts, self.ends, self.words, self.known)

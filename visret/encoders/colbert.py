@@ -271,7 +271,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         else:
             model = MultiVector(folder, device=where, dtype=precision, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
-    threads = (threads or torch.get_num_threads()) if where.type == "cpu" else 0
+    threads = (threads or _torch.threads()) if where.type == "cpu" else 0
     return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads)
 
 

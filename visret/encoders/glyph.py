@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from visret import registry
 from visret.encoders import _base, _torch, colbert
@@ -124,5 +123,5 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Gl
     folder = _base.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     where, _ = _torch.place(device, "float32")
-    threads = threads or torch.get_num_threads()
+    threads = threads or _torch.threads()
     return GlyphEncoder(_base.pinned(spec, folder), PageReader(folder, device=where), text, threads=threads)

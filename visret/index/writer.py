@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from visret import _forks
 from visret.codec import Codec, encode
 from visret.errors import (
     DuplicateDocument,
@@ -571,7 +572,7 @@ def writer_lock(index: Path) -> Iterator[None]:
         file = (index / LOCK).open("a+b")
     except OSError as error:
         raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
-    with file:
+    with file, _forks.not_for_children(file.fileno()):
         if not _try_lock(file.fileno()):
             raise IndexLocked(index, "is being written by another process or thread; wait for it to end, or stop it")
         yield

@@ -17,7 +17,12 @@ try:
 except ModuleNotFoundError as error:
     raise _pages.missing("llamaindex", error) from error
 
-_FOR_PROGRAMS = ["boxes", "picture_problem", "score", "source"]  # metadata that say nothing to a language model or an embedding
+_FOR_PROGRAMS = [
+    "boxes",
+    "picture_problem",
+    "score",
+    "source",
+]  # metadata that say nothing to a language model or an embedding
 
 
 class VisretRetriever(BaseRetriever):

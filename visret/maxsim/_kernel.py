@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 from llvmlite import binding, ir
 
+from visret import _forks
 from visret.maxsim import _paths
 from visret.maxsim._paths import CHUNK, Path, Tile
 
@@ -80,7 +80,7 @@ def scratch_bytes(path: Path, dim: int, registers: int) -> int:
     return GROUP * width(dim) * 4 + registers * path.lanes * 4
 
 
-_compiling = threading.Lock()
+_compiling = _forks.Lock(whole=True)
 
 
 Scan = Callable[[], None]

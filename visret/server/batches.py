@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,12 +41,18 @@ class Batches:
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._waiting: list[_Waiting] = []
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "visret-search")
 
     def ask(self, question: Question) -> Future[Hits]:
         """The hits, later; with the error that `Retriever.search` raises for this question, and no other's."""
+        if self._process != os.getpid():  # forked: the threads are the parent's, and so is what waits
+            self._begin()
         answer: Future[Hits] = Future()
         with self._guard:
             self._waiting.append((question, answer))
