@@ -1,6 +1,6 @@
 """What a forked process cannot use of its parent's: locks that another thread holds, pools, and open files.
 
-A fork (`multiprocessing` on Linux, `gunicorn --preload`, Celery) copies the memory of a process, and one of its threads.
+A fork (`multiprocessing` on Linux, `gunicorn --preload`, Celery) copies the memory of a process and one of its threads.
 A lock that another thread holds stays locked in the child, work given to a pool waits for threads that are not there,
 and an open file is held by two.
 """
@@ -12,13 +12,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 from weakref import WeakSet
 
 WAIT_SECONDS = 5.0  # what a fork waits for a lock at most
 
 _locks: WeakSet[Lock] = WeakSet()
 _whole: list[Lock] = []
-_waited_for: list[threading.RLock] = []  # type: ignore[valid-type]  # a function until Python 3.13
+_waited_for: list[Any] = []  # of RLock, which is a function until Python 3.13
 _private: set[int] = set()
 
 

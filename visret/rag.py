@@ -244,9 +244,9 @@ def citations(
 ) -> list[Citation]:
     """What an answer cites, in its order: [1], [1, 3], [2][3] and ranges such as [1-3].
 
-    Also what models write in their stead: [1 and 3], [1, p. 3], [Source 1], (Source 1), [^1], 【1】, 【1†source】. "[Page 2]"
-    is number 2, unless it may be the second page of a document. What stands in code and formulas is no citation, nor
-    are links, footnotes' texts, and items of lists as in argv[1].
+    Also what models write in their stead: [1 and 3], [1, p. 3], [Source 1], (Source 1), [^1], 【1】, 【1†source】.
+    "[Page 2]" is number 2, unless it may be the second page of a document. What stands in code and formulas is no
+    citation, nor are links, footnotes' texts, and items of lists as in argv[1].
 
     A citation supports the sentence it stands in or right behind; one that stands alone, the sentence before it, or
     else the question. Numbers that no page has are there too, without a hit; of a range, its ends.

@@ -231,8 +231,11 @@ def test_two_tools_and_nothing_else_over_mcp(server):
                     ("search_pages", {"question": "red", "where": {"not": {"colour": 1}}}),
                     ("read_page", {"doc": "../secret.txt", "page": 1}),
                     ("read_page", {"doc": hit["doc"], "page": 10**30}),
+                    ("search_pages", {"question": "red", "top_k": 1}),
+                    ("read_page", {"doc": hit["doc"], "page": hit["page"], "dpi": 100}),
                 )
             ]
+            assert all(tool.input_schema["additionalProperties"] is False for tool in tools)
             return [tool.name for tool in tools], hit, shown, wrong
 
     names, hit, shown, wrong = asyncio.run(talk())
