@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from visret.heatmap import Explanation
     from visret.ingest import EmptyPage, Failure, Progress, Report
     from visret.retriever import Retriever
-    from visret.types import Hit, ModelSpec
+    from visret.types import Hit, ModelSpec, Ranked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -562,7 +562,7 @@ def _where(text: str | None) -> dict[str, Any] | None:
 def _show(
     retriever: Retriever,
     arguments: argparse.Namespace,
-    found: list[tuple[Hit, Explanation]],
+    found: Ranked[tuple[Hit, Explanation]],
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
 ) -> None:
@@ -582,7 +582,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
-        print(json.dumps({"query": arguments.question, "hits": entries, **unread}))
+        print(json.dumps({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread}))
         return
     hits = [hit for hit, _ in found]
     if not hits:
