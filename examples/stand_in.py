@@ -30,11 +30,11 @@ def quote(messages: list[dict]) -> str:
     """The answer to a request's messages."""
     content = messages[-1]["content"]
     parts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
-    *pages, question = re.split(r"\n\n(?=\[\d+\] |Question: )", "\n\n".join(parts))
-    asked = stems(question)
+    pages = re.findall(r"<page-(\w+)>\n\[(\d+)\] [^\n]*\n(.*?)</page-\1>", "\n\n".join(parts), re.DOTALL)
+    asked = stems(parts[-1].rpartition("Question: ")[2])
     sentences = [
         (sentence, number)
-        for number, text in (re.match(r"\[(\d+)\] [^\n]*\n?(.*)", page, re.DOTALL).groups() for page in pages)
+        for _, number, text in pages
         for sentence in re.split(r"(?<=[.!?])\s+", " ".join(text.split()))
         if len(sentence) < 200  # a longer one is a table
     ]

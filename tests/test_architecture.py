@@ -14,7 +14,7 @@ PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_folders", "_products"},
+    {"errors", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry"},
@@ -25,7 +25,8 @@ LAYERS = [
     {"_render"},
     {"ingest"},
     {"retriever", "estimate"},
-    {"evaluate", "rag", "cache", "server", "training", "_metadata_file"},
+    {"evaluate", "rag", "cache", "training", "_metadata_file"},
+    {"server"},
     {"doctor"},
     {"__init__", "cli", "integrations"},
     {"__main__"},

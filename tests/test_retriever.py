@@ -420,3 +420,40 @@ def test_among_are_names_pages_and_hits(colours):
 def test_storage_takes_numbers_of_numpy(tmp_path, sizes):
     with Retriever.create(tmp_path / "i", model="toy", **sizes) as made:
         assert getattr(made.storage, *sizes) == next(iter(sizes.values()))
+
+
+UNKNOWN = ("如何从U盘安装系统", "วิธีติดตั้งระบบ ?", "🙂", "\u200b")
+
+
+def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp_path, caplog):
+    """Every unknown piece is like every other: they would find each other, with the best of scores."""
+    with Retriever.create(tmp_path / "i.visret") as words:
+        words.add_pages(
+            [
+                Page.from_text("Its legend has the glyphs ☃ 💾 กข 龘.", doc="legend"),
+                Page.from_text("Bearings.", doc="b"),
+            ]
+        )
+        for question in UNKNOWN:
+            hits = words.search(question)
+            assert len(hits) == 2
+            assert all(hit.weak for hit in hits), question
+            (warning,) = hits.warnings
+            assert warning.startswith("all-minilm-l6-v2 knows no word of this question")
+            assert warning in caplog.messages
+            ((explained, *_),) = [list(found) for found in words.explained([question])]
+            assert explained[0] == hits[0]
+            assert next(words.explained([question])).warnings == hits.warnings
+
+
+def test_the_known_words_of_a_question_decide(tmp_path):
+    with Retriever.create(tmp_path / "i.visret") as words:
+        words.add_pages(
+            [Page.from_text("The main bearing was inspected.", doc="a"), Page.from_text("☃ 💾 龘", doc="b")]
+        )
+        plain, mixed = words.search_many(["main bearing", "龘龘 main bearing 🙂"])
+        assert plain.warnings == ()
+        assert plain == mixed
+        assert [(hit.doc, hit.weak) for hit in mixed] == [("a", False), ("b", True)]
+        (warning,) = mixed.warnings
+        assert "does not know '龘龘', '🙂' in this question" in warning

@@ -7,20 +7,31 @@ script, Chinese and Japanese.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
-import threading
 from typing import Any
 
 import numpy as np
 
+from visret import _forks
 from visret._lines import Line, Reading, arranged
 
 # The resolution to read at. Words of the text layer found again on 20 pages of manuals and papers, and seconds of one
 # core a page: 96.1 % and 6.4 s at 100 dpi, 94.3 % and 8.2 s at 144, 93.6 % and 11.3 s at 200.
 DPI = 100
 
-_lock = threading.Lock()  # RapidOCR keeps state in its engine
+_lock = _forks.Lock()  # RapidOCR keeps state in its engine
 _engines: dict[int | None, Any] = {}
+
+
+def _forked() -> None:
+    """Others are made here. The parent's are never let go of: their ends wait for threads that are not there."""
+    for engine in _engines.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
+    _engines.clear()
+
+
+_forks.in_child(_forked)
 
 
 def version() -> str | None:

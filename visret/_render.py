@@ -40,7 +40,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from visret import ocr, office, pdf
+from visret import _forks, ocr, office, pdf
 from visret.errors import DocumentError, VisretError
 from visret.types import Page, PageRef, Word
 
@@ -136,6 +136,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._expired: float | None = None
+        self._parent = os.getpid()
         # not in the terminal's group: Ctrl-C is for the parent, which ends its workers
         apart: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":  # pragma: no cover
@@ -143,6 +144,10 @@ class Worker:
         self._process = subprocess.Popen(
             COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), pipesize=1 << 20, **apart
         )
+        # A child that is forked meanwhile has no part in it: the worker ends when this process does.
+        self._pipes = ExitStack()
+        pipes = [pipe.fileno() for pipe in (self._process.stdin, self._process.stdout) if pipe is not None]
+        self._pipes.enter_context(_forks.not_for_children(*pipes))
         try:
             self._receive(STARTING_SECONDS)
         except Died as death:
@@ -180,7 +185,7 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once, with what it started."""
-        if self._process.returncode is None:
+        if self._process.returncode is None and self._parent == os.getpid():
             _end(self._process.pid)
 
     def close(self) -> None:
@@ -188,6 +193,7 @@ class Worker:
         self.kill()
         with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot be ended: not waited for
             self._process.wait(GRACE_SECONDS)
+        self._pipes.close()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             with suppress(BrokenPipeError):

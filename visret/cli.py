@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
-    from visret.types import Hit, ModelSpec
+    from visret.types import Hit, ModelSpec, Ranked
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
@@ -752,7 +752,7 @@ def _object(option: str, text: str, example: str) -> dict[str, Any]:
 def _show(
     retriever: Retriever,
     arguments: argparse.Namespace,
-    found: list[tuple[Hit, Explanation]],
+    found: Ranked[tuple[Hit, Explanation]],
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
 ) -> int:
@@ -776,7 +776,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
-        _print_json({"query": arguments.question, "hits": entries, **unread})
+        _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]
     if not hits:

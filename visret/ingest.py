@@ -398,25 +398,29 @@ def add_pages(
     return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds, updated)
 
 
-def stored_page(index: PageIndex, ref: PageRef) -> Page:
-    """A page made in memory, as it was indexed."""
+def stored_page(index: PageIndex, ref: PageRef, *, image: bool = True) -> Page:
+    """A page as the index keeps it: its text, and where it was made in memory its picture, unless `image` is False."""
     embedding = index.embedding(ref)
     if embedding.size_pt is None:
         return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
-    image = _stored_image(index, ref)
     words = None
     if embedding.word_boxes is not None:
         lines = [(word, line) for line, text in enumerate(embedding.text.split("\n")) for word in text.split()]
         boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in embedding.word_boxes]
         words = tuple(Word(word, box, (), line) for (word, line), box in zip(lines, boxes, strict=True))
-    return Page(ref, embedding.size_pt, image, words, None, embedding.metadata)
+    picture = _stored_image(index, ref) if image else None
+    return Page(ref, embedding.size_pt, picture, words, None, embedding.metadata)
 
 
 def _stored_image(index: PageIndex, ref: PageRef) -> Image | None:
     from PIL import Image
 
     data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
-    return None if data is None else Image.open(BytesIO(data)).convert("RGB")
+    try:
+        return None if data is None else Image.open(BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = f"its picture in the index is damaged ({error}); `visret verify` says what else is"
+        raise DocumentError(ref.doc, reason, page=ref.page) from error
 
 
 def record(encoder: Encoder) -> IndexModel:

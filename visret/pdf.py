@@ -18,7 +18,6 @@ import logging
 import math
 import shutil
 import struct
-import threading
 import warnings
 import weakref
 import zlib
@@ -35,6 +34,7 @@ import pypdfium2
 from PIL import Image, ImageOps, UnidentifiedImageError
 from pypdfium2 import raw
 
+from visret import _forks
 from visret._words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
 from visret.types import Page, PageRef, Word
@@ -47,8 +47,8 @@ MAX_PIXELS = 50_000_000
 TEXT_PAGE = 4000  # characters
 
 _log = logging.getLogger(__name__)
-_pdfium_lock = threading.RLock()  # reentrant: a forgotten document may be collected inside a call
-_pillow_lock = threading.Lock()  # warnings.catch_warnings is not thread-safe either
+_pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
+_pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe either
 _PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 _PICTURE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError),

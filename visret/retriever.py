@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import json
-import threading
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _given, candidates, ingest, registry
+from visret import _forks, _given, candidates, ingest, registry
 from visret import heatmap as heatmaps
 from visret.codec import Codec
 from visret.encoders import load_encoder
-from visret.errors import InvalidQuery, NoPicture
+from visret.errors import DocumentError, InvalidQuery, NoPicture
 from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
 from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
-from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, page_ref
+from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, Ranked, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PICTURE_DPI = 100
+
+_log = logging.getLogger("visret")
 
 # A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
 # real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
@@ -47,7 +49,7 @@ class Retriever:
         self._index = index
         self._given = encoder
         self._loaded: tuple[IndexModel, Encoder] | None = None
-        self._loading = threading.Lock()
+        self._loading = _forks.Lock()
         self._password: str | None = None
         self._device: str | None = None
         self._packed: tuple[Snapshot, dict[int, candidates.Part]] | None = None
@@ -108,6 +110,12 @@ class Retriever:
         """Let go of the index's files."""
         self._packed = None
         self._index.close()
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError(
+            f"a Retriever cannot be copied or sent to another process; open the index there: "
+            f"Retriever.open({str(self._index.path)!r})"
+        )
 
     def __enter__(self) -> Retriever:
         return self
@@ -340,8 +348,8 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-    ) -> list[Hit]:
-        """The k best pages, best first; fewer where fewer pass.
+    ) -> Ranked[Hit]:
+        """The k best pages, best first; fewer where fewer pass. The list's `warnings` say what was not understood.
 
         where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
             several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
@@ -364,11 +372,11 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-    ) -> list[list[Hit]]:
+    ) -> list[Ranked[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
         # An explanation is dropped before the next is made: together they are memory that is new for every question.
         found = self._answers(questions, k, where=where, among=among, exact=exact)
-        return [[hit for hit, _ in answers] for answers in found]
+        return [Ranked((hit for hit, _ in answers), query.warnings) for query, answers in found]
 
     def explained(
         self,
@@ -378,12 +386,13 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-    ) -> Iterator[list[tuple[Hit, heatmaps.Explanation]]]:
+    ) -> Iterator[Ranked[tuple[Hit, heatmaps.Explanation]]]:
         """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
 
         Question by question: an explanation holds its page's vectors.
         """
-        return map(list, self._answers(questions, k, where=where, among=among, exact=exact))
+        found = self._answers(questions, k, where=where, among=among, exact=exact)
+        return (Ranked(answers, query.warnings) for query, answers in found)
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
         """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
@@ -406,6 +415,23 @@ class Retriever:
         if self._index.snapshot.document(ref.doc).source is None:
             return ingest.stored_page(self._index, ref)
         return ingest.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
+
+    def read(self, hit: Hit | tuple[str, int], *, picture: bool = True) -> tuple[Page, DocumentError | None]:
+        """The page for somebody who reads it: the text as it was indexed, and the picture where it can still be drawn.
+
+        Unlike `page` it does not need the file for the text, which the index keeps. The error says why there is no
+        picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
+        had one. It is logged as a warning as well.
+        """
+        ref = page_ref(hit)
+        stored = ingest.stored_page(self._index, ref, image=False)
+        if not picture or stored.size_pt is None:
+            return stored, None
+        try:
+            return replace(stored, image=self.page(ref).image), None
+        except DocumentError as error:
+            _log.warning("%s, page %d: its picture cannot be drawn, its text is there: %s", *ref, error)
+            return stored, error
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
         """The page as an RGB picture; DocumentError as for `page`, NoPicture for plain text, which has none."""
@@ -523,8 +549,11 @@ class Retriever:
 
     def _explain(self, snapshot: Snapshot, query: QueryEmbedding, ref: PageRef) -> heatmaps.Explanation:
         embedding = snapshot.embedding(ref)
-        render = None if embedding.size_pt is None else lambda dpi: self.picture(ref, dpi=dpi)
+        render = None if embedding.size_pt is None else partial(self._drawn, ref)
         return heatmaps.explain(query, embedding, render=render)
+
+    def _drawn(self, ref: PageRef, dpi: int) -> Image:
+        return self.picture(ref, dpi=dpi)
 
     def _answers(
         self,
@@ -534,8 +563,8 @@ class Retriever:
         where: Mapping[str, Any] | None,
         among: Among | None,
         exact: bool,
-    ) -> Iterator[Iterator[tuple[Hit, heatmaps.Explanation]]]:
-        """`explained`, hit by hit."""
+    ) -> Iterator[tuple[QueryEmbedding, Iterator[tuple[Hit, heatmaps.Explanation]]]]:
+        """Each question as it was encoded, and `explained`, hit by hit."""
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
@@ -549,7 +578,7 @@ class Retriever:
         parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
         best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
         return (
-            self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist())
+            (query, self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist()))
             for query, (found, rows, scores) in zip(queries, best, strict=True)
         )
 
@@ -563,12 +592,13 @@ class Retriever:
     ) -> Iterator[tuple[Hit, heatmaps.Explanation]]:
         weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
         best = 0.0
+        knows_a_word = bool(query.content.any()) or not query.warnings
         for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
             ref = snapshot.ref(segment, row)
             why = self._explain(snapshot, query, ref)
             answers = strength(why)
             best = max(best, answers)
-            weak = weak_below is not None and answers < max(weak_below, WEAK_SHARE * best)
+            weak = not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
             source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
             yield Hit(ref, score, rank, why.line, source, metadata, weak), why
 

@@ -7,9 +7,9 @@ width, height in points (1/72 inch), as the page is displayed (after its rotatio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
+Item = TypeVar("Item")
 
 
 class PageRef(NamedTuple):
@@ -248,12 +249,14 @@ class QueryEmbedding:
     vectors: (m, d) float32 unit rows.
     tokens: m labels.
     content: (m,) bool; False for markers and expansion tokens, which count in the score but name nothing.
+    warnings: sentences on what the model cannot make of the question.
     """
 
     text: str
     vectors: np.ndarray
     tokens: tuple[str, ...]
     content: np.ndarray
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         m = len(self.vectors)
@@ -312,7 +315,7 @@ class Hit:
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
     source: absolute path of the file, None for pages made in memory.
     weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
-        models.yaml; never, for models without one).
+        models.yaml; never, for models without one), or the model knows no word of the question.
     """
 
     ref: PageRef
@@ -332,6 +335,17 @@ class Hit:
     def page(self) -> int:
         """Its page, from 1."""
         return self.ref.page
+
+
+class Ranked(list[Item]):
+    """What was found for one question, best first: a list that also has `warnings`.
+
+    warnings: sentences on what the model could not make of the question, such as words that it does not know.
+    """
+
+    def __init__(self, found: Iterable[Item] = (), warnings: Sequence[str] = ()) -> None:
+        super().__init__(found)
+        self.warnings = tuple(warnings)
 
 
 class Encoder(Protocol):

@@ -22,7 +22,7 @@ def of_words(counts):
     """A reading with so many pieces in each word."""
     words = np.repeat(np.arange(len(counts)), counts)
     zeros = np.zeros(len(words), int)
-    return Reading(np.arange(len(words)), zeros, zeros, words, [(0, 0)] * len(counts), [], [])
+    return Reading(np.arange(len(words)), zeros, zeros, words, [(0, 0)] * len(counts), [], [], zeros == 0)
 
 
 def test_pieces_know_their_characters_and_words(tokenizer):
@@ -84,3 +84,29 @@ def test_windows_are_as_few_as_they_can_be():
 def test_the_tokenizer_file_of_this_test_truncates(checkpoints):
     """Or the encoder's care not to truncate is not tested."""
     assert json.loads((checkpoints / "bert" / "tokenizer.json").read_text())["truncation"]["max_length"] == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("the page", ["the", "page"]),
+        ("the 🙂 page", ["the", "page"]),  # 🙂 is one of the pieces that all look alike
+        ("the page🙂", ["the"]),
+        ("the ? page", ["the", "?", "page"]),
+        ("🙂", []),
+        ("\u200b", []),
+        ("x🙂.x page", ["page"]),  # single letters beside an unknown piece are what is left of a word
+        ("🙂 ?", []),
+        ("?", ["?"]),
+    ],
+)
+def test_unknown_pieces_of_a_question_count_as_no_word(tokenizer, text, left):
+    found = read(tokenizer, text, prompt="", unknown=tokenizer.token_to_id("[UNK]")).without_unknown(text)
+    assert [text[start:end] for start, end in zip(found.starts, found.ends, strict=True)] == left
+    assert len(found.ids) == len(found.words) == len(found.known) == len(left)
+
+
+def test_without_an_id_for_the_unknown_every_piece_is_known(tokenizer):
+    """An id of 0, which stands for dropped words then, is that of a real piece as well."""
+    found = read(tokenizer, "the \u200b page", prompt="", unknown=None)
+    assert found.known.tolist() == [True, False, True]

@@ -227,7 +227,8 @@ def test_two_tools_and_nothing_else_over_mcp(server):
         ):
             tools = (await client.list_tools()).tools
             found = await client.call_tool("search_pages", {"question": "blue", "k": 1})
-            hit = found.structured_content["result"][0]
+            hit = found.structured_content["pages"][0]
+            assert found.structured_content["warnings"] == []
             shown = await client.call_tool("read_page", {"doc": hit["doc"], "page": hit["page"]})
             wrong = [
                 await client.call_tool(name, arguments)
@@ -237,8 +238,11 @@ def test_two_tools_and_nothing_else_over_mcp(server):
                     ("search_pages", {"question": "red", "where": {"not": {"colour": 1}}}),
                     ("read_page", {"doc": "../secret.txt", "page": 1}),
                     ("read_page", {"doc": hit["doc"], "page": 10**30}),
+                    ("search_pages", {"question": "red", "top_k": 1}),
+                    ("read_page", {"doc": hit["doc"], "page": hit["page"], "dpi": 100}),
                 )
             ]
+            assert all(tool.input_schema["additionalProperties"] is False for tool in tools)
             return [tool.name for tool in tools], hit, shown, wrong
 
     names, hit, shown, wrong = asyncio.run(talk())

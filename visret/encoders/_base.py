@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from visret import registry
+from visret.encoders._reading import Reading
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
 from visret.types import ModelSpec, Page
 
@@ -201,6 +202,24 @@ def warn_of_foreign_scripts(spec: ModelSpec, texts: Sequence[str], what: str) ->
             "%s was trained on %s; %d of %d %s are mostly in another script and cannot be matched by meaning",
             spec.name, " and ".join(_NAMES.get(code, code) for code in languages), foreign, len(texts), what,
         )  # fmt: skip
+
+
+def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ...]:
+    """What to say of the words of a question that no piece of its reading stands for: one sentence, or none."""
+    lost = [text[slice(*reading.spans[word])] for word in np.setdiff1d(np.arange(len(reading.spans)), reading.words)]
+    if len(reading.ids):  # then what nobody sees, such as zero-width spaces, need not be named
+        lost = [word for word in lost if any(character.isprintable() for character in word)]
+    if not lost:
+        return ()
+    words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
+    if len(reading.ids):
+        return (f"{spec.name} does not know {words} in this question; the pages were ranked by its other words",)
+    languages = " or ".join(_NAMES.get(code, code) for code in spec.languages)
+    remedy = f"ask in {languages}, or " if languages else ""
+    return (
+        f"{spec.name} knows no word of this question ({words}), so every hit is weak; "
+        f"{remedy}index the documents with a model that knows its language",
+    )
 
 
 _NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}

@@ -24,10 +24,10 @@ class Scored(NamedTuple):
 class MultiVector:
     """The checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own.
 
-    tokenizer: neither truncates nor pads. unknown: the id of what it does not know. prompts, longest: by task, "query"
-    and "document"; longest is the most ids of a sequence: what `lengths` says, or else the checkpoint. cuts_questions:
-    whether a question has one window only. filling: the name of what questions are filled up with. dim, dtype: of the
-    vectors, of the computation.
+    tokenizer: neither truncates nor pads. unknown: the id of what it does not know, None where there is none. prompts,
+    longest: by task, "query" and "document"; longest is the most ids of a sequence: what `lengths` says, or else the
+    checkpoint. cuts_questions: whether a question has one window only. filling: the name of what questions are filled
+    up with. dim, dtype: of the vectors, of the computation.
     """
 
     cuts_questions = True
@@ -49,7 +49,7 @@ class MultiVector:
         self.tokenizer = Tokenizer.from_str(transformer.tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
-        self.unknown = int(transformer.tokenizer.unk_token_id or 0)
+        self.unknown: int | None = transformer.tokenizer.unk_token_id
         self.prompts = {task: self._model.prompts.get(task) or "" for task in ("query", "document")}
         expansion = transformer.query_expansion or {}
         fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None

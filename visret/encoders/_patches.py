@@ -67,7 +67,7 @@ class PatchEncoder(ABC):
         self.architecture = loaded.architecture
         self._model = loaded.model
         self._processor = loaded.processor
-        self._threads = threads or torch.get_num_threads()
+        self._threads = threads or _torch.threads()
         self._keeps_text = bool(loaded.options["page_text"])
         self._image_token = _image_token(loaded.model.config)
         self._grows = loaded.model.device.type != "cpu"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import platform
 import sys
@@ -13,17 +14,21 @@ from typing import Any, TypeVar
 
 import torch
 
+from visret import _forks
 from visret.errors import ShapeError
+
+_log = logging.getLogger("visret")
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-_question_lock = threading.Lock()
-_threads_lock = threading.Lock()
+_question_lock = _forks.Lock(whole=True)
+_threads_lock = _forks.Lock()
 _inside = _outside = 0  # blocks that set the number of threads now; what it is outside of them
 _own = threading.local()  # count: what the block that this thread is in has set
+_usual: int | None = None  # threads of torch before this process was forked; None where it was not
 _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
@@ -47,12 +52,34 @@ def cpu_has_bfloat16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+def threads() -> int:
+    """How many threads pages are encoded on, where nobody says otherwise."""
+    return _usual or int(torch.get_num_threads())
+
+
+def _forked() -> None:
+    """One thread from now on: torch's pool (OpenMP) has none in this process, and would be waited for without end.
+
+    It belongs to the thread that forked. Threads that are made here have pools of their own; so `spread` still works.
+    """
+    global _usual, _inside, _outside, _own
+    _usual = _usual or (_outside if _inside else int(torch.get_num_threads()))
+    _inside, _outside, _own = 0, 1, threading.local()
+    torch.set_num_threads(1)
+
+
+_forks.in_child(_forked)
+
+
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
     """torch on so many threads for the length of the block. Where blocks of several threads overlap, each gets at most
     what it asked for or what is set outside, and the setting from outside all of them comes back. A block inside
     another one of its thread leaves that as it was."""
     global _inside, _outside
+    if _usual and count > 1:
+        _say_once_of_fork(count)
+        count = 1
     with _threads_lock:
         if not _inside:
             _outside = torch.get_num_threads()
@@ -66,6 +93,15 @@ def on_threads(count: int) -> Iterator[None]:
             _inside -= 1
             _own.count = around
             torch.set_num_threads(around if around and _inside else _outside)
+
+
+@functools.cache
+def _say_once_of_fork(count: int) -> None:
+    _log.warning(
+        "this process was forked from one that used torch, and encodes on one thread instead of %d; "
+        "start it with the method spawn or forkserver for all of them",
+        count,
+    )
 
 
 @contextmanager

@@ -59,7 +59,8 @@ class SentenceModel:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True  # "[SEP]" on a page is a word
-        self.unknown = self.tokenizer.token_to_id("[UNK]") or self.tokenizer.token_to_id("<unk>") or 0
+        named = [self.tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")]
+        self.unknown = next((number for number in named if number is not None), None)
         self.prompts = {"query": "", "document": ""}
         self.longest = {"query": bert.longest, "document": bert.longest}
         self.filling = ""
@@ -139,16 +140,26 @@ class ColbertEncoder:
         """One vector a word piece, and those of a checkpoint's markers and expansion.
 
         A question longer than the model can read is read in windows. One longer than a checkpoint reads is cut there,
-        as the checkpoint's own library does, with a warning in the log. InvalidQuery for one without words.
+        as the checkpoint's own library does, with a warning in the log. What the model does not know has no vector,
+        and a warning names it; a question of nothing else has the vectors of its markers. InvalidQuery for one without
+        words.
         """
         _base.check_questions(texts)
         _base.warn_of_foreign_scripts(self.spec, texts, "questions")
         with _torch.on_one_thread():
-            return [self._question(text) for text in texts]
+            made = [self._question(text) for text in texts]
+        for question in made:
+            for warning in question.warnings:
+                _base.logger.warning("%s", warning)
+        return made
 
     def read(self, text: str, task: str) -> Reading:
-        """The pieces of a text; token by token its vectors stand for them, in their order. task: query or document."""
-        return read(self._model.tokenizer, text, prompt=self._model.prompts[task], unknown=self._model.unknown)
+        """The pieces of a text; token by token its vectors stand for them, in their order. task: query or document.
+
+        Those of a question are the pieces that the model knows; there may be none.
+        """
+        reading = read(self._model.tokenizer, text, prompt=self._model.prompts[task], unknown=self._model.unknown)
+        return reading.without_unknown(text) if task == "query" else reading
 
     def _room(self, reading: Reading, task: str) -> int:
         """For pieces, beside head and tail."""
@@ -224,11 +235,12 @@ class ColbertEncoder:
             labels = [*self._markers(reading.head), *_pieces(text, reading, cut), *self._markers(reading.tail)]
             named = _named(slice(len(reading.head), len(labels) - len(reading.tail)), len(scored.counts))
             labels += [self._model.filling] * (len(scored.counts) - len(labels))
-            kept = scored.counts & (self._keeps_markers | named)
+            kept = scored.counts & (self._keeps_markers | named | (not len(reading.ids)))
             vectors.append(scored.vectors[kept])
             tokens += [labels[i] for i in np.flatnonzero(kept)]
             content.append(named[kept])
-        return QueryEmbedding(text, np.concatenate(vectors), tuple(tokens), np.concatenate(content))
+        warnings = _base.unknown_words(self.spec, reading, text)
+        return QueryEmbedding(text, np.concatenate(vectors), tuple(tokens), np.concatenate(content), warnings)
 
     def _markers(self, ids: list[int]) -> list[str]:
         return [self._model.tokenizer.id_to_token(i) or "" for i in ids]
@@ -259,7 +271,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         else:
             model = MultiVector(folder, device=where, dtype=precision, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
-    threads = (threads or torch.get_num_threads()) if where.type == "cpu" else 0
+    threads = (threads or _torch.threads()) if where.type == "cpu" else 0
     return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads)
 
 

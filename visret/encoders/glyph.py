@@ -18,10 +18,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from visret import registry
 from visret.encoders import _base, _torch, colbert
+from visret.encoders._reading import Reading
 from visret.glyph import DPI
 from visret.glyph.reading import PageReader
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
@@ -71,28 +71,32 @@ class GlyphEncoder:
         return self._reader.read(page.image, dpi=dpi).words
 
     def _spelled(self, embedding: PageEmbedding) -> PageEmbedding:
-        spelling = self._spelling(embedding.text, "document")
+        spelling = _spelling(embedding.text, self._text.read(embedding.text, "document"))
         return dataclasses.replace(embedding, vectors=_joined(embedding.vectors, spelling, _SPELLING_SHARE))
 
     def _question(self, question: QueryEmbedding) -> QueryEmbedding:
-        weight = _SPELLING_WEIGHT * len(question.text.split()) ** -_SPELLING_FADE
+        if not question.content.any():  # no word is known, and none has a spelling
+            return dataclasses.replace(question, vectors=_joined(question.vectors, np.zeros((1, SPELLING)), 0))
+        reading = self._text.read(question.text, "query")
+        weight = _SPELLING_WEIGHT * len(np.unique(reading.words)) ** -_SPELLING_FADE
         odds = weight**2 * (1 - _SPELLING_SHARE) / _SPELLING_SHARE  # so that spelling counts `weight` times as much
-        vectors = _joined(question.vectors, self._spelling(question.text, "query"), odds / (1 + odds))
+        vectors = _joined(question.vectors, _spelling(question.text, reading), odds / (1 + odds))
         return dataclasses.replace(question, vectors=vectors)
-
-    def _spelling(self, text: str, task: str) -> np.ndarray:
-        """(n, SPELLING) float32 unit rows: of each vector of a text the spelling of its word."""
-        reading = self._text.read(text, task)
-        vectors = np.stack([spelling_vector(text[start:end]) for start, end in reading.spans])
-        return np.asarray(vectors[reading.words])
 
     def _empty(self, page: Page) -> PageEmbedding:
         vectors = self.encode_queries(["."])[0].vectors
         return PageEmbedding(page.ref, page.size_pt, vectors, np.full((len(vectors), 4), np.nan, np.float32))
 
 
+def _spelling(text: str, reading: Reading) -> np.ndarray:
+    """(n, SPELLING) float32 unit rows: of each piece of a text the spelling of its word."""
+    vectors = np.stack([spelling_vector(text[start:end]) for start, end in reading.spans])
+    return np.asarray(vectors[reading.words])
+
+
 def _joined(meaning: np.ndarray, spelling: np.ndarray, share: float) -> np.ndarray:
     """Unit rows, `share` of them spelling."""
+    spelling = np.broadcast_to(spelling, (len(meaning), SPELLING))
     return np.concatenate([np.sqrt(1 - share) * meaning, np.sqrt(share) * spelling], axis=1, dtype=np.float32)
 
 
@@ -119,5 +123,5 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Gl
     folder = _base.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     where, _ = _torch.place(device, "float32")
-    threads = threads or torch.get_num_threads()
+    threads = threads or _torch.threads()
     return GlyphEncoder(_base.pinned(spec, folder), PageReader(folder, device=where), text, threads=threads)

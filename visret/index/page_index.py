@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from visret import candidates
+from visret import _forks, candidates
 from visret._folders import unwritable
 from visret.codec import Codec
 from visret.errors import PageIndexError
@@ -77,7 +76,7 @@ class PageIndex:
 
     def __init__(self, path: str | Path) -> None:
         self._path = self._home = Path(path).absolute()  # of everything; of the catalogue
-        self._guard = threading.RLock()
+        self._guard = _forks.Lock()
         self._state: _State | None = None
         self._written = 0  # the latest commit of our own
         # Segments that somebody in this process may still read, whose folders therefore outlive their pages.

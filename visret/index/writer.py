@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from visret import _given
+from visret import _forks, _given
 from visret.codec import Codec, encode
 from visret.errors import (
     DuplicateDocument,
@@ -589,7 +589,7 @@ def writer_lock(index: Path, name: str = LOCK) -> Iterator[None]:
         file = (index / name).open("a+b")
     except OSError as error:
         raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
-    with file:
+    with file, _forks.not_for_children(file.fileno()):
         try:
             locked = _try_lock(file.fileno())
         except OSError as error:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from visret.errors import MissingExtra
+from visret.errors import InvalidQuery, MissingExtra
 from visret.retriever import Retriever
 from visret.types import Hit
 
@@ -26,11 +26,16 @@ def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any]
     metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
     the share of the score, best first).
     """
-    for hit in retriever.search(question, k, where=where):
-        why = retriever.heatmap(question, hit)
+    for hit, why in next(retriever.explained([question], k, where=where)):
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
         metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in why.boxes]}
         yield Found(hit, f"{hit.doc}#page={hit.page}", why.embedding.text, metadata)
+
+
+def refuse(given: Iterable[str], *, takes: str) -> None:
+    """InvalidQuery for arguments that would be dropped. takes: those that are understood, in words."""
+    if names := ", ".join(map(repr, given)):
+        raise InvalidQuery(f"visret's retriever does not understand {names}; it takes {takes}")
 
 
 def missing(extra: str, error: ModuleNotFoundError) -> MissingExtra:

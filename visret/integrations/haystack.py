@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from visret.integrations import _pages
@@ -40,6 +41,14 @@ class VisretRetriever:
             ]
         }
 
+    @component.output_types(documents=list[Document])
+    async def run_async(
+        self, query: str, top_k: int | None = None, where: dict[str, Any] | None = None
+    ) -> dict[str, list[Document]]:
+        """`run`, in a thread: the event loop goes on meanwhile."""
+        found: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, top_k, where)
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """For a pipeline's YAML."""
         return default_to_dict(self, index=self.retriever.info()["path"], top_k=self.top_k, where=self.where)
@@ -47,5 +56,7 @@ class VisretRetriever:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VisretRetriever:
         """From a pipeline's YAML; opens the index."""
-        settings = data["init_parameters"]
-        return cls(Retriever.open(settings["index"]), top_k=settings["top_k"], where=settings["where"])
+        settings = dict(data["init_parameters"])
+        index = settings.pop("index")
+        _pages.refuse(settings.keys() - {"top_k", "where"}, takes="index, top_k and where")
+        return cls(Retriever.open(index), **settings)

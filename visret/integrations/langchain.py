@@ -3,32 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from visret.integrations import _pages
 from visret.retriever import Retriever
 
 try:
-    from langchain_core.callbacks import CallbackManagerForRetrieverRun
+    from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
     from langchain_core.documents import Document
     from langchain_core.retrievers import BaseRetriever
+    from langchain_core.runnables import RunnableConfig
+    from langchain_core.runnables.config import run_in_executor
+    from pydantic import ConfigDict
 except ModuleNotFoundError as error:
     raise _pages.missing("langchain", error) from error
+
+_ARGUMENTS = ("k", "where")
 
 
 class VisretRetriever(BaseRetriever):
     """Pages of an index for LangChain: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
 
     A document holds the text of a page; its metadata are the page's own, and doc, page, score, source and boxes.
-    k, where: as in `Retriever.search`.
+    k, where: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and the same of
+    `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. InvalidQuery for any other argument.
     """
+
+    model_config = ConfigDict(extra="forbid")  # an argument that is misspelt is not dropped
 
     retriever: Retriever
     k: int = 5
     where: Mapping[str, Any] | None = None
 
-    def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:  # noqa: ARG002 (LangChain's)
+    def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002 (LangChain's)
+        """The pages for a question."""
+        return super().invoke(input, config, **{**_configured(config), **kwargs})
+
+    async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002
+        """The pages for a question, found in a thread."""
+        return await super().ainvoke(input, config, **{**_configured(config), **kwargs})
+
+    def _get_relevant_documents(
+        self,
+        query: str,
+        *,
+        run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002
+        **given: Any,
+    ) -> list[Document]:
+        _pages.refuse(given.keys() - {*_ARGUMENTS, "verbose"}, takes="k and where")  # the third is LangChain's own
+        chosen = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _ARGUMENTS}
         return [
             Document(id=found.id, page_content=found.text, metadata=found.metadata)
-            for found in _pages.search(self.retriever, query, self.k, self.where)
+            for found in _pages.search(self.retriever, query, **chosen)
         ]
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **given: Any
+    ) -> list[Document]:
+        search = partial(self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **given)
+        return await run_in_executor(None, search)
+
+
+def _configured(config: RunnableConfig | None) -> dict[str, Any]:
+    """What `with_config(configurable=...)` says of the arguments."""
+    said = (config or {}).get("configurable") or {}
+    return {name: said[name] for name in _ARGUMENTS if name in said}

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding, ir
 
+from visret import _forks
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim import _paths
@@ -183,7 +183,7 @@ def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple
     ]
 
 
-_compiling = threading.Lock()
+_compiling = _forks.Lock(whole=True)
 
 
 Scan = Callable[[], None]

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from visret import _forks
 from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
@@ -401,3 +402,6 @@ def cores() -> int:
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(256, thread_name_prefix="maxsim")  # made as they are needed
+
+
+_forks.in_child(_pool.cache_clear)

@@ -21,7 +21,7 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
-from visret.errors import IndexLocked, InvalidQuery, NoPicture, VisretError
+from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
 from visret.ingest import Progress
 from visret.retriever import PICTURE_DPI, Retriever
@@ -81,7 +81,7 @@ class Library:
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
     async def search(self, question: Question) -> Hits:
-        """Hits as `visret search --json` prints them."""
+        """Hits as `visret search --json` prints them, with the warnings of the question."""
         check_filter(question.where)
         return await asyncio.wrap_future(self._batches.ask(question))
 
@@ -95,14 +95,14 @@ class Library:
 
         return await to_thread.run_sync(png, limiter=self._drawing)
 
-    async def read(self, doc: str, page: int) -> tuple[str, bytes | None]:
-        """The text of a page, and its picture as a language model takes one; None for plain text."""
-        read = await to_thread.run_sync(self.retriever.page, (doc, page), limiter=self._drawing)
+    async def read(self, doc: str, page: int) -> tuple[str, bytes | None, DocumentError | None]:
+        """The text of a page, its picture as a language model takes one, None for plain text, and why there is none."""
+        read, problem = await to_thread.run_sync(self.retriever.read, (doc, page), limiter=self._drawing)
         image = read.image
         if image is None:
-            return read.text, None
+            return read.text, None, problem
         image.thumbnail((READ_SIDE, READ_SIDE))
-        return read.text, await self.draw(lambda: image)
+        return read.text, await self.draw(lambda: image), None
 
     async def write(self, work: Callable[[], Made]) -> Made:
         """Change the index, one change at a time."""
@@ -215,10 +215,12 @@ def routes(library: Library) -> APIRouter:
 
     @router.post("/search", response_model=schemas.Answer, responses=schemas.errors(501))
     async def search(asked: Search) -> Response:
-        """The best pages for a question, best first. unread: how much cannot be found; `GET /unread` lists it."""
+        """The best pages for a question, best first. warnings: what the model could not make of the question. unread:
+        how much cannot be found; `GET /unread` lists it."""
         hits = await library.search(Question(asked.question, asked.k, asked.where, asked.exact))
         failed, empty = retriever.unread_counts()
-        return Json({"query": asked.question, "hits": hits, "unread": {"failed": failed, "empty": empty}})
+        unread = {"failed": failed, "empty": empty}
+        return Json({"query": asked.question, "hits": hits, "warnings": hits.warnings, "unread": unread})
 
     @router.get("/documents", response_model=schemas.Listed, responses=schemas.errors())
     def documents(start: Start = 0, count: Count = 1000) -> Response:

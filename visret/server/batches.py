@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from visret.retriever import Retriever, as_json
+from visret.types import Ranked
 
 TOGETHER = 8  # more only make the first of them wait: most of a question's time is its own
 THREADS = 2  # while one encodes, another scans
@@ -31,7 +33,7 @@ class Question:
         return json.dumps([self.k, self.where, self.exact], sort_keys=True)
 
 
-Hits = list[dict[str, Any]]  # as `visret search --json` prints them
+Hits = Ranked[dict[str, Any]]  # as `visret search --json` prints them
 _Waiting = tuple[Question, Future[Hits]]
 
 
@@ -40,12 +42,18 @@ class Batches:
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._waiting: list[_Waiting] = []
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "visret-search")
 
     def ask(self, question: Question) -> Future[Hits]:
         """The hits, later; with the error that `Retriever.search` raises for this question, and no other's."""
+        if self._process != os.getpid():  # forked: the threads are the parent's, and so is what waits
+            self._begin()
         answer: Future[Hits] = Future()
         with self._guard:
             self._waiting.append((question, answer))
@@ -71,7 +79,7 @@ class Batches:
                 [one.text for one, _ in group], question.k, where=question.where, exact=question.exact
             )
             for (_, answer), hits in zip(group, found, strict=True):
-                answer.set_result([as_json(hit, why.boxes) for hit, why in hits])
+                answer.set_result(Ranked((as_json(hit, why.boxes) for hit, why in hits), hits.warnings))
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             left = [one for one in group if not one[1].done()]
             if len(group) == 1:

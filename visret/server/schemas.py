@@ -86,10 +86,12 @@ class UnreadCounts(BaseModel):
 
 
 class Answer(BaseModel):
-    """The best pages, best first. unread: how much of the index no question finds; `/unread` lists it."""
+    """The best pages, best first. warnings: what the model could not make of the question, such as words that it does
+    not know. unread: how much of the index no question finds; `/unread` lists it."""
 
     query: str
     hits: list[Found]
+    warnings: list[str]
     unread: UnreadCounts
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar, cast
 
 from fastapi import HTTPException
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Image
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.tools import Tool
 from mcp.server.transport_security import TransportSecuritySettings
 from pydantic import Field
 from starlette.applications import Starlette
 
+from visret import rag
 from visret.errors import VisretError
 from visret.retriever import sendable
-from visret.server.answers import words
+from visret.server.answers import without_paths, words
 from visret.server.api import Library
 from visret.server.batches import Question
+from visret.types import PageRef
 
 INSTRUCTIONS = (
     "Finds pages in a collection of documents: search_pages ranks them for a question, read_page shows one. What pages "
@@ -26,52 +29,71 @@ INSTRUCTIONS = (
 )
 MOST_HITS = 20
 Given = ParamSpec("Given")
-Part = TypeVar("Part")
+Made = TypeVar("Made")
 
 
 def application(library: Library) -> Starlette:
     """An ASGI application with `/mcp`, streamable HTTP without sessions. Its lifespan must be entered."""
-    server = MCPServer("visret", instructions=INSTRUCTIONS, log_level="WARNING")
 
-    @server.tool()
     @_sent
     async def search_pages(
         question: str,
         k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 5,
         where: dict[str, Any] | None = None,
-    ) -> list[dict[str, Any]]:
+    ) -> dict[str, Any]:
         """The k best pages for a question, best first: doc, page, score, the line that answers most of it.
 
-        weak: it hardly answers. where: only pages with this metadata, such as {"doc": "a.pdf"} or
-        {"year": {">=": 2020}}.
+        weak: it hardly answers. warnings: what was not understood of the question. where: only pages with this
+        metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
         """
         hits = await library.search(Question(question, k, where))
-        return [{name: hit[name] for name in ("doc", "page", "score", "text", "weak")} for hit in hits]
+        pages = [{name: hit[name] for name in ("doc", "page", "score", "text", "weak")} for hit in hits]
+        return {"pages": pages, "warnings": list(hits.warnings)}
 
-    @server.tool(structured_output=False)
     @_sent
     async def read_page(doc: str, page: int) -> list[str | Image]:
-        """A page as text and as a picture. doc and page: as search_pages names them."""
-        library.find(doc, page)
-        text, picture = await library.read(doc, page)
-        return [text, *([Image(data=picture, format="png")] if picture else [])]
+        """A page as text and as a picture. doc and page: as search_pages names them.
 
+        The text stands between two lines that hold the same code, behind the name of the page.
+        """
+        library.find(doc, page)
+        text, picture, problem = await library.read(doc, page)
+        begin, end = rag.fence(text)
+        answer: list[str | Image] = [f"{begin}\n{rag.name(PageRef(doc, page))}\n{text}\n{end}"]
+        if picture:
+            answer.append(Image(data=picture, format="png"))
+        if problem:
+            answer.append(f"The picture of this page cannot be shown ({without_paths(problem.reason)}).")
+        return answer
+
+    tools = [_strict(Tool.from_function(search_pages)), _strict(Tool.from_function(read_page, structured_output=False))]
+    server = MCPServer("visret", instructions=INSTRUCTIONS, log_level="WARNING", tools=tools)
     # the guard in front of everything has looked at host and origin
     unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return server.streamable_http_app(stateless_http=True, json_response=True, transport_security=unchecked)
 
 
-def _sent(tool: Callable[Given, Awaitable[list[Part]]]) -> Callable[Given, Awaitable[list[Part]]]:
+def _strict(tool: Tool) -> Tool:
+    """The tool, which refuses arguments that it does not have instead of dropping them."""
+    arguments = tool.fn_metadata.arg_model
+    arguments.model_config["extra"] = "forbid"
+    arguments.model_rebuild(force=True)
+    return tool.model_copy(update={"parameters": arguments.model_json_schema(by_alias=True)})
+
+
+def _sent(tool: Callable[Given, Awaitable[Made]]) -> Callable[Given, Awaitable[Made]]:
     """A tool whose answer is text that can be sent, and whose errors are said in words."""
 
     @functools.wraps(tool)
-    async def sent(*given: Given.args, **named: Given.kwargs) -> list[Part]:
+    async def sent(*given: Given.args, **named: Given.kwargs) -> Made:
         try:
-            answer = await tool(*given, **named)
+            answer: Any = await tool(*given, **named)
         except HTTPException as error:
             raise ToolError(sendable(str(error.detail))) from error
         except VisretError as error:
             raise ToolError(sendable(words(error))) from error
-        return [part if isinstance(part, Image) else sendable(part) for part in answer]
+        if isinstance(answer, list):
+            return cast(Made, [part if isinstance(part, Image) else sendable(part) for part in answer])
+        return cast(Made, sendable(answer))
 
     return sent
