@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,6 +18,34 @@ from sheets import write_pdf
 
 from visret import Retriever, ocr
 from visret.encoders import toy
+
+# Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
+# are marked heavy. What it still runs needs only packages that are installed within seconds.
+HEAVY = {
+    "encoders": "base bert colbert entries glyph glyph_weights golden_colbert onnx patches reading torch",
+    "integrations": "frameworks",
+    "maxsim": "device",
+    "server": "app browser ui",
+    "": "end_to_end examples ingest_scans ocr rag training training_documents",
+}
+TESTS = Path(__file__).parent
+HEAVY_FILES = {TESTS / folder / f"test_{name}.py" for folder, names in HEAVY.items() for name in names.split()}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--light", action="store_true", help="only what needs no torch, weights, gradio or framework")
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("light") and collection_path in HEAVY_FILES else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("light"):
+        heavy = [item for item in items if item.get_closest_marker("heavy") or item.get_closest_marker("weights")]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
 
 # Machines are shared: a slow example is no failure.
 settings.register_profile("visret", deadline=None)

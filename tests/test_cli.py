@@ -86,6 +86,7 @@ def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch
     assert [hit["page"] for hit in json.loads(out)["hits"]] == [2, 1]
 
 
+@pytest.mark.heavy
 def test_a_document_cannot_write_to_the_terminal(capsys, tmp_path):
     (tmp_path / "evil.txt").write_text("the red door \x1b]0;owned\x07 is open")
     _, out, _ = run(capsys, "find", "which door is open?", tmp_path / "evil.txt")

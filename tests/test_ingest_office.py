@@ -131,6 +131,7 @@ def test_a_document_waits_for_libreoffice(none, retriever, installed, tmp_path, 
     assert best(retriever, "blue") == ("two.rtf", 2)
 
 
+@pytest.mark.heavy
 def test_html_has_words_without_libreoffice(none, retriever, tmp_path):
     path = tmp_path / "page.html"
     path.write_text("<h1>Harbour</h1><p>The lighthouse keeper repaired a broken lantern.</p>")

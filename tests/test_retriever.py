@@ -311,6 +311,7 @@ def test_a_large_index_is_searched_through_its_summaries(colours, monkeypatch):
     assert {hit.doc for hit in among} == {"blue.png", "green.png"}
 
 
+@pytest.mark.heavy
 def test_an_index_is_scanned_on_a_device(colours):
     with Retriever.open(colours.info()["path"], device="cpu") as there:
         assert [hit.ref for hit in there.search("red")] == [hit.ref for hit in colours.search("red")]
