@@ -148,17 +148,32 @@ def test_bad_questions_are_refused(colours):
         colours.heatmap("red", ("red.png", 2))
 
 
-def test_an_index_belongs_to_its_model(colours, tmp_path):
-    class Other:
-        def __init__(self, encoder, **preprocessing):
-            self.spec = encoder.spec
-            self.preprocessing = {**encoder.preprocessing, **preprocessing}
+class Other:
+    """An encoder that says something else of how it prepares pages."""
 
+    def __init__(self, encoder, **preprocessing):
+        self.spec = encoder.spec
+        self.preprocessing = {**encoder.preprocessing, **preprocessing}
+
+
+def test_an_index_belongs_to_its_model(colours, tmp_path):
     path = tmp_path / "colours.visret"
     toy = load_encoder("toy")
-    assert Retriever.open(path, model=Other(toy, dtype="bfloat16")).encoder
+    assert Retriever.open(path, model=Other(toy)).encoder
     with pytest.raises(ModelMismatch, match="cells"):
         Retriever.open(path, model=Other(toy, cells=99)).encoder  # noqa: B018
+
+
+def test_vectors_of_two_dtypes_never_meet(tmp_path, monkeypatch):
+    """What "auto" is differs between machines; an index goes on as it was begun."""
+    toy = load_encoder("toy")
+    path = tmp_path / "i.visret"
+    Retriever.create(path, model=Other(toy, dtype="bfloat16")).close()
+    with pytest.raises(ModelMismatch, match=r"dtype = 'bfloat16', .* 'float32'; load it with dtype='bfloat16', or"):
+        Retriever.open(path, model=Other(toy, dtype="float32")).encoder  # noqa: B018
+    with monkeypatch.context() as patch:
+        patch.setattr("visret.retriever.load_encoder", lambda name, *, dtype: Other(toy, dtype=dtype))
+        assert Retriever.open(path).encoder.preprocessing["dtype"] == "bfloat16"
 
 
 def test_create_leaves_what_is_there_alone(tmp_path):

@@ -200,6 +200,8 @@ def test_vectors_are_mapped_and_read_only(path):
                     owner = owner.obj if isinstance(owner, memoryview) else owner.base
                 with pytest.raises(ValueError, match="read-only"):
                     array[0] = 0
+                with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
+                    array.flags.writeable = True  # and then a write would end the process
 
 
 OPEN_FILES = Path("/proc/self/fd")
