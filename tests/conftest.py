@@ -13,10 +13,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+import workers
 from hypothesis import settings
 from sheets import write_pdf
 
-from visret import Retriever, ocr
+from visret import Retriever, _render, estimate, ocr
 from visret.encoders import toy
 
 # Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
@@ -58,6 +59,24 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISRET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reused_workers():
+    """Most tests do not look at the processes that read documents."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_render, estimate):
+            patch.setattr(module, "Worker", workers.Reused)
+        yield
+    for _, process in workers.Reused.waiting:
+        workers.end(process)
+
+
+@pytest.fixture
+def fresh_workers(monkeypatch):
+    """As outside tests: a process is started for each run, and ended with it."""
+    for module in (_render, estimate):
+        monkeypatch.setattr(module, "Worker", workers.Fresh)
 
 
 @pytest.fixture

@@ -16,7 +16,10 @@ from visret import Retriever, _render, ingest, office
 from visret.errors import DocumentError
 from visret.index import renditions
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for LibreOffice is a script with a #! line")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="the stand-in for LibreOffice is a script with a #! line"),
+    pytest.mark.usefixtures("fresh_workers"),
+]
 
 # What a document says is what happens to it: the name of a PDF beside the stand-in, or this.
 STAND_IN = """

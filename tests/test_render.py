@@ -23,6 +23,7 @@ from visret import Retriever, _render, ingest, pdf
 from visret.errors import VisretError
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
+pytestmark = pytest.mark.usefixtures("fresh_workers")
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and memory limits are POSIX")
 
 # A worker that breaks on the pages it is told to: {file name: {page, or 0 for opening: what happens}}.
