@@ -48,8 +48,9 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in heavy]
 
 
-# Machines are shared: a slow example is no failure.
-settings.register_profile("visret", deadline=None)
+# Machines are shared: a slow example is no failure. `--hypothesis-profile=thorough` looks at many more.
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.register_profile("visret", deadline=None, max_examples=50)
 settings.load_profile("visret")
 
 
