@@ -421,7 +421,7 @@ class Retriever:
         with self._loading:
             if self._loaded is None or self._loaded[0] != model:
                 # computed as the index's vectors were, whatever this machine would choose
-                encoder = self._given or load_encoder(model.name, dtype=str(model.preprocessing.get("dtype", "auto")))
+                encoder = self._given or load_encoder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
                 ingest.check_same(self._index.path, model, encoder)
                 self._loaded = model, encoder
             return self._loaded[1]

@@ -577,23 +577,20 @@ def writer_lock(index: Path) -> Iterator[None]:
         yield
 
 
-if os.name == "nt":  # pragma: no cover
-    import msvcrt
+def _try_lock(descriptor: int) -> bool:
+    if os.name == "nt":
+        import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except OSError:
             return False
         return True
-
-else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
