@@ -63,6 +63,14 @@ def cache_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def nothing_is_durable():
+    """No test cuts the power, so none waits for the disk; which files are synced and when, tests/soak/faults.py sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def reused_workers():
     """Most tests do not look at the processes that read documents."""
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
 """The front door, on pages made in memory with `toy`: what is asked, is found, explained, filtered, removed."""
 
+import shutil
 import threading
 from dataclasses import replace
 
@@ -234,10 +235,10 @@ class WideToy:
         return [replace(query, vectors=query.vectors @ self.axes) for query in self.toy.encode_queries(texts)]
 
 
-@pytest.fixture(params=STORAGES, ids=lambda storage: "-".join(map(str, storage.values())))
-def stored(request, tmp_path):
-    """Pages of grey patches and one painted cell each, in an index that was closed and opened again."""
-    wide = WideToy()
+@pytest.fixture(scope="module", params=STORAGES, ids=lambda storage: "-".join(map(str, storage.values())))
+def made(request, tmp_path_factory):
+    """The folder of an index of pages of grey patches and one painted cell each, and its model."""
+    path, wide = tmp_path_factory.mktemp("made") / "s.visret", WideToy()
     greys = np.random.default_rng(0).integers(0, 256, (len(COLOURS), 16, 10), np.uint8)
     pages = []
     for i, colour in enumerate(COLOURS):
@@ -246,9 +247,16 @@ def stored(request, tmp_path):
             [(i + 1) * 32, i * 32, (i + 1) * 32 + 31, i * 32 + 31], fill=PAINT.get(colour, colour)
         )
         pages.append(Page.from_image(image, doc=f"{colour}.png"))
-    with Retriever.create(tmp_path / "s.visret", model=wide, **request.param) as made:
-        assert made.add_pages(pages).failed == []
-    with Retriever.open(tmp_path / "s.visret", model=wide) as retriever:
+    with Retriever.create(path, model=wide, **request.param) as retriever:
+        assert retriever.add_pages(pages).failed == []
+    return path, wide
+
+
+@pytest.fixture
+def stored(made, tmp_path):
+    """It, opened again; a copy, so that a test may write to it."""
+    path, wide = made
+    with Retriever.open(shutil.copytree(path, tmp_path / path.name), model=wide) as retriever:
         yield retriever
 
 
