@@ -64,7 +64,7 @@ def cache_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_durable():
-    """No test cuts the power, so none waits for the disk; which files are synced and when, tests/soak/faults.py sees."""
+    """No test cuts the power, so none waits for the disk; what is synced, and when, tests/soak/faults.py sees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
         yield
