@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -12,14 +13,44 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
+import workers
 from hypothesis import settings
 from sheets import write_pdf
 
-from visret import Retriever, ocr
+from visret import Retriever, _render, estimate, ocr
 from visret.encoders import toy
 
-# Machines are shared: a slow example is no failure.
-settings.register_profile("visret", deadline=None)
+# Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
+# are marked heavy. What it still runs needs only packages that are installed within seconds.
+HEAVY = {
+    "encoders": "base bert colbert entries glyph glyph_weights golden_colbert onnx patches reading torch",
+    "integrations": "frameworks",
+    "maxsim": "device",
+    "server": "app browser ui",
+    "": "end_to_end examples ingest_scans ocr rag training training_documents",
+}
+TESTS = Path(__file__).parent
+HEAVY_FILES = {TESTS / folder / f"test_{name}.py" for folder, names in HEAVY.items() for name in names.split()}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--light", action="store_true", help="only what needs no torch, weights, gradio or framework")
+
+
+def pytest_ignore_collect(collection_path, config):
+    return True if config.getoption("light") and collection_path in HEAVY_FILES else None
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("light"):
+        heavy = [item for item in items if item.get_closest_marker("heavy") or item.get_closest_marker("weights")]
+        config.hook.pytest_deselected(items=heavy)
+        items[:] = [item for item in items if item not in heavy]
+
+
+# Machines are shared: a slow example is no failure. `--hypothesis-profile=thorough` looks at many more.
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.register_profile("visret", deadline=None, max_examples=50)
 settings.load_profile("visret")
 
 
@@ -29,6 +60,32 @@ def cache_folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VISRET_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_durable():
+    """No test cuts the power, so none waits for the disk; what is synced, and when, tests/soak/faults.py sees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def reused_workers():
+    """Most tests do not look at the processes that read documents."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_render, estimate):
+            patch.setattr(module, "Worker", workers.Reused)
+        yield
+    for _, process in workers.Reused.waiting:
+        workers.end(process)
+
+
+@pytest.fixture
+def fresh_workers(monkeypatch):
+    """As outside tests: a process is started for each run, and ended with it."""
+    for module in (_render, estimate):
+        monkeypatch.setattr(module, "Worker", workers.Fresh)
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_top_level_holds_what_the_readme_says():
     if not tracked:
         pytest.skip("not a git checkout (an sdist): there is no list of tracked files")
     allowed = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "models.yaml", ".gitignore"}
-    folders = {"visret", "tests", "apps", "examples", ".ci", ".github"}
+    folders = {"visret", "tests", "apps", "docs", "examples", ".ci", ".github"}
     for name in tracked:
         top, _, rest = name.partition("/")
         assert (top in folders) if rest else (top in allowed), name

@@ -93,6 +93,7 @@ def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch
     assert [hit["page"] for hit in json.loads(out)["hits"]] == [2, 1]
 
 
+@pytest.mark.heavy
 def test_a_document_cannot_write_to_the_terminal(capsys, tmp_path):
     (tmp_path / "evil.txt").write_text("the red door \x1b]0;owned\x07 is open")
     _, out, _ = run(capsys, "find", "which door is open?", tmp_path / "evil.txt")
@@ -459,7 +460,7 @@ def test_a_folder_without_documents_fails_and_says_so(capsys, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process of its own on POSIX only")
 def test_ctrl_c_leaves_an_index_that_goes_on(papers, tmp_path):
-    for i in range(120):
+    for i in range(40):
         write_pdf(papers / f"more{i}.pdf", "red", "green", "blue")
     app = os.path.join(os.path.dirname(__file__), "..", "apps", "index_pages.py")  # noqa: PTH118, PTH120
     command = [sys.executable, app, str(papers), "--index", str(tmp_path / "k.visret"), "--model", "toy"]
@@ -473,10 +474,10 @@ def test_ctrl_c_leaves_an_index_that_goes_on(papers, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["documents"] == 122
+    assert report["documents"] == 42
     assert report["failed"] == []
     again = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    assert (again["pages"], again["unchanged"]) == (0, 122)
+    assert (again["pages"], again["unchanged"]) == (0, 42)
 
 
 def test_compact_makes_an_index_smaller_and_answers_alike(capsys, papers, index):

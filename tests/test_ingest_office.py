@@ -16,7 +16,10 @@ from visret import Retriever, _render, ingest, office
 from visret.errors import DocumentError
 from visret.index import renditions
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-in for LibreOffice is a script with a #! line")
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="the stand-in for LibreOffice is a script with a #! line"),
+    pytest.mark.usefixtures("fresh_workers"),
+]
 
 # What a document says is what happens to it: the name of a PDF beside the stand-in, or this.
 STAND_IN = """
@@ -131,6 +134,7 @@ def test_a_document_waits_for_libreoffice(none, retriever, installed, tmp_path, 
     assert best(retriever, "blue") == ("two.rtf", 2)
 
 
+@pytest.mark.heavy
 def test_html_has_words_without_libreoffice(none, retriever, tmp_path):
     path = tmp_path / "page.html"
     path.write_text("<h1>Harbour</h1><p>The lighthouse keeper repaired a broken lantern.</p>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import runpy
@@ -300,6 +301,44 @@ def test_a_page_that_is_not_there_and_a_document_that_is_closed(tmp_path):
     document.close()  # again
     with pytest.raises(ValueError, match="is closed"):
         document.page(1)
+
+
+def test_what_pdfium_says_of_each_call_is_heard(tmp_path, monkeypatch, caplog):
+    path = made(tmp_path / "three.pdf")
+    for name in ("FPDFBitmap_FillRect", "FPDF_GetPageBoundingBox"):
+        with monkeypatch.context() as patch:
+            patch.setattr(pdf.raw, name, lambda *_: 0)
+            with pytest.raises(DocumentError, match="page 1: the page is damaged"):
+                read_all(path)
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(pdf.pypdfium2.PdfDocument, "get_formtype", lambda _: pdf.raw.FORMTYPE_ACRO_FORM)
+        patch.setattr(pdf.raw, "FPDFPage_Flatten", lambda *_: pdf.raw.FLATTEN_FAIL)
+        assert read_all(path)[0].text == "first page"
+    assert "three.pdf, page 1: what was filled in there may be missing" in caplog.text
+
+
+def test_characters_without_an_angle_are_upright(tmp_path, monkeypatch):
+    unicode_of, box_of, _ = pdf._character_calls()
+    upright = read_all(made(tmp_path / "three.pdf"))[0].words
+    for said in (-1.0, float("nan")):
+        monkeypatch.setattr(pdf, "_character_calls", lambda said=said: (unicode_of, box_of, lambda *_: said))
+        assert read_all(tmp_path / "three.pdf")[0].words == upright
+
+
+def test_the_calls_on_plain_addresses_are_those_that_pypdfium2_declares():
+    """Nothing converts their arguments: a PDFium whose functions are others must not be called like this."""
+    raw, number = pdf.raw, ctypes.c_int
+    rectangle = ctypes.POINTER(raw.FS_RECTF)
+    for function, result, more in (
+        (raw.FPDFText_GetUnicode, ctypes.c_uint, []),
+        (raw.FPDFText_GetLooseCharBox, number, [rectangle]),
+        (raw.FPDFText_GetCharAngle, ctypes.c_float, []),
+    ):
+        assert function.restype is result
+        assert list(function.argtypes) == [raw.FPDF_TEXTPAGE, number, *more]
+    assert [(name, kind, getattr(raw.FS_RECTF, name).offset) for name, kind in raw.FS_RECTF._fields_] == [
+        (name, ctypes.c_float, 4 * k) for k, name in enumerate(("left", "top", "right", "bottom"))
+    ]
 
 
 def test_an_end_that_is_missing_is_warned_of(tmp_path, caplog):

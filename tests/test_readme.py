@@ -5,6 +5,7 @@ import runpy
 import shutil
 from pathlib import Path
 
+import pytest
 from samples import FOLDER
 
 from visret import Retriever, cli
@@ -25,6 +26,7 @@ def test_the_two_lines_are_one_line_each():
     assert "pytest" in block("Tests", "sh")
 
 
+@pytest.mark.heavy
 def test_the_python_snippet_runs_as_a_script(tmp_path, monkeypatch, capsys):
     shutil.copytree(FOLDER, tmp_path / "examples" / "documents")
     (tmp_path / "snippet.py").write_text(block("In Python", "python"), "utf8")
@@ -34,6 +36,7 @@ def test_the_python_snippet_runs_as_a_script(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "why.png").exists()
 
 
+@pytest.mark.heavy
 def test_the_snippet_of_answers_runs_with_the_real_client(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER.parent)
     from stand_in import serving

@@ -119,6 +119,7 @@ def test_what_is_not_confirmed_is_said_once(caplog):
     ]
 
 
+@pytest.mark.heavy
 def test_the_default_is_in_its_package():
     spec = registry.get("all-minilm-l6-v2")
     where = registry.location(spec)

@@ -83,6 +83,7 @@ def entries(retriever):
     return {entry.name for entry in retriever._index.path.iterdir()}
 
 
+@pytest.mark.heavy
 def test_it_is_as_a_fresh_index_and_undone_as_it_was(retriever, folder, words, tmp_path):
     before, asked = pages(retriever), answers(retriever, COLOURS)
     names = retriever.documents()
@@ -107,6 +108,7 @@ def test_it_is_as_a_fresh_index_and_undone_as_it_was(retriever, folder, words, t
     assert {place[1] for place in pages(retriever)} == {1, 2, 3}
 
 
+@pytest.mark.heavy
 def test_readers_go_on_until_they_refresh(retriever, words):
     path = retriever._index.path
     asked = answers(retriever, COLOURS)
@@ -133,6 +135,7 @@ def test_readers_go_on_until_they_refresh(retriever, words):
             bound.search("red")
 
 
+@pytest.mark.heavy
 def test_pages_made_in_memory_are_read_as_they_are_stored(tmp_path, words):
     red = Image.new("RGB", (64, 96), "red")
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:

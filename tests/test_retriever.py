@@ -1,5 +1,6 @@
 """The front door, on pages made in memory with `toy`: what is asked, is found, explained, filtered, removed."""
 
+import shutil
 import threading
 from dataclasses import replace
 from datetime import date
@@ -149,17 +150,32 @@ def test_bad_questions_are_refused(colours):
         colours.heatmap("red", ("red.png", 2))
 
 
-def test_an_index_belongs_to_its_model(colours, tmp_path):
-    class Other:
-        def __init__(self, encoder, **preprocessing):
-            self.spec = encoder.spec
-            self.preprocessing = {**encoder.preprocessing, **preprocessing}
+class Other:
+    """An encoder that says something else of how it prepares pages."""
 
+    def __init__(self, encoder, **preprocessing):
+        self.spec = encoder.spec
+        self.preprocessing = {**encoder.preprocessing, **preprocessing}
+
+
+def test_an_index_belongs_to_its_model(colours, tmp_path):
     path = tmp_path / "colours.visret"
     toy = load_encoder("toy")
-    assert Retriever.open(path, model=Other(toy, dtype="bfloat16")).encoder
+    assert Retriever.open(path, model=Other(toy)).encoder
     with pytest.raises(ModelMismatch, match="cells"):
         Retriever.open(path, model=Other(toy, cells=99)).encoder  # noqa: B018
+
+
+def test_vectors_of_two_dtypes_never_meet(tmp_path, monkeypatch):
+    """What "auto" is differs between machines; an index goes on as it was begun."""
+    toy = load_encoder("toy")
+    path = tmp_path / "i.visret"
+    Retriever.create(path, model=Other(toy, dtype="bfloat16")).close()
+    with pytest.raises(ModelMismatch, match=r"dtype = 'bfloat16', .* 'float32'; load it with dtype='bfloat16', or"):
+        Retriever.open(path, model=Other(toy, dtype="float32")).encoder  # noqa: B018
+    with monkeypatch.context() as patch:
+        patch.setattr("visret.retriever.load_encoder", lambda name, *, dtype: Other(toy, dtype=dtype))
+        assert Retriever.open(path).encoder.preprocessing["dtype"] == "bfloat16"
 
 
 def test_create_leaves_what_is_there_alone(tmp_path):
@@ -220,10 +236,10 @@ class WideToy:
         return [replace(query, vectors=query.vectors @ self.axes) for query in self.toy.encode_queries(texts)]
 
 
-@pytest.fixture(params=STORAGES, ids=lambda storage: "-".join(map(str, storage.values())))
-def stored(request, tmp_path):
-    """Pages of grey patches and one painted cell each, in an index that was closed and opened again."""
-    wide = WideToy()
+@pytest.fixture(scope="module", params=STORAGES, ids=lambda storage: "-".join(map(str, storage.values())))
+def made(request, tmp_path_factory):
+    """The folder of an index of pages of grey patches and one painted cell each, and its model."""
+    path, wide = tmp_path_factory.mktemp("made") / "s.visret", WideToy()
     greys = np.random.default_rng(0).integers(0, 256, (len(COLOURS), 16, 10), np.uint8)
     pages = []
     for i, colour in enumerate(COLOURS):
@@ -232,9 +248,16 @@ def stored(request, tmp_path):
             [(i + 1) * 32, i * 32, (i + 1) * 32 + 31, i * 32 + 31], fill=PAINT.get(colour, colour)
         )
         pages.append(Page.from_image(image, doc=f"{colour}.png"))
-    with Retriever.create(tmp_path / "s.visret", model=wide, **request.param) as made:
-        assert made.add_pages(pages).failed == []
-    with Retriever.open(tmp_path / "s.visret", model=wide) as retriever:
+    with Retriever.create(path, model=wide, **request.param) as retriever:
+        assert retriever.add_pages(pages).failed == []
+    return path, wide
+
+
+@pytest.fixture
+def stored(made, tmp_path):
+    """It, opened again; a copy, so that a test may write to it."""
+    path, wide = made
+    with Retriever.open(shutil.copytree(path, tmp_path / path.name), model=wide) as retriever:
         yield retriever
 
 
@@ -312,6 +335,7 @@ def test_a_large_index_is_searched_through_its_summaries(colours, monkeypatch):
     assert {hit.doc for hit in among} == {"blue.png", "green.png"}
 
 
+@pytest.mark.heavy
 def test_an_index_is_scanned_on_a_device(colours):
     with Retriever.open(colours.info()["path"], device="cpu") as there:
         assert [hit.ref for hit in there.search("red")] == [hit.ref for hit in colours.search("red")]

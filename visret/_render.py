@@ -139,11 +139,12 @@ class Worker:
         self._parent = os.getpid()
         # not in the terminal's group: Ctrl-C is for the parent, which ends its workers
         apart: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":  # pragma: no cover
+        if os.name == "nt":
             apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
         self._process = subprocess.Popen(
-            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), pipesize=1 << 20, **apart
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), **apart
         )
+        _widen(self._process.stdout)
         # A child that is forked meanwhile has no part in it: the worker ends when this process does.
         self._pipes = ExitStack()
         pipes = [pipe.fileno() for pipe in (self._process.stdin, self._process.stdout) if pipe is not None]
@@ -234,6 +235,15 @@ class Worker:
             return "was given up by the system (signal 9), most likely for lack of memory"
         how = f"signal {-code}" if code < 0 else f"exit {code:#x}" if code > 255 else f"exit {code}"
         return f"crashed the library that reads it ({how}); repair the file or save it again"
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a page through at once, on Linux; a user with many pipes may not."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl
+
+        assert pipe is not None
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
 
 
 def _environment() -> dict[str, str]:
@@ -378,7 +388,7 @@ def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
 
 def _limit() -> None:
     """At most MEMORY, and no traces of a crash but its signal: no core files, no windows."""
-    if os.name == "nt":  # pragma: no cover
+    if os.name == "nt":
         import msvcrt
 
         msvcrt.SetErrorMode(msvcrt.SEM_FAILCRITICALERRORS | msvcrt.SEM_NOGPFAULTERRORBOX)  # type: ignore[attr-defined]
@@ -388,7 +398,8 @@ def _limit() -> None:
     # RLIMIT_AS would count what is only reserved, and mapped files
     for kind, most in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(kind)[1]
-        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+        with suppress(ValueError, OSError):  # a system without this limit can read documents nevertheless
+            resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 class _Log(logging.Handler):
@@ -407,7 +418,7 @@ class _Log(logging.Handler):
 
 def _end(worker: int) -> None:
     """Kill a worker, and LibreOffice where it has started it."""
-    if os.name == "nt":  # pragma: no cover
+    if os.name == "nt":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(worker)], capture_output=True, check=False)
         return
     with suppress(ProcessLookupError, PermissionError):  # it has just ended; macOS says the second

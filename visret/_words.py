@@ -72,7 +72,7 @@ class _Pieces(NamedTuple):
 
 
 def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, height: float) -> _Pieces:
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     at = np.flatnonzero(~np.isin(codes, _SPACES))
     if not len(at):
         return _Pieces([], [], boxes[:0], turns[:0])

@@ -48,8 +48,6 @@ SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be ha
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
 BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
-# What may differ between the machine that indexed and the one that asks.
-MACHINE_KEYS = {"dtype"}
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
 
@@ -445,13 +443,14 @@ def check_same(path: Path, here: IndexModel, encoder: Encoder) -> None:
                 path,
                 f"was made with {wanted}, not {given}; use that model, or index the documents again: visret reindex",
             )
-    for key in sorted({*here.preprocessing, *there.preprocessing} - MACHINE_KEYS):
+    for key in sorted({*here.preprocessing, *there.preprocessing}):
         before, now = here.preprocessing.get(key), there.preprocessing.get(key)
         if before != now:
+            hint = f"load it with dtype={before!r}, or " if key == "dtype" and before else ""
             raise ModelMismatch(
                 path,
                 f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
-                "index the documents again: visret reindex",
+                f"{hint}index the documents again: visret reindex",
             )
 
 

@@ -229,9 +229,12 @@ class _Pdf(Document):
         with _pdfium_lock:
             try:
                 page = self._pdf.get_page(number - 1)
-                if self._has_form and raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_SUCCESS:
+                flattened = raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) if self._has_form else None
+                if flattened == raw.FLATTEN_SUCCESS:
                     page.close()
                     page = self._pdf.get_page(number - 1)
+                elif flattened == raw.FLATTEN_FAIL:
+                    _log.warning("%s, page %d: what was filled in there may be missing", self.path, number)
                 try:
                     yield page
                 finally:
@@ -294,7 +297,8 @@ def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
     width, height = size_px
     bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
     try:
-        raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF)
+        if not raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF):  # what follows would draw nothing
+            raise pypdfium2.PdfiumError(f"no picture of {width} x {height} pixels")
         raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
         return Image.frombytes("RGB", size_px, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
     finally:
@@ -313,6 +317,7 @@ def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarra
         deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
         codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
         angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
+        angles[~(angles > 0)] = 0  # -1 where PDFium has none
         for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
             if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
                 codes[k] = 0xAD
@@ -320,7 +325,8 @@ def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarra
         textpage.close()
     text = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
     shown = raw.FS_RECTF()
-    raw.FPDF_GetPageBoundingBox(page, shown)
+    if not raw.FPDF_GetPageBoundingBox(page, shown):
+        raise pypdfium2.PdfiumError("no bounding box")
     x0, y0, x1, y1 = (boxes * (1, -1, 1, -1) + (-shown.left, shown.top) * 2).T  # origin top left of the crop box
     width, height = size_pt
     rotation = page.get_rotation() // 90

@@ -309,16 +309,26 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def _read(path: Path) -> list[ModelSpec]:
     try:
-        entries = yaml.load(path.read_text("utf-8"), _Loader)
+        text = path.read_text("utf-8")
     except OSError as error:
         raise InvalidModelSpec(
             f"{path}: cannot be read ({error.strerror}); VISRET_MODELS must name a YAML file"
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InvalidModelSpec(f"{path}: not valid YAML: {error}") from error
+    return list(_parsed(path.absolute(), text))
+
+
+@functools.lru_cache(maxsize=4)
+def _parsed(path: Path, text: str) -> tuple[ModelSpec, ...]:
+    """Kept, since every model that is opened asks for it, and it takes 60 ms."""
+    try:
+        entries = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
         raise InvalidModelSpec(f"{path}: not valid YAML: {error}") from error
     if not isinstance(entries, dict):
         raise InvalidModelSpec(f"{path}: expected entries by name, got {type(entries).__name__}")
-    return [_checked(path, name, entry) for name, entry in entries.items()]
+    return tuple(_checked(path, name, entry) for name, entry in entries.items())
 
 
 def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:

@@ -511,7 +511,8 @@ class Retriever:
     def _encoder_of(self, model: IndexModel) -> Encoder:
         with self._loading:
             if self._loaded is None or self._loaded[0] != model:
-                encoder = self._given or load_encoder(model.name)
+                # computed as the index's vectors were, whatever this machine would choose
+                encoder = self._given or load_encoder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
                 ingest.check_same(self._index.path, model, encoder)
                 self._loaded = model, encoder
             return self._loaded[1]

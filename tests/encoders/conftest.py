@@ -3,16 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from visret.encoders import _torch
-
 sys.path.insert(0, str(Path(__file__).parent.parent))
-import tiny
-from tiny_vision import CHECKPOINTS
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
     """A folder with the tiny checkpoints `bert`, `colbert` and `ColQwen2`."""
+    import tiny
+    from tiny_vision import CHECKPOINTS
+
+    from visret.encoders import _torch
+
     folder = tmp_path_factory.mktemp("checkpoints")
     with _torch.quiet():
         for make in (tiny.bert, tiny.colbert):

@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -114,6 +115,15 @@ def test_a_damaged_file_is_told(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"half a file")
     with pytest.raises(WeightsError, match=r"a\.onnx: damaged; remove it"):
         _onnx.Network(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("given", [np.zeros((1, 3, 8)), np.zeros((1, 2, 8), np.float32), np.zeros((3, 8), np.float32)])
+def test_a_file_that_is_another_network_is_told(tmp_path, monkeypatch, given):
+    session = types.SimpleNamespace(run=lambda *_: (given,))
+    monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: session)
+    ids = torch.ones(1, 3, dtype=torch.int64)
+    with pytest.raises(WeightsError, match=r"a\.onnx: damaged; remove it, .* for \(1, 3\) ids"):
+        _onnx.Network(tmp_path / "a.onnx")(ids, ids)
 
 
 def test_what_cannot_be_exported_is_told_and_leaves_nothing(checkpoints, cache):

@@ -60,15 +60,11 @@ print(sys.modules["torchvision"].whole, torch.ops.torchvision.nms.default._schem
     assert run(code, tmp_path) == ["broken", "True", "False", "True", "torchvision::nms"]
 
 
-def test_the_installed_torchvision_imports():
-    assert run("_torch.import_torchvision()\nfrom torchvision.transforms import v2\nprint(v2.__name__)") == [
-        "torchvision.transforms.v2"
-    ]
-
-
-def test_quiet_puts_everything_back():
+def test_the_installed_torchvision_imports_and_quiet_puts_everything_back():
     code = """
 import logging
+_torch.import_torchvision()
+from torchvision.transforms import v2
 from transformers.utils import logging as theirs
 theirs.set_verbosity_info()
 theirs.enable_progress_bar()
@@ -76,8 +72,9 @@ with _torch.quiet():
     print(theirs.get_verbosity() == logging.ERROR, theirs.is_progress_bar_enabled())
     logging.info("a library that logs to the root")
 print(theirs.get_verbosity() == logging.INFO, theirs.is_progress_bar_enabled(), logging.root.handlers == [])
+print(v2.__name__)
 """
-    assert run(code) == ["True", "False", "True", "True", "True"]
+    assert run(code) == ["True", "False", "True", "True", "True", "torchvision.transforms.v2"]
 
 
 def test_overlapping_blocks_put_back_what_was_outside():
@@ -122,6 +119,26 @@ def test_auto_is_bfloat16_where_the_cpu_has_it(monkeypatch, native):
     expected = torch.bfloat16 if native else torch.float32
     assert _torch.place("cpu", "auto") == (torch.device("cpu"), expected)
     assert _torch.place("cpu", "float32") == (torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_gpu_that_only_emulates_bfloat16_computes_float32(monkeypatch, native):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    expected = torch.bfloat16 if native else torch.float32
+    assert _torch.place("auto", "auto") == (torch.device("cuda"), expected)
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu"])
+def test_other_devices_compute_float32_unless_told(device):
+    assert _torch.place(device, "auto") == (torch.device(device), torch.float32)
+    assert _torch.place(device, "bfloat16") == (torch.device(device), torch.bfloat16)
+
+
+@pytest.mark.parametrize("machine", ["arm64", "aarch64", "AMD64", "x86_64"])
+def test_every_cpu_says_whether_it_has_bfloat16(monkeypatch, machine):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert _torch.cpu_has_bfloat16() in {True, False}
 
 
 def test_unknown_dtypes_are_refused():

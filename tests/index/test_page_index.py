@@ -4,11 +4,13 @@ import os
 import shutil
 import sqlite3
 import stat
+import sys
 import tempfile
 import threading
 from contextlib import closing, contextmanager
 from mmap import mmap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from conftest import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import PageIndex, Segment, catalogue, layout, versions
+from visret.index import PageIndex, Segment, arrays, catalogue, layout, versions
 from visret.reduction import Storage
 
 
@@ -200,6 +202,25 @@ def test_vectors_are_mapped_and_read_only(path):
                     owner = owner.obj if isinstance(owner, memoryview) else owner.base
                 with pytest.raises(ValueError, match="read-only"):
                     array[0] = 0
+                with pytest.raises(ValueError, match="cannot set WRITEABLE flag to True"):
+                    array.flags.writeable = True  # and then a write would end the process
+
+
+@pytest.mark.parametrize("platform", ["win32", "linux"])
+def test_every_system_maps_alike(path, monkeypatch, platform):
+    """Windows' way can be gone everywhere; Python 3.13's only there, and before it that of the C library."""
+    monkeypatch.setattr(arrays, "sys", SimpleNamespace(platform=platform, version_info=sys.version_info))
+    monkeypatch.setattr(arrays, "_libc", arrays._libc if platform == "linux" else None)
+    with PageIndex.open(path) as index:
+        np.testing.assert_array_equal(index.embedding(("a.pdf", 3)).vectors, embed("a.pdf", 3).vectors)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            index.snapshot.segments[0].rows.codes.flags.writeable = True
+
+
+def test_folders_are_made_durable_only_where_that_can_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "name", "nt")
+    monkeypatch.setattr(os, "open", None)
+    arrays.sync_folder(tmp_path)
 
 
 OPEN_FILES = Path("/proc/self/fd")

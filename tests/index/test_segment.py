@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import sqlite3
+import struct
 
 import numpy as np
 import pytest
@@ -222,6 +223,21 @@ def test_damaged_files_are_refused_in_words(path, folder, name, damage):
     else:
         np.save(file, array[None])
     with pytest.raises(IndexFormatError, match=rf"i: segment 1: {name}.npy is (damaged|missing)"):
+        touch_all(path)
+
+
+@pytest.mark.parametrize("name", ["vectors", "scales", "text"])
+def test_a_header_that_is_none_of_ours_is_refused(path, folder, name):
+    """Data that begin where no number may lie, and no rows at all."""
+    array = np.load(folder / f"{name}.npy")
+    header = f"{{'descr': {array.dtype.str!r}, 'fortran_order': False, 'shape': {array.shape}, }}".encode().ljust(112)
+    data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + array.tobytes()
+    (folder / f"{name}.npy").write_bytes(data)
+    if array.itemsize > 1:
+        with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged: its header leaves the data where"):
+            touch_all(path)
+    np.save(folder / f"{name}.npy", np.zeros((), array.dtype))
+    with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged: expected"):
         touch_all(path)
 
 

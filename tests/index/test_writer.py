@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
-from visret.index import PageIndex, arrays, catalogue, renditions, seal
+from visret.index import PageIndex, arrays, catalogue, layout, renditions, seal
+from visret.index import writer as writer_module
 from visret.reduction import Storage
 
 ROOT = Path(__file__).parents[2]
@@ -594,6 +596,26 @@ def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path, learning):
         assert tidy, f"step {step} left folders behind"
         assert problems == []
         there = doc
+
+
+@pytest.mark.skipif(os.name == "nt", reason="substitutes what is there")
+def test_the_lock_of_windows_is_one_byte_at_the_beginning(index, monkeypatch):
+    calls = []
+
+    def locking(descriptor, mode, count):
+        calls.append((os.lseek(descriptor, 0, os.SEEK_CUR), mode, count))
+        if len(calls) > 1:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    with (index.path / layout.LOCK).open("a+b") as file:
+        file.write(b"x")
+        file.flush()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "name", "nt")
+            assert writer_module._try_lock(file.fileno())
+            assert not writer_module._try_lock(file.fileno())
+    assert calls == [(0, 2, 1)] * 2
 
 
 # ---- against a dict

@@ -8,7 +8,7 @@ import pytest
 import uvicorn
 from waiting import until
 
-from visret.server import app, ui
+from visret.server import app
 from visret.server.guard import Rules
 
 
@@ -26,6 +26,8 @@ def temporary(tmp_path_factory):
 @pytest.fixture(scope="module")
 def serve(temporary):
     """Runs the application: serve(index) -> its address. model: reads uploads."""
+    from visret.server import ui
+
     servers, threads, loops, models = [], [], [], []
     build, new_loop = ui.build, asyncio.new_event_loop
 

@@ -113,8 +113,12 @@ class Disk:
 
 @contextmanager
 def watched(root: Path, before: Before, disk: Disk | None = None) -> Iterator[None]:
-    """Call `before` at each step below the folder; tell the disk of each that succeeded."""
+    """Call `before` at each step below the folder; tell the disk of each that succeeded.
+
+    At the end no connection may be left open: on Windows nothing that somebody has open can be replaced or deleted.
+    """
     real_open, real_connect = io.open, sqlite3.connect
+    connected: set[sqlite3.Connection] = set()
 
     def inside(path: object) -> bool:
         return isinstance(path, str | os.PathLike) and Path(path).is_relative_to(root)
@@ -161,6 +165,14 @@ def watched(root: Path, before: Before, disk: Disk | None = None) -> Iterator[No
         return call
 
     class Connection(sqlite3.Connection):
+        def __init__(self, *arguments: object, **named: object) -> None:
+            super().__init__(*arguments, **named)
+            connected.add(self)
+
+        def close(self) -> None:
+            connected.discard(self)
+            super().close()
+
         def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
             before(f"sql {statement[:40]}")
             return super().execute(statement, *values)
@@ -186,7 +198,10 @@ def watched(root: Path, before: Before, disk: Disk | None = None) -> Iterator[No
         patch.object(builtins, "open", open_),
         patch.object(sqlite3, "connect", lambda *a, **n: real_connect(*a, **n, factory=Connection)),
     ):
-        yield
+        try:
+            yield
+        finally:
+            assert not connected, "a connection to a catalogue was never closed"
 
 
 # ---- what is done to the index

@@ -3,7 +3,7 @@
     python tests/soak/mutate.py 10000                         # of the documents in examples/
     python tests/soak/mutate.py 1000 --pdfs FOLDER --seed 7   # and of 50 in FOLDER, chosen by the seed
 
-A command, not a test: tests/test_render.py runs the same code with 100 files. A file is flipped in some bits, cut off,
+A command, not a test: tests/test_render.py runs the same code with 50 files. A file is flipped in some bits, cut off,
 given a piece or an object of another, or has its numbers changed. All files are added in one run. Exit status 1 where
 something is neither indexed nor reported, took longer than it may, or met a defect of visret.
 """

@@ -11,6 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,10 +40,14 @@ class Network:
             self._session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own have no common base
             raise WeightsError(f"{file}: damaged; remove it, and it is made again ({error})") from error
+        self._file = file
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         """mask: 0 for padding."""
         (vectors,) = self._session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
+        if vectors.dtype != np.float32 or vectors.ndim != 3 or vectors.shape[:2] != ids.shape:
+            wrong = f"it gives {vectors.shape} {vectors.dtype} for {tuple(ids.shape)} ids"
+            raise WeightsError(f"{self._file}: damaged; remove it, and it is made again ({wrong})")
         return torch.from_numpy(vectors)
 
 

@@ -36,13 +36,18 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     """What "auto" stands for on this machine: a CUDA GPU if there is one; bfloat16 where the hardware has it."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype not in {"auto", *DTYPES}:
+    if dtype not in ("auto", *DTYPES):  # a tuple: an index may say anything
         raise ShapeError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
     chosen = torch.device(device)
     if dtype != "auto":
         return chosen, DTYPES[dtype]
-    native = {"cuda": torch.cuda.is_bf16_supported, "cpu": cpu_has_bfloat16}.get(chosen.type)
+    native = {"cuda": cuda_has_bfloat16, "cpu": cpu_has_bfloat16}.get(chosen.type)
     return chosen, torch.bfloat16 if native is not None and native() else torch.float32
+
+
+def cuda_has_bfloat16() -> bool:
+    """Whether the GPU multiplies bfloat16 natively; torch's own answer counts emulation, unless it is told not to."""
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def cpu_has_bfloat16() -> bool:

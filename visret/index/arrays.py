@@ -85,9 +85,7 @@ class Arrays:
         data, count = self._header(name, dtype, rest, count)
         if not count:
             raise self.damaged(name, "it is empty")
-        array = np.frombuffer(self._maps[name], dtype, math.prod((count, *rest)), data).reshape(count, *rest)
-        array.flags.writeable = False
-        return array
+        return np.frombuffer(self._maps[name], dtype, math.prod((count, *rest)), data).reshape(count, *rest)
 
     def check(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> None:
         """Raise IndexFormatError unless the file holds (count, *rest)."""
@@ -140,10 +138,12 @@ class Arrays:
             raise self.damaged(name, "it is not a .npy file") from error
         data = file.tell()
         whole = shape[:1] if count is None else (count,)
-        if got != dtype or fortran or shape != (*whole, *rest):
+        if got != dtype or fortran or len(shape) != 1 + len(rest) or shape != (*whole, *rest):
             raise self.damaged(name, f"expected {(*whole, *rest)} {dtype}, got {shape} {got}")
         if len(buffer) != data + math.prod(shape) * dtype.itemsize:
             raise self.damaged(name, "its length is not what its header says")
+        if data % dtype.alignment:  # a map begins with a page; machine code may rely on it
+            raise self.damaged(name, "its header leaves the data where they cannot be read")
         return data, shape[0]
 
 
@@ -173,7 +173,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _map(file: BinaryIO) -> Any:
-    """A whole file as a buffer. It keeps no file open: a large index has more maps than a process may have files."""
+    """A whole file as a buffer that is never written to, which would end the process. It keeps no file open: a large
+    index has more maps than a process may have files.
+    """
     if not os.fstat(file.fileno()).st_size:  # damaged, which is said when it is needed
         return b""
     if sys.platform == "win32":
@@ -187,7 +189,7 @@ def _map(file: BinaryIO) -> Any:
     buffer = (ctypes.c_char * size).from_address(address)
     # Not at exit: threads may still be reading then, and the system takes the map back anyway.
     weakref.finalize(buffer, libc.munmap, address, size).atexit = False
-    return buffer
+    return memoryview(buffer).toreadonly()
 
 
 @functools.cache

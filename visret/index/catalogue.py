@@ -182,8 +182,12 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     # trusted_schema first: nothing may be read of a stranger's schema before it is off. EXTRA: with FULL, the name of a
     # deleted journal may come back after a power cut, and undo a commit that was acknowledged.
-    for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = EXTRA"):
-        connection.execute(f"PRAGMA {setting}")
+    try:
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON", "synchronous = EXTRA"):
+            connection.execute(f"PRAGMA {setting}")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -599,23 +599,20 @@ def writer_lock(index: Path, name: str = LOCK) -> Iterator[None]:
         yield
 
 
-if os.name == "nt":  # pragma: no cover
-    import msvcrt
+def _try_lock(descriptor: int) -> bool:
+    if os.name == "nt":
+        import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
         os.lseek(descriptor, 0, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
         except PermissionError:
             return False
         return True
-
-else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # EACCES, where the lock of a network drive is one of fcntl
-            return False
-        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # EACCES, where the lock of a network drive is one of fcntl
+        return False
+    return True

@@ -1,0 +1,66 @@
+"""Processes that read documents, used again by the next test where nothing around them is different: each start costs a
+third of a second, and there are hundreds.
+"""
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+from visret import _render
+
+Fresh = _render.Worker  # what visret does: one that has done its work is ended
+MOST = 2
+# Each test may have a cache of its own; what a worker has read by OCR is the same in any.
+MEANS_NOTHING = {"PYTEST_CURRENT_TEST", "VISRET_CACHE"}
+
+
+class Reused(Fresh):
+    """As the product's, but for a start that may be spared and an end that may be put off."""
+
+    waiting: list[tuple[object, object]] = []  # noqa: RUF012 - what was around each, and its process
+
+    def __init__(self) -> None:
+        self._around = _around()
+        self._idle = True
+        for waits in self.waiting[:]:
+            around, process = waits
+            if around == self._around and process.poll() is None:
+                self.waiting.remove(waits)
+                self._expired, self._process = None, process
+                return
+        super().__init__()
+
+    def read(self, request: _render.Request, *, doc: str) -> Iterator[_render.Answer]:
+        """One that is left in the middle of a file is of no use to anybody else."""
+        self._idle = False
+        yield from super().read(request, doc=doc)
+        self._idle = True
+
+    def kill(self) -> None:
+        """End it, unless it waits for others already."""
+        self._idle = False
+        super().kill()
+
+    def close(self) -> None:
+        """Let it wait."""
+        process = self._process
+        if not self._idle or self._expired is not None or process.poll() is not None:
+            super().close()
+            return
+        self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
+        self.waiting.append((self._around, process))
+        while len(self.waiting) > MOST:
+            end(self.waiting.pop(0)[1])
+
+
+def end(process) -> None:
+    """End one that waits."""
+    worker = Fresh.__new__(Fresh)
+    worker._expired, worker._process = None, process
+    worker.close()
+
+
+def _around() -> object:
+    """Everything that a worker is started with."""
+    environment = {name: value for name, value in _render._environment().items() if name not in MEANS_NOTHING}
+    return tuple(_render.COMMAND), os.getcwd(), environment  # noqa: PTH109
