@@ -77,8 +77,8 @@ def reused_workers():
         for module in (_render, estimate):
             patch.setattr(module, "Worker", workers.Reused)
         yield
-    for _, process in workers.Reused.waiting:
-        workers.end(process)
+    for _, known in workers.Reused.waiting:
+        workers.end(known)
 
 
 @pytest.fixture

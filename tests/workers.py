@@ -17,16 +17,16 @@ MEANS_NOTHING = {"PYTEST_CURRENT_TEST", "VISRET_CACHE"}
 class Reused(Fresh):
     """As the product's, but for a start that may be spared and an end that may be put off."""
 
-    waiting: list[tuple[object, object]] = []  # noqa: RUF012 - what was around each, and its process
+    waiting: list[tuple[object, dict]] = []  # noqa: RUF012 - what was around each, and all that is known of it
 
     def __init__(self) -> None:
         self._around = _around()
         self._idle = True
         for waits in self.waiting[:]:
-            around, process = waits
-            if around == self._around and process.poll() is None:
+            around, known = waits
+            if around == self._around and known["_process"].poll() is None:
                 self.waiting.remove(waits)
-                self._expired, self._process = None, process
+                vars(self).update(known)
                 return
         super().__init__()
 
@@ -47,20 +47,21 @@ class Reused(Fresh):
         if not self._idle or self._expired is not None or process.poll() is not None:
             super().close()
             return
+        known = {name: vars(self)[name] for name in ("_expired", "_parent", "_pipes", "_process")}
+        self.waiting.append((self._around, known))
         self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
-        self.waiting.append((self._around, process))
         while len(self.waiting) > MOST:
             end(self.waiting.pop(0)[1])
 
 
-def end(process) -> None:
+def end(known) -> None:
     """End one that waits."""
     worker = Fresh.__new__(Fresh)
-    worker._expired, worker._process = None, process
+    vars(worker).update(known)
     worker.close()
 
 
 def _around() -> object:
-    """Everything that a worker is started with."""
+    """Everything that a worker is started with, and by whom: a process that was forked has no part in it."""
     environment = {name: value for name, value in _render._environment().items() if name not in MEANS_NOTHING}
-    return tuple(_render.COMMAND), os.getcwd(), environment  # noqa: PTH109
+    return os.getpid(), tuple(_render.COMMAND), os.getcwd(), environment  # noqa: PTH109

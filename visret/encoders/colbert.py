@@ -148,9 +148,8 @@ class ColbertEncoder:
         _base.warn_of_foreign_scripts(self.spec, texts, "questions")
         with _torch.on_one_thread():
             made = [self._question(text) for text in texts]
-        for question in made:
-            for warning in question.warnings:
-                _base.logger.warning("%s", warning)
+        for warning in dict.fromkeys(warning for question in made for warning in question.warnings):
+            _base.logger.warning("%s", warning)
         return made
 
     def read(self, text: str, task: str) -> Reading:
