@@ -1,5 +1,7 @@
 """The fast scan equals the definition, on every path this CPU can run."""
 
+import os
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from llvmlite import binding
 
 from visret.codec import CODECS, Codec, Rows, decode
 from visret.errors import ShapeError
-from visret.maxsim import PackedPages, _kernel, _paths, pack, page_scores, reference
+from visret.maxsim import PackedPages, _kernel, _paths, pack, packed, page_scores, reference
 
 INTEGER = [path.name for path in _paths.available() if path.limit]
 FLOAT = [path.name for path in _paths.available() if not path.limit]
@@ -147,6 +149,30 @@ def test_a_page_does_not_depend_on_its_neighbours_threads_or_place():
         assert pack(rows, np.array([0, len(rows)])).scores(query)[0] == together[page]
     some = np.array([79, 3, 3, 40])
     assert (pack(vectors, offsets).scores(query, some) == together[some]).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be moved on this system")
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_thread_woken_on_the_core_of_its_waker_goes_to_another(refused, monkeypatch):
+    moves, worked = [], []
+    monkeypatch.setattr(packed.os, "sched_getaffinity", lambda _: {0, 1, 2})
+
+    def move(thread, cores):
+        moves.append(cores)
+        if refused:
+            raise PermissionError
+
+    monkeypatch.setattr(packed.os, "sched_setaffinity", move)
+    monkeypatch.setattr(packed, "_core", lambda: 1)
+    packed._elsewhere(lambda: worked.append(list(moves)), 2)  # it is elsewhere already
+    packed._elsewhere(lambda: worked.append(list(moves)), None)  # nobody knows
+    assert worked == [[], []]
+    packed._elsewhere(lambda: worked.append(list(moves)), 1)
+    assert worked[2] == [{0, 2}]
+    assert moves == [{0, 2}] if refused else [{0, 2}, {0, 1, 2}]
+    monkeypatch.setattr(packed.os, "sched_getaffinity", lambda _: {1})
+    packed._elsewhere(lambda: worked.append(list(moves)), 1)  # there is no other core
+    assert worked[3] == moves
 
 
 def test_negative_pages_keep_their_negative_score():

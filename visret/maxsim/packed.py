@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -169,11 +171,46 @@ def _threads(parts: Sequence[Part]) -> int:
 
 def _together(work: Callable[[], None], threads: int) -> None:
     """Call it in so many threads at once, this one among them."""
-    waiting = [_pool().submit(work) for _ in range(threads - 1)]
+    here = _core()
+    waiting = [_pool().submit(_elsewhere, work, here) for _ in range(threads - 1)]
     work()
     for future in waiting:
         if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
             future.result()
+
+
+def _elsewhere(work: Callable[[], None], core: int | None) -> None:
+    """Call it on another core than this one, where that can be said.
+
+    Linux may wake a thread on the core of who woke it, and leave both there for longer than a scan takes, though others
+    are idle: a question after a pause took 9.4 ms instead of 6.9 (1,070 pages, two cores of Zen 4).
+    """
+    if core is None or _core() != core or len(allowed := os.sched_getaffinity(0)) < 2:
+        work()
+        return
+    try:
+        os.sched_setaffinity(0, allowed - {core})  # of this thread
+    except OSError:  # forbidden, or the other cores were taken away meanwhile
+        work()
+        return
+    try:
+        work()
+    finally:
+        with suppress(OSError):
+            os.sched_setaffinity(0, allowed)
+
+
+def _core() -> int | None:
+    """The core this thread runs on at the moment; None where it cannot be told, or threads cannot be moved."""
+    ask = _core_function()
+    return None if ask is None else ask()
+
+
+@functools.cache
+def _core_function() -> Callable[[], int] | None:
+    if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
+        return None
+    return getattr(ctypes.PyDLL(None), "sched_getcpu", None)  # PyDLL: too quick to let go of the GIL for it
 
 
 def _of_each(function: Callable[[Item, int], Made], items: Sequence[Item], threads: int) -> list[Made]:
