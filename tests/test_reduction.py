@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from visret import Grid, Page, PageEmbedding, PageRef, heatmap, load_encoder
+from visret import Grid, Page, PageEmbedding, PageRef, heatmap, load_encoder, reduction
 from visret.codec import CODECS, decode, encode, fit
 from visret.encoders.toy import vectors_of as toy_vectors
 from visret.errors import ShapeError
@@ -90,6 +90,23 @@ def test_pruning_drops_what_the_page_says_twice():
     kinds = np.array([0, 1, 1, 2, 0, 3, 3, 4, 5, 1])
     pruned = prune(page(directions[kinds], boxes(10)), 0.4)
     np.testing.assert_array_equal(pruned.vectors, directions)
+
+
+def test_a_page_of_very_many_vectors_is_reduced_part_by_part(monkeypatch):
+    """The likeness of all of 41,167 to all ended the process."""
+    vectors = unit(np.random.default_rng(5), 100, 8)
+    vectors[60] = vectors[3]  # in another part
+    whole = page(vectors, boxes(100))
+    pruned, pooled = prune(whole, 0.3), pool(whole, 5)
+    monkeypatch.setattr(reduction, "TOGETHER", 32)
+    assert np.array_equal(prune(whole, 0.3).vectors, pruned.vectors)
+    made = pool(whole, 5)
+    assert 10 < len(made.vectors) <= len(pooled.vectors)
+    assert len(made.vector_of_place()) == 100
+    for row, vector in enumerate(made.vectors):
+        mine = vectors[made.vector_of_place() == row]
+        assert vector == pytest.approx(mine.sum(axis=0) / np.linalg.norm(mine.sum(axis=0)), abs=1e-5)
+    assert len(pool(whole, 100).vectors) == 1
 
 
 def test_a_reduced_page_can_be_reduced_again():

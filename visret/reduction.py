@@ -7,6 +7,7 @@ two look at one page only; a projection is fitted to a sample of the collection,
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from visret import _given
 from visret.codec import CODECS
 from visret.errors import InvalidQuery, ShapeError
 from visret.types import Grid, PageEmbedding
+
+TOGETHER = 4096  # vectors that are compared with each other; a page of a plot may have 40,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,12 @@ def prune(page: PageEmbedding, share: float) -> PageEmbedding:
     dropped = min(int(n * share), n - 1)
     if not dropped:
         return page
-    likeness = page.vectors @ page.vectors.T
-    redundancy = np.tril(likeness, -1).max(axis=1)  # with an earlier one
+    redundancy = np.concatenate(
+        [
+            np.tril(page.vectors[at : at + TOGETHER] @ page.vectors[: at + TOGETHER].T, at - 1).max(axis=1)
+            for at in range(0, n, TOGETHER)
+        ]
+    )  # with an earlier one
     kept = np.sort(np.argsort(redundancy, kind="stable")[: n - dropped])
     row_of = np.full(n, -1, np.int32)
     row_of[kept] = np.arange(len(kept))
@@ -109,7 +116,19 @@ def project(vectors: np.ndarray, projection: np.ndarray) -> np.ndarray:
 
 
 def _clusters(vectors: np.ndarray, count: int) -> np.ndarray:
-    """(n,) int32 number of each unit vector's cluster; at most `count` of them, in the order of their first vector."""
+    """(n,) int32 number of each unit vector's cluster; at most `count` of them, in the order of their first vector.
+
+    Those of a page with very many are found part by part.
+    """
+    parts = min(-(-len(vectors) // TOGETHER), count)
+    if parts > 1:
+        cuts = np.linspace(0, len(vectors), parts + 1).astype(int)
+        counts = np.linspace(0, count, parts + 1).astype(int)
+        found = [
+            _clusters(vectors[a:b], d - c) for (a, b), (c, d) in zip(pairwise(cuts), pairwise(counts), strict=True)
+        ]
+        firsts = np.cumsum([0, *(int(part.max()) + 1 for part in found)])
+        return np.concatenate([part + first for part, first in zip(found, firsts, strict=False)]).astype(np.int32)
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 

@@ -124,6 +124,20 @@ def test_a_path_whose_code_is_broken_is_given_up(name, monkeypatch, forgetful):
     assert set(_check._given_up) == {name}
 
 
+def test_a_path_that_is_given_what_does_not_fit_is_given_up(monkeypatch, forgetful):
+    """As starting sums in 64 bits once were: machine code that reads 32 of them ranks wrongly, and nobody sees it."""
+    tiles_of = _paths._tiles_of
+
+    def with_wide_sums(path, tile, dense):
+        stream, bias, scales = tiles_of(path, tile, dense)
+        return stream, bias.astype(np.int64) if path.name == "generic" else bias, scales
+
+    monkeypatch.setattr(_paths, "_tiles_of", with_wide_sums)
+    with pytest.warns(RuntimeWarning, match=r"path generic is wrong here: .*bias: a scan of int8 rows takes int32"):
+        path, _ = _check.trusted("int8", 52, "generic", exact=False)
+    assert path.name != "generic" or len(HERE) == 2
+
+
 def test_where_all_machine_code_is_wrong_the_interpreter_ranks(monkeypatch, forgetful):
     monkeypatch.setattr(_check, "differences", lambda *_: "wrong")
     vectors = np.random.default_rng(0).standard_normal((70, 40)).astype(np.float32)

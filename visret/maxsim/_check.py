@@ -24,7 +24,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding
 
+from visret import _forks
 from visret.codec import Codec, Rows, decode
+from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
 from visret.maxsim._kernel import Arguments, Bind, Scan
 from visret.maxsim._paths import CHUNK, Path, Tile
@@ -62,24 +64,28 @@ def trusted(codec: str, dim: int, wanted: str | None = None, *, exact: bool) -> 
 @functools.cache
 def _trusted(codec: str, dim: int, wanted: str, exact: bool) -> tuple[Path, Bind]:
     for path in _paths.candidates(wanted, exact=exact):
-        bind = _kernel.scan(path, codec, dim)
-        if _agrees(path, codec, dim, bind):
+        if (bind := _checked(path, codec, dim)) is not None:
             return path, bind
     path = _paths.PATHS["float" if exact else "generic"]
     return path, interpreted(path, codec, dim)
 
 
-_checking = threading.Lock()
+_checking = _forks.Lock()
 _given_up: dict[str, str] = {}  # path to what differed
 
 
-def _agrees(path: Path, codec: str, dim: int, bind: Bind) -> bool:
+def _checked(path: Path, codec: str, dim: int) -> Bind | None:
+    """The compiled scan, where it agrees with the definition."""
     with _checking:
         if path.name in _given_up:
-            return False
-        difference = differences(path, codec, dim, bind)
+            return None
+        try:
+            bind = _kernel.scan(path, codec, dim)
+            difference = differences(path, codec, dim, bind)
+        except (RuntimeError, ShapeError) as error:  # LLVM cannot make it; or what was laid out for it does not fit
+            difference = str(error)
         if difference is None:
-            return True
+            return bind
         _given_up[path.name] = difference
     warnings.warn(
         f"{cpu()}: machine code of the path {path.name} is wrong here: {codec} rows of {dim} dimensions: {difference}. "
@@ -87,7 +93,7 @@ def _agrees(path: Path, codec: str, dim: int, bind: Bind) -> bool:
         RuntimeWarning,
         stacklevel=2,
     )
-    return False
+    return None
 
 
 def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
@@ -98,9 +104,10 @@ def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
     for path in _paths.PATHS.values():
         difference, took = None, 0.0
         if path.name in here:
-            bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
-            difference = _given_up.get(path.name) or differences(path, codec, dim, bind)
-            took = time.perf_counter() - start
+            difference = _given_up.get(path.name)
+            if difference is None:
+                bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
+                difference, took = differences(path, codec, dim, bind), time.perf_counter() - start
         verdicts.append(Verdict(path.name, path.name in here, path.name in chosen, difference, took * 1e3))
     return verdicts
 
