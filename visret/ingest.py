@@ -274,7 +274,7 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
     progress: Callable[[Progress], None] | None,
 ) -> Report:
     """Read a file, and put it in the place of a document with one commit."""
-    path = path.expanduser().resolve()
+    path = expanded(path).resolve()
     run = _Run(index, encoder, None, False, _common(encoder, password, ocr_mode, most_pages, page_seconds), progress)
     run.at_once = True
     try:
