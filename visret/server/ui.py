@@ -371,7 +371,8 @@ def build(
         asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
         if not asked:
             return gr.skip()
-        filled = {question: asked, documents: names, where: condition}
+        # only what the address holds: an empty box that is filled again takes what somebody types meanwhile
+        filled = {question: asked} | ({documents: names} if names else {}) | ({where: condition} if condition else {})
         return {**filled, **(ask(own, asked, names, condition) if own or shared else {})}
 
     with app:
