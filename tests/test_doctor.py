@@ -35,6 +35,7 @@ def checked(monkeypatch, *verdicts):
     monkeypatch.setitem(sys.modules, "visret.maxsim._check", SimpleNamespace(report=lambda: list(verdicts)))
 
 
+@pytest.mark.heavy
 def test_a_screen_of_80_columns_that_can_be_pasted(capsys, papers, tmp_path, monkeypatch):
     with Retriever.create(tmp_path / "i.visret", model="toy") as made:
         made.add(papers)
@@ -114,6 +115,7 @@ def test_a_probe_that_fails_is_a_line(monkeypatch):
     assert probe("models")[0].failed
 
 
+@pytest.mark.heavy
 def test_packages_that_are_missing_or_too_old_are_failures(monkeypatch):
     real = importlib.metadata.version
 
@@ -175,6 +177,7 @@ def test_an_index_whose_model_is_not_here(tmp_path):
     assert f"hf download {spec.source}" in lines[1].advice
 
 
+@pytest.mark.heavy
 def test_an_index_made_by_another_revision(tmp_path):
     spec = registry.get(registry.DEFAULT_MODEL)
     model = IndexModel(spec.name, "0" * 64, spec.dim, spec.modality)

@@ -59,6 +59,7 @@ def held_by_a_thread(lock, until):
     return thread
 
 
+@pytest.mark.heavy
 def test_a_child_searches_and_indexes_after_its_parent_has(tmp_path, caplog):
     import torch
 

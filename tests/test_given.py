@@ -40,7 +40,7 @@ def test_what_is_no_whole_number_is_refused(wrong):
         (np.True_, True),
         (np.str_("a"), "a"),
         (float("nan"), None),
-        (np.datetime64("NaT"), None),
+        (np.datetime64("NaT", "D"), None),
         (np.datetime64("2024-05-01"), "2024-05-01"),
         (np.datetime64("2024-05-01T10:30", "ns"), "2024-05-01T10:30:00"),
         (date(2024, 5, 1), "2024-05-01"),

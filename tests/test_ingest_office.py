@@ -217,6 +217,7 @@ def test_libreoffice_does_not_outlive_the_run(installed, tmp_path, end):
     wait_for_end(child)
 
 
+@pytest.mark.heavy
 @needs_libreoffice
 def test_real_documents_are_found_and_marked(tmp_path):
     folder = tmp_path / "papers"

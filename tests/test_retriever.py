@@ -449,6 +449,7 @@ def test_storage_takes_numbers_of_numpy(tmp_path, sizes):
 UNKNOWN = ("如何从U盘安装系统", "วิธีติดตั้งระบบ ?", "🙂", "\u200b")
 
 
+@pytest.mark.heavy
 def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp_path, caplog):
     """Every unknown piece is like every other: they would find each other, with the best of scores."""
     with Retriever.create(tmp_path / "i.visret") as words:
@@ -470,6 +471,7 @@ def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp
             assert next(words.explained([question])).warnings == hits.warnings
 
 
+@pytest.mark.heavy
 def test_the_known_words_of_a_question_decide(tmp_path):
     with Retriever.create(tmp_path / "i.visret") as words:
         words.add_pages(

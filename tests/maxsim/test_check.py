@@ -170,6 +170,7 @@ def test_a_path_that_cannot_be_forced_is_an_error(name, message, monkeypatch):
         pack(np.eye(4, dtype=np.float32), np.array([0, 4]), path=name).scores(np.eye(4, dtype=np.float32))
 
 
+@pytest.mark.heavy
 def test_a_device_that_is_wrong_in_float16_scans_in_float32(monkeypatch, forgetful):
     widen = device.DevicePages._vectors
     factor = {"torch.float16": 0.9}
@@ -181,6 +182,7 @@ def test_a_device_that_is_wrong_in_float16_scans_in_float32(monkeypatch, forgetf
     assert device._agrees("cpu", "binary", 8, False)
 
 
+@pytest.mark.heavy
 def test_a_device_that_is_wrong_is_given_up(monkeypatch, forgetful):
     lay_out = device._lay_out
     monkeypatch.setattr(device, "_lay_out", lambda queries: (lay_out(queries)[0] * 1.001, lay_out(queries)[1]))

@@ -212,6 +212,7 @@ def test_what_is_wrong_is_listed_and_not_repeated(client):
 # ---- the schema
 
 
+@pytest.mark.heavy
 def test_the_schema_is_one_and_says_every_error(client):
     schema = client.get("/openapi.json").json()
     pytest.importorskip("openapi_spec_validator").validate(schema)
@@ -224,6 +225,7 @@ def test_the_schema_is_one_and_says_every_error(client):
                 assert "content" in response or status in ("204", "304"), (path, status)
 
 
+@pytest.mark.heavy
 def test_answers_are_what_the_schema_says(index):
     schemathesis = pytest.importorskip("schemathesis")
     from schemathesis import checks
