@@ -150,13 +150,15 @@ def discard(folder: Path) -> None:
 
 def _carry_metadata(current: sqlite3.Connection, made: sqlite3.Connection) -> None:
     """Metadata is of a document, not of a version: what a filter hides now is not seen because one goes back."""
-    for number, doc, source, metadata in current.execute("SELECT number, doc, source, metadata FROM documents"):
+    # all at once: a query that an error leaves half read keeps its lock for as long as somebody has the traceback
+    documents = current.execute("SELECT number, doc, source, metadata FROM documents").fetchall()
+    for number, doc, source, metadata in documents:
         values = {"number": number, "doc": doc, "source": source, "metadata": metadata}
         there = "number = :number"
         if not made.execute(f"SELECT 1 FROM documents WHERE {there}", values).fetchone():
             there = "doc = :doc AND source IS :source"  # read anew since
         made.execute(f"UPDATE documents SET metadata = :metadata WHERE {there}", values)
-    keys = current.execute("SELECT key FROM metadata_keys")
+    keys = current.execute("SELECT key FROM metadata_keys").fetchall()
     made.executemany("INSERT OR IGNORE INTO metadata_keys VALUES (?)", keys)
 
 
