@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
+from visret._folders import expanded
 from visret.errors import InvalidQuery
 from visret.ingest import Failure, Source
 
@@ -48,7 +49,7 @@ def match(
     lost = []
     for number, named, metadata in _lines(file):
         place = f"line {number} names {named!r}"
-        meant = {there for folder in folders if (there := _resolved(folder.expanduser() / named)) is not None}
+        meant = {there for folder in folders if (there := _resolved(expanded(folder) / named)) is not None}
         meant |= names.get(normalize("NFC", Path(named).as_posix()), set())
         meant = meant & here or meant
         if len(meant) > 1:
