@@ -79,11 +79,7 @@ def _checked(path: Path, codec: str, dim: int) -> Bind | None:
     with _checking:
         if path.name in _given_up:
             return None
-        try:
-            bind = _kernel.scan(path, codec, dim)
-            difference = differences(path, codec, dim, bind)
-        except (RuntimeError, ShapeError) as error:  # LLVM cannot make it; or what was laid out for it does not fit
-            difference = str(error)
+        bind, difference, _ = _compiled(path, codec, dim)
         if difference is None:
             return bind
         _given_up[path.name] = difference
@@ -96,6 +92,15 @@ def _checked(path: Path, codec: str, dim: int) -> Bind | None:
     return None
 
 
+def _compiled(path: Path, codec: str, dim: int) -> tuple[Bind | None, str | None, float]:
+    """The compiled scan; what it scores otherwise than it should, or why there is none; the seconds of the check."""
+    try:
+        bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
+        return bind, differences(path, codec, dim, bind), time.perf_counter() - start
+    except (RuntimeError, ShapeError) as error:  # LLVM cannot make it; or what was laid out for it does not fit
+        return None, str(error), 0.0
+
+
 def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
     """Every path, checked for rows of one codec. Those that this CPU can run are compiled, a tenth of a second each."""
     here = {path.name for path in _paths.available()}
@@ -104,10 +109,8 @@ def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
     for path in _paths.PATHS.values():
         difference, took = None, 0.0
         if path.name in here:
-            difference = _given_up.get(path.name)
-            if difference is None:
-                bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
-                difference, took = differences(path, codec, dim, bind), time.perf_counter() - start
+            _, difference, took = _compiled(path, codec, dim)
+            difference = _given_up.get(path.name, difference)
         verdicts.append(Verdict(path.name, path.name in here, path.name in chosen, difference, took * 1e3))
     return verdicts
 
