@@ -286,7 +286,19 @@ def test_index_prints_its_summary_and_says_what_failed(capsys, papers, tmp_path)
     status, out, err = run(capsys, *arguments)
     report = json.loads(out)
     assert status == 1
-    keys = ["documents", "pages", "added", "unchanged", "removed", "empty", "failed", "seconds", "updated"]
+    keys = [
+        "documents",
+        "pages",
+        "added",
+        "unchanged",
+        "removed",
+        "empty",
+        "failed",
+        "seconds",
+        "updated",
+        "lost",
+        "ignored",
+    ]
     assert list(report) == keys
     assert (report["documents"], report["pages"], report["added"]) == (4, 3, 3)
     assert report["empty"] == [{"path": str(papers / "words.txt"), "page": 1}]

@@ -12,7 +12,8 @@ from sheets import write_pdf
 from test_office import needs_libreoffice, write_odt
 from test_render import wait_for_end
 
-from visret import Retriever, _render, ingest, office
+from visret import Retriever, _render, ingest
+from visret.documents import office
 from visret.errors import DocumentError
 from visret.index import renditions
 
@@ -185,11 +186,11 @@ def test_a_crash_of_the_pdf_library_leaves_the_pdf_that_pages_came_from(retrieve
     installed()
     wrapper = tmp_path / "wrapper.py"
     wrapper.write_text(
-        "import os\nfrom visret import _render, pdf\npage = pdf.Document.page\n"
+        "import os\nfrom visret import _render, documents\npage = documents.Document.page\n"
         "def breaking(self, number, **options):\n"
         "    if number == 1 and self.path.name == 'document.pdf':\n        os._exit(3)\n"
         "    return page(self, number, **options)\n"
-        "pdf.Document.page = breaking\n_render.main()\n"
+        "documents.Document.page = breaking\n_render.main()\n"
     )
     monkeypatch.setattr(_render, "COMMAND", (sys.executable, "-P", str(wrapper)))
     report = retriever.add(write_rtf(tmp_path / "papers" / "two.rtf", "two.pdf"))

@@ -7,7 +7,7 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from sheets import draw
 
-from visret import Page, Retriever, _rapidocr, _render, cli, load_encoder, ocr, pdf
+from visret import Page, Retriever, _rapidocr, _render, cli, documents, load_encoder, ocr
 from visret.errors import InvalidQuery, MissingExtra
 
 PAGES = (
@@ -163,8 +163,8 @@ def test_a_page_with_text_enough_is_not_drawn(tmp_path, monkeypatch):
     for line in range(10):
         canvas.drawString(72, 700 - 20 * line, "words that stand in the text layer")
     canvas.save()
-    monkeypatch.setattr(pdf, "_drawn", None)
-    with pdf.open_document(tmp_path / "born.pdf") as document:
+    monkeypatch.setattr(documents.pdf, "_drawn", None)
+    with documents.open_document(tmp_path / "born.pdf") as document:
         request = _render.Request("born.pdf", image=False, ocr="auto")
         assert len(_render._page(document, 1, request).words) == 70
         with pytest.raises(TypeError):

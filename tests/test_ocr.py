@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from sheets import draw
 
-from visret import _lines, _rapidocr, ocr
+from visret import _lines, _rapidocr, _trust, ocr
 from visret.errors import InvalidQuery
 from visret.types import Page, Word
 
@@ -221,25 +221,25 @@ def layer(text, box=(0.1, 0.1, 0.2, 0.12)):
     ],
 )
 def test_which_text_layers_are_usable(text, expected):
-    assert ocr.usable(layer(text)) is expected
+    assert _trust.usable(layer(text)) is expected
 
 
 def test_a_page_with_words_enough_is_never_looked_at():
-    words = layer("word " * ocr.FEW)
+    words = layer("word " * _trust.FEW)
     image, _ = scan()
-    assert ocr.usable(words, image)
-    assert not ocr.doubtful(words)
-    assert ocr.doubtful(words[1:])
-    assert ocr.doubtful(layer("\ue001 " * 100))
+    assert _trust.usable(words, image)
+    assert not _trust.doubtful(words)
+    assert _trust.doubtful(words[1:])
+    assert _trust.doubtful(layer("\ue001 " * 100))
 
 
 def test_a_stamp_is_not_the_page():
     image, inked = scan()
     stamp = layer("Received", (0.9, 0.9, 0.99, 0.99))
-    assert not ocr.usable(stamp, image)
+    assert not _trust.usable(stamp, image)
     own = tuple(map(Word, " ".join(LINES).split(), inked))
-    assert ocr.usable(own, image)
-    assert ocr.usable(stamp, Image.new("RGB", (300, 300), "white"))
+    assert _trust.usable(own, image)
+    assert _trust.usable(stamp, Image.new("RGB", (300, 300), "white"))
 
 
 def test_when_the_image_is_read(monkeypatch):
@@ -267,7 +267,7 @@ def test_when_the_image_is_read(monkeypatch):
 
 
 def test_always_reads_and_keeps_what_it_cannot():
-    own = layer("word " * ocr.FEW)
+    own = layer("word " * _trust.FEW)
     image, _ = scan()
     born = Page.from_image(image, doc="born.pdf", words=own)
     assert ocr.with_words(born) is born

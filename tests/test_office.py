@@ -9,7 +9,7 @@ import pypdfium2
 import pytest
 from sheets import write_pdf
 
-from visret import office
+from visret.documents import office
 from visret.errors import DocumentError, PasswordRequired
 
 needs_libreoffice = pytest.mark.skipif(office.program() is None, reason="LibreOffice is not installed")

@@ -21,7 +21,9 @@ from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
 from samples import FOLDER
 
-from visret import Page, pdf
+from visret import Page, documents
+from visret.documents import formats, pdf
+from visret.documents import text as plain_text
 from visret.errors import DocumentError, PasswordRequired
 
 PAGES = {"report.pdf": 8, "two_column.pdf": 3, "scan.pdf": 2}
@@ -69,7 +71,7 @@ def made(path: Path, texts=("first page", "second page", "third page"), **option
 
 
 def read_all(path: Path, **options) -> list[Page]:
-    with pdf.open_document(path) as document:
+    with documents.open_document(path) as document:
         return [document.page(number, **options) for number in range(1, len(document) + 1)]
 
 
@@ -89,7 +91,7 @@ def cut(page: Page, box) -> np.ndarray:
 def test_the_samples_have_their_pages(name):
     pages = read_all(FOLDER / name, dpi=36)
     assert [page.ref for page in pages] == [(name, n + 1) for n in range(PAGES[name])]
-    assert pdf.count(FOLDER / name) == PAGES[name]
+    assert documents.count(FOLDER / name) == PAGES[name]
     for page in pages:
         assert page.image.mode == "RGB"
         assert page.image.size == tuple(round(points / 2) for points in page.size_pt)
@@ -98,21 +100,21 @@ def test_the_samples_have_their_pages(name):
 
 
 def test_only_what_is_asked_for_is_read():
-    with pdf.open_document(FOLDER / "report.pdf") as document:
+    with documents.open_document(FOLDER / "report.pdf") as document:
         words_only = document.page(2, image=False, doc="papers/report.pdf", metadata={"year": 2025})
         image_only = document.page(2, words=False, dpi=50)
     assert words_only.image is None
     assert words_only.ref == ("papers/report.pdf", 2)
     assert words_only.metadata == {"year": 2025}
     assert image_only.words is None
-    assert image_only.image.tobytes() == pdf.render(FOLDER / "report.pdf", 2, dpi=50).tobytes()
+    assert image_only.image.tobytes() == documents.render(FOLDER / "report.pdf", 2, dpi=50).tobytes()
 
 
 def test_a_huge_page_is_drawn_at_a_lower_resolution(tmp_path):
     canvas = Canvas(str(tmp_path / "huge.pdf"), pagesize=(14_000, 7_000))
     canvas.rect(0, 0, 7_000, 7_000, fill=1)
     canvas.save()
-    image = pdf.render(tmp_path / "huge.pdf", 1, max_pixels=20_000)
+    image = documents.render(tmp_path / "huge.pdf", 1, max_pixels=20_000)
     assert image.size == (200, 100)
     assert [image.getpixel((x, 50)) for x in (90, 110)] == [(0, 0, 0), WHITE]
 
@@ -122,7 +124,7 @@ def test_filled_in_fields_are_drawn_and_read(tmp_path):
     canvas.drawString(20, 100, "Name:")
     canvas.acroForm.textfield(name="name", value="Lovelace", x=80, y=95, width=120, height=20, borderWidth=0)
     canvas.save()
-    with pdf.open_document(tmp_path / "form.pdf") as document:
+    with documents.open_document(tmp_path / "form.pdf") as document:
         for page in (document.page(1), document.page(1)):  # reading a page does not change it
             assert [word.text for word in page.words] == ["Name:", "Lovelace"]
             assert cut(page, page.words[1].box).min() < 100
@@ -134,7 +136,7 @@ def test_filled_in_fields_are_drawn_and_read(tmp_path):
 @pytest.mark.parametrize("name", [*PAGES, "views"])
 def test_pdfium_and_poppler_draw_the_same_page(name, views):
     path = views if name == "views" else FOLDER / name
-    with pdf.open_document(path) as by_pdfium, pdf.open_document(path, backend="poppler") as by_poppler:
+    with documents.open_document(path) as by_pdfium, documents.open_document(path, backend="poppler") as by_poppler:
         assert len(by_pdfium) == len(by_poppler)
         for number in range(1, len(by_pdfium) + 1):
             ours, theirs = by_pdfium.page(number, dpi=40), by_poppler.page(number, dpi=40)
@@ -162,9 +164,9 @@ def test_words_are_those_of_pdftotext(name):
 def test_poppler_missing_is_said(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(DocumentError, match=r"apt install poppler-utils.*brew install poppler.*Windows"):
-        pdf.open_document(FOLDER / "report.pdf", backend="poppler")
+        documents.open_document(FOLDER / "report.pdf", backend="poppler")
     with pytest.raises(DocumentError, match="pdfium and poppler"):
-        pdf.open_document(FOLDER / "report.pdf", backend="mupdf")
+        documents.open_document(FOLDER / "report.pdf", backend="mupdf")
 
 
 # ---- words
@@ -180,7 +182,7 @@ def test_the_article_is_read_word_for_word():
 @pytest.mark.parametrize("number", range(1, len(VIEWS) + 1), ids=lambda n: "-".join(map(str, VIEWS[n - 1])))
 def test_a_word_is_where_its_ink_is(number, views):
     turn, size, crop = VIEWS[number - 1]
-    with pdf.open_document(views) as document:
+    with documents.open_document(views) as document:
         page = document.page(number, dpi=100)
     across, down = (85, 55) if crop else (0, 0)
     width, height = size[0] - (down if turn % 180 else across), size[1] - (across if turn % 180 else down)
@@ -219,11 +221,11 @@ def test_text_that_cannot_be_seen_is_kept_and_text_outside_the_crop_box_is_not(t
 def test_an_encrypted_file_needs_its_password(tmp_path):
     path = made(tmp_path / "secret.pdf", encrypt=StandardEncryption("sésame", ownerPassword="owner", strength=128))
     with pytest.raises(PasswordRequired, match="give its password"):
-        pdf.open_document(path)
+        documents.open_document(path)
     with pytest.raises(PasswordRequired, match="password is wrong"):
-        pdf.open_document(path, password="open")
+        documents.open_document(path, password="open")
     for backend in ("pdfium", "poppler"):
-        with pdf.open_document(path, password="sésame", backend=backend) as document:
+        with documents.open_document(path, password="sésame", backend=backend) as document:
             page = document.page(2, dpi=72)
         assert page.text == "second page"
         assert cut(page, page.words[0].box).min() < 100
@@ -232,8 +234,8 @@ def test_an_encrypted_file_needs_its_password(tmp_path):
 def test_a_password_that_nothing_asks_for_does_no_harm(tmp_path):
     anyone = made(tmp_path / "anyone.pdf", encrypt=StandardEncryption("", ownerPassword="owner", strength=128))
     for path in (anyone, made(tmp_path / "open.pdf")):
-        assert pdf.count(path, password="unneeded") == 3
-        assert pdf.render(path, 1, password="unneeded", backend="poppler", dpi=36).size == (150, 100)
+        assert documents.count(path, password="unneeded") == 3
+        assert documents.render(path, 1, password="unneeded", backend="poppler", dpi=36).size == (150, 100)
 
 
 def bad_files(folder: Path) -> dict[str, str]:
@@ -264,7 +266,7 @@ def bad_files(folder: Path) -> dict[str, str]:
 def test_a_bad_file_is_one_clear_line(tmp_path):
     for name, message in bad_files(tmp_path).items():
         path = tmp_path / name
-        with pytest.raises(DocumentError, match=message) as caught, pdf.open_document(path) as document:
+        with pytest.raises(DocumentError, match=message) as caught, documents.open_document(path) as document:
             document.page(1)
         assert str(caught.value).startswith(f"{path}")
         assert "\n" not in str(caught.value)
@@ -276,7 +278,7 @@ def test_a_damaged_page_does_not_end_the_others(tmp_path):
     page = re.search(rb"\n" + second + rb" 0 obj\n(.*?)endobj", data, re.DOTALL)
     blank = b"null".ljust(len(page[1]) - 1) + b"\n"
     (tmp_path / "damaged.pdf").write_bytes(data[: page.start(1)] + blank + data[page.end(1) :])
-    with pdf.open_document(tmp_path / "damaged.pdf") as document:
+    with documents.open_document(tmp_path / "damaged.pdf") as document:
         assert len(document) == 3
         with pytest.raises(DocumentError, match="page 2: the page is damaged") as caught:
             document.page(2)
@@ -294,7 +296,7 @@ def test_a_page_whose_crop_box_shows_nothing_of_it_is_said(tmp_path):
 
 
 def test_a_page_that_is_not_there_and_a_document_that_is_closed(tmp_path):
-    with pdf.open_document(made(tmp_path / "three.pdf")) as document:
+    with documents.open_document(made(tmp_path / "three.pdf")) as document:
         for number in (0, 4, -1):
             with pytest.raises(DocumentError, match=f"no page {number}; its pages are 1 to 3"):
                 document.page(number)
@@ -409,7 +411,7 @@ def quartered(mode="RGB") -> Image.Image:
     return image.convert(mode)
 
 
-@pytest.mark.parametrize("suffix", pdf.PICTURE_SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.endings(["picture"]))
 def test_pictures_are_pages(suffix, tmp_path):
     quartered().save(tmp_path / f"picture{suffix.upper()}")
     (page,) = read_all(tmp_path / f"picture{suffix.upper()}")
@@ -425,7 +427,7 @@ def test_other_colour_modes(mode, suffix, tmp_path):
     picture.save(tmp_path / f"picture.{suffix}")
     with Image.open(tmp_path / f"picture.{suffix}") as stored:
         assert stored.mode == mode
-    assert near(corners(pdf.render(tmp_path / f"picture.{suffix}", 1)), [RED, GREEN, BLUE, WHITE])
+    assert near(corners(documents.render(tmp_path / f"picture.{suffix}", 1)), [RED, GREEN, BLUE, WHITE])
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -433,14 +435,14 @@ def test_what_is_transparent_lies_over_white(mode, tmp_path):
     image = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (20, 0, 40, 20))
     image.convert(mode).save(tmp_path / "picture.png")
-    assert corners(pdf.render(tmp_path / "picture.png", 1)) == [WHITE, (0, 0, 0)] * 2
+    assert corners(documents.render(tmp_path / "picture.png", 1)) == [WHITE, (0, 0, 0)] * 2
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint16, 65535), (np.int32, 65535), (np.float32, 1.0)])
 def test_more_than_eight_bits_are_scaled(dtype, top, tmp_path):
     ramp = np.tile(np.linspace(0, top, 5), (4, 1)).astype(dtype)
     Image.fromarray(ramp).save(tmp_path / "picture.tif")
-    image = pdf.render(tmp_path / "picture.tif", 1)
+    image = documents.render(tmp_path / "picture.tif", 1)
     assert near([image.getpixel((x, 1))[0] for x in range(5)], [0, 64, 128, 191, 255])
 
 
@@ -473,7 +475,7 @@ def test_a_scan_has_the_size_of_its_paper_and_is_never_enlarged(tmp_path):
         (page,) = read_all(tmp_path / "scan.png", dpi=dpi)
         assert page.size_pt == pytest.approx((612, 792), rel=0.001)
         assert page.image.size == size
-    assert pdf.render(tmp_path / "scan.png", 1, max_pixels=850 * 11).size == (85, 110)
+    assert documents.render(tmp_path / "scan.png", 1, max_pixels=850 * 11).size == (85, 110)
 
 
 @pytest.mark.parametrize("dpi", [(1, 1), (0, 0), (72_000, 72_000)])
@@ -484,23 +486,23 @@ def test_a_resolution_that_is_nonsense_is_ignored(dpi, tmp_path):
 
 def test_a_fax_with_oblong_pixels_is_shown_square(tmp_path):
     Image.new("1", (1728, 1078)).save(tmp_path / "fax.tif", dpi=(204, 98))
-    width, height = pdf.render(tmp_path / "fax.tif", 1, dpi=98).size
+    width, height = documents.render(tmp_path / "fax.tif", 1, dpi=98).size
     assert width / height == pytest.approx((1728 / 204) / (1078 / 98), rel=0.01)
 
 
 def test_large_pictures_are_read_and_enormous_ones_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # from here on Pillow warns, from twice that it refuses
     Image.new("1", (40, 30)).save(tmp_path / "large.png")
-    assert pdf.render(tmp_path / "large.png", 1).size == (40, 30)
+    assert documents.render(tmp_path / "large.png", 1).size == (40, 30)
     Image.new("1", (60, 40)).save(tmp_path / "enormous.png")
     with pytest.raises(DocumentError, match=r"has more than 2,000 pixels; reduce it"):
-        pdf.count(tmp_path / "enormous.png")
+        documents.count(tmp_path / "enormous.png")
 
 
 def test_a_tiff_has_pages(tmp_path):
     sheets = [Image.new("RGB", (40 + 10 * i, 30), colour) for i, colour in enumerate((RED, GREEN, BLUE))]
     sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
-    with pdf.open_document(tmp_path / "fax.tiff") as document:
+    with documents.open_document(tmp_path / "fax.tiff") as document:
         assert len(document) == 3
         for number in (3, 1, 2):
             page = document.page(number)
@@ -512,7 +514,7 @@ def test_a_tiff_that_is_cut_off_keeps_its_first_pages(tmp_path):
     sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
     data = (tmp_path / "fax.tiff").read_bytes()
     (tmp_path / "cut.tiff").write_bytes(data[: len(data) // 2])  # in the second picture; the third cannot be found
-    with pdf.open_document(tmp_path / "cut.tiff") as document:
+    with documents.open_document(tmp_path / "cut.tiff") as document:
         assert document.page(1).image.getpixel((5, 5)) == RED
         assert len(document) > 1
         for number in range(2, len(document) + 1):
@@ -528,16 +530,16 @@ def test_each_page_of_a_tiff_has_its_own_orientation(tmp_path):
     for sheet, exif in zip(sheets, (upright, turned, upright), strict=True):
         sheet.encoderinfo = {"exif": exif}
     sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])
-    with pdf.open_document(tmp_path / "fax.tiff") as document:
+    with documents.open_document(tmp_path / "fax.tiff") as document:
         assert [document.page(number).image.size for number in (1, 2, 3, 1)] == [(40, 30), (30, 40), (40, 30), (40, 30)]
 
 
 def test_content_decides_what_a_file_is(tmp_path):
     quartered().save(tmp_path / "picture.png")
     (tmp_path / "picture.png").rename(tmp_path / "picture.pdf")
-    assert near(corners(pdf.render(tmp_path / "picture.pdf", 1)), [RED, GREEN, BLUE, WHITE])
+    assert near(corners(documents.render(tmp_path / "picture.pdf", 1)), [RED, GREEN, BLUE, WHITE])
     made(tmp_path / "three.pdf").rename(tmp_path / "three.txt")
-    assert pdf.count(tmp_path / "three.txt") == 3
+    assert documents.count(tmp_path / "three.txt") == 3
     (tmp_path / "about.txt").write_text("A file that begins with %PDF- is a PDF.")
     assert read_all(tmp_path / "about.txt")[0].plain == "A file that begins with %PDF- is a PDF."
 
@@ -553,7 +555,7 @@ def test_encodings(encoding, tmp_path):
     (page,) = read_all(tmp_path / "letter.md")
     assert (page.plain, page.words, page.image, page.size_pt) == (text, None, None, None)
     with pytest.raises(DocumentError, match="plain text, which has no picture"):
-        pdf.render(tmp_path / "letter.md", 1)
+        documents.render(tmp_path / "letter.md", 1)
 
 
 def test_a_form_feed_ends_a_page(tmp_path):
@@ -572,8 +574,8 @@ def test_long_text_is_cut_where_it_hurts_least(tmp_path):
 
 @given(st.text(st.sampled_from("ab \n\f"), max_size=40).map(lambda text: text * 400))
 def test_no_text_is_lost(text):
-    pages = pdf._paged(text)
+    pages = plain_text._paged(text)
     assert "".join(pages) == text.replace("\f", "")
-    assert max(map(len, pages)) <= 2 * pdf.TEXT_PAGE
+    assert max(map(len, pages)) <= 2 * plain_text.TEXT_PAGE
     if "\f" not in text:
-        assert max(map(len, pages)) <= pdf.TEXT_PAGE
+        assert max(map(len, pages)) <= plain_text.TEXT_PAGE

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 from samples import FOLDER
 from sheets import write_pdf
 
-from visret import Hit, Page, PageRef, Retriever, pdf, rag
+from visret import Hit, Page, PageRef, Retriever, documents, rag
 from visret.encoders import _torch
 from visret.errors import DocumentError, InvalidQuery
 
@@ -74,7 +74,7 @@ def test_each_id_stands_before_the_text_and_the_picture_of_its_page(retriever, r
     code = re.match("<page-([0-9a-f]{16})>", pages[0])[1]
     assert question == "Question: How much?"
     assert len(pages) == 2 * len(hits)
-    with pdf.open_document(report) as document:
+    with documents.open_document(report) as document:
         there = [document.page(number) for number in range(1, len(document) + 1)]
     for number, (hit, text, picture) in enumerate(zip(hits, pages[::2], pages[1::2], strict=True), 1):
         said = f"[{number}] report.pdf, page {hit.page}\n{there[hit.page - 1].text}".rstrip()

@@ -20,7 +20,7 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Retriever, _render, ingest, pdf
+from visret import Page, Retriever, _render, documents, ingest
 from visret.errors import VisretError
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
@@ -30,7 +30,8 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and memory limits ar
 # A worker that breaks on the pages it is told to: {file name: {page, or 0 for opening: what happens}}.
 WRAPPER = """
 import json, os, signal, sys, time
-from visret import _render, pdf
+from visret import _render, documents
+from visret.documents import pdf
 
 plan = json.loads(sys.argv[1])
 _render.MEMORY = 1 << 30
@@ -52,7 +53,7 @@ def happen(path, number):
     elif what == "print":
         os.write(1, b"what a library prints\\n")
 
-page, close, open_document = pdf.Document.page, pdf._Pdf.close, pdf.open_document
+page, close, open_document = documents.Document.page, pdf.Pdf.close, documents.open_document
 
 def breaking_page(self, number, **options):
     happen(self.path, number)
@@ -66,7 +67,7 @@ def breaking_open(path, **options):
     happen(path, 0)
     return open_document(path, **options)
 
-pdf.Document.page, pdf._Pdf.close, pdf.open_document = breaking_page, breaking_close, breaking_open
+documents.Document.page, pdf.Pdf.close, documents.open_document = breaking_page, breaking_close, breaking_open
 _render.main()
 """
 
@@ -115,7 +116,7 @@ ALL = [("a.pdf", page) for page in (1, 2, 3)] + [("b.pdf", page) for page in ran
 
 
 @pytest.fixture(scope="module")
-def documents(tmp_path_factory):
+def of_each_kind(tmp_path_factory):
     """One of each kind; the PDFs have words over line ends, turned pages, scans, and text that is not Unicode."""
     folder = tmp_path_factory.mktemp("documents")
     canvas = Canvas(str(folder / "secret.pdf"), encrypt="sesame")
@@ -129,13 +130,13 @@ def documents(tmp_path_factory):
 
 
 @pytest.mark.parametrize("image", [True, False])
-def test_pages_are_those_that_are_read_here(documents, worker, image):
+def test_pages_are_those_that_are_read_here(of_each_kind, worker, image):
     kinds = set()
-    for path in documents:
+    for path in of_each_kind:
         request = _render.Request(str(path), password="sesame", image=image, hash=True)
         hashed, opened, *pages = worker.read(request, doc="x")
         assert hashed.hash == ingest._sha256(path)
-        with pdf.open_document(path, password="sesame") as document:
+        with documents.open_document(path, password="sesame") as document:
             assert opened.pages == len(document) == len(pages)
             for number, page in enumerate(pages, 1):
                 here = document.page(number, doc="x", image=image)
@@ -168,16 +169,16 @@ def test_one_worker_reads_file_after_file_and_says_what_is_wrong(worker, papers,
 def test_what_a_worker_logs_is_logged_here(worker, papers, caplog):
     whole = (papers / "b.pdf").read_bytes()
     (papers / "b.pdf").write_bytes(whole.replace(b"%%EOF", b"%%___"))
-    with caplog.at_level(logging.WARNING, logger="visret.pdf"):
+    with caplog.at_level(logging.WARNING, logger="visret.documents.pdf"):
         list(worker.read(_render.Request(str(papers / "b.pdf")), doc="x"))
-    assert [(record.name, record.levelname) for record in caplog.records] == [("visret.pdf", "WARNING")]
+    assert [(record.name, record.levelname) for record in caplog.records] == [("visret.documents.pdf", "WARNING")]
     assert "end is missing" in caplog.text
 
 
 def test_starting_is_light():
     code = "import sys, visret._render; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "pypdfium2" in loaded
+    assert "visret.documents" in loaded
     assert not {"torch", "transformers", "scipy", "multiprocessing", "sqlite3", "visret.index"} & set(loaded)
 
 
@@ -391,7 +392,7 @@ def test_frames_survive_anything_in_names_and_words(tmp_path, worker):
     )
     path = write_pdf(tmp_path / "plain.pdf", "red").rename(tmp_path / name.replace("?", "é"))
     assert len(list(worker.read(_render.Request(str(path)), doc="x"))) == 2
-    page = pdf.Page.from_image(
+    page = Page.from_image(
         Image.new("RGB", (3, 2), "red"), doc="x", page=7, words=[("\udce9x", (0.1, 1e-300, np.pi / 10, 1.0))]
     )
     header, raw = _render._packed(page)

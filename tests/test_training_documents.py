@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from visret import office
+from visret.documents import office
 from visret.training import _glyph_data as data
 from visret.training import _glyph_documents as documents
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visret._words import words
+from visret.documents.words import words
 from visret.types import Word
 
 WIDTH, HEIGHT = 600.0, 800.0

@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret._words import strips
-from visret._words import words as words_of
+from visret.documents.words import strips
+from visret.documents.words import words as words_of
 from visret.types import Box, Word
 
 CONFIDENT = 0.6  # the mean probability of a word's characters: of those below, one in five was right (of all, 95 %)

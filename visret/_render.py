@@ -9,7 +9,8 @@ Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON 
 frame to the worker is a Request. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF),
 `pages` (how many the file has), `page` or `unread` (why not this page), and at the end `done` or an `unread` of the
 file; before all of them one `ready`. With a `page` come its size, words and lines; the raw bytes are their boxes
-(float64) and the picture (RGB, row by row). `log` holds what the worker had to say since its last answer.
+(float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null, what, help) of what is missing.
+`log` holds what the worker had to say since its last answer.
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
@@ -40,11 +41,11 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from visret import _forks, ocr, office, pdf
+from visret import _forks, _trust, documents, ocr
+from visret.documents import formats, office
 from visret.errors import DocumentError, VisretError
-from visret.types import Page, PageRef, Word
+from visret.types import Loss, Page, PageRef, Word
 
-SUFFIXES = (*pdf.SUFFIXES, *office.SUFFIXES)
 COMMAND = (sys.executable, "-P", "-m", "visret._render")
 MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
 STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
@@ -108,7 +109,15 @@ class Unread:
     reached: bool = True
 
 
-Answer = Hashed | Converted | Opened | Unread | Page
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Content that is known to be missing from a page, or, page None, from the file."""
+
+    page: int | None
+    loss: Loss
+
+
+Answer = Hashed | Converted | Opened | Unread | Lost | Page
 
 
 class Died(Exception):
@@ -161,13 +170,15 @@ class Worker:
         Raises Died, and is of no further use then.
         """
         with ExitStack() as stack:
-            if Path(request.path).suffix.lower() in office.SUFFIXES:
+            if formats.converts(request.path):
                 scratch = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
                 request = replace(request, scratch=stack.enter_context(scratch))
             self._send(asdict(request))
             seconds = request.opening_seconds
             while True:
                 header, raw = self._receive(seconds)
+                for page, *loss in header.get("lost", ()):
+                    yield Lost(page, Loss(*loss))
                 if "done" in header:
                     return
                 if "unread" in header:
@@ -334,32 +345,38 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
                 if in_a_row == MOST_UNREAD:
                     where = f"page {number:,} of {pages:,}"
                     raise DocumentError(path, f"was given up at {where}, after {in_a_row} bad ones")
+            lost = [(None, *loss) for loss in document.lost]
     except Exception as error:  # noqa: BLE001 - the other files can be read
         yield unread(error), ()
         return
-    yield {"done": True}, ()
+    yield {"done": True, "lost": lost}, ()
 
 
 def _is_converted(path: Path, request: Request) -> bool:
     """Whether LibreOffice is asked for a PDF; without it, HTML at least has words."""
-    suffix = path.suffix.lower()
-    can_do_without = suffix in office.HTML_SUFFIXES and not request.image
-    return suffix in office.SUFFIXES and not (can_do_without and office.program() is None)
+    can_do_without = _is_html(path) and not request.image
+    return formats.converts(path) and not (can_do_without and office.program() is None)
 
 
-def _opened(path: Path, request: Request) -> pdf.Document:
-    suffix = path.suffix.lower()
-    if suffix in office.HTML_SUFFIXES:
-        return pdf.text_document(path, office.text_of_html(path.read_bytes()))
-    if suffix not in SUFFIXES:
-        raise DocumentError(path, f"files ending in {suffix or 'nothing'!r} are not read; {' '.join(SUFFIXES)} are")
-    return pdf.open_document(path, password=request.password)
+def _is_html(path: Path) -> bool:
+    found = formats.format_of(path)
+    return found is not None and found.reader == "html"
 
 
-def _page(document: pdf.Document, number: int, request: Request) -> Page:
+def _opened(path: Path, request: Request) -> documents.Document:
+    if _is_html(path):
+        return documents.text_document(path, office.text_of_html(path.read_bytes()))
+    return documents.open_document(path, password=request.password)
+
+
+def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not ocr.doubtful(page.words or ())):
+    if (
+        request.ocr == "never"
+        or page.size_pt is None
+        or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
+    ):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
@@ -446,6 +463,7 @@ def _read(pipe: IO[bytes]) -> tuple[dict[str, Any], memoryview] | None:
 def _packed(page: Page) -> tuple[dict[str, Any], tuple[bytes, ...]]:
     header: dict[str, Any] = {"page": page.ref.page, "size_pt": page.size_pt, "plain": page.plain}
     header["metadata"] = dict(page.metadata)
+    header["lost"] = [(page.ref.page, *loss) for loss in page.lost]
     raw = []
     if page.words is not None:
         header["words"] = [word.text for word in page.words]

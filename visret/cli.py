@@ -851,6 +851,9 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
     for failure in report.failed:
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
+    for lost in report.lost:
+        page = f", page {lost.page}" if lost.page else ""
+        _say(f"missing: {lost.path}{page}: {lost.what}; {lost.help}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))
     return report

@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import Any
 
 import visret
-from visret import ocr, office, registry
+from visret import ocr, registry
 from visret._folders import expanded, unwritable
+from visret.documents import office
 from visret.errors import VisretError
 
 WIDTH = 80  # columns of a terminal

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from visret import ingest, office
+from visret import ingest
 from visret._render import Answer, Died, Opened, Request, Worker
+from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
 from visret.reduction import Storage
@@ -52,7 +53,7 @@ def estimate(
     with _Reader(encoder.spec.modality == "image", password) as reader:
         places, opened = [], 0  # every page of the files that were opened
         deadline = time.monotonic() + SECONDS
-        quick = [path for path in files if path.suffix.lower() not in office.SUFFIXES]  # others are converted for it
+        quick = [path for path in files if not formats.converts(path)]  # others are converted for it
         for path in chance.sample(quick, len(quick)):
             opened += 1
             places += [(path, number) for number in range(1, reader.count(path) + 1)]

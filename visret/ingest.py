@@ -25,8 +25,9 @@ from pathlib import Path, PurePosixPath
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from visret import _given, _render, ocr, office, pdf
+from visret import _given, _render, documents, ocr
 from visret._folders import expanded
+from visret.documents import formats, office
 from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
 from visret.index import Document, IndexModel, PageIndex, Snapshot, Writer, renditions
 from visret.index.layout import CATALOGUE
@@ -70,12 +71,27 @@ class EmptyPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """Content that is known to be missing from what was read of a page, or, page None, of the file.
+
+    what: what is missing. help: what would bring it.
+    """
+
+    path: str
+    page: int | None
+    what: str
+    help: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """What `add` did.
 
     documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
     new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
     file is gone. updated: documents that were there and were given other metadata, read again or not.
+    lost: content that is known to be missing, though its page or file was read. ignored: paths of files of kinds that
+    visret does not read.
     """
 
     documents: int
@@ -87,6 +103,8 @@ class Report:
     failed: list[Failure]
     seconds: float
     updated: int = 0
+    lost: list[Lost] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -163,7 +181,7 @@ def discover(
             before = len(failures)
             files = list(_walk(root, failures))
             if not files and len(failures) == before:
-                endings = " ".join(sorted(_render.SUFFIXES))
+                endings = " ".join(sorted(formats.FORMATS))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
             for file in files:
                 if passes(file.relative_to(root)):
@@ -216,7 +234,7 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
             continue
         for name in sorted(files):
             hidden = name.startswith((".", "~$"))  # ~$: what office programs put beside an open document
-            if not hidden and Path(name).suffix.lower() in _render.SUFFIXES:
+            if not hidden and formats.format_of(name):
                 yield Path(folder, name)
 
 
@@ -461,12 +479,12 @@ def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | No
     check_unchanged(document)
     metadata = snapshot.page_metadata(*snapshot.find(ref))
     path = renditions.pdf_of(index.path, document.number) or Path(document.source or "")
-    if path.suffix.lower() in office.SUFFIXES:
+    if formats.converts(path):
         page = stored_page(index, ref)
         if page.size_pt is None:  # HTML that was read as plain text
             return page
         raise DocumentError(path, "the PDF it was converted to is lost; index it again")
-    with pdf.open_document(path, password=password) as opened:
+    with documents.open_document(path, password=password) as opened:
         page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
     return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
 
@@ -521,7 +539,7 @@ class _End:
     pages: int | None
 
 
-_Answer = _render.Hashed | _render.Converted | _render.Unread | Page | _End
+_Answer = _render.Hashed | _render.Converted | _render.Unread | _render.Lost | Page | _End
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,6 +581,7 @@ class _Run:
         self.progress = Progress()
         self.empty: list[EmptyPage] = []
         self.failed: list[Failure] = []
+        self.lost: list[Lost] = []
         self.pages = self.added = self.unchanged = self.removed = 0
         self.updated: set[int] = set()
         self.renamed: set[int] = set()
@@ -648,6 +667,7 @@ class _Run:
             failed=self.failed,
             seconds=round(time.monotonic() - self.progress.started, 3),
             updated=len(self.updated),
+            lost=self.lost,
         )
 
     def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
@@ -707,7 +727,7 @@ class _Run:
                     self.leave(known, source)
                     continue
                 converted = renditions.pdf_of(self.index.path, known.number)
-                from_here = converted or source.path.suffix.lower() not in office.SUFFIXES
+                from_here = converted or not formats.converts(source.path)
                 if from_here and (known.state == "partial" or self.may_have_words(known)):
                     done = {*known.pages, *(known.blank if self.common.ocr != "never" else known.empty)}
                     self.empty += [EmptyPage(str(source.path), page) for page in known.empty if page in done]
@@ -809,6 +829,8 @@ class _Run:
                     writer.update(task.number, hash=digest)
                 case _render.Converted(pdf=data):
                     writer.keep_pdf(task.number, data)
+                case _render.Lost(page=page, loss=loss):
+                    self.lost.append(Lost(str(task.source.path), page, *loss))
                 case _render.Unread(page=int() as page, reason=reason):
                     self.write_page(writer, task, page, reason)
                 case _render.Unread(reason=reason, reached=reached):
@@ -968,7 +990,7 @@ class _Lane(threading.Thread):
         digest, crashes, done = task.hash, 0, set(task.skip)
         pages: int | None = None
         path = task.pdf or task.source.path
-        converting = office.SECONDS if path.suffix.lower() in office.SUFFIXES else 0
+        converting = office.SECONDS if formats.converts(path) else 0
         while True:
             request = replace(
                 self.common,
@@ -986,6 +1008,8 @@ class _Lane(threading.Thread):
                             yield answer
                         case _render.Opened(pages=pages):
                             pass
+                        case _render.Lost():
+                            yield answer
                         case _render.Unread(page=None):
                             yield answer
                             return

@@ -15,15 +15,13 @@ import json
 import logging
 import os
 import threading
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _rapidocr, glyph, registry
+from visret import _rapidocr, _trust, glyph, registry
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
 from visret.types import Page, Word
@@ -35,7 +33,6 @@ MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
-FEW = 30  # words; with fewer, a page is looked at before its text layer is believed
 
 _CACHE_FORMAT = 1
 _CACHE_SHARD = 100  # files in each of 256 folders: about 500 MB in all
@@ -104,14 +101,15 @@ def dpi_of(size_pt: tuple[float, float]) -> float:
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
     """The page with the words its image shows, and METADATA; the page itself where it has no image.
 
-    mode: "auto" reads the image only where the page's own words are not `usable`; "always"; "never". Words of its own
-    that are only few (a drawing with labels) stay unless the image shows twice as many; where it shows none, any stay.
+    mode: "auto" reads the image only where the page's own words are not usable (`_trust`); "always"; "never". Its
+    own words that are only few (a drawing with labels) stay unless the image shows twice as many; where it shows none,
+    any stay.
     """
-    if mode == "never" or page.image is None or (mode == "auto" and usable(page.words or (), page.image)):
+    if mode == "never" or page.image is None or (mode == "auto" and _trust.usable(page.words or (), page.image)):
         return page
     image, dpi = _reduced(page.image, page.size_pt)
     reading = read(image, dpi=dpi, threads=threads)
-    own = () if _garbage(page.words or ()) else page.words or ()
+    own = () if _trust.garbage(page.words or ()) else page.words or ()
     if own and len(reading.words) < (1 if mode == "always" else 2 * len(own)):
         return page
     return replace(page, words=reading.words, metadata={**page.metadata, METADATA: round(reading.confidence, 3)})
@@ -128,47 +126,6 @@ def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, 
         return image, dpi
     size = max(1, round(image.width * most / dpi)), max(1, round(image.height * most / dpi))
     return image.resize(size, Pictures.Resampling.LANCZOS), most
-
-
-def doubtful(words: Sequence[Word]) -> bool:
-    """Whether it takes the page's image to say if these words are `usable`: they are few, or garbage."""
-    return len(words) < FEW or _garbage(words)
-
-
-def usable(words: Sequence[Word], image: Image | None = None) -> bool:
-    """Whether a page's text layer is what stands on the page.
-
-    It is not where it has no words; where it is garbage: a third of its characters have no meaning (fonts without
-    a table of characters), or most of its different words hold neither letter nor digit; and, if the image is given,
-    where it has fewer than FEW words, and they cover little of what looks like print (a stamp on a scan).
-    A text layer of wrong but pronounceable words is believed.
-    """
-    if not words or _garbage(words):
-        return False
-    return image is None or len(words) >= FEW or _covered(words, image) >= 0.5
-
-
-def _garbage(words: Sequence[Word]) -> bool:
-    characters = "".join(word.text for word in words)
-    senseless = sum(unicodedata.category(c) in {"Cc", "Cn", "Co", "Cs"} or c == "\ufffd" for c in characters)
-    different = {word.text for word in words}
-    readable = sum(any(c.isalnum() for c in text) for text in different)
-    return 3 * senseless > len(characters) or 2 * readable < len(different)
-
-
-def _covered(words: Sequence[Word], image: Image) -> float:
-    """The share of a page's sharp edges that lies in the boxes of words; 1 on a page without any.
-
-    Print has many edges, paper, plain colours and most photographs have few.
-    """
-    grey = np.asarray(image.convert("L").reduce(2), np.int16)
-    edges = np.abs(np.diff(grey, axis=1, append=grey[:, -1:])) > 64
-    height, width = edges.shape
-    inside = np.zeros(edges.shape, bool)
-    for word in words:
-        for x0, y0, x1, y1 in (word.box, *(box for _, box in word.rest)):
-            inside[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1] = True
-    return float(edges[inside].sum() / edges.sum()) if edges.any() else 1.0
 
 
 # --------------------------------------------------------------------------------------------------- glyph

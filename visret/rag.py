@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
-from visret import pdf
+from visret import documents
 from visret.errors import DocumentError, InvalidQuery
 from visret.types import Hit, Page, PageRef
 
@@ -348,7 +348,7 @@ def _may_be_of_a_document(page: int, hits: Sequence[Hit]) -> bool:
 def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
     if hit.source is None:
         raise DocumentError(hit.doc, "was made in memory; pass pages=retriever.page", page=hit.page)
-    with pdf.open_document(hit.source) as document:
+    with documents.open_document(hit.source) as document:
         page = document.page(hit.page, doc=hit.doc, image=image, max_pixels=max_pixels)
     if page.text and hit.text not in page.text:
         raise DocumentError(hit.source, "has changed since it was indexed; index it again", page=hit.page)

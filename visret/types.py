@@ -44,6 +44,16 @@ def page_ref(given: Hit | tuple[str, int]) -> PageRef:
     return PageRef(_given.name(doc), _given.whole("a page number", page))
 
 
+class Loss(NamedTuple):
+    """Content of a document that is known to be missing from what was read of it.
+
+    what: what is missing, as "a page of vertical text". help: what would bring it, as "install a font for Chinese".
+    """
+
+    what: str
+    help: str
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """A word of a page; unpacks as `text, box`.
@@ -91,6 +101,7 @@ class Page:
     image: RGB, or None where the model reads words only.
     words: in reading order; None where nobody looked, () where the page has none.
     plain: the text of a page of plain text; None for all others.
+    lost: content of it that could not be read.
     """
 
     ref: PageRef
@@ -99,6 +110,7 @@ class Page:
     words: tuple[Word, ...] | None = None
     plain: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    lost: tuple[Loss, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))

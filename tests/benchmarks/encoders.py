@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import Page, load_encoder, pdf, registry
+from visret import Page, documents, load_encoder, registry
 from visret.encoders import _reading, _torch
 from visret.errors import DocumentError
 
@@ -60,7 +60,7 @@ def some_pages(file: Path) -> list[Page]:
         if file.suffix == ".gz":
             path = Path(scratch) / file.stem
             path.write_bytes(gzip.decompress(file.read_bytes()))
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             for number in range(1, len(document) + 1):
                 page = document.page(number, doc=file.name, image=False)
                 found += [page] * bool(page.text.strip())

@@ -40,7 +40,7 @@ from pathlib import Path
 import numpy as np
 from quality import questions
 
-from visret import Page, PageEmbedding, PageRef, VisretError, candidates, codec, load_encoder, pdf, reduction
+from visret import Page, PageEmbedding, PageRef, VisretError, candidates, codec, documents, load_encoder, reduction
 from visret.maxsim import PackedPages, pack, packed
 from visret.maxsim.packed import largest
 
@@ -125,7 +125,7 @@ def read_pages(path: Path) -> Iterator[Page]:
             plain = Path(unpacked) / path.stem
             plain.write_bytes(gzip.decompress(path.read_bytes()))
             path = plain
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             for number in range(1, min(len(document), PAGES_A_DOCUMENT) + 1):
                 page = document.page(number, doc=path.name, image=False)
                 if len(page.text.split()) >= 20:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from visret import Page, PageEmbedding, Retriever, ingest, load_encoder, pdf, registry
+from visret import Page, PageEmbedding, Retriever, documents, ingest, load_encoder, registry
 from visret.encoders import _torch
 from visret.errors import DocumentError
 from visret.types import Encoder
@@ -33,7 +33,7 @@ def choose(folder: Path, pages: int) -> list[Path]:
     chosen, total = [], 0
     for path in sorted(folder.rglob("*.pdf")):
         try:
-            count = pdf.count(path)
+            count = documents.count(path)
         except DocumentError:
             continue
         if count <= max(1, pages // 4):
@@ -47,7 +47,7 @@ def choose(folder: Path, pages: int) -> list[Path]:
 def read(paths: list[Path], encoder: Encoder) -> Iterator[Page]:
     """All their pages that the encoder can read."""
     for path in paths:
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             for number in range(1, len(document) + 1):
                 page = document.page(number, doc=str(path), image=encoder.spec.modality == "image")
                 if encoder.can_read(page):

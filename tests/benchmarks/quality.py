@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visret import PageRef, Retriever, metrics, pdf, registry
+from visret import PageRef, Retriever, documents, metrics, registry
 from visret.encoders._torch import quiet
 
 HERE = Path(__file__).parent
@@ -87,7 +87,7 @@ def texts(pdfs: Path) -> dict[PageRef, str]:
     found = {}
     for path in sorted(pdfs.rglob("*.pdf")):
         doc = path.relative_to(pdfs).as_posix()
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             for number in range(1, len(document) + 1):
                 found[PageRef(doc, number)] = document.page(number, doc=doc, image=False).text
     return found

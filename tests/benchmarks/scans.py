@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from quality import KINDS, bm25, fetch, questions, relevant, table_row
 
-from visret import Page, PageRef, _rapidocr, load_encoder, ocr, pdf
+from visret import Page, PageRef, _rapidocr, documents, load_encoder, ocr
 from visret.maxsim import page_scores
 from visret.types import Encoder, PageEmbedding
 
@@ -32,7 +32,7 @@ def worn(image: Image.Image, rng: random.Random, noise: np.random.Generator) -> 
     """Turned by up to 2 degrees, blurred, at 75 dpi, noisy, JPEG: of the size it had."""
     width, height = image.size
     grey = image.convert("L").rotate(rng.uniform(-2, 2), Image.Resampling.BICUBIC, fillcolor=255)
-    grey = grey.resize((round(width * 75 / pdf.DPI), round(height * 75 / pdf.DPI)), Image.Resampling.BOX)
+    grey = grey.resize((round(width * 75 / documents.DPI), round(height * 75 / documents.DPI)), Image.Resampling.BOX)
     grey = grey.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.5)))
     pixels = 235 - (255 - np.asarray(grey, np.float32)) * 0.8 + noise.normal(0, 6, (grey.height, grey.width))
     file = io.BytesIO()
@@ -44,7 +44,7 @@ def pages_of(path: Path, doc: str, *, wears: bool) -> list[Page]:
     """With their images; worn ones without the words of the text layer, which are elsewhere on them."""
     rng, noise = random.Random(doc), np.random.default_rng(0)
     out = []
-    with pdf.open_document(path) as document:
+    with documents.open_document(path) as document:
         for number in range(1, len(document) + 1):
             page = document.page(number, doc=doc)
             if wears:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from quality import fetch, questions, relevant
 
-from visret import PageEmbedding, PageRef, load_encoder, metrics, pdf
+from visret import PageEmbedding, PageRef, documents, load_encoder, metrics
 from visret.codec import CODECS, decode, encode
 from visret.index import fitted
 from visret.reduction import Storage
@@ -75,7 +75,7 @@ def load(folder: Path, model: str) -> Collection:
         pdfs = fetch(folder)
         for path in sorted(pdfs.rglob("*.pdf")):
             doc = path.relative_to(pdfs).as_posix()
-            with pdf.open_document(path) as document:
+            with documents.open_document(path) as document:
                 pages = [document.page(number + 1, doc=doc, image=False) for number in range(len(document))]
             pages = [page for page in pages if encoder.can_read(page)]
             for start in range(0, len(pages), TOGETHER):

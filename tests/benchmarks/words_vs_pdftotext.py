@@ -23,7 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from visret import Page, pdf
+from visret import Page, documents
 from visret.types import Box
 
 HERE = Path(__file__).parent
@@ -109,12 +109,12 @@ def main() -> None:
     args = parser.parse_args()
     listed = [args.folder / name for name in (HERE / "documents.txt").read_text().split()]
     paths = [path for path in listed if path.exists()] or sorted(args.folder.rglob("*.pdf"))
-    every = [(path, page) for path in paths for page in range(1, pdf.count(path) + 1)]
+    every = [(path, page) for path in paths for page in range(1, documents.count(path) + 1)]
     sample = sorted(random.Random(args.seed).sample(every, min(args.pages, len(every))))
 
     total, anywhere, worst = Counter(), 0, defaultdict(Counter)
     for path, number in sample:
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             ours = list(parts(document.page(number, image=False)))
         theirs = pdftotext(path, number)
         states = Counter(compare(ours, theirs))
@@ -134,7 +134,7 @@ def main() -> None:
 
     start = time.process_time()
     for path in paths:
-        with pdf.open_document(path) as document:
+        with documents.open_document(path) as document:
             for number in range(1, len(document) + 1):
                 document.page(number, image=False)
     ours_s = time.process_time() - start

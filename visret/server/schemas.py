@@ -164,6 +164,15 @@ class FailureOfFile(BaseModel):
     reason: str
 
 
+class LossOfFile(BaseModel):
+    """Content that is known to be missing: page null of the file. what: is missing; help: what would bring it."""
+
+    path: str
+    page: int | None
+    what: str
+    help: str
+
+
 class Report(BaseModel):
     """What was done, as `visret index --json` prints it, and what became of each file, in order."""
 
@@ -175,6 +184,8 @@ class Report(BaseModel):
     updated: Count = 0
     empty: list[UnreadOfFile]
     failed: list[FailureOfFile]
+    lost: list[LossOfFile] = []
+    ignored: list[str] = []
     seconds: float
     files: list[Brought]
 

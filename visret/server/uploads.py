@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
-from visret import pdf
+from visret.documents import formats
 from visret.errors import InvalidQuery
 from visret.index import Document, versions
 from visret.index.catalogue import load_source
@@ -76,6 +76,9 @@ class _Place:
     known: bool
 
 
+TAKEN = formats.endings(["pdf", "picture", "text"])
+
+
 def safe_name(given: str) -> str:
     """The last part of a name that a client gave, without what means something to a file system.
 
@@ -84,8 +87,8 @@ def safe_name(given: str) -> str:
     last = re.split(r"[/\\]", given)[-1]
     name = "".join("_" if sign in '<>:"|?*' else sign for sign in last if sign.isprintable()).strip(" .")
     path = Path(name)
-    if path.suffix.lower() not in pdf.SUFFIXES:
-        raise InvalidQuery(f"{last!r} is not taken; files ending in {' '.join(pdf.SUFFIXES)} are")
+    if formats.ending(path) not in TAKEN:
+        raise InvalidQuery(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
     stem = path.stem[: LONGEST_NAME - len(path.suffix)].encode()[: MOST_BYTES - len(path.suffix.encode())]
     return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
@@ -334,13 +337,15 @@ def _named(reports: Sequence[Report], files: list[Brought], names: Mapping[str, 
     def name(path: str) -> str:
         return names.get(path) or PurePath(path).name
 
-    counts = [one.name for one in fields(Report) if one.name not in ("empty", "failed", "seconds")]
+    counts = [one.name for one in fields(Report) if one.type == "int"]
     return Uploaded(
         **{count: sum(getattr(report, count) for report in reports) for count in counts},
         empty=[EmptyPage(name(one.path), one.page) for report in reports for one in report.empty],
         failed=[
             Failure(name(one.path), one.page, without_paths(one.reason)) for report in reports for one in report.failed
         ],
+        lost=[replace(one, path=name(one.path)) for report in reports for one in report.lost],
+        ignored=[name(path) for report in reports for path in report.ignored],
         seconds=round(sum(report.seconds for report in reports), 3),
         files=files,
     )

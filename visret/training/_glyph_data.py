@@ -217,7 +217,7 @@ def write_files(folder: Path, paths: Sequence[Path], whole_pages: int) -> None:
 
 def collect(paths: Iterable[Path], *, seed: str, whole_pages: int) -> Shard:
     """Lines of some pages of each PDF, and the pages themselves from every so many of them (0: none)."""
-    from visret.pdf import open_document  # made-up pages are made where PDFium is not installed
+    from visret.documents import open_document  # made-up pages are made where PDFium is not installed
 
     shard = Shard()
     for number, path in enumerate(paths):

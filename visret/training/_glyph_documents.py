@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageFont
 
-from visret import office
+from visret.documents import office
 from visret.errors import DocumentError
 from visret.glyph.networks import UNKNOWN, spelled
 from visret.training import _glyph_data as data

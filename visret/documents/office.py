@@ -18,10 +18,9 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+from visret.documents import formats
 from visret.errors import DocumentError, PasswordRequired
 
-HTML_SUFFIXES = (".html", ".htm")
-SUFFIXES = (".docx", ".pptx", ".xlsx", ".odt", ".odp", ".ods", ".rtf", *HTML_SUFFIXES)
 SECONDS = 120.0  # more than a document takes that LibreOffice does not hang on
 MAX_BYTES = 1 << 30  # of a document's parts, unpacked
 
@@ -75,7 +74,7 @@ def convert(path: str | Path, folder: str | Path) -> Path:
     except OSError as error:
         raise DocumentError(path, f"cannot be converted: {error.strerror} ({error.filename})") from error
     options = [f"-env:UserInstallation={profile.absolute().as_uri()}", "--headless", "--norestore", "--nolockcheck"]
-    if path.suffix.lower() in HTML_SUFFIXES:
+    if _is_html(path):
         options.append("--writer")  # its web mode loses headings and begins with an empty page (7.4)
     said = _run([soffice, *options, "--convert-to", "pdf", "--outdir", str(folder), str(copy)], path)
     made = copy.with_suffix(".pdf")
@@ -87,8 +86,9 @@ def convert(path: str | Path, folder: str | Path) -> Path:
 def _check(path: Path) -> None:
     """Raise DocumentError for what LibreOffice would hang on, ask for, or take for plain text."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DocumentError(path, f"is not a document LibreOffice converts; {' '.join(SUFFIXES)} are")
+    if not formats.converts(path):
+        known = " ".join(suffix for suffix in formats.FORMATS if formats.converts(f"x{suffix}"))
+        raise DocumentError(path, f"is not a document LibreOffice converts; {known} are")
     try:
         with path.open("rb") as file:
             head = file.read(8)
@@ -98,7 +98,7 @@ def _check(path: Path) -> None:
         raise DocumentError(path, f"cannot be opened: {error.strerror}") from error
     if not head:
         raise DocumentError(path, "is empty (0 bytes); copy or download it again")
-    if suffix in HTML_SUFFIXES or head == _OLE:
+    if _is_html(path) or head == _OLE:
         return
     if suffix == ".rtf":
         if not head.startswith(b"{\\rtf"):
@@ -117,6 +117,11 @@ def _check(path: Path) -> None:
         raise PasswordRequired(path, "is encrypted; save a copy without a password")
     if not names & {"[Content_Types].xml", "content.xml"}:
         raise DocumentError(path, f"is a ZIP file, but no {suffix[1:].upper()} document")
+
+
+def _is_html(path: Path) -> bool:
+    found = formats.format_of(path)
+    return found is not None and found.reader == "html"
 
 
 def _write_settings(profile: Path) -> None:

@@ -1,0 +1,108 @@
+"""An open file: how many pages it has, and each of them as a Page."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from visret.errors import DocumentError
+from visret.types import Loss, Page, PageRef, Word
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DPI = 144
+MAX_PIXELS = 50_000_000
+
+
+class Content(NamedTuple):
+    """What is read of a page; the fields are those of Page."""
+
+    size_pt: tuple[float, float] | None = None
+    image: Image.Image | None = None
+    words: tuple[Word, ...] | None = None
+    plain: str | None = None
+    lost: tuple[Loss, ...] = ()
+
+
+class Member(NamedTuple):
+    """A document inside another: an attachment, a file of an archive.
+
+    name: where it lies in there, with "/"; no absolute path, and no ".." in it. file: where it was unpacked to.
+    """
+
+    name: str
+    file: Path
+
+
+class Document(ABC):
+    """An open file; `len` is its number of pages. Made by open_document, closed by `with` or close().
+
+    lost: content of the file that is on no page and could not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lost: list[Loss] = []
+
+    def __enter__(self) -> Document:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    def members(self, folder: Path) -> Iterator[Member]:  # noqa: ARG002
+        """The documents inside this one, each unpacked into `folder`, an empty one, as they are asked for.
+
+        What they are is not looked at. What is left out, for its size or its name, is in `lost`.
+        """
+        yield from ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the file; no page can be read afterwards."""
+
+    def page(
+        self,
+        number: int,
+        *,
+        doc: str | None = None,
+        image: bool = True,
+        words: bool = True,
+        dpi: float = DPI,
+        max_pixels: int = MAX_PIXELS,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Page:
+        """Page `number`, from 1, as displayed: rotation and crop box applied.
+
+        doc: the document's id, the file's name by default.
+        image, words: what to read; asking for both costs one pass. Words come from the text layer: () where a page has
+            none. A page of plain text has neither, but `plain`.
+        dpi: pixels per inch of the image. A page that would have more than max_pixels is drawn at a lower resolution,
+            and a picture is never enlarged.
+        """
+        if not 1 <= number <= len(self):
+            raise DocumentError(self.path, f"has no page {number}; its pages are 1 to {len(self)}")
+        content = self._read(number, image=image, words=words, dpi=dpi, max_pixels=max_pixels)
+        ref = PageRef(doc or self.path.name, number)
+        size_pt, drawn, found, plain, lost = content
+        return Page(ref, size_pt, drawn, found, plain, dict(metadata or {}), lost)
+
+    @abstractmethod
+    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content: ...
+
+
+def resolution(size_pt: tuple[float, float], dpi: float, max_pixels: int) -> float:
+    """The dpi at which a page is drawn."""
+    return min(dpi, 72 * math.sqrt(max_pixels / (size_pt[0] * size_pt[1])))
+
+
+def pixels(size_pt: tuple[float, float], dpi: float) -> tuple[int, int]:
+    """The width and height of a page in pixels, at least one each."""
+    return max(1, round(size_pt[0] * dpi / 72)), max(1, round(size_pt[1] * dpi / 72))

@@ -1,0 +1,72 @@
+"""The kinds of files visret reads: one table, which everything asks that depends on the ending of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+
+class Format(NamedTuple):
+    """A kind of file.
+
+    reader: what reads it: "pdf", "picture", "text", "html", or "office", which LibreOffice makes a PDF of.
+    media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
+    """
+
+    reader: str
+    media: str
+    converts: bool = False
+
+
+_OPEN_XML = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+
+FORMATS: dict[str, Format] = {
+    ".pdf": Format("pdf", "application/pdf"),
+    ".png": Format("picture", "image/png"),
+    ".jpg": Format("picture", "image/jpeg"),
+    ".jpeg": Format("picture", "image/jpeg"),
+    ".tif": Format("picture", "image/tiff"),
+    ".tiff": Format("picture", "image/tiff"),
+    ".webp": Format("picture", "image/webp"),
+    ".bmp": Format("picture", "image/bmp"),
+    ".txt": Format("text", "text/plain"),
+    ".md": Format("text", "text/markdown"),
+    ".html": Format("html", "text/html", converts=True),
+    ".htm": Format("html", "text/html", converts=True),
+    ".docx": Format("office", f"{_OPEN_XML}.wordprocessingml.document", converts=True),
+    ".pptx": Format("office", f"{_OPEN_XML}.presentationml.presentation", converts=True),
+    ".xlsx": Format("office", f"{_OPEN_XML}.spreadsheetml.sheet", converts=True),
+    ".odt": Format("office", f"{_OPEN_DOCUMENT}.text", converts=True),
+    ".odp": Format("office", f"{_OPEN_DOCUMENT}.presentation", converts=True),
+    ".ods": Format("office", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
+    ".rtf": Format("office", "application/rtf", converts=True),
+}
+
+
+def ending(path: str | PurePath) -> str:
+    """The ending of a file's name, in small letters, with its dot; "" where it has none."""
+    return PurePath(path).suffix.lower()
+
+
+def format_of(path: str | PurePath) -> Format | None:
+    """The format that a file's name says; None for one visret does not read."""
+    return FORMATS.get(ending(path))
+
+
+def converts(path: str | PurePath) -> bool:
+    """Whether LibreOffice makes a PDF of a file with this name."""
+    found = format_of(path)
+    return found is not None and found.converts
+
+
+def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
+    """The endings of these readers; of all, where none is named."""
+    wanted = set(readers)
+    return tuple(suffix for suffix, one in FORMATS.items() if not wanted or one.reader in wanted)
+
+
+def refusal(path: Path) -> str:
+    """Why a file of another kind is not read, in words that follow its name."""
+    return f"files ending in {ending(path) or 'nothing'!r} are not read; {' '.join(FORMATS)} are"

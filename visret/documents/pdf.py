@@ -1,0 +1,209 @@
+"""PDFs. PDFium must not be entered by two threads at once: every call to it happens in this file, under one lock."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import math
+import shutil
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+from PIL import Image
+from pypdfium2 import raw
+
+from visret import _forks
+from visret.documents.document import Content, Document, pixels, resolution
+from visret.documents.words import words as words_of
+from visret.errors import DocumentError, PasswordRequired
+
+_log = logging.getLogger(__name__)
+_pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
+
+
+class Pdf(Document):
+    """A PDF. The pages are drawn by PDFium, or by poppler."""
+
+    def __init__(self, path: Path, password: str | None, backend: str) -> None:
+        super().__init__(path)
+        if backend == "poppler" and not (shutil.which("pdftoppm") and shutil.which("pdfinfo")):
+            raise DocumentError(
+                path,
+                "backend 'poppler' needs poppler: apt install poppler-utils, brew install poppler, or on Windows "
+                "conda install -c conda-forge poppler; 'pdfium' needs nothing",
+            )
+        with _pdfium_lock:
+            self._pdf, self._password = _opened(path, password)
+            self._length = len(self._pdf)
+            # filled-in fields are neither drawn nor read with the page, unless they are first made part of it
+            self._has_form = self._pdf.get_formtype() != raw.FORMTYPE_NONE
+        self._backend = backend
+        self._close = weakref.finalize(self, _close, self._pdf)
+        self._close.atexit = False  # pypdfium2 cleans up after itself
+        if not _ends(path):
+            _log.warning("%s: the PDF's end is missing; it may have been cut off, and pages with it", path)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def close(self) -> None:
+        """Let go of the file; no page can be read afterwards."""
+        self._close()
+
+    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
+        with self._page(number) as page:
+            size_pt = page.get_size()
+            if not (size_pt[0] > 0 and size_pt[1] > 0):
+                raise DocumentError(self.path, "the page has no area", page=number)
+            dpi = resolution(size_pt, dpi, max_pixels)
+            drawn = _drawn(page, pixels(size_pt, dpi)) if image and self._backend == "pdfium" else None
+            characters = _characters(page, size_pt) if words else None
+        if image and drawn is None:
+            drawn = self._drawn_by_poppler(number, dpi)
+        found = words_of(*characters, width=size_pt[0], height=size_pt[1]) if characters else None
+        return Content(size_pt, drawn, found)
+
+    @contextmanager
+    def _page(self, number: int) -> Iterator[Any]:
+        if not self._close.alive:
+            raise ValueError(f"{self.path} is closed")
+        with _pdfium_lock:
+            try:
+                page = self._pdf.get_page(number - 1)
+                flattened = raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) if self._has_form else None
+                if flattened == raw.FLATTEN_SUCCESS:
+                    page.close()
+                    page = self._pdf.get_page(number - 1)
+                elif flattened == raw.FLATTEN_FAIL:
+                    _log.warning("%s, page %d: what was filled in there may be missing", self.path, number)
+                try:
+                    yield page
+                finally:
+                    page.close()
+            except pypdfium2.PdfiumError as error:
+                raise DocumentError(self.path, "the page is damaged; the others can be read", page=number) from error
+
+    def _drawn_by_poppler(self, number: int, dpi: float) -> Image.Image:
+        import pdf2image
+        from pdf2image import exceptions
+
+        try:
+            drawn = pdf2image.convert_from_path(
+                self.path.resolve(),
+                first_page=number,
+                last_page=number,
+                dpi=dpi,  # its `size` forgets that a page is turned
+                use_cropbox=True,  # the default draws what the crop box hides
+                userpw=self._password,
+                ownerpw=self._password,
+            )
+        except (exceptions.PDFPageCountError, exceptions.PDFInfoNotInstalledError, OSError) as error:
+            said = " ".join(str(error).split())
+            raise DocumentError(self.path, f"poppler cannot draw the page: {said}; try pdfium", page=number) from error
+        if not drawn:
+            raise DocumentError(self.path, "poppler cannot draw the page; try backend 'pdfium'", page=number)
+        picture: Image.Image = drawn[0].convert("RGB")
+        return picture
+
+
+def _opened(path: Path, password: str | None) -> tuple[Any, str | None]:
+    """The document, and the password it needed; one that nothing asks for is not an error."""
+    for key in (password, None) if password else (None,):
+        try:
+            return pypdfium2.PdfDocument(path, password=key), key
+        except pypdfium2.PdfiumError as error:
+            code, cause = error.err_code, error
+    if code == raw.FPDF_ERR_PASSWORD:
+        said = "the password is wrong" if password else "give its password"
+        raise PasswordRequired(path, f"is encrypted: {said}") from cause
+    if code == raw.FPDF_ERR_SECURITY:
+        raise DocumentError(path, "is encrypted in a way PDFium cannot read; save it without encryption") from cause
+    raise DocumentError(
+        path, "is a damaged, cut off or empty PDF; download it again, or repair it (qpdf IN.pdf OUT.pdf)"
+    ) from cause
+
+
+def _close(pdf: Any) -> None:
+    with _pdfium_lock:
+        pdf.close()
+
+
+def _ends(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 2048))
+        return b"%%EOF" in file.read()
+
+
+def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
+    width, height = size_px
+    bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
+    try:
+        if not raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF):  # what follows would draw nothing
+            raise pypdfium2.PdfiumError(f"no picture of {width} x {height} pixels")
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
+        return Image.frombytes("RGB", size_px, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
+    finally:
+        bitmap.close()
+
+
+def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarray, np.ndarray]:
+    """The text layer: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for _words."""
+    unicode_of, box_of, angle_of = _character_calls()
+    textpage = page.get_textpage()
+    try:
+        n = textpage.count_chars()
+        pointer = ctypes.cast(textpage.raw, ctypes.c_void_p).value
+        boxes = np.zeros((n, 4), np.float32)  # left, top, right, bottom
+        rows = range(boxes.ctypes.data, boxes.ctypes.data + 16 * n, 16)
+        deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
+        codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
+        angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
+        angles[~(angles > 0)] = 0  # -1 where PDFium has none
+        for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
+            if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
+                codes[k] = 0xAD
+    finally:
+        textpage.close()
+    text = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    shown = raw.FS_RECTF()
+    if not raw.FPDF_GetPageBoundingBox(page, shown):
+        raise pypdfium2.PdfiumError("no bounding box")
+    x0, y0, x1, y1 = (boxes * (1, -1, 1, -1) + (-shown.left, shown.top) * 2).T  # origin top left of the crop box
+    width, height = size_pt
+    rotation = page.get_rotation() // 90
+    if rotation == 1:
+        x0, y0, x1, y1 = width - y1, x0, width - y0, x1
+    elif rotation == 2:
+        x0, y0, x1, y1 = width - x1, height - y1, width - x0, height - y0
+    elif rotation == 3:
+        x0, y0, x1, y1 = y0, height - x1, y1, height - x0
+    corners = np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
+    placed = np.nan_to_num(np.stack(corners, axis=1), nan=-1e9, posinf=-1e9, neginf=-1e9)  # off the page
+    return text, placed, (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
+
+
+@functools.cache
+def _character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable[..., float]]:
+    """FPDFText_GetUnicode, _GetLooseCharBox and _GetCharAngle on plain addresses.
+
+    They run a few thousand times a page. pypdfium2's own versions convert every argument and let go of the
+    interpreter lock on every call, which costs two to three times as much, and far more beside a busy thread.
+    """
+
+    def call(function: Any, result: Any, *arguments: Any) -> Any:
+        address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        return ctypes.PYFUNCTYPE(result, ctypes.c_void_p, ctypes.c_int, *arguments)(address)
+
+    return (
+        call(raw.FPDFText_GetUnicode, ctypes.c_uint),
+        call(raw.FPDFText_GetLooseCharBox, ctypes.c_int, ctypes.c_void_p),
+        call(raw.FPDFText_GetCharAngle, ctypes.c_float),
+    )

@@ -1,0 +1,119 @@
+"""Pictures of pages: PNG, JPEG, TIFF with several pages, WebP, BMP."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from visret import _forks
+from visret.documents.document import Content, Document, pixels, resolution
+from visret.errors import DocumentError
+
+_pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
+_PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_PICTURE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)  # what Pillow's readers raise on damaged files
+
+
+class Picture(Document):
+    """A picture, or the pictures of a TIFF. Its size in points follows the resolution it states, or 100 dpi."""
+
+    def __init__(self, path: Path, head: bytes) -> None:
+        super().__init__(path)
+        with _quiet_pillow():
+            try:
+                self._stored = Image.open(path, formats=_PICTURE_FORMATS)
+            except UnidentifiedImageError as error:
+                start = head[:24].decode("ascii", "replace").split("\n")[0].strip()
+                what = "a PDF" if path.suffix.lower() == ".pdf" else "a picture that can be read"
+                raise DocumentError(path, f"is not {what}: it begins with {start!r}") from error
+            except _PICTURE_ERRORS as error:
+                raise _unread(path, error) from error
+            self._length = _frames(self._stored) if self._stored.format == "TIFF" else 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def close(self) -> None:
+        """Let go of the file; no page can be read afterwards."""
+        self._stored.close()
+
+    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
+        with _quiet_pillow():
+            try:
+                stored = self._stored
+                stored.seek(number - 1)
+                x_dpi, y_dpi = _stated_dpi(stored)
+                if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
+                    x_dpi, y_dpi = y_dpi, x_dpi
+                shown = ImageOps.exif_transpose(stored)
+                size_pt = shown.width * 72 / x_dpi, shown.height * 72 / y_dpi
+                if not image:
+                    return Content(size_pt, None, () if words else None)
+                size_px = pixels(size_pt, resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels))
+                shown = _rgb(shown)
+            except _PICTURE_ERRORS as error:
+                raise _unread(self.path, error, number if len(self) > 1 else None) from error
+        drawn = shown if shown.size == size_px else shown.resize(size_px, Image.Resampling.LANCZOS)
+        return Content(size_pt, drawn, () if words else None)
+
+
+def _frames(image: Image.Image) -> int:
+    """How many pictures a TIFF has, and the first one that is damaged: it says so when it is read."""
+    number = 0
+    while True:
+        try:
+            image.seek(number)
+        except EOFError:  # the end
+            return number
+        except _PICTURE_ERRORS:
+            return number + 1
+        number += 1
+
+
+def _unread(path: Path, error: BaseException, page: int | None = None) -> DocumentError:
+    if isinstance(error, MemoryError):
+        return DocumentError(path, "needs more memory than there is; reduce it", page=page)
+    if isinstance(error, Image.DecompressionBombError):
+        most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        return DocumentError(path, f"has more than {most}; reduce it", page=page)
+    return DocumentError(path, f"is a damaged picture ({error}); copy or export it again", page=page)
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Pillow warns of large files, odd tags and lost transparency; none of it concerns the reader."""
+    with _pillow_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _stated_dpi(image: Image.Image) -> tuple[float, float]:
+    """Horizontal and vertical dpi as stored; 100 where the file states none, or nonsense."""
+    try:
+        x_dpi, y_dpi = (float(v) for v in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return 100, 100
+    return (x_dpi, y_dpi) if all(30 <= v <= 5000 for v in (x_dpi, y_dpi)) else (100, 100)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB; what is transparent lies over white, and more than 8 bits are scaled, not clipped."""
+    if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
+        values = np.nan_to_num(np.asarray(image, dtype=np.float32))
+        peak = float(values.max(initial=0))
+        top = 65535.0 if image.mode.startswith("I;16") else next((t for t in (1, 255, 65535) if peak <= t), peak)
+        return Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
