@@ -57,9 +57,9 @@ def decode(data: bytes, *, declared: str | None = None) -> Decoded:
     believed before it, and it is passed over where no such encoding exists or the bytes are none of it. What belongs
     to no encoding becomes U+FFFD, and is counted in `lost`.
     """
-    for mark, encoding in _MARKS.items():
+    for mark, marked in _MARKS.items():
         if data.startswith(mark):
-            return decode_as(data[len(mark) :], encoding)
+            return decode_as(data[len(mark) :], marked)
     encoding = _by_pattern(data)
     if encoding is None:
         known = _charset(declared)
