@@ -55,9 +55,9 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
 
         return Pdf(path, password, backend)
     if found.reader == "text":
-        from visret.documents.text import Text, decoded
+        from visret.documents.text import Text, read
 
-        return Text(path, decoded(path))
+        return Text(path, read(path).text)
     from visret.documents.pictures import Picture
 
     return Picture(path, head)

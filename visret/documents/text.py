@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
 from pathlib import Path
 
 from visret.documents.document import Content, Document
+from visret.documents.encodings import Decoded, decode
 from visret.errors import DocumentError
 
 TEXT_PAGE = 4000  # characters
@@ -32,18 +32,12 @@ class Text(Document):
         return Content(plain=self._pages[number - 1])
 
 
-def decoded(path: Path) -> str:
+def read(path: Path) -> Decoded:
     """The text of a file, with line feeds for line ends. DocumentError where it is none."""
-    data = path.read_bytes()
-    boms = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-    encoding = next((name for bom, name in boms.items() if data.startswith(bom)), "utf-8")
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError:
-        text = data.decode("latin-1") if encoding == "utf-8" else data.decode(encoding, "replace")
-    if "\0" in text:
+    found = decode(path.read_bytes())
+    if "\0" in found.text:
         raise DocumentError(path, "is not plain text (it holds zero bytes); save it as UTF-8")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return found._replace(text=found.text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _paged(text: str) -> list[str]:
