@@ -102,6 +102,8 @@ class Page:
     words: in reading order; None where nobody looked, () where the page has none.
     plain: the text of a page of plain text; None for all others.
     lost: content of it that could not be read.
+    unread: the share of the characters of its text layer that have no meaning, such as those of a font without a table
+        of characters, from 0 to 1. They are in no word.
     """
 
     ref: PageRef
@@ -111,6 +113,7 @@ class Page:
     plain: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     lost: tuple[Loss, ...] = ()
+    unread: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pypdfium2
@@ -22,6 +22,7 @@ from pypdfium2 import raw
 
 from visret import _forks
 from visret.documents.document import Content, Document, pixels, resolution
+from visret.documents.words import SPACES
 from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
 
@@ -68,8 +69,10 @@ class Pdf(Document):
             characters = _characters(page, size_pt) if words else None
         if image and drawn is None:
             drawn = self._drawn_by_poppler(number, dpi)
-        found = words_of(*characters, width=size_pt[0], height=size_pt[1]) if characters else None
-        return Content(size_pt, drawn, found)
+        if characters is None:
+            return Content(size_pt, drawn)
+        found = words_of(*characters.placed, width=size_pt[0], height=size_pt[1])
+        return Content(size_pt, drawn, found, senseless=characters.senseless)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:
@@ -154,8 +157,17 @@ def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
         bitmap.close()
 
 
-def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarray, np.ndarray]:
-    """The text layer: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for _words."""
+class _Characters(NamedTuple):
+    """The text layer. placed: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for words.
+
+    senseless: the share of them, white space apart, that have no meaning.
+    """
+
+    placed: tuple[str, np.ndarray, np.ndarray]
+    senseless: float
+
+
+def _characters(page: Any, size_pt: tuple[float, float]) -> _Characters:
     unicode_of, box_of, angle_of = _character_calls()
     textpage = page.get_textpage()
     try:
@@ -170,6 +182,7 @@ def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarra
         for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
             if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
                 codes[k] = 0xAD
+        senseless = _senseless(textpage, codes)
     finally:
         textpage.close()
     text = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
@@ -187,7 +200,23 @@ def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarra
         x0, y0, x1, y1 = y0, height - x1, y1, height - x0
     corners = np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
     placed = np.nan_to_num(np.stack(corners, axis=1), nan=-1e9, posinf=-1e9, neginf=-1e9)  # off the page
-    return text, placed, (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
+    turns = (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
+    return _Characters((text, placed, turns), senseless)
+
+
+def _senseless(textpage: Any, codes: np.ndarray) -> float:
+    """The share of characters without a meaning: control characters, private use, and what PDFium has no Unicode for.
+
+    Where a font has no table of characters, PDFium gives its codes, which may be those of white space.
+    """
+    bare = (codes < 0x20) & ((codes < 9) | (codes > 13))
+    bare |= ((codes >= 0x7F) & (codes < 0xA0) & (codes != 0x85)) | ((codes >= 0xE000) & (codes < 0xF900))
+    bare |= (codes >= 0xFFFD) & (codes <= 0xFFFF)
+    if not bare.any():
+        return 0.0
+    unmapped = np.array([raw.FPDFText_HasUnicodeMapError(textpage, k) == 1 for k in range(len(codes))])
+    white = np.isin(codes, SPACES) & ~unmapped
+    return float((bare | (unmapped & (codes < 0x20))).sum() / max(1, (~white).sum()))
 
 
 @functools.cache

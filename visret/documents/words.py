@@ -24,7 +24,7 @@ import numpy as np
 
 from visret.types import Box, Word
 
-_SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
+SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
 _HYPHENS = ("-", "\u00ad", "\u2010")
 _ACCENTS = {  # as TeX paints them, beside the letter -> as Unicode puts them on it
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304",
@@ -73,7 +73,7 @@ class _Pieces(NamedTuple):
 
 def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, height: float) -> _Pieces:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    at = np.flatnonzero(~np.isin(codes, _SPACES))
+    at = np.flatnonzero(~np.isin(codes, SPACES))
     if not len(at):
         return _Pieces([], [], boxes[:0], turns[:0])
     step = _steps(_upright(boxes[at], turns[at]))
