@@ -44,6 +44,7 @@ _LATIN = {
     "Lithuanian": ("šėųįąžčūę", "ir į ne yra iš su nėra"),
     "Latvian": ("āēīšūļņķžģč", "ir un nav ar no uz vai"),
     "Estonian": ("äõüöžš", "ei on ja ole see või"),
+    "several": ("éäüöèçàáíóåøñêãúôæâßîõûëïùòìœðþý", ""),
     "Vietnamese": ("đưáôàạêộ\u0323\u0301\u0300\u0309\u0303âơăéèíìóòúùý", "của và không là các cho một trong"),
 }
 _OTHERS = {
@@ -59,12 +60,13 @@ _OTHERS = {
     "Persian": "اینردهتومبشکسلپخزفگعصقجحطظچغآذضثيك",
     "Thai": "าอรกมนเงดลตแยบไวสขทพหจคปะใชำถฟผโณซญภธศษฐฎฏๆฉฆ่้ีิัุู์ื็ึ๊๋",
 }
+_MIXED = "several"
 _WEST = "German French Spanish Italian Portuguese Dutch Swedish Danish Norwegian Finnish"
 _CENTRE = "Polish Czech Slovak Hungarian Slovene Croatian Romanian German"
 # Encodings, and what was written in them. The first of those that fit as well is taken; of other systems than Windows
 # and Unix there are few files, so they have to fit better.
 _ENCODINGS = {
-    "cp1252": f"{_WEST} Icelandic Catalan Estonian",
+    "cp1252": f"{_WEST} Icelandic Catalan Estonian {_MIXED}",
     "cp1250": _CENTRE,
     "cp1251": "Russian Ukrainian Bulgarian Belarusian Serbian Macedonian",
     "cp1253": "Greek",
@@ -91,8 +93,8 @@ _RARE = {"cp866", "mac_roman", "cp850", "cp852", "mac_cyrillic"}
 _EAST_ASIAN = ("cp932", "euc_jp", "gb18030", "cp950", "cp949", "utf-16-le", "utf-16-be")
 
 # What is no letter, as logarithms of probabilities.
-_SIGNS = {sign: -2.5 for sign in "’“”–"} | {sign: -3.5 for sign in "«»„‘—…\xa0°€•"}
-_SIGNS |= {sign: -4.5 for sign in "§©®№·¿¡ºª½²³µ×£™‰‹›¼¾±´†"}
+_SIGNS = dict.fromkeys("’“”–", -2.5) | dict.fromkeys("«»„‘—…\xa0°€•", -3.5)
+_SIGNS |= dict.fromkeys("§©®№·¿¡ºª½²³µ×£™‰‹›¼¾±´†", -4.5)
 _STRANGE_LETTER, _STRANGE_SIGN, _NONE = -8.0, -10.0, -14.0
 _CAPITAL, _CAPITAL_INSIDE, _TWO_SCRIPTS, _ALONE, _BESIDE, _SIGN_INSIDE = -2.0, -5.0, -6.0, -3.0, -2.0, -6.0
 _SMALL_WORDS, _FITS_BETTER, _ORDER = 4.0, 4.0, 0.002
@@ -131,7 +133,7 @@ def encoding_of(data: bytes) -> str | None:
 
 def nonsense(text: str) -> int:
     """How many characters are none of a text: unassigned, replaced, or controls other than those of lines."""
-    doubtful = (sign for sign in text if not sign.isprintable() and not sign.isspace() or sign == "\ufffd")
+    doubtful = (sign for sign in text if (not sign.isprintable() and not sign.isspace()) or sign == "\ufffd")
     return sum(unicodedata.category(sign) != "Cf" for sign in doubtful)  # Cf: joiners, and marks of direction
 
 
@@ -173,7 +175,7 @@ def _best(sample: bytes, encoding: str, rank: int) -> _Guess:
 def _letters(language: str) -> dict[str, float]:
     """Logarithms of the probabilities of letters: each is a share of the one before."""
     letters = _LATIN[language][0] if language in _LATIN else _OTHERS[language]
-    share = 0.72 if language in _LATIN else 0.9
+    share = 0.72 if language in _LATIN and language != _MIXED else 0.9
     total = sum(share**rank for rank in range(len(letters)))
     return {letter: math.log(share**rank / total) for rank, letter in enumerate(letters)}
 
@@ -235,7 +237,7 @@ def east_asian(text: str, encoding: str) -> float:
 
 
 def _of_character(sign: str, encoding: str) -> float:
-    if sign == "\ufffd" or not sign.isprintable() and sign != "\u3000":
+    if sign == "\ufffd" or (not sign.isprintable() and sign != "\u3000"):
         return -4.0
     if sign in _PUNCTUATION:
         return 0.6
