@@ -80,10 +80,11 @@ class _Book:
         """What is missing from the book, and what is only in its pictures."""
         if self._missing:
             some = ", ".join(map(repr, self._missing[:3]))
-            yield Loss(f"{len(self._missing)} of its chapters, which cannot be read ({some})", _DAMAGED)
+            count = "one" if len(self._missing) == 1 else f"{len(self._missing):,}"
+            yield Loss(f"{count} of its chapters, which cannot be read ({some})", _DAMAGED)
         if self._pictures:
-            pages = "one page" if self._pictures == 1 else f"{self._pictures:,} pages"
-            yield Loss(f"what is on {pages} that are only a picture", "add the book as a PDF, or its pictures")
+            pages = "one page that is" if self._pictures == 1 else f"{self._pictures:,} pages that are"
+            yield Loss(f"what is on {pages} only a picture", "add the book as a PDF, or its pictures")
 
     def _check_licence(self) -> None:
         stated = self._bytes("META-INF/encryption.xml") or b""
