@@ -33,9 +33,9 @@ def decode(data: bytes, *, declared: str | None = None) -> Decoded:
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):
             return _replaced(data[len(mark) :], encoding)
-    for encoding in ("utf-8", declared):
+    for name in ("utf-8", declared or "ascii"):
         try:
-            return Decoded(data.decode(encoding or "ascii"), encoding or "ascii")
+            return Decoded(data.decode(name), name)
         except (UnicodeDecodeError, LookupError):
             continue
     return _replaced(data, "cp1252")

@@ -219,6 +219,12 @@ class Writer:
         self._appear(number)
         self._do("INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?)", number, page or 0, what, help)
 
+    def regain(self, number: int, page: int | None) -> None:
+        """Forget what was missing from a page, or, page None, from the document: it is read again."""
+        self._check_page(number, page or 1)
+        self._appear(number)
+        self._do("DELETE FROM lost WHERE document = ? AND page = ?", number, page or 0)
+
     def keep_pdf(self, number: int, data: bytes) -> None:
         """Keep what a document was converted to, before its pages: they are drawn from it."""
         self._check_number(number)
