@@ -610,8 +610,9 @@ class _Read:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing more comes of the document."""
-        return isinstance(self.answer, _End) or (isinstance(self.answer, _render.Unread) and self.answer.page is None)
+        """Whether nothing more comes of the file, and of what is inside it."""
+        ends = isinstance(self.answer, _End) or (isinstance(self.answer, _render.Unread) and self.answer.page is None)
+        return ends and self.task.parent is None
 
 
 class _Run:
@@ -961,7 +962,7 @@ class _Run:
                     writer.update(task.number, expected=pages)
                     filled = task.number in self.with_pages or task.seen
                     writer.finish(task.number, "done" if filled else "empty")
-            if read.is_last and task.parent is None:
+            if read.is_last:
                 self.progress.documents += 1
                 self.progress.bytes += task.size
         due = writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
