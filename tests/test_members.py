@@ -8,9 +8,12 @@ import zipfile
 import pytest
 from PIL import Image
 from sheets import write_pdf
+from test_render import breaks
 
 from visret import Retriever, cli, ingest
 from visret.errors import DocumentError
+
+__all__ = ["breaks"]  # a fixture
 
 
 def pdf(tmp_path, *colours):

@@ -76,7 +76,7 @@ class _Place:
     known: bool
 
 
-TAKEN = formats.endings(["pdf", "picture", "text"])
+TAKEN = formats.endings(["pdf", "picture", *formats.TEXTS])
 
 
 def safe_name(given: str) -> str:
