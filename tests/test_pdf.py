@@ -350,6 +350,10 @@ def test_the_calls_on_plain_addresses_are_those_that_pypdfium2_declares():
         (raw.FPDFPage_GetAnnot, raw.FPDF_ANNOTATION, [raw.FPDF_PAGE, number]),
         (raw.FPDFAnnot_GetSubtype, number, [raw.FPDF_ANNOTATION]),
         (raw.FPDFPage_CloseAnnot, None, [raw.FPDF_ANNOTATION]),
+        (raw.FPDFPage_CountObjects, number, [raw.FPDF_PAGE]),
+        (raw.FPDFPage_GetObject, raw.FPDF_PAGEOBJECT, [raw.FPDF_PAGE, number]),
+        (raw.FPDFPageObj_GetType, number, [raw.FPDF_PAGEOBJECT]),
+        (raw.FPDFPageObj_CountMarks, number, [raw.FPDF_PAGEOBJECT]),
     ):
         assert function.restype is result
         assert list(function.argtypes) == arguments

@@ -19,7 +19,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, notes
+from visret.documents import characters, layers, notes
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
@@ -61,6 +61,7 @@ class Pdf(Document):
             self._pdf, self._password = _opened(path, password)
             self._length = len(self._pdf)
             _prepare_forms(self._pdf)
+        self._has_layers = layers.may_be_off(path)
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -82,6 +83,8 @@ class Pdf(Document):
                 raise DocumentError(self.path, "the page has no area", page=number)
             dpi = resolution(size_pt, dpi, max_pixels)
             kinds = notes.kinds(page)
+            if self._has_layers and words:
+                layers.hide(page)
             drawn = self._drawn(page, number, kinds, pixels(size_pt, dpi)) if image else None
             layer = self._layer(page, number, kinds, size_pt, lost) if words else None
         if image and drawn is None:
