@@ -11,7 +11,7 @@ import functools
 import mmap
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,19 +104,6 @@ def _may_hide_text(page: Any) -> bool:
     return False
 
 
-def annotations_drawn(page: Any, form: Any, boxes: Sequence[tuple[float, float, float, float]]) -> list[bool]:
-    """Whether anything of an annotation is drawn in each box: left, top, right, bottom on the open page."""
-    top = [raw.FPDFPage_GetObject(page, i) for i in range(raw.FPDFPage_CountObjects(page))]
-    with _only(top, None):
-        seen = _drawn(page, 4 * _SIDE, annotations=True, form=form)
-    out = []
-    for left, high, right, low in boxes:
-        corners = [_pixel(page, x, y, 4 * _SIDE) for x, y in ((left, high), (right, low))]
-        (y0, y1), (x0, x1) = (sorted(axis) for axis in zip(*corners, strict=True))
-        out.append(bool(seen[y0 : y1 + 1, x0 : x1 + 1].any()))
-    return out
-
-
 def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
     """What a form draws, and the forms in it."""
     for i in range(raw.FPDFFormObj_CountObjects(form)):
@@ -206,15 +193,12 @@ def _only(top: list[Any], one: Any) -> Iterator[None]:
             raw.FPDFPageObj_SetIsActive(each, True)
 
 
-def _drawn(page: Any, side: int, *, annotations: bool = False, form: Any = None) -> np.ndarray:
-    """Where something is drawn, (side, side) bool; with annotations, and with the fields of a form."""
+def _drawn(page: Any, side: int) -> np.ndarray:
+    """Where something is drawn, (side, side) bool."""
     bitmap = pypdfium2.PdfBitmap.new_native(side, side, raw.FPDFBitmap_BGRA)
     try:
         raw.FPDFBitmap_FillRect(bitmap, 0, 0, side, side, 0)
-        flags = raw.FPDF_ANNOT if annotations else 0
-        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, side, side, 0, flags)
-        if form:
-            raw.FPDF_FFLDraw(form, bitmap, page, 0, 0, side, side, 0, flags)
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, side, side, 0, 0)
         return np.array(bitmap.to_numpy()[..., 3] > 0)
     finally:
         bitmap.close()

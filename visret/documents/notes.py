@@ -19,7 +19,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents import characters, layers
+from visret.documents import characters
 from visret.documents.characters import Characters
 from visret.documents.words import SPACES
 from visret.documents.words import spelled as spelling
@@ -50,14 +50,12 @@ class Note(NamedTuple):
     """An annotation that may have text.
 
     text: what was typed into it. box: left, top, right, bottom on the page. field: whether it is a form's.
-    optional: whether it belongs to a layer, which may be off.
     """
 
     subtype: int
     text: str
     box: tuple[float, float, float, float]
     field: bool
-    optional: bool
 
 
 class Found(NamedTuple):
@@ -83,12 +81,8 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
     """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
-    off = _off(page, pdf.formenv, there)
     typed, comments = [], []
     for note in there:
-        if note in off:
-            shown = shown.some(~_within(shown, note.box))
-            continue
         within = _within(shown, note.box)
         looks, says = _plain(shown.some(within)), _squeezed(note.text)
         if not says:
@@ -139,21 +133,11 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
                 max(box.left, box.right),
                 min(box.top, box.bottom),
             )
-            optional = bool(raw.FPDFAnnot_HasKey(one, b"OC"))
             if subtype == raw.FPDF_ANNOT_WIDGET:
-                yield Note(subtype, _value(one, form), place, True, optional)
+                yield Note(subtype, _value(one, form), place, True)
             elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
                 said = _string(one, b"Contents") or _TAG.sub(" ", _string(one, b"RC"))
-                yield Note(subtype, said, place, False, optional)
-
-
-def _off(page: Any, form: Any, there: Sequence[Note]) -> list[Note]:
-    """Those on a layer of which nothing is drawn."""
-    optional = [note for note in there if note.optional]
-    if not optional:
-        return []
-    drawn = layers.annotations_drawn(page, form, [note.box for note in optional])
-    return [note for note, seen in zip(optional, drawn, strict=True) if not seen]
+                yield Note(subtype, said, place, False)
 
 
 def _value(one: Any, form: Any) -> str:
