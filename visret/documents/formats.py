@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -87,3 +88,10 @@ def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
 def refusal(path: Path) -> str:
     """Why a file of another kind is not read, in words that follow its name."""
     return f"files ending in {ending(path) or 'nothing'!r} are not read; {' '.join(FORMATS)} are"
+
+
+def unread(endings: Counter[str]) -> str:
+    """In words: so many files whose names end so are of kinds that are not read."""
+    count = endings.total()
+    listed = ", ".join(f"{number:,} {suffix or 'without ending'}" for suffix, number in endings.most_common())
+    return f"{count:,} file{'s' * (count != 1)} of kinds visret does not read: {listed}"
