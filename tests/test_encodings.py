@@ -203,3 +203,8 @@ def test_what_no_language_fits_is_asked_of_charset_normalizer():
 def test_a_long_text_is_judged_by_a_part_of_it():
     text = "Nothing but ASCII stands here.\n" * 20_000 + "Die Fähre fährt nicht für alle.\n" * 1_000
     assert decode(text.encode("cp1252")).text == text
+
+
+def test_one_line_of_ascii_and_a_word_at_its_end_take_no_time():
+    assert decode(b"x" * 5_000_000 + "Größe".encode("cp1252")).text.endswith("xGröße")
+    assert decode(b"x " * 2_500_000 + "Größe".encode("cp1252")).text.endswith("x Größe")

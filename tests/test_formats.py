@@ -402,7 +402,7 @@ def test_a_damaged_photograph_costs_itself(tmp_path):
     for end in (40, len(whole) // 2, len(whole) - 20):
         path.write_bytes(whole[:end])
         with (
-            pytest.raises(DocumentError, match="damaged picture|not a picture"),
+            pytest.raises(DocumentError, match=r"damaged picture|not a picture"),
             documents.open_document(path) as found,
         ):
             found.page(1)

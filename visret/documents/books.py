@@ -20,7 +20,7 @@ from visret.types import Loss
 MOST = 256 << 20  # bytes of a book's texts, unpacked
 LONGEST = 200_000  # characters of a page
 _DAMAGED = "copy or download it again"
-_PICTURE = re.compile(r"<(?:img|image)\b[^>]*>", re.IGNORECASE)
+_PICTURE = re.compile(r"<(?:img|image)\b[^<>]*>", re.IGNORECASE)
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # are disguised, and nothing else
 _LICENCES = ("META-INF/rights.xml", "META-INF/license.lcpl", "META-INF/sinf.xml")
 
@@ -88,7 +88,7 @@ class _Book:
 
     def _check_licence(self) -> None:
         stated = self._bytes("META-INF/encryption.xml") or b""
-        algorithms = re.findall(rb"EncryptionMethod[^>]*Algorithm\s*=\s*[\"']([^\"']+)", stated)
+        algorithms = re.findall(rb"EncryptionMethod[^<>]*Algorithm\s*=\s*[\"']([^\"']+)", stated)
         sealed = any(one.decode("ascii", "replace") not in _FONTS for one in algorithms)
         if sealed or any(name.lower() in self._names for name in _LICENCES):
             raise DocumentError(self.path, "is protected (DRM) and opens only in its shop's reader; get a free copy")

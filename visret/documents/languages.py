@@ -151,14 +151,14 @@ def _sample(data: bytes) -> bytes:
     """The first lines with something beyond ASCII; no encoding has a line feed inside a character, but UTF-16."""
     if len(data) <= SAMPLE:
         return data
-    lines = (line[0] for line in re.finditer(rb"[^\n]*[\x80-\xff][^\n]*\n?", data[: 400 * SAMPLE]))
     taken, size = [], 0
-    for line in lines:
-        taken.append(line[:SAMPLE])
-        size += len(line)
+    for line in data[: 400 * SAMPLE].splitlines(keepends=True):
+        if not line.isascii():
+            taken.append(line[: SAMPLE - size])
+            size += len(taken[-1])
         if size >= SAMPLE:
             break
-    return b"".join(taken) or data[:SAMPLE]
+    return b"".join(taken) or data[-SAMPLE:]
 
 
 # ------------------------------------------------------------------------------------- one byte a character
