@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,11 @@ class Picture(Document):
                 raise _unread(self.path, error, number if len(self) > 1 else None) from error
         drawn = shown if shown.size == size_px else shown.resize(size_px, Image.Resampling.LANCZOS)
         return Content(size_pt, drawn, () if words else None)
+
+
+def reads_heif() -> bool:
+    """Whether pillow-heif is installed."""
+    return find_spec("pillow_heif") is not None
 
 
 def _heif(path: Path) -> tuple[str, ...]:
