@@ -112,7 +112,7 @@ def _by_pattern(data: bytes) -> str | None:
     if not _CONTROLS.search(sample):
         return None
     found = max(_WIDE, key=lambda encoding: _readable(sample, encoding))
-    return found if _readable(sample, found) > 0.5 else None
+    return found if _readable(sample, found) > 0.3 else None
 
 
 def _readable(sample: bytes, encoding: str) -> float:

@@ -49,7 +49,8 @@ class Picture(Document):
             except UnidentifiedImageError as error:
                 start = head[:24].decode("ascii", "replace").split("\n")[0].strip()
                 what = "a PDF" if path.suffix.lower() == ".pdf" else "a picture that can be read"
-                raise DocumentError(path, f"is not {what}: it begins with {start!r}") from error
+                said = f"is not {what}: it begins with {start!r}; give it the ending of what it is, or copy it again"
+                raise DocumentError(path, said) from error
             except _PICTURE_ERRORS as error:
                 raise _unread(path, error) from error
             self._length = _frames(self._stored) if self._stored.format in _WITH_PAGES else 1
