@@ -19,7 +19,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, layers, notes
+from visret.documents import characters, fonts, layers, notes, systemfonts
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
 
 
+systemfonts.install()
 _FAR = 1e6  # points, beyond any page
 
 
@@ -62,6 +63,7 @@ class Pdf(Document):
             self._length = len(self._pdf)
             _prepare_forms(self._pdf)
         self._has_layers = layers.may_be_off(path)
+        self._missing: set[str] = set()  # fonts, of the pages read so far
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -97,7 +99,9 @@ class Pdf(Document):
 
     def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
         """What there is to read on an open page, and what was typed on it."""
-        content = characters.of_page(page)
+        with fonts.extended(page, self._missing) as blank:
+            content = characters.of_page(page)
+        lost += blank
         said: list[notes.Note] = []
         senseless = content.share_senseless
         if kinds:
@@ -116,7 +120,9 @@ class Pdf(Document):
             raise ValueError(f"{self.path} is closed")
         with _pdfium_lock:
             try:
+                systemfonts.missed()  # by others
                 page = self._pdf.get_page(number - 1)
+                self._missing.update(systemfonts.missed())
                 if 0 in page.get_size():
                     page = self._without_crop_box(page, number)
                 try:
