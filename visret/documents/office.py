@@ -38,6 +38,7 @@ _SETTINGS = (  # node, property, value
     ("Inet/Settings", "ooInetHTTPSProxyName", "127.0.0.1"),
     ("Inet/Settings", "ooInetHTTPSProxyPort", "9"),
     ("Inet/Settings", "ooInetNoProxy", ""),
+    ("Setup/Product", "ooSetupLastVersion", "99.9"),  # a new version tests how it draws, which takes half of a start
 )
 
 
