@@ -14,7 +14,7 @@ file; before all of them one `ready`. With a `page` come its size, words and lin
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
-HTML is read as plain text, unless its picture is wanted.
+HTML and spreadsheets are read as plain text, unless their pictures are wanted.
 """
 
 from __future__ import annotations
@@ -324,8 +324,8 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
     try:
         if _is_converted(path, request):
             assert request.scratch is not None
-            path = office.convert(path, request.scratch)
-            yield {"converted": True}, (path.read_bytes(),)
+            path, lost = office.convert(path, request.scratch)
+            yield {"converted": True, "lost": [(None, *loss) for loss in lost]}, (path.read_bytes(),)
         with _opened(path, request) as document:
             pages = len(document)
             if request.most_pages is not None and pages > request.most_pages:
@@ -353,19 +353,15 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
 
 
 def _is_converted(path: Path, request: Request) -> bool:
-    """Whether LibreOffice is asked for a PDF; without it, HTML at least has words."""
-    can_do_without = _is_html(path) and not request.image
-    return formats.converts(path) and not (can_do_without and office.program() is None)
-
-
-def _is_html(path: Path) -> bool:
-    found = formats.format_of(path)
-    return found is not None and found.reader == "html"
+    """Whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
+    if not formats.converts(path) or office.program() is not None:
+        return formats.converts(path)
+    return request.image or not formats.has_text(path)
 
 
 def _opened(path: Path, request: Request) -> documents.Document:
-    if _is_html(path):
-        return documents.text_document(path, office.text_of_html(path.read_bytes()))
+    if formats.has_text(path):
+        return documents.text_document(path, office.text_without(path))
     return documents.open_document(path, password=request.password)
 
 
