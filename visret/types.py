@@ -329,6 +329,7 @@ class Hit:
     score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
     source: absolute path of the file, None for pages made in memory.
+    member: the place of the document in that file, where it is an archive, say; "" for the file itself.
     weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
         models.yaml; never, for models without one), or the model knows no word of the question.
     """
@@ -340,6 +341,7 @@ class Hit:
     source: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     weak: bool = False
+    member: str = ""
 
     @property
     def doc(self) -> str:

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visret.documents import cells, formats, html, kinds, sheets
+from visret.documents.html import text_of_html
 from visret.documents.pdf import Pdf
 from visret.documents.soffice import MISSING, LibreOffice, program
 from visret.errors import DocumentError
 from visret.types import Loss
 
-__all__ = ["MISSING", "SECONDS", "Conversion", "convert", "program", "text_without"]
+__all__ = ["MISSING", "SECONDS", "Conversion", "convert", "program", "text_of_html", "text_without"]
 
 SECONDS = 120.0  # more than a document takes that LibreOffice does not hang on
 
@@ -46,9 +47,9 @@ def convert(path: str | Path, folder: str | Path) -> Conversion:
         raise DocumentError(path, MISSING)
     copy = folder / "source" / f"document{kind.removeprefix('.excel').removeprefix('.word')}"  # any name, no lock file
     try:
-        office = LibreOffice(soffice, folder, path)
         copy.parent.mkdir()
         shutil.copyfile(path, copy)
+        office = LibreOffice(soffice, folder, path)
     except OSError as error:
         raise DocumentError(path, f"cannot be converted: {error.strerror} ({error.filename})") from error
     return _WAYS.get(kind, _as_it_is)(office, copy)
@@ -59,7 +60,7 @@ def text_without(path: str | Path) -> str:
     path = Path(path)
     kind = kinds.kind_of(path)
     if kind in (".html", ".htm"):
-        return html.text_of_html(path.read_bytes())
+        return text_of_html(path.read_bytes())
     book = cells.read(str(path), most=sheets.MAX_CELLS)
     if book is None:
         raise DocumentError(path, MISSING)

@@ -221,10 +221,10 @@ class Snapshot:
             lost=tuple(self._lost.get(number, ())),
         )
 
-    def source(self, segment: int, row: int) -> str | None:
-        """The file that the page in a live row of a segment was read from; None where it was made in memory."""
+    def place_of(self, segment: int, row: int) -> tuple[str | None, str]:
+        """`place` of the document of the page in a live row of a segment."""
         live, at = self._at(segment, row)
-        return load_source(self._documents[int(live.documents[at])].source)
+        return self.place(int(live.documents[at]))
 
     def _metadata(self, number: int) -> dict[str, Any]:
         if number not in self._parsed:
