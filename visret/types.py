@@ -104,6 +104,7 @@ class Page:
     lost: content of it that could not be read.
     unread: the share of the characters of its text layer that have no meaning, such as those of a font without a table
         of characters, from 0 to 1. They are in no word.
+    pictured: the share of its area that lies under pictures, from 0 to 1.
     """
 
     ref: PageRef
@@ -114,6 +115,7 @@ class Page:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     lost: tuple[Loss, ...] = ()
     unread: float = 0.0
+    pictured: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))

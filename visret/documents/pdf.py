@@ -27,6 +27,10 @@ from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
 
 _log = logging.getLogger(__name__)
+_PARTS = 50  # of a page's width and of its height, to say what share of it is under pictures
+_OBJECTS = 2000  # of a page or a form that are looked at: a map may have 100,000, and a scan is among its first
+_FORMS, _FORM_DEPTH = 20, 3  # forms of a page that are looked into, and how deep they may lie in each other
+
 _pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
 
 
@@ -67,12 +71,13 @@ class Pdf(Document):
             dpi = resolution(size_pt, dpi, max_pixels)
             drawn = _drawn(page, pixels(size_pt, dpi)) if image and self._backend == "pdfium" else None
             characters = _characters(page, size_pt) if words else None
+            pictured = _pictured(page) if words else 0.0
         if image and drawn is None:
             drawn = self._drawn_by_poppler(number, dpi)
         if characters is None:
             return Content(size_pt, drawn)
         found = words_of(*characters.placed, width=size_pt[0], height=size_pt[1])
-        return Content(size_pt, drawn, found, senseless=characters.senseless)
+        return Content(size_pt, drawn, found, senseless=characters.senseless, pictured=pictured)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:
@@ -157,6 +162,47 @@ def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
         bitmap.close()
 
 
+def _pictured(page: Any) -> float:
+    """The share of the page's area that lies under pictures, those inside forms too."""
+    shown = raw.FS_RECTF()
+    if not raw.FPDF_GetPageBoundingBox(page, shown):
+        return 0.0
+    under = np.zeros((_PARTS, _PARTS), bool)
+    corner, size = np.array([shown.left, shown.bottom]), np.array([shown.right - shown.left, shown.top - shown.bottom])
+    for bounds in _pictures(page.raw):
+        (x0, y0), (x1, y1) = np.rint(((bounds - corner) / size).clip(0, 1) * _PARTS).astype(int)
+        under[y0:y1, x0:x1] = True
+    return float(under.mean())
+
+
+def _pictures(holder: Any, depth: int = 0) -> Iterator[np.ndarray]:
+    """The bounds of the pictures among the first objects of a page or, depth > 0, of a form: [[x0, y0], [x1, y1]]."""
+    object_of, kind_of = _object_calls(form=depth > 0)
+    count = raw.FPDFFormObj_CountObjects(holder) if depth else raw.FPDFPage_CountObjects(holder)
+    objects = list(map(object_of, repeat(ctypes.cast(holder, ctypes.c_void_p).value), range(min(count, _OBJECTS))))
+    kinds = np.fromiter(map(kind_of, objects), int, len(objects))
+    for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_IMAGE):
+        edges = [ctypes.c_float() for _ in range(4)]
+        if raw.FPDFPageObj_GetBounds(ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), *edges):
+            yield np.array([edge.value for edge in edges]).reshape(2, 2)
+    for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM)[: _FORMS if depth < _FORM_DEPTH else 0]:
+        form, m = ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), raw.FS_MATRIX()
+        if raw.FPDFPageObj_GetMatrix(form, m):
+            for (x0, y0), (x1, y1) in _pictures(form, depth + 1):
+                corners = np.array([(x0, y0), (x0, y1), (x1, y0), (x1, y1)]) @ ((m.a, m.b), (m.c, m.d)) + (m.e, m.f)
+                yield np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+
+@functools.cache
+def _object_calls(*, form: bool) -> tuple[Callable[..., int], Callable[..., int]]:
+    """FPDFPage_GetObject or FPDFFormObj_GetObject, and FPDFPageObj_GetType, as `_character_calls`."""
+    get = raw.FPDFFormObj_GetObject if form else raw.FPDFPage_GetObject
+    return (
+        _plain(get, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ulong if form else ctypes.c_int),
+        _plain(raw.FPDFPageObj_GetType, ctypes.c_int, ctypes.c_void_p),
+    )
+
+
 class _Characters(NamedTuple):
     """The text layer. placed: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for words.
 
@@ -227,12 +273,14 @@ def _character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable
     interpreter lock on every call, which costs two to three times as much, and far more beside a busy thread.
     """
 
-    def call(function: Any, result: Any, *arguments: Any) -> Any:
-        address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        return ctypes.PYFUNCTYPE(result, ctypes.c_void_p, ctypes.c_int, *arguments)(address)
-
+    of_text = ctypes.c_void_p, ctypes.c_int
     return (
-        call(raw.FPDFText_GetUnicode, ctypes.c_uint),
-        call(raw.FPDFText_GetLooseCharBox, ctypes.c_int, ctypes.c_void_p),
-        call(raw.FPDFText_GetCharAngle, ctypes.c_float),
+        _plain(raw.FPDFText_GetUnicode, ctypes.c_uint, *of_text),
+        _plain(raw.FPDFText_GetLooseCharBox, ctypes.c_int, *of_text, ctypes.c_void_p),
+        _plain(raw.FPDFText_GetCharAngle, ctypes.c_float, *of_text),
     )
+
+
+def _plain(function: Any, result: Any, *arguments: Any) -> Any:
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    return ctypes.PYFUNCTYPE(result, *arguments)(address)
