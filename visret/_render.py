@@ -375,7 +375,7 @@ def _page(document: documents.Document, number: int, request: Request) -> Page:
     if (
         request.ocr == "never"
         or page.size_pt is None
-        or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
+        or (request.ocr == "auto" and not _trust.doubtful(page))
     ):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image

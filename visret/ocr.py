@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _rapidocr, _trust, glyph, registry
+from visret import _joined, _rapidocr, _trust, glyph, registry
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
 from visret.types import Page, Word
@@ -99,20 +99,31 @@ def dpi_of(size_pt: tuple[float, float]) -> float:
 
 
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
-    """The page with the words its image shows, and METADATA; the page itself where it has no image.
+    """The page with the words its image shows besides its own, and METADATA; the page itself where there are none.
 
-    mode: "auto" reads the image only where the page's own words are not usable (`_trust`); "always"; "never". Its
-    own words that are only few (a drawing with labels) stay unless the image shows twice as many; where it shows none,
-    any stay.
+    mode: "auto" reads the image only where the page's own words are not all that stands on it, or not what stands on it
+    (`_trust`); "always"; "never". Its own words stay as they are, unless they are without meaning, or what is read in
+    their place is something else in better words.
     """
-    if mode == "never" or page.image is None or (mode == "auto" and _trust.usable(page.words or (), page.image)):
+    if mode == "never" or page.image is None:
         return page
     image, dpi = _reduced(page.image, page.size_pt)
-    reading = read(image, dpi=dpi, threads=threads)
-    own = () if _trust.garbage(page.words or ()) else page.words or ()
-    if own and len(reading.words) < (1 if mode == "always" else 2 * len(own)):
+
+    def said(picture: Image) -> Reading:
+        return read(picture, dpi=dpi, threads=threads)
+
+    own = _trust.sensible(page.words or ())
+    poor = mode == "auto" and _trust.is_poor(page, own, image, said)
+    wrong = mode == "always" or poor or _trust.is_wrong(page, own, image, said)
+    if not wrong and not _trust.is_missing(page, own, image):
         return page
-    return replace(page, words=reading.words, metadata={**page.metadata, METADATA: round(reading.confidence, 3)})
+    reading = said(image)
+    if wrong:
+        own = _joined.believed(own, reading, layer_is_poor=poor)
+    words, added = _joined.joined(own, reading)
+    if not added:
+        return page
+    return replace(page, words=words, metadata={**page.metadata, METADATA: _joined.confidence(added)})
 
 
 def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, float | None]:
