@@ -24,13 +24,14 @@ import numpy as np
 from visret import _joined, _rapidocr, _trust, glyph, registry
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
-from visret.types import Page, Word
+from visret.types import Loss, Page, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
+ENGINE_NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
 
@@ -117,13 +118,25 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
     wrong = mode == "always" or poor or _trust.is_wrong(page, own, image, said)
     if not wrong and not _trust.is_missing(page, own, image):
         return page
-    reading = said(image)
+    whole = said(image)
+    reading = _trust.without_nonsense(whole)
+    unread = len(reading.words) < len(whole.words) or _trust.is_unread([*own, *whole.words], page, image)
+    if unread:
+        reading = _trust.without_nonsense(whole, unread=True)
+        page = replace(page, lost=(*page.lost, _unreadable()))
     if wrong:
         own = _joined.believed(own, reading, layer_is_poor=poor)
     words, added = _joined.joined(own, reading)
     if not added:
         return page
     return replace(page, words=words, metadata={**page.metadata, METADATA: _joined.confidence(added)})
+
+
+def _unreadable() -> Loss:
+    by = engine()
+    more = "pip install 'visret[ocr]' reads Chinese, Japanese and worse pictures; for other scripts, " * (by == "glyph")
+    layer = "put a text layer on it with an OCR program that knows the script, such as ocrmypdf"
+    return Loss(f"print in a picture that {ENGINE_NAMES[by]} cannot read, as in another script", more + layer)
 
 
 def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, float | None]:
