@@ -3,8 +3,8 @@
     words, added = joined(own, reading)
 
 A word that was read stays out where a word of the page's own lies already, unless the two are different print, as a
-watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes before
-the first of their lines that it stands before.
+watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes
+before the first of their lines that it stands before.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def believed(own: Sequence[Word], reading: Reading, *, layer_is_poor: bool) -> t
 
 def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
     """Which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
-    around = np.array([box for word in line for box in _trust.boxes(word)])
+    around = np.array([box for word in line for box in word.boxes])
     middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
 
@@ -77,7 +77,7 @@ def missing(own: Sequence[Word], reading: Reading) -> list[tuple[Word, float]]:
     found = list(zip(*reading, strict=True))
     if not own:
         return found
-    parts = [(word.text, box) for word in own for box in _trust.boxes(word)]
+    parts = [(word.text, box) for word in own for box in word.boxes]
     placed = np.array([box for _, box in parts])
     return [one for one in found if not _is_there(*one, parts, placed)]
 
@@ -99,11 +99,11 @@ def _is_there(
     same_height = np.minimum(ratio, 1 / np.maximum(ratio, 1e-9)) >= _HEIGHTS
     if shared[over[same_height]].sum() >= _COVERED * area:
         return True
-    return _trust.alike(" ".join(parts[i][0] for i in over), word.text)
+    return _trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
 
 
 def _line(words: list[Word]) -> _Line:
-    boxes = np.array([box for word in words for box in _trust.boxes(word)[:1]])
+    boxes = np.array([word.box for word in words])
     (left, top), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     return _Line(words, left, top, right, bottom)
 
@@ -129,8 +129,8 @@ def _place(piece: _Line, lines: Sequence[_Line]) -> int:
     above = [i for i, line in enumerate(lines) if line.left < piece.right and piece.left < line.right]
     if beside or above:
         return (beside or above)[-1] + 1
-    tops = [line.top for line in lines]
-    return next((i for i, top in enumerate(tops) if top > piece.bottom and all(t > piece.bottom for t in tops[i:])), len(lines))
+    lower = [line.top < piece.bottom for line in lines]
+    return len(lines) - lower[::-1].index(True) if any(lower) else 0
 
 
 def _level(one: _Line, other: _Line) -> bool:

@@ -84,7 +84,7 @@ def _vocabulary() -> frozenset[str]:
 def kinds_of(text: str) -> np.ndarray:
     """(n,) uint8: the kind of each character."""
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return _table()[np.minimum(codes, _KNOWN)]
+    return np.asarray(_table()[np.minimum(codes, _KNOWN)])
 
 
 @functools.cache
@@ -100,7 +100,7 @@ def _worth() -> np.ndarray:
     torn |= (here <= DIGIT) & (here != EDGE) & (before == SIGN) & (after == SIGN)
     worth[~(said | torn) | (before == OTHER) | (here == OTHER) | (after == OTHER)] = 0
     worth[torn & (worth > 0)] = 2
-    return worth.ravel()
+    return np.asarray(worth.ravel())
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
 under pictures, what share of the characters have no meaning, and whether the letters are those of a language. Only a
-page that is in doubt is drawn. Its picture then says whether print stands where no words are (`beside`), and a few of
+page that is in doubt is drawn. Its picture then says whether print stands where no words are (`_print`), and a few of
 its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a list of parts, or a cipher.
 """
 
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _letters
+from visret import _letters, _print
 from visret._lines import Reading
-from visret.types import Box, Page, Word
+from visret.types import Page, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DPI = 100  # of the pictures that lines of print are looked for in
 FEW = 30  # words; with fewer, a page is looked at before its text layer is believed
 PICTURED = 0.2  # of a page's area; with more under pictures, it is looked at
 UNREAD = 0.01  # of a page's characters; with more that have no meaning, it is looked at
@@ -30,14 +29,14 @@ UNREAD = 0.01  # of a page's characters; with more that have no meaning, it is l
 # Widths of the page that lines of print without words must have in all, to be read: a short line, or half as much where
 # some characters are known to have no meaning. Photographs have .0 to .1, pages of print 1 to 20.
 _MUCH, _SOME = 0.5, 0.25
-_STEP = 48  # levels of grey from a pixel to the next that count as an edge
-_GAP = 9  # pixels between the letters and words of a line, at DPI
 _STRANGE, _STRANGE_TRIPLES = 0.65, 4  # a line with fewer usual triples than this share, of no fewer triples
 _ALIKE = 0.6  # of the letters of a line, in order: what is read of a line of the layer that is right
+_BETWEEN = 10  # pixels from one strip to the next
 _SAMPLE = 4  # lines that are read to see whether the layer says the same
-_FILLED = 0.8  # of a page's area under pictures: its words may be a reading of them
 _GOOD, _LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
-_CHANGED, _BETTER = 0.12, 0.2  # of the words of some lines, those read as others; by how much those are better
+# Of the words of some lines, those read as others, and by how much those are better; in a language of which no words
+# are known, the letters alone say that, and half of the words have to be others
+_CHANGED, _BETTER, _MOSTLY = 0.12, 0.2, 0.45
 # A line that was read is nonsense with less confidence, no larger a share of known words and of usual triples; and so
 # many triples on such lines, and such a share of the page's, are a script that is not known. Of 14 pages of Russian
 # .45 of the triples and more were on such lines as glyph reads them, of 105 worn ones in nine languages .31 at most.
@@ -62,14 +61,26 @@ def doubtful(page: Page) -> bool:
 def garbage(words: Sequence[Word]) -> bool:
     """Whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
     characters = "".join(word.text for word in words)
-    different = {word.text for word in words}
-    readable = sum(any(c.isalnum() for c in text) for text in different)
-    return 3 * sum(map(_is_senseless, characters)) > len(characters) or 2 * readable < len(different)
+    return 3 * sum(map(_is_senseless, characters)) > len(characters) or _signs_only(words)
 
 
 def sensible(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Those of which at least two thirds of the characters have a meaning."""
-    return tuple(word for word in words if 3 * sum(map(_is_senseless, word.text)) <= len(word.text))
+    """Those of which two thirds of the characters have a meaning; where most are signs only, those that are not."""
+    signs = _signs_only(words)
+    return tuple(
+        word
+        for word in words
+        if 3 * sum(map(_is_senseless, word.text)) <= len(word.text) and not (signs and _is_sign(word.text))
+    )
+
+
+def _signs_only(words: Sequence[Word]) -> bool:
+    different = {word.text for word in words}
+    return 2 * sum(map(_is_sign, different)) > len(different)
+
+
+def _is_sign(text: str) -> bool:
+    return not any(character.isalnum() for character in text)
 
 
 def _is_senseless(character: str) -> bool:
@@ -100,84 +111,10 @@ def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
     """Whether print stands on the page that is in none of the words."""
     if not words:
         return True
-    image = _small(image, page.size_pt)
-    if len(words) < FEW and covered(words, image) < 0.5:
+    image = _print.small(image, page.size_pt)
+    if len(words) < FEW and _print.covered(words, image) < 0.5:
         return True
-    return beside(words, image) > (_SOME if page.unread > UNREAD else _MUCH)
-
-
-def covered(words: Sequence[Word], image: Image) -> float:
-    """The share of a page's sharp edges that lies in the boxes of words; 1 on a page without any.
-
-    Print has many edges, paper, plain colours and most photographs have few.
-    """
-    grey = np.asarray(image.convert("L").reduce(2), np.int16)
-    edges = np.abs(np.diff(grey, axis=1, append=grey[:, -1:])) > 64
-    inside = _inside(words, edges.shape)
-    return float(edges[inside].sum() / edges.sum()) if edges.any() else 1.0
-
-
-def beside(words: Sequence[Word], image: Image) -> float:
-    """The length of the lines of print that lie outside the boxes of words, in widths of the page.
-
-    Upright print and such as is turned by a quarter. image: at DPI.
-    """
-    grey = np.asarray(image.convert("L"), np.int16)
-    inside = _inside(words, grey.shape)
-    upright = _print(grey, inside) / grey.shape[1]
-    return upright if upright > _MUCH else max(upright, _print(grey.T, inside.T) / grey.shape[1])
-
-
-def _small(image: Image, size_pt: tuple[float, float] | None) -> Image:
-    """At no more than DPI."""
-    width, height = (round(side * DPI / 72) for side in size_pt or image.size)
-    return image.resize((width, height), reducing_gap=2.0) if size_pt and image.width > 1.1 * width > 0 else image
-
-
-def _inside(words: Sequence[Word], shape: tuple[int, ...]) -> np.ndarray:
-    height, width = shape
-    inside = np.zeros(shape, bool)
-    for word in words:
-        for x0, y0, x1, y1 in boxes(word):
-            inside[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1] = True
-    return inside
-
-
-def boxes(word: Word) -> list[Box]:
-    """Of all its parts."""
-    return [word.box, *(box for _, box in word.rest)]
-
-
-def _print(grey: np.ndarray, inside: np.ndarray) -> int:
-    """The pixels that lines of print are long which lie mostly outside.
-
-    A line is a long, low piece of the page full of edges, with none around it: photographs have few of those.
-    """
-    from scipy import ndimage
-
-    edges = np.zeros(grey.shape, bool)
-    edges[:, 1:] = np.abs(np.diff(grey, axis=1)) > _STEP
-    labels, count = ndimage.label(_closed(edges), np.ones((3, 3)))
-    places = ndimage.find_objects(labels)
-    heights, widths = np.array([[side.stop - side.start for side in place] for place in places]).reshape(-1, 2).T
-    area, sharp, known = (
-        np.bincount(of, minlength=count + 1)[1:]
-        for of in (labels[labels > 0], labels[edges], labels[edges & inside])
-    )
-    high = area / np.maximum(widths, 1)
-    straight = (area > 0.5 * heights * widths) | (heights < 0.12 * widths)  # a long line may be a little skewed
-    sized = (high >= 4) & (high <= 40) & (widths >= 2.5 * high)
-    is_line = straight & sized & (sharp > 0.2 * area) & (sharp < 0.7 * area)
-    return int(widths[is_line & (known < 0.5 * sharp)].sum())
-
-
-def _closed(edges: np.ndarray) -> np.ndarray:
-    """Where an edge lies, or less than _GAP pixels between two of a row."""
-    reach = _GAP // 2
-    wide = np.pad(edges, ((0, 0), (2 * reach, 2 * reach)))
-    for mend in (np.logical_or, np.logical_and):
-        wide = mend.reduce([wide[:, k : wide.shape[1] - 2 * reach + k] for k in range(2 * reach + 1)])
-    return np.asarray(wide)
+    return _print.beside(words, image) > (_SOME if page.unread > UNREAD else _MUCH)
 
 
 # --------------------------------------------------------------------------------------------- with all of it read
@@ -208,15 +145,15 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
     """Whether a good part of the print on a page is in none of its words, though it was read."""
-    image = _small(image, page.size_pt)
-    left = beside(words, image)
-    return left > _UNREAD_LEAST and left > _UNREAD_SHARE * beside((), image)
+    image = _print.small(image, page.size_pt)
+    left = _print.beside(words, image)
+    return left > _UNREAD_LEAST and left > _UNREAD_SHARE * _print.beside((), image)
 
 
 # ---------------------------------------------------------------------------------------- with some of its lines read
 
 
-def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
+def is_wrong(words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
     """Whether the layer says something else than what stands there: text in a cipher, read as it stands."""
     strange = strange_lines(words)
     if not strange:
@@ -226,18 +163,20 @@ def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Im
 
 
 def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
-    """Whether the layer is an old reading of a picture that fills the page, and a new one clearly gives better words."""
-    if page.pictured < _FILLED or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
+    """Whether the layer is an old reading of a page that is one picture, and a new one gives clearly better words."""
+    if not page.hidden or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
         return False
     lines = _sample(words, {word.line for word in words})
     own = [word.text for line in lines for word in line]
     old, new = _changed(own, " ".join(_said(lines, image, read)).split())
-    return len(old) > _CHANGED * len(own) and worth(new) > worth(old) + _BETTER
+    gain = worth(new) - worth(old)
+    return len(old) > _CHANGED * len(own) and (gain > _BETTER or (len(old) > _MOSTLY * len(own) and gain > _LITTLE))
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words of the one that stand as others in the other."""
-    old, new = [], []
+    old: list[str] = []
+    new: list[str] = []
     for what, i, j, k, m in difflib.SequenceMatcher(None, own, said, autojunk=False).get_opcodes():
         if what == "replace":
             old += own[i:j]
@@ -294,7 +233,7 @@ def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image],
     from PIL import Image as Pictures
 
     strips = [image.crop(_strip(line, image.size)) for line in lines]
-    tops = np.cumsum([0, *(strip.height + _GAP for strip in strips)])
+    tops = np.cumsum([0, *(strip.height + _BETWEEN for strip in strips)])
     sheet = Pictures.new("RGB", (max(strip.width for strip in strips), int(tops[-1])), "white")
     for strip, top in zip(strips, tops.tolist(), strict=False):
         sheet.paste(strip, (0, top))

@@ -1,6 +1,6 @@
 """Make visret/_letters.bin: which triples of letters are usual in a language that is written in Latin letters.
 
-    python tests/benchmarks/letters.py FOLDER     # the dictionaries of Debian (hunspell-*) are fetched into FOLDER, once
+    python tests/benchmarks/letters.py FOLDER     # Debian's dictionaries (hunspell-*) are fetched into FOLDER, once
 
 A triple is usual where it is more than 2 in 100,000 of those of the words of a dictionary (60,000 of them at most), in
 any of the languages. Only this bit is kept of each triple. Needs apt-get and dpkg for the first run.

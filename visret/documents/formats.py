@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from typing import NamedTuple
 class Format(NamedTuple):
     """A kind of file.
 
-    reader: what reads it: "pdf", "picture", "text", "html", or "office", which LibreOffice makes a PDF of.
+    reader: what reads it: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive", "html", or
+        "office", which LibreOffice makes a PDF of.
     media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
     """
 
@@ -27,12 +29,25 @@ FORMATS: dict[str, Format] = {
     ".png": Format("picture", "image/png"),
     ".jpg": Format("picture", "image/jpeg"),
     ".jpeg": Format("picture", "image/jpeg"),
+    ".jpe": Format("picture", "image/jpeg"),
+    ".jfif": Format("picture", "image/jpeg"),
     ".tif": Format("picture", "image/tiff"),
     ".tiff": Format("picture", "image/tiff"),
     ".webp": Format("picture", "image/webp"),
     ".bmp": Format("picture", "image/bmp"),
+    ".gif": Format("picture", "image/gif"),
+    ".heic": Format("picture", "image/heic"),
+    ".heif": Format("picture", "image/heif"),
     ".txt": Format("text", "text/plain"),
+    ".log": Format("text", "text/plain"),
     ".md": Format("text", "text/markdown"),
+    ".rst": Format("text", "text/x-rst"),
+    ".csv": Format("table", "text/csv"),
+    ".tsv": Format("table", "text/tab-separated-values"),
+    ".eml": Format("mail", "message/rfc822"),
+    ".ipynb": Format("notebook", "application/x-ipynb+json"),
+    ".epub": Format("book", "application/epub+zip"),
+    ".zip": Format("archive", "application/zip"),
     ".html": Format("html", "text/html", converts=True),
     ".htm": Format("html", "text/html", converts=True),
     ".docx": Format("office", f"{_OPEN_XML}.wordprocessingml.document", converts=True),
@@ -43,6 +58,9 @@ FORMATS: dict[str, Format] = {
     ".ods": Format("office", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
     ".rtf": Format("office", "application/rtf", converts=True),
 }
+
+
+TEXTS = ("text", "table", "mail", "notebook", "book")  # readers whose pages have no picture
 
 
 def ending(path: str | PurePath) -> str:
@@ -70,3 +88,10 @@ def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
 def refusal(path: Path) -> str:
     """Why a file of another kind is not read, in words that follow its name."""
     return f"files ending in {ending(path) or 'nothing'!r} are not read; {' '.join(FORMATS)} are"
+
+
+def unread(endings: Counter[str]) -> str:
+    """In words: so many files whose names end so are of kinds that are not read."""
+    count = endings.total()
+    listed = ", ".join(f"{number:,} {suffix or 'without ending'}" for suffix, number in endings.most_common())
+    return f"{count:,} file{'s' * (count != 1)} of kinds visret does not read: {listed}"

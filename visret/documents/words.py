@@ -90,13 +90,11 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
     ends = at[np.append(first[1:], len(at)) - 1] + 1
-    texts = [
-        _spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)
-    ]
+    texts = [spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)]
     keep = np.flatnonzero(inside & np.array([bool(t) for t in texts]))
     turn = turns[at[first[keep]]]
     return _Pieces(
-        [texts[i] for i in keep.tolist()], _fractions(box[keep], width, height), _upright(box[keep], turn), turn
+        [texts[i] for i in keep.tolist()], fractions(box[keep], width, height), _upright(box[keep], turn), turn
     )
 
 
@@ -131,7 +129,7 @@ def _around(boxes: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.hstack([np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first)])
 
 
-def _fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
+def fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
     """Points to page fractions, clipped to the page, never empty."""
     thin = 1e-4
     size = np.array([width, height])
@@ -160,7 +158,7 @@ class _Spelling(dict[int, str]):
 _SPELLING = _Spelling()
 
 
-def _spelled(raw: str) -> str:
+def spelled(raw: str) -> str:
     """A word as it is written: NFC, ligatures and other compatibility forms resolved, nothing invisible."""
     if raw.isascii() and raw.isprintable():
         return raw

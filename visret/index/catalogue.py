@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, SCHEMA, STATES
+from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, READABLE, SCHEMA, STATES
 from visret.reduction import Storage
 
 # A reader holds the catalogue for milliseconds, a writer while it commits; longer means that something hangs.
@@ -46,7 +46,8 @@ class Document:
     hash, size (bytes), mtime_ns: of the file when it was read. state: done, partial, failed or empty; reason: why.
     expected: pages in the file, where known. pages: the page numbers that can be found, sorted; empty: those with
     nothing the model reads; blank: those of them with nothing that OCR reads; failed: (page, reason) of those that
-    failed.
+    failed. member: its place in the file, "" for the file itself. lost: (page, what, help) of content that is known to
+    be missing, page None of the document.
     """
 
     number: int
@@ -59,10 +60,12 @@ class Document:
     reason: str | None
     metadata: Mapping[str, Any] = field(hash=False)
     expected: int | None
+    member: str
     pages: tuple[int, ...]
     empty: tuple[int, ...]
     blank: tuple[int, ...]
     failed: tuple[tuple[int, str], ...]
+    lost: tuple[tuple[int | None, str, str], ...]
 
 
 class DocumentRow(NamedTuple):
@@ -78,6 +81,7 @@ class DocumentRow(NamedTuple):
     reason: str | None
     metadata: str
     expected: int | None
+    member: str = ""
 
 
 class UnreadPage(NamedTuple):
@@ -162,9 +166,10 @@ def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
                 raise IndexFormatError(index, f"{CATALOGUE} is not the catalogue of an index")
-            if version != FORMAT:
+            if version not in READABLE:
                 hint = "upgrade visret" if version > FORMAT else "index the documents again"
-                raise IndexFormatError(index, f"format {version}, this visret reads format {FORMAT}; {hint}")
+                known = " and ".join(map(str, READABLE))
+                raise IndexFormatError(index, f"format {version}, this visret reads formats {known}; {hint}")
             # Code in a database: triggers and views run with the statements that touch them.
             code = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
             if found := connection.execute(code).fetchone():
@@ -329,11 +334,20 @@ def read_pages(connection: sqlite3.Connection, segment: SegmentRow) -> LivePages
     return live
 
 
+def read_format(connection: sqlite3.Connection) -> int:
+    """The format of the catalogue."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
     """Number to document."""
     documents = {}
-    for row in map(DocumentRow._make, connection.execute(f"SELECT {', '.join(DocumentRow._fields)} FROM documents")):
-        if not isinstance(row.doc, str) or not isinstance(row.source, str | bytes | None) or row.state not in STATES:
+    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
+    fields = [name for name in DocumentRow._fields if name in there or name not in DocumentRow._field_defaults]
+    for values in connection.execute(f"SELECT {', '.join(fields)} FROM documents"):
+        row = DocumentRow(**dict(zip(fields, values, strict=True)))
+        texts = isinstance(row.doc, str) and isinstance(row.member, str)
+        if not texts or not isinstance(row.source, str | bytes | None) or row.state not in STATES:
             raise ValueError(f"document {row.number}: {row.doc!r}, {row.source!r}, {row.state!r}")
         documents[row.number] = row
     return documents
@@ -347,6 +361,18 @@ def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPa
     ):
         pages.setdefault(document, []).append(UnreadPage(*rest))
     return pages
+
+
+def read_lost(connection: sqlite3.Connection) -> dict[int, list[tuple[int | None, str, str]]]:
+    """Document number to (page, what, help) of content that is missing, by page; None for the document."""
+    lost: dict[int, list[tuple[int | None, str, str]]] = {}
+    if read_format(connection) < 3:
+        return lost
+    for document, page, what, help_ in connection.execute(
+        "SELECT document, page, what, help FROM lost ORDER BY document, page, what"
+    ):
+        lost.setdefault(document, []).append((int(page) or None, str(what), str(help_)))
+    return lost
 
 
 def read_metadata_keys(connection: sqlite3.Connection) -> frozenset[str]:

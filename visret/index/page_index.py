@@ -26,6 +26,7 @@ from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
 from visret.index.segment import Segment, open_segment, pack_page
 from visret.index.snapshot import Snapshot
+from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
 from visret.reduction import Storage
 from visret.types import PageEmbedding
@@ -158,8 +159,9 @@ class PageIndex:
                 documents = catalogue.read_documents(connection)
                 segments = self._read_segments(connection, models, documents, fitted)
                 unread = catalogue.read_unread_pages(connection)
+                lost = catalogue.read_lost(connection)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, keys)
+            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, lost, keys)
             self._state = _State(snapshot, segments, storage, learned)
             return True
 
@@ -200,6 +202,7 @@ class PageIndex:
         with closing(catalogue.connect(self._home, write=True)) as connection:
             self.refresh()
             seal.refresh(self._home)
+            upgrade(self._home, connection)
             self._tidy()
             try:
                 yield connection
