@@ -16,8 +16,13 @@ from visret.errors import DocumentError
 __all__ = ["breaks"]  # a fixture
 
 
+MADE = {}  # a PDF says when it was made: the same colours are to be the same bytes
+
+
 def pdf(tmp_path, *colours):
-    return write_pdf(tmp_path / "made.pdf", *colours).read_bytes()
+    if colours not in MADE:
+        MADE[colours] = write_pdf(tmp_path / "made.pdf", *colours).read_bytes()
+    return MADE[colours]
 
 
 def zipped(files):

@@ -15,7 +15,7 @@ is missing. `log` holds what the worker had to say since its last answer.
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
-HTML is read as plain text, unless its picture is wanted.
+HTML and spreadsheets are read as plain text, unless their pictures are wanted.
 """
 
 from __future__ import annotations
@@ -394,8 +394,8 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
 
     try:
         if _is_converted(path, request):
-            path = office.convert(path, tempfile.mkdtemp(dir=request.scratch))
-            yield frame({"converted": True}, (path.read_bytes(),))
+            path, missing = office.convert(path, tempfile.mkdtemp(dir=request.scratch))
+            yield frame({"converted": True, "lost": [(None, *loss) for loss in missing]}, (path.read_bytes(),))
         with _opened(path, request) as document:
             for header, raw in _pages(document, request, skip):
                 yield frame(header, raw)
@@ -473,30 +473,22 @@ def _sha256(path: Path) -> str:
 
 
 def _is_converted(path: Path, request: Request) -> bool:
-    """Whether LibreOffice is asked for a PDF; without it, HTML at least has words."""
-    can_do_without = _is_html(path) and not request.image
-    return formats.converts(path) and not (can_do_without and office.program() is None)
-
-
-def _is_html(path: Path) -> bool:
-    found = formats.format_of(path)
-    return found is not None and found.reader == "html"
+    """Whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
+    if not formats.converts(path) or office.program() is not None:
+        return formats.converts(path)
+    return request.image or not formats.has_text(path)
 
 
 def _opened(path: Path, request: Request) -> documents.Document:
-    if _is_html(path):
-        return documents.text_document(path, office.text_of_html(path.read_bytes()))
+    if formats.has_text(path):
+        return documents.text_document(path, office.text_without(path))
     return documents.open_document(path, password=request.password)
 
 
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if (
-        request.ocr == "never"
-        or page.size_pt is None
-        or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
-    ):
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)

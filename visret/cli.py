@@ -778,6 +778,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
+        unread["lost"] = [asdict(lost) for lost in retriever.lost()]
         _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]

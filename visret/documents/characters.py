@@ -16,6 +16,7 @@ from pypdfium2 import raw
 
 from visret.documents.words import SPACES
 
+LONGEST = 1_000_000  # characters of a string that is read
 _SAMPLE = 32  # characters of a page that are asked for a meaning; all are where one of these has none
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
 
@@ -140,6 +141,17 @@ def _reads(codes: np.ndarray) -> bool:
     letters = int(ascii_letters.sum())
     vowels = int(np.isin(codes, _VOWELS).sum())
     return letters >= 0.7 * len(codes) and 2 * small.sum() > letters and 0.25 * letters < vowels < 0.6 * letters
+
+
+def utf16(get: Callable[[Any, int], int]) -> str:
+    """A string that PDFium writes as UTF-16 with a zero at its end, and says the bytes of."""
+    size = min(get(None, 0), 2 * LONGEST)
+    if size <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    get(ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
+    text = buffer.raw[:size].decode("utf-16-le", "ignore").rstrip("\0")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Format(NamedTuple):
     """A kind of file.
 
-    reader: what reads it: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive", "html", or
-        "office", which LibreOffice makes a PDF of.
+    reader: what reads it: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive"; or "html", "sheet"
+        and "office", which LibreOffice makes a PDF of, though the text of the first two can be had without it.
     media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
     """
 
@@ -23,6 +23,7 @@ class Format(NamedTuple):
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 _OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+_MICROSOFT = "application/vnd.ms"
 
 FORMATS: dict[str, Format] = {
     ".pdf": Format("pdf", "application/pdf"),
@@ -52,11 +53,20 @@ FORMATS: dict[str, Format] = {
     ".htm": Format("html", "text/html", converts=True),
     ".docx": Format("office", f"{_OPEN_XML}.wordprocessingml.document", converts=True),
     ".pptx": Format("office", f"{_OPEN_XML}.presentationml.presentation", converts=True),
-    ".xlsx": Format("office", f"{_OPEN_XML}.spreadsheetml.sheet", converts=True),
+    ".xlsx": Format("sheet", f"{_OPEN_XML}.spreadsheetml.sheet", converts=True),
     ".odt": Format("office", f"{_OPEN_DOCUMENT}.text", converts=True),
     ".odp": Format("office", f"{_OPEN_DOCUMENT}.presentation", converts=True),
-    ".ods": Format("office", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
+    ".ods": Format("sheet", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
+    ".odg": Format("office", f"{_OPEN_DOCUMENT}.graphics", converts=True),
     ".rtf": Format("office", "application/rtf", converts=True),
+    ".doc": Format("office", "application/msword", converts=True),
+    ".xls": Format("sheet", f"{_MICROSOFT}-excel", converts=True),
+    ".ppt": Format("office", f"{_MICROSOFT}-powerpoint", converts=True),
+    ".docm": Format("office", f"{_MICROSOFT}-word.document.macroEnabled.12", converts=True),
+    ".xlsm": Format("sheet", f"{_MICROSOFT}-excel.sheet.macroEnabled.12", converts=True),
+    ".pptm": Format("office", f"{_MICROSOFT}-powerpoint.presentation.macroEnabled.12", converts=True),
+    ".xlsb": Format("sheet", f"{_MICROSOFT}-excel.sheet.binary.macroEnabled.12", converts=True),
+    ".svg": Format("office", "image/svg+xml", converts=True),
 }
 
 
@@ -77,6 +87,18 @@ def converts(path: str | PurePath) -> bool:
     """Whether LibreOffice makes a PDF of a file with this name."""
     found = format_of(path)
     return found is not None and found.converts
+
+
+def is_html(path: str | PurePath) -> bool:
+    """Whether a file is HTML by its name."""
+    found = format_of(path)
+    return found is not None and found.reader == "html"
+
+
+def has_text(path: str | PurePath) -> bool:
+    """Whether LibreOffice converts a file with this name, but is not needed for its text."""
+    found = format_of(path)
+    return found is not None and found.reader in ("html", "sheet")
 
 
 def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:

@@ -41,7 +41,6 @@ _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
 _MOST = 5_000  # annotations of a page
-_LONGEST = 1_000_000  # characters of one
 _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
 
@@ -150,28 +149,17 @@ def _value(one: Any, form: Any) -> str:
         if raw.FPDFAnnot_GetFormFieldFlags(form, one) & _PASSWORD:
             return ""
         value = functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one)
-        return _utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
+        return characters.utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
     chosen = [
-        _utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
+        characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
         for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
-    return "\n".join(chosen) or _utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+    return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
 
 
 def _string(one: Any, key: bytes) -> str:
-    return _utf16(functools.partial(raw.FPDFAnnot_GetStringValue, one, key))
-
-
-def _utf16(get: Callable[[Any, int], int]) -> str:
-    """A string that PDFium writes as UTF-16 with a zero at its end, and says the bytes of."""
-    size = min(get(None, 0), 2 * _LONGEST)
-    if size <= 2:
-        return ""
-    buffer = ctypes.create_string_buffer(size)
-    get(ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
-    text = buffer.raw[:size].decode("utf-16-le", "ignore").rstrip("\0")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return characters.utf16(functools.partial(raw.FPDFAnnot_GetStringValue, one, key))
 
 
 @contextmanager
@@ -316,7 +304,7 @@ def _laid_out(text: str, box: tuple[float, float, float, float]) -> Characters:
     """A text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
     left, top, right, bottom = box
     width, height = max(right - left, 1.0), max(top - bottom, 1.0)
-    text = text[:_LONGEST].encode("utf-16", "ignore").decode("utf-16")
+    text = text[: characters.LONGEST].encode("utf-16", "ignore").decode("utf-16")
     for size in _SIZES:
         lines = list(_wrapped(text, max(1, int(width / (0.5 * size)))))
         if len(lines) * 1.2 * size <= height:
