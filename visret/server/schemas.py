@@ -11,12 +11,17 @@ KINDS = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".webp": "image/webp",
     ".bmp": "image/bmp",
+    ".gif": "image/gif",
     ".txt": "text/plain; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
+    ".rst": "text/plain; charset=utf-8",
+    ".log": "text/plain; charset=utf-8",
 }
 State = Literal["done", "partial", "failed", "empty"]
 Count = Annotated[int, Field(ge=0)]
