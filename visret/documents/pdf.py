@@ -67,7 +67,7 @@ class Pdf(Document):
             self._length = len(self._pdf)
             _prepare_forms(self._pdf)
         self._has_layers = layers.may_be_off(path)
-        self._missing: set[str] = set()  # fonts, of the pages read so far
+        self._fonts = fonts.Known()
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -105,7 +105,7 @@ class Pdf(Document):
 
     def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
         """What there is to read on an open page, and what was typed on it."""
-        with fonts.extended(page, self._missing) as blank:
+        with fonts.extended(page, self._fonts) as blank:
             content = characters.of_page(page)
         lost += blank
         said: list[notes.Note] = []
@@ -130,7 +130,7 @@ class Pdf(Document):
             try:
                 systemfonts.missed()  # by others
                 page = self._pdf.get_page(number - 1)
-                self._missing.update(systemfonts.missed())
+                self._fonts.missing.update(systemfonts.missed())
                 if 0 in page.get_size():
                     page = self._without_crop_box(page, number)
                 try:

@@ -109,8 +109,17 @@ class FailedPage(BaseModel):
     reason: str
 
 
+class Missing(BaseModel):
+    """Content that is known to be missing: page null of the document. help: what would bring it."""
+
+    page: int | None
+    what: str
+    help: str
+
+
 class Described(BaseModel):
-    """A document. pages: how many can be found. empty, failed: the first of its pages that cannot; unread: how many."""
+    """A document. pages: how many can be found. empty, failed: the first of its pages that cannot; unread: how many.
+    lost: the first of what is known to be missing from those that can."""
 
     doc: str
     state: State
@@ -119,6 +128,7 @@ class Described(BaseModel):
     empty: list[int]
     failed: list[FailedPage]
     unread: UnreadCounts
+    lost: list[Missing]
     metadata: dict[str, Any]
 
 
