@@ -15,26 +15,30 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__, ocr
 from visret._folders import unwritable
 from visret.codec import CODECS
+from visret.documents import formats
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
 
+KINDS_OF_LOSS = 3  # of a file, on the screen
 PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
-    from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
+    from visret.ingest import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec, Ranked
@@ -705,9 +709,9 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
         return common, []
     from visret import _metadata_file, ingest
 
-    sources, _ = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude)
+    sources = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude).sources
     documents = map(retriever.document, retriever.documents())
-    known = {document.doc: document.source for document in documents if document.source}
+    known = {document.doc: document.source for document in documents if document.source and not document.member}
     table, lost = _metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
     here = {source.path for source in sources}
     if beside := sorted(path for path in table if path not in here):
@@ -776,6 +780,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
+        unread["lost"] = [asdict(lost) for lost in retriever.lost()]
         _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]
@@ -807,7 +812,7 @@ def _link(text: str, hit: Hit) -> str:
     """The text, as a link to the page where the terminal can show one (OSC 8)."""
     if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return text
-    address = f"{Path(hit.source).as_uri()}#page={hit.page}"
+    address = Path(hit.source).as_uri() + ("" if hit.member else f"#page={hit.page}")
     return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
 
 
@@ -851,12 +856,31 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
     for failure in report.failed:
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
-    for lost in report.lost:
-        page = f", page {lost.page}" if lost.page else ""
-        _say(f"missing: {lost.path}{page}: {lost.what}; {lost.help}")
+    if report.ignored:
+        _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
+    for path, losses in groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
+        _say(f"missing: {path}: {_losses(list(losses))}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))
     return report
+
+
+def _losses(losses: Sequence[Lost]) -> str:
+    """What is missing from a file, in a line: the pages of each kind of content, and what would bring it."""
+    pages: dict[tuple[str, str], list[int]] = {}
+    for lost in losses:
+        pages.setdefault((lost.what, lost.help), []).extend([lost.page] if lost.page else [])
+    said = [f"{what}{_on_pages(on)} ({help_})" for (what, help_), on in pages.items()]
+    more = f"; and {len(said) - KINDS_OF_LOSS} more (--json lists them)" if len(said) > KINDS_OF_LOSS else ""
+    return "; ".join(said[:KINDS_OF_LOSS]) + more
+
+
+def _on_pages(pages: Sequence[int]) -> str:
+    if not pages:
+        return ""
+    if len(pages) == 1:
+        return f", page {pages[0]}"
+    return f", pages {', '.join(map(str, pages[:5]))}" + (f" and {len(pages) - 5} more" if len(pages) > 5 else "")
 
 
 def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:

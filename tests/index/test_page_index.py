@@ -345,7 +345,7 @@ def test_another_database_is_no_catalogue(tmp_path):
 @pytest.mark.parametrize(("version", "hint"), [(layout.FORMAT + 1, "upgrade visret"), (0, "index the documents again")])
 def test_another_format_says_what_to_do(path, version, hint):
     change(path, f"PRAGMA user_version = {version}")
-    with pytest.raises(IndexFormatError, match=f"format {version}, this visret reads format 2; {hint}"):
+    with pytest.raises(IndexFormatError, match=f"format {version}, this visret reads formats 2 and 3; {hint}"):
         PageIndex.open(path)
 
 

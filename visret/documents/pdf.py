@@ -1,6 +1,6 @@
 """PDFs. PDFium must not be entered by two threads at once: every call to it happens under the lock of this file.
 
-The files beside it that call PDFium (characters, notes, layers, fonts) are called from here only.
+The files beside it that call PDFium (characters, notes, layers, fonts, pictured) are called from here only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, fonts, layers, notes, systemfonts
+from visret.documents import characters, fonts, layers, notes, pictured, systemfonts
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
@@ -31,18 +31,22 @@ _pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be
 
 
 systemfonts.install()
+_FILLED = 0.8  # of a page's area under pictures: its text may be a layer that nobody sees
 _FAR = 1e6  # points, beyond any page
 
 
 class _Layer(NamedTuple):
     """What there is to read on a page.
 
-    senseless: the share of the characters of its content that have no meaning. places: (n, 4) x0, y0, x1, y1 of the n
-    comments on the displayed page, in points.
+    senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
+    pictures. is_hidden: its text is painted invisibly over a picture that fills it. places: (n, 4) x0, y0, x1, y1 of
+    the n comments on the displayed page, in points.
     """
 
     placed: characters.Displayed
     senseless: float
+    pictured: float
+    is_hidden: bool
     comments: list[notes.Note]
     places: np.ndarray
 
@@ -95,7 +99,9 @@ class Pdf(Document):
             return Content(size_pt, drawn)
         found = words_of(*layer.placed, width=size_pt[0], height=size_pt[1])
         said = notes.words(layer.comments, fractions(layer.places, *size_pt), found)
-        return Content(size_pt, drawn, found + said, lost=tuple(lost), senseless=layer.senseless)
+        return Content(
+            size_pt, drawn, found + said, None, tuple(lost), layer.senseless, layer.pictured, layer.is_hidden
+        )
 
     def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
         """What there is to read on an open page, and what was typed on it."""
@@ -112,7 +118,9 @@ class Pdf(Document):
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         placed = characters.displayed(page, size_pt, content)
-        return _Layer(placed, senseless, said, characters.placed_boxes(page, size_pt, places))
+        share = pictured.share(page)
+        hidden = share > _FILLED and pictured.is_hidden(page)
+        return _Layer(placed, senseless, share, hidden, said, characters.placed_boxes(page, size_pt, places))
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, SCHEMA, STATES
+from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, MAX_NUMBER, READABLE, SCHEMA, STATES
 from visret.reduction import Storage
 
 # A reader holds the catalogue for milliseconds, a writer while it commits; longer means that something hangs.
@@ -46,7 +46,8 @@ class Document:
     hash, size (bytes), mtime_ns: of the file when it was read. state: done, partial, failed or empty; reason: why.
     expected: pages in the file, where known. pages: the page numbers that can be found, sorted; empty: those with
     nothing the model reads; blank: those of them with nothing that OCR reads; failed: (page, reason) of those that
-    failed.
+    failed. member: its place in the file, "" for the file itself. lost: (page, what, help) of content that is known to
+    be missing, page None of the document.
     """
 
     number: int
@@ -59,10 +60,12 @@ class Document:
     reason: str | None
     metadata: Mapping[str, Any] = field(hash=False)
     expected: int | None
+    member: str
     pages: tuple[int, ...]
     empty: tuple[int, ...]
     blank: tuple[int, ...]
     failed: tuple[tuple[int, str], ...]
+    lost: tuple[tuple[int | None, str, str], ...]
 
 
 class DocumentRow(NamedTuple):
@@ -78,6 +81,7 @@ class DocumentRow(NamedTuple):
     reason: str | None
     metadata: str
     expected: int | None
+    member: str = ""
 
 
 class UnreadPage(NamedTuple):
@@ -91,7 +95,8 @@ class UnreadPage(NamedTuple):
 class Settings(NamedTuple):
     """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far.
 
-    previous, since: of versions, by layout.py; None where there are none.
+    previous, since: of versions, by layout.py; None where there are none. lost_from: the number of the first
+    document of which it is known what is missing.
     """
 
     storage: Storage
@@ -99,6 +104,17 @@ class Settings(NamedTuple):
     commits: int
     previous: int | None
     since: int | None
+    lost_from: int
+
+
+class Losses(NamedTuple):
+    """What is known to be missing. of: a document's number to (page, what, help), by page, None for the document.
+
+    known_from: the number of the first document of which it is known.
+    """
+
+    of: Mapping[int, Sequence[tuple[int | None, str, str]]]
+    known_from: int
 
 
 class SegmentRow(NamedTuple):
@@ -162,9 +178,10 @@ def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
                 raise IndexFormatError(index, f"{CATALOGUE} is not the catalogue of an index")
-            if version != FORMAT:
+            if version not in READABLE:
                 hint = "upgrade visret" if version > FORMAT else "index the documents again"
-                raise IndexFormatError(index, f"format {version}, this visret reads format {FORMAT}; {hint}")
+                known = " and ".join(map(str, READABLE))
+                raise IndexFormatError(index, f"format {version}, this visret reads formats {known}; {hint}")
             # Code in a database: triggers and views run with the statements that touch them.
             code = "SELECT name FROM sqlite_schema WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
             if found := connection.execute(code).fetchone():
@@ -288,7 +305,10 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     numbers = all(isinstance(fitted[key], int) for key in ("number", "vectors")) if fitted else True
     if not numbers or (fitted and not isinstance(fitted["checksums"], dict)):
         raise ValueError(f"fitted: {fitted}")
-    return Settings(storage, fitted, commits, previous, since)
+    lost_from = settings.get("lost_from", 1) if read_format(connection) >= 3 else MAX_NUMBER
+    if not isinstance(lost_from, int):
+        raise ValueError(f"lost_from {lost_from!r}")
+    return Settings(storage, fitted, commits, previous, since, lost_from)
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
@@ -329,11 +349,20 @@ def read_pages(connection: sqlite3.Connection, segment: SegmentRow) -> LivePages
     return live
 
 
+def read_format(connection: sqlite3.Connection) -> int:
+    """The format of the catalogue."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
 def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
     """Number to document."""
     documents = {}
-    for row in map(DocumentRow._make, connection.execute(f"SELECT {', '.join(DocumentRow._fields)} FROM documents")):
-        if not isinstance(row.doc, str) or not isinstance(row.source, str | bytes | None) or row.state not in STATES:
+    there = {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
+    fields = [name for name in DocumentRow._fields if name in there or name not in DocumentRow._field_defaults]
+    for values in connection.execute(f"SELECT {', '.join(fields)} FROM documents"):
+        row = DocumentRow(**dict(zip(fields, values, strict=True)))
+        texts = isinstance(row.doc, str) and isinstance(row.member, str)
+        if not texts or not isinstance(row.source, str | bytes | None) or row.state not in STATES:
             raise ValueError(f"document {row.number}: {row.doc!r}, {row.source!r}, {row.state!r}")
         documents[row.number] = row
     return documents
@@ -347,6 +376,18 @@ def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPa
     ):
         pages.setdefault(document, []).append(UnreadPage(*rest))
     return pages
+
+
+def read_losses(connection: sqlite3.Connection, settings: Settings) -> Losses:
+    """What is known to be missing from documents that were read."""
+    lost: dict[int, list[tuple[int | None, str, str]]] = {}
+    if read_format(connection) < 3:
+        return Losses(lost, settings.lost_from)
+    for document, page, what, help_ in connection.execute(
+        "SELECT document, page, what, help FROM lost ORDER BY document, page, what"
+    ):
+        lost.setdefault(document, []).append((int(page) or None, str(what), str(help_)))
+    return Losses(lost, settings.lost_from)
 
 
 def read_metadata_keys(connection: sqlite3.Connection) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The format of an index on disk. FORMAT = 2.
+"""The format of an index on disk. FORMAT = 3; indexes of format 2 are opened too.
 
     papers.visret/
       catalogue.sqlite     what changes: an SQLite database, its schema is SCHEMA below
@@ -17,9 +17,21 @@
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
 `storage`, a JSON object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
-`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, see below. Names are
+`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, `lost_from` of
+formats, see below. Names are
 UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON
 object. Numbers of documents and segments are never used twice.
+
+**A file may hold several documents**: an archive, a PDF with attachments, a mail. Each has a row of its own: `source`
+is the file, `member` the place of the document in it ("" for the file itself, "letters/1.pdf" in an archive, and so on
+inward), `hash` that of its own bytes; `size` and `mtime_ns` are those of the file.
+
+**What is known to be missing** from a document that was read stands in `lost`.
+
+**Formats.** Every format opens all earlier ones. A catalogue of format 2 has no `member` (all are ""), no `lost` (what
+was lost is not known; reading the documents again tells), and `source` alone is unique. Readers leave it as it is; the
+first writer makes it one of format 3, in a commit of its own: `lost_from` is the number that its next document gets.
+Catalogues beside it follow when they are written to.
 
 **The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
 sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32
@@ -93,7 +105,8 @@ from typing import Any
 
 import numpy as np
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)
 APPLICATION_ID = 0x76697372
 
 CATALOGUE = "catalogue.sqlite"
@@ -169,14 +182,16 @@ CREATE TABLE segments (
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     doc TEXT NOT NULL UNIQUE,
-    source UNIQUE,                      -- absolute path; NULL for pages made in memory
+    source,                             -- absolute path; NULL for pages made in memory
     hash TEXT,
     size INTEGER,
     mtime_ns INTEGER,
     state TEXT NOT NULL,                -- done | partial | failed | empty
     reason TEXT,
     metadata TEXT NOT NULL,             -- JSON object
-    expected INTEGER                    -- pages in the file, where known
+    expected INTEGER,                   -- pages in the document, where known
+    member TEXT NOT NULL DEFAULT '',    -- its place in the file; '' for the file itself
+    UNIQUE (source, member)
 );
 CREATE TABLE pages (
     id INTEGER PRIMARY KEY,
@@ -196,6 +211,13 @@ CREATE TABLE unread_pages (             -- pages without vectors
     reason TEXT,                        -- NULL: nothing on it that the model reads; otherwise why it failed
     blank INTEGER NOT NULL,             -- 1: nothing that OCR reads either; 0: OCR has not looked
     PRIMARY KEY (document, page)
+) WITHOUT ROWID;
+CREATE TABLE lost (                     -- content that is known to be missing
+    document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,
+    page INTEGER NOT NULL,              -- 0: of the document
+    what TEXT NOT NULL,
+    help TEXT NOT NULL,                 -- what would bring it
+    PRIMARY KEY (document, page, what)
 ) WITHOUT ROWID;
 CREATE TABLE renditions (               -- the files in renditions/
     document INTEGER NOT NULL REFERENCES documents (number) ON DELETE CASCADE,

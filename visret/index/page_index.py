@@ -26,6 +26,7 @@ from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
 from visret.index.segment import Segment, open_segment, pack_page
 from visret.index.snapshot import Snapshot
+from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
 from visret.reduction import Storage
 from visret.types import PageEmbedding
@@ -39,6 +40,7 @@ class IndexStats:
     """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each.
 
     segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
+    format: of the catalogue, see layout.py.
     beside: bytes of segments that are not of this version, but of one that a reindex builds or took the place of.
     """
 
@@ -51,6 +53,7 @@ class IndexStats:
     removed: int
     free: int
     beside: int
+    format: int
 
     @property
     def bytes_per_page(self) -> float:
@@ -158,8 +161,9 @@ class PageIndex:
                 documents = catalogue.read_documents(connection)
                 segments = self._read_segments(connection, models, documents, fitted)
                 unread = catalogue.read_unread_pages(connection)
+                losses = catalogue.read_losses(connection, settings)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, keys)
+            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, losses, keys)
             self._state = _State(snapshot, segments, storage, learned)
             return True
 
@@ -200,6 +204,7 @@ class PageIndex:
         with closing(catalogue.connect(self._home, write=True)) as connection:
             self.refresh()
             seal.refresh(self._home)
+            upgrade(self._home, connection)
             self._tidy()
             try:
                 yield connection
@@ -263,6 +268,7 @@ class PageIndex:
         snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute(_SIZE).fetchone()[0]
+            number = catalogue.read_format(connection)
         files = [self._path / name for name in (CATALOGUE, SEAL)]
         files += [*self._path.glob(f"{FITTED}*/*"), *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
@@ -275,6 +281,7 @@ class PageIndex:
             removed=sum(len(segment) for segment in snapshot.segments) - len(snapshot),
             free=shutil.disk_usage(self._path).free,
             beside=sum(size for (size,) in versions.select(self._path, _SIZE)),
+            format=number,
         )
 
     def verify(self) -> list[str]:

@@ -18,6 +18,7 @@ from visret.index.catalogue import (
     DocumentRow,
     IndexModel,
     LivePages,
+    Losses,
     UnreadPage,
     load_source,
     parse_object,
@@ -58,6 +59,7 @@ class Snapshot:
         segments: Mapping[int, tuple[Segment, LivePages]],
         documents: Mapping[int, DocumentRow],
         unread: Mapping[int, list[UnreadPage]],
+        losses: Losses,
         keys: frozenset[str],
     ) -> None:
         self.commits = commits
@@ -67,6 +69,7 @@ class Snapshot:
         self._entries = segments
         self._documents = documents
         self._unread = unread
+        self._losses = losses
         self._keys = keys
         self._parsed: dict[int, dict[str, Any]] = {}  # metadata of documents that somebody asked for
 
@@ -170,9 +173,18 @@ class Snapshot:
         """Name to number of every document, also of failed and empty ones."""
         return self._numbers
 
+    def place(self, number: int) -> tuple[str | None, str]:
+        """The file of a document, None for pages made in memory, and the place in it, "" for the file itself."""
+        row = self._documents[number]
+        return load_source(row.source), row.member
+
     def sources(self) -> Mapping[str, int]:
-        """Absolute path to number of every document that has one."""
-        return self._sources
+        """Absolute path to number of every document that is a file."""
+        return {source: members[""] for source, members in self._sources.items() if "" in members}
+
+    def members(self, source: str) -> Mapping[str, int]:
+        """Of a file, by its absolute path: the place in it to the number of every document inside it."""
+        return {member: number for member, number in self._sources.get(source, {}).items() if member}
 
     def documents(self) -> Iterator[Document]:
         """Every document, in the order they were added."""
@@ -192,6 +204,15 @@ class Snapshot:
         empty = pages.count(None)
         return files + len(pages) - empty, empty
 
+    @cached_property
+    def lost_counts(self) -> tuple[int, int]:
+        """Of how many documents something is known to be missing, and of how many nobody recorded it.
+
+        The second are those that were read into an index of format 2.
+        """
+        unknown = sum(n < self._losses.known_from and row.source is not None for n, row in self._documents.items())
+        return sum(n in self._documents for n in self._losses.of), unknown
+
     def document(self, doc: str | int) -> Document:
         """A document by name or number. Raises InvalidQuery where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc
@@ -207,12 +228,13 @@ class Snapshot:
             empty=tuple(page for page, reason, _ in unread if reason is None),
             blank=tuple(page for page, reason, blank in unread if reason is None and blank),
             failed=tuple((page, reason) for page, reason, _ in unread if reason is not None),
+            lost=tuple(self._losses.of.get(number, ())),
         )
 
-    def source(self, segment: int, row: int) -> str | None:
-        """The file that the page in a live row of a segment was read from; None where it was made in memory."""
+    def place_of(self, segment: int, row: int) -> tuple[str | None, str]:
+        """`place` of the document of the page in a live row of a segment."""
         live, at = self._at(segment, row)
-        return load_source(self._documents[int(live.documents[at])].source)
+        return self.place(int(live.documents[at]))
 
     def _metadata(self, number: int) -> dict[str, Any]:
         if number not in self._parsed:
@@ -300,9 +322,13 @@ class Snapshot:
         return {row.doc: number for number, row in self._documents.items()}
 
     @cached_property
-    def _sources(self) -> dict[str, int]:
-        named = ((load_source(row.source), number) for number, row in self._documents.items())
-        return {source: number for source, number in named if source is not None}
+    def _sources(self) -> dict[str, dict[str, int]]:
+        """Absolute path, and place in the file, to number."""
+        found: dict[str, dict[str, int]] = {}
+        for number, row in self._documents.items():
+            if (source := load_source(row.source)) is not None:
+                found.setdefault(source, {})[row.member] = number
+        return found
 
     @cached_property
     def _directory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

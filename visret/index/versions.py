@@ -23,16 +23,18 @@ from visret.index.catalogue import (
     writing_errors,
 )
 from visret.index.layout import CATALOGUE, NEXT, PREVIOUS, previous_folder
+from visret.index.upgrade import upgrade
 from visret.reduction import Storage
 
 # Every document of the current catalogue, in next/: those that are there and the same keep the pages they have.
 _FOLLOW = """
 DELETE FROM documents WHERE number NOT IN (
     SELECT here.number FROM documents AS here JOIN current.documents AS there USING (number)
-    WHERE here.doc = there.doc AND here.source IS there.source AND here.hash IS there.hash);
+    WHERE here.doc = there.doc AND here.source IS there.source AND here.member = there.member
+        AND here.hash IS there.hash);
 UPDATE segments SET live = (SELECT count(*) FROM pages WHERE segment = segments.number);
 DELETE FROM segments WHERE live = 0;
-INSERT INTO documents SELECT number, doc, source, hash, size, mtime_ns, 'partial', NULL, metadata, expected
+INSERT INTO documents SELECT number, doc, source, hash, size, mtime_ns, 'partial', NULL, metadata, expected, member
     FROM current.documents WHERE number NOT IN (SELECT number FROM documents);
 DELETE FROM renditions;
 INSERT INTO renditions SELECT document, page, checksum FROM current.renditions;
@@ -64,6 +66,7 @@ def prepare(index: Path, model: IndexModel, storage: Storage) -> None:
             sync_folder(index)
             create(folder, model, storage)
         with closing(connect(folder, write=True)) as connection:
+            upgrade(folder, connection)
             connection.execute("ATTACH DATABASE ? AS current", (str(index / CATALOGUE),))
             connection.execute("BEGIN IMMEDIATE")
             for statement in _FOLLOW.split(";"):

@@ -98,11 +98,11 @@ class Writer:
         self._commits = snapshot.commits
         # Names as they will be after the next commit.
         self._docs = dict(snapshot.docs())
-        self._sources = dict(snapshot.sources())
+        self._places: dict[str, dict[str, int]] = {}  # a file, and the place in it
         self._texts: dict[int, str] = {}  # metadata of documents, as far as it was told here
-        self._names: dict[int, tuple[str, str | None]] = {number: (doc, None) for doc, number in self._docs.items()}
-        for source, number in self._sources.items():
-            self._names[number] = (self._names[number][0], source)
+        self._names: dict[int, tuple[str, str | None, str]] = {}  # doc, source, member
+        for doc, number in self._docs.items():
+            self._remember(number, doc, *snapshot.place(number))
         # Documents that are not visible yet: row, and number of the version they replace.
         self._added: dict[int, tuple[DocumentRow, int | None]] = {}
         self._operations: list[tuple[str, tuple[Any, ...]]] = []
@@ -141,27 +141,32 @@ class Writer:
         mtime_ns: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected: int | None = None,
+        member: str = "",
     ) -> int:
-        """Begin a document, or a new version of one of the same name and source; its number.
+        """Begin a document, or a new version of one of the same name and place; its number.
+
+        source, member: the file, and the place of the document in it; "" for the file itself.
 
         metadata: None leaves what the earlier version has: a filter that hides a document goes on hiding it.
         Raises DuplicateDocument where another source has the name, or the source is there under another name.
         """
         earlier = self._docs.get(doc)
-        if earlier is not None and self._names[earlier][1] != source:
+        if earlier is not None and self._names[earlier][1:] != (source, member):
             raise DuplicateDocument(self._index, f"{doc!r} is the name of another document; choose another name")
-        self._check_names(earlier, doc, source)
+        self._check_names(earlier, doc, source, member)
         text = self._metadata_of(earlier) if metadata is None else self._metadata(doc, metadata)
         number, self._next_document = self._next_document, self._next_document + 1
+        if member and source is not None and (file := self._places.get(source, {}).get("")) is not None:
+            self._appear(file)  # never after what is inside it: else an interrupted run would begin the file anew
         path = store_source(source)
-        row = DocumentRow(number, doc, path, hash, size, mtime_ns, "partial", None, text, expected)
+        row = DocumentRow(number, doc, path, hash, size, mtime_ns, "partial", None, text, expected, member)
         if earlier is not None:
             self._forget(earlier)
             if earlier in self._added:  # never became visible: what it would have replaced is replaced now
                 earlier = self._added.pop(earlier)[1]
         self._added[number] = (row, earlier)
         self._texts[number] = text
-        self._remember(number, doc, source)
+        self._remember(number, doc, source, member)
         return number
 
     def put(self, number: int, page: PageEmbedding) -> None:
@@ -210,6 +215,18 @@ class Writer:
         blank = blank and reason is None
         self._do("INSERT OR REPLACE INTO unread_pages VALUES (?, ?, ?, ?)", number, page, reason, int(blank))
 
+    def lose(self, number: int, page: int | None, what: str, help: str) -> None:  # noqa: A002
+        """Record content that is known to be missing from a page, or, page None, from the document."""
+        self._check_page(number, page or 1)
+        self._appear(number)
+        self._do("INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?)", number, page or 0, what, help)
+
+    def regain(self, number: int, page: int | None) -> None:
+        """Forget what was missing from a page, or, page None, from the document: it is read again."""
+        self._check_page(number, page or 1)
+        self._appear(number)
+        self._do("DELETE FROM lost WHERE document = ? AND page = ?", number, page or 0)
+
     def keep_pdf(self, number: int, data: bytes) -> None:
         """Keep what a document was converted to, before its pages: they are drawn from it."""
         self._check_number(number)
@@ -236,15 +253,16 @@ class Writer:
         mtime_ns: int | None = None,
         metadata: Mapping[str, Any] | None = None,
         expected: int | None = None,
+        member: str | None = None,
     ) -> None:
-        """Change what is known of a document, its name and source included; None leaves a field as it is."""
+        """Change what is known of a document, its name and place included; None leaves a field as it is."""
         self._check_number(number)
-        name, path = self._names[number]
-        name, path = doc or name, source or path
-        self._check_names(number, name, path)
+        name, path, inside = self._names[number]
+        name, path, inside = doc or name, source or path, inside if member is None else member
+        self._check_names(number, name, path, inside)
         text = None if metadata is None else self._metadata(name, metadata)
         fields: dict[str, Any] = {"doc": doc, "source": store_source(source), "hash": hash, "size": size}
-        fields |= {"mtime_ns": mtime_ns, "metadata": text, "expected": expected}
+        fields |= {"mtime_ns": mtime_ns, "metadata": text, "expected": expected, "member": member}
         changed = {column: value for column, value in fields.items() if value is not None}
         if number in self._added:
             row, earlier = self._added[number]
@@ -255,13 +273,23 @@ class Writer:
         if text is not None:
             self._texts[number] = text
         self._forget(number)
-        self._remember(number, name, path)
+        self._remember(number, name, path, inside)
 
     def remove(self, doc: str) -> None:
-        """Remove a document with its pages. Raises InvalidQuery where there is none of this name."""
+        """Remove a document with its pages, and a file with the documents in it.
+
+        Raises InvalidQuery where there is none of this name.
+        """
         number = self._docs.get(doc)
         if number is None:
             raise no_document(doc, self._docs)
+        _, source, member = self._names[number]
+        inside = self._places[source] if source is not None and not member else {}
+        for one in [number, *(other for other in inside.values() if other != number)]:
+            self._remove(one)
+
+    def _remove(self, number: int | None) -> None:
+        assert number is not None
         self._forget(number)
         if number in self._added:
             number = self._added.pop(number)[1]
@@ -494,19 +522,19 @@ class Writer:
             found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return (found[0] if found else 0) + 1
 
-    def _remember(self, number: int, doc: str, source: str | None) -> None:
-        self._names[number] = (doc, source)
+    def _remember(self, number: int, doc: str, source: str | None, member: str) -> None:
+        self._names[number] = (doc, source, member)
         self._docs[doc] = number
         if source is not None:
-            self._sources[source] = number
+            self._places.setdefault(source, {})[member] = number
 
     def _forget(self, number: int) -> None:
-        doc, source = self._names.pop(number)
+        doc, source, member = self._names.pop(number)
         del self._docs[doc]
         if source is not None:
-            del self._sources[source]
+            del self._places[source][member]
 
-    def _check_names(self, number: int | None, doc: str, source: str | None) -> None:
+    def _check_names(self, number: int | None, doc: str, source: str | None, member: str) -> None:
         """Refuse a name that is no text, and a name or source that another document than this one has."""
         try:
             valid = bool(doc.encode()) and "\0" not in doc
@@ -516,9 +544,10 @@ class Writer:
             raise PageIndexError(self._index, f"{doc!r} cannot name a document: a name is valid text, and not empty")
         if self._docs.get(doc, number) != number:
             raise DuplicateDocument(self._index, f"{doc!r} is the name of another document; choose another name")
-        other = number if source is None else self._sources.get(source, number)
+        other = number if source is None else self._places.get(source, {}).get(member, number)
         if other is not None and other != number:
-            raise DuplicateDocument(self._index, f"{source} is in the index already, as {self._names[other][0]!r}")
+            place = f"{member} in {source}" if member else source
+            raise DuplicateDocument(self._index, f"{place} is in the index already, as {self._names[other][0]!r}")
 
     def _check_number(self, number: int) -> None:
         if number not in self._names:
