@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
-import re
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,60 +18,9 @@ from pypdfium2 import raw
 
 from visret.documents import characters
 
-_ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
-_FIRST = re.compile(rb"/First\s+(\d+)")
-_HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
-_MOST = 1 << 24  # bytes of a stream of objects that are unpacked
 _SIDE = 100  # pixels of the picture that a form is looked for in
 _FORMS = 500  # forms of a page that are looked for
 _DEEPEST = 8  # forms within forms
-
-
-def may_be_off(path: Path) -> bool:
-    """Whether a PDF has layers; also true where it cannot be told without its password."""
-    with path.open("rb") as file:
-        try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):
-            return True
-        with data:
-            return data.find(b"/OCProperties") >= 0 or (data.find(b"/ObjStm") >= 0 and _packed(data))
-
-
-def _packed(data: mmap.mmap) -> bool:
-    """Whether the catalogue has layers, where it is packed with other objects."""
-    roots = {found[1] for at in _all(data, b"/Root") if (found := _ROOT.match(data[at : at + 40]))}
-    if not roots or data.find(b"/Encrypt") >= 0:
-        return True
-    for at in _all(data, b"/ObjStm"):
-        start = data.find(b"stream", at, at + _HEAD)
-        first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
-        objects = _unpacked(data, start + 6, int(first[1]), roots) if first else None
-        if objects is not None and b"/OCProperties" in objects:
-            return True
-    return False
-
-
-def _all(data: mmap.mmap, wanted: bytes) -> Iterator[int]:
-    at = data.find(wanted)
-    while at >= 0:
-        yield at
-        at = data.find(wanted, at + 1)
-
-
-def _unpacked(data: mmap.mmap, start: int, first: int, roots: set[bytes]) -> bytes | None:
-    """The objects packed at `start`, if one of them is wanted; before them stand their numbers."""
-    packed = data[start : start + first + _HEAD].lstrip(b"\r\n")
-    try:
-        numbers = zlib.decompressobj().decompress(packed, first)
-        if roots.isdisjoint(numbers.split()[::2]):
-            return None
-        return zlib.decompressobj().decompress(data[start : start + _MOST].lstrip(b"\r\n"), _MOST)
-    except zlib.error:  # not packed at all, or damaged
-        return data[start : start + _MOST]
-
-
-# -------------------------------------------------------------------------------------------------- on an open page
 
 
 def hide(page: Any) -> None:
