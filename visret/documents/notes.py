@@ -225,6 +225,8 @@ def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
+            if stays:  # "invisible" is of kinds that a reader does not know; flattening would leave it out
+                raw.FPDFAnnot_SetFlags(one, raw.FPDFAnnot_GetFlags(one) & ~raw.FPDF_ANNOT_FLAG_INVISIBLE)
         if not stays:
             raw.FPDFPage_RemoveAnnot(page, i)
 

@@ -20,7 +20,7 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     """
     alone = np.diff(np.append(first, len(codes))) == 1
     letter = alone & _alphabetic(codes[first])
-    if letter.sum() < _FEWEST:
+    if np.count_nonzero(letter[1:] & letter[:-1]) < _FEWEST // 2:
         return first
     ends = first[1:] - 1  # the steps from piece to piece
     goes_on = ~turned[ends] & (step.shared[ends] > 0.5 * step.low[ends])
