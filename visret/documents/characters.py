@@ -14,6 +14,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
+from visret.documents.mojibake import repaired
 from visret.documents.words import SPACES
 
 LONGEST = 1_000_000  # characters of a string that is read
@@ -80,6 +81,7 @@ def _read(textpage: Any) -> Characters:
     for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
         if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
             codes[k] = 0xAD
+    codes = repaired(codes)
     return Characters(codes, boxes, angles, _senseless(pointer, codes))
 
 
