@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -80,6 +81,7 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
     """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
+    shown = shown.some(_within_any(shown, [note.box for note in there]))  # all else is clipped
     typed, comments = [], []
     for note in there:
         within = _within(shown, note.box)
@@ -159,7 +161,7 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
             if subtype == raw.FPDF_ANNOT_WIDGET:
                 yield Note(subtype, _value(one, form), place, True)
             elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
-                said = _string(one, b"Contents") or _TAG.sub(" ", _string(one, b"RC"))
+                said = _string(one, b"Contents") or _untagged(_string(one, b"RC"))
                 yield Note(subtype, said, place, False)
 
 
@@ -173,13 +175,18 @@ def _value(one: Any, form: Any) -> str:
         if raw.FPDFAnnot_GetFormFieldFlags(form, one) & _PASSWORD:
             return ""
         value = functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one)
-        return characters.utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
+        return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
         characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
         for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
     return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+
+
+def _untagged(rich: str) -> str:
+    """The text of rich text."""
+    return html.unescape(_TAG.sub("", rich.replace("</p>", "\n"))).strip()
 
 
 def _string(one: Any, key: bytes) -> str:
@@ -239,6 +246,8 @@ def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
+            if stays:  # "invisible" is of kinds that a reader does not know; flattening would leave it out
+                raw.FPDFAnnot_SetFlags(one, raw.FPDFAnnot_GetFlags(one) & ~raw.FPDF_ANNOT_FLAG_INVISIBLE)
         if not stays:
             raw.FPDFPage_RemoveAnnot(page, i)
 
@@ -279,6 +288,13 @@ def _within(some: Characters, box: tuple[float, float, float, float]) -> np.ndar
     left, top, right, bottom = box
     x, y = (some.boxes[:, 0] + some.boxes[:, 2]) / 2, (some.boxes[:, 1] + some.boxes[:, 3]) / 2
     return np.asarray((x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1))
+
+
+def _within_any(some: Characters, boxes: Sequence[tuple[float, float, float, float]]) -> np.ndarray:
+    found = np.zeros(len(some.codes), bool)
+    for box in boxes:
+        found |= _within(some, box)
+    return found
 
 
 def _plain(some: Characters) -> str:

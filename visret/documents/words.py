@@ -94,7 +94,8 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     centre = (box[:, :2] + box[:, 2:]) / 2
     inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
-    for k in np.setdiff1d(np.flatnonzero(spaced), first - 1).tolist():  # white space inside a piece
+    spaced[first[1:] - 1] = False
+    for k in np.flatnonzero(spaced).tolist():  # white space inside a piece
         letters[at[k] + 1 : at[k + 1]] = [""] * (at[k + 1] - at[k] - 1)
     ends = at[np.append(first[1:], len(at)) - 1] + 1
     texts = [spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)]
