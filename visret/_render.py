@@ -491,11 +491,7 @@ def _opened(path: Path, request: Request) -> documents.Document:
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if (
-        request.ocr == "never"
-        or page.size_pt is None
-        or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
-    ):
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)

@@ -21,6 +21,7 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,13 @@ from visret.documents import formats
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
 
+KINDS_OF_LOSS = 3  # of a file, on the screen
 PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
-    from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
+    from visret.ingest import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec, Ranked
@@ -778,6 +780,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
+        unread["lost"] = [asdict(lost) for lost in retriever.lost()]
         _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]
@@ -855,12 +858,29 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         _say(f"failed: {failure.path}{page}: {failure.reason}")
     if report.ignored:
         _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
-    for lost in report.lost:
-        page = f", page {lost.page}" if lost.page else ""
-        _say(f"missing: {lost.path}{page}: {lost.what}; {lost.help}")
+    for path, losses in groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
+        _say(f"missing: {path}: {_losses(list(losses))}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))
     return report
+
+
+def _losses(losses: Sequence[Lost]) -> str:
+    """What is missing from a file, in a line: the pages of each kind of content, and what would bring it."""
+    pages: dict[tuple[str, str], list[int]] = {}
+    for lost in losses:
+        pages.setdefault((lost.what, lost.help), []).extend([lost.page] if lost.page else [])
+    said = [f"{what}{_on_pages(on)} ({help_})" for (what, help_), on in pages.items()]
+    more = f"; and {len(said) - KINDS_OF_LOSS} more (--json lists them)" if len(said) > KINDS_OF_LOSS else ""
+    return "; ".join(said[:KINDS_OF_LOSS]) + more
+
+
+def _on_pages(pages: Sequence[int]) -> str:
+    if not pages:
+        return ""
+    if len(pages) == 1:
+        return f", page {pages[0]}"
+    return f", pages {', '.join(map(str, pages[:5]))}" + (f" and {len(pages) - 5} more" if len(pages) > 5 else "")
 
 
 def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visret import _given, _render, documents, ocr
 from visret._folders import expanded
-from visret.documents import formats, office
+from visret.documents import formats, office, pictures
 from visret.documents.inside import unpacked
 from visret.errors import (
     DocumentError,
@@ -868,6 +868,8 @@ class _Run:
         if self.common.password and document.state == "failed":  # it may be what was missing
             return False
         if document.reason == office.MISSING and office.program():
+            return False
+        if document.reason == pictures.NO_HEIF and pictures.reads_heif():
             return False
         return document.state != "partial" and not self.may_have_words(document)
 

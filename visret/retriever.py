@@ -494,6 +494,7 @@ class Retriever:
     def info(self) -> dict[str, Any]:
         """Counts and sizes, JSON."""
         stats = self._index.stats()
+        lost, unknown = self._index.snapshot.lost_counts
         model, storage, fitted = self._index.model, self._index.storage, self._index.snapshot.fitted
         return {
             "path": str(self._index.path),
@@ -509,6 +510,8 @@ class Retriever:
             "documents": stats.documents,
             **dict(sorted(stats.states.items())),
             "pages": stats.pages,
+            "documents_with_losses": lost,
+            "documents_with_losses_unknown": unknown,
             "vectors": stats.vectors,
             "bytes": stats.bytes,
             "bytes_a_page": round(stats.bytes_per_page),

@@ -83,6 +83,11 @@ class Word:
         yield self.text
         yield self.box
 
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Of all its parts."""
+        return (self.box, *(box for _, box in self.rest))
+
     def box_at(self, character: int) -> Box:
         """The box of the part that holds this character."""
         box = self.box
@@ -104,6 +109,8 @@ class Page:
     lost: content of it that could not be read.
     unread: the share of the characters of its text layer that have no meaning, such as those of a font without a table
         of characters, from 0 to 1. They are in no word.
+    pictured: the share of its area that lies under pictures, from 0 to 1.
+    hidden: a picture fills it, and its text is painted invisibly over that, as scanners do with what they read.
     """
 
     ref: PageRef
@@ -114,6 +121,8 @@ class Page:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     lost: tuple[Loss, ...] = ()
     unread: float = 0.0
+    pictured: float = 0.0
+    hidden: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))

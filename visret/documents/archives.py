@@ -75,8 +75,10 @@ class Archive(Document):
         for name, _, info in self._files:
             if _is_special(info):
                 reading.left_out.append((name, "is a link"))
-            elif info.file_size > MAX_MEMBER_BYTES or reading.spent > _MOST_SPENT:
-                reading.left_out.append((name, "is too large, or comes after what is"))
+            elif info.file_size > MAX_MEMBER_BYTES:
+                reading.left_out.append((name, "is too large"))
+            elif reading.spent > _MOST_SPENT:
+                reading.left_out.append((name, "comes after too many bytes"))
             else:
                 found = unpacking.add(name, reading.pieces(name, info))
                 if found and not reading.failed:

@@ -20,7 +20,7 @@ from visret.types import Loss
 MOST = 256 << 20  # bytes of a book's texts, unpacked
 LONGEST = 200_000  # characters of a page
 _DAMAGED = "copy or download it again"
-_PICTURE = re.compile(r"<(?:img|image)\b[^>]*>", re.IGNORECASE)
+_PICTURE = re.compile(r"<(?:img|image)\b[^<>]*>", re.IGNORECASE)
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # are disguised, and nothing else
 _LICENCES = ("META-INF/rights.xml", "META-INF/license.lcpl", "META-INF/sinf.xml")
 
@@ -80,14 +80,15 @@ class _Book:
         """What is missing from the book, and what is only in its pictures."""
         if self._missing:
             some = ", ".join(map(repr, self._missing[:3]))
-            yield Loss(f"{len(self._missing)} of its chapters, which cannot be read ({some})", _DAMAGED)
+            count = "one" if len(self._missing) == 1 else f"{len(self._missing):,}"
+            yield Loss(f"{count} of its chapters, which cannot be read ({some})", _DAMAGED)
         if self._pictures:
-            pages = "one page" if self._pictures == 1 else f"{self._pictures:,} pages"
-            yield Loss(f"what is on {pages} that are only a picture", "add the book as a PDF, or its pictures")
+            pages = "one page that is" if self._pictures == 1 else f"{self._pictures:,} pages that are"
+            yield Loss(f"what is on {pages} only a picture", "add the book as a PDF, or its pictures")
 
     def _check_licence(self) -> None:
         stated = self._bytes("META-INF/encryption.xml") or b""
-        algorithms = re.findall(rb"EncryptionMethod[^>]*Algorithm\s*=\s*[\"']([^\"']+)", stated)
+        algorithms = re.findall(rb"EncryptionMethod[^<>]*Algorithm\s*=\s*[\"']([^\"']+)", stated)
         sealed = any(one.decode("ascii", "replace") not in _FONTS for one in algorithms)
         if sealed or any(name.lower() in self._names for name in _LICENCES):
             raise DocumentError(self.path, "is protected (DRM) and opens only in its shop's reader; get a free copy")

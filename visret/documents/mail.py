@@ -92,17 +92,28 @@ def _texts(part: Message, attached: list[Message], lost: list[Loss]) -> Iterator
         lost.append(Loss("the text of the message, which is encrypted or sealed", _UNSEAL))
     elif kind in _SIGNATURES:
         return
-    elif kind == "message/rfc822" or (kind.startswith("message/") and part.is_multipart() and "delivery" not in kind):
+    elif kind == "message/delivery-status":
+        yield "\n".join(_all_headers(one) for one in _inside(part))
+    elif kind.startswith("message/") and part.is_multipart():
         attached.append(part)
     elif kind == "multipart/alternative" and part.is_multipart():
         yield _richest(part, attached, lost)
     elif part.is_multipart():
         for inside in _inside(part):
             yield from _texts(inside, attached, lost)
-    elif part.get_content_disposition() == "attachment" or part.get_filename() or part.get_content_maintype() != "text":
+    elif part.get_content_disposition() == "attachment" or part.get_filename() or not _is_text(part):
         attached.append(part)
     else:
         yield _text(part, lost)
+
+
+def _is_text(part: Message) -> bool:
+    """Whether it is to be read in the message; parts that nothing divides are taken as they stand."""
+    return part.get_content_maintype() in ("text", "multipart")
+
+
+def _all_headers(part: Message) -> str:
+    return "\n".join(f"{name}: {_plain(value)}" for name, value in part.raw_items())
 
 
 def _inside(part: Message) -> list[Message]:
@@ -112,10 +123,16 @@ def _inside(part: Message) -> list[Message]:
 
 def _richest(part: Message, attached: list[Message], lost: list[Loss]) -> str:
     """The first of the alternatives, which is plain text, unless another says twice as much."""
-    texts = ["\n\n".join(_texts(one, attached, lost)) for one in _inside(part)]
+    texts = ["\n\n".join(_texts(one, attached, lost)) for one in _inside(part) if not _is_calendar(one)]
+    if not any(text.strip() for text in texts):
+        texts = ["\n\n".join(_texts(one, attached, lost)) for one in _inside(part) if _is_calendar(one)]
     sizes = [len(text.split()) for text in texts]
     most = max(sizes, default=0)
     return next((text for text, size in zip(texts, sizes, strict=True) if 2 * size >= most), "")
+
+
+def _is_calendar(part: Message) -> bool:
+    return part.get_content_type() == "text/calendar"
 
 
 def _text(part: Message, lost: list[Loss]) -> str:

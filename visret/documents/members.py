@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from visret.documents.document import Member
 from visret.types import Loss
 
-MAX_MEMBERS = 1_000
+MAX_MEMBERS = 10_000
 MAX_MEMBER_BYTES = 1 << 30  # of all of them together
 _LONGEST = 200  # bytes of a part of a name; file systems allow 255
 _FORBIDDEN = '<>:"|?*'  # on Windows

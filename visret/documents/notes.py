@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +42,6 @@ _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
 _MOST = 5_000  # annotations of a page
-_LONGEST = 1_000_000  # characters of one
 _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
 
@@ -81,6 +81,7 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
     """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
+    shown = shown.some(_within_any(shown, [note.box for note in there]))  # all else is clipped
     typed, comments = [], []
     for note in there:
         within = _within(shown, note.box)
@@ -103,13 +104,23 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
 
 def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
     """The words of comments: each a line or more after those found on the page, all at the comment's place."""
+    texts = [(text, box) for note, box in zip(comments, boxes, strict=True) for text in note.text.split("\n")]
+    return _lines(texts, found)
+
+
+def lines(texts: Sequence[str], found: Sequence[Word]) -> tuple[Word, ...]:
+    """The words of texts that belong to a page and stand nowhere on it, without those that are found there."""
+    page = _squeezed("".join(word.text for word in found))
+    return _lines([(text, (0.0, 0.0, 1.0, 1.0)) for text in texts if _squeezed(text) not in page], found)
+
+
+def _lines(texts: Sequence[tuple[str, Box]], found: Sequence[Word]) -> tuple[Word, ...]:
     line = found[-1].line if found else -1
     out: list[Word] = []
-    for note, box in zip(comments, boxes, strict=True):
-        for text in note.text.split("\n"):
-            spelled = [word for word in map(spelling, text.split()) if word]
-            line += bool(spelled)
-            out += [Word(word, box, (), line) for word in spelled]
+    for text, box in texts:
+        spelled = [word for word in map(spelling, text.split()) if word]
+        line += bool(spelled)
+        out += [Word(word, box, (), line) for word in spelled]
     return tuple(out)
 
 
@@ -150,7 +161,7 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
             if subtype == raw.FPDF_ANNOT_WIDGET:
                 yield Note(subtype, _value(one, form), place, True)
             elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
-                said = _string(one, b"Contents") or _TAG.sub(" ", _string(one, b"RC"))
+                said = _string(one, b"Contents") or _untagged(_string(one, b"RC"))
                 yield Note(subtype, said, place, False)
 
 
@@ -164,28 +175,22 @@ def _value(one: Any, form: Any) -> str:
         if raw.FPDFAnnot_GetFormFieldFlags(form, one) & _PASSWORD:
             return ""
         value = functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one)
-        return _utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
+        return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
-        _utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
+        characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
         for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
-    return "\n".join(chosen) or _utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+    return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+
+
+def _untagged(rich: str) -> str:
+    """The text of rich text."""
+    return html.unescape(_TAG.sub("", rich.replace("</p>", "\n"))).strip()
 
 
 def _string(one: Any, key: bytes) -> str:
-    return _utf16(functools.partial(raw.FPDFAnnot_GetStringValue, one, key))
-
-
-def _utf16(get: Callable[[Any, int], int]) -> str:
-    """A string that PDFium writes as UTF-16 with a zero at its end, and says the bytes of."""
-    size = min(get(None, 0), 2 * _LONGEST)
-    if size <= 2:
-        return ""
-    buffer = ctypes.create_string_buffer(size)
-    get(ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
-    text = buffer.raw[:size].decode("utf-16-le", "ignore").rstrip("\0")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return characters.utf16(functools.partial(raw.FPDFAnnot_GetStringValue, one, key))
 
 
 @contextmanager
@@ -241,6 +246,8 @@ def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
+            if stays:  # "invisible" is of kinds that a reader does not know; flattening would leave it out
+                raw.FPDFAnnot_SetFlags(one, raw.FPDFAnnot_GetFlags(one) & ~raw.FPDF_ANNOT_FLAG_INVISIBLE)
         if not stays:
             raw.FPDFPage_RemoveAnnot(page, i)
 
@@ -281,6 +288,13 @@ def _within(some: Characters, box: tuple[float, float, float, float]) -> np.ndar
     left, top, right, bottom = box
     x, y = (some.boxes[:, 0] + some.boxes[:, 2]) / 2, (some.boxes[:, 1] + some.boxes[:, 3]) / 2
     return np.asarray((x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1))
+
+
+def _within_any(some: Characters, boxes: Sequence[tuple[float, float, float, float]]) -> np.ndarray:
+    found = np.zeros(len(some.codes), bool)
+    for box in boxes:
+        found |= _within(some, box)
+    return found
 
 
 def _plain(some: Characters) -> str:
@@ -330,7 +344,7 @@ def _laid_out(text: str, box: tuple[float, float, float, float]) -> Characters:
     """A text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
     left, top, right, bottom = box
     width, height = max(right - left, 1.0), max(top - bottom, 1.0)
-    text = text[:_LONGEST].encode("utf-16", "ignore").decode("utf-16")
+    text = text[: characters.LONGEST].encode("utf-16", "ignore").decode("utf-16")
     for size in _SIZES:
         lines = list(_wrapped(text, max(1, int(width / (0.5 * size)))))
         if len(lines) * 1.2 * size <= height:

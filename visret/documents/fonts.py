@@ -1,0 +1,228 @@
+"""Text in fonts that a PDF names and does not hold, on a machine without them. Called under the lock of pdf.py only.
+
+Such letters are drawn blank. The file still says which they are, but PDFium leaves text without an extent out of the
+text layer: letters that are painted one by one would be gone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from pypdfium2 import raw
+
+from visret.documents import characters
+from visret.types import Loss
+
+_BOUNDS = (ctypes.c_float * 4)()
+_BOUNDS_AT = [ctypes.addressof(_BOUNDS) + 4 * k for k in range(4)]
+_MANY = 50  # blanks, after which a font is no longer suspected
+_SAMPLE = 8  # objects of a page that are looked at; all are where one of these is suspicious
+_THIN = 1e-3  # points
+_BLANKS = "\0 \r\n\t\u00a0\u3000"
+_INVISIBLE = {raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP}
+_SCRIPTS = {  # the first word of a character's name in Unicode -> what to install
+    "CJK": "a font for Chinese and Japanese, such as fonts-noto-cjk",
+    "HIRAGANA": "a font for Japanese, such as fonts-noto-cjk",
+    "KATAKANA": "a font for Japanese, such as fonts-noto-cjk",
+    "HANGUL": "a font for Korean, such as fonts-noto-cjk",
+}
+
+
+class Text(NamedTuple):
+    """A text object. font: the name of its font. mode: how it is to be drawn. thin: whether it has no extent."""
+
+    handle: Any
+    font: str
+    mode: int
+    embedded: bool
+    thin: bool
+
+
+class Known:
+    """What is known of the fonts of a document, from the pages read so far.
+
+    missing: the names of those that were looked for and not found. harmless: of fonts in which many texts without an
+    extent were blanks, and none was letters.
+    """
+
+    def __init__(self) -> None:
+        self.missing: set[str] = set()
+        self.harmless: set[str] = set()
+        self._blanks: Counter[str] = Counter()
+        self._letters: set[str] = set()
+
+    def learn(self, said: list[tuple[Text, str]]) -> None:
+        """Count what texts without an extent turned out to be."""
+        self._letters.update(one.font for one, text in said if text)
+        self._blanks.update(one.font for one, text in said if not text)
+        self.harmless = {name for name, n in self._blanks.items() if n >= _MANY and name not in self._letters}
+
+
+@contextmanager
+def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
+    """An open page whose text layer has all letters; yields what of it is drawn blank."""
+    found = _doubtful(page, known)
+    if not found:
+        yield []
+        return
+    for one in found:
+        _extend(one)
+    said = list(zip(found, _said(page, found), strict=True))
+    known.learn(said)
+    for one, text in said:
+        if not text:  # blanks have no extent in any font; with one, they would come between other letters
+            _restore(one)
+    try:
+        yield list(_blank([(one, text) for one, text in said if text]))
+    finally:
+        for one, text in said:
+            if text:
+                _restore(one)
+
+
+def _said(page: Any, some: list[Text]) -> list[str]:
+    textpage = page.get_textpage()
+    try:
+        texts = [characters.utf16(functools.partial(raw.FPDFTextObj_GetText, one.handle, textpage)) for one in some]
+    finally:
+        textpage.close()
+    return [text.strip(_BLANKS) for text in texts]
+
+
+def _blank(letters: list[tuple[Text, str]]) -> Iterator[Loss]:
+    for name in dict.fromkeys(one.font for one, _ in letters if one.mode not in _INVISIBLE and not one.embedded):
+        text = "".join(text for one, text in letters if one.font == name)
+        what = f"the picture of text set in {name or 'a font without a name'}"
+        yield Loss(f"{what}, which is not in the file and not on this machine", _help(text))
+
+
+def _help(text: str) -> str:
+    """What would show a text."""
+    scripts = Counter(unicodedata.name(char, "").split(" ")[0] for char in text if not char.isspace())
+    for script, font in _SCRIPTS.items():
+        if script != "CJK" and scripts[script]:
+            return f"install {font}"
+    return f"install {_SCRIPTS['CJK']}" if scripts["CJK"] else "save the document again with its fonts embedded"
+
+
+def _extend(one: Text) -> None:
+    """Give a text an extent: PDFium adds half the width of its outline, once it draws that and places it anew."""
+    if one.thin:
+        raw.FPDFTextObj_SetTextRenderMode(one.handle, raw.FPDF_TEXTRENDERMODE_STROKE)
+        raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
+
+
+def _restore(one: Text) -> None:
+    if one.thin:
+        raw.FPDFTextObj_SetTextRenderMode(one.handle, one.mode)
+        raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
+
+
+# ------------------------------------------------------------------------------------------------ what is suspicious
+
+
+def _doubtful(page: Any, known: Known) -> list[Text]:
+    """The texts of an open page that may be letters nobody sees; none of most pages, at little cost."""
+    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    names: dict[int, str] = {}
+    if not known.missing and not any(_doubt(one, known, names) for one in _texts(pointer, _SAMPLE)):
+        return []
+    return [text for one in _texts(pointer, None) if (text := _doubt(one, known, names))]
+
+
+def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
+    """The text at an address, if its font is missing, or if it has no extent and its font may be the reason."""
+    calls = _calls()
+    if not calls.bounds_of(address, *_BOUNDS_AT):
+        return None
+    left, bottom, right, top = _BOUNDS
+    thin = right - left <= _THIN or top - bottom <= _THIN
+    if not thin and not known.missing:
+        return None
+    font, mode = calls.font_of(address), calls.mode_of(address)
+    embedded = not font or calls.is_embedded(font) != 0
+    if embedded and not (font and thin and mode in _INVISIBLE):
+        return None
+    if font not in names:
+        names[font] = _name(ctypes.cast(font, raw.FPDF_FONT))
+    name = names[font]
+    if name in known.harmless or not (thin or _plain(name) in known.missing):
+        return None
+    return Text(ctypes.cast(address, raw.FPDF_PAGEOBJECT), name, mode, embedded, thin)
+
+
+def _plain(name: str) -> str:
+    """The name that PDFium looks for: without a style."""
+    return name.partition(",")[0].replace(" ", "")
+
+
+def _name(font: Any) -> str:
+    buffer = ctypes.create_string_buffer(256)
+    raw.FPDFFont_GetBaseFontName(font, buffer, 256)
+    name = buffer.value.decode("utf-8", "replace").partition("+")[2] or buffer.value.decode("utf-8", "replace")
+    return "".join(char for char in name if char.isprintable())
+
+
+def _texts(page: int, most: int | None) -> Iterator[int]:
+    """The addresses of a page's texts, those in its forms too; of `most` or fewer objects across it, if given."""
+    calls = _calls()
+    for one in _some(page, calls.count_of, calls.get, most):
+        kind = calls.kind_of(one)
+        if kind == raw.FPDF_PAGEOBJ_TEXT:
+            yield one
+        elif kind == raw.FPDF_PAGEOBJ_FORM:
+            yield from _texts_inside(one, most, 1)
+
+
+def _texts_inside(form: int, most: int | None, depth: int) -> Iterator[int]:
+    calls = _calls()
+    for one in _some(form, calls.count_inside, calls.get_inside, most):
+        kind = calls.kind_of(one)
+        if kind == raw.FPDF_PAGEOBJ_TEXT:
+            yield one
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < 8:
+            yield from _texts_inside(one, most and most // 4, depth + 1)
+
+
+def _some(
+    owner: int, count_of: Callable[[int], int], get: Callable[[int, int], int], most: int | None
+) -> Iterator[int]:
+    count = count_of(owner)
+    for i in range(0, count, 1 if most is None else max(1, count // max(1, most))):
+        yield get(owner, i)
+
+
+class _Calls(NamedTuple):
+    """Functions of PDFium on plain addresses."""
+
+    count_of: Callable[[int], int]
+    get: Callable[[int, int], int]
+    count_inside: Callable[[int], int]
+    get_inside: Callable[[int, int], int]
+    kind_of: Callable[[int], int]
+    bounds_of: Callable[[int, int, int, int, int], int]
+    font_of: Callable[[int], int]
+    mode_of: Callable[[int], int]
+    is_embedded: Callable[[int], int]
+
+
+@functools.cache
+def _calls() -> _Calls:
+    call, number, address = characters.call, ctypes.c_int, ctypes.c_void_p
+    return _Calls(
+        call(raw.FPDFPage_CountObjects, number),
+        call(raw.FPDFPage_GetObject, address, number),
+        call(raw.FPDFFormObj_CountObjects, number),
+        call(raw.FPDFFormObj_GetObject, address, ctypes.c_ulong),
+        call(raw.FPDFPageObj_GetType, number),
+        call(raw.FPDFPageObj_GetBounds, number, address, address, address, address),
+        call(raw.FPDFTextObj_GetFont, address),
+        call(raw.FPDFTextObj_GetTextRenderMode, number),
+        call(raw.FPDFFont_GetIsEmbedded, number),
+    )
