@@ -34,6 +34,14 @@ def test_what_is_right_stays(text):
     assert read(text) == text
 
 
+def test_bytes_in_the_wrong_order():
+    text = "Multicolor Black (K = 1)"
+    swapped = text.encode("utf-16-be").decode("utf-16-le")
+    assert swapped[0] == "\u4d00"
+    assert read(swapped) == text
+    assert read(swapped + "渡し船") == swapped + "渡し船"
+
+
 def test_a_few_letters_are_left_alone():
     assert read(broken("Лист")) == broken("Лист")
 

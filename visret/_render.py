@@ -481,7 +481,10 @@ def _is_converted(path: Path, request: Request) -> bool:
 
 def _opened(path: Path, request: Request) -> documents.Document:
     if formats.has_text(path):
-        return documents.text_document(path, office.text_without(path))
+        text, lost = office.text_without(path)
+        document = documents.text_document(path, text)
+        document.lost += lost
+        return document
     return documents.open_document(path, password=request.password)
 
 

@@ -129,6 +129,20 @@ def _lines(texts: Sequence[tuple[str, Box]], found: Sequence[Word]) -> tuple[Wor
     return tuple(out)
 
 
+def take_stickers(page: Any) -> list[tuple[str, str]]:
+    """The author and the text of every comment that is a little sign on an open page, from its top; they go."""
+    found = []
+    for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
+        with _annotation(page, i) as one:
+            kind = raw.FPDFAnnot_GetSubtype(one) if one else 0
+            box = raw.FS_RECTF()
+            if kind == raw.FPDF_ANNOT_TEXT and raw.FPDFAnnot_GetRect(one, box):
+                found.append((-box.top, box.left, _string(one, b"T"), _string(one, b"Contents")))
+        if kind in (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_POPUP):
+            raw.FPDFPage_RemoveAnnot(page, i)
+    return [(author, text) for _, _, author, text in sorted(found) if text.strip()]
+
+
 # -------------------------------------------------------------------------------------------------- what is said
 
 

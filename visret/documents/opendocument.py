@@ -34,6 +34,7 @@ NAMESPACES = {
 for _prefix, _uri in NAMESPACES.items():
     ElementTree.register_namespace(_prefix, _uri)
 
+_FORBIDDEN = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _POINTS = {"pt": 1.0, "in": 72.0, "cm": 72 / 2.54, "mm": 72 / 25.4, "pc": 12.0, "px": 0.75}
 
 
@@ -61,6 +62,11 @@ def parsed(archive: zipfile.ZipFile, part: str) -> Element | None:
         return None
 
 
+def clean(text: str) -> str:
+    """A text without what XML cannot hold."""
+    return _FORBIDDEN.sub(" ", text)
+
+
 def text_of(element: Element) -> str:
     """What a paragraph shows: its characters, with blanks, tabs and line feeds where there are elements for them."""
     return "".join(_pieces(element))
@@ -80,8 +86,7 @@ def _pieces(element: Element) -> Iterator[str]:
 
 def paragraphs(element: Element) -> Iterator[str]:
     """The text of all paragraphs in it."""
-    for one in element.iter(q("text:p"), q("text:h")):
-        yield text_of(one)
+    return (text_of(one) for one in element.iter() if one.tag in _PARAGRAPHS)
 
 
 def rewrite(path: Path, parts: Mapping[str, bytes | None]) -> None:
@@ -108,6 +113,7 @@ def children(element: Element, names: Iterable[str]) -> Iterator[Element]:
     return (child for child in element if child.tag in wanted)
 
 
+_PARAGRAPHS = {q("text:p"), q("text:h")}
 _BLANKS, _COUNT = q("text:s"), q("text:c")
 _SIGNS = {q("text:tab"): "\t", q("text:line-break"): "\n"}
 _ELSEWHERE = {q("office:annotation"), q("text:note"), q("draw:frame"), q("draw:custom-shape"), q("text:change-start")}

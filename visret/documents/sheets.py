@@ -27,7 +27,7 @@ from xml.etree.ElementTree import Element, SubElement
 from xml.sax.saxutils import escape, quoteattr
 
 from visret.documents.cells import Book, Sheet, Value
-from visret.documents.opendocument import NAMESPACES, parsed, points, q, rewrite, serialised, text_of
+from visret.documents.opendocument import NAMESPACES, clean, parsed, points, q, rewrite, serialised, text_of
 from visret.errors import DocumentError
 from visret.types import Loss
 
@@ -59,7 +59,7 @@ def fit(path: Path) -> list[Fitted]:
     book = next(content.iter(q("office:spreadsheet")))
     for unseen in ("table:named-expressions", "table:database-ranges", "table:dde-links", "table:tracked-changes"):
         _remove(book, book.findall(q(unseen)))
-    _remove(book, [one for one in book if one.find(q("table:table-source")) is not None])  # what other files held
+    _remove(book, [one for one in book if "'#$" in one.get(q("table:name"), "")])  # what other files held
     for table in book.findall(q("table:table")):
         sheet = _Sheet(table, styles)
         sheet.fit()
@@ -84,37 +84,40 @@ def write(path: Path, book: Book) -> list[Loss]:
     )
     media = "application/vnd.oasis.opendocument.spreadsheet"
     entry = '<manifest:file-entry manifest:full-path="{}" manifest:media-type="{}"/>'
-    entries = entry.format("/", media) + entry.format("content.xml", "text/xml") + entry.format("styles.xml", "text/xml")
+    entries = (
+        entry.format("/", media) + entry.format("content.xml", "text/xml") + entry.format("styles.xml", "text/xml")
+    )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("mimetype", media, zipfile.ZIP_STORED)
         archive.writestr("content.xml", content)
         archive.writestr("styles.xml", common)
         archive.writestr("META-INF/manifest.xml", f"<manifest:manifest {declared}>{entries}</manifest:manifest>")
+    return [*left_out(book), Loss("pictures, charts and comments of a very large file", "divide the file")]
+
+
+def left_out(book: Book) -> list[Loss]:
+    """The rows that were too many."""
     return [
         Loss(f"the last {sheet.missing:,} rows of the sheet {sheet.name}", "divide the file, or save it as CSV")
         for sheet in book.sheets
         if sheet.missing
-    ] + [Loss("pictures, charts and comments of a very large file", "divide the file")]
+    ]
 
 
 def _written(sheet: Sheet) -> str:
     rows = "".join(f"<table:table-row>{''.join(map(_written_cell, row))}</table:table-row>" for row in sheet.rows)
     columns = f'<table:table-column table:number-columns-repeated="{max([1, *map(len, sheet.rows)])}"/>'
-    return f"<table:table table:name={quoteattr(_clean(sheet.name))}>{columns}{rows}</table:table>"
+    return f"<table:table table:name={quoteattr(clean(sheet.name))}>{columns}{rows}</table:table>"
 
 
 def _written_cell(value: Value) -> str:
     if value is None:
         return "<table:table-cell/>"
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    kind = f'float" office:value="{value}' if is_number else "string"
-    lines = "".join(f"<text:p>{escape(line)}</text:p>" for line in _clean(str(value)).split("\n"))
+    kind = f'float" office:value="{value!r}' if is_number else "string"
+    shown = f"{value:.15g}" if is_number else clean(str(value))
+    lines = "".join(f"<text:p>{escape(line)}</text:p>" for line in shown.split("\n"))
     return f'<table:table-cell office:value-type="{kind}">{lines}</table:table-cell>'
-
-
-def _clean(text: str) -> str:
-    """Without what XML cannot hold."""
-    return re.sub(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", " ", text)
 
 
 # ------------------------------------------------------------------------------------------------ what is missing
@@ -326,7 +329,8 @@ class _Pages:
             SubElement(header, q("text:p")).text = sheet.name
             master.insert(0, header)
         self.masters.append(master)
-        self.layouts.append(_layout(made, *_paper(sheet.width(), sheet.height(), sheet.tallest)))
+        width, height = _paper(sheet.width(), sheet.height(), sheet.tallest)
+        self.layouts.append(_layout(made, width, height, fitted=sheet.drawn[1] or width == LARGEST))
         return made
 
 
@@ -352,7 +356,8 @@ def _paper(width: float, height: float, tallest: float) -> tuple[float, float]:
     return width, min(max(page, 100.0), LARGEST)
 
 
-def _layout(name: str, width: float, height: float) -> Element:
+def _layout(name: str, width: float, height: float, *, fitted: bool) -> Element:
+    """A page of that size. fitted: whether the sheet is made smaller where it is wider than the page, which takes a second."""
     layout = Element(q("style:page-layout"), {q("style:name"): name})
     properties = {
         "fo:page-width": f"{width:.1f}pt",
@@ -361,9 +366,8 @@ def _layout(name: str, width: float, height: float) -> Element:
         "fo:margin": f"{EDGE}pt",
         **{f"fo:margin-{side}": f"{EDGE}pt" for side in ("top", "bottom", "left", "right")},
         "style:print": "charts drawings objects zero-values",
-        "style:scale-to-X": "1",
-        "style:scale-to-Y": "0",
         "style:print-page-order": "ttb",
+        **({"style:scale-to-X": "1", "style:scale-to-Y": "0"} if fitted else {}),
     }
     SubElement(layout, q("style:page-layout-properties"), {q(key): value for key, value in properties.items()})
     for part, side in (("header", "bottom"), ("footer", "top")):
@@ -409,7 +413,7 @@ class _Sheet:
 
     def width(self) -> float:
         """Of all columns, in points."""
-        return max(sum(self.widths), self.drawn[2])
+        return max(sum(self.widths) + len(self.widths) / 2, self.drawn[2]) + 4  # LibreOffice rounds each
 
     def height(self) -> float:
         """Of all rows, about, in points."""
@@ -419,6 +423,7 @@ class _Sheet:
         """Make every column wide enough, show what is hidden, and put comments beside their rows."""
         for attribute in ("table:print-ranges", "table:print", "table:protected"):
             self.table.attrib.pop(q(attribute), None)
+        _remove(self.table, self.table.findall(q("table:table-source")))
         _unpack(self.table, _GROUPS | {_COLUMN_HEADS})
         rows = list(_rows(self.table))
         self.read_columns()
@@ -427,11 +432,13 @@ class _Sheet:
         used = max(used, min(self.drawn[0], len(self.widths)))
         del self.widths[used:], self.defaults[used:]
         last = max((place for place, row in enumerate(rows) if _last(row)), default=-1)
+        _remove(self.table, [row for row in rows[last + 1 :] if row in self.table[:] and not len(row)])
         for row in rows[: last + 1]:
             self.fit_row(row)
         self.add_comments(used)
-        folded = set() if self.drawn[1] else self.fold(rows[: last + 1])
-        self.write_columns(folded)
+        folded = [] if self.drawn[1] else self.fold(rows[: last + 1])
+        self.take_out(rows, folded)
+        self.write_columns()
         self.repeat_names(rows)
 
     def read_columns(self) -> None:
@@ -561,30 +568,34 @@ class _Sheet:
 
     # ------------------------------------------------------------------------------------------- writing
 
-    def write_columns(self, folded: set[int]) -> None:
+    def take_out(self, rows: list[Element], folded: list[range]) -> None:
+        """Leave out columns that are empty in all rows."""
+        for gap in reversed(folded):
+            del self.widths[gap.start : gap.stop], self.defaults[gap.start : gap.stop]
+            for row in rows:
+                _shorten(row, gap)
+
+    def write_columns(self) -> None:
         """One element for each column that is used, and one for the rest."""
         places = [place for place, child in enumerate(self.table) if child.tag == _COLUMN]
         at = places[0] if places else 0
         self.table[:] = [child for child in self.table if child.tag != _COLUMN]
-        for place in folded:
-            self.widths[place] = 0.0
         kinds = [*zip(self.widths, self.defaults, strict=True), (64.0, "")]
         new = []
         for (width, default), same in groupby(kinds):
-            attributes = {_STYLE: self.styles.column(width or 1.0), _DEFAULT: default or "Default"}
-            attributes |= {_REPEATED: str(sum(1 for _ in same))} | ({} if width else {_HIDDEN: "collapse"})
-            new.append(Element(_COLUMN, attributes))
+            attributes = {_STYLE: self.styles.column(width), _DEFAULT: default or "Default"}
+            new.append(Element(_COLUMN, attributes | {_REPEATED: str(sum(1 for _ in same))}))
         new[-1].set(_REPEATED, str(16384 - len(self.widths)))
         self.table[at:at] = new if len(self.widths) < 16384 else new[:-1]
 
-    def fold(self, rows: list[Element]) -> set[int]:
-        """Shorten long stretches of empty rows, which would be pages of nothing; the columns to be hidden likewise."""
+    def fold(self, rows: list[Element]) -> list[range]:
+        """Shorten long stretches of empty rows, which would be pages of nothing; where there are such columns."""
         for row in rows:
             if int(row.get(_ROWS_REPEATED, "1")) >= FOLDED and not _last(row):
                 row.set(_ROWS_REPEATED, "2")  # there are no formulas any more, and no charts that count rows
         edges = sorted({-1, *self.filled, len(self.widths)})
         gaps = (range(left + 1, right) for left, right in pairwise(edges))
-        return {column for gap in gaps if len(gap) >= FOLDED for column in gap}
+        return [gap for gap in gaps if len(gap) >= FOLDED]
 
     def repeat_names(self, rows: list[Element]) -> None:
         """Let the first row stand on every page, where it names columns: texts above numbers."""
@@ -645,6 +656,19 @@ def _cut(row: Element, columns: int) -> None:
         left -= count
     if left > 0:
         SubElement(row, _CELL, {_REPEATED: str(left)})
+
+
+def _shorten(row: Element, gap: range) -> None:
+    """Leave out of a row the columns of a gap, which are empty."""
+    column = 0
+    for one in list(row):
+        count = int(one.get(_REPEATED, "1"))
+        inside = min(column + count, gap.stop) - max(column, gap.start)
+        column += count
+        if inside == count:
+            row.remove(one)
+        elif inside > 0:
+            one.set(_REPEATED, str(count - inside))
 
 
 def _drawn(table: Element) -> tuple[int, bool, float, float]:
