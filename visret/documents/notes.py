@@ -41,7 +41,7 @@ _MARKING = {raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_S
 _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
-_MOST = 5_000  # annotations of a page
+MOST = 5_000  # annotations of a page that are read
 _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
 
@@ -70,11 +70,16 @@ def kinds(page: Any) -> set[int]:
     count_of, get, kind_of, close = _calls()
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
     found = set()
-    for i in range(min(_MOST, count_of(pointer))):
+    for i in range(min(MOST, count_of(pointer))):
         if one := get(pointer, i):
             found.add(kind_of(one))
             close(one)
     return found - _SILENT
+
+
+def beyond(page: Any) -> int:
+    """How many annotations an open page has that are not read, since it has so many."""
+    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MOST)
 
 
 def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
@@ -142,7 +147,7 @@ def take_stickers(page: Any) -> list[tuple[str, str]]:
 
 
 def _notes(page: Any, form: Any) -> Iterator[Note]:
-    for i in range(min(_MOST, raw.FPDFPage_GetAnnotCount(page))):
+    for i in range(min(MOST, raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             if one is None:
                 continue
@@ -178,7 +183,7 @@ def _value(one: Any, form: Any) -> str:
         return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
         characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
-        for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
+        for k in range(min(MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
     return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
 _FIRST = re.compile(rb"/First\s+(\d+)")
-_LARGEST = 1 << 28  # bytes of a file that is looked through
+_LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
 _MOST = 1 << 24  # bytes of a stream of objects that are unpacked
 
@@ -48,12 +48,16 @@ def _all(data: bytes, wanted: bytes) -> Iterator[int]:
 
 
 def _unpacked(data: bytes, wanted: set[bytes] | None) -> Iterator[bytes]:
-    """The streams of objects, unpacked: those that hold one of the wanted numbers, or all."""
+    """The streams of objects, unpacked: those that hold one of the wanted numbers, or all; in all, not without end."""
+    left = _LARGEST
     for at in _all(data, b"/ObjStm"):
         start = data.find(b"stream", at, at + _HEAD)
         first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
         if first and (wanted is None or _holds(data, start + 6, int(first[1]), wanted)):
-            yield _inflated(data, start + 6, _MOST)
+            yield (found := _inflated(data, start + 6, min(left, _MOST)))
+            left -= len(found)
+            if left <= 0:
+                return
 
 
 def _holds(data: bytes, start: int, first: int, wanted: set[bytes]) -> bool:

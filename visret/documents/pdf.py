@@ -169,6 +169,8 @@ class Pdf(Document):
                 content = characters.joined([content, typed])
             except pypdfium2.PdfiumError:
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
+            if more := notes.beyond(page):
+                lost.append(Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MOST:,} are read"))
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         placed = characters.displayed(page, size_pt, content)
         share = pictured.share(page)
