@@ -7,10 +7,11 @@
 
 Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A
 frame to the worker is a Request. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF),
-`pages` (how many the file has), `page` or `unread` (why not this page), and at the end `done` or an `unread` of the
-file; before all of them one `ready`. With a `page` come its size, words and lines; the raw bytes are their boxes
-(float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null, what, help) of what is missing.
-`log` holds what the worker had to say since its last answer.
+`pages` (how many the file has), `page`, `looked` (at this page, of which `class`) or `unread` (why not this page), and
+at the end `done` or an `unread` of the file; before all of them one `ready`. With a `page` come its size, words and
+lines; the raw bytes are their boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or
+null, what, help) of what is missing. `log` holds what the worker had to say since its last answer, `cpu` the seconds of
+a core that it has used.
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
@@ -23,6 +24,7 @@ import faulthandler
 import hashlib
 import json
 import logging
+import math
 import os
 import queue
 import signal
@@ -31,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -41,7 +44,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from visret import _forks, _trust, documents, ocr
+from visret import _forecast, _forks, _trust, documents, ocr
 from visret.documents import formats, office
 from visret.errors import DocumentError, VisretError
 from visret.types import Loss, Page, PageRef, Word
@@ -62,8 +65,9 @@ class Request:
     """A file to be read. Seconds: for the hash, the conversion, opening, and every page.
 
     image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
-    wanted. only: the pages wanted; None for all. most_pages: a file with more is not read. scratch: an empty folder,
-    where one is needed; `Worker.read` sees to it, since a worker that is killed leaves it full.
+    wanted. only: the pages wanted; None for all. looks: say of so many pages how they would be read, instead of reading
+    them. most_pages: a file with more is not read. scratch: an empty folder, where one is needed; `Worker.read` sees to
+    it, since a worker that is killed leaves it full.
     """
 
     path: str
@@ -74,6 +78,7 @@ class Request:
     skip: tuple[int, ...] = ()
     most_pages: int | None = None
     only: tuple[int, ...] | None = None
+    looks: int = 0
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
     scratch: str | None = None
@@ -117,7 +122,15 @@ class Lost:
     loss: Loss
 
 
-Answer = Hashed | Converted | Opened | Unread | Lost | Page
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How a page would be read: page_class is one of those of `_forecast`."""
+
+    page: int
+    page_class: int
+
+
+Answer = Hashed | Converted | Opened | Unread | Lost | Page | Looked
 
 
 class Died(Exception):
@@ -140,8 +153,10 @@ def size_in_memory(answer: object) -> int:
 class Worker:
     """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
 
-    Raises VisretError where it does not start.
+    cpu_seconds: that it has used, as of its last answer. Raises VisretError where it does not start.
     """
+
+    cpu_seconds = 0.0
 
     def __init__(self) -> None:
         self._expired: float | None = None
@@ -188,6 +203,8 @@ class Worker:
                 elif "pages" in header:
                     seconds = request.page_seconds
                     yield Opened(header["pages"])
+                elif "looked" in header:
+                    yield Looked(header["looked"], header["class"])
                 elif "converted" in header:
                     yield Converted(bytes(raw))
                 elif "hash" in header:
@@ -230,6 +247,7 @@ class Worker:
                 self._process.wait(GRACE_SECONDS)
             self.close()
             raise Died(self._epitaph())
+        self.cpu_seconds = frame[0]["cpu"]
         for name, level, message in frame[0].get("log", ()):
             logging.getLogger(name).log(level, "%s", message)
         return frame
@@ -287,6 +305,7 @@ def main() -> None:
 
     def answer(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> None:
         faulthandler.cancel_dump_traceback_later()  # to wait for the parent is no hang
+        header["cpu"] = time.process_time()
         if log.said:
             header["log"], log.said = log.said, []
         try:
@@ -301,7 +320,7 @@ def main() -> None:
     while True:
         request = requests.get()
         allow(request.opening_seconds)
-        for header, raw in _answers(request):
+        for header, raw in _looks(request) if request.looks else _answers(request):
             answer(header, raw)
             allow(request.opening_seconds if header.keys() & {"hash", "converted"} else request.page_seconds)
         faulthandler.cancel_dump_traceback_later()
@@ -350,6 +369,36 @@ def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ..
         yield unread(error), ()
         return
     yield {"done": True, "lost": lost}, ()
+
+
+def _looks(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ...]]]:
+    """How many pages a file has, and how some of them would be read, spread over it: more where it has more."""
+    path = Path(request.path)
+    try:
+        with _opened(path, request) as document:
+            pages = len(document)
+            yield {"pages": pages}, ()
+            count = min(request.looks, math.isqrt(pages - 1) + 1) if pages else 0
+            for number in [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]:
+                try:
+                    yield {"looked": number, "class": _class(document, number, request)}, ()
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
+                    yield {"page": number, "unread": _reason(error), "reached": True}, ()
+    except Exception as error:  # noqa: BLE001 - it is said where the file is read
+        yield {"page": None, "unread": _reason(error), "reached": True}, ()
+        return
+    yield {"done": True}, ()
+
+
+def _class(document: documents.Document, number: int, request: Request) -> int:
+    """By its words alone."""
+    if request.ocr == "never":
+        return _forecast.WORDS
+    page = document.page(number, image=False)
+    words = page.words or ()
+    if page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(words)):
+        return _forecast.WORDS
+    return _forecast.DOUBTFUL if request.ocr == "auto" and _trust.usable(words) else _forecast.BLIND
 
 
 def _is_converted(path: Path, request: Request) -> bool:

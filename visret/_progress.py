@@ -1,0 +1,152 @@
+"""How far a run of `add` is: what it tells whoever asked for it, and what the forecast of its end is told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from visret import _render, _trust, ocr
+from visret._forecast import BLIND, DOUBTFUL, WORDS, File, Forecast
+from visret._scout import Scout
+from visret.types import Encoder, Page
+
+SILENT = 2.0  # seconds, in which too little is known
+EVERY = 1.0  # seconds, in which something is told while nothing comes
+MILLION_PARAMETERS = 0.002  # seconds a page, before anything was encoded
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far `add` is; handed to the `progress` callable, which may keep it: it is always up to date.
+
+    documents, pages, bytes: what is done, of so many in all; bytes are sizes of files. failed: pages and files that
+    could not be read.
+    """
+
+    documents: int = 0
+    documents_total: int = 0
+    pages: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_total: int = 0
+    started: float = field(default_factory=time.monotonic)
+    forecast: Forecast | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated by the pages that are ahead and what their like has taken; None in the first two seconds."""
+        if self.forecast is None:
+            return None
+        left = self.forecast.left()
+        return None if left and self.forecast.seconds < SILENT else left
+
+    @property
+    def pages_total(self) -> int | None:
+        """Of all files to be read, those included that turn out empty: estimated until all are open, see
+        `pages_are_counted`; None before the files are known."""
+        return None if self.forecast is None else round(self.forecast.pages)
+
+    @property
+    def pages_are_counted(self) -> bool:
+        """Whether `pages_total` is no estimate."""
+        return self.forecast is not None and self.forecast.is_counted
+
+
+class Watch:
+    """Sees what a run does. Its context is the length of the reading.
+
+    tell: is called in the thread that calls `tick` and `tell_now`, and in no other.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        tell: Callable[[Progress], None],
+        files: Sequence[File],
+        *,
+        lanes: int,
+        common: _render.Request,
+        encoder: Encoder,
+        room: float,
+    ) -> None:
+        self.progress = progress
+        self.tell = tell
+        self.ocr = common.ocr
+        parameters = encoder.spec.parameters
+        self.forecast = Forecast(
+            files,
+            lanes=lanes,
+            ocr=common.ocr,
+            engine="" if common.ocr == "never" else ocr.engine(),
+            encoding=max(0.01, parameters * MILLION_PARAMETERS) if parameters else 0.04,
+            room=room,
+        )
+        self.scout = Scout(files, common, self.forecast)
+        self.told = 0.0
+        self.stack = ExitStack()
+
+    def __enter__(self) -> Watch:
+        self.progress.forecast = self.forecast
+        self.tell_now()
+        self.stack.enter_context(self.scout)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.close()
+
+    def tell_now(self) -> None:
+        """Tell how far it is."""
+        self.told = time.monotonic()
+        self.tell(self.progress)
+
+    def tick(self) -> None:
+        """While nothing comes: tell it again where the last time is long ago."""
+        if time.monotonic() - self.told >= EVERY:
+            self.tell_now()
+
+    def reading(self, lane: int, key: str, answers: Iterable[_T]) -> Iterator[_T]:
+        """The answers of a lane about a file, timed."""
+        found = iter(answers)
+        while True:
+            self.forecast.begins(lane, key)
+            answer = next(found, None)
+            if answer is None:
+                self.forecast.ended(lane, key)
+                return
+            self._came(lane, getattr(answer, "answer", answer))
+            yield answer
+
+    def _came(self, lane: int, answer: object) -> None:
+        if isinstance(answer, Page):
+            size = _render.size_in_memory(answer)
+            self.forecast.came(lane, self._class(answer), number=answer.ref.page, size=size)
+        elif isinstance(answer, _render.Unread) and answer.page is not None:
+            self.forecast.came(lane, WORDS, number=answer.page, encoded=False)
+        else:
+            self.forecast.came(lane, None)
+
+    def _class(self, page: Page) -> int:
+        """As which a page was read."""
+        if self.ocr == "never" or page.size_pt is None:
+            return WORDS
+        if ocr.METADATA in page.metadata:
+            return BLIND
+        return DOUBTFUL if len(page.words or ()) < _trust.FEW else WORDS
+
+    @contextmanager
+    def encoding(self, pages: Sequence[Page]) -> Iterator[None]:
+        """A batch, with the pages that cannot be encoded."""
+        weights = [len(page.words) if page.words is not None else len(page.plain or "") / 6 for page in pages]
+        self.forecast.encoding([self._class(page) for page in pages], [30 + weight for weight in weights])
+        yield
+        self.forecast.encoded()
