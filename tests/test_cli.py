@@ -268,7 +268,7 @@ def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_pa
     status, out, err = run(capsys, "search", index, "blue", "-k", 2, "--json", "--pictures", tmp_path / "pics")
     assert (status, err) == (0, "")
     found = json.loads(out)
-    assert set(found) == {"query", "hits", "warnings", "failed", "empty"}
+    assert set(found) == {"query", "hits", "warnings", "failed", "empty", "lost"}
     assert found["warnings"] == []
     first = found["hits"][0]
     assert set(first) >= {"rank", "score", "doc", "page", "text", "source", "boxes", "picture"}

@@ -13,7 +13,7 @@ from test_office import needs_libreoffice, write_odt
 from test_render import wait_for_end
 
 from visret import Retriever, _render, ingest
-from visret.documents import office
+from visret.documents import kinds, office
 from visret.errors import DocumentError
 from visret.index import renditions
 
@@ -106,7 +106,7 @@ def test_each_bad_file_is_one_failure(retriever, installed, tmp_path, monkeypatc
     for name in ("hang", "crash", "two.pdf"):
         write_rtf(folder / f"{name}.rtf", name)
     (folder / "empty.docx").write_bytes(b"")
-    (folder / "locked.docx").write_bytes(office._OLE + "EncryptedPackage".encode("utf-16-le"))
+    (folder / "locked.docx").write_bytes(kinds.OLE + "EncryptedPackage".encode("utf-16-le"))
     (folder / "words.rtf").write_text("no RTF")
     (folder / "some.zip").write_bytes(b"PK")
     monkeypatch.setattr(office, "SECONDS", 0)

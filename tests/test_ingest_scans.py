@@ -163,7 +163,7 @@ def test_a_page_with_text_enough_is_not_drawn(tmp_path, monkeypatch):
     for line in range(10):
         canvas.drawString(72, 700 - 20 * line, "words that stand in the text layer")
     canvas.save()
-    monkeypatch.setattr(documents.pdf, "_drawn", None)
+    monkeypatch.setattr(documents.pdf.Pdf, "_drawn", None)
     with documents.open_document(tmp_path / "born.pdf") as document:
         request = _render.Request("born.pdf", image=False, ocr="auto")
         assert len(_render._page(document, 1, request).words) == 70

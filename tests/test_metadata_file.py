@@ -21,7 +21,7 @@ def read(papers, text, name="m.csv", known=()):
     """Name of file to metadata, and what was lost."""
     table = papers.parent / name
     table.write_text(text, "utf8")
-    sources, _ = ingest.discover([papers])
+    sources = ingest.discover([papers]).sources
     found, lost = _metadata_file.match(table, sources, [papers], dict(known))
     return {path.relative_to(papers.parent).as_posix(): metadata for path, metadata in found.items()}, lost
 

@@ -9,7 +9,7 @@ import pypdfium2
 import pytest
 from sheets import write_pdf
 
-from visret.documents import office
+from visret.documents import kinds, office
 from visret.errors import DocumentError, PasswordRequired
 
 needs_libreoffice = pytest.mark.skipif(office.program() is None, reason="LibreOffice is not installed")
@@ -55,7 +55,7 @@ def text(path):
 def test_a_document_becomes_a_pdf(tmp_path):
     source = write_odt(tmp_path / "my %41 minütes.odt")
     before = source.read_bytes()
-    assert text(office.convert(source, empty(tmp_path))).strip() == "Quarterly minutes"
+    assert text(office.convert(source, empty(tmp_path)).pdf).strip() == "Quarterly minutes"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", source.name]
     assert source.read_bytes() == before
 
@@ -86,7 +86,7 @@ def test_nothing_is_fetched(tmp_path):
         address = f"http://127.0.0.1:{server.server_port}"
         page = tmp_path / "page.html"
         page.write_text(f'<link rel="stylesheet" href="{address}/s.css"><h1>Hello</h1><img src="{address}/x.png">')
-        assert "Hello" in text(office.convert(page, empty(tmp_path)))
+        assert "Hello" in text(office.convert(page, empty(tmp_path)).pdf)
         server.shutdown()
     assert asked == []
 
@@ -105,7 +105,7 @@ def test_how_libreoffice_is_called(tmp_path, soffice, monkeypatch):
         source = write_odt(tmp_path / name)
     except OSError:
         pytest.skip("this file system has names in UTF-8 only")
-    assert office.convert(source, empty(tmp_path)).read_bytes() == pdf.read_bytes()
+    assert office.convert(source, empty(tmp_path)).pdf.read_bytes() == pdf.read_bytes()
     seen = (tmp_path / "seen.txt").read_text()
     assert seen.startswith("document.odt")
     assert "DisableMacrosExecution" in seen
@@ -147,7 +147,7 @@ def test_libreoffice_is_found_where_windows_puts_it(tmp_path, monkeypatch):
     [
         ("a.docx", b"", DocumentError, "empty"),
         ("a.docx", b"some text", DocumentError, "damaged DOCX"),
-        ("a.docx", office._OLE + "EncryptedPackage".encode("utf-16-le"), PasswordRequired, "without a password"),
+        ("a.docx", kinds.OLE + "EncryptedPackage".encode("utf-16-le"), PasswordRequired, "without a password"),
         ("a.rtf", b"PK\3\4", DocumentError, "not an RTF"),
         ("a.exe", b"MZ", DocumentError, "not a document"),
     ],
@@ -168,7 +168,7 @@ def test_other_zip_files_encrypted_ones_and_bombs_are_refused(tmp_path, monkeypa
         archive.writestr("notes.txt", "nothing")
     with pytest.raises(DocumentError, match="no DOCX document"):
         office.convert(tmp_path / "other.docx", tmp_path)
-    monkeypatch.setattr(office, "MAX_BYTES", 100)
+    monkeypatch.setattr(kinds, "MAX_BYTES", 100)
     with pytest.raises(DocumentError, match="more than 100 are not read"):
         office.convert(write_odt(tmp_path / "bomb.odt"), tmp_path)
     with pytest.raises(DocumentError, match="cannot be opened"):

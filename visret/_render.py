@@ -7,15 +7,16 @@
 
 Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A
 frame to the worker is a Request. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF),
-`pages` (how many the file has), `page`, `looked` (at this page, of which `class`) or `unread` (why not this page), and
-at the end `done` or an `unread` of the file; before all of them one `ready`. With a `page` come its size, words and
-lines; the raw bytes are their boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or
-null, what, help) of what is missing. `log` holds what the worker had to say since its last answer, `cpu` the seconds of
-a core that it has used.
+`pages` (how many the file has), `page`, `looked` (at this page) or `unread` (why not this page), and at the end `done`
+or an `unread` of the file; before all of them one `ready`. What comes of a document inside the file has `in`, its place
+there, and begins with a frame that has `member`, its sha256, and `size`. With a `page` come its size, words and lines;
+the raw bytes are their boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null,
+what, help) of what is missing. `log` holds what the worker had to say since its last answer, and `cpu` the seconds of a
+core that it has used.
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
-HTML is read as plain text, unless its picture is wanted.
+HTML and spreadsheets are read as plain text, unless their pictures are wanted.
 """
 
 from __future__ import annotations
@@ -35,17 +36,19 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
 from PIL import Image
 
-from visret import _forecast, _forks, _trust, documents, ocr
+from visret import _forecast, _forks, _print, _trust, documents, ocr
 from visret.documents import formats, office
+from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError, VisretError
 from visret.types import Loss, Page, PageRef, Word
 
@@ -53,10 +56,14 @@ COMMAND = (sys.executable, "-P", "-m", "visret._render")
 MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
 STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
 MOST_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may be a million
+SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
+DEEPEST = 4  # documents inside documents
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
+MOST_WEIGHED = 3  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
 _LENGTHS = struct.Struct(">II")
+_Frame = tuple[dict[str, Any], tuple[bytes, ...]]
 _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
 
 
@@ -66,8 +73,9 @@ class Request:
 
     image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
     wanted. only: the pages wanted; None for all. looks: say of so many pages how they would be read, instead of reading
-    them. most_pages: a file with more is not read. scratch: an empty folder, where one is needed; `Worker.read` sees to
-    it, since a worker that is killed leaves it full.
+    them. most_pages: a file with more is not read. known: of documents inside the file, by their place, [their sha256,
+    the pages that are not wanted where it is the same, None for all pages]. scratch: an empty folder; `Worker.read`
+    sees to it, since a worker that is killed leaves it full.
     """
 
     path: str
@@ -81,6 +89,7 @@ class Request:
     looks: int = 0
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
+    known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     scratch: str | None = None
 
 
@@ -123,18 +132,45 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A document inside the file begins. hash: its sha256. size: its bytes."""
+
+    hash: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """All pages of a document inside the file have been read."""
+
+
+@dataclass(frozen=True, slots=True)
 class Looked:
-    """How a page would be read: page_class is one of those of `_forecast`."""
+    """How a page would be read: its class and weight are those of `_forecast`."""
 
     page: int
     page_class: int
+    weight: float
 
 
-Answer = Hashed | Converted | Opened | Unread | Lost | Page | Looked
+Answer = Hashed | Converted | Opened | Unread | Lost | Page | Begun | Ended | Looked
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """An answer of a document inside the file. member: its place there."""
+
+    member: str
+    answer: Answer
 
 
 class Died(Exception):
     """The worker is gone, by itself or for taking too long. The message says it of what was being read."""
+
+
+def opening_seconds(name: str, size: int, page_seconds: float) -> float:
+    """How long a file may take until its first page."""
+    return page_seconds + size / SLOWEST_DISK + (office.SECONDS if formats.converts(name) else 0)
 
 
 def size_in_memory(answer: object) -> int:
@@ -179,38 +215,22 @@ class Worker:
             tried = " ".join(COMMAND)
             raise VisretError(f"the process that reads documents does not start ({death}); try: {tried}") from death
 
-    def read(self, request: Request, *, doc: str) -> Iterator[Answer]:
-        """What comes of a file, page by page; they are named after `doc`.
+    def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
+        """What comes of a file, page by page, then of each document inside it; they are named after `doc`.
 
         Raises Died, and is of no further use then.
         """
-        with ExitStack() as stack:
-            if formats.converts(request.path):
-                scratch = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
-                request = replace(request, scratch=stack.enter_context(scratch))
-            self._send(asdict(request))
+        with tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True) as scratch:
+            self._send(asdict(replace(request, scratch=scratch)))
             seconds = request.opening_seconds
             while True:
                 header, raw = self._receive(seconds)
-                for page, *loss in header.get("lost", ()):
-                    yield Lost(page, Loss(*loss))
-                if "done" in header:
+                member = header.get("in", "")
+                seconds = _seconds_after(header, request)
+                for answer in _answers_of(header, raw, f"{doc}/{member}" if member else doc):
+                    yield Inside(member, answer) if member else answer
+                if not member and ("done" in header or ("unread" in header and header["page"] is None)):
                     return
-                if "unread" in header:
-                    yield Unread(header["page"], header["unread"], header["reached"])
-                    if header["page"] is None:
-                        return
-                elif "pages" in header:
-                    seconds = request.page_seconds
-                    yield Opened(header["pages"])
-                elif "looked" in header:
-                    yield Looked(header["looked"], header["class"])
-                elif "converted" in header:
-                    yield Converted(bytes(raw))
-                elif "hash" in header:
-                    yield Hashed(header["hash"])
-                else:
-                    yield _unpacked(header, raw, doc)
 
     def kill(self) -> None:
         """End it at once, with what it started."""
@@ -264,6 +284,36 @@ class Worker:
             return "was given up by the system (signal 9), most likely for lack of memory"
         how = f"signal {-code}" if code < 0 else f"exit {code:#x}" if code > 255 else f"exit {code}"
         return f"crashed the library that reads it ({how}); repair the file or save it again"
+
+
+def _seconds_after(header: dict[str, Any], request: Request) -> float:
+    """How long the next frame may take."""
+    if "member" in header:
+        return opening_seconds(header["in"], header["size"], request.page_seconds)
+    return request.opening_seconds if header.keys() & {"hash", "converted"} else request.page_seconds
+
+
+def _answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:
+    """What a frame says."""
+    for page, *loss in header.get("lost", ()):
+        yield Lost(page, Loss(*loss))
+    if "member" in header:
+        yield Begun(header["member"], header["size"])
+    elif "done" in header:
+        if "in" in header:
+            yield Ended()
+    elif "unread" in header:
+        yield Unread(header["page"], header["unread"], header["reached"])
+    elif "pages" in header:
+        yield Opened(header["pages"])
+    elif "looked" in header:
+        yield Looked(header["looked"], header["class"], header["weight"])
+    elif "converted" in header:
+        yield Converted(bytes(raw))
+    elif "hash" in header:
+        yield Hashed(header["hash"])
+    else:
+        yield _unpacked(header, raw, doc)
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
@@ -322,56 +372,128 @@ def main() -> None:
         allow(request.opening_seconds)
         for header, raw in _looks(request) if request.looks else _answers(request):
             answer(header, raw)
-            allow(request.opening_seconds if header.keys() & {"hash", "converted"} else request.page_seconds)
+            allow(_seconds_after(header, request))
         faulthandler.cancel_dump_traceback_later()
 
 
-def _answers(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ...]]]:
+def _answers(request: Request) -> Iterator[_Frame]:
     path = Path(request.path)
-
-    def unread(error: Exception, page: int | None = None, *, reached: bool = True) -> dict[str, Any]:
-        return {"page": page, "unread": _reason(error), "reached": reached}
-
     try:
         if request.hash:
-            with path.open("rb") as file:
-                yield {"hash": hashlib.file_digest(file, "sha256").hexdigest()}, ()
+            yield {"hash": _sha256(path)}, ()
     except OSError as error:
-        yield unread(error, reached=False), ()
+        yield _unread(error, reached=False), ()
         return
-    skip = frozenset(request.skip)
+    yield from _document(path, request, "", frozenset(request.skip), _Unpacking())
+
+
+class _Unpacking:
+    """What may still be unpacked of a file, the documents inside its documents included."""
+
+    def __init__(self) -> None:
+        self.members = MAX_MEMBERS
+        self.bytes = MAX_MEMBER_BYTES
+        self.depth = 0
+
+    def refuses(self, size: int) -> str | None:
+        """Count one more of this size; what to do where it is one too many, or they are too large or too deep."""
+        self.members -= 1
+        self.bytes -= size
+        if self.depth >= DEEPEST:
+            return f"unpack it: visret reads documents in documents {DEEPEST} deep"
+        if self.members < 0 or self.bytes < 0:
+            most = f"{MAX_MEMBERS:,} documents of {MAX_MEMBER_BYTES >> 30} GiB"
+            return f"unpack it into a folder: visret reads {most} out of one file"
+        return None
+
+
+def _document(path: Path, request: Request, place: str, skip: Set[int], unpacking: _Unpacking) -> Iterator[_Frame]:
+    """What comes of a file, or of the document at this place inside it."""
+
+    def frame(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> _Frame:
+        return ({**header, "in": place} if place else header), raw
+
     try:
         if _is_converted(path, request):
-            assert request.scratch is not None
-            path = office.convert(path, request.scratch)
-            yield {"converted": True}, (path.read_bytes(),)
+            path, missing = office.convert(path, tempfile.mkdtemp(dir=request.scratch))
+            yield frame({"converted": True, "lost": [(None, *loss) for loss in missing]}, (path.read_bytes(),))
         with _opened(path, request) as document:
-            pages = len(document)
-            if request.most_pages is not None and pages > request.most_pages:
-                raise DocumentError(path, f"has {pages:,} pages; {request.most_pages:,} are the most; divide it")
-            yield {"pages": pages}, ()
-            in_a_row = 0
-            for number in range(1, pages + 1) if request.only is None else request.only:
-                if number in skip:
-                    continue
-                try:
-                    header, raw = _packed(_page(document, number, request))
-                    in_a_row = 0
-                except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
-                    header, raw = unread(error, number), ()
-                    in_a_row += 1
-                yield header, raw
-                if in_a_row == MOST_UNREAD:
-                    where = f"page {number:,} of {pages:,}"
-                    raise DocumentError(path, f"was given up at {where}, after {in_a_row} bad ones")
+            for header, raw in _pages(document, request, skip):
+                yield frame(header, raw)
+            if request.only is None:
+                yield from _members(document, request, place, unpacking)
             lost = [(None, *loss) for loss in document.lost]
     except Exception as error:  # noqa: BLE001 - the other files can be read
-        yield unread(error), ()
+        yield frame(_unread(error))
         return
-    yield {"done": True, "lost": lost}, ()
+    yield frame({"done": True, "lost": lost})
 
 
-def _looks(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ...]]]:
+def _pages(document: documents.Document, request: Request, skip: Set[int]) -> Iterator[_Frame]:
+    path, pages = document.path, len(document)
+    if request.most_pages is not None and pages > request.most_pages:
+        raise DocumentError(path, f"has {pages:,} pages; {request.most_pages:,} are the most; divide it")
+    yield {"pages": pages}, ()
+    in_a_row = 0
+    for number in range(1, pages + 1) if request.only is None else request.only:
+        if number in skip:
+            continue
+        try:
+            header, raw = _packed(_page(document, number, request))
+            in_a_row = 0
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
+            header, raw = _unread(error, number), ()
+            in_a_row += 1
+        yield header, raw
+        if in_a_row == MOST_UNREAD:
+            where = f"page {number:,} of {pages:,}"
+            raise DocumentError(path, f"was given up at {where}, after {in_a_row} bad ones")
+
+
+def _members(document: documents.Document, request: Request, place: str, unpacking: _Unpacking) -> Iterator[_Frame]:
+    """What comes of the documents inside one; those of other kinds are named in its `lost`."""
+    others: Counter[str] = Counter()
+    for member in document.members(Path(tempfile.mkdtemp(dir=request.scratch))):
+        inside = f"{place}/{member.name}" if place else member.name
+        try:
+            size = member.file.stat().st_size
+            if formats.format_of(member.name) is None:
+                others[formats.ending(member.name)] += 1
+            elif reason := unpacking.refuses(size):
+                document.lost.append(Loss(f"what is inside it from {member.name} on", reason))
+                return
+            else:
+                yield from _member(member.file, request, inside, size, unpacking)
+        finally:
+            member.file.unlink(missing_ok=True)
+    if others:
+        document.lost.append(Loss(formats.unread(others), "save them as files of kinds that it reads"))
+
+
+def _member(file: Path, request: Request, place: str, size: int, unpacking: _Unpacking) -> Iterator[_Frame]:
+    digest = _sha256(file)
+    yield {"member": digest, "size": size, "in": place}, ()
+    known, skip = request.known.get(place, (None, ()))
+    if known != digest:
+        skip = ()
+    if skip is None:
+        yield {"done": True, "in": place}, ()
+        return
+    unpacking.depth += 1
+    yield from _document(file, request, place, frozenset(skip), unpacking)
+    unpacking.depth -= 1
+
+
+def _unread(error: Exception, page: int | None = None, *, reached: bool = True) -> dict[str, Any]:
+    return {"page": page, "unread": _reason(error), "reached": reached}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks(request: Request) -> Iterator[_Frame]:
     """How many pages a file has, and how some of them would be read, spread over it: more where it has more."""
     path = Path(request.path)
     try:
@@ -379,13 +501,17 @@ def _looks(request: Request) -> Iterator[tuple[dict[str, Any], tuple[bytes, ...]
             pages = len(document)
             yield {"pages": pages}, ()
             count = min(request.looks, math.isqrt(pages - 1) + 1) if pages else 0
+            weighed = 0
             for number in [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]:
                 try:
-                    yield {"looked": number, "class": _class(document, number, request)}, ()
+                    found = _class(document, number, request)
+                    weight = _weight(document, number) if found == _forecast.BLIND and weighed < MOST_WEIGHED else 0.0
+                    weighed += weight > 0
+                    yield {"looked": number, "class": found, "weight": weight}, ()
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
-                    yield {"page": number, "unread": _reason(error), "reached": True}, ()
+                    yield _unread(error, number), ()
     except Exception as error:  # noqa: BLE001 - it is said where the file is read
-        yield {"page": None, "unread": _reason(error), "reached": True}, ()
+        yield _unread(error), ()
         return
     yield {"done": True}, ()
 
@@ -395,37 +521,37 @@ def _class(document: documents.Document, number: int, request: Request) -> int:
     if request.ocr == "never":
         return _forecast.WORDS
     page = document.page(number, image=False)
-    words = page.words or ()
-    if page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(words)):
+    if page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return _forecast.WORDS
-    return _forecast.DOUBTFUL if request.ocr == "auto" and _trust.usable(words) else _forecast.BLIND
+    own = request.ocr == "auto" and page.words and not _trust.garbage(page.words)
+    return _forecast.DOUBTFUL if own else _forecast.BLIND
+
+
+def _weight(document: documents.Document, number: int) -> float:
+    """By its picture."""
+    image = document.page(number, words=False, dpi=_print.DPI).image
+    if image is None:
+        return 0.0
+    return _forecast.ocr_weight(image.size, _print.beside((), image) * image.width / _print.DPI)
 
 
 def _is_converted(path: Path, request: Request) -> bool:
-    """Whether LibreOffice is asked for a PDF; without it, HTML at least has words."""
-    can_do_without = _is_html(path) and not request.image
-    return formats.converts(path) and not (can_do_without and office.program() is None)
-
-
-def _is_html(path: Path) -> bool:
-    found = formats.format_of(path)
-    return found is not None and found.reader == "html"
+    """Whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
+    if not formats.converts(path) or office.program() is not None:
+        return formats.converts(path)
+    return request.image or not formats.has_text(path)
 
 
 def _opened(path: Path, request: Request) -> documents.Document:
-    if _is_html(path):
-        return documents.text_document(path, office.text_of_html(path.read_bytes()))
+    if formats.has_text(path):
+        return documents.text_document(path, office.text_without(path))
     return documents.open_document(path, password=request.password)
 
 
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if (
-        request.ocr == "never"
-        or page.size_pt is None
-        or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
-    ):
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)

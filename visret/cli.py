@@ -15,6 +15,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from visret import __version__, ocr
 from visret._folders import unwritable
 from visret.codec import CODECS
+from visret.documents import formats
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
 
@@ -705,9 +707,9 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
         return common, []
     from visret import _metadata_file, ingest
 
-    sources, _ = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude)
+    sources = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude).sources
     documents = map(retriever.document, retriever.documents())
-    known = {document.doc: document.source for document in documents if document.source}
+    known = {document.doc: document.source for document in documents if document.source and not document.member}
     table, lost = _metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
     here = {source.path for source in sources}
     if beside := sorted(path for path in table if path not in here):
@@ -776,6 +778,7 @@ def _show(
         entries.append(entry)
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
+        unread["lost"] = [asdict(lost) for lost in retriever.lost()]
         _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]
@@ -807,7 +810,7 @@ def _link(text: str, hit: Hit) -> str:
     """The text, as a link to the page where the terminal can show one (OSC 8)."""
     if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return text
-    address = f"{Path(hit.source).as_uri()}#page={hit.page}"
+    address = Path(hit.source).as_uri() + ("" if hit.member else f"#page={hit.page}")
     return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
 
 
@@ -851,6 +854,8 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
     for failure in report.failed:
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
+    if report.ignored:
+        _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
     for lost in report.lost:
         page = f", page {lost.page}" if lost.page else ""
         _say(f"missing: {lost.path}{page}: {lost.what}; {lost.help}")

@@ -170,9 +170,10 @@ def _said(program: str | None, *arguments: str) -> str | None:
 
 def _visret() -> Iterator[Line]:
     yield Line("visret", f"{visret.__version__} in {Path(visret.__file__).parent}")
-    from visret.index.layout import FORMAT
+    from visret.index.layout import FORMAT, READABLE
 
-    yield Line("", f"reads and writes indexes of format {FORMAT}")
+    earlier = ", ".join(str(number) for number in READABLE if number != FORMAT)
+    yield Line("", f"writes indexes of format {FORMAT}, and opens those of format {earlier}")
 
 
 def _python() -> Iterator[Line]:
@@ -411,17 +412,25 @@ def _gpu(asked: Asked) -> Iterator[Line]:
 
 def _index(path: Path) -> Iterator[Line]:
     from visret.index import PageIndex
-    from visret.index.layout import FORMAT
 
     index = PageIndex.open(path)
     stats, model, storage = index.stats(), index.model, index.storage
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(stats.states.items()) if number)
     yield Line(
         "index",
-        f"{path.absolute()}: format {FORMAT}, {model.name} ({model.dim} dimensions), {storage.codec}, "
+        f"{path.absolute()}: format {stats.format}, {model.name} ({model.dim} dimensions), {storage.codec}, "
         f"{stats.documents:,} documents ({states}), {stats.pages:,} pages, {stats.vectors:,} vectors, "
         f"{_gib(stats.bytes)}",
     )
+    lost, unknown = index.snapshot.lost_counts
+    if lost:
+        yield Line("", f"of {lost:,} documents something is missing, which visret index names again")
+    if unknown:
+        yield Line(
+            "",
+            f"{unknown:,} documents were read before it was recorded what is missing from them",
+            f"visret reindex {path} reads all documents again, as long as indexing them took",
+        )
     if reason := unwritable(path):
         yield Line("", f"it can be searched, and not written: {reason}")
     spec = registry.resolve(model.name)

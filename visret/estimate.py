@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visret import ingest
-from visret._render import Answer, Died, Opened, Request, Worker
+from visret._render import Answer, Died, Inside, Opened, Request, Worker
 from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
@@ -24,7 +24,7 @@ SECONDS = 20.0  # for opening files, and for encoding pages
 class Estimate:
     """documents and bytes are counted; pages too, where all files can be opened in SECONDS.
 
-    Office documents are taken to be like the others; OCR, some seconds a page, is left out.
+    Office documents are taken to be like the others; documents in archives, and OCR, some seconds a page, are left out.
     pages: with something the model reads. seconds: for them, on this machine. index_bytes: what they take on disk.
     """
 
@@ -48,7 +48,7 @@ def estimate(
 
     include, exclude, password: as for `Retriever.add`. DocumentError where no page of the sample can be read.
     """
-    files = [source.path for source in ingest.discover(paths, include=include, exclude=exclude)[0]]
+    files = [source.path for source in ingest.discover(paths, include=include, exclude=exclude).sources]
     chance = random.Random(0)
     with _Reader(encoder.spec.modality == "image", password) as reader:
         places, opened = [], 0  # every page of the files that were opened
@@ -95,7 +95,7 @@ class _Reader:
         self.worker = self.worker or Worker()
         try:
             request = Request(str(path), password=self.password, image=self.image, only=only)
-            return list(self.worker.read(request, doc=str(path)))
+            return [answer for answer in self.worker.read(request, doc=str(path)) if not isinstance(answer, Inside)]
         except Died:  # it will in the run too, which says so
             self.worker = None
             return []

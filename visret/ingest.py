@@ -17,13 +17,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import chain, islice, takewhile
 from pathlib import Path, PurePosixPath
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visret import _given, _render, documents, ocr
 from visret._folders import expanded
@@ -31,16 +31,27 @@ from visret._forecast import File
 from visret._progress import Progress as Progress
 from visret._progress import Watch
 from visret.documents import formats, office
-from visret.errors import DocumentError, InvalidQuery, ModelMismatch, PageIndexError, ShapeError, VisretError
+from visret.documents.inside import unpacked
+from visret.errors import (
+    DocumentError,
+    DuplicateDocument,
+    InvalidQuery,
+    ModelMismatch,
+    PageIndexError,
+    ShapeError,
+    VisretError,
+)
 from visret.index import Document, IndexModel, PageIndex, Snapshot, Writer, renditions
 from visret.index.layout import CATALOGUE
 from visret.reduction import Storage
-from visret.types import Encoder, ModelSpec, Page, PageEmbedding, PageRef, Word
+from visret.types import Encoder, Loss, ModelSpec, Page, PageEmbedding, PageRef, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 _log = logging.getLogger(__name__)
+
+_WITH_MEMBERS = ("archive", "mail")  # readers of files that hold others
 
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
@@ -48,7 +59,6 @@ Patterns = str | Sequence[str]
 BATCH_PAGES = {"text": 32, "image": 4}
 AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
 PAGE_SECONDS = 60.0
-SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
 WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
@@ -113,15 +123,30 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to be indexed. path: absolute, links resolved. doc: the name it would like to have."""
+    """A file to be indexed, or a document inside one.
+
+    path: absolute, links resolved. doc: the name it would like to have. member: its place in the file, "" for the file.
+    """
 
     path: Path
     doc: str
+    member: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The path for people; that of a document inside a file goes on into it."""
+        return f"{self.path}/{self.member}" if self.member else str(self.path)
 
 
-def discover(
-    paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()
-) -> tuple[list[Source], list[Failure]]:
+class Found(NamedTuple):
+    """What is under given paths. ignored: files of kinds that visret does not read."""
+
+    sources: list[Source]
+    failures: list[Failure]
+    ignored: list[str]
+
+
+def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()) -> Found:
     """The files under files and folders, in order of their names, each once; and the paths that lead to none.
 
     Folders are searched with everything below them, without hidden files and without following links to folders.
@@ -129,6 +154,7 @@ def discover(
     """
     found: dict[Path, Source] = {}
     failures: list[Failure] = []
+    ignored: dict[str, None] = {}
     wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
 
     def passes(name: Path) -> bool:
@@ -160,7 +186,9 @@ def discover(
             continue
         if root is not None:
             before = len(failures)
-            files = list(_walk(root, failures))
+            walked = [(file, formats.format_of(file)) for file in _walk(root, failures)]
+            files = [file for file, known in walked if known]
+            ignored |= {str(file): None for file, known in walked if not known and passes(file.relative_to(root))}
             if not files and len(failures) == before:
                 endings = " ".join(sorted(formats.FORMATS))
                 failures.append(Failure(str(given), None, f"no documents in this folder (looked for {endings})"))
@@ -176,7 +204,7 @@ def discover(
         raise InvalidQuery("there are no paths to read; name files or folders")
     if not found and not failures:
         raise InvalidQuery("include and exclude leave no document; give other patterns")
-    return list(found.values()), failures
+    return Found(list(found.values()), failures, list(ignored))
 
 
 def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
@@ -204,6 +232,9 @@ def _name(path: Path) -> str:
     return path.as_posix().encode("utf8", "replace").decode("utf8")
 
 
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}  # what Windows puts into folders of pictures
+
+
 def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
     def unlisted(error: OSError) -> None:
         failures.append(Failure(str(error.filename), None, f"the folder cannot be listed: {error.strerror}"))
@@ -215,7 +246,7 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
             continue
         for name in sorted(files):
             hidden = name.startswith((".", "~$"))  # ~$: what office programs put beside an open document
-            if not hidden and formats.format_of(name):
+            if not hidden and name.lower() not in _OF_THE_SYSTEM:
                 yield Path(folder, name)
 
 
@@ -252,11 +283,11 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     if most_pages is not None:
         most_pages = _given.whole("most_pages", most_pages)
     common = _common(encoder, password, ocr_mode, most_pages, page_seconds)
-    sources, failures = discover(paths, include=include, exclude=exclude)
+    found = discover(paths, include=include, exclude=exclude)
     run = _Run(index, encoder, metadata, retry_failed, common, progress)
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)  # another process may have made it anew
-        return run.add(writer, sources, failures, gone_below=paths if sync else ())
+        return run.add(writer, found, gone_below=paths if sync else ())
 
 
 def replace_document(  # the arguments are those of `Retriever.replace`, which says what they mean
@@ -281,7 +312,9 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
             check_same(index.path, index.model, encoder)
             before = index.snapshot.document(doc)
             stat = path.stat()
-            writer.update(before.number, source=str(path))  # now the file is a new version of the document
+            writer.update(before.number, source=str(path), member="")  # now the file is a new version of the document
+            for member in run.members_of(before):
+                writer.update(member.number, source=str(path))
             number = writer.add(
                 doc,
                 source=str(path),
@@ -289,7 +322,9 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
                 mtime_ns=stat.st_mtime_ns,
                 metadata=metadata,
             )
-            run.read(writer, [_Task(Source(path, doc), doc, number, stat.st_size, None, set())])
+            task = _Task(Source(path, doc), doc, number, stat.st_size, None, set(), None, stat.st_mtime_ns)
+            task.known = run.known_members(before)
+            run.read(writer, [task])
             if not run.added:
                 raise _Unread  # so that nothing of it is published
     except OSError as error:
@@ -457,22 +492,32 @@ def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | No
     """A page of a file, read again; words that were read by OCR are those that were indexed."""
     snapshot = index.snapshot
     document = snapshot.document(ref.doc)
-    check_unchanged(document)
+    check_unchanged(index, document)
     metadata = snapshot.page_metadata(*snapshot.find(ref))
     path = renditions.pdf_of(index.path, document.number) or Path(document.source or "")
-    if formats.converts(path):
+    if path == Path(document.source or "") and formats.converts(document.member or path):
         page = stored_page(index, ref)
         if page.size_pt is None:  # HTML that was read as plain text
             return page
         raise DocumentError(path, "the PDF it was converted to is lost; index it again")
-    with documents.open_document(path, password=password) as opened:
+    with ExitStack() as stack:
+        if document.member and path == Path(document.source or ""):
+            path = stack.enter_context(unpacked(path, document.member, password=password))
+        opened = stack.enter_context(documents.open_document(path, password=password))
         page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
     return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
 
 
-def check_unchanged(document: Document) -> None:
+def shown(document: Document) -> str:
+    """The path of a document for people; that of a document inside a file goes on into it."""
+    return Source(Path(document.source), document.doc, document.member).shown if document.source else document.doc
+
+
+def check_unchanged(index: PageIndex, document: Document) -> None:
     """Raise DocumentError unless the document's file is the one that was indexed."""
     path = Path(document.source or "")
+    if document.member and (file := index.snapshot.sources().get(str(path))) is not None:
+        document = index.snapshot.document(file)
     try:
         stat = path.stat()
         if (stat.st_size, stat.st_mtime_ns) == (document.size, document.mtime_ns) or _sha256(path) == document.hash:
@@ -497,11 +542,14 @@ def encode(encoder: Encoder, pages: Sequence[Page]) -> Iterator[tuple[PageRef, P
             yield from encode(encoder, [page])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Task:
-    """A file that has to be read.
+    """A file that has to be read, or a document inside one.
 
-    hash: None until then. skip: pages that are in the index already. pdf: that it was converted to for them.
+    number: 0 for a document inside a file until it has one. hash: None until the file is read. skip: pages that are in
+    the index already. pdf: that it was converted to for them. known: what the index has of the documents inside it, by
+    their place, and the pages of each that need not be read again, None for all. seen: those that are still there;
+    whole: those of them that were left alone with all that is inside them. left: whether nothing of it is read.
     """
 
     source: Source
@@ -511,6 +559,12 @@ class _Task:
     hash: str | None
     skip: Set[int]
     pdf: Path | None = None
+    mtime_ns: int | None = None
+    known: Mapping[str, tuple[Document, Set[int] | None]] = field(default_factory=dict)
+    parent: _Task | None = None
+    seen: set[str] = field(default_factory=set)
+    whole: set[str] = field(default_factory=set)
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,7 +574,7 @@ class _End:
     pages: int | None
 
 
-_Answer = _render.Hashed | _render.Converted | _render.Unread | _render.Lost | Page | _End
+_Answer = _render.Hashed | _render.Converted | _render.Unread | _render.Lost | _render.Begun | Page | _End
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,8 +591,9 @@ class _Read:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing more comes of the file."""
-        return isinstance(self.answer, _End) or (isinstance(self.answer, _render.Unread) and self.answer.page is None)
+        """Whether nothing more comes of the file, and of what is inside it."""
+        ends = isinstance(self.answer, _End) or (isinstance(self.answer, _render.Unread) and self.answer.page is None)
+        return ends and self.task.parent is None
 
 
 class _Run:
@@ -563,6 +618,8 @@ class _Run:
         self.empty: list[EmptyPage] = []
         self.failed: list[Failure] = []
         self.lost: list[Lost] = []
+        self.ignored: list[str] = []
+        self.inside = 0  # documents inside files
         self.pages = self.added = self.unchanged = self.removed = 0
         self.updated: set[int] = set()
         self.renamed: set[int] = set()
@@ -577,25 +634,27 @@ class _Run:
     def add(
         self,
         writer: Writer,
-        sources: Sequence[Source],
-        failures: Sequence[Failure],
+        found: Found,
         *,
         gone_below: Sequence[str | Path],
     ) -> Report:
-        self.failed += failures
-        tasks = self.plan(writer, sources)
-        self.remove_gone(writer, gone_below, sources)
+        self.failed += found.failures
+        self.ignored += found.ignored
+        tasks = self.plan(writer, found.sources)
+        self.remove_gone(writer, gone_below, found.sources)
         self.read(writer, tasks)
-        return self.report(len(sources) + len(failures))
+        return self.report(len(found.sources) + len(found.failures) + self.inside)
 
     def add_again(self, writer: Writer, before: PageIndex) -> Report:
         """Every document of the index that has no pages yet. before: has the pages that were made in memory."""
         sources, stored = [], []
         documents = list(self.index.snapshot.documents())
         for document in documents:
-            source = Source(Path(document.source or document.doc), document.doc)
-            if self.is_settled(document):
-                self.leave(document, source)
+            source = Source(Path(document.source or document.doc), document.doc, document.member)
+            if document.member and os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
+                continue  # it is read, or left alone, with the file that it is in
+            if self.is_settled_with_members(document):
+                self.leave_with_members(document, source)
             elif document.source is None:
                 done = {*document.pages, *document.empty}
                 stored.append(_Task(source, document.doc, document.number, 0, None, done))
@@ -603,7 +662,7 @@ class _Run:
                 sources.append(source)
             else:
                 reason = "is no longer there; put it back and index it again"
-                self.failed.append(Failure(str(source.path), None, reason))
+                self.failed.append(Failure(source.shown, None, reason))
                 writer.finish(document.number, "partial", reason)
         self.progress.documents_total = len(stored)
         self.read(
@@ -656,6 +715,7 @@ class _Run:
             seconds=round(time.monotonic() - self.progress.started, 3),
             updated=len(self.updated),
             lost=self.lost,
+            ignored=self.ignored,
         )
 
     def plan(self, writer: Writer, sources: Sequence[Source]) -> list[_Task]:
@@ -668,7 +728,7 @@ class _Run:
         numbers, taken = snapshot.sources(), dict(snapshot.docs())
         lost: dict[str, list[Document]] = {}  # documents whose file is gone, by content
         for document in snapshot.documents():
-            if document.source and document.hash and not os.path.lexists(document.source):
+            if document.source and document.hash and not document.member and not os.path.lexists(document.source):
                 lost.setdefault(document.hash, []).append(document)
         changed = {document.hash: document for document in _changed(snapshot, sources)}
         moved_sizes = {document.size for document in [*chain.from_iterable(lost.values()), *changed.values()]}
@@ -677,12 +737,13 @@ class _Run:
             number = numbers.get(str(source.path))
             known = None if number is None else snapshot.document(number)
             metadata = self.metadata_of(source.path)
-            self.describe(writer, known, metadata)
+            for one in [known, *self.members_of(known)]:
+                self.describe(writer, one, metadata)
             try:
                 stat = source.path.stat()
                 same = known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
-                if known and same and self.is_settled(known):
-                    self.leave(known, source)
+                if known and same and self.is_settled_with_members(known):
+                    self.leave_with_members(known, source)
                     continue
                 may_be_known = stat.st_size in moved_sizes or (known and stat.st_size == known.size)
                 digest = known.hash if known and same else _sha256(source.path) if may_be_known else None
@@ -695,7 +756,8 @@ class _Run:
                 continue
             same = known is not None and digest is not None and known.hash == digest
             if known and same:
-                writer.update(known.number, mtime_ns=stat.st_mtime_ns)
+                for one in [known, *self.members_of(known)]:
+                    writer.update(one.number, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
             elif digest and lost.get(digest):  # the same content under another name
                 if known:  # which another document had
                     writer.remove(known.doc)
@@ -703,25 +765,28 @@ class _Run:
                     del taken[known.doc]
                 known = _likeliest(lost[digest], source)
                 lost[digest].remove(known)
-                self.describe(writer, known, metadata)
-                del taken[known.doc]
+                for one in [known, *self.members_of(known)]:
+                    self.describe(writer, one, metadata)
+                    del taken[one.doc]
                 doc = free_name(source, taken)
-                taken[doc] = known.number
-                writer.update(known.number, doc=doc, source=str(source.path), mtime_ns=stat.st_mtime_ns)
-                self.renamed.add(known.number)
+                for one in [known, *self.members_of(known)]:
+                    name = f"{doc}/{one.member}" if one.member else doc
+                    taken[name] = one.number
+                    writer.update(one.number, doc=name, source=str(source.path), mtime_ns=stat.st_mtime_ns)
+                    self.renamed.add(one.number)
                 same = True
             if known and same:
-                if self.is_settled(known):
-                    self.leave(known, source)
+                if self.is_settled_with_members(known):
+                    self.leave_with_members(known, source)
                     continue
                 converted = renditions.pdf_of(self.index.path, known.number)
                 from_here = converted or not formats.converts(source.path)
-                if from_here and (known.state == "partial" or self.may_have_words(known)):
-                    done = {*known.pages, *(known.blank if self.common.ocr != "never" else known.empty)}
-                    self.empty += [EmptyPage(str(source.path), page) for page in known.empty if page in done]
-                    if known.pages:
-                        self.with_pages.add(known.number)
-                    tasks.append(_Task(source, doc, known.number, stat.st_size, digest, done, converted))
+                goes_on = known.state == "partial" or self.may_have_words(known)
+                if from_here and (goes_on or self.is_settled(known)):  # settled: but what is inside it is not
+                    done = self.resumed(writer, known, source)
+                    task = _Task(source, doc, known.number, stat.st_size, digest, done, converted, stat.st_mtime_ns)
+                    task.known = self.known_members(known)
+                    tasks.append(task)
                     continue
             elif metadata is None and digest in changed:  # its file has another name now, and another file its own
                 metadata = changed[digest].metadata
@@ -734,8 +799,55 @@ class _Run:
                 metadata=metadata,
             )
             taken[doc] = made
-            tasks.append(_Task(source, doc, made, stat.st_size, digest, set()))
+            members = self.known_members(known)
+            tasks.append(_Task(source, doc, made, stat.st_size, digest, set(), None, stat.st_mtime_ns, members))
         return tasks
+
+    def members_of(self, document: Document | None) -> list[Document]:
+        """What the index has of the documents inside a file."""
+        if document is None or document.source is None or document.member:
+            return []
+        snapshot = self.index.snapshot
+        return [snapshot.document(number) for _, number in sorted(snapshot.members(document.source).items())]
+
+    def known_members(self, document: Document | None) -> dict[str, tuple[Document, Set[int] | None]]:
+        """By their place, and which of their pages need not be read again while they are the same; None for all."""
+        members = {member.member: member for member in self.members_of(document)}
+        settled = {place for place, member in members.items() if self.is_settled(member)}
+        known: dict[str, tuple[Document, Set[int] | None]] = {}
+        for place, member in members.items():
+            inside = [other for other in members if other == place or other.startswith(f"{place}/")]
+            done = self.done_pages(member) if not (self.retry_failed and member.failed) else set(member.pages)
+            known[place] = (member, None if settled.issuperset(inside) else done)
+        return known
+
+    def done_pages(self, document: Document) -> set[int]:
+        """Pages that need not be read again."""
+        return {*document.pages, *(document.blank if self.common.ocr != "never" else document.empty)}
+
+    def resumed(self, writer: Writer, document: Document, source: Source) -> set[int]:
+        """The pages of a document that need not be read again; what is known of them counts."""
+        done = self.done_pages(document)
+        self.empty += [EmptyPage(source.shown, page) for page in document.empty if page in done]
+        for page, what, help_ in document.lost:
+            if page in done:
+                self.lost.append(Lost(source.shown, page, what, help_))
+            else:
+                writer.regain(document.number, page)
+        if document.pages:
+            self.with_pages.add(document.number)
+        return done
+
+    def is_settled_with_members(self, document: Document) -> bool:
+        """Whether neither an unchanged file nor what is inside it needs a second look."""
+        return all(map(self.is_settled, [document, *self.members_of(document)]))
+
+    def leave_with_members(self, document: Document, source: Source) -> None:
+        """A file that is as it was, with the documents inside it."""
+        self.leave(document, source)
+        for member in self.members_of(document):
+            self.inside += 1
+            self.leave(member, Source(source.path, member.doc, member.member))
 
     def is_settled(self, document: Document) -> bool:
         """Whether an unchanged file needs no second look."""
@@ -753,13 +865,14 @@ class _Run:
 
     def leave(self, document: Document, source: Source) -> None:
         """A document that is as it was: what it lacks is reported again."""
-        path = str(source.path)
+        path = source.shown
         if document.state == "failed":
             self.failed.append(Failure(path, None, document.reason or "failed before"))
         else:
             self.unchanged += 1
         self.failed += [Failure(path, page, reason) for page, reason in document.failed]
         self.empty += [EmptyPage(path, page) for page in document.empty]
+        self.lost += [Lost(path, page, what, help_) for page, what, help_ in document.lost]
 
     def remove_gone(self, writer: Writer, paths: Sequence[str | Path], sources: Sequence[Source]) -> None:
         """Remove the documents of the given folders and files that are no longer there."""
@@ -769,9 +882,9 @@ class _Run:
         except (OSError, RuntimeError):
             return  # out of reach with all that is below: not gone
         for document in self.index.snapshot.documents():
-            if document.source is None or document.source in here or document.number in self.renamed:
+            if document.source is None or document.member or document.source in here:
                 continue
-            if os.path.lexists(document.source):
+            if document.number in self.renamed or os.path.lexists(document.source):
                 continue  # hidden, for instance: not gone
             if any(Path(document.source).is_relative_to(root) for root in roots):
                 writer.remove(document.doc)
@@ -823,7 +936,11 @@ class _Run:
         """Hand a batch to the writer."""
         for read in batch:
             task = read.task
+            if task.left and not isinstance(read.answer, _render.Begun):
+                continue
             match read.answer:
+                case _render.Begun(hash=digest):
+                    self.begin_member(writer, task, digest)
                 case Page(ref=ref):
                     self.write_page(writer, task, ref.page, outcomes.get(ref))
                 case _render.Hashed(hash=digest):
@@ -831,17 +948,21 @@ class _Run:
                 case _render.Converted(pdf=data):
                     writer.keep_pdf(task.number, data)
                 case _render.Lost(page=page, loss=loss):
-                    self.lost.append(Lost(str(task.source.path), page, *loss))
+                    self.lost.append(Lost(task.source.shown, page, *loss))
+                    writer.lose(task.number, page, *loss)
                 case _render.Unread(page=int() as page, reason=reason):
                     self.write_page(writer, task, page, reason)
                 case _render.Unread(reason=reason, reached=reached):
-                    self.failed.append(Failure(str(task.source.path), None, reason))
+                    self.failed.append(Failure(task.source.shown, None, reason))
                     if reached:  # else the index has what it had, and the next run looks again
+                        self.remove_gone_members(writer, task)
                         writer.finish(task.number, "failed", reason)
                 case _End(pages=pages):
                     self.added += 1
+                    self.remove_gone_members(writer, task)
                     writer.update(task.number, expected=pages)
-                    writer.finish(task.number, "done" if task.number in self.with_pages else "empty")
+                    filled = task.number in self.with_pages or task.seen
+                    writer.finish(task.number, "done" if filled else "empty")
             if read.is_last:
                 self.progress.documents += 1
                 self.progress.bytes += task.size
@@ -851,9 +972,44 @@ class _Run:
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()
 
+    def begin_member(self, writer: Writer, task: _Task, digest: str) -> None:
+        """Give a document inside a file its row: the one that it has, if it is the same, else a new one."""
+        assert task.parent is not None
+        task.parent.seen.add(task.source.member)
+        self.inside += 1
+        known, done = task.parent.known.get(task.source.member, (None, None))
+        if known is not None and known.hash == digest:
+            task.number = known.number
+            if done is None:
+                task.left = True
+                task.parent.whole.add(task.source.member)
+                self.leave(known, task.source)
+            else:
+                self.resumed(writer, known, task.source)
+            return
+        try:
+            task.number = writer.add(
+                task.doc,
+                source=str(task.source.path),
+                hash=digest,
+                size=task.parent.size,
+                mtime_ns=task.parent.mtime_ns,
+                metadata=None if known else self.metadata_of(task.source.path),
+                member=task.source.member,
+            )
+        except DuplicateDocument as error:
+            task.left = True
+            self.failed.append(Failure(task.source.shown, None, error.reason))
+
+    def remove_gone_members(self, writer: Writer, task: _Task) -> None:
+        """Remove what was inside an earlier version of a file and is not any more."""
+        for place, (document, _) in task.known.items():
+            if place not in task.seen and not any(place.startswith(f"{whole}/") for whole in task.whole):
+                writer.remove(document.doc)
+
     def write_page(self, writer: Writer, task: _Task, page: int, outcome: PageEmbedding | str | None) -> None:
         """A page's embedding, the reason why it has none, or None where it is empty."""
-        path = str(task.source.path)
+        path = task.source.shown
         if isinstance(outcome, PageEmbedding):
             try:
                 writer.put(task.number, outcome)
@@ -1012,68 +1168,15 @@ class _Lane(threading.Thread):
         """Read all files."""
         try:
             for task in self.tasks:
-                for answer in self.watch.reading(self.number, str(task.pdf or task.source.path), self.read(task)):
-                    if not self.buffer.put(_Read(task, answer), _render.size_in_memory(answer)):
+                reading = _Reading(task, self.common, self)
+                for read in self.watch.reading(self.number, str(reading.path), reading.answers()):
+                    if not self.buffer.put(read, _render.size_in_memory(read.answer)):
                         return
         except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
             self.buffer.put(error)
         finally:
             if self.worker is not None:
                 self.worker.close()
-
-    def read(self, task: _Task) -> Iterator[_Answer]:
-        """What comes of one file, whatever its pages do to the worker."""
-        digest, crashes, done = task.hash, 0, set(task.skip)
-        pages: int | None = None
-        path = task.pdf or task.source.path
-        converting = office.SECONDS if formats.converts(path) else 0
-        while True:
-            request = replace(
-                self.common,
-                path=str(path),
-                hash=digest is None,
-                skip=tuple(sorted(done)),
-                opening_seconds=self.common.page_seconds + task.size / SLOWEST_DISK + converting,
-            )
-            try:
-                for answer in self.ready_worker().read(request, doc=task.doc):
-                    match answer:
-                        case _render.Hashed(hash=digest):
-                            yield answer
-                        case _render.Converted() if pages is None:  # after a crash the first one stays
-                            yield answer
-                        case _render.Opened(pages=pages):
-                            self.watch.forecast.opened(str(path), pages)
-                        case _render.Lost():
-                            yield answer
-                        case _render.Unread(page=None):
-                            yield answer
-                            return
-                        case Page(ref=ref):
-                            done.add(ref.page)
-                            yield answer
-                        case _render.Unread(page=int() as page):
-                            done.add(page)
-                            yield answer
-                break
-            except _render.Died as death:
-                self.worker = None
-                if self.stopping:
-                    return
-                if pages is None:
-                    yield _render.Unread(None, str(death))
-                    return
-                if len(done) == pages:
-                    break  # it died of closing the file
-                crashes += 1
-                number = next(number for number in range(1, pages + 1) if number not in done)
-                done.add(number)
-                yield _render.Unread(number, str(death))
-                if crashes == MOST_CRASHES:
-                    reason = f"was given up at page {number}, the last of {crashes} that ended so: it {death}"
-                    yield _render.Unread(None, reason)
-                    return
-        yield _End(pages)
 
     def ready_worker(self) -> _render.Worker:
         """The worker; a new one where there is none, or none any more."""
@@ -1087,6 +1190,144 @@ class _Lane(threading.Thread):
                 if self.stopping:
                     worker.kill()
         return self.worker
+
+
+class _Reading:
+    """One file and the documents inside it, whatever their pages do to the worker."""
+
+    def __init__(self, task: _Task, common: _render.Request, lane: _Lane) -> None:
+        self.lane = lane
+        self.common = common
+        self.task = task
+        self.path = task.pdf or task.source.path
+        self.parts = {"": _Part(task)}  # the file, and what is inside it, by place
+        self.at = ""  # what is being read
+        self.crashes = 0
+
+    def answers(self) -> Iterator[_Read]:
+        """What comes of them."""
+        while True:
+            try:
+                for answer in self.lane.ready_worker().read(self.request(), doc=self.task.doc):
+                    if isinstance(answer, _render.Inside):
+                        yield from self.taken(answer.member, answer.answer)
+                    else:
+                        yield from self.taken("", answer)
+                    if self.parts[""].is_over:  # by a reason
+                        return
+                break
+            except _render.Died as death:
+                self.lane.worker = None
+                if self.lane.stopping:
+                    return
+                part = self.parts[self.at]
+                if self.at == "" and part.pages is not None and part.next_page() is None:
+                    yield from self.died_of_unpacking(death)
+                    break
+                yield from self.died(part, death)
+                if self.parts[""].is_over:
+                    return
+        yield _Read(self.task, _End(self.parts[""].pages))
+
+    def request(self) -> _render.Request:
+        """What is still wanted."""
+        known: dict[str, tuple[str, tuple[int, ...] | None]] = {
+            place: (document.hash or "", None if done is None else tuple(sorted(done)))
+            for place, (document, done) in self.task.known.items()
+        }
+        for place, part in self.parts.items():
+            if place:
+                known[place] = part.hash or "", None if part.is_over else tuple(sorted(part.done))
+        return replace(
+            self.common,
+            path=str(self.path),
+            hash=self.parts[""].hash is None,
+            skip=tuple(sorted(self.parts[""].done)),
+            opening_seconds=_render.opening_seconds(self.path.name, self.task.size, self.common.page_seconds),
+            known=known,
+        )
+
+    def taken(self, place: str, answer: _render.Answer) -> Iterator[_Read]:
+        """What an answer says that is not known yet."""
+        self.at = place
+        if isinstance(answer, _render.Begun) and place not in self.parts:
+            self.parts[place] = _Part(self.member(place, answer.hash))
+            yield _Read(self.parts[place].task, answer)
+        part = self.parts[place]
+        match answer:
+            case _render.Hashed(hash=digest):
+                part.hash = digest
+            case _render.Opened(pages=pages):
+                part.pages = pages
+                self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
+                return
+            case _render.Converted() if part.pages is not None:
+                return  # after a crash the first one stays
+            case _render.Begun():
+                return
+            case _render.Ended():
+                if not part.is_over:
+                    part.is_over = True
+                    yield _Read(part.task, _End(part.pages))
+                self.at = ""
+                return
+            case _render.Unread(page=None):
+                part.is_over = True
+            case Page(ref=ref):
+                part.done.add(ref.page)
+            case _render.Unread(page=int() as page):
+                part.done.add(page)
+        yield _Read(part.task, answer)
+
+    def member(self, place: str, digest: str) -> _Task:
+        """The task of a document inside the file."""
+        known = self.task.known.get(place)
+        doc = known[0].doc if known else f"{self.task.doc}/{place}"
+        done = known[1] if known and known[0].hash == digest else None
+        source = Source(self.task.source.path, doc, place)
+        return _Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
+
+    def died(self, part: _Part, death: _render.Died) -> Iterator[_Read]:
+        """The page, or the document, that ended the worker is given up; after too many of them the file is."""
+        number = part.next_page()
+        if part.pages is None or number is None:
+            part.is_over = True
+            yield _Read(part.task, _render.Unread(None, str(death)))
+        else:
+            part.done.add(number)
+            yield _Read(part.task, _render.Unread(number, str(death)))
+        self.crashes += 1
+        file = self.parts[""]
+        if self.crashes == MOST_CRASHES and not file.is_over:
+            where = f"page {number}" if self.at == "" else f"{self.at} inside it"
+            reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
+            file.is_over = True
+            yield _Read(self.task, _render.Unread(None, reason))
+
+    def died_of_unpacking(self, death: _render.Died) -> Iterator[_Read]:
+        """Nothing is lost where the worker died of closing a file in which there is nothing more."""
+        found = formats.format_of(self.path)
+        if len(self.parts) > 1 or (found is not None and found.reader in _WITH_MEMBERS):
+            loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
+            yield _Read(self.task, _render.Lost(None, loss))
+
+
+class _Part:
+    """What is read of a file, or of a document inside it.
+
+    hash: None until it is known. pages: None until it is open. done: those that need not be read again.
+    """
+
+    def __init__(self, task: _Task) -> None:
+        self.task = task
+        self.hash = task.hash
+        self.done = set(task.skip)
+        self.pages: int | None = None
+        self.is_over = False
+
+    def next_page(self) -> int | None:
+        """The one that is being read; None where none is left."""
+        return next((number for number in range(1, (self.pages or 0) + 1) if number not in self.done), None)
 
 
 class _Buffer:

@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _rapidocr, _trust, glyph, registry
+from visret import _joined, _rapidocr, _trust, glyph, registry
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
-from visret.types import Page, Word
+from visret.types import Loss, Page, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
+ENGINE_NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
 
@@ -99,20 +100,43 @@ def dpi_of(size_pt: tuple[float, float]) -> float:
 
 
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
-    """The page with the words its image shows, and METADATA; the page itself where it has no image.
+    """The page with the words its image shows besides its own, and METADATA; the page itself where there are none.
 
-    mode: "auto" reads the image only where the page's own words are not usable (`_trust`); "always"; "never". Its
-    own words that are only few (a drawing with labels) stay unless the image shows twice as many; where it shows none,
-    any stay.
+    mode: "auto" reads the image only where the page's own words are not all that stands on it, or not what stands on it
+    (`_trust`); "always"; "never". Its own words stay as they are, unless they are without meaning, or what is read in
+    their place is something else in better words.
     """
-    if mode == "never" or page.image is None or (mode == "auto" and _trust.usable(page.words or (), page.image)):
+    if mode == "never" or page.image is None:
         return page
     image, dpi = _reduced(page.image, page.size_pt)
-    reading = read(image, dpi=dpi, threads=threads)
-    own = () if _trust.garbage(page.words or ()) else page.words or ()
-    if own and len(reading.words) < (1 if mode == "always" else 2 * len(own)):
+
+    def said(picture: Image) -> Reading:
+        return read(picture, dpi=dpi, threads=threads)
+
+    own = _trust.sensible(page.words or ())
+    poor = mode == "auto" and _trust.is_poor(page, own, image, said)
+    wrong = mode == "always" or poor or _trust.is_wrong(own, image, said)
+    if not wrong and not _trust.is_missing(page, own, image):
         return page
-    return replace(page, words=reading.words, metadata={**page.metadata, METADATA: round(reading.confidence, 3)})
+    whole = said(image)
+    reading = _trust.without_nonsense(whole)
+    unread = len(reading.words) < len(whole.words) or _trust.is_unread([*own, *whole.words], page, image)
+    if unread:
+        reading = _trust.without_nonsense(whole, unread=True)
+        page = replace(page, lost=(*page.lost, _unreadable()))
+    if wrong:
+        own = _joined.believed(own, reading, layer_is_poor=poor)
+    words, added = _joined.joined(own, reading)
+    if not added:
+        return page
+    return replace(page, words=words, metadata={**page.metadata, METADATA: _joined.confidence(added)})
+
+
+def _unreadable() -> Loss:
+    by = engine()
+    more = "pip install 'visret[ocr]' reads Chinese, Japanese and worse pictures; for other scripts, " * (by == "glyph")
+    layer = "put a text layer on it with an OCR program that knows the script, such as ocrmypdf"
+    return Loss(f"print in a picture that {ENGINE_NAMES[by]} cannot read, as in another script", more + layer)
 
 
 def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, float | None]:

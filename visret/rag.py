@@ -348,6 +348,8 @@ def _may_be_of_a_document(page: int, hits: Sequence[Hit]) -> bool:
 def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
     if hit.source is None:
         raise DocumentError(hit.doc, "was made in memory; pass pages=retriever.page", page=hit.page)
+    if hit.member:
+        raise DocumentError(hit.doc, "is inside another file; pass pages=retriever.page", page=hit.page)
     with documents.open_document(hit.source) as document:
         page = document.page(hit.page, doc=hit.doc, image=image, max_pixels=max_pixels)
     if page.text and hit.text not in page.text:

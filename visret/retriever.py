@@ -17,7 +17,7 @@ from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, NoPicture
 from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
-from visret.ingest import EmptyPage, Failure, Metadata, Patterns, Progress, Report
+from visret.ingest import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
@@ -452,23 +452,36 @@ class Retriever:
         return self._index.snapshot.document(_given.name(doc))
 
     def original(self, doc: str) -> Path | None:
-        """The file of a document, None where it was made in memory; DocumentError as for `page`."""
+        """The file of a document, None where it was made in memory.
+
+        DocumentError as for `page`, and for a document inside a file, which has none of its own.
+        """
         document = self.document(doc)
         if document.source is None:
             return None
-        ingest.check_unchanged(document)
+        if document.member:
+            raise DocumentError(document.source, f"holds {document.member}; unpack it to open that by itself")
+        ingest.check_unchanged(self._index, document)
         return Path(document.source)
 
     def unread(self) -> tuple[list[Failure], list[EmptyPage]]:
         """What could not be read when the index was made, and pages with nothing this model reads."""
         failed, empty = [], []
         for document in self.incomplete():
-            path = document.source or document.doc
+            path = ingest.shown(document)
             if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
             failed += [Failure(path, page, reason) for page, reason in document.failed]
             empty += [EmptyPage(path, page) for page in document.empty]
         return failed, empty
+
+    def lost(self) -> list[Lost]:
+        """Content that is known to be missing from documents that were read."""
+        return [
+            Lost(ingest.shown(document), page, what, help_)
+            for document in self._index.snapshot.documents()
+            for page, what, help_ in document.lost
+        ]
 
     def incomplete(self) -> Iterator[Document]:
         """The documents that `unread` is about, in the order they were added."""
@@ -481,6 +494,7 @@ class Retriever:
     def info(self) -> dict[str, Any]:
         """Counts and sizes, JSON."""
         stats = self._index.stats()
+        lost, unknown = self._index.snapshot.lost_counts
         model, storage, fitted = self._index.model, self._index.storage, self._index.snapshot.fitted
         return {
             "path": str(self._index.path),
@@ -496,6 +510,8 @@ class Retriever:
             "documents": stats.documents,
             **dict(sorted(stats.states.items())),
             "pages": stats.pages,
+            "documents_with_losses": lost,
+            "documents_with_losses_unknown": unknown,
             "vectors": stats.vectors,
             "bytes": stats.bytes,
             "bytes_a_page": round(stats.bytes_per_page),
@@ -600,8 +616,8 @@ class Retriever:
             answers = strength(why)
             best = max(best, answers)
             weak = not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
-            source, metadata = snapshot.source(segment, row), snapshot.metadata(segment, row)
-            yield Hit(ref, score, rank, why.line, source, metadata, weak), why
+            (source, member), metadata = snapshot.place_of(segment, row), snapshot.metadata(segment, row)
+            yield Hit(ref, score, rank, why.line, source, metadata, weak, member), why
 
 
 def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
@@ -626,6 +642,7 @@ def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:
         "page": hit.page,
         "text": hit.text,
         "source": hit.source,
+        "member": hit.member,
         "boxes": [asdict(box) for box in boxes],
         "picture": None,
         "weak": hit.weak,

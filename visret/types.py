@@ -83,6 +83,11 @@ class Word:
         yield self.text
         yield self.box
 
+    @property
+    def boxes(self) -> tuple[Box, ...]:
+        """Of all its parts."""
+        return (self.box, *(box for _, box in self.rest))
+
     def box_at(self, character: int) -> Box:
         """The box of the part that holds this character."""
         box = self.box
@@ -102,6 +107,10 @@ class Page:
     words: in reading order; None where nobody looked, () where the page has none.
     plain: the text of a page of plain text; None for all others.
     lost: content of it that could not be read.
+    unread: the share of the characters of its text layer that have no meaning, such as those of a font without a table
+        of characters, from 0 to 1. They are in no word.
+    pictured: the share of its area that lies under pictures, from 0 to 1.
+    hidden: a picture fills it, and its text is painted invisibly over that, as scanners do with what they read.
     """
 
     ref: PageRef
@@ -111,6 +120,9 @@ class Page:
     plain: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     lost: tuple[Loss, ...] = ()
+    unread: float = 0.0
+    pictured: float = 0.0
+    hidden: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))
@@ -326,6 +338,7 @@ class Hit:
     score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
     rank: from 1. text: the line that explains most of the score, "" where the page has no words.
     source: absolute path of the file, None for pages made in memory.
+    member: the place of the document in that file, where it is an archive, say; "" for the file itself.
     weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
         models.yaml; never, for models without one), or the model knows no word of the question.
     """
@@ -337,6 +350,7 @@ class Hit:
     source: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     weak: bool = False
+    member: str = ""
 
     @property
     def doc(self) -> str:

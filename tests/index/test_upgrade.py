@@ -59,6 +59,7 @@ def test_it_is_read_as_it_is(old):
             ("b.pdf", "/papers/b.pdf", "", ()),
         ]
         assert PageIndex.open(old).verify() == []
+        assert (retriever.info()["documents_with_losses"], retriever.info()["documents_with_losses_unknown"]) == (0, 2)
     assert before == {file: file.read_bytes() for file in old.rglob("*") if file.is_file()}
     assert format_of(old) == 2
 
@@ -77,6 +78,7 @@ def test_the_first_writer_upgrades_it_and_keeps_everything(old):
         assert index.verify() == []
     with Retriever.open(old) as retriever:
         assert {hit.ref for hit in retriever.search("red", k=9)} == {*FOUND, PageRef("new.pdf", 1)}
+        assert (retriever.info()["documents_with_losses"], retriever.info()["documents_with_losses_unknown"]) == (1, 2)
 
 
 def test_a_place_is_taken_once_a_file_holds_many(old):

@@ -1,4 +1,4 @@
-"""Files -> pages: PDF, pictures and plain text behind one small protocol.
+"""Files -> pages: PDF, pictures, texts, mail, books and archives behind one small protocol.
 
     with open_document("a.pdf") as document:
         for number in range(1, len(document) + 1):
@@ -11,6 +11,8 @@ way).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,19 @@ from visret.errors import DocumentError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+# The module whose `opened(path, password)` reads a file, by the reader that its name asks for. What is called a PDF,
+# and is none, is a picture; HTML and office files are read as what they are converted to.
+_OPENERS = {
+    "pdf": "visret.documents.pictures",
+    "picture": "visret.documents.pictures",
+    "text": "visret.documents.text",
+    "table": "visret.documents.tables",
+    "mail": "visret.documents.mail",
+    "notebook": "visret.documents.notebooks",
+    "book": "visret.documents.books",
+    "archive": "visret.documents.archives",
+}
 
 __all__ = ["DPI", "FORMATS", "MAX_PIXELS", "Document", "count", "open_document", "render", "text_document"]
 
@@ -46,21 +61,16 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     except (OSError, ValueError) as error:
         raise DocumentError(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     found = format_of(path)
-    if found is None or found.reader not in ("pdf", "picture", "text"):
+    if found is None or found.reader not in _OPENERS:
         raise DocumentError(path, refusal(path))
     if not head:
         raise DocumentError(path, "is empty (0 bytes); copy or download it again")
-    if head.startswith(b"%PDF-") or (found.reader != "text" and b"%PDF-" in head):
+    if head.startswith(b"%PDF-") or (found.reader in ("pdf", "picture") and b"%PDF-" in head):
         from visret.documents.pdf import Pdf
 
         return Pdf(path, password, backend)
-    if found.reader == "text":
-        from visret.documents.text import Text, decoded
-
-        return Text(path, decoded(path))
-    from visret.documents.pictures import Picture
-
-    return Picture(path, head)
+    opener: Callable[[Path, str | None], Document] = import_module(_OPENERS[found.reader]).opened
+    return opener(path, password)
 
 
 def text_document(path: str | Path, text: str) -> Document:

@@ -19,13 +19,16 @@ MAX_PIXELS = 50_000_000
 
 
 class Content(NamedTuple):
-    """What is read of a page; the fields are those of Page."""
+    """What is read of a page; the fields are those of Page, `senseless` is its `unread`."""
 
     size_pt: tuple[float, float] | None = None
     image: Image.Image | None = None
     words: tuple[Word, ...] | None = None
     plain: str | None = None
     lost: tuple[Loss, ...] = ()
+    senseless: float = 0.0
+    pictured: float = 0.0
+    hidden: bool = False
 
 
 class Member(NamedTuple):
@@ -91,8 +94,8 @@ class Document(ABC):
             raise DocumentError(self.path, f"has no page {number}; its pages are 1 to {len(self)}")
         content = self._read(number, image=image, words=words, dpi=dpi, max_pixels=max_pixels)
         ref = PageRef(doc or self.path.name, number)
-        size_pt, drawn, found, plain, lost = content
-        return Page(ref, size_pt, drawn, found, plain, dict(metadata or {}), lost)
+        size_pt, drawn, found, plain, lost, senseless, pictured, hidden = content
+        return Page(ref, size_pt, drawn, found, plain, dict(metadata or {}), lost, senseless, pictured, hidden)
 
     @abstractmethod
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -10,7 +11,8 @@ from typing import NamedTuple
 class Format(NamedTuple):
     """A kind of file.
 
-    reader: what reads it: "pdf", "picture", "text", "html", or "office", which LibreOffice makes a PDF of.
+    reader: what reads it: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive"; or "html", "sheet"
+        and "office", which LibreOffice makes a PDF of, though the text of the first two can be had without it.
     media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
     """
 
@@ -21,28 +23,54 @@ class Format(NamedTuple):
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
 _OPEN_DOCUMENT = "application/vnd.oasis.opendocument"
+_MICROSOFT = "application/vnd.ms"
 
 FORMATS: dict[str, Format] = {
     ".pdf": Format("pdf", "application/pdf"),
     ".png": Format("picture", "image/png"),
     ".jpg": Format("picture", "image/jpeg"),
     ".jpeg": Format("picture", "image/jpeg"),
+    ".jpe": Format("picture", "image/jpeg"),
+    ".jfif": Format("picture", "image/jpeg"),
     ".tif": Format("picture", "image/tiff"),
     ".tiff": Format("picture", "image/tiff"),
     ".webp": Format("picture", "image/webp"),
     ".bmp": Format("picture", "image/bmp"),
+    ".gif": Format("picture", "image/gif"),
+    ".heic": Format("picture", "image/heic"),
+    ".heif": Format("picture", "image/heif"),
     ".txt": Format("text", "text/plain"),
+    ".log": Format("text", "text/plain"),
     ".md": Format("text", "text/markdown"),
+    ".rst": Format("text", "text/x-rst"),
+    ".csv": Format("table", "text/csv"),
+    ".tsv": Format("table", "text/tab-separated-values"),
+    ".eml": Format("mail", "message/rfc822"),
+    ".ipynb": Format("notebook", "application/x-ipynb+json"),
+    ".epub": Format("book", "application/epub+zip"),
+    ".zip": Format("archive", "application/zip"),
     ".html": Format("html", "text/html", converts=True),
     ".htm": Format("html", "text/html", converts=True),
     ".docx": Format("office", f"{_OPEN_XML}.wordprocessingml.document", converts=True),
     ".pptx": Format("office", f"{_OPEN_XML}.presentationml.presentation", converts=True),
-    ".xlsx": Format("office", f"{_OPEN_XML}.spreadsheetml.sheet", converts=True),
+    ".xlsx": Format("sheet", f"{_OPEN_XML}.spreadsheetml.sheet", converts=True),
     ".odt": Format("office", f"{_OPEN_DOCUMENT}.text", converts=True),
     ".odp": Format("office", f"{_OPEN_DOCUMENT}.presentation", converts=True),
-    ".ods": Format("office", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
+    ".ods": Format("sheet", f"{_OPEN_DOCUMENT}.spreadsheet", converts=True),
+    ".odg": Format("office", f"{_OPEN_DOCUMENT}.graphics", converts=True),
     ".rtf": Format("office", "application/rtf", converts=True),
+    ".doc": Format("office", "application/msword", converts=True),
+    ".xls": Format("sheet", f"{_MICROSOFT}-excel", converts=True),
+    ".ppt": Format("office", f"{_MICROSOFT}-powerpoint", converts=True),
+    ".docm": Format("office", f"{_MICROSOFT}-word.document.macroEnabled.12", converts=True),
+    ".xlsm": Format("sheet", f"{_MICROSOFT}-excel.sheet.macroEnabled.12", converts=True),
+    ".pptm": Format("office", f"{_MICROSOFT}-powerpoint.presentation.macroEnabled.12", converts=True),
+    ".xlsb": Format("sheet", f"{_MICROSOFT}-excel.sheet.binary.macroEnabled.12", converts=True),
+    ".svg": Format("office", "image/svg+xml", converts=True),
 }
+
+
+TEXTS = ("text", "table", "mail", "notebook", "book")  # readers whose pages have no picture
 
 
 def ending(path: str | PurePath) -> str:
@@ -61,6 +89,18 @@ def converts(path: str | PurePath) -> bool:
     return found is not None and found.converts
 
 
+def is_html(path: str | PurePath) -> bool:
+    """Whether a file is HTML by its name."""
+    found = format_of(path)
+    return found is not None and found.reader == "html"
+
+
+def has_text(path: str | PurePath) -> bool:
+    """Whether LibreOffice converts a file with this name, but is not needed for its text."""
+    found = format_of(path)
+    return found is not None and found.reader in ("html", "sheet")
+
+
 def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
     """The endings of these readers; of all, where none is named."""
     wanted = set(readers)
@@ -70,3 +110,10 @@ def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
 def refusal(path: Path) -> str:
     """Why a file of another kind is not read, in words that follow its name."""
     return f"files ending in {ending(path) or 'nothing'!r} are not read; {' '.join(FORMATS)} are"
+
+
+def unread(endings: Counter[str]) -> str:
+    """In words: so many files whose names end so are of kinds that are not read."""
+    count = endings.total()
+    listed = ", ".join(f"{number:,} {suffix or 'without ending'}" for suffix, number in endings.most_common())
+    return f"{count:,} file{'s' * (count != 1)} of kinds visret does not read: {listed}"

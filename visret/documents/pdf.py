@@ -1,19 +1,17 @@
-"""PDFs. PDFium must not be entered by two threads at once: every call to it happens in this file, under one lock."""
+"""PDFs. PDFium must not be entered by two threads at once: every call to it happens under the lock of this file.
+
+The files beside it that call PDFium (characters, notes, layers, fonts, pictured) are called from here only.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import logging
-import math
 import shutil
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pypdfium2
@@ -21,12 +19,36 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
+from visret.documents import characters, fonts, layers, notes, pictured, systemfonts
 from visret.documents.document import Content, Document, pixels, resolution
+from visret.documents.words import fractions
 from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
+from visret.types import Loss
 
 _log = logging.getLogger(__name__)
 _pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
+
+
+systemfonts.install()
+_FILLED = 0.8  # of a page's area under pictures: its text may be a layer that nobody sees
+_FAR = 1e6  # points, beyond any page
+
+
+class _Layer(NamedTuple):
+    """What there is to read on a page.
+
+    senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
+    pictures. is_hidden: its text is painted invisibly over a picture that fills it. places: (n, 4) x0, y0, x1, y1 of
+    the n comments on the displayed page, in points.
+    """
+
+    placed: characters.Displayed
+    senseless: float
+    pictured: float
+    is_hidden: bool
+    comments: list[notes.Note]
+    places: np.ndarray
 
 
 class Pdf(Document):
@@ -43,8 +65,9 @@ class Pdf(Document):
         with _pdfium_lock:
             self._pdf, self._password = _opened(path, password)
             self._length = len(self._pdf)
-            # filled-in fields are neither drawn nor read with the page, unless they are first made part of it
-            self._has_form = self._pdf.get_formtype() != raw.FORMTYPE_NONE
+            _prepare_forms(self._pdf)
+        self._has_layers = layers.may_be_off(path)
+        self._missing: set[str] = set()  # fonts, of the pages read so far
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -59,17 +82,45 @@ class Pdf(Document):
         self._close()
 
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
+        lost: list[Loss] = []
         with self._page(number) as page:
             size_pt = page.get_size()
             if not (size_pt[0] > 0 and size_pt[1] > 0):
                 raise DocumentError(self.path, "the page has no area", page=number)
             dpi = resolution(size_pt, dpi, max_pixels)
-            drawn = _drawn(page, pixels(size_pt, dpi)) if image and self._backend == "pdfium" else None
-            characters = _characters(page, size_pt) if words else None
+            kinds = notes.kinds(page)
+            if self._has_layers and words:
+                layers.hide(page)
+            drawn = self._drawn(page, number, kinds, pixels(size_pt, dpi)) if image else None
+            layer = self._layer(page, number, kinds, size_pt, lost) if words else None
         if image and drawn is None:
             drawn = self._drawn_by_poppler(number, dpi)
-        found = words_of(*characters, width=size_pt[0], height=size_pt[1]) if characters else None
-        return Content(size_pt, drawn, found)
+        if layer is None:
+            return Content(size_pt, drawn)
+        found = words_of(*layer.placed, width=size_pt[0], height=size_pt[1])
+        said = notes.words(layer.comments, fractions(layer.places, *size_pt), found)
+        return Content(
+            size_pt, drawn, found + said, None, tuple(lost), layer.senseless, layer.pictured, layer.is_hidden
+        )
+
+    def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
+        """What there is to read on an open page, and what was typed on it."""
+        with fonts.extended(page, self._missing) as blank:
+            content = characters.of_page(page)
+        lost += blank
+        said: list[notes.Note] = []
+        senseless = content.share_senseless
+        if kinds:
+            try:
+                typed, said = notes.read(self._pdf, page, number, kinds, content)
+                content = characters.joined([content, typed])
+            except pypdfium2.PdfiumError:
+                lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
+        places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
+        placed = characters.displayed(page, size_pt, content)
+        share = pictured.share(page)
+        hidden = share > _FILLED and pictured.is_hidden(page)
+        return _Layer(placed, senseless, share, hidden, said, characters.placed_boxes(page, size_pt, places))
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:
@@ -77,19 +128,36 @@ class Pdf(Document):
             raise ValueError(f"{self.path} is closed")
         with _pdfium_lock:
             try:
+                systemfonts.missed()  # by others
                 page = self._pdf.get_page(number - 1)
-                flattened = raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) if self._has_form else None
-                if flattened == raw.FLATTEN_SUCCESS:
-                    page.close()
-                    page = self._pdf.get_page(number - 1)
-                elif flattened == raw.FLATTEN_FAIL:
-                    _log.warning("%s, page %d: what was filled in there may be missing", self.path, number)
+                self._missing.update(systemfonts.missed())
+                if 0 in page.get_size():
+                    page = self._without_crop_box(page, number)
                 try:
                     yield page
                 finally:
                     page.close()
             except pypdfium2.PdfiumError as error:
                 raise DocumentError(self.path, "the page is damaged; the others can be read", page=number) from error
+
+    def _without_crop_box(self, page: Any, number: int) -> Any:
+        """The page anew, all of its media box shown: what viewers do with a crop box beside it."""
+        raw.FPDFPage_SetCropBox(page, -_FAR, -_FAR, _FAR, _FAR)
+        page.close()
+        return self._pdf.get_page(number - 1)
+
+    def _drawn(self, page: Any, number: int, kinds: set[int], size_px: tuple[int, int]) -> Image.Image | None:
+        """The picture of an open page; None where poppler is to draw it."""
+        if self._backend != "pdfium":
+            return None
+        with _canvas(size_px) as bitmap:
+            raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, *size_px, 0, raw.FPDF_ANNOT)
+            if self._pdf.formenv:
+                raw.FPDF_FFLDraw(self._pdf.formenv, bitmap, page, 0, 0, *size_px, 0, raw.FPDF_ANNOT)
+            elif raw.FPDF_ANNOT_WIDGET in kinds:
+                with notes.fields(self._pdf, number) as fields:
+                    raw.FPDF_RenderPageBitmap(bitmap, fields, 0, 0, *size_px, 0, 0)
+            return Image.frombytes("RGB", size_px, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
 
     def _drawn_by_poppler(self, number: int, dpi: float) -> Image.Image:
         import pdf2image
@@ -116,6 +184,7 @@ class Pdf(Document):
 
 def _opened(path: Path, password: str | None) -> tuple[Any, str | None]:
     """The document, and the password it needed; one that nothing asks for is not an error."""
+    raw.FPDF_LoadMemDocument64(b"", 0, None)  # a document without pages is no error to PDFium: it says its last one
     for key in (password, None) if password else (None,):
         try:
             return pypdfium2.PdfDocument(path, password=key), key
@@ -142,68 +211,26 @@ def _ends(path: Path) -> bool:
         return b"%%EOF" in file.read()
 
 
-def _drawn(page: Any, size_px: tuple[int, int]) -> Image.Image:
+def _prepare_forms(pdf: Any) -> None:
+    """Let PDFium know the document's fields: it then draws what was filled in, also where nothing says how."""
+    if pdf.get_formtype() == raw.FORMTYPE_NONE:
+        return
+    config = raw.FPDF_FORMFILLINFO(version=2)
+    handle = raw.FPDFDOC_InitFormFillEnvironment(pdf, config)
+    if not handle:
+        raise pypdfium2.PdfiumError("no form environment")
+    pdf.formenv = pypdfium2.PdfFormEnv(handle, config)
+    raw.FPDF_SetFormFieldHighlightAlpha(handle, 0)
+
+
+@contextmanager
+def _canvas(size_px: tuple[int, int]) -> Iterator[Any]:
+    """A white bitmap to draw on."""
     width, height = size_px
     bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
     try:
         if not raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF):  # what follows would draw nothing
             raise pypdfium2.PdfiumError(f"no picture of {width} x {height} pixels")
-        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, raw.FPDF_ANNOT)
-        return Image.frombytes("RGB", size_px, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
+        yield bitmap
     finally:
         bitmap.close()
-
-
-def _characters(page: Any, size_pt: tuple[float, float]) -> tuple[str, np.ndarray, np.ndarray]:
-    """The text layer: n characters, their boxes (n, 4) on the displayed page and quarter turns (n,), for _words."""
-    unicode_of, box_of, angle_of = _character_calls()
-    textpage = page.get_textpage()
-    try:
-        n = textpage.count_chars()
-        pointer = ctypes.cast(textpage.raw, ctypes.c_void_p).value
-        boxes = np.zeros((n, 4), np.float32)  # left, top, right, bottom
-        rows = range(boxes.ctypes.data, boxes.ctypes.data + 16 * n, 16)
-        deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
-        codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
-        angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
-        angles[~(angles > 0)] = 0  # -1 where PDFium has none
-        for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
-            if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
-                codes[k] = 0xAD
-    finally:
-        textpage.close()
-    text = np.minimum(codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-    shown = raw.FS_RECTF()
-    if not raw.FPDF_GetPageBoundingBox(page, shown):
-        raise pypdfium2.PdfiumError("no bounding box")
-    x0, y0, x1, y1 = (boxes * (1, -1, 1, -1) + (-shown.left, shown.top) * 2).T  # origin top left of the crop box
-    width, height = size_pt
-    rotation = page.get_rotation() // 90
-    if rotation == 1:
-        x0, y0, x1, y1 = width - y1, x0, width - y0, x1
-    elif rotation == 2:
-        x0, y0, x1, y1 = width - x1, height - y1, width - x0, height - y0
-    elif rotation == 3:
-        x0, y0, x1, y1 = y0, height - x1, y1, height - x0
-    corners = np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
-    placed = np.nan_to_num(np.stack(corners, axis=1), nan=-1e9, posinf=-1e9, neginf=-1e9)  # off the page
-    return text, placed, (np.rint(angles / (math.pi / 2)).astype(int) + rotation) % 4
-
-
-@functools.cache
-def _character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable[..., float]]:
-    """FPDFText_GetUnicode, _GetLooseCharBox and _GetCharAngle on plain addresses.
-
-    They run a few thousand times a page. pypdfium2's own versions convert every argument and let go of the
-    interpreter lock on every call, which costs two to three times as much, and far more beside a busy thread.
-    """
-
-    def call(function: Any, result: Any, *arguments: Any) -> Any:
-        address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        return ctypes.PYFUNCTYPE(result, ctypes.c_void_p, ctypes.c_int, *arguments)(address)
-
-    return (
-        call(raw.FPDFText_GetUnicode, ctypes.c_uint),
-        call(raw.FPDFText_GetLooseCharBox, ctypes.c_int, ctypes.c_void_p),
-        call(raw.FPDFText_GetCharAngle, ctypes.c_float),
-    )

@@ -1,7 +1,8 @@
-"""Pictures of pages: PNG, JPEG, TIFF with several pages, WebP, BMP."""
+"""Pictures of pages: PNG, JPEG, TIFF with several pages, WebP, BMP, GIF, and HEIC where pillow-heif is installed."""
 
 from __future__ import annotations
 
+import re
 import struct
 import warnings
 import zlib
@@ -15,30 +16,48 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from visret import _forks
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.errors import DocumentError
+from visret.types import Loss
 
 _pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
-_PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+_PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_WITH_PAGES = ("TIFF", "HEIF")
+NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
+_ANIMATION = Loss("the pictures of the animation after the first", "save them as files of their own")
+_HEIF = re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _PICTURE_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError),
+    *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )  # what Pillow's readers raise on damaged files
 
 
+def opened(path: Path, _: str | None) -> Document:
+    """The picture in a file, whatever its name says."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    return Picture(path, head)
+
+
 class Picture(Document):
-    """A picture, or the pictures of a TIFF. Its size in points follows the resolution it states, or 100 dpi."""
+    """A picture, or those of a TIFF or HEIC file. Its size in points follows the resolution it states, or 100 dpi."""
 
     def __init__(self, path: Path, head: bytes) -> None:
         super().__init__(path)
+        formats = _heif(path) if _HEIF.match(head) else _PICTURE_FORMATS
         with _quiet_pillow():
             try:
-                self._stored = Image.open(path, formats=_PICTURE_FORMATS)
+                self._stored = Image.open(path, formats=formats)
             except UnidentifiedImageError as error:
                 start = head[:24].decode("ascii", "replace").split("\n")[0].strip()
                 what = "a PDF" if path.suffix.lower() == ".pdf" else "a picture that can be read"
-                raise DocumentError(path, f"is not {what}: it begins with {start!r}") from error
+                said = f"is not {what}: it begins with {start!r}; give it the ending of what it is, or copy it again"
+                raise DocumentError(path, said) from error
             except _PICTURE_ERRORS as error:
                 raise _unread(path, error) from error
-            self._length = _frames(self._stored) if self._stored.format == "TIFF" else 1
+            self._length = _frames(self._stored) if self._stored.format in _WITH_PAGES else 1
+            if self._length == 1 and getattr(self._stored, "is_animated", False):
+                self.lost.append(
+                    Loss("the pictures of the animation after the first", "save them as files of their own")
+                )
 
     def __len__(self) -> int:
         return self._length
@@ -67,8 +86,18 @@ class Picture(Document):
         return Content(size_pt, drawn, () if words else None)
 
 
+def _heif(path: Path) -> tuple[str, ...]:
+    """Pillow's name of HEIC, which it reads from now on. DocumentError where pillow-heif is missing."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise DocumentError(path, NO_HEIF) from error
+    register_heif_opener()
+    return ("HEIF",)
+
+
 def _frames(image: Image.Image) -> int:
-    """How many pictures a TIFF has, and the first one that is damaged: it says so when it is read."""
+    """How many pictures a file has, and the first one that is damaged: it says so when it is read."""
     number = 0
     while True:
         try:

@@ -24,7 +24,7 @@ import numpy as np
 
 from visret.types import Box, Word
 
-_SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
+SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
 _HYPHENS = ("-", "\u00ad", "\u2010")
 _ACCENTS = {  # as TeX paints them, beside the letter -> as Unicode puts them on it
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304",
@@ -73,7 +73,7 @@ class _Pieces(NamedTuple):
 
 def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, height: float) -> _Pieces:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    at = np.flatnonzero(~np.isin(codes, _SPACES))
+    at = np.flatnonzero(~np.isin(codes, SPACES))
     if not len(at):
         return _Pieces([], [], boxes[:0], turns[:0])
     step = _steps(_upright(boxes[at], turns[at]))
@@ -90,13 +90,11 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
     ends = at[np.append(first[1:], len(at)) - 1] + 1
-    texts = [
-        _spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)
-    ]
+    texts = [spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)]
     keep = np.flatnonzero(inside & np.array([bool(t) for t in texts]))
     turn = turns[at[first[keep]]]
     return _Pieces(
-        [texts[i] for i in keep.tolist()], _fractions(box[keep], width, height), _upright(box[keep], turn), turn
+        [texts[i] for i in keep.tolist()], fractions(box[keep], width, height), _upright(box[keep], turn), turn
     )
 
 
@@ -131,7 +129,7 @@ def _around(boxes: np.ndarray, first: np.ndarray) -> np.ndarray:
     return np.hstack([np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first)])
 
 
-def _fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
+def fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
     """Points to page fractions, clipped to the page, never empty."""
     thin = 1e-4
     size = np.array([width, height])
@@ -160,7 +158,7 @@ class _Spelling(dict[int, str]):
 _SPELLING = _Spelling()
 
 
-def _spelled(raw: str) -> str:
+def spelled(raw: str) -> str:
     """A word as it is written: NFC, ligatures and other compatibility forms resolved, nothing invisible."""
     if raw.isascii() and raw.isprintable():
         return raw

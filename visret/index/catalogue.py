@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, READABLE, SCHEMA, STATES
+from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, MAX_NUMBER, READABLE, SCHEMA, STATES
 from visret.reduction import Storage
 
 # A reader holds the catalogue for milliseconds, a writer while it commits; longer means that something hangs.
@@ -95,7 +95,8 @@ class UnreadPage(NamedTuple):
 class Settings(NamedTuple):
     """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far.
 
-    previous, since: of versions, by layout.py; None where there are none.
+    previous, since: of versions, by layout.py; None where there are none. lost_from: the number of the first
+    document of which it is known what is missing.
     """
 
     storage: Storage
@@ -103,6 +104,17 @@ class Settings(NamedTuple):
     commits: int
     previous: int | None
     since: int | None
+    lost_from: int
+
+
+class Losses(NamedTuple):
+    """What is known to be missing. of: a document's number to (page, what, help), by page, None for the document.
+
+    known_from: the number of the first document of which it is known.
+    """
+
+    of: Mapping[int, Sequence[tuple[int | None, str, str]]]
+    known_from: int
 
 
 class SegmentRow(NamedTuple):
@@ -293,7 +305,10 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     numbers = all(isinstance(fitted[key], int) for key in ("number", "vectors")) if fitted else True
     if not numbers or (fitted and not isinstance(fitted["checksums"], dict)):
         raise ValueError(f"fitted: {fitted}")
-    return Settings(storage, fitted, commits, previous, since)
+    lost_from = settings.get("lost_from", 1) if read_format(connection) >= 3 else MAX_NUMBER
+    if not isinstance(lost_from, int):
+        raise ValueError(f"lost_from {lost_from!r}")
+    return Settings(storage, fitted, commits, previous, since, lost_from)
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
@@ -363,16 +378,16 @@ def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPa
     return pages
 
 
-def read_lost(connection: sqlite3.Connection) -> dict[int, list[tuple[int | None, str, str]]]:
-    """Document number to (page, what, help) of content that is missing, by page; None for the document."""
+def read_losses(connection: sqlite3.Connection, settings: Settings) -> Losses:
+    """What is known to be missing from documents that were read."""
     lost: dict[int, list[tuple[int | None, str, str]]] = {}
     if read_format(connection) < 3:
-        return lost
+        return Losses(lost, settings.lost_from)
     for document, page, what, help_ in connection.execute(
         "SELECT document, page, what, help FROM lost ORDER BY document, page, what"
     ):
         lost.setdefault(document, []).append((int(page) or None, str(what), str(help_)))
-    return lost
+    return Losses(lost, settings.lost_from)
 
 
 def read_metadata_keys(connection: sqlite3.Connection) -> frozenset[str]:

@@ -17,7 +17,8 @@
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
 `storage`, a JSON object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
-`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, see below. Names are
+`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, `lost_from` of
+formats, see below. Names are
 UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON
 object. Numbers of documents and segments are never used twice.
 
@@ -29,7 +30,8 @@ inward), `hash` that of its own bytes; `size` and `mtime_ns` are those of the fi
 
 **Formats.** Every format opens all earlier ones. A catalogue of format 2 has no `member` (all are ""), no `lost` (what
 was lost is not known; reading the documents again tells), and `source` alone is unique. Readers leave it as it is; the
-first writer makes it one of format 3, in a commit of its own. Catalogues beside it follow when they are written to.
+first writer makes it one of format 3, in a commit of its own: `lost_from` is the number that its next document gets.
+Catalogues beside it follow when they are written to.
 
 **The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
 sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32

@@ -40,6 +40,7 @@ class IndexStats:
     """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each.
 
     segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
+    format: of the catalogue, see layout.py.
     beside: bytes of segments that are not of this version, but of one that a reindex builds or took the place of.
     """
 
@@ -52,6 +53,7 @@ class IndexStats:
     removed: int
     free: int
     beside: int
+    format: int
 
     @property
     def bytes_per_page(self) -> float:
@@ -159,9 +161,9 @@ class PageIndex:
                 documents = catalogue.read_documents(connection)
                 segments = self._read_segments(connection, models, documents, fitted)
                 unread = catalogue.read_unread_pages(connection)
-                lost = catalogue.read_lost(connection)
+                losses = catalogue.read_losses(connection, settings)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, lost, keys)
+            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, losses, keys)
             self._state = _State(snapshot, segments, storage, learned)
             return True
 
@@ -266,6 +268,7 @@ class PageIndex:
         snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute(_SIZE).fetchone()[0]
+            number = catalogue.read_format(connection)
         files = [self._path / name for name in (CATALOGUE, SEAL)]
         files += [*self._path.glob(f"{FITTED}*/*"), *(self._path / RENDITIONS).glob("*/*")]
         return IndexStats(
@@ -278,6 +281,7 @@ class PageIndex:
             removed=sum(len(segment) for segment in snapshot.segments) - len(snapshot),
             free=shutil.disk_usage(self._path).free,
             beside=sum(size for (size,) in versions.select(self._path, _SIZE)),
+            format=number,
         )
 
     def verify(self) -> list[str]:

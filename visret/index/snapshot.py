@@ -18,6 +18,7 @@ from visret.index.catalogue import (
     DocumentRow,
     IndexModel,
     LivePages,
+    Losses,
     UnreadPage,
     load_source,
     parse_object,
@@ -58,7 +59,7 @@ class Snapshot:
         segments: Mapping[int, tuple[Segment, LivePages]],
         documents: Mapping[int, DocumentRow],
         unread: Mapping[int, list[UnreadPage]],
-        lost: Mapping[int, list[tuple[int | None, str, str]]],
+        losses: Losses,
         keys: frozenset[str],
     ) -> None:
         self.commits = commits
@@ -68,7 +69,7 @@ class Snapshot:
         self._entries = segments
         self._documents = documents
         self._unread = unread
-        self._lost = lost
+        self._losses = losses
         self._keys = keys
         self._parsed: dict[int, dict[str, Any]] = {}  # metadata of documents that somebody asked for
 
@@ -203,6 +204,15 @@ class Snapshot:
         empty = pages.count(None)
         return files + len(pages) - empty, empty
 
+    @cached_property
+    def lost_counts(self) -> tuple[int, int]:
+        """Of how many documents something is known to be missing, and of how many nobody recorded it.
+
+        The second are those that were read into an index of format 2.
+        """
+        unknown = sum(n < self._losses.known_from and row.source is not None for n, row in self._documents.items())
+        return sum(n in self._documents for n in self._losses.of), unknown
+
     def document(self, doc: str | int) -> Document:
         """A document by name or number. Raises InvalidQuery where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc
@@ -218,13 +228,13 @@ class Snapshot:
             empty=tuple(page for page, reason, _ in unread if reason is None),
             blank=tuple(page for page, reason, blank in unread if reason is None and blank),
             failed=tuple((page, reason) for page, reason, _ in unread if reason is not None),
-            lost=tuple(self._lost.get(number, ())),
+            lost=tuple(self._losses.of.get(number, ())),
         )
 
-    def source(self, segment: int, row: int) -> str | None:
-        """The file that the page in a live row of a segment was read from; None where it was made in memory."""
+    def place_of(self, segment: int, row: int) -> tuple[str | None, str]:
+        """`place` of the document of the page in a live row of a segment."""
         live, at = self._at(segment, row)
-        return load_source(self._documents[int(live.documents[at])].source)
+        return self.place(int(live.documents[at]))
 
     def _metadata(self, number: int) -> dict[str, Any]:
         if number not in self._parsed:

@@ -49,6 +49,7 @@ def _to_3(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM sqlite_sequence WHERE name IN ('documents', 'documents_3')")
     connection.execute("INSERT INTO sqlite_sequence VALUES ('documents', ?)", used or (0,))  # no number is used twice
     connection.execute(_table("lost"))
+    connection.execute("INSERT INTO settings VALUES ('lost_from', ?)", (1 + (used or (0,))[0],))
     connection.execute("PRAGMA user_version = 3")
 
 

@@ -156,6 +156,8 @@ class Writer:
         self._check_names(earlier, doc, source, member)
         text = self._metadata_of(earlier) if metadata is None else self._metadata(doc, metadata)
         number, self._next_document = self._next_document, self._next_document + 1
+        if member and source is not None and (file := self._places.get(source, {}).get("")) is not None:
+            self._appear(file)  # never after what is inside it: else an interrupted run would begin the file anew
         path = store_source(source)
         row = DocumentRow(number, doc, path, hash, size, mtime_ns, "partial", None, text, expected, member)
         if earlier is not None:
@@ -218,6 +220,12 @@ class Writer:
         self._check_page(number, page or 1)
         self._appear(number)
         self._do("INSERT OR REPLACE INTO lost VALUES (?, ?, ?, ?)", number, page or 0, what, help)
+
+    def regain(self, number: int, page: int | None) -> None:
+        """Forget what was missing from a page, or, page None, from the document: it is read again."""
+        self._check_page(number, page or 1)
+        self._appear(number)
+        self._do("DELETE FROM lost WHERE document = ? AND page = ?", number, page or 0)
 
     def keep_pdf(self, number: int, data: bytes) -> None:
         """Keep what a document was converted to, before its pages: they are drawn from it."""

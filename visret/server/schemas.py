@@ -62,7 +62,8 @@ class Place(BaseModel):
 
 
 class Found(BaseModel):
-    """A page that answers. text: its best line. source: its file. picture: always null; see `/highlight`.
+    """A page that answers. text: its best line. source: its file. member: its place in that file, "" for the file
+    itself. picture: always null; see `/highlight`.
 
     weak: it hardly answers.
     """
@@ -73,6 +74,7 @@ class Found(BaseModel):
     page: Annotated[int, Field(ge=1)]
     text: str
     source: str | None
+    member: str
     boxes: list[Place]
     picture: str | None
     weak: bool

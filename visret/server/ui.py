@@ -475,7 +475,7 @@ def legend_of(legend: Legend) -> str:
 
 def link_to(hit: Hit, documents_at: str | None) -> str:
     """A link to the page in its PDF, in Markdown; nothing where it has none."""
-    if documents_at is None or not (hit.source or "").lower().endswith(".pdf"):
+    if documents_at is None or hit.member or not (hit.source or "").lower().endswith(".pdf"):
         return ""
     return f" · [open the PDF]({documents_at}{quote(hit.doc)}#page={hit.page})"
 

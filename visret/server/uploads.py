@@ -76,7 +76,7 @@ class _Place:
     known: bool
 
 
-TAKEN = formats.endings(["pdf", "picture", "text"])
+TAKEN = formats.endings(["pdf", "picture", *formats.TEXTS])
 
 
 def safe_name(given: str) -> str:
@@ -148,8 +148,9 @@ def add(
 
 def remove(retriever: Retriever, folder: Path, doc: str) -> None:
     """Take a document out of the index of a folder, and its file where it was uploaded. InvalidQuery where none is."""
-    source = retriever.document(doc).source
-    if source is None or Path(source).parent != (folder / UPLOADS).resolve():
+    document = retriever.document(doc)
+    source = document.source
+    if source is None or document.member or Path(source).parent != (folder / UPLOADS).resolve():
         retriever.remove(doc)
         return
     with writer_lock(folder, UPLOADS_LOCK):
@@ -277,7 +278,8 @@ def _read(
 def _documents(retriever: Retriever, uploads: Path) -> dict[str, Document]:
     """The documents of uploaded files, by path."""
     documents = map(retriever.document, retriever.documents())
-    return {one.source: one for one in documents if one.source and Path(one.source).parent == uploads}
+    files = ((one.source, one) for one in documents if one.source and not one.member)
+    return {source: one for source, one in files if Path(source).parent == uploads}
 
 
 def _tidy(retriever: Retriever, folder: Path, **how: Any) -> None:

@@ -1,0 +1,144 @@
+"""The words that a page has, and those read in its picture, as one text: what is exact stays, what is missing comes in.
+
+    words, added = joined(own, reading)
+
+A word that was read stays out where a word of the page's own lies already, unless the two are different print, as a
+watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes
+before the first of their lines that it stands before.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+
+from visret import _trust
+from visret._lines import Reading
+from visret.types import Word
+
+_COVERED = 0.5  # of a word's area, by the page's own words: it is one of them
+_SURE, _TOUCHED = 0.8, 0.1  # with less confidence, a word is one of the page's own where they only touch so much
+_HEIGHTS = 0.6  # the lower one's height, of the higher one's: two words of one height are not print over print
+
+
+class _Line(NamedTuple):
+    """Words side by side, and the box around them."""
+
+    words: list[Word]
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def joined(own: Sequence[Word], reading: Reading) -> tuple[tuple[Word, ...], list[float]]:
+    """All words in reading order, and the confidence of each that was added."""
+    kept = missing(own, reading)
+    lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
+    pieces = [piece for _, words in groupby((word for word, _ in kept), key=lambda word: word.line)
+              for piece in _pieces(list(words), lines)]  # fmt: skip
+    before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
+    for piece in pieces:
+        before[_place(piece, lines)].append(piece)
+    ordered = [line for i, some in enumerate(before) for line in (*some, *lines[i : i + 1])]
+    numbered = (replace(word, line=i) for i, line in enumerate(ordered) for word in line.words)
+    return tuple(numbered), [confidence for _, confidence in kept]
+
+
+def believed(own: Sequence[Word], reading: Reading, *, layer_is_poor: bool) -> tuple[Word, ...]:
+    """Those of the page's own words, which are in doubt, whose lines say what was read there, or say it better.
+
+    layer_is_poor: the layer is itself a reading, and a line gives way to a better one that differs in a few letters.
+    """
+    out: list[Word] = []
+    boxes = np.array([word.box for word in reading.words]).reshape(-1, 4)
+    for _, words in groupby(own, key=lambda word: word.line):
+        line = list(words)
+        said = " ".join(reading.words[i].text for i in _inside(boxes, line))
+        if not _trust.is_better(said, _trust.text_of(line), alike_too=layer_is_poor):
+            out += line
+    return tuple(out)
+
+
+def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
+    """Which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
+    around = np.array([box for word in line for box in word.boxes])
+    middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
+    return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
+
+
+def missing(own: Sequence[Word], reading: Reading) -> list[tuple[Word, float]]:
+    """The words that were read where none of the page's own stands, with their confidences."""
+    found = list(zip(*reading, strict=True))
+    if not own:
+        return found
+    parts = [(word.text, box) for word in own for box in word.boxes]
+    placed = np.array([box for _, box in parts])
+    return [one for one in found if not _is_there(*one, parts, placed)]
+
+
+def _is_there(
+    word: Word, confidence: float, parts: Sequence[tuple[str, tuple[float, ...]]], placed: np.ndarray
+) -> bool:
+    box = np.array(word.box)
+    low, high = np.maximum(placed[:, :2], box[:2]), np.minimum(placed[:, 2:], box[2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    area = float(np.prod(box[2:] - box[:2])) or 1.0
+    if shared.sum() < (_COVERED if confidence > _SURE else _TOUCHED) * area:
+        return False
+    if confidence <= _SURE:
+        return True
+    over = np.flatnonzero(shared > 0)
+    tall = placed[over, 3] - placed[over, 1]
+    ratio = tall / (box[3] - box[1] or 1)
+    same_height = np.minimum(ratio, 1 / np.maximum(ratio, 1e-9)) >= _HEIGHTS
+    if shared[over[same_height]].sum() >= _COVERED * area:
+        return True
+    return _trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
+
+
+def _line(words: list[Word]) -> _Line:
+    boxes = np.array([word.box for word in words])
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
+    return _Line(words, left, top, right, bottom)
+
+
+def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
+    """A line that was read, divided where the page's own words stand in it: what was typed into a form."""
+    whole = _line(words)
+    amid = [line for line in lines if _level(line, whole) and whole.left < line.left and line.right < whole.right]
+    edges = sorted(line.left for line in amid)
+    ends = [sum(edge < word.box[0] for edge in edges) for word in words]
+    return [_line([word for word, _ in some]) for _, some in groupby(zip(words, ends, strict=True), lambda one: one[1])]
+
+
+def _place(piece: _Line, lines: Sequence[_Line]) -> int:
+    """Before which of the page's own lines it comes."""
+    for i, line in enumerate(lines):
+        if _level(piece, line):
+            if piece.left < line.left:
+                return i
+        elif piece.top < line.top and piece.left < line.right and line.left < piece.right:
+            return i
+    beside = [i for i, line in enumerate(lines) if _level(piece, line) and line.left <= piece.left]
+    above = [i for i, line in enumerate(lines) if line.left < piece.right and piece.left < line.right]
+    if beside or above:
+        return (beside or above)[-1] + 1
+    lower = [line.top < piece.bottom for line in lines]
+    return len(lines) - lower[::-1].index(True) if any(lower) else 0
+
+
+def _level(one: _Line, other: _Line) -> bool:
+    """Whether they stand side by side."""
+    shared = min(one.bottom, other.bottom) - max(one.top, other.top)
+    return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)
+
+
+def confidence(added: Sequence[float]) -> float:
+    """The mean, as it is stored; 0 where nothing was added."""
+    return round(statistics.fmean(added), 3) if added else 0.0

@@ -1,0 +1,175 @@
+"""The text layer of a PDF's page as PDFium gives it: codes, boxes and angles. Called under the lock of pdf.py only."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+import pypdfium2
+from pypdfium2 import raw
+
+from visret.documents.words import SPACES
+
+LONGEST = 1_000_000  # characters of a string that is read
+_SAMPLE = 32  # characters of a page that are asked for a meaning; all are where one of these has none
+_VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
+
+
+class Characters(NamedTuple):
+    """n characters in painted order, in the page's own coordinates.
+
+    codes: (n,) uint32 Unicode. boxes: (n, 4) float32 left, top, right, bottom, in points, y up.
+    angles: (n,) float32 radians clockwise. senseless: (n,) bool, those without a meaning; None where all have one.
+    """
+
+    codes: np.ndarray
+    boxes: np.ndarray
+    angles: np.ndarray
+    senseless: np.ndarray | None = None
+
+    @property
+    def share_senseless(self) -> float:
+        """Of those that are not white space."""
+        if self.senseless is None:
+            return 0.0
+        ink = ~np.isin(self.codes, SPACES) | self.senseless
+        return float(self.senseless.sum() / max(1, ink.sum()))
+
+    def some(self, which: np.ndarray) -> Characters:
+        """Those that `which`, an index or a mask, takes."""
+        senseless = None if self.senseless is None else self.senseless[which]
+        return Characters(self.codes[which], self.boxes[which], self.angles[which], senseless)
+
+
+class Displayed(NamedTuple):
+    """n characters with their boxes (n, 4) on the displayed page and quarter turns (n,), as `words` takes them."""
+
+    text: str
+    boxes: np.ndarray
+    turns: np.ndarray
+
+
+def of_page(page: Any) -> Characters:
+    """The text layer of an open page."""
+    unicode_of, box_of, angle_of, _ = character_calls()
+    textpage = page.get_textpage()
+    try:
+        n = textpage.count_chars()
+        pointer = ctypes.cast(textpage.raw, ctypes.c_void_p).value
+        boxes = np.zeros((n, 4), np.float32)
+        rows = range(boxes.ctypes.data, boxes.ctypes.data + 16 * n, 16)
+        deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
+        codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
+        angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
+        angles[~(angles > 0)] = 0  # -1 where PDFium has none
+        for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
+            if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
+                codes[k] = 0xAD
+        return Characters(codes, boxes, angles, _senseless(pointer, codes))
+    finally:
+        textpage.close()
+
+
+def joined(parts: Iterable[Characters]) -> Characters:
+    """Characters painted one part after the other, with a line end between them."""
+    line_end = Characters(np.array([10], np.uint32), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
+    all_parts = [part for each in parts if len(each.codes) for part in (each, line_end)]
+    if not all_parts:
+        return line_end.some(np.arange(0))
+    senseless = [np.zeros(len(p.codes), bool) if p.senseless is None else p.senseless for p in all_parts]
+    codes, boxes, angles = (np.concatenate(field) for field in list(zip(*all_parts, strict=True))[:3])
+    return Characters(codes, boxes, angles, np.concatenate(senseless) if any(s.any() for s in senseless) else None)
+
+
+def displayed(page: Any, size_pt: tuple[float, float], found: Characters) -> Displayed:
+    """Characters as they stand on the displayed page, rotation and crop box applied."""
+    text = np.minimum(found.codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    placed = placed_boxes(page, size_pt, found.boxes)
+    return Displayed(text, placed, (np.rint(found.angles / (math.pi / 2)).astype(int) + page.get_rotation() // 90) % 4)
+
+
+def placed_boxes(page: Any, size_pt: tuple[float, float], boxes: np.ndarray) -> np.ndarray:
+    """Left, top, right, bottom in the page's coordinates -> x0, y0, x1, y1 on the displayed page."""
+    shown = raw.FS_RECTF()
+    if not raw.FPDF_GetPageBoundingBox(page, shown):
+        raise pypdfium2.PdfiumError("no bounding box")
+    x0, y0, x1, y1 = (boxes * (1, -1, 1, -1) + (-shown.left, shown.top) * 2).T  # origin top left of the crop box
+    width, height = size_pt
+    rotation = page.get_rotation() // 90
+    if rotation == 1:
+        x0, y0, x1, y1 = width - y1, x0, width - y0, x1
+    elif rotation == 2:
+        x0, y0, x1, y1 = width - x1, height - y1, width - x0, height - y0
+    elif rotation == 3:
+        x0, y0, x1, y1 = y0, height - x1, y1, height - x0
+    corners = np.minimum(x0, x1), np.minimum(y0, y1), np.maximum(x0, x1), np.maximum(y0, y1)
+    placed = np.stack(corners, axis=1)
+    return np.asarray(np.nan_to_num(placed, nan=-1e9, posinf=-1e9, neginf=-1e9))  # off the page
+
+
+def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
+    """Which characters have no meaning: control characters, private use, and what PDFium has no Unicode for.
+
+    Where a font has no table of characters, PDFium gives its codes, which may look like white space or letters. Codes
+    that read like a language are believed: old bitmap fonts of TeX have no table either, and are right.
+    """
+    bare = (codes < 0x20) & ((codes < 9) | (codes > 13))
+    bare |= ((codes >= 0x7F) & (codes < 0xA0) & (codes != 0x85)) | ((codes >= 0xE000) & (codes < 0xF900))
+    bare |= (codes >= 0xFFFD) & (codes <= 0xFFFF)
+    bare |= codes == 0
+    is_unmapped = character_calls()[3]
+    n = len(codes)
+    some = range(0, n, max(1, n // _SAMPLE))
+    if not bare.any() and not any(map(is_unmapped, repeat(textpage), some)):
+        return None
+    unmapped = np.fromiter(map(is_unmapped, repeat(textpage), range(n)), int, n) == 1
+    if _reads(codes[unmapped]):
+        unmapped[:] = False
+    return np.asarray(bare | unmapped)
+
+
+def _reads(codes: np.ndarray) -> bool:
+    """Whether these look like the letters of a European language: letters mostly, and vowels among them."""
+    ascii_letters = ((codes | 0x20) >= 0x61) & ((codes | 0x20) <= 0x7A)
+    small = (codes >= 0x61) & (codes <= 0x7A)
+    letters = int(ascii_letters.sum())
+    vowels = int(np.isin(codes, _VOWELS).sum())
+    return letters >= 0.7 * len(codes) and 2 * small.sum() > letters and 0.25 * letters < vowels < 0.6 * letters
+
+
+def utf16(get: Callable[[Any, int], int]) -> str:
+    """A string that PDFium writes as UTF-16 with a zero at its end, and says the bytes of."""
+    size = min(get(None, 0), 2 * LONGEST)
+    if size <= 2:
+        return ""
+    buffer = ctypes.create_string_buffer(size)
+    get(ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR)), size)
+    text = buffer.raw[:size].decode("utf-16-le", "ignore").rstrip("\0")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@functools.cache
+def character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable[..., float], Callable[..., int]]:
+    """FPDFText_GetUnicode, _GetLooseCharBox, _GetCharAngle and _HasUnicodeMapError on plain addresses."""
+    return (
+        call(raw.FPDFText_GetUnicode, ctypes.c_uint, ctypes.c_int),
+        call(raw.FPDFText_GetLooseCharBox, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
+        call(raw.FPDFText_GetCharAngle, ctypes.c_float, ctypes.c_int),
+        call(raw.FPDFText_HasUnicodeMapError, ctypes.c_int, ctypes.c_int),
+    )
+
+
+def call(function: Any, result: Any, *arguments: Any) -> Any:
+    """A function of PDFium whose first argument is an address, for what runs a few thousand times a page.
+
+    pypdfium2's own versions convert every argument and let go of the interpreter lock on every call, which costs two
+    to three times as much, and far more beside a busy thread.
+    """
+    address = ctypes.cast(function, ctypes.c_void_p).value or 0
+    return ctypes.PYFUNCTYPE(result, ctypes.c_void_p, *arguments)(address)

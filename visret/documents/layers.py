@@ -1,0 +1,227 @@
+"""Layers of a PDF that are switched off (optional content): nothing of them is drawn, so nothing of them is a word.
+
+PDFium's text layer has them. Whether a layer is shown depends on states, groups of layers and expressions; PDFium is
+asked itself, by drawing. Called under the lock of pdf.py only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import mmap
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+from pypdfium2 import raw
+
+from visret.documents import characters
+
+_ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
+_FIRST = re.compile(rb"/First\s+(\d+)")
+_HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
+_MOST = 1 << 24  # bytes of a stream of objects that are unpacked
+_SIDE = 100  # pixels of the picture that a form is looked for in
+_FORMS = 500  # forms of a page that are looked for
+_DEEPEST = 8  # forms within forms
+
+
+def may_be_off(path: Path) -> bool:
+    """Whether a PDF has layers; also true where it cannot be told without its password."""
+    with path.open("rb") as file:
+        try:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (ValueError, OSError):
+            return True
+        with data:
+            return data.find(b"/OCProperties") >= 0 or (data.find(b"/ObjStm") >= 0 and _packed(data))
+
+
+def _packed(data: mmap.mmap) -> bool:
+    """Whether the catalogue has layers, where it is packed with other objects."""
+    roots = set(_ROOT.findall(data))
+    if not roots or data.find(b"/Encrypt") >= 0:
+        return True
+    at = data.find(b"/ObjStm")
+    while at >= 0:
+        start = data.find(b"stream", at, at + _HEAD)
+        first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
+        if first:
+            found = _unpacked(data, start + 6, int(first[1]), roots)
+            if found is not None and b"/OCProperties" in found:
+                return True
+        at = data.find(b"/ObjStm", at + 7)
+    return False
+
+
+def _unpacked(data: mmap.mmap, start: int, first: int, roots: set[bytes]) -> bytes | None:
+    """The objects packed at `start`, if one of them is wanted."""
+    packed, inflate = data[start : start + _MOST].lstrip(b"\r\n"), zlib.decompressobj()
+    try:
+        numbers = inflate.decompress(packed, min(first, _MOST))
+        if roots.isdisjoint(numbers.split()[::2]):
+            return None
+        return numbers + inflate.decompress(inflate.unconsumed_tail, _MOST)
+    except zlib.error:
+        return packed
+
+
+# -------------------------------------------------------------------------------------------------- on an open page
+
+
+def hide(page: Any) -> None:
+    """Neither draw nor read what stands on switched-off layers of an open page."""
+    if not _may_hide_text(page):
+        return
+    top = [raw.FPDFPage_GetObject(page, i) for i in range(raw.FPDFPage_CountObjects(page))]
+    inside = {_key(form): list(_inside(form)) for form in top if _is_form(form)}
+    everything = [*top, *(one for some in inside.values() for one in some)]
+    marks = {_key(one): _marks(one) for one in everything}
+    off = _off(page, top, {_key(mark): mark for some in marks.values() for mark in some})
+    for one in everything:
+        if any(_key(mark) in off for mark in marks[_key(one)]):
+            raw.FPDFPageObj_SetIsActive(one, False)
+    forms = [form for form in top if _is_form(form) and any(map(_is_text, inside[_key(form)]))]
+    for form in forms[:_FORMS]:
+        if not _is_drawn(page, top, form, inside[_key(form)]):
+            raw.FPDFPageObj_SetIsActive(form, False)
+
+
+def _may_hide_text(page: Any) -> bool:
+    """Whether a page has forms or marked text at all; drawings have ten thousands of other objects."""
+    count_of, get, kind_of, marks_of = _calls()
+    pointer = _key(page.raw)
+    for i in range(count_of(pointer)):
+        one = get(pointer, i)
+        kind = kind_of(one)
+        if kind == raw.FPDF_PAGEOBJ_FORM or (kind == raw.FPDF_PAGEOBJ_TEXT and marks_of(one)):
+            return True
+    return False
+
+
+def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
+    """What a form draws, and the forms in it."""
+    for i in range(raw.FPDFFormObj_CountObjects(form)):
+        one = raw.FPDFFormObj_GetObject(form, i)
+        yield one
+        if _is_form(one) and depth < _DEEPEST:
+            yield from _inside(one, depth + 1)
+
+
+def _marks(one: Any) -> list[Any]:
+    """The marks of an object that tie it to a layer."""
+    all_marks = (raw.FPDFPageObj_GetMark(one, k) for k in range(raw.FPDFPageObj_CountMarks(one)))
+    return [mark for mark in all_marks if _name(mark) == "OC"]
+
+
+def _name(mark: Any) -> str:
+    buffer, size = ctypes.create_string_buffer(8), ctypes.c_ulong()
+    text = ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR))
+    if not raw.FPDFPageObjMark_GetName(mark, text, 8, ctypes.byref(size)) or size.value > 8:
+        return ""
+    return buffer.raw[: size.value].decode("utf-16-le", "ignore").rstrip("\0")
+
+
+def _off(page: Any, top: list[Any], marks: dict[int, Any]) -> set[int]:
+    """Which of these marks hide what they mark: black squares with one each, and nothing else, are drawn."""
+    if not marks:
+        return set()
+    side = int(np.ceil(np.sqrt(len(marks))))
+    box = raw.FS_RECTF()
+    if not raw.FPDF_GetPageBoundingBox(page, box):
+        raise pypdfium2.PdfiumError("no bounding box")
+    wide, high = (box.right - box.left) / side, (box.top - box.bottom) / side
+    corners = {key: (box.left + k % side * wide, box.bottom + k // side * high) for k, key in enumerate(marks)}
+    squares = [_square(page, *corners[key], wide, high, mark) for key, mark in marks.items()]
+    try:
+        with _only(top, None):
+            seen = _drawn(page, 4 * side)
+    finally:
+        for square in squares:
+            raw.FPDFPage_RemoveObject(page, square)
+            raw.FPDFPageObj_Destroy(square)
+    return {key for key, (x, y) in corners.items() if not seen[_pixel(page, x + wide / 2, y + high / 2, 4 * side)]}
+
+
+def _square(page: Any, x: float, y: float, wide: float, high: float, mark: Any) -> Any:
+    square = raw.FPDFPageObj_CreateNewRect(x, y, wide, high)
+    raw.FPDFPath_SetDrawMode(square, raw.FPDF_FILLMODE_WINDING, False)
+    raw.FPDFPageObj_SetFillColor(square, 0, 0, 0, 255)
+    raw.FPDFPageObj_AddExistingMark(square, mark)
+    raw.FPDFPage_InsertObject(page, square)
+    return square
+
+
+def _pixel(page: Any, x: float, y: float, side: int) -> tuple[int, int]:
+    """The row and column of a place on the page."""
+    column, row = ctypes.c_int(), ctypes.c_int()
+    raw.FPDF_PageToDevice(page, 0, 0, side, side, 0, x, y, ctypes.byref(column), ctypes.byref(row))
+    return min(max(row.value, 0), side - 1), min(max(column.value, 0), side - 1)
+
+
+def _is_drawn(page: Any, top: list[Any], form: Any, inside: list[Any]) -> bool:
+    """Whether anything is drawn of a form; its text counts, though it be invisible."""
+    texts = [(one, raw.FPDFTextObj_GetTextRenderMode(one)) for one in inside if _is_text(one)]
+    try:
+        for one, _ in texts:
+            raw.FPDFTextObj_SetTextRenderMode(one, raw.FPDF_TEXTRENDERMODE_FILL)
+        with _only(top, form):
+            return bool(_drawn(page, _SIDE).any())
+    finally:
+        for one, mode in texts:
+            raw.FPDFTextObj_SetTextRenderMode(one, mode)
+
+
+@contextmanager
+def _only(top: list[Any], one: Any) -> Iterator[None]:
+    """Draw nothing else of these for a while."""
+    active = ctypes.c_int()
+    were = [one for one in top if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value]
+    for each in were:
+        raw.FPDFPageObj_SetIsActive(each, False)
+    try:
+        if one is not None:
+            raw.FPDFPageObj_SetIsActive(one, any(_key(each) == _key(one) for each in were))
+        yield
+    finally:
+        for each in were:
+            raw.FPDFPageObj_SetIsActive(each, True)
+
+
+def _drawn(page: Any, side: int) -> np.ndarray:
+    """Where something is drawn, (side, side) bool."""
+    bitmap = pypdfium2.PdfBitmap.new_native(side, side, raw.FPDFBitmap_BGRA)
+    try:
+        raw.FPDFBitmap_FillRect(bitmap, 0, 0, side, side, 0)
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, side, side, 0, 0)
+        return np.array(bitmap.to_numpy()[..., 3] > 0)
+    finally:
+        bitmap.close()
+
+
+def _is_form(one: Any) -> bool:
+    return bool(raw.FPDFPageObj_GetType(one) == raw.FPDF_PAGEOBJ_FORM)
+
+
+def _is_text(one: Any) -> bool:
+    return bool(raw.FPDFPageObj_GetType(one) == raw.FPDF_PAGEOBJ_TEXT)
+
+
+def _key(handle: Any) -> int:
+    return ctypes.cast(handle, ctypes.c_void_p).value or 0
+
+
+@functools.cache
+def _calls() -> tuple[Callable[[int], int], Callable[[int, int], int], Callable[[int], int], Callable[[int], int]]:
+    """FPDFPage_CountObjects, FPDFPage_GetObject, FPDFPageObj_GetType, FPDFPageObj_CountMarks on plain addresses."""
+    return (
+        characters.call(raw.FPDFPage_CountObjects, ctypes.c_int),
+        characters.call(raw.FPDFPage_GetObject, ctypes.c_void_p, ctypes.c_int),
+        characters.call(raw.FPDFPageObj_GetType, ctypes.c_int),
+        characters.call(raw.FPDFPageObj_CountMarks, ctypes.c_int),
+    )

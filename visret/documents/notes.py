@@ -1,0 +1,342 @@
+"""What stands on a PDF's page beside its content: form fields, typed notes, stamps, comments.
+
+PDFium's text layer leaves them out. What they look like is read from a copy of the page, on which they alone are made
+part of the content: flattening the page itself would hide what it inherits (resources, sizes, layers). Called under
+the lock of pdf.py only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import pypdfium2
+from pypdfium2 import raw
+
+from visret.documents import characters
+from visret.documents.characters import Characters
+from visret.documents.words import SPACES
+from visret.documents.words import spelled as spelling
+from visret.types import Box, Word
+
+_SILENT = {raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP}  # a link's text is the page's, a popup's its comment's
+_SHAPELESS = _SILENT | {  # they look like something, but not like text
+    raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_SQUIGGLY,
+    raw.FPDF_ANNOT_STRIKEOUT, raw.FPDF_ANNOT_CARET, raw.FPDF_ANNOT_FILEATTACHMENT, raw.FPDF_ANNOT_SOUND,
+    raw.FPDF_ANNOT_MOVIE,
+}  # fmt: skip
+_MUTE = _SILENT | {  # /Contents is no comment: a description for who cannot see it, or nothing
+    raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_SOUND, raw.FPDF_ANNOT_MOVIE, raw.FPDF_ANNOT_SCREEN,
+    raw.FPDF_ANNOT_PRINTERMARK, raw.FPDF_ANNOT_TRAPNET, raw.FPDF_ANNOT_WATERMARK, raw.FPDF_ANNOT_THREED,
+    raw.FPDF_ANNOT_RICHMEDIA, raw.FPDF_ANNOT_XFAWIDGET,
+}  # fmt: skip
+_MARKING = {raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_SQUIGGLY, raw.FPDF_ANNOT_STRIKEOUT}
+_UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
+_TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
+_PASSWORD = 1 << 13
+_MOST = 5_000  # annotations of a page
+_TAG = re.compile(r"<[^>]*>")
+_SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
+
+
+class Note(NamedTuple):
+    """An annotation that may have text.
+
+    text: what was typed into it. box: left, top, right, bottom on the page. field: whether it is a form's.
+    """
+
+    subtype: int
+    text: str
+    box: tuple[float, float, float, float]
+    field: bool
+
+
+class Found(NamedTuple):
+    """typed: what stands on the page in fields, notes and stamps. comments: what is said of a place, and the place."""
+
+    typed: Characters
+    comments: list[Note]
+
+
+def kinds(page: Any) -> set[int]:
+    """The kinds of annotations on an open page that may have text; empty for most pages, at little cost."""
+    count_of, get, kind_of, close = _calls()
+    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    found = set()
+    for i in range(min(_MOST, count_of(pointer))):
+        if one := get(pointer, i):
+            found.add(kind_of(one))
+            close(one)
+    return found - _SILENT
+
+
+def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
+    """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
+    there = list(_notes(page, pdf.formenv))
+    shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
+    typed, comments = [], []
+    for note in there:
+        within = _within(shown, note.box)
+        looks, says = _plain(shown.some(within)), _squeezed(note.text)
+        if not says:
+            continue
+        if note.field or note.subtype == raw.FPDF_ANNOT_FREETEXT:
+            if _tells_less(looks, says, shown.some(within)):
+                shown = shown.some(~within)
+                typed.append(_laid_out(note.text, note.box))
+            elif looks == says and _is_spaced_out(shown.some(within), note.text):
+                typed.append(_respaced(shown.some(within), note.text))
+                shown = shown.some(~within)
+        elif says not in looks and not (
+            note.subtype in _MARKING and says in _plain(content.some(_within(content, note.box)))
+        ):
+            comments.append(note)
+    return Found(characters.joined([shown, *typed]), comments)
+
+
+def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
+    """The words of comments: each a line or more after those found on the page, all at the comment's place."""
+    line = found[-1].line if found else -1
+    out: list[Word] = []
+    for note, box in zip(comments, boxes, strict=True):
+        for text in note.text.split("\n"):
+            spelled = [word for word in map(spelling, text.split()) if word]
+            line += bool(spelled)
+            out += [Word(word, box, (), line) for word in spelled]
+    return tuple(out)
+
+
+# -------------------------------------------------------------------------------------------------- what is said
+
+
+def _notes(page: Any, form: Any) -> Iterator[Note]:
+    for i in range(min(_MOST, raw.FPDFPage_GetAnnotCount(page))):
+        with _annotation(page, i) as one:
+            if one is None:
+                continue
+            subtype, flags, box = raw.FPDFAnnot_GetSubtype(one), raw.FPDFAnnot_GetFlags(one), raw.FS_RECTF()
+            if subtype in _SILENT or not raw.FPDFAnnot_GetRect(one, box):
+                continue
+            is_answer = bool(raw.FPDFAnnot_HasKey(one, b"IRT"))  # Acrobat hides the icon of an answer to a comment
+            if flags & _UNSEEN and not is_answer:
+                continue
+            place = (
+                min(box.left, box.right),
+                max(box.top, box.bottom),
+                max(box.left, box.right),
+                min(box.top, box.bottom),
+            )
+            if subtype == raw.FPDF_ANNOT_WIDGET:
+                yield Note(subtype, _value(one, form), place, True)
+            elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
+                said = _string(one, b"Contents") or _TAG.sub(" ", _string(one, b"RC"))
+                yield Note(subtype, said, place, False)
+
+
+def _value(one: Any, form: Any) -> str:
+    """What was typed into a field, or chosen; "" for passwords and boxes to be ticked."""
+    if not form:
+        return _string(one, b"V") if _string(one, b"FT") == "Tx" else ""
+    if raw.FPDFAnnot_GetFormFieldType(form, one) not in _TYPED:
+        return ""
+    if raw.FPDFAnnot_GetFormFieldType(form, one) == raw.FPDF_FORMFIELD_TEXTFIELD:
+        if raw.FPDFAnnot_GetFormFieldFlags(form, one) & _PASSWORD:
+            return ""
+        value = functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one)
+        return characters.utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
+    chosen = [
+        characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
+        for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
+        if raw.FPDFAnnot_IsOptionSelected(form, one, k)
+    ]
+    return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+
+
+def _string(one: Any, key: bytes) -> str:
+    return characters.utf16(functools.partial(raw.FPDFAnnot_GetStringValue, one, key))
+
+
+@contextmanager
+def _annotation(page: Any, index: int) -> Iterator[Any]:
+    one = raw.FPDFPage_GetAnnot(page, index)
+    try:
+        yield one or None
+    finally:
+        if one:
+            raw.FPDFPage_CloseAnnot(one)
+
+
+# ------------------------------------------------------------------------------------------------ what is shown
+
+
+def _appearances(pdf: Any, number: int) -> Characters:
+    """The characters of what annotations look like, where they stand on the page."""
+    with _alone(pdf, number, lambda kind: kind not in _SHAPELESS) as page:
+        return characters.of_page(page)
+
+
+@contextmanager
+def fields(pdf: Any, number: int) -> Iterator[Any]:
+    """A page that shows the fields of a page and nothing else."""
+    with _alone(pdf, number, lambda kind: kind == raw.FPDF_ANNOT_WIDGET) as page:
+        yield page
+
+
+@contextmanager
+def _alone(pdf: Any, number: int, wanted: Callable[[int], bool]) -> Iterator[Any]:
+    """A copy of a page that shows its annotations of wanted kinds and nothing else."""
+    with _copied(pdf, number) as copy:
+        page = copy.get_page(0)
+        try:
+            content = raw.FPDFPage_CountObjects(page)
+            _hide(page, content)
+            _keep(page, wanted)
+            _dress(page)
+            if raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY) == raw.FLATTEN_FAIL:
+                raise pypdfium2.PdfiumError("annotations cannot be made part of the page")
+        finally:
+            page.close()
+        page = copy.get_page(0)
+        try:
+            _hide(page, content)
+            yield page
+        finally:
+            page.close()
+
+
+def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
+    """Take all other annotations off a page, and those that are not to be seen."""
+    for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
+        with _annotation(page, i) as one:
+            stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
+        if not stays:
+            raw.FPDFPage_RemoveAnnot(page, i)
+
+
+@contextmanager
+def _copied(pdf: Any, number: int) -> Iterator[Any]:
+    """A document of this page alone, which owns what the page inherits."""
+    copy = pypdfium2.PdfDocument.new()
+    try:
+        index = (ctypes.c_int * 1)(number - 1)
+        if not raw.FPDF_ImportPagesByIndex(copy, pdf, index, 1, 0):
+            raise pypdfium2.PdfiumError("the page cannot be copied")
+        yield copy
+    finally:
+        copy.close()
+
+
+def _hide(page: Any, first: int) -> None:
+    """Neither draw nor read the first objects of a page."""
+    for i in range(first):
+        raw.FPDFPageObj_SetIsActive(raw.FPDFPage_GetObject(page, i), False)
+
+
+def _dress(page: Any) -> None:
+    """Let PDFium make the appearances that annotations lack, which it does when it draws them."""
+    bitmap = pypdfium2.PdfBitmap.new_native(1, 1, raw.FPDFBitmap_BGR)
+    try:
+        raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, 1, 1, 0, raw.FPDF_ANNOT)
+    finally:
+        bitmap.close()
+
+
+# ---------------------------------------------------------------------------------------------------- between both
+
+
+def _within(some: Characters, box: tuple[float, float, float, float]) -> np.ndarray:
+    """Which characters stand in a box."""
+    left, top, right, bottom = box
+    x, y = (some.boxes[:, 0] + some.boxes[:, 2]) / 2, (some.boxes[:, 1] + some.boxes[:, 3]) / 2
+    return np.asarray((x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1))
+
+
+def _plain(some: Characters) -> str:
+    codes = np.minimum(some.codes, 0x10FFFF).astype("<u4").tobytes()
+    text = codes.decode("utf-32-le", "surrogatepass").encode("utf-16-le", "surrogatepass")
+    return _squeezed(text.decode("utf-16-le", "ignore"))
+
+
+def _squeezed(text: str) -> str:
+    """For comparison: without white space, compatibility forms resolved."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
+
+
+def _tells_less(looks: str, says: str, shown: Characters) -> bool:
+    """Whether an appearance lacks text that was typed: it has none, a part of it, or signs without meaning."""
+    return looks != says and (looks in says or 3 * shown.share_senseless > 1)
+
+
+def _is_spaced_out(shown: Characters, text: str) -> bool:
+    """Whether characters stand so far apart, as in a comb of boxes, that words would fall to pieces."""
+    steps = shown.boxes[1:, 0] - shown.boxes[:-1, 2]
+    tall = (shown.boxes[1:, 1] - shown.boxes[1:, 3]).clip(1)
+    return len(text.split()) < len(_plain_words(shown)) or bool((steps > tall).sum() >= len(text.split()))
+
+
+def _plain_words(some: Characters) -> list[str]:
+    return "".join(chr(code) for code in np.minimum(some.codes, 0xFFFF).tolist()).split()
+
+
+def _respaced(shown: Characters, text: str) -> Characters:
+    """The characters where they stand, each as wide as the step to the next, divided into words as `text` is."""
+    ink = shown.some(~np.isin(shown.codes, SPACES))
+    letters = [c for c in text if not c.isspace()]
+    if len(letters) != len(ink.codes):
+        return shown
+    boxes = ink.boxes.copy()
+    on = (boxes[1:, 0] > boxes[:-1, 0]) & (np.abs(boxes[1:, 1] - boxes[:-1, 1]) < 1)
+    boxes[:-1, 2][on] = boxes[1:, 0][on]
+    at = iter(range(len(letters)))
+    rows = [None if c.isspace() else next(at) for c in text]
+    codes = np.array([10 if k is None else ink.codes[k] for k in rows], np.uint32)
+    placed = np.array([np.zeros(4) if k is None else boxes[k] for k in rows], np.float32)
+    return Characters(codes, placed, np.zeros(len(codes), np.float32))
+
+
+def _laid_out(text: str, box: tuple[float, float, float, float]) -> Characters:
+    """A text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
+    left, top, right, bottom = box
+    width, height = max(right - left, 1.0), max(top - bottom, 1.0)
+    text = text[: characters.LONGEST].encode("utf-16", "ignore").decode("utf-16")
+    for size in _SIZES:
+        lines = list(_wrapped(text, max(1, int(width / (0.5 * size)))))
+        if len(lines) * 1.2 * size <= height:
+            break
+    line_height = min(1.2 * size, height / max(1, len(lines)))
+    across = min([0.5 * size, *(width / len(line) for line in lines if line)])
+    codes = np.frombuffer("\n".join(lines).encode("utf-32-le"), "<u4")
+    row = np.repeat(np.arange(len(lines)), [len(line) + 1 for line in lines])[: len(codes)]
+    column = np.concatenate([np.arange(len(line) + 1) for line in lines])[: len(codes)]
+    x, y = left + column * across, top - row * line_height
+    boxes = np.stack([x, y, x + across, y - line_height], axis=1).astype(np.float32)
+    return Characters(codes.astype(np.uint32), boxes, np.zeros(len(codes), np.float32))
+
+
+def _wrapped(text: str, most: int) -> Iterator[str]:
+    for line in text.split("\n"):
+        made = ""
+        for word in line.split():
+            if made and len(made) + 1 + len(word) > most:
+                yield made
+                made = word
+            else:
+                made = f"{made} {word}" if made else word
+        yield made
+
+
+@functools.cache
+def _calls() -> tuple[Callable[[int], int], Callable[[int, int], int], Callable[[int], int], Callable[[int], None]]:
+    """FPDFPage_GetAnnotCount, FPDFPage_GetAnnot, FPDFAnnot_GetSubtype and FPDFPage_CloseAnnot on plain addresses."""
+    return (
+        characters.call(raw.FPDFPage_GetAnnotCount, ctypes.c_int),
+        characters.call(raw.FPDFPage_GetAnnot, ctypes.c_void_p, ctypes.c_int),
+        characters.call(raw.FPDFAnnot_GetSubtype, ctypes.c_int),
+        characters.call(raw.FPDFPage_CloseAnnot, None),
+    )

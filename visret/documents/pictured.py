@@ -1,0 +1,80 @@
+"""How much of a PDF's page lies under pictures, and whether its text is a layer that nobody sees, as scanners add it.
+
+Called under the lock of pdf.py only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+from pypdfium2 import raw
+
+_PARTS = 50  # of a page's width and of its height, to say what share of it is under pictures
+_OBJECTS = 2000  # of a page or a form that are looked at: a map may have 100,000, and a scan is among its first
+_FORMS, _FORM_DEPTH = 20, 3  # forms of a page that are looked into, and how deep they may lie in each other
+_SAMPLE = 16  # characters that are asked whether they are seen
+
+
+def share(page: Any) -> float:
+    """Of the open page's area, what lies under pictures, those inside forms too."""
+    shown = raw.FS_RECTF()
+    if not raw.FPDF_GetPageBoundingBox(page, shown):
+        return 0.0
+    under = np.zeros((_PARTS, _PARTS), bool)
+    corner, size = np.array([shown.left, shown.bottom]), np.array([shown.right - shown.left, shown.top - shown.bottom])
+    for bounds in _pictures(page.raw):
+        (x0, y0), (x1, y1) = np.rint(((bounds - corner) / size).clip(0, 1) * _PARTS).astype(int)
+        under[y0:y1, x0:x1] = True
+    return float(under.mean())
+
+
+def is_hidden(page: Any) -> bool:
+    """Whether most of a few characters of an open page are painted invisibly."""
+    textpage = page.get_textpage()
+    try:
+        n = textpage.count_chars()
+        some = [raw.FPDFText_GetTextObject(textpage, k) for k in range(0, n, max(1, n // _SAMPLE))]
+        modes = [raw.FPDFTextObj_GetTextRenderMode(text) for text in some if text]  # line ends belong to none
+        return 2 * modes.count(raw.FPDF_TEXTRENDERMODE_INVISIBLE) > len(modes)
+    finally:
+        textpage.close()
+
+
+def _pictures(holder: Any, depth: int = 0) -> Iterator[np.ndarray]:
+    """The bounds of the pictures among the first objects of a page or, depth > 0, of a form: [[x0, y0], [x1, y1]]."""
+    object_of, kind_of = _calls(form=depth > 0)
+    count = raw.FPDFFormObj_CountObjects(holder) if depth else raw.FPDFPage_CountObjects(holder)
+    objects = list(map(object_of, repeat(ctypes.cast(holder, ctypes.c_void_p).value), range(min(count, _OBJECTS))))
+    kinds = np.fromiter(map(kind_of, objects), int, len(objects))
+    for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_IMAGE):
+        edges = [ctypes.c_float() for _ in range(4)]
+        if raw.FPDFPageObj_GetBounds(ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), *edges):
+            yield np.nan_to_num(np.array([edge.value for edge in edges])).reshape(2, 2)
+    for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM)[: _FORMS if depth < _FORM_DEPTH else 0]:
+        form, m = ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), raw.FS_MATRIX()
+        if raw.FPDFPageObj_GetMatrix(form, m):
+            for (x0, y0), (x1, y1) in _pictures(form, depth + 1):
+                corners = np.array([(x0, y0), (x0, y1), (x1, y0), (x1, y1)]) @ ((m.a, m.b), (m.c, m.d)) + (m.e, m.f)
+                yield np.stack([corners.min(axis=0), corners.max(axis=0)])
+
+
+@functools.cache
+def _calls(*, form: bool) -> tuple[Callable[..., int], Callable[..., int]]:
+    """FPDFPage_GetObject or FPDFFormObj_GetObject, and FPDFPageObj_GetType, on plain addresses.
+
+    They run up to thousands of times a page; see `character_calls` in characters.py.
+    """
+
+    def call(function: Any, result: Any, *arguments: Any) -> Any:
+        address = ctypes.cast(function, ctypes.c_void_p).value or 0
+        return ctypes.PYFUNCTYPE(result, *arguments)(address)
+
+    number = ctypes.c_ulong if form else ctypes.c_int
+    get = raw.FPDFFormObj_GetObject if form else raw.FPDFPage_GetObject
+    object_of = call(get, ctypes.c_void_p, ctypes.c_void_p, number)
+    return object_of, call(raw.FPDFPageObj_GetType, ctypes.c_int, ctypes.c_void_p)

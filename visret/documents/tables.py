@@ -1,0 +1,76 @@
+"""Tables as text: CSV and TSV, a line for each row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from visret.documents.document import Document
+from visret.documents.text import Text, paged, pieces
+from visret.types import Loss
+
+BETWEEN = " | "
+_DELIMITERS = "\t;|,"  # of those that divide as well the first: a comma may be one of numbers
+_ROWS = 50  # that are looked at for how the columns are divided
+
+
+def opened(path: Path, _: str | None) -> Document:
+    """The rows of a table, cells divided by BETWEEN, in pages like those of plain text.
+
+    A line feed in a cell becomes a blank. Where quotes do not fit together the text is taken as it stands.
+    """
+    lost: list[Loss] = []
+    table = Text(path, pages=paged(_rows("".join(pieces(path, lost)))))
+    table.lost += lost
+    return table
+
+
+def _rows(text: str) -> Iterator[str]:
+    lines = list(io.StringIO(text))
+    first = lines[0].strip() if lines else ""
+    stated = first[4:] if first.startswith("sep=") and len(first) == 5 else None  # Excel's own
+    if stated:
+        lines = lines[1:]
+    delimiter = stated or _delimiter(lines)
+    if delimiter is None or not _sound(lines, delimiter):
+        yield text
+        return
+    for row in csv.reader(lines, delimiter=delimiter, skipinitialspace=True):
+        yield _line(row)
+
+
+def _line(row: list[str]) -> str:
+    return BETWEEN.join(" ".join(cell.split()) for cell in row).rstrip() + "\n"
+
+
+def _delimiter(lines: list[str]) -> str | None:
+    """What divides most rows into the same number of cells, more than one."""
+    shares = {delimiter: _share(lines[:_ROWS], delimiter) for delimiter in _DELIMITERS}
+    best = max(_DELIMITERS, key=lambda delimiter: shares[delimiter])
+    return best if shares[best] else None
+
+
+def _share(lines: list[str], delimiter: str) -> float:
+    """The share of the rows that have as many cells as most; 0 where that is one."""
+    widths = [len(row) for row in _parsed(lines, delimiter) if row]
+    usual = max(set(widths), key=widths.count, default=1)
+    return widths.count(usual) / len(widths) if usual > 1 else 0.0
+
+
+def _parsed(lines: list[str], delimiter: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+    except csv.Error:  # a cell longer than the module reads
+        return
+
+
+def _sound(lines: list[str], delimiter: str) -> bool:
+    """Whether every quote is closed; one that is not would make one cell of the rest."""
+    try:
+        for _ in csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True):
+            pass
+    except csv.Error:
+        return False
+    return True
