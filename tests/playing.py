@@ -5,21 +5,21 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
-from visret._forecast import BLIND, WORDS, File, Forecast
+from visret._forecast import BLIND, File, Forecast
 
 BATCH_PAGES, BATCH_SECONDS = 32, 10.0
 
 
 @dataclass
 class Doc:
-    """A file as it really is. pages: of each its class, and the seconds that it takes to be read."""
+    """A file as it really is. pages: of each the Look, and the seconds that it takes to be read."""
 
     pages: list
     kind: str = "pdf"
     size: int = 50_000
     opening: float = 0.005
     converts: bool = False
-    encoding: float = 0.05  # seconds a page
+    encoding: float = 0.00015  # seconds a word
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Play:
     every: float | None = None
     encoding_guess: float = 0.05
     now: float = 0.0
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
     told: list = field(default_factory=list)
 
     def run(self):
@@ -50,7 +51,11 @@ class Play:
         self.count = itertools.count()
         self.due, self.blocked = [], []
         main = self.main()
-        for process in [main, *map(self.lane, range(self.lanes))] + [self.scouting()] * self.scout + [self.watch()] * bool(self.every):
+        for process in (
+            [main, *map(self.lane, range(self.lanes))]
+            + [self.scouting()] * self.scout
+            + [self.watch()] * bool(self.every)
+        ):
             self.advance(process)
         while not self.over:
             self.now, _, process = heapq.heappop(self.due)
@@ -81,13 +86,13 @@ class Play:
             yield doc.opening
             self.forecast.came(number, None)
             self.forecast.opened(key, len(doc.pages))
-            for at, (page_class, seconds) in enumerate(doc.pages):
+            for at, (look, seconds) in enumerate(doc.pages):
                 self.forecast.begins(number, key)
-                yield seconds + (self.loading if page_class == BLIND and not loaded else 0)
-                loaded |= page_class == BLIND
-                self.forecast.came(number, page_class, number=at + 1, size=1000)
+                yield seconds + (self.loading if look.page_class == BLIND and not loaded else 0)
+                loaded |= look.page_class == BLIND
+                self.forecast.came(number, look, number=at + 1, size=1000)
                 yield lambda: len(buffer) < self.room / self.lanes
-                buffer.append((page_class, doc.encoding))
+                buffer.append((look, doc.encoding * look.encoding))
             self.forecast.ended(number, key)
             buffer.append(None)
 
@@ -108,7 +113,7 @@ class Play:
         self.over = True
 
     def encode(self, batch):
-        self.forecast.encoding([page_class for page_class, _ in batch], [1] * len(batch))
+        self.forecast.encoding([look for look, _ in batch])
         yield sum(seconds for _, seconds in batch) + self.warming
         self.warming = 0
         self.forecast.encoded()
@@ -120,21 +125,30 @@ class Play:
             doc = self.docs[i]
             while spent > min(0.025 * (self.now + self.forecast.left()), 1 + 0.2 * self.now):
                 yield 0.5
-            if doc.kind != "pdf" or not self.forecast.is_unknown(str(i)):
+            if doc.kind not in ("pdf", "picture") or not self.forecast.is_unknown(str(i)):
                 continue
             pages = len(doc.pages)
             count = min(12, int((pages - 1) ** 0.5) + 1)
             numbers = [(2 * k + 1) * pages // (2 * count) + 1 for k in range(count)]
-            cost = 0.003 + 0.005 * count
+            cost = 0.003 + 0.005 * count + 0.06 * min(3, sum(doc.pages[k - 1][0].page_class == BLIND for k in numbers))
             spent += cost
             yield 2 * cost
-            self.forecast.looked(str(i), pages, {number: doc.pages[number - 1][0] for number in numbers})
-            if self.forecast.knows_ocr or self.forecast.ahead_of_ocr()[1] < 30:
+            self.forecast.looked(str(i), pages, {number: self.look(doc.pages[number - 1][0]) for number in numbers})
+            if self.forecast.knows_ocr or self.forecast.ahead_of_ocr() < max(30, self.forecast.left() / 4):
                 continue
-            blind = [(i, s) for i, doc in enumerate(self.docs) for c, s in doc.pages if c == BLIND and self.forecast.ahead.looked[i, BLIND]]
-            for _, seconds in random.Random(0).sample(blind, min(3, len(blind))):
-                yield 2 * seconds
-                self.forecast.tried(seconds * 1.8, loaded=True)
+            blind = [
+                page
+                for i, doc in enumerate(self.docs)
+                for page in doc.pages
+                if page[0].page_class == BLIND and self.forecast.ahead.looked[i, BLIND]
+            ]
+            for page in random.Random(0).sample(blind, min(3, len(blind))):
+                yield 2 * page[1]
+                self.forecast.tried(self.look(page[0]), page[1] * 1.8, loaded=True)
+
+    def look(self, true):
+        """What can be seen of a page before it is read."""
+        return true._replace(words=true.words * (self.chance.lognormvariate(0, 0.3) if true.page_class == BLIND else 1))
 
     def watch(self):
         while True:

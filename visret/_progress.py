@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from visret import _render, _trust, ocr
-from visret._forecast import BLIND, DOUBTFUL, WORDS, File, Forecast
+from visret._forecast import BLIND, DOUBTFUL, WORDS, File, Forecast, Look
 from visret._scout import Scout
 from visret.types import Encoder, Page
 
@@ -17,7 +17,15 @@ SILENT = 2.0  # seconds, in which too little is known
 EVERY = 1.0  # seconds, in which something is told while nothing comes
 MILLION_PARAMETERS = 0.002  # seconds a page, before anything was encoded
 
-_T = TypeVar("_T")
+
+class _HasAnswer(Protocol):
+    @property
+    def answer(self) -> object: ...
+
+
+INCH = 72  # points
+
+_T = TypeVar("_T", bound=_HasAnswer)
 
 
 @dataclass(slots=True)
@@ -82,6 +90,7 @@ class Watch:
         self.progress = progress
         self.tell = tell
         self.ocr = common.ocr
+        self.pictures = encoder.spec.modality == "image"
         parameters = encoder.spec.parameters
         self.forecast = Forecast(
             files,
@@ -115,7 +124,7 @@ class Watch:
             self.tell_now()
 
     def reading(self, lane: int, key: str, answers: Iterable[_T]) -> Iterator[_T]:
-        """The answers of a lane about a file, timed."""
+        """What a lane reads of a file, timed. Each has the `answer` of the worker."""
         found = iter(answers)
         while True:
             self.forecast.begins(lane, key)
@@ -123,30 +132,30 @@ class Watch:
             if answer is None:
                 self.forecast.ended(lane, key)
                 return
-            self._came(lane, getattr(answer, "answer", answer))
+            self._came(lane, answer.answer)
             yield answer
 
     def _came(self, lane: int, answer: object) -> None:
         if isinstance(answer, Page):
             size = _render.size_in_memory(answer)
-            self.forecast.came(lane, self._class(answer), number=answer.ref.page, size=size)
+            self.forecast.came(lane, self._look(answer), number=answer.ref.page, size=size)
         elif isinstance(answer, _render.Unread) and answer.page is not None:
-            self.forecast.came(lane, WORDS, number=answer.page, encoded=False)
+            self.forecast.came(lane, Look(WORDS, 0), number=answer.page)
         else:
             self.forecast.came(lane, None)
 
-    def _class(self, page: Page) -> int:
-        """As which a page was read."""
+    def _look(self, page: Page) -> Look:
+        """As what a page was read."""
+        words = 0.0 if self.pictures else len(page.words or ()) or len(page.plain or "") / 6
         if self.ocr == "never" or page.size_pt is None:
-            return WORDS
+            return Look(WORDS, words)
         if ocr.METADATA in page.metadata:
-            return BLIND
-        return DOUBTFUL if len(page.words or ()) < _trust.FEW else WORDS
+            return Look(BLIND, words, page.size_pt[0] * page.size_pt[1] / INCH**2 / 100)
+        return Look(DOUBTFUL if words < _trust.FEW else WORDS, words)
 
     @contextmanager
     def encoding(self, pages: Sequence[Page]) -> Iterator[None]:
         """A batch, with the pages that cannot be encoded."""
-        weights = [len(page.words) if page.words is not None else len(page.plain or "") / 6 for page in pages]
-        self.forecast.encoding([self._class(page) for page in pages], [30 + weight for weight in weights])
+        self.forecast.encoding([self._look(page) for page in pages])
         yield
         self.forecast.encoded()

@@ -59,7 +59,7 @@ MOST_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may b
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 DEEPEST = 4  # documents inside documents
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
-MOST_WEIGHED = 3  # pages of a file that are drawn to see how much print OCR will read
+MOST_DRAWN = 3  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
 _LENGTHS = struct.Struct(">II")
@@ -146,11 +146,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How a page would be read: its class and weight are those of `_forecast`."""
+    """How a page would be read."""
 
     page: int
-    page_class: int
-    weight: float
+    look: _forecast.Look
 
 
 Answer = Hashed | Converted | Opened | Unread | Lost | Page | Begun | Ended | Looked
@@ -307,7 +306,7 @@ def _answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[A
     elif "pages" in header:
         yield Opened(header["pages"])
     elif "looked" in header:
-        yield Looked(header["looked"], header["class"], header["weight"])
+        yield Looked(header["looked"], _forecast.Look(*header["look"]))
     elif "converted" in header:
         yield Converted(bytes(raw))
     elif "hash" in header:
@@ -501,13 +500,13 @@ def _looks(request: Request) -> Iterator[_Frame]:
             pages = len(document)
             yield {"pages": pages}, ()
             count = min(request.looks, math.isqrt(pages - 1) + 1) if pages else 0
-            weighed = 0
+            drawn = 0
             for number in [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]:
                 try:
-                    found = _class(document, number, request)
-                    weight = _weight(document, number) if found == _forecast.BLIND and weighed < MOST_WEIGHED else 0.0
-                    weighed += weight > 0
-                    yield {"looked": number, "class": found, "weight": weight}, ()
+                    look = _look(document, number, request)
+                    if look.page_class == _forecast.BLIND and drawn < MOST_DRAWN:
+                        look, drawn = _drawn(document, number), drawn + 1
+                    yield {"looked": number, "look": look}, ()
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
                     yield _unread(error, number), ()
     except Exception as error:  # noqa: BLE001 - it is said where the file is read
@@ -516,23 +515,26 @@ def _looks(request: Request) -> Iterator[_Frame]:
     yield {"done": True}, ()
 
 
-def _class(document: documents.Document, number: int, request: Request) -> int:
-    """By its words alone."""
-    if request.ocr == "never":
-        return _forecast.WORDS
+def _look(document: documents.Document, number: int, request: Request) -> _forecast.Look:
+    """A page by its words alone."""
+    if request.ocr == "never" and request.image:
+        return _forecast.Look(_forecast.WORDS, 0)
     page = document.page(number, image=False)
-    if page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
-        return _forecast.WORDS
-    own = request.ocr == "auto" and page.words and not _trust.garbage(page.words)
-    return _forecast.DOUBTFUL if own else _forecast.BLIND
+    own = len(page.words or ()) or len(page.plain or "") / 6
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
+        return _forecast.Look(_forecast.WORDS, own)
+    if request.ocr == "auto" and page.words and not _trust.garbage(page.words):
+        return _forecast.Look(_forecast.DOUBTFUL, own)
+    return _forecast.Look(_forecast.BLIND, 0)
 
 
-def _weight(document: documents.Document, number: int) -> float:
-    """By its picture."""
+def _drawn(document: documents.Document, number: int) -> _forecast.Look:
+    """A page that OCR will read, by its picture."""
     image = document.page(number, words=False, dpi=_print.DPI).image
     if image is None:
-        return 0.0
-    return _forecast.ocr_weight(image.size, _print.beside((), image) * image.width / _print.DPI)
+        return _forecast.Look(_forecast.BLIND, 0)
+    inches = _print.beside((), image) * image.width / _print.DPI
+    return _forecast.Look(_forecast.BLIND, inches * _forecast.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 
 def _is_converted(path: Path, request: Request) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import chain, zip_longest
 
 from visret import _render
-from visret._forecast import BLIND, File, Forecast
+from visret._forecast import BLIND, File, Forecast, Look
 
 DELAY = 0.5  # seconds, in which a short run is over
 SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
@@ -44,7 +44,7 @@ class Scout(threading.Thread):
         self.over = threading.Event()
         self.starting = threading.Lock()
         self.started_at = time.monotonic()
-        self.blind: list[tuple[str, int]] = []  # pages that OCR will read, one a file
+        self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one a file
 
     def __enter__(self) -> Scout:
         if len(self.files) > 1:
@@ -96,38 +96,39 @@ class Scout(threading.Thread):
     def _look(self, file: File) -> None:
         if not self.forecast.is_unknown(file.key):
             return
-        pages, classes = 0, {}
+        pages, looks = 0, dict[int, Look]()
         for answer in self._read(replace(self.common, path=file.key, looks=LOOKS)):
             match answer:
                 case _render.Opened(pages=pages):
                     pass
-                case _render.Looked(page=page, page_class=page_class):
-                    classes[page] = page_class
+                case _render.Looked(page=page, look=look):
+                    looks[page] = look
                 case _render.Unread(page=None):  # the run will say why
                     return
         if pages:
-            self.forecast.looked(file.key, pages, classes)
-        if blind := [page for page, page_class in classes.items() if page_class == BLIND]:
-            self.blind.append((file.key, blind[len(blind) // 2]))
+            self.forecast.looked(file.key, pages, looks)
+        blind = [page for page, look in looks.items() if look.page_class == BLIND and look.is_drawn]
+        if blind:
+            self.blind.append((file.key, blind[0], looks[blind[0]]))
 
     def _try_ocr(self) -> None:
         """Where OCR will take much of the run, and nothing is known of how long a page takes."""
         if not self.blind or self.forecast.knows_ocr:
             return
-        reading, ocr = self.forecast.ahead_of_ocr()
-        if ocr < max(MUCH_OCR, reading / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
+        ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
+        if ocr < max(MUCH_OCR, left / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
             return
-        for key, page in random.Random(0).sample(self.blind, min(TRIES, len(self.blind))):
+        for key, page, look in random.Random(0).sample(self.blind, min(TRIES, len(self.blind))):
             before, loaded = self._seconds(), self.forecast.knows_ocr
             answers = list(self._read(replace(self.common, path=key, only=(page,), page_seconds=60)))
             if self.over.is_set() or not answers:
                 return
-            self.forecast.tried(self._seconds() - before, loaded=loaded)
+            self.forecast.tried(look, self._seconds() - before, loaded=loaded)
             if not self._may_spend(0):
                 break
         self._end_worker()  # OCR takes much memory
 
-    def _read(self, request: _render.Request) -> list[_render.Answer]:
+    def _read(self, request: _render.Request) -> list[_render.Answer | _render.Inside]:
         """What comes of a file; nothing where it ends the worker."""
         try:
             return list(self._ready_worker().read(request, doc=request.path))
@@ -156,5 +157,5 @@ class Scout(threading.Thread):
 
 
 def _may_be_opened(file: File) -> bool:
-    """Whether it takes a look to know how many pages it has, and that takes no LibreOffice."""
-    return file.kind == "pdf"
+    """Whether it takes a look to know how many pages it has, or how much OCR has to do, and that takes little."""
+    return file.kind in ("pdf", "picture")

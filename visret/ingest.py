@@ -1263,7 +1263,7 @@ class _Reading:
                 return
             case _render.Converted() if part.pages is not None:
                 return  # after a crash the first one stays
-            case _render.Begun():
+            case _render.Begun() | _render.Looked():
                 return
             case _render.Ended():
                 if not part.is_over:
