@@ -37,6 +37,8 @@ class Play:
     every: float | None = None
     encoding_guess: float = 0.05
     now: float = 0.0
+    tries: int = 0
+    seen: set = field(default_factory=set)
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     told: list = field(default_factory=list)
 
@@ -133,18 +135,21 @@ class Play:
             cost = 0.003 + 0.005 * count + 0.06 * min(3, sum(doc.pages[k - 1][0].page_class == BLIND for k in numbers))
             spent += cost
             yield 2 * cost
+            self.seen.add(i)
             self.forecast.looked(str(i), pages, {number: self.look(doc.pages[number - 1][0]) for number in numbers})
-            if self.forecast.knows_ocr or self.forecast.ahead_of_ocr() < max(30, self.forecast.left() / 4):
-                continue
-            blind = [
-                page
-                for i, doc in enumerate(self.docs)
-                for page in doc.pages
-                if page[0].page_class == BLIND and self.forecast.ahead.looked[i, BLIND]
-            ]
-            for page in random.Random(0).sample(blind, min(3, len(blind))):
-                yield 2 * page[1]
-                self.forecast.tried(self.look(page[0]), page[1] * 1.8, loaded=True)
+            yield from self.trying()
+        while not self.forecast.knows_ocr and self.tries < 3:
+            yield from self.trying()
+            yield 1.0
+
+    def trying(self):
+        blind = [page for i in sorted(self.seen) for page in self.docs[i].pages if page[0].page_class == BLIND]
+        fits = self.forecast.ahead_of_ocr() > max(30, self.forecast.left() / 4)
+        if not self.forecast.knows_ocr and self.tries < min(3, len(blind)) and fits:
+            look, seconds = self.chance.choice(blind)
+            yield 2 * seconds
+            self.forecast.tried(self.look(look), seconds * 1.8, loaded=True)
+            self.tries += 1
 
     def look(self, true):
         """What can be seen of a page before it is read."""

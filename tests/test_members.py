@@ -251,3 +251,24 @@ def test_a_picture_in_an_archive(retriever, make):
     archive = make("letters.zip", {"scan.png": out.getvalue()})
     retriever.add(archive)
     assert best(retriever, "yellow") == ("letters.zip/scan.png", 1)
+
+
+def test_what_is_missing_is_said_in_a_line_a_file(tmp_path, capsys):
+    folder = tmp_path / "papers"
+    folder.mkdir()
+    (folder / "a.txt").write_bytes("Die Fähre fährt nicht bei Sturm.\n".encode() * 20 + b"ein \xff Byte\n")
+    index = ["index", str(folder), "--index", str(tmp_path / "x.visret"), "--model", "toy"]
+    cli.main(index)
+    said = f"missing: {folder / 'a.txt'}: one byte that is no UTF-8 (save the file as UTF-8)\n"
+    assert said in capsys.readouterr().err
+    cli.main(index)
+    assert said in capsys.readouterr().err  # of what was read before, too
+
+
+def test_many_losses_make_one_line():
+    lost = [ingest.Lost("a.pdf", page, "a stamp", "flatten it") for page in range(1, 9)]
+    lost += [ingest.Lost("a.pdf", None, f"the attachment {name}", "unpack it") for name in "abc"]
+    assert cli._losses(lost) == (
+        "a stamp, pages 1, 2, 3, 4, 5 and 3 more (flatten it); the attachment a (unpack it); "
+        "the attachment b (unpack it); and 1 more (--json lists them)"
+    )

@@ -354,6 +354,7 @@ def test_the_calls_on_plain_addresses_are_those_that_pypdfium2_declares():
         (raw.FPDFPage_GetObject, raw.FPDF_PAGEOBJECT, [raw.FPDF_PAGE, number]),
         (raw.FPDFPageObj_GetType, number, [raw.FPDF_PAGEOBJECT]),
         (raw.FPDFPageObj_CountMarks, number, [raw.FPDF_PAGEOBJECT]),
+        (raw.FPDFPageObj_GetMark, raw.FPDF_PAGEOBJECTMARK, [raw.FPDF_PAGEOBJECT, ctypes.c_ulong]),
     ):
         assert function.restype is result
         assert list(function.argtypes) == arguments

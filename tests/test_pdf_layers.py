@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import zlib
 from pathlib import Path
 
 import pytest
 from raw_pdf import FONT, RawPdf, page, shape, text
 
 from visret import documents
-from visret.documents import layers, pdf
+from visret.documents import pdf
 
 INVISIBLE = "BT 3 Tr /F 12 Tf 20 20 Td (invisible) Tj ET\n"
 
@@ -76,22 +74,3 @@ def test_a_document_without_layers_is_not_looked_through(tmp_path, monkeypatch):
     path = out.save(tmp_path / "plain.pdf", [page(out, text(20, 180, "always"))])
     monkeypatch.setattr(pdf.layers, "hide", None)
     assert words(path) == ["always"]
-
-
-@pytest.mark.parametrize("where", ["plain", "packed", "elsewhere", "broken", "encrypted"])
-def test_layers_are_found_in_the_catalogue(tmp_path, where):
-    """Also where it is packed with other objects."""
-    catalogue = b"<< /Type /Catalog /Pages 2 0 R /OCProperties 9 0 R >>"
-    if where == "plain":
-        data = b"1 0 obj\n" + catalogue + b"\nendobj\ntrailer << /Root 1 0 R >>"
-    else:
-        objects = b"7 0 1 6 " + b"<< >> " + catalogue
-        packed = zlib.compress(objects)
-        packed = packed[:4] + b"????" + packed[8:] if where == "broken" else packed
-        root = b"8" if where == "elsewhere" else b"1"
-        data = b"5 0 obj\n<< /Type /ObjStm /N 2 /First 8 /Filter /FlateDecode >>\nstream\r\n" + packed
-        data += b"\nendstream\nendobj\ntrailer << /Root " + root + b" 0 R %s>>"
-        data = data.replace(b"%s", b"/Encrypt 3 0 R " if where == "encrypted" else b"")
-    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.5\n" + data)
-    assert layers.may_be_off(tmp_path / "a.pdf") == (where in {"plain", "packed", "encrypted"})
-    assert re.search(rb"/OCProperties", data) is None or where == "plain"

@@ -139,11 +139,21 @@ def test_blanks_painted_by_themselves_are_no_letters(tmp_path, monkeypatch):
     assert (found.text, found.lost) == ("one two", ())
 
 
+def test_a_font_of_blanks_is_no_longer_suspected(tmp_path, monkeypatch):
+    pdf = RawPdf()
+    blanks = "".join(text(3 * k, 50, " ") for k in range(60))
+    pages = [page(pdf, text(20, 100, "one") + blanks) for _ in range(2)]
+    looked = []
+    monkeypatch.setattr(fonts, "_said", lambda page, some, said=fonts._said: looked.append(1) or said(page, some))
+    with documents.open_document(pdf.save(tmp_path / "a.pdf", pages)) as document:
+        assert [document.page(n).text for n in (1, 2)] == ["one", "one"]
+    assert looked == [1]
+
+
 def test_pages_with_their_fonts_are_not_looked_through(tmp_path, monkeypatch):
     pdf = RawPdf()
     path = pdf.save(tmp_path / "a.pdf", [page(pdf, text(20, 100, "one two"))])
     monkeypatch.setattr(fonts, "_extend", None)
-    monkeypatch.setattr(fonts, "_said", None)
     assert read(path).text == "one two"
 
 
@@ -203,12 +213,13 @@ def test_codes_that_mean_nothing_are_counted(tmp_path, shift):
     assert found.words[0].text == "page"
 
 
-def test_codes_that_read_like_a_language_are_believed(tmp_path):
-    """Bitmap fonts of TeX have no table of characters either."""
+@pytest.mark.parametrize("letters", [PROSE.replace(" ", ""), "0714212936435057647179Depth100", "1998"])
+def test_codes_that_read_like_a_language_are_believed(tmp_path, letters):
+    """Bitmap fonts of TeX, and those of plots, have no table of characters either."""
     pdf = RawPdf()
-    codes = [f"{ord(char):02X}" for char in PROSE.replace(" ", "")]
+    codes = [f"{ord(char):02X}" for char in letters]
     found = read(saved(pdf, tmp_path / "a.pdf", untold(pdf), painted(codes, apart=False)))
-    assert (found.text, found.unread) == (PROSE.replace(" ", ""), 0)
+    assert (found.text, found.unread) == (letters, 0)
 
 
 def test_ordinary_pages_have_nothing_unread(tmp_path):
@@ -233,6 +244,9 @@ def test_the_calls_for_objects_are_those_that_pypdfium2_declares():
     for function, result, arguments in (
         (raw.FPDFFormObj_CountObjects, number, [raw.FPDF_PAGEOBJECT]),
         (raw.FPDFFormObj_GetObject, raw.FPDF_PAGEOBJECT, [raw.FPDF_PAGEOBJECT, ctypes.c_ulong]),
+        (raw.FPDFTextObj_GetFont, raw.FPDF_FONT, [raw.FPDF_PAGEOBJECT]),
+        (raw.FPDFTextObj_GetTextRenderMode, raw.FPDF_TEXT_RENDERMODE, [raw.FPDF_PAGEOBJECT]),
+        (raw.FPDFFont_GetIsEmbedded, number, [raw.FPDF_FONT]),
         (raw.FPDFPageObj_GetBounds, number, [raw.FPDF_PAGEOBJECT, *[ctypes.POINTER(ctypes.c_float)] * 4]),
     ):
         assert function.restype is result

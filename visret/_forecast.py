@@ -50,7 +50,7 @@ _EFFORT = 0.02  # the share of the time that figures may take
 
 
 class Look(NamedTuple):
-    """What decides how long a page takes. words: how many; of a blind page those in its picture. megapixels: of that."""
+    """What decides how long a page takes. words: of a blind page those in its picture. megapixels: of that."""
 
     page_class: int
     words: float
@@ -115,7 +115,7 @@ class Costs:
     def __init__(self, engine: str, encoding: float) -> None:
         self.engine = engine
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
-        self.reading = [Mean(200) for _ in range(CLASSES)]
+        self.reading = [Mean(200), Mean(200), Mean(200, 2)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
@@ -377,6 +377,7 @@ class Forecast:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.ahead = Ahead(files, ocr=ocr)
+        self.done_before = self.ahead.done.copy()
         self.costs = Costs(engine, encoding)
         self.lanes = [_Lane() for _ in range(max(1, lanes))]
         self.ocr = ocr
@@ -483,9 +484,9 @@ class Forecast:
 
     @property
     def pages(self) -> float:
-        """Of all files, those that were done before included; estimated as long as not all are open."""
+        """That are to be read, of all files; estimated as long as not all are open."""
         with self.lock:
-            return float(self.ahead.expected().sum())
+            return float(np.maximum(self.ahead.expected() - self.done_before, 0).sum())
 
     @property
     def is_counted(self) -> bool:
@@ -501,8 +502,8 @@ class Forecast:
 
     @property
     def knows_ocr(self) -> bool:
-        """Whether a page was read by OCR."""
-        return self.costs.reading[BLIND].weight > 0
+        """Whether the run has come to a page that OCR reads."""
+        return any(mine.loaded for mine in self.lanes)
 
     def ocr_seconds(self) -> float:
         """A guess at the seconds of a core that OCR takes for a page."""

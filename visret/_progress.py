@@ -60,8 +60,8 @@ class Progress:
 
     @property
     def pages_total(self) -> int | None:
-        """Of all files to be read, those included that turn out empty: estimated until all are open, see
-        `pages_are_counted`; None before the files are known."""
+        """That are to be read, those included that turn out empty: an estimate until all files have been opened, see
+        `pages_are_counted`. None before the files are known."""
         return None if self.forecast is None else round(self.forecast.pages)
 
     @property

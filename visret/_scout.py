@@ -16,6 +16,7 @@ from itertools import chain, zip_longest
 
 from visret import _render
 from visret._forecast import BLIND, File, Forecast, Look
+from visret.types import Page
 
 DELAY = 0.5  # seconds, in which a short run is over
 SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
@@ -40,7 +41,8 @@ class Scout(threading.Thread):
         self.forecast = forecast
         self.worker: _render.Worker | None = None
         self.spent = 0.0  # CPU seconds of workers that are gone
-        self.crashes = 0
+        self.crashes = self.tries = 0
+        self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
         self.starting = threading.Lock()
         self.started_at = time.monotonic()
@@ -68,6 +70,8 @@ class Scout(threading.Thread):
                 if self.over.is_set() or self.crashes == MOST_CRASHES:
                     return
                 self._look(file)
+                self._try_ocr()
+            while self.blind and not self._knows_ocr and not self.over.wait(1):
                 self._try_ocr()
         finally:
             if self.worker is not None:
@@ -111,22 +115,26 @@ class Scout(threading.Thread):
         if blind:
             self.blind.append((file.key, blind[0], looks[blind[0]]))
 
+    @property
+    def _knows_ocr(self) -> bool:
+        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MOST_CRASHES
+
     def _try_ocr(self) -> None:
         """Where OCR will take much of the run, and nothing is known of how long a page takes."""
-        if not self.blind or self.forecast.knows_ocr:
+        if not self.blind or self._knows_ocr:
             return
         ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
         if ocr < max(MUCH_OCR, left / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
             return
-        for key, page, look in random.Random(0).sample(self.blind, min(TRIES, len(self.blind))):
-            before, loaded = self._seconds(), self.forecast.knows_ocr
-            answers = list(self._read(replace(self.common, path=key, only=(page,), page_seconds=60)))
-            if self.over.is_set() or not answers:
-                return
-            self.forecast.tried(look, self._seconds() - before, loaded=loaded)
-            if not self._may_spend(0):
-                break
-        self._end_worker()  # OCR takes much memory
+        key, page, look = self.blind.pop(random.Random(self.tries).randrange(len(self.blind)))
+        before = self._seconds()
+        answers = self._read(replace(self.common, path=key, only=(page,), page_seconds=60))
+        if any(isinstance(answer, Page) for answer in answers):
+            self.forecast.tried(look, self._seconds() - before, loaded=self.loaded)
+            self.tries += 1
+            self.loaded = True
+        if self._knows_ocr:
+            self._end_worker()  # OCR takes much memory
 
     def _read(self, request: _render.Request) -> list[_render.Answer | _render.Inside]:
         """What comes of a file; nothing where it ends the worker."""
@@ -154,6 +162,7 @@ class Scout(threading.Thread):
         if self.worker is not None:
             self.worker.close()
             self.worker = None
+        self.loaded = False
 
 
 def _may_be_opened(file: File) -> bool:

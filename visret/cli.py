@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +33,14 @@ from visret.documents import formats
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.registry import DEFAULT_MODEL
 
+KINDS_OF_LOSS = 3  # of a file, on the screen
+SILENT = 2.0  # seconds, after which the first figure of a run is shown
 PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
-    from visret.ingest import EmptyPage, Failure, Metadata, Progress, Report
+    from visret.ingest import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec, Ranked
@@ -856,12 +860,29 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         _say(f"failed: {failure.path}{page}: {failure.reason}")
     if report.ignored:
         _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
-    for lost in report.lost:
-        page = f", page {lost.page}" if lost.page else ""
-        _say(f"missing: {lost.path}{page}: {lost.what}; {lost.help}")
+    for path, losses in groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
+        _say(f"missing: {path}: {_losses(list(losses))}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))
     return report
+
+
+def _losses(losses: Sequence[Lost]) -> str:
+    """What is missing from a file, in a line: the pages of each kind of content, and what would bring it."""
+    pages: dict[tuple[str, str], list[int]] = {}
+    for lost in losses:
+        pages.setdefault((lost.what, lost.help), []).extend([lost.page] if lost.page else [])
+    said = [f"{what}{_on_pages(on)} ({help_})" for (what, help_), on in pages.items()]
+    more = f"; and {len(said) - KINDS_OF_LOSS} more (--json lists them)" if len(said) > KINDS_OF_LOSS else ""
+    return "; ".join(said[:KINDS_OF_LOSS]) + more
+
+
+def _on_pages(pages: Sequence[int]) -> str:
+    if not pages:
+        return ""
+    if len(pages) == 1:
+        return f", page {pages[0]}"
+    return f", pages {', '.join(map(str, pages[:5]))}" + (f" and {len(pages) - 5} more" if len(pages) > 5 else "")
 
 
 def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
@@ -878,28 +899,35 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
 
 
 class Meter:
-    """Progress on stderr: one line that is written over on a terminal, a line every ten seconds elsewhere."""
+    """Progress on stderr, first after two seconds: one line that is written over on a terminal, a line every ten
+    seconds elsewhere. It writes in a thread of its own, for a batch may take long."""
 
     def __init__(self) -> None:
-        self.shown = 0.0
+        self.progress: Progress | None = None
+        self.first = self.shown = 0.0
         self.width = 0
         self.terminal = sys.stderr.isatty()
+        self.over = threading.Event()
+        self.lock = threading.Lock()
+        self.thread = threading.Thread(target=self._run, name="visret-meter", daemon=True)
 
     def __call__(self, progress: Progress) -> None:
-        """Show it, if the last time is long enough ago."""
-        now = time.monotonic()
-        if now - self.shown < (0.2 if self.terminal else 10) or (not self.shown and not self.terminal):
-            self.shown = self.shown or now
-            return
-        self.shown = now
-        rate = progress.pages / progress.seconds if progress.seconds else 0
-        left = progress.seconds_left
-        line = f"{progress.pages:,} pages of {progress.documents:,} files, {progress.documents_total:,} in all"
-        line += f"  {rate:.1f} pages/s"
-        if left is not None:
-            line += f"  {_hours(left)} left"
-        if progress.failed:
-            line += f"  {progress.failed} failed"
+        """Show it from now on."""
+        if self.progress is None:
+            self.progress, self.first = progress, time.monotonic()
+            self.thread.start()
+
+    def _run(self) -> None:
+        while not self.over.wait(0.25):
+            with self.lock:
+                now = time.monotonic()
+                if now - self.first >= SILENT and now - self.shown >= (0.5 if self.terminal else 10):
+                    self._show()
+                    self.shown = now
+
+    def _show(self) -> None:
+        assert self.progress is not None
+        line = _line(self.progress)
         if self.terminal:
             sys.stderr.write(f"\r{line:{self.width}}")
             sys.stderr.flush()
@@ -909,9 +937,23 @@ class Meter:
 
     def close(self) -> None:
         """Leave the terminal's line empty."""
+        self.over.set()
+        if self.progress is not None:
+            self.thread.join()
         if self.terminal and self.width:
             sys.stderr.write(f"\r{'':{self.width}}\r")
             sys.stderr.flush()
+
+
+def _line(progress: Progress) -> str:
+    about = "" if progress.pages_are_counted else "about "
+    line = f"{progress.pages:,} of {about}{progress.pages_total or 0:,} pages"
+    line += f", {progress.documents:,} of {_count(progress.documents_total, 'file')}"
+    if progress.pages:
+        line += f"  {progress.pages / progress.seconds:.1f} pages/s"
+    if (left := progress.seconds_left) is not None:
+        line += f"  {_hours(left)} left"
+    return line + (f"  {progress.failed} failed" if progress.failed else "")
 
 
 def _hours(seconds: float) -> str:

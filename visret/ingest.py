@@ -30,8 +30,9 @@ from visret._folders import expanded
 from visret._forecast import File
 from visret._progress import Progress as Progress
 from visret._progress import Watch
-from visret.documents import formats, office
+from visret.documents import formats, office, pictures
 from visret.documents.inside import unpacked
+from visret.encoders import _scripts
 from visret.errors import (
     DocumentError,
     DuplicateDocument,
@@ -394,7 +395,7 @@ def add_pages(
     count = updated = 0
     given: set[PageRef] = set()
     filled: set[int] = set()
-    with index.writing() as writer:
+    with _scripts.said_once(), index.writing() as writer:
         check_same(index.path, index.model, encoder)
         before = index.snapshot
         for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
@@ -679,6 +680,7 @@ class _Run:
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
         with (
+            _scripts.said_once(),
             self.watched(tasks, stored) as watch,
             _Reader(tasks, self.common, watch) as reader,
             ThreadPoolExecutor(1, "visret-write") as self.background,
@@ -856,6 +858,8 @@ class _Run:
         if self.common.password and document.state == "failed":  # it may be what was missing
             return False
         if document.reason == office.MISSING and office.program():
+            return False
+        if document.reason == pictures.NO_HEIF and pictures.reads_heif():
             return False
         return document.state != "partial" and not self.may_have_words(document)
 

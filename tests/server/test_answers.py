@@ -104,7 +104,12 @@ def test_what_cannot_be_found_is_counted_and_listed_apart(client):
     first = client.get("/unread?count=2").json()
     assert first["total"] == 300
     assert first["unread"] == [
-        {"doc": "no.pdf", "page": None, "state": "failed", "reason": "is not a PDF: it begins with 'no'"},
+        {
+            "doc": "no.pdf",
+            "page": None,
+            "state": "failed",
+            "reason": "is not a PDF: it begins with 'no'; give it the ending of what it is, or copy it again",
+        },
         {"doc": "blank", "page": 1, "state": "empty", "reason": None},
     ]
     assert [one["page"] for one in client.get("/unread?start=298").json()["unread"]] == [298, 299]

@@ -17,8 +17,11 @@ from pypdfium2 import raw
 from visret.documents.words import SPACES
 
 LONGEST = 1_000_000  # characters of a string that is read
-_SAMPLE = 32  # characters of a page that are asked for a meaning; all are where one of these has none
+_SAMPLE = 16  # characters of a page that are asked for a meaning; all are where one of these has none
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
+_BARE = np.zeros(0x10000, bool)  # control characters, private use, and what is no character
+for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFE)):
+    _BARE[_first : _last + 1] = True
 
 
 class Characters(NamedTuple):
@@ -57,23 +60,27 @@ class Displayed(NamedTuple):
 
 def of_page(page: Any) -> Characters:
     """The text layer of an open page."""
-    unicode_of, box_of, angle_of, _ = character_calls()
     textpage = page.get_textpage()
     try:
-        n = textpage.count_chars()
-        pointer = ctypes.cast(textpage.raw, ctypes.c_void_p).value
-        boxes = np.zeros((n, 4), np.float32)
-        rows = range(boxes.ctypes.data, boxes.ctypes.data + 16 * n, 16)
-        deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
-        codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
-        angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
-        angles[~(angles > 0)] = 0  # -1 where PDFium has none
-        for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
-            if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
-                codes[k] = 0xAD
-        return Characters(codes, boxes, angles, _senseless(pointer, codes))
+        return _read(textpage)
     finally:
         textpage.close()
+
+
+def _read(textpage: Any) -> Characters:
+    unicode_of, box_of, angle_of, _ = character_calls()
+    n = textpage.count_chars()
+    pointer = ctypes.cast(textpage.raw, ctypes.c_void_p).value
+    boxes = np.zeros((n, 4), np.float32)
+    rows = range(boxes.ctypes.data, boxes.ctypes.data + 16 * n, 16)
+    deque(map(box_of, repeat(pointer), range(n), rows), maxlen=0)
+    codes = np.fromiter(map(unicode_of, repeat(pointer), range(n)), np.uint32, n)
+    angles = np.fromiter(map(angle_of, repeat(pointer), range(n)), np.float32, n)
+    angles[~(angles > 0)] = 0  # -1 where PDFium has none
+    for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
+        if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
+            codes[k] = 0xAD
+    return Characters(codes, boxes, angles, _senseless(pointer, codes))
 
 
 def joined(parts: Iterable[Characters]) -> Characters:
@@ -119,15 +126,11 @@ def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
     Where a font has no table of characters, PDFium gives its codes, which may look like white space or letters. Codes
     that read like a language are believed: old bitmap fonts of TeX have no table either, and are right.
     """
-    bare = (codes < 0x20) & ((codes < 9) | (codes > 13))
-    bare |= ((codes >= 0x7F) & (codes < 0xA0) & (codes != 0x85)) | ((codes >= 0xE000) & (codes < 0xF900))
-    bare |= (codes >= 0xFFFD) & (codes <= 0xFFFF)
-    bare |= codes == 0
+    bare = _BARE[np.minimum(codes, 0xFFFF)]
     is_unmapped = character_calls()[3]
     n = len(codes)
-    some = range(0, n, max(1, n // _SAMPLE))
-    if not bare.any() and not any(map(is_unmapped, repeat(textpage), some)):
-        return None
+    if 1 not in map(is_unmapped, repeat(textpage), range(0, n, max(1, n // _SAMPLE))):
+        return bare if bare.any() else None
     unmapped = np.fromiter(map(is_unmapped, repeat(textpage), range(n)), int, n) == 1
     if _reads(codes[unmapped]):
         unmapped[:] = False
@@ -135,12 +138,14 @@ def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
 
 
 def _reads(codes: np.ndarray) -> bool:
-    """Whether these look like the letters of a European language: letters mostly, and vowels among them."""
-    ascii_letters = ((codes | 0x20) >= 0x61) & ((codes | 0x20) <= 0x7A)
+    """Whether codes read like a European language, or like numbers; codes of a font seldom do."""
     small = (codes >= 0x61) & (codes <= 0x7A)
-    letters = int(ascii_letters.sum())
+    letters = int((small | ((codes >= 0x41) & (codes <= 0x5A))).sum())
+    figures = int(((codes >= 0x30) & (codes <= 0x39)).sum())
+    if letters + figures < 0.7 * len(codes):
+        return False
     vowels = int(np.isin(codes, _VOWELS).sum())
-    return letters >= 0.7 * len(codes) and 2 * small.sum() > letters and 0.25 * letters < vowels < 0.6 * letters
+    return figures > 2 * letters or (2 * small.sum() > letters and 0.25 * letters < vowels < 0.6 * letters)
 
 
 def utf16(get: Callable[[Any, int], int]) -> str:

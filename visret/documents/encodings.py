@@ -121,12 +121,11 @@ def _readable(sample: bytes, encoding: str) -> float:
     text = sample[: len(sample) - len(sample) % width].decode(encoding, "replace")
     if not text or languages.nonsense(text) > len(text) / 50:
         return 0.0
-    rows = Counter(ord(sign) >> 8 for sign in text)
-    usual = max(rows, key=lambda row: rows[row])
-    east_asian = max(languages.east_asian(text, encoding), 0.0) if usual > 0x2F else 0.0
-    ascii_signs = sum(sign < "\x80" for sign in text)
-    alphabet = 0.8 * (rows[usual] if usual <= 0x1F else 0)
-    return max((ascii_signs + (alphabet if usual else 0)) / len(text), east_asian)
+    rows = Counter(ord(sign) >> 8 for sign in text if sign > "\x7f")
+    beyond = sum(rows.values())
+    alphabet = 0.8 * max((rows[row] for row in rows if row <= 0x1F), default=0)  # its row, which accents are beside
+    ideographs = beyond * max(languages.east_asian(text, encoding), 0.0)
+    return (len(text) - beyond + max(alphabet, ideographs)) / len(text)
 
 
 def _mostly_utf8(data: bytes) -> bool:

@@ -10,17 +10,19 @@ import ctypes
 import functools
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import numpy as np
 from pypdfium2 import raw
 
 from visret.documents import characters
 from visret.types import Loss
 
-_SAMPLE = 32  # objects of a page that are looked at; all are where one of these is suspicious
+_BOUNDS = (ctypes.c_float * 4)()
+_BOUNDS_AT = [ctypes.addressof(_BOUNDS) + 4 * k for k in range(4)]
+_MANY = 50  # blanks, after which a font is no longer suspected
+_SAMPLE = 12  # objects of a page that are looked at; all are where one of these is suspicious
 _THIN = 1e-3  # points
 _BLANKS = "\0 \r\n\t\u00a0\u3000"
 _INVISIBLE = {raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP}
@@ -32,7 +34,7 @@ _SCRIPTS = {  # the first word of a character's name in Unicode -> what to insta
 }
 
 
-class _Text(NamedTuple):
+class Text(NamedTuple):
     """A text object. font: the name of its font. mode: how it is to be drawn. thin: whether it has no extent."""
 
     handle: Any
@@ -42,21 +44,39 @@ class _Text(NamedTuple):
     thin: bool
 
 
-@contextmanager
-def extended(page: Any, missing: Collection[str]) -> Iterator[list[Loss]]:
-    """An open page whose text layer has all letters; yields what of it is drawn blank.
+class Known:
+    """What is known of the fonts of a document, from the pages read so far.
 
-    missing: the names of fonts that were looked for and not found.
+    missing: the names of those that were looked for and not found. harmless: of fonts in which many texts without an
+    extent were blanks, and none was letters.
     """
-    found = _doubtful(page, missing)
+
+    def __init__(self) -> None:
+        self.missing: set[str] = set()
+        self.harmless: set[str] = set()
+        self._blanks: Counter[str] = Counter()
+        self._letters: set[str] = set()
+
+    def learn(self, said: list[tuple[Text, str]]) -> None:
+        """Count what texts without an extent turned out to be."""
+        self._letters.update(one.font for one, text in said if text)
+        self._blanks.update(one.font for one, text in said if not text)
+        self.harmless = {name for name, n in self._blanks.items() if n >= _MANY and name not in self._letters}
+
+
+@contextmanager
+def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
+    """An open page whose text layer has all letters; yields what of it is drawn blank."""
+    found = _doubtful(page, known)
     if not found:
         yield []
         return
     for one in found:
         _extend(one)
-    said = [(one, text.strip(_BLANKS)) for one, text in zip(found, _said(page, found), strict=True)]
+    said = list(zip(found, _said(page, found), strict=True))
+    known.learn(said)
     for one, text in said:
-        if not text:  # blanks have no extent in any font
+        if not text:  # blanks have no extent in any font; with one, they would come between other letters
             _restore(one)
     try:
         yield list(_blank([(one, text) for one, text in said if text]))
@@ -66,9 +86,17 @@ def extended(page: Any, missing: Collection[str]) -> Iterator[list[Loss]]:
                 _restore(one)
 
 
-def _blank(letters: list[tuple[_Text, str]]) -> Iterator[Loss]:
-    names = dict.fromkeys(one.font for one, _ in letters if one.mode not in _INVISIBLE and not one.embedded)
-    for name in names:
+def _said(page: Any, some: list[Text]) -> list[str]:
+    textpage = page.get_textpage()
+    try:
+        texts = [characters.utf16(functools.partial(raw.FPDFTextObj_GetText, one.handle, textpage)) for one in some]
+    finally:
+        textpage.close()
+    return [text.strip(_BLANKS) for text in texts]
+
+
+def _blank(letters: list[tuple[Text, str]]) -> Iterator[Loss]:
+    for name in dict.fromkeys(one.font for one, _ in letters if one.mode not in _INVISIBLE and not one.embedded):
         text = "".join(text for one, text in letters if one.font == name)
         what = f"the picture of text set in {name or 'a font without a name'}"
         yield Loss(f"{what}, which is not in the file and not on this machine", _help(text))
@@ -83,54 +111,50 @@ def _help(text: str) -> str:
     return f"install {_SCRIPTS['CJK']}" if scripts["CJK"] else "save the document again with its fonts embedded"
 
 
-def _extend(one: _Text) -> None:
+def _extend(one: Text) -> None:
     """Give a text an extent: PDFium adds half the width of its outline, once it draws that and places it anew."""
     if one.thin:
         raw.FPDFTextObj_SetTextRenderMode(one.handle, raw.FPDF_TEXTRENDERMODE_STROKE)
         raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
 
 
-def _restore(one: _Text) -> None:
+def _restore(one: Text) -> None:
     if one.thin:
         raw.FPDFTextObj_SetTextRenderMode(one.handle, one.mode)
         raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
 
 
-def _said(page: Any, some: list[_Text]) -> list[str]:
-    textpage = page.get_textpage()
-    try:
-        return [characters.utf16(functools.partial(raw.FPDFTextObj_GetText, one.handle, textpage)) for one in some]
-    finally:
-        textpage.close()
-
-
 # ------------------------------------------------------------------------------------------------ what is suspicious
 
 
-def _doubtful(page: Any, missing: Collection[str]) -> list[_Text]:
+def _doubtful(page: Any, known: Known) -> list[Text]:
     """The texts of an open page that may be letters nobody sees; none of most pages, at little cost."""
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
-    if not missing and not any(_doubt(one, ()) for one in _texts(pointer, _SAMPLE)):
+    names: dict[int, str] = {}
+    if not known.missing and not any(_doubt(one, known, names) for one in _texts(pointer, _SAMPLE)):
         return []
-    return [text for one in _texts(pointer, None) if (text := _doubt(one, missing))]
+    return [text for one in _texts(pointer, None) if (text := _doubt(one, known, names))]
 
 
-def _doubt(address: int, missing: Collection[str]) -> _Text | None:
+def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
     """The text at an address, if its font is missing, or if it has no extent and its font may be the reason."""
-    bounds = np.zeros(4, np.float32)
-    left = bounds.ctypes.data
-    if not _calls().bounds_of(address, left, left + 4, left + 8, left + 12):
+    calls = _calls()
+    if not calls.bounds_of(address, *_BOUNDS_AT):
         return None
-    thin = bool(bounds[2] - bounds[0] <= _THIN or bounds[3] - bounds[1] <= _THIN)
-    if not thin and not missing:
+    left, bottom, right, top = _BOUNDS
+    thin = right - left <= _THIN or top - bottom <= _THIN
+    if not thin and not known.missing:
         return None
-    handle = ctypes.cast(address, raw.FPDF_PAGEOBJECT)
-    font, mode = raw.FPDFTextObj_GetFont(handle), raw.FPDFTextObj_GetTextRenderMode(handle)
-    if not font:
+    font, mode = calls.font_of(address), calls.mode_of(address)
+    embedded = not font or calls.is_embedded(font) != 0
+    if embedded and not (font and thin and mode in _INVISIBLE):
         return None
-    embedded, name = raw.FPDFFont_GetIsEmbedded(font) != 0, _name(font)
-    doubtful = mode in _INVISIBLE or not embedded if thin else not embedded and _plain(name) in missing
-    return _Text(handle, name, mode, embedded, thin) if doubtful else None
+    if font not in names:
+        names[font] = _name(ctypes.cast(font, raw.FPDF_FONT))
+    name = names[font]
+    if name in known.harmless or not (thin or _plain(name) in known.missing):
+        return None
+    return Text(ctypes.cast(address, raw.FPDF_PAGEOBJECT), name, mode, embedded, thin)
 
 
 def _plain(name: str) -> str:
@@ -183,6 +207,9 @@ class _Calls(NamedTuple):
     get_inside: Callable[[int, int], int]
     kind_of: Callable[[int], int]
     bounds_of: Callable[[int, int, int, int, int], int]
+    font_of: Callable[[int], int]
+    mode_of: Callable[[int], int]
+    is_embedded: Callable[[int], int]
 
 
 @functools.cache
@@ -195,4 +222,7 @@ def _calls() -> _Calls:
         call(raw.FPDFFormObj_GetObject, address, ctypes.c_ulong),
         call(raw.FPDFPageObj_GetType, number),
         call(raw.FPDFPageObj_GetBounds, number, address, address, address, address),
+        call(raw.FPDFTextObj_GetFont, address),
+        call(raw.FPDFTextObj_GetTextRenderMode, number),
+        call(raw.FPDFFont_GetIsEmbedded, number),
     )

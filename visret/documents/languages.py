@@ -91,7 +91,9 @@ _ENCODINGS = {
 }
 _NOT_KOREAN = ("cp932", "euc_jp", "gb18030", "cp950")
 _RARE = {"cp866", "mac_roman", "cp850", "cp852", "mac_cyrillic"}
-_EAST_ASIAN = ("cp932", "euc_jp", "gb18030", "cp950", "cp949", "utf-16-le", "utf-16-be")
+_BYTES = ("cp932", "euc_jp", "gb18030", "cp950", "cp949")
+_EAST_ASIAN = (*_BYTES, "utf-16-le", "utf-16-be")
+_BEYOND_ASCII = bytes(range(0x80, 0x100))
 
 # What is no letter, as logarithms of probabilities.
 _SIGNS = dict.fromkeys("’“”–", -2.5) | dict.fromkeys("«»„‘—…\xa0°€•", -3.5)
@@ -124,13 +126,15 @@ class _Guess(NamedTuple):
 def encoding_of(data: bytes) -> str | None:
     """Python's name of the encoding; None where nothing fits."""
     sample = _sample(data)
-    likeliest = max(_Guess(east_asian(_text(sample, encoding), encoding), encoding) for encoding in _EAST_ASIAN)
+    beyond = len(sample) - len(sample.translate(None, _BEYOND_ASCII))
+    possible = _EAST_ASIAN if beyond > len(sample) / 10 else _BYTES  # any two ASCII letters are an ideograph
+    likeliest = max(_Guess(east_asian(_text(sample, encoding), encoding), encoding) for encoding in possible)
     if likeliest.score > 0.3:
         return likeliest.encoding
     best = max((_best(sample, encoding, rank) for rank, encoding in enumerate(_ENCODINGS)), key=lambda one: one.score)
     if best.score > _UNKNOWN:
         return best.encoding
-    if len(re.findall(rb"[\x80-\xff]", sample)) < _LEAST:
+    if beyond < _LEAST:
         return None
     found = charset_normalizer.from_bytes(sample).best()
     return codecs.lookup(found.encoding).name if found else None

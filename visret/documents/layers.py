@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import mmap
-import re
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pypdfium2
@@ -22,56 +18,9 @@ from pypdfium2 import raw
 
 from visret.documents import characters
 
-_ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
-_FIRST = re.compile(rb"/First\s+(\d+)")
-_HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
-_MOST = 1 << 24  # bytes of a stream of objects that are unpacked
 _SIDE = 100  # pixels of the picture that a form is looked for in
 _FORMS = 500  # forms of a page that are looked for
 _DEEPEST = 8  # forms within forms
-
-
-def may_be_off(path: Path) -> bool:
-    """Whether a PDF has layers; also true where it cannot be told without its password."""
-    with path.open("rb") as file:
-        try:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (ValueError, OSError):
-            return True
-        with data:
-            return data.find(b"/OCProperties") >= 0 or (data.find(b"/ObjStm") >= 0 and _packed(data))
-
-
-def _packed(data: mmap.mmap) -> bool:
-    """Whether the catalogue has layers, where it is packed with other objects."""
-    roots = set(_ROOT.findall(data))
-    if not roots or data.find(b"/Encrypt") >= 0:
-        return True
-    at = data.find(b"/ObjStm")
-    while at >= 0:
-        start = data.find(b"stream", at, at + _HEAD)
-        first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
-        if first:
-            found = _unpacked(data, start + 6, int(first[1]), roots)
-            if found is not None and b"/OCProperties" in found:
-                return True
-        at = data.find(b"/ObjStm", at + 7)
-    return False
-
-
-def _unpacked(data: mmap.mmap, start: int, first: int, roots: set[bytes]) -> bytes | None:
-    """The objects packed at `start`, if one of them is wanted."""
-    packed, inflate = data[start : start + _MOST].lstrip(b"\r\n"), zlib.decompressobj()
-    try:
-        numbers = inflate.decompress(packed, min(first, _MOST))
-        if roots.isdisjoint(numbers.split()[::2]):
-            return None
-        return numbers + inflate.decompress(inflate.unconsumed_tail, _MOST)
-    except zlib.error:
-        return packed
-
-
-# -------------------------------------------------------------------------------------------------- on an open page
 
 
 def hide(page: Any) -> None:
@@ -93,14 +42,22 @@ def hide(page: Any) -> None:
 
 
 def _may_hide_text(page: Any) -> bool:
-    """Whether a page has forms or marked text at all; drawings have ten thousands of other objects."""
-    count_of, get, kind_of, marks_of = _calls()
+    """Whether a page has forms, or text on a layer; drawings have ten thousands of other objects."""
+    calls = _calls()
     pointer = _key(page.raw)
-    for i in range(count_of(pointer)):
-        one = get(pointer, i)
-        kind = kind_of(one)
-        if kind == raw.FPDF_PAGEOBJ_FORM or (kind == raw.FPDF_PAGEOBJ_TEXT and marks_of(one)):
+    known: dict[int, bool] = {}
+    for i in range(calls.count_of(pointer)):
+        one = calls.get(pointer, i)
+        kind = calls.kind_of(one)
+        if kind == raw.FPDF_PAGEOBJ_FORM:
             return True
+        if kind == raw.FPDF_PAGEOBJ_TEXT:
+            for k in range(calls.marks_of(one)):
+                mark = calls.mark_of(one, k)
+                if mark not in known:
+                    known[mark] = _ties(ctypes.cast(mark, raw.FPDF_PAGEOBJECTMARK))
+                if known[mark]:
+                    return True
     return False
 
 
@@ -116,15 +73,15 @@ def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
 def _marks(one: Any) -> list[Any]:
     """The marks of an object that tie it to a layer."""
     all_marks = (raw.FPDFPageObj_GetMark(one, k) for k in range(raw.FPDFPageObj_CountMarks(one)))
-    return [mark for mark in all_marks if _name(mark) == "OC"]
+    return [mark for mark in all_marks if _ties(mark)]
 
 
-def _name(mark: Any) -> str:
+def _ties(mark: Any) -> bool:
+    """Whether a mark ties to a layer: its name is "OC"."""
     buffer, size = ctypes.create_string_buffer(8), ctypes.c_ulong()
     text = ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR))
-    if not raw.FPDFPageObjMark_GetName(mark, text, 8, ctypes.byref(size)) or size.value > 8:
-        return ""
-    return buffer.raw[: size.value].decode("utf-16-le", "ignore").rstrip("\0")
+    raw.FPDFPageObjMark_GetName(mark, text, 8, ctypes.byref(size))
+    return buffer.raw[:6] == "OC\0".encode("utf-16-le")
 
 
 def _off(page: Any, top: list[Any], marks: dict[int, Any]) -> set[int]:
@@ -216,12 +173,22 @@ def _key(handle: Any) -> int:
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
 
 
+class _Calls(NamedTuple):
+    """Functions of PDFium on plain addresses."""
+
+    count_of: Callable[[int], int]
+    get: Callable[[int, int], int]
+    kind_of: Callable[[int], int]
+    marks_of: Callable[[int], int]
+    mark_of: Callable[[int, int], int]
+
+
 @functools.cache
-def _calls() -> tuple[Callable[[int], int], Callable[[int, int], int], Callable[[int], int], Callable[[int], int]]:
-    """FPDFPage_CountObjects, FPDFPage_GetObject, FPDFPageObj_GetType, FPDFPageObj_CountMarks on plain addresses."""
-    return (
+def _calls() -> _Calls:
+    return _Calls(
         characters.call(raw.FPDFPage_CountObjects, ctypes.c_int),
         characters.call(raw.FPDFPage_GetObject, ctypes.c_void_p, ctypes.c_int),
         characters.call(raw.FPDFPageObj_GetType, ctypes.c_int),
         characters.call(raw.FPDFPageObj_CountMarks, ctypes.c_int),
+        characters.call(raw.FPDFPageObj_GetMark, ctypes.c_void_p, ctypes.c_ulong),
     )

@@ -102,13 +102,23 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
 
 def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
     """The words of comments: each a line or more after those found on the page, all at the comment's place."""
+    texts = [(text, box) for note, box in zip(comments, boxes, strict=True) for text in note.text.split("\n")]
+    return _lines(texts, found)
+
+
+def lines(texts: Sequence[str], found: Sequence[Word]) -> tuple[Word, ...]:
+    """The words of texts that belong to a page and stand nowhere on it, without those that are found there."""
+    page = _squeezed("".join(word.text for word in found))
+    return _lines([(text, (0.0, 0.0, 1.0, 1.0)) for text in texts if _squeezed(text) not in page], found)
+
+
+def _lines(texts: Sequence[tuple[str, Box]], found: Sequence[Word]) -> tuple[Word, ...]:
     line = found[-1].line if found else -1
     out: list[Word] = []
-    for note, box in zip(comments, boxes, strict=True):
-        for text in note.text.split("\n"):
-            spelled = [word for word in map(spelling, text.split()) if word]
-            line += bool(spelled)
-            out += [Word(word, box, (), line) for word in spelled]
+    for text, box in texts:
+        spelled = [word for word in map(spelling, text.split()) if word]
+        line += bool(spelled)
+        out += [Word(word, box, (), line) for word in spelled]
     return tuple(out)
 
 

@@ -1,15 +1,17 @@
 """PDFs. PDFium must not be entered by two threads at once: every call to it happens under the lock of this file.
 
-The files beside it that call PDFium (characters, notes, layers, fonts, pictured) are called from here only.
+The files beside it that call PDFium (characters, embedded, fonts, layers, notes, pictured, xfa) are called from here
+only.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import shutil
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +21,14 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, fonts, layers, notes, pictured, systemfonts
-from visret.documents.document import Content, Document, pixels, resolution
+from visret.documents import characters, embedded, fonts, layers, notes, pictured, systemfonts, xfa
+from visret.documents.document import Content, Document, Member, pixels, resolution
+from visret.documents.members import Unpacking, safe_member_name
+from visret.documents.packed import catalogue_may_hold, may_hold
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
-from visret.types import Loss
+from visret.types import Loss, Word
 
 _log = logging.getLogger(__name__)
 _pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
@@ -66,8 +70,10 @@ class Pdf(Document):
             self._pdf, self._password = _opened(path, password)
             self._length = len(self._pdf)
             _prepare_forms(self._pdf)
-        self._has_layers = layers.may_be_off(path)
-        self._missing: set[str] = set()  # fonts, of the pages read so far
+            self._texts = self._of_form() if xfa.is_dynamic(self._pdf) else None
+        self._has_layers = catalogue_may_hold(path, b"/OCProperties")
+        self._attached: dict[int, bool] = {}  # page -> whether files hang on it, as far as it has been looked at
+        self._fonts = fonts.Known()
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -81,6 +87,36 @@ class Pdf(Document):
         """Let go of the file; no page can be read afterwards."""
         self._close()
 
+    def members(self, folder: Path) -> Iterator[Member]:
+        """The files of a portfolio, those attached, and those that hang on pages; each once."""
+        unpacking, seen = Unpacking(folder, self.lost), set()
+        for one in self._embedded():
+            key = one.name, hashlib.sha256(one.data or b"").digest()
+            if one.data is None:
+                what = f"the file {safe_member_name(one.name)!r} inside it"
+                self.lost.append(Loss(what, "save it from a PDF reader, and add it"))
+            elif key not in seen and (member := unpacking.add(one.name, [one.data])):
+                yield member
+            seen.add(key)
+        unpacking.done()
+
+    def _embedded(self) -> Iterator[embedded.Embedded]:
+        """The files that belong to the document, then those that hang on its pages."""
+        with _pdfium_lock:
+            count = embedded.count(self._pdf)
+        for index in range(count):
+            with _pdfium_lock:
+                one = embedded.of_document(self._pdf, index)
+            if one:
+                yield one
+        if len(self._attached) < self._length and not may_hold(self.path, b"/FileAttachment"):
+            return
+        for number in range(1, self._length + 1):
+            if self._attached.get(number, True):
+                with suppress(DocumentError), self._page(number) as page:  # a damaged page has been named
+                    found = list(embedded.of_page(page))
+                yield from found
+
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
         lost: list[Loss] = []
         with self._page(number) as page:
@@ -89,6 +125,7 @@ class Pdf(Document):
                 raise DocumentError(self.path, "the page has no area", page=number)
             dpi = resolution(size_pt, dpi, max_pixels)
             kinds = notes.kinds(page)
+            self._attached[number] = raw.FPDF_ANNOT_FILEATTACHMENT in kinds
             if self._has_layers and words:
                 layers.hide(page)
             drawn = self._drawn(page, number, kinds, pixels(size_pt, dpi)) if image else None
@@ -99,13 +136,29 @@ class Pdf(Document):
             return Content(size_pt, drawn)
         found = words_of(*layer.placed, width=size_pt[0], height=size_pt[1])
         said = notes.words(layer.comments, fractions(layer.places, *size_pt), found)
+        if number == 1:
+            said += self._said_by_form(found + said)
         return Content(
             size_pt, drawn, found + said, None, tuple(lost), layer.senseless, layer.pictured, layer.is_hidden
         )
 
+    def _of_form(self) -> list[str]:
+        """What an XFA form says; that its pages are missing is in `lost` from now on."""
+        said = xfa.texts(self._pdf)
+        self.lost.append(xfa.loss(said))
+        return said
+
+    def _said_by_form(self, found: tuple[Word, ...]) -> tuple[Word, ...]:
+        """The words of an XFA form, at no place but the page, that are not found on it."""
+        if self._texts is None:
+            with _pdfium_lock:
+                waits = xfa.waits(self._pdf, " ".join(word.text for word in found))
+                self._texts = self._of_form() if waits else []
+        return notes.lines(self._texts, found)
+
     def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
         """What there is to read on an open page, and what was typed on it."""
-        with fonts.extended(page, self._missing) as blank:
+        with fonts.extended(page, self._fonts) as blank:
             content = characters.of_page(page)
         lost += blank
         said: list[notes.Note] = []
@@ -130,7 +183,7 @@ class Pdf(Document):
             try:
                 systemfonts.missed()  # by others
                 page = self._pdf.get_page(number - 1)
-                self._missing.update(systemfonts.missed())
+                self._fonts.missing.update(systemfonts.missed())
                 if 0 in page.get_size():
                     page = self._without_crop_box(page, number)
                 try:

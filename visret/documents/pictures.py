@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ _pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
 _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _WITH_PAGES = ("TIFF", "HEIF")
 NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
+_RENAME = "give it the ending of what it is, or copy it again"
 _ANIMATION = Loss("the pictures of the animation after the first", "save them as files of their own")
 _HEIF = re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _PICTURE_ERRORS = (
@@ -48,8 +50,9 @@ class Picture(Document):
                 self._stored = Image.open(path, formats=formats)
             except UnidentifiedImageError as error:
                 start = head[:24].decode("ascii", "replace").split("\n")[0].strip()
-                what = "a PDF" if path.suffix.lower() == ".pdf" else "a picture that can be read"
-                said = f"is not {what}: it begins with {start!r}; give it the ending of what it is, or copy it again"
+                said = f"is not a picture that can be read: it begins with {start!r}; {_RENAME}"
+                if path.suffix.lower() == ".pdf":
+                    said = f"is not a PDF: it begins with {start!r}"
                 raise DocumentError(path, said) from error
             except _PICTURE_ERRORS as error:
                 raise _unread(path, error) from error
@@ -84,6 +87,11 @@ class Picture(Document):
                 raise _unread(self.path, error, number if len(self) > 1 else None) from error
         drawn = shown if shown.size == size_px else shown.resize(size_px, Image.Resampling.LANCZOS)
         return Content(size_pt, drawn, () if words else None)
+
+
+def reads_heif() -> bool:
+    """Whether pillow-heif is installed."""
+    return find_spec("pillow_heif") is not None
 
 
 def _heif(path: Path) -> tuple[str, ...]:

@@ -22,6 +22,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from visret.documents.geometry import around, steps, upright
+from visret.documents.spacing import letters_apart
+from visret.documents.vertical import turned_down
 from visret.types import Box, Word
 
 SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
@@ -76,57 +79,30 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     at = np.flatnonzero(~np.isin(codes, SPACES))
     if not len(at):
         return _Pieces([], [], boxes[:0], turns[:0])
-    step = _steps(_upright(boxes[at], turns[at]))
+    turns, downwards = turned_down(codes, boxes, turns, at)
+    step = steps(upright(boxes[at], turns[at]))
     spaced = at[1:] - at[:-1] > 1
     # PDFium sees a line end where a font sits a hair lower: characters of one size that touch are on one line
     touch = (abs(step.ahead) < 0.1 * step.tall) & (step.low > 0.85 * step.tall) & (step.shared > 0.5 * step.low)
-    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13))
+    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13)) | (downwards & (step.ahead < 0.6 * step.tall))
     away = (step.shared < 0.2 * step.low) | (np.maximum(step.ahead, step.behind) > step.tall)
     turned = turns[at[1:]] != turns[at[:-1]]
     first = np.flatnonzero(np.concatenate([[True], away | turned | (spaced & ~spurious)]))
+    first = letters_apart(codes[at], first, step, turned)
 
-    box = _around(boxes[at], first)
+    box = around(boxes[at], first)
     centre = (box[:, :2] + box[:, 2:]) / 2
     inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
+    for k in np.setdiff1d(np.flatnonzero(spaced), first - 1).tolist():  # white space inside a piece
+        letters[at[k] + 1 : at[k + 1]] = [""] * (at[k + 1] - at[k] - 1)
     ends = at[np.append(first[1:], len(at)) - 1] + 1
     texts = [spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)]
     keep = np.flatnonzero(inside & np.array([bool(t) for t in texts]))
     turn = turns[at[first[keep]]]
     return _Pieces(
-        [texts[i] for i in keep.tolist()], fractions(box[keep], width, height), _upright(box[keep], turn), turn
+        [texts[i] for i in keep.tolist()], fractions(box[keep], width, height), upright(box[keep], turn), turn
     )
-
-
-def _upright(boxes: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Boxes as seen by a reader of text turned by `turns` quarter turns clockwise."""
-    if not turns.any():
-        return boxes
-    x0, y0, x1, y1 = boxes.T
-    views = np.array([(x0, y0, x1, y1), (y0, -x1, y1, -x0), (-x1, -y1, -x0, -y0), (-y1, x0, -y0, x1)])
-    return np.asarray(views[turns, :, np.arange(len(boxes))])
-
-
-class _Steps(NamedTuple):
-    """From each of n upright boxes to the next, (n - 1,): white space `ahead` of it or `behind`, height in common."""
-
-    ahead: np.ndarray
-    behind: np.ndarray
-    shared: np.ndarray
-    low: np.ndarray  # the smaller of the heights
-    tall: np.ndarray
-
-
-def _steps(boxes: np.ndarray) -> _Steps:
-    (x0, y0, x1, y1), (next_x0, next_y0, next_x1, next_y1) = boxes[:-1].T, boxes[1:].T
-    shared = np.minimum(y1, next_y1) - np.maximum(y0, next_y0)
-    heights = y1 - y0, next_y1 - next_y0
-    return _Steps(next_x0 - x1, x0 - next_x1, shared, np.minimum(*heights), np.maximum(*heights))
-
-
-def _around(boxes: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The boxes around each group of boxes, by the index of its first."""
-    return np.hstack([np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first)])
 
 
 def fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
@@ -174,7 +150,7 @@ def _accented(text: str, boxes: np.ndarray, turns: np.ndarray) -> list[str]:
     for k in [match.start() for match in _ACCENT.finditer(text)]:
         for j in (k + 1, k - 1):  # TeX paints the accent first, a cedilla second
             if 0 <= j < len(text) and text[j].isalpha() and turns[j] == turns[k]:
-                (left, _, right, _), (left2, _, right2, _) = _upright(boxes[[k, j]], turns[[k, j]]).tolist()
+                (left, _, right, _), (left2, _, right2, _) = upright(boxes[[k, j]], turns[[k, j]]).tolist()
                 if min(right, right2) - max(left, left2) > 0.5 * min(right - left, right2 - left2):
                     letters[j] = _DOTLESS.get(letters[j], letters[j]) + _ACCENTS[text[k]]
                     letters[k] = ""
@@ -282,12 +258,12 @@ def _lines(pieces: _Pieces) -> Iterator[tuple[bool, list[int]]]:
 
 def _runs(some: np.ndarray, pieces: _Pieces) -> list[_Run]:
     boxes = pieces.upright[some]
-    step = _steps(boxes)
+    step = steps(boxes)
     beside = (step.shared > 0.4 * step.low) & (np.maximum(step.ahead, step.behind) <= step.tall)
     first = np.flatnonzero(np.concatenate([[True], ~beside]))
     letters = np.add.reduceat([len(pieces.texts[i]) for i in some.tolist()], first)
     members = [part.tolist() for part in np.split(some, first[1:])]
-    return [_Run(*r) for r in zip(members, *_around(boxes, first).T.tolist(), letters.tolist(), strict=True)]
+    return [_Run(*r) for r in zip(members, *around(boxes, first).T.tolist(), letters.tolist(), strict=True)]
 
 
 def _unzipped(runs: list[_Run], wide: float) -> list[_Run]:

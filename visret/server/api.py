@@ -331,6 +331,7 @@ def _described(document: Document) -> dict[str, Any]:
         "empty": list(document.empty[:MOST_SHOWN]),
         "failed": [{"page": page, "reason": without_paths(reason)} for page, reason in document.failed[:MOST_SHOWN]],
         "unread": {"failed": failed, "empty": len(unread) - failed},
+        "lost": [{"page": page, "what": what, "help": help_} for page, what, help_ in document.lost[:MOST_SHOWN]],
         "metadata": dict(document.metadata),
     }
 

@@ -11,12 +11,17 @@ KINDS = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
+    ".jpe": "image/jpeg",
+    ".jfif": "image/jpeg",
     ".tif": "image/tiff",
     ".tiff": "image/tiff",
     ".webp": "image/webp",
     ".bmp": "image/bmp",
+    ".gif": "image/gif",
     ".txt": "text/plain; charset=utf-8",
     ".md": "text/plain; charset=utf-8",
+    ".rst": "text/plain; charset=utf-8",
+    ".log": "text/plain; charset=utf-8",
 }
 State = Literal["done", "partial", "failed", "empty"]
 Count = Annotated[int, Field(ge=0)]
@@ -104,8 +109,17 @@ class FailedPage(BaseModel):
     reason: str
 
 
+class Missing(BaseModel):
+    """Content that is known to be missing: page null of the document. help: what would bring it."""
+
+    page: int | None
+    what: str
+    help: str
+
+
 class Described(BaseModel):
-    """A document. pages: how many can be found. empty, failed: the first of its pages that cannot; unread: how many."""
+    """A document. pages: how many can be found. empty, failed: the first of its pages that cannot; unread: how many.
+    lost: the first of what is known to be missing from those that can."""
 
     doc: str
     state: State
@@ -114,6 +128,7 @@ class Described(BaseModel):
     empty: list[int]
     failed: list[FailedPage]
     unread: UnreadCounts
+    lost: list[Missing]
     metadata: dict[str, Any]
 
 

@@ -1,0 +1,65 @@
+"""Text with white space between all its letters, as some OCR programs write it: words are told by the wider gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from visret.documents.geometry import Steps
+
+_FEWEST = 6  # letters by themselves on a line, that are no formula and no list
+_WIDEST = 0.6  # white space within a word, in heights of the line
+_WIDER = 0.1  # what a gap between words has more than one within a word, in heights of the line
+_HEADING = 24  # letters of a heading in one word
+
+
+def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.ndarray) -> np.ndarray:
+    """The indices at which pieces of text begin, without those inside words whose letters stand apart.
+
+    codes: (n,) characters, none of them white space. first: (p,) where their p pieces begin. step, turned: (n - 1,)
+    from one to the next.
+    """
+    alone = np.diff(np.append(first, len(codes))) == 1
+    letter = alone & _alphabetic(codes[first])
+    if letter.sum() < _FEWEST:
+        return first
+    ends = first[1:] - 1  # the steps from piece to piece
+    goes_on = ~turned[ends] & (step.shared[ends] > 0.5 * step.low[ends])
+    goes_on &= (step.ahead[ends] > -0.2 * step.tall[ends]) & (step.ahead[ends] < 4 * step.tall[ends])
+    line = np.concatenate([[0], np.cumsum(~goes_on)])
+    pieces, letters = np.bincount(line), np.bincount(line, weights=letter)
+    apart = (letters >= _FEWEST) & (letters >= 0.6 * pieces) & (np.bincount(line, weights=alone) >= 0.85 * pieces)
+    if not apart.any():
+        return first
+    everywhere = pieces[apart].sum() > 0.5 * len(first)
+    gaps = step.ahead[ends] / step.tall[ends]
+    joined = np.zeros(len(first), bool)
+    starts = np.concatenate([[0], np.cumsum(pieces)])
+    for number in np.flatnonzero(apart).tolist():
+        start, end = starts[number], starts[number + 1]
+        joined[start + 1 : end] = _within_words(gaps[start : end - 1], codes[first[start:end]], everywhere=everywhere)
+    return np.asarray(first[~joined])
+
+
+def _alphabetic(codes: np.ndarray) -> np.ndarray:
+    """Letters of alphabets, roughly: not figures, signs, or the scripts of East Asia."""
+    small = codes | 0x20
+    return np.asarray(((small >= 0x61) & (small <= 0x7A)) | ((codes >= 0xC0) & (codes < 0x2000) & (codes != 0xD7)))
+
+
+def _within_words(gaps: np.ndarray, codes: np.ndarray, *, everywhere: bool) -> np.ndarray:
+    """Which gaps of a line, in its heights, are inside words. everywhere: whether most of the page is like that."""
+    nothing = np.zeros(len(gaps), bool)
+    usual = float(np.median(gaps))
+    if usual > _WIDEST or _is_list(codes):
+        return nothing
+    beyond = np.sort(gaps[gaps >= usual])
+    jumps = np.flatnonzero(np.diff(beyond) > max(_WIDER, 0.4 * usual))
+    if len(jumps):
+        return np.asarray(gaps <= beyond[jumps[0]])
+    heading = len(codes) <= _HEADING and (everywhere or bool((codes < 0x61).all()))
+    return ~nothing if heading else nothing
+
+
+def _is_list(codes: np.ndarray) -> bool:
+    """Whether letters are named one after the other, as A B C D: of columns, or of answers."""
+    return bool((np.diff(codes.astype(np.int64)) == 1).mean() > 0.5)

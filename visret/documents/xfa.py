@@ -1,0 +1,99 @@
+"""Forms in Adobe's XFA, whose pages only Adobe's programs can show. Called under the lock of pdf.py only.
+
+What was filled in, and what the form says, stands in XML inside the file, without a place on a page.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree
+
+from pypdfium2 import raw
+
+from visret.types import Loss
+
+_MOST = 1 << 26  # bytes of a form
+_LONGEST = 200_000  # characters of its text
+_UNSEEN = {"script", "items", "pattern", "bindItems", "picture", "message", "desc", "extras", "config"}
+
+
+def is_dynamic(pdf: Any) -> bool:
+    """Whether the document says that its pages have yet to be made from its form."""
+    return bool(pdf.get_formtype() == raw.FORMTYPE_XFA_FULL)
+
+
+def waits(pdf: Any, text: str) -> bool:
+    """Whether a document with such a form has only a page that asks for patience, or for another program."""
+    return (
+        bool(pdf.get_formtype() == raw.FORMTYPE_XFA_FOREGROUND) and len(text) < 2_000 and "please wait" in text.lower()
+    )
+
+
+def loss(said: list[str]) -> Loss:
+    """What is missing of a form of which this much text was read."""
+    what = "the pages of an XFA form"
+    if said:
+        what += f" (the {len(said):,} texts in it are read, but not where they stand)"
+    return Loss(what, "open it in Adobe Acrobat Reader and print it to a new PDF")
+
+
+def texts(pdf: Any) -> list[str]:
+    """What the form says, then what was filled in, each once; nothing where it cannot be read."""
+    out: dict[str, None] = {}
+    length = 0
+    for tree in _trees(pdf):
+        for text in _texts(tree):
+            length += len(text)
+            if length > _LONGEST:
+                return list(out)
+            out[text] = None
+    return list(out)
+
+
+def _trees(pdf: Any) -> Iterator[ElementTree.Element]:
+    """The form's templates, then its data: one stream of all, or a stream for each."""
+    trees = []
+    for i in range(min(raw.FPDF_GetXFAPacketCount(pdf), 100)):
+        tree = _parsed(_content(pdf, i))
+        if tree is not None:
+            trees += [tree, *tree] if _name(tree) == "xdp" else [tree]
+    for wanted in ("template", "datasets"):
+        yield from (tree for tree in trees if _name(tree) == wanted)
+
+
+def _content(pdf: Any, index: int) -> bytes:
+    size = ctypes.c_ulong()
+    if not raw.FPDF_GetXFAPacketContent(pdf, index, None, 0, ctypes.byref(size)) or not 0 < size.value <= _MOST:
+        return b""
+    buffer = ctypes.create_string_buffer(size.value)
+    raw.FPDF_GetXFAPacketContent(pdf, index, buffer, size.value, ctypes.byref(size))
+    return buffer.raw
+
+
+def _parsed(data: bytes) -> ElementTree.Element | None:
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # a form has neither, and they can be made to grow without end
+        return None
+    try:
+        return ElementTree.fromstring(data)
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+
+
+def _texts(tree: ElementTree.Element) -> Iterator[str]:
+    if _name(tree) in _UNSEEN or tree.get("presence") in {"hidden", "inactive"}:
+        return
+    if _name(tree) == "exData" or _name(tree) == "body":
+        text = " ".join("".join(tree.itertext()).split())
+        if text and not text.startswith("<"):
+            yield text
+        return
+    if text := " ".join((tree.text or "").split()):
+        yield text
+    for child in tree:
+        yield from _texts(child)
+
+
+def _name(tree: ElementTree.Element) -> str:
+    return str(tree.tag).rpartition("}")[2]
