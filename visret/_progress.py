@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from visret import _render, _trust, ocr
-from visret._forecast import BLIND, DOUBTFUL, WORDS, File, Forecast, Look
+from visret._forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
 from visret._scout import Scout
-from visret.types import Encoder, Page
+from visret.types import ModelSpec, Page
 
 SILENT = 2.0  # seconds, in which too little is known
 EVERY = 1.0  # seconds, in which something is told while nothing comes
@@ -84,20 +84,19 @@ class Watch:
         *,
         lanes: int,
         common: _render.Request,
-        encoder: Encoder,
+        spec: ModelSpec,
         room: float,
     ) -> None:
         self.progress = progress
         self.tell = tell
         self.ocr = common.ocr
-        self.pictures = encoder.spec.modality == "image"
-        parameters = encoder.spec.parameters
+        self.pictures = spec.modality == "image"
         self.forecast = Forecast(
             files,
             lanes=lanes,
             ocr=common.ocr,
             engine="" if common.ocr == "never" else ocr.engine(),
-            encoding=max(0.01, parameters * MILLION_PARAMETERS) if parameters else 0.04,
+            encoding=max(0.01, spec.parameters * MILLION_PARAMETERS) if spec.parameters else ENCODING,
             room=room,
         )
         self.scout = Scout(files, common, self.forecast)

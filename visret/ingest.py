@@ -932,7 +932,7 @@ class _Run:
             [*map(_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in stored)],
             lanes=_lanes(len(tasks)),
             common=self.common,
-            encoder=self.encoder,
+            spec=self.encoder.spec,
             room=AHEAD_BYTES,
         )
 
