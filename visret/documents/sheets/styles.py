@@ -70,12 +70,22 @@ class Styles:
             self.looks[name] = self._resolved(name)
         return self.looks[name]
 
-    def _resolved(self, name: str) -> Look:
+    def has_format(self, name: str) -> bool:
+        """Whether the style of a cell says how numbers look."""
+        found = (one.get(q("style:data-style-name")) for one in self._chain(name))
+        return next(filter(None, found), "N0") != "N0"
+
+    def _chain(self, name: str) -> list[Element]:
+        """A style of cells, and those it is made of."""
         chain: list[Element] = []
         style = self.by_name.get(("table-cell", name))
         while style is not None and len(chain) < 20:
             chain.append(style)
             style = self.by_name.get(("table-cell", style.get(q("style:parent-style-name"), "")))
+        return chain
+
+    def _resolved(self, name: str) -> Look:
+        chain = self._chain(name)
 
         def said(attribute: str) -> str:
             for one in (*chain, self.default):

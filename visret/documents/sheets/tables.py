@@ -10,12 +10,13 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
 from visret.documents.opendocument import children_gone, points, q, text_of
-from visret.documents.sheets.pages import LARGEST, Size
+from visret.documents.sheets.pages import Size
 from visret.documents.sheets.styles import Styles, ems
 
 WIDEST = 300.0  # points; a longer text gets several lines
 LINES = 40  # at most, and then the column becomes wider: a row has an end
 COMMENT = 180.0
+WIDEST_COLUMN = 1800.0  # points, that LibreOffice has
 FOLDED = 60  # empty rows, or columns, one after the other: they are left out
 
 
@@ -128,15 +129,23 @@ class Table:
         for one in row:
             if one.tag not in (_CELL, _COVERED):
                 continue
-            one.attrib.pop(_FORMULA, None)
             times = int(one.get(_REPEATED, "1"))
             lines = [line for p in one.findall(_P) for line in text_of(p).split("\n")]
+            if one.attrib.pop(_FORMULA, None) is not None and self.looks_by_formula(one, lines, column):
+                one.set(_TYPE, "string")
+                one.attrib.pop(q("calcext:value-type"), None)
             self.take_comment(row, one, column)
             if any(lines):
                 spans = int(one.get(_SPANNED, "1")), int(one.get(_ROWS_SPANNED, "1"))
                 for place in range(column, column + times):
                     yield _Cell(one, place, lines, *spans)
             column += times
+
+    def looks_by_formula(self, cell: Element, lines: list[str], column: int) -> bool:
+        """Whether a value would look different without its formula, as FALSE, which is 0: its style says no format."""
+        style = cell.get(_STYLE) or (self.defaults[column] if column < len(self.defaults) else "")
+        is_number = cell.get(_TYPE, "string") != "string"
+        return is_number and not self.styles.has_format(style) and lines != [cell.get(q("office:value"), "")]
 
     def fit_cell(self, cell: _Cell, until: int, row_height: float) -> float:
         """Make room for what a cell shows, where the next one that is not empty is in column `until`; its height."""
@@ -169,7 +178,7 @@ class Table:
 
     def widen(self, column: int, width: float) -> None:
         """Make a column wider, where it is not wide enough."""
-        self.widths[column] = max(self.widths[column], min(width, LARGEST / 2))
+        self.widths[column] = max(self.widths[column], min(width, WIDEST_COLUMN))
 
     # ------------------------------------------------------------------------------------------ comments
 
