@@ -14,7 +14,7 @@ PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_folders", "_forks", "_products"},
+    {"errors", "_folders", "_forks", "_products", "_forecast"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry", "_print"},
@@ -25,6 +25,8 @@ LAYERS = [
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index", "fetch"},
     {"_render"},
+    {"_scout"},
+    {"_progress"},
     {"ingest"},
     {"retriever", "estimate"},
     {"evaluate", "rag", "cache", "training", "_metadata_file"},

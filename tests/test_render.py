@@ -20,7 +20,8 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Page, Retriever, _render, documents, ingest
+from visret import Page, Retriever, _render, documents, ingest, registry
+from visret._progress import Watch
 from visret.errors import VisretError
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
@@ -288,6 +289,14 @@ def test_damaged_files_stop_nothing_and_all_are_told_of(tmp_path):
 # ---- order, bounds, ends
 
 
+def reader_of(tasks):
+    """What reads them, watched by something that nobody listens to."""
+    common, lanes = _render.Request(""), ingest._lanes(len(tasks))
+    spec, files = registry.resolve("toy"), [ingest._ahead(task) for task in tasks]
+    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, common=common, spec=spec, room=1)
+    return ingest._Reader(tasks, common, watch)
+
+
 def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     breaks({"a.pdf": {1: "exit"}, "c.pdf": {0: "exit"}})
@@ -295,7 +304,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
         ingest._Task(ingest.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
         for number, path in enumerate(sorted(papers.iterdir()))
     ]
-    with ingest._Reader(tasks, _render.Request("")) as reader:
+    with reader_of(tasks) as reader:
         assert len(reader.lanes) == 3
         read = list(reader)
     pages = [item.page.ref for item in read if item.page]
@@ -306,7 +315,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
 def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
     monkeypatch.setattr(ingest, "AHEAD_BYTES", 3 * 4 * 128 * 192)  # three pages of 64 x 96 points, at 144 dpi
     task = ingest._Task(ingest.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
-    with ingest._Reader([task], _render.Request("")) as reader:
+    with reader_of([task]) as reader:
         buffer, read = reader.lanes[0].buffer, iter(reader)
         with buffer.changed:
             buffer.changed.wait_for(lambda: buffer.bytes == ingest.AHEAD_BYTES)
@@ -319,7 +328,7 @@ def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
 def test_stopping_ends_the_worker_at_once(papers, breaks):
     breaks({"a.pdf": {2: "hang"}})
     task = ingest._Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
-    with ingest._Reader([task], _render.Request("")) as reader:
+    with reader_of([task]) as reader:
         assert [type(item.answer).__name__ for item in islice(reader, 2)] == ["Hashed", "Page"]
         process = reader.lanes[0].worker._process
     assert process.returncode is not None

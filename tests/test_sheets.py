@@ -9,8 +9,9 @@ import pytest
 from office_files import Read, ink, write_workbook
 from test_office import needs_libreoffice
 
-from visret.documents import cells, office, sheets
+from visret.documents import office, sheets
 from visret.documents.opendocument import parsed, q
+from visret.documents.sheets import cells, pages, tables
 from visret.errors import DocumentError
 
 
@@ -69,7 +70,7 @@ def test_words_lie_on_their_ink(read):
 def test_a_sheet_keeps_the_proportions_of_paper(read):
     for page in read.pages:
         width, height = page.size_pt
-        assert width <= sheets.LARGEST
+        assert width <= pages.LARGEST
         assert height <= max(1.5 * width, 900)
     assert len(read.pages) <= 7  # no page of the million empty rows
 
@@ -159,10 +160,10 @@ def test_a_title_runs_over_empty_cells_and_a_long_text_over_lines(fitted):
     (first, *_), _ = fitted([[title, None, None, None, None], ["a", "b", "c", "d", "e"]])
     assert first == 64
     (first, *_), content = fitted([["long " * 200, "b"]])
-    assert first == pytest.approx(sheets.WIDEST, abs=1)
+    assert first == pytest.approx(tables.WIDEST, abs=1)
     assert next(content.iter(q("style:table-cell-properties"))).get(q("fo:wrap-option")) == "wrap"
     (first, *_), _ = fitted([["long " * 5000, "b"]])
-    assert first > 2 * sheets.WIDEST  # a row has an end
+    assert first > 2 * tables.WIDEST  # a row has an end
 
 
 def test_the_process_that_reads_cells_imports_nothing_of_visret():

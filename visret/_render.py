@@ -7,11 +7,12 @@
 
 Frames go both ways through pipes: two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A
 frame to the worker is a Request. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF),
-`pages` (how many the file has), `page` or `unread` (why not this page), and at the end `done` or an `unread` of the
-file; before all of them one `ready`. What comes of a document inside the file has `in`, its place there, and begins
-with a frame that has `member`, its sha256, and `size`. With a `page` come its size, words and lines; the raw bytes are
-their boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null, what, help) of what
-is missing. `log` holds what the worker had to say since its last answer.
+`pages` (how many the file has), `page`, `looked` (at this page) or `unread` (why not this page), and at the end `done`
+or an `unread` of the file; before all of them one `ready`. What comes of a document inside the file has `in`, its place
+there, and begins with a frame that has `member`, its sha256, and `size`. With a `page` come its size, words and lines;
+the raw bytes are their boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null,
+what, help) of what is missing. `log` holds what the worker had to say since its last answer, and `cpu` the seconds of a
+core that it has used.
 
 The worker ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no
 LibreOffice its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed,
@@ -24,6 +25,7 @@ import faulthandler
 import hashlib
 import json
 import logging
+import math
 import os
 import queue
 import signal
@@ -32,6 +34,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -43,7 +46,7 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from visret import _forks, _trust, documents, ocr
+from visret import _forecast, _forks, _print, _trust, documents, ocr
 from visret.documents import formats, office
 from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError, VisretError
@@ -56,6 +59,7 @@ MOST_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may b
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 DEEPEST = 4  # documents inside documents
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
+MOST_DRAWN = 3  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
 _LENGTHS = struct.Struct(">II")
@@ -68,9 +72,10 @@ class Request:
     """A file to be read. Seconds: for the hash, the conversion, opening, and every page.
 
     image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
-    wanted. only: the pages wanted; None for all. most_pages: a file with more is not read. known: of documents inside
-    the file, by their place, [their sha256, the pages that are not wanted where it is the same, None for all pages].
-    scratch: an empty folder; `Worker.read` sees to it, since a worker that is killed leaves it full.
+    wanted. only: the pages wanted; None for all. looks: say of so many pages how they would be read, instead of reading
+    them. most_pages: a file with more is not read. known: of documents inside the file, by their place, [their sha256,
+    the pages that are not wanted where it is the same, None for all pages]. scratch: an empty folder; `Worker.read`
+    sees to it, since a worker that is killed leaves it full.
     """
 
     path: str
@@ -81,6 +86,7 @@ class Request:
     skip: tuple[int, ...] = ()
     most_pages: int | None = None
     only: tuple[int, ...] | None = None
+    looks: int = 0
     opening_seconds: float = 60.0
     page_seconds: float = 60.0
     known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -138,7 +144,15 @@ class Ended:
     """All pages of a document inside the file have been read."""
 
 
-Answer = Hashed | Converted | Opened | Unread | Lost | Page | Begun | Ended
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """How a page would be read."""
+
+    page: int
+    look: _forecast.Look
+
+
+Answer = Hashed | Converted | Opened | Unread | Lost | Page | Begun | Ended | Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +188,10 @@ def size_in_memory(answer: object) -> int:
 class Worker:
     """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
 
-    Raises VisretError where it does not start.
+    cpu_seconds: that it has used, as of its last answer. Raises VisretError where it does not start.
     """
+
+    cpu_seconds = 0.0
 
     def __init__(self) -> None:
         self._expired: float | None = None
@@ -250,6 +266,7 @@ class Worker:
                 self._process.wait(GRACE_SECONDS)
             self.close()
             raise Died(self._epitaph())
+        self.cpu_seconds = frame[0]["cpu"]
         for name, level, message in frame[0].get("log", ()):
             logging.getLogger(name).log(level, "%s", message)
         return frame
@@ -288,6 +305,8 @@ def _answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[A
         yield Unread(header["page"], header["unread"], header["reached"])
     elif "pages" in header:
         yield Opened(header["pages"])
+    elif "looked" in header:
+        yield Looked(header["looked"], _forecast.Look(*header["look"]))
     elif "converted" in header:
         yield Converted(bytes(raw))
     elif "hash" in header:
@@ -335,6 +354,7 @@ def main() -> None:
 
     def answer(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> None:
         faulthandler.cancel_dump_traceback_later()  # to wait for the parent is no hang
+        header["cpu"] = time.process_time()
         if log.said:
             header["log"], log.said = log.said, []
         try:
@@ -349,7 +369,7 @@ def main() -> None:
     while True:
         request = requests.get()
         allow(request.opening_seconds)
-        for header, raw in _answers(request):
+        for header, raw in _looks(request) if request.looks else _answers(request):
             answer(header, raw)
             allow(_seconds_after(header, request))
         faulthandler.cancel_dump_traceback_later()
@@ -470,6 +490,51 @@ def _unread(error: Exception, page: int | None = None, *, reached: bool = True) 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks(request: Request) -> Iterator[_Frame]:
+    """How many pages a file has, and how some of them would be read, spread over it: more where it has more."""
+    path = Path(request.path)
+    try:
+        with _opened(path, request) as document:
+            pages = len(document)
+            yield {"pages": pages}, ()
+            count = min(request.looks, math.isqrt(pages - 1) + 1) if pages else 0
+            drawn = 0
+            for number in [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]:
+                try:
+                    look = _look(document, number, request)
+                    if look.page_class == _forecast.BLIND and drawn < MOST_DRAWN:
+                        look, drawn = _drawn(document, number), drawn + 1
+                    yield {"looked": number, "look": look}, ()
+                except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
+                    yield _unread(error, number), ()
+    except Exception as error:  # noqa: BLE001 - it is said where the file is read
+        yield _unread(error), ()
+        return
+    yield {"done": True}, ()
+
+
+def _look(document: documents.Document, number: int, request: Request) -> _forecast.Look:
+    """A page by its words alone."""
+    if request.ocr == "never" and request.image:
+        return _forecast.Look(_forecast.WORDS, 0)
+    page = document.page(number, image=False)
+    own = len(page.words or ()) or len(page.plain or "") / 6
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
+        return _forecast.Look(_forecast.WORDS, own)
+    if request.ocr == "auto" and page.words and not _trust.garbage(page.words):
+        return _forecast.Look(_forecast.DOUBTFUL, own)
+    return _forecast.Look(_forecast.BLIND, 0)
+
+
+def _drawn(document: documents.Document, number: int) -> _forecast.Look:
+    """A page that OCR will read, by its picture."""
+    image = document.page(number, words=False, dpi=_print.DPI).image
+    if image is None:
+        return _forecast.Look(_forecast.BLIND, 0)
+    inches = _print.beside((), image) * image.width / _print.DPI
+    return _forecast.Look(_forecast.BLIND, inches * _forecast.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 
 def _is_converted(path: Path, request: Request) -> bool:

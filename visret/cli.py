@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,7 @@ from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexErr
 from visret.registry import DEFAULT_MODEL
 
 KINDS_OF_LOSS = 3  # of a file, on the screen
+SILENT = 2.0  # seconds, after which the first figure of a run is shown
 PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
@@ -897,28 +899,35 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
 
 
 class Meter:
-    """Progress on stderr: one line that is written over on a terminal, a line every ten seconds elsewhere."""
+    """Progress on stderr, first after two seconds: one line that is written over on a terminal, a line every ten
+    seconds elsewhere. It writes in a thread of its own, for a batch may take long."""
 
     def __init__(self) -> None:
-        self.shown = 0.0
+        self.progress: Progress | None = None
+        self.first = self.shown = 0.0
         self.width = 0
         self.terminal = sys.stderr.isatty()
+        self.over = threading.Event()
+        self.lock = threading.Lock()
+        self.thread = threading.Thread(target=self._run, name="visret-meter", daemon=True)
 
     def __call__(self, progress: Progress) -> None:
-        """Show it, if the last time is long enough ago."""
-        now = time.monotonic()
-        if now - self.shown < (0.2 if self.terminal else 10) or (not self.shown and not self.terminal):
-            self.shown = self.shown or now
-            return
-        self.shown = now
-        rate = progress.pages / progress.seconds if progress.seconds else 0
-        left = progress.seconds_left
-        line = f"{progress.pages:,} pages of {progress.documents:,} files, {progress.documents_total:,} in all"
-        line += f"  {rate:.1f} pages/s"
-        if left is not None:
-            line += f"  {_hours(left)} left"
-        if progress.failed:
-            line += f"  {progress.failed} failed"
+        """Show it from now on."""
+        if self.progress is None:
+            self.progress, self.first = progress, time.monotonic()
+            self.thread.start()
+
+    def _run(self) -> None:
+        while not self.over.wait(0.25):
+            with self.lock:
+                now = time.monotonic()
+                if now - self.first >= SILENT and now - self.shown >= (0.5 if self.terminal else 10):
+                    self._show()
+                    self.shown = now
+
+    def _show(self) -> None:
+        assert self.progress is not None
+        line = _line(self.progress)
         if self.terminal:
             sys.stderr.write(f"\r{line:{self.width}}")
             sys.stderr.flush()
@@ -928,9 +937,23 @@ class Meter:
 
     def close(self) -> None:
         """Leave the terminal's line empty."""
+        self.over.set()
+        if self.progress is not None:
+            self.thread.join()
         if self.terminal and self.width:
             sys.stderr.write(f"\r{'':{self.width}}\r")
             sys.stderr.flush()
+
+
+def _line(progress: Progress) -> str:
+    about = "" if progress.pages_are_counted else "about "
+    line = f"{progress.pages:,} of {about}{progress.pages_total or 0:,} pages"
+    line += f", {progress.documents:,} of {_count(progress.documents_total, 'file')}"
+    if progress.pages:
+        line += f"  {progress.pages / progress.seconds:.1f} pages/s"
+    if (left := progress.seconds_left) is not None:
+        line += f"  {_hours(left)} left"
+    return line + (f"  {progress.failed} failed" if progress.failed else "")
 
 
 def _hours(seconds: float) -> str:

@@ -27,8 +27,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visret import _given, _render, documents, ocr
 from visret._folders import expanded
+from visret._forecast import File
+from visret._progress import Progress as Progress
+from visret._progress import Watch
 from visret.documents import formats, office, pictures
 from visret.documents.inside import unpacked
+from visret.encoders import _scripts
 from visret.errors import (
     DocumentError,
     DuplicateDocument,
@@ -58,6 +62,7 @@ AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for a
 PAGE_SECONDS = 60.0
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
+WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
 BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
@@ -115,29 +120,6 @@ class Report:
     updated: int = 0
     lost: list[Lost] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far `add` is; handed to the `progress` callable after every batch. Bytes are sizes of files."""
-
-    documents: int = 0
-    documents_total: int = 0
-    pages: int = 0
-    failed: int = 0
-    bytes: int = 0
-    bytes_total: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.started
-
-    @property
-    def seconds_left(self) -> float | None:
-        """By the share of the bytes that is done; None before anything is."""
-        return self.seconds * (self.bytes_total - self.bytes) / self.bytes if self.bytes else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -413,7 +395,7 @@ def add_pages(
     count = updated = 0
     given: set[PageRef] = set()
     filled: set[int] = set()
-    with index.writing() as writer:
+    with _scripts.said_once(), index.writing() as writer:
         check_same(index.path, index.model, encoder)
         before = index.snapshot
         for batch in _batches(pages, BATCH_PAGES[encoder.spec.modality]):
@@ -647,6 +629,7 @@ class _Run:
         self.patience = COMMIT_SECONDS[0]
         self.at_once = False  # whether nothing is committed here, but all of it by whoever has the writer
         self.background: Executor
+        self.watch: Watch
         self.writing: Future[None] | None = None
 
     def add(
@@ -686,20 +669,27 @@ class _Run:
         self.read(
             writer,
             self.plan(writer, sources),
-            chain.from_iterable(_stored(before, task, self.common.ocr) for task in stored),
+            [_stored(before, task, self.common.ocr) for task in stored],
         )
         return self.report(len(documents))
 
-    def read(self, writer: Writer, tasks: Sequence[_Task], stored: Iterable[_Read] = ()) -> None:
+    def read(self, writer: Writer, tasks: Sequence[_Task], stored: Sequence[_Stored] = ()) -> None:
         """Files, then what is stored already."""
         self.progress.documents_total += len(tasks)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[_Read] = []
         size = BATCH_PAGES[self.encoder.spec.modality]
-        with _Reader(tasks, self.common) as reader, ThreadPoolExecutor(1, "visret-write") as self.background:
+        with (
+            _scripts.said_once(),
+            self.watched(tasks, stored) as watch,
+            _Reader(tasks, self.common, watch) as reader,
+            ThreadPoolExecutor(1, "visret-write") as self.background,
+        ):
+            self.watch = watch
+            again = (watch.reading(0, one.key, one.reads) for one in stored)
             try:
                 taken = time.monotonic()
-                for item in chain(reader, stored):
+                for item in chain(reader, chain.from_iterable(again)):
                     batch.append(item)
                     full = sum(read.page is not None for read in batch) >= size
                     if full or time.monotonic() - taken > BATCH_SECONDS:
@@ -920,7 +910,8 @@ class _Run:
     def take(self, writer: Writer, batch: Sequence[_Read]) -> None:
         """Encode the pages of a batch, and have what came of each written down while the next is encoded."""
         pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
-        outcomes = dict(encode(self.encoder, pages))
+        with self.watch.encoding([read.page for read in batch if read.page is not None]):
+            outcomes = dict(encode(self.encoder, pages))
         with _uninterrupted():
             self.written()
             self.writing = self.background.submit(self.write, writer, batch, outcomes)
@@ -931,7 +922,19 @@ class _Run:
         if writing is not None:
             writing.result()
             self.progress.pages, self.progress.failed = self.pages, len(self.failed)
-            self.report_progress(self.progress)
+            self.watch.tell_now()
+
+    def watched(self, tasks: Sequence[_Task], stored: Sequence[_Stored]) -> Watch:
+        """What sees how far it is."""
+        return Watch(
+            self.progress,
+            self.report_progress,
+            [*map(_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in stored)],
+            lanes=_lanes(len(tasks)),
+            common=self.common,
+            spec=self.encoder.spec,
+            room=AHEAD_BYTES,
+        )
 
     def write(self, writer: Writer, batch: Sequence[_Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
         """Hand a batch to the writer."""
@@ -1056,11 +1059,28 @@ def _likeliest(lost: Sequence[Document], source: Source) -> Document:
     return max(lost, key=shared)
 
 
-def _stored(index: PageIndex, task: _Task, ocr_mode: str) -> Iterator[_Read]:
-    """The pages of a document that was made in memory, as far as they are stored; then its end."""
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A document that was made in memory. pages: how many are to be read. reads: what comes of it, read as needed."""
+
+    key: str
+    pages: int
+    reads: Iterator[_Read]
+
+
+def _stored(index: PageIndex, task: _Task, ocr_mode: str) -> _Stored:
+    """The pages of a document that was made in memory, as far as they are stored."""
     document = index.snapshot.document(task.number)
+    numbers = sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip)
+    return _Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, ocr_mode))
+
+
+def _read_stored(
+    index: PageIndex, task: _Task, document: Document, numbers: Sequence[int], ocr_mode: str
+) -> Iterator[_Read]:
+    """What comes of these pages, then the end."""
     answer: Page | _render.Unread
-    for page in sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip):
+    for page in numbers:
         ref = PageRef(document.doc, page)
         try:
             if page in document.pages:
@@ -1075,6 +1095,19 @@ def _stored(index: PageIndex, task: _Task, ocr_mode: str) -> Iterator[_Read]:
     yield _Read(task, _End(document.expected))
 
 
+def _ahead(task: _Task) -> File:
+    """A file, for the forecast."""
+    path = task.pdf or task.source.path
+    found = formats.format_of(path)
+    kind = "" if found is None else found.reader
+    return File(str(path), kind, task.size, len(task.skip), formats.converts(path))
+
+
+def _lanes(files: int) -> int:
+    """How many workers read so many files."""
+    return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2, files))
+
+
 class _Reader:
     """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
 
@@ -1082,10 +1115,11 @@ class _Reader:
     cores there are more workers, each with files of its own. common: what is asked of every file.
     """
 
-    def __init__(self, tasks: Sequence[_Task], common: _render.Request) -> None:
+    def __init__(self, tasks: Sequence[_Task], common: _render.Request, watch: Watch) -> None:
         self.tasks = tasks
-        count = max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // 2, len(tasks)))
-        self.lanes = [_Lane(tasks[i::count], common, _Buffer(AHEAD_BYTES // count)) for i in range(count)]
+        self.watch = watch
+        count = _lanes(len(tasks))
+        self.lanes = [_Lane(i, tasks[i::count], common, _Buffer(AHEAD_BYTES // count), watch) for i in range(count)]
 
     def __enter__(self) -> _Reader:
         for lane in self.lanes:
@@ -1102,7 +1136,7 @@ class _Reader:
         for i in range(len(self.tasks)):
             buffer = self.lanes[i % len(self.lanes)].buffer
             while True:
-                item = buffer.get()
+                item = buffer.get(self.watch.tick)
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -1113,8 +1147,12 @@ class _Reader:
 class _Lane(threading.Thread):
     """Files, the worker that reads them, and what it has read of them."""
 
-    def __init__(self, tasks: Sequence[_Task], common: _render.Request, buffer: _Buffer) -> None:
+    def __init__(
+        self, number: int, tasks: Sequence[_Task], common: _render.Request, buffer: _Buffer, watch: Watch
+    ) -> None:
         super().__init__(name="visret-reader", daemon=True)
+        self.number = number
+        self.watch = watch
         self.tasks = tasks
         self.common = common
         self.buffer = buffer
@@ -1134,7 +1172,8 @@ class _Lane(threading.Thread):
         """Read all files."""
         try:
             for task in self.tasks:
-                for read in _Reading(task, self.common, self).answers():
+                reading = _Reading(task, self.common, self)
+                for read in self.watch.reading(self.number, str(reading.path), reading.answers()):
                     if not self.buffer.put(read, _render.size_in_memory(read.answer)):
                         return
         except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
@@ -1224,10 +1263,11 @@ class _Reading:
                 part.hash = digest
             case _render.Opened(pages=pages):
                 part.pages = pages
+                self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
                 return
             case _render.Converted() if part.pages is not None:
                 return  # after a crash the first one stays
-            case _render.Begun():
+            case _render.Begun() | _render.Looked():
                 return
             case _render.Ended():
                 if not part.is_over:
@@ -1313,14 +1353,20 @@ class _Buffer:
             self.changed.notify_all()
             return not self.closed
 
-    def get(self) -> _Read | BaseException:
-        """Wait for the next."""
+    def get(self, meanwhile: Callable[[], None]) -> _Read | BaseException:
+        """Wait for the next; `meanwhile` is called now and then."""
+        while not self.await_one():
+            meanwhile()
         with self.changed:
-            self.changed.wait_for(lambda: self.items)
             item, size = self.items.popleft()
             self.bytes -= size
             self.changed.notify_all()
             return item
+
+    def await_one(self) -> bool:
+        """Whether there is one; False after a while."""
+        with self.changed:
+            return bool(self.changed.wait_for(lambda: self.items, WAKE_SECONDS))
 
     def close(self) -> None:
         """Let nobody wait for room."""

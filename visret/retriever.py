@@ -183,7 +183,9 @@ class Retriever:
             `glyph`. "always" reads every picture; "never" none. A page read so has its words' mean confidence, 0 to
             1, in its metadata: `ocr_confidence`.
         page_seconds: a page that takes longer to read is given up, and reported.
-        progress: called after every batch.
+        progress: called in this thread when the files are known, after every batch, and about once a second while
+            nothing comes; what it is handed stays up to date, and other threads may read it. Its `seconds_left` is an
+            estimate, None in the first two seconds.
 
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.

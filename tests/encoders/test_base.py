@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visret import registry
-from visret.encoders import _base, load_encoder
+from visret.encoders import _base, _scripts, load_encoder
 from visret.errors import InvalidModelSpec, WeightsError
 from visret.types import ModelSpec
 
@@ -17,14 +17,14 @@ HUB = ModelSpec("nobody/nothing", "colqwen", "nobody/nothing", "", "image", 128,
     [("", 0), ("12 + 34", 0), ("Ünïcode ﬁne", 0), ("где", 1), ("図表abcd", 1 / 3), ("ｆｕｌｌ", 0), ("αβ ab", 0.5)],
 )
 def test_share_of_foreign_letters(text, share):
-    assert _base.foreign_share(text) == pytest.approx(share)
+    assert _scripts.foreign_share(text) == pytest.approx(share)
 
 
 def test_scripts_are_judged_for_models_of_latin_languages_only(caplog):
     spec = dataclasses.replace(HUB, options={})
     for languages, warns in ((("en", "de"), True), (("en", "ru"), False), ((), False)):
         caplog.clear()
-        _base.warn_of_foreign_scripts(dataclasses.replace(spec, languages=languages), ["где"], "questions")
+        _scripts.warn_of_questions(dataclasses.replace(spec, languages=languages), ["где"])
         assert bool(caplog.records) == warns
         assert ("English and German" in caplog.text) == warns
 

@@ -1,4 +1,4 @@
-"""Letters that a PDF's table of characters holds in the wrong way: read as it says, Cyrillic is Korean, Latin Chinese."""
+"""Letters that a table of characters of a PDF holds in the wrong way: by it Cyrillic is Korean, and Latin Chinese."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from visret.documents import below, cells, changes, drawings, html, kinds, linked, sheets, slides
+from visret.documents import below, changes, drawings, html, kinds, linked, sheets, slides
 from visret.documents.html import text_of_html
 from visret.documents.pdf import Pdf
+from visret.documents.sheets import cells
 from visret.documents.soffice import MISSING, LibreOffice, program
 from visret.errors import DocumentError
 from visret.types import Loss
@@ -67,8 +68,8 @@ def text_without(path: str | Path) -> tuple[str, tuple[Loss, ...]]:
     book = cells.read(str(path), most=sheets.MAX_CELLS)
     if book is None:
         raise DocumentError(path, MISSING)
-    help = "install LibreOffice, and add it again"
-    return cells.text_of(book), (*sheets.left_out(book), Loss("the comments and pictures of a spreadsheet", help))
+    unseen = Loss("the comments and pictures of a spreadsheet", "install LibreOffice, and add it again")
+    return cells.text_of(book), (*sheets.left_out(book), unseen)
 
 
 def _as_it_is(office: LibreOffice, source: Path) -> Conversion:

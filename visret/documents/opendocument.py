@@ -16,10 +16,8 @@ MAX_XML = 512 << 20  # bytes of one part that are taken apart
 
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 NAMESPACES = {
-    **{
-        name: f"{_ODF}:{name}:1.0"
-        for name in "office style text table presentation number chart form script config manifest".split()
-    },
+    **{name: f"{_ODF}:{name}:1.0" for name in ("office", "style", "text", "table", "presentation", "number")},
+    **{name: f"{_ODF}:{name}:1.0" for name in ("chart", "form", "script", "config", "manifest")},
     "draw": f"{_ODF}:drawing:1.0",
     "dr3d": f"{_ODF}:dr3d:1.0",
     "fo": f"{_ODF}:xsl-fo-compatible:1.0",
@@ -107,10 +105,10 @@ def serialised(root: Element) -> bytes:
     return bytes(ElementTree.tostring(root, "utf-8", xml_declaration=True))
 
 
-def children(element: Element, names: Iterable[str]) -> Iterator[Element]:
-    """The children of these names."""
-    wanted = set(map(q, names))
-    return (child for child in element if child.tag in wanted)
+def children_gone(parent: Element, unwanted: Iterable[Element]) -> None:
+    """Take children out of an element."""
+    for one in unwanted:
+        parent.remove(one)
 
 
 _PARAGRAPHS = {q("text:p"), q("text:h")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from visret import registry
+from visret.encoders import _scripts
 from visret.encoders._reading import Reading
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
 from visret.types import ModelSpec, Page
@@ -22,7 +22,6 @@ LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
 
 _COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
-_LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
 
 logger = logging.getLogger("visret")
 
@@ -181,29 +180,6 @@ def word_boxes(page: Page) -> np.ndarray | None:
     return np.array(boxes, np.float32).reshape(-1, 4)
 
 
-def foreign_share(text: str) -> float:
-    """The share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
-    letters = Counter(filter(str.isalpha, text))
-    foreign = sum(n for x, n in letters.items() if not any(first <= ord(x) <= last for first, last in _LATIN))
-    return foreign / letters.total() if letters else 0.0
-
-
-def warn_of_foreign_scripts(spec: ModelSpec, texts: Sequence[str], what: str) -> None:
-    """One warning in the log if any of the texts is mostly in a script that none of the model's languages uses.
-
-    what: "pages" or "questions". Judged for models of English and other languages in Latin script only.
-    """
-    languages = spec.languages
-    if not languages or not _LATIN_SCRIPT.issuperset(languages):
-        return
-    foreign = sum(foreign_share(text) > 0.5 for text in texts)
-    if foreign:
-        logger.warning(
-            "%s was trained on %s; %d of %d %s are mostly in another script and cannot be matched by meaning",
-            spec.name, " and ".join(_NAMES.get(code, code) for code in languages), foreign, len(texts), what,
-        )  # fmt: skip
-
-
 def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ...]:
     """What to say of the words of a question that no piece of its reading stands for: one sentence, or none."""
     lost = [text[slice(*reading.spans[word])] for word in np.setdiff1d(np.arange(len(reading.spans)), reading.words)]
@@ -214,13 +190,9 @@ def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ..
     words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
     if len(reading.ids):
         return (f"{spec.name} does not know {words} in this question; the pages were ranked by its other words",)
-    languages = " or ".join(_NAMES.get(code, code) for code in spec.languages)
+    languages = " or ".join(_scripts.NAMES.get(code, code) for code in spec.languages)
     remedy = f"ask in {languages}, or " if languages else ""
     return (
         f"{spec.name} knows no word of this question ({words}), so every hit is weak; "
         f"{remedy}index the documents with a model that knows its language",
     )
-
-
-_NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}
-_LATIN_SCRIPT = frozenset(_NAMES)

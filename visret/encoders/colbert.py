@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from visret.encoders import _base, _onnx, _torch
+from visret.encoders import _base, _onnx, _scripts, _torch
 from visret.encoders._bert import Bert
 from visret.encoders._multivector import MultiVector, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
@@ -126,15 +126,16 @@ class ColbertEncoder:
         for page, text in zip(pages, texts, strict=True):
             if not text.strip():
                 raise ShapeError(f"{page.ref}: {self.spec.name} reads words, and this page has none")
-        _base.warn_of_foreign_scripts(self.spec, texts, "pages")
         readings = [self.read(text, "document") for text in texts]
         cuts = [self._windows(reading, "document", most_words=self._window_words) for reading in readings]
         framed = [reading.framed(cut) for reading, mine in zip(readings, cuts, strict=True) for cut in mine]
         encoded = iter(self._encode(framed, "document", threads=self._threads))
-        return [
+        made = [
             self._embedding(page, text, reading, [(cut, next(encoded)) for cut in mine])
             for page, text, reading, mine in zip(pages, texts, readings, cuts, strict=True)
         ]
+        _scripts.warn_of_pages(self.spec, pages)
+        return made
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
         """One vector a word piece, and those of a checkpoint's markers and expansion.
@@ -145,7 +146,7 @@ class ColbertEncoder:
         words.
         """
         _base.check_questions(texts)
-        _base.warn_of_foreign_scripts(self.spec, texts, "questions")
+        _scripts.warn_of_questions(self.spec, texts)
         with _torch.on_one_thread():
             made = [self._question(text) for text in texts]
         for warning in dict.fromkeys(warning for question in made for warning in question.warnings):

@@ -1,0 +1,170 @@
+"""Looks into files that a long run has not come to yet, in a worker of its own, so that its end can be foretold.
+
+It opens PDFs, counts their pages, and looks at the words of some, which says whether OCR will read them. Where OCR will
+take much of the run and no page was read by it, it has a few read: what they hold is kept, and not read again. It does
+so within a small share of the run's time, in CPU seconds, and not at all where a run is over soon.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, zip_longest
+
+from visret import _render
+from visret._forecast import BLIND, File, Forecast, Look
+from visret.types import Page
+
+DELAY = 0.5  # seconds, in which a short run is over
+SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
+SHARE = 0.025  # of the run's time
+AT_FIRST = 0.2  # of the time until now, and
+AT_ONCE = 1.0  # CPU seconds
+STARTING = 0.5  # CPU seconds that a worker takes
+LOOKS = 12  # at pages of one file
+FILE_SECONDS = 5.0  # for opening, and for a page
+MOST_CRASHES = 3
+TRIES = 3  # pages read by OCR, before any was
+MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
+
+
+class Scout(threading.Thread):
+    """One run's. Use it as a context: it ends with the block, and its worker with it."""
+
+    def __init__(self, files: Sequence[File], common: _render.Request, forecast: Forecast) -> None:
+        super().__init__(name="visret-scout", daemon=True)
+        self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
+        self.common = replace(common, opening_seconds=FILE_SECONDS, page_seconds=FILE_SECONDS, hash=False)
+        self.forecast = forecast
+        self.worker: _render.Worker | None = None
+        self.spent = 0.0  # CPU seconds of workers that are gone
+        self.crashes = self.tries = 0
+        self.loaded = False  # whether the worker has used OCR
+        self.over = threading.Event()
+        self.starting = threading.Lock()
+        self.started_at = time.monotonic()
+        self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one a file
+
+    def __enter__(self) -> Scout:
+        if len(self.files) > 1:
+            self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.starting:
+            self.over.set()
+            if self.worker is not None:
+                self.worker.kill()
+        if self.ident is not None:
+            self.join()
+
+    def run(self) -> None:
+        """Look into all files, as far as the time allows."""
+        try:
+            self.over.wait(DELAY)
+            for file in self._in_order():
+                self._pause()
+                if self.over.is_set() or self.crashes == MOST_CRASHES:
+                    return
+                self._look(file)
+                self._try_ocr()
+            while self.blind and not self._knows_ocr and not self.over.wait(1):
+                self._try_ocr()
+        finally:
+            if self.worker is not None:
+                self.worker.close()
+
+    def _in_order(self) -> Iterator[File]:
+        """In turn the largest, and any."""
+        largest = sorted(self.files, key=lambda file: -file.size)
+        any_ = random.Random(0).sample(self.files, len(self.files))
+        pairs = zip_longest(largest, any_)
+        return iter(dict.fromkeys(file for file in chain.from_iterable(pairs) if file is not None))
+
+    def _pause(self) -> None:
+        """Until something may be spent."""
+        while not self.over.is_set() and not self._may_spend(0 if self.worker or self.spent else STARTING):
+            self.over.wait(0.5)
+
+    def _may_spend(self, seconds: float) -> bool:
+        elapsed = time.monotonic() - self.started_at
+        run = elapsed + self.forecast.left()
+        return run > SHORT and self._seconds() + seconds < min(SHARE * run, AT_ONCE + AT_FIRST * elapsed)
+
+    def _seconds(self) -> float:
+        return self.spent + (self.worker.cpu_seconds if self.worker else 0)
+
+    def _look(self, file: File) -> None:
+        if not self.forecast.is_unknown(file.key):
+            return
+        pages, looks = 0, dict[int, Look]()
+        for answer in self._read(replace(self.common, path=file.key, looks=LOOKS)):
+            match answer:
+                case _render.Opened(pages=pages):
+                    pass
+                case _render.Looked(page=page, look=look):
+                    looks[page] = look
+                case _render.Unread(page=None):  # the run will say why
+                    return
+        if pages:
+            self.forecast.looked(file.key, pages, looks)
+        blind = [page for page, look in looks.items() if look.page_class == BLIND and look.is_drawn]
+        if blind:
+            self.blind.append((file.key, blind[0], looks[blind[0]]))
+
+    @property
+    def _knows_ocr(self) -> bool:
+        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MOST_CRASHES
+
+    def _try_ocr(self) -> None:
+        """Where OCR will take much of the run, and nothing is known of how long a page takes."""
+        if not self.blind or self._knows_ocr:
+            return
+        ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
+        if ocr < max(MUCH_OCR, left / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
+            return
+        key, page, look = self.blind.pop(random.Random(self.tries).randrange(len(self.blind)))
+        before = self._seconds()
+        answers = self._read(replace(self.common, path=key, only=(page,), page_seconds=60))
+        if any(isinstance(answer, Page) for answer in answers):
+            self.forecast.tried(look, self._seconds() - before, loaded=self.loaded)
+            self.tries += 1
+            self.loaded = True
+        if self._knows_ocr:
+            self._end_worker()  # OCR takes much memory
+
+    def _read(self, request: _render.Request) -> list[_render.Answer | _render.Inside]:
+        """What comes of a file; nothing where it ends the worker."""
+        try:
+            return list(self._ready_worker().read(request, doc=request.path))
+        except _render.Died:  # in the run too, which says so
+            self.crashes += 1
+            self._end_worker()
+            return []
+
+    def _ready_worker(self) -> _render.Worker:
+        with self.starting:
+            if self.over.is_set():
+                raise _render.Died
+        if self.worker is None:
+            worker = _render.Worker()
+            with self.starting:
+                self.worker = worker
+                if self.over.is_set():
+                    worker.kill()
+        return self.worker
+
+    def _end_worker(self) -> None:
+        self.spent = self._seconds()
+        if self.worker is not None:
+            self.worker.close()
+            self.worker = None
+        self.loaded = False
+
+
+def _may_be_opened(file: File) -> bool:
+    """Whether it takes a look to know how many pages it has, or how much OCR has to do, and that takes little."""
+    return file.kind in ("pdf", "picture")

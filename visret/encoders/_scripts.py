@@ -1,0 +1,100 @@
+"""Which texts are in a script that none of a model's languages uses, and the one warning about them."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from visret.types import ModelSpec, Page
+
+NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}
+MOST_NAMED = 3  # documents in a warning
+
+_LATIN_SCRIPT = frozenset(NAMES)
+_LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
+
+_log = logging.getLogger("visret")
+
+
+def foreign_share(text: str) -> float:
+    """The share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
+    letters = Counter(filter(str.isalpha, text))
+    foreign = sum(n for x, n in letters.items() if not any(first <= ord(x) <= last for first, last in _LATIN))
+    return foreign / letters.total() if letters else 0.0
+
+
+def _is_foreign(text: str) -> bool:
+    return foreign_share(text) > 0.5
+
+
+def _judges(spec: ModelSpec) -> bool:
+    """Whether a model is of English and other languages in Latin script only."""
+    return bool(spec.languages) and _LATIN_SCRIPT.issuperset(spec.languages)
+
+
+def _warn(spec: ModelSpec, foreign: int, of: str, where: str = "") -> None:
+    _log.warning(
+        "%s was trained on %s; %d of %s are mostly in another script and cannot be matched by meaning%s",
+        spec.name, " and ".join(NAMES.get(code, code) for code in spec.languages), foreign, of, where,
+    )  # fmt: skip
+
+
+def warn_of_questions(spec: ModelSpec, texts: Sequence[str]) -> None:
+    """One warning in the log if any of the questions is mostly in a script that none of the model's languages uses.
+
+    Judged for models of English and other languages in Latin script only.
+    """
+    if _judges(spec) and (foreign := sum(map(_is_foreign, texts))):
+        _warn(spec, foreign, f"{len(texts)} questions")
+
+
+def warn_of_pages(spec: ModelSpec, pages: Sequence[Page]) -> None:
+    """The same for pages that were encoded, with the names of their documents; at the end of `said_once` in one."""
+    if not _judges(spec):
+        return
+    pages_together = _together.get()
+    if pages_together is None:
+        with said_once():
+            warn_of_pages(spec, pages)
+        return
+    pages_together.add(spec, pages)
+
+
+class _Together:
+    """What is to be said of the pages of many batches."""
+
+    def __init__(self) -> None:
+        self.spec: ModelSpec | None = None
+        self.count = 0
+        self.foreign: Counter[str] = Counter()  # pages by document
+
+    def add(self, spec: ModelSpec, pages: Sequence[Page]) -> None:
+        self.spec = spec
+        self.count += len(pages)
+        self.foreign.update(page.ref.doc for page in pages if _is_foreign(page.text))
+
+    def say(self) -> None:
+        if self.spec is None or not self.foreign:
+            return
+        named = ", ".join(list(self.foreign)[:MOST_NAMED])
+        if (more := len(self.foreign) - MOST_NAMED) > 0:
+            named += f" and {more} more {'document' if more == 1 else 'documents'}"
+        _warn(self.spec, self.foreign.total(), f"{self.count} pages", f": {named}")
+
+
+_together: ContextVar[_Together | None] = ContextVar("_together", default=None)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """For the length of the block, warnings about pages wait; the one at its end is about all of them."""
+    found = _Together()
+    before = _together.set(found)
+    try:
+        yield
+    finally:
+        _together.reset(before)
+        found.say()
