@@ -115,7 +115,7 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
 
     own = _trust.sensible(page.words or ())
     poor = mode == "auto" and _trust.is_poor(page, own, image, said)
-    wrong = mode == "always" or poor or _trust.is_wrong(own, image, said)
+    wrong = mode == "always" or poor or _trust.is_wrong(page, own, image, said)
     if not wrong and not _trust.is_missing(page, own, image):
         return page
     whole = said(image)

@@ -52,6 +52,7 @@ def words(file: Path) -> list[str]:
 def triples(texts: list[str]) -> np.ndarray:
     """(27, 27, 27): the share of each triple of letters."""
     kinds = _letters.kinds_of(" " + " ".join(texts) + " ")
+    kinds[kinds == _letters.MARK] = _letters.EDGE
     kinds = kinds[np.append(True, (kinds[1:] != _letters.EDGE) | (kinds[:-1] != _letters.EDGE))]
     windows = np.stack([kinds[:-2], kinds[1:-1], kinds[2:]])
     kept = windows[:, (windows <= _letters.EDGE).all(axis=0) & (windows[1] < _letters.EDGE)].astype(int)

@@ -19,7 +19,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, layers, notes, pictured
+from visret.documents import characters, layers, misread, notes, pictured
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
@@ -114,6 +114,7 @@ class Pdf(Document):
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         placed = characters.displayed(page, size_pt, content)
+        placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
         return _Layer(placed, senseless, share, hidden, said, characters.placed_boxes(page, size_pt, places))
