@@ -158,6 +158,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
         "known": _letters.known(texts),
         "usual": triples.usual,
         "total": triples.all,
+        "signs": [_is_sign(text) for text in texts],
         "other": [_letters.share_other(text) for text in texts],
     }
     line = {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
@@ -167,6 +168,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
     odd |= np.where(line["long"] > 0, unsure & (line["known"] == 0), line["sure"] < _CERTAIN * line["words"])
+    odd |= line["signs"] == line["words"]
     kept = [i for i, number in enumerate(of) if not odd[number]]
     return Reading(tuple(reading.words[i] for i in kept), tuple(reading.confidences[i] for i in kept))
 
@@ -194,10 +196,12 @@ def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Ima
     if not page.hidden or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
         return False
     lines = _sample(words, {word.line for word in words})
-    own = [word.text for line in lines for word in line]
-    old, new = _changed(own, " ".join(_said(lines, image, read)).split())
+    said = _said(lines, image, read)
+    pairs = [_changed([word.text for word in line], text.split()) for line, text in zip(lines, said, strict=True)]
+    old, new = ([word for pair in pairs for word in pair[side]] for side in (0, 1))
+    count = sum(map(len, lines))
     gain = worth(new) - worth(old)
-    return len(old) > _CHANGED * len(own) and (gain > _BETTER or (len(old) > _MOSTLY * len(own) and gain > _LITTLE))
+    return len(old) > _CHANGED * count and (gain > _BETTER or (len(old) > _MOSTLY * count and gain > _LITTLE))
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
