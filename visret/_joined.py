@@ -51,17 +51,16 @@ def joined(own: Sequence[Word], reading: Reading) -> tuple[tuple[Word, ...], lis
     return tuple(numbered), [confidence for _, confidence in kept]
 
 
-def believed(own: Sequence[Word], reading: Reading, *, layer_is_poor: bool) -> tuple[Word, ...]:
-    """Those of the page's own words, which are in doubt, whose lines say what was read there, or say it better.
-
-    layer_is_poor: the layer is itself a reading, and a line gives way to a better one that differs in a few letters.
-    """
+def believed(own: Sequence[Word], reading: Reading, doubt: _trust.Doubt) -> tuple[Word, ...]:
+    """Those of the page's own words in whose lines nothing better was read."""
+    if doubt == _trust.NONE:
+        return tuple(own)
     out: list[Word] = []
     boxes = np.array([word.box for word in reading.words]).reshape(-1, 4)
     for _, words in groupby(own, key=lambda word: word.line):
         line = list(words)
         said = " ".join(reading.words[i].text for i in _inside(boxes, line))
-        if not _trust.is_better(said, _trust.text_of(line), alike_too=layer_is_poor):
+        if not _trust.is_better(said, _trust.text_of(line), doubt):
             out += line
     return tuple(out)
 

@@ -9,9 +9,10 @@ its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be 
 from __future__ import annotations
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,19 +33,20 @@ _MUCH, _SOME = 0.5, 0.25
 _STRANGE, _STRANGE_TRIPLES = 0.65, 4  # a line with fewer usual triples than this share, of no fewer triples
 _ALIKE = 0.6  # of the letters of a line, in order: what is read of a line of the layer that is right
 _BETWEEN = 10  # pixels from one strip to the next
-_BROKEN = 0.1  # of a page's characters without a meaning: the others may have a wrong one
+BROKEN = 0.1  # of a page's characters without a meaning: the others may have a wrong one
 _SAMPLE = 4  # lines that are read to see whether the layer says the same
 _SURELY = 0.85  # `worth` of words that are those of a language without a doubt
-_GOOD, _LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
+_GOOD, LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
 # Of the words of some lines, those read as others, and by how much those are better; in a language of which no words
 # are known, the letters alone say that, and half of the words have to be others
-_CHANGED, _BETTER, _MOSTLY = 0.12, 0.2, 0.45
+_CHANGED, BETTER, _MOSTLY = 0.12, 0.2, 0.45
 # A line that was read is nonsense with less confidence, no larger a share of known words, and no larger one of usual
-# triples or a larger one of other letters than Latin. Of 16 pages of Russian .35 of the length of lines and more was
-# so, as glyph reads them; of 106 pages in nine languages, 71 of them worn, .28, but for one that is no more to be read.
-_SURE, _KNOWN, _USUAL, _OTHER = 0.88, 0.2, 0.97, 0.03
-_CERTAIN = 0.97  # the confidence of a line without a longer word, such as a page's number, beside nonsense
-_NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.34  # in widths of the page, and of all that was read
+# triples or a larger one of other letters than Latin. Of 16 pages of Russian .44 of the length of lines was so, as
+# glyph reads them (.30 of one); of 106 pages in nine languages, 71 of them worn, .25, and .35 of one that is no more to
+# be read.
+_SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
+_CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
+_NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
 _UNREAD_LEAST, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
 _ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
 _ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
@@ -126,6 +128,32 @@ def _is_strange_script(text: str) -> bool:
 # ------------------------------------------------------------------------------------------- with the page's image
 
 
+class Doubt(NamedTuple):
+    """By how much what is read has to be better in `worth`, to take the place of a line of the layer.
+
+    least: where the two are different. alike: where they differ in a few letters; those of the layer are the right
+    ones, unless it is a reading itself.
+    """
+
+    least: float
+    alike: float = math.inf
+
+
+NONE = Doubt(math.inf)  # the words of the layer are right, but not all
+WRONG = Doubt(0)  # they say something else than what stands there
+POOR = Doubt(0, LITTLE)  # they are a reading themselves
+ANY = Doubt(-BETTER)  # nothing is known of them
+
+
+def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> Doubt | None:
+    """What is wrong with a page's words; None where its image need not be read."""
+    if is_poor(page, words, image, read):
+        return POOR
+    if is_wrong(page, words, image, read):
+        return WRONG
+    return NONE if is_missing(page, words, image) else None
+
+
 def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
     """Whether print stands on the page that is in none of the words."""
     if not words:
@@ -167,7 +195,8 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
     if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
-    odd |= np.where(line["long"] > 0, unsure & (line["known"] == 0), line["sure"] < _CERTAIN * line["words"])
+    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
+    odd |= line["sure"] < least * line["words"]
     odd |= line["signs"] == line["words"]
     kept = [i for i, number in enumerate(of) if not odd[number]]
     return Reading(tuple(reading.words[i] for i in kept), tuple(reading.confidences[i] for i in kept))
@@ -186,7 +215,7 @@ def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
 
 def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
     """Whether the layer says something else than what stands there: text in a cipher, read as it stands."""
-    broken = {word.line for word in words} if page.unread > _BROKEN else ()
+    broken = {word.line for word in words} if page.unread > BROKEN else ()
     lines = _sample(words, strange_lines(words) or broken)
     return sum(map(_vote, map(text_of, lines), _said(lines, image, read))) < 0
 
@@ -201,7 +230,7 @@ def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Ima
     old, new = ([word for pair in pairs for word in pair[side]] for side in (0, 1))
     count = sum(map(len, lines))
     gain = worth(new) - worth(old)
-    return len(old) > _CHANGED * count and (gain > _BETTER or (len(old) > _MOSTLY * count and gain > _LITTLE))
+    return len(old) > _CHANGED * count and (gain > BETTER or (len(old) > _MOSTLY * count and gain > LITTLE))
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -229,21 +258,19 @@ def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
 
 def _vote(own: str, said: str) -> int:
     """1 where a line was read as the layer has it, -1 where as something else in better words, 0 where neither."""
-    return 1 if alike(own, said) else -is_better(said, own, alike_too=False)
+    return 1 if alike(own, said) else -is_better(said, own, Doubt(BETTER))
 
 
-def is_better(said: str, own: str, *, alike_too: bool) -> bool:
+def is_better(said: str, own: str, doubt: Doubt) -> bool:
     """Whether what was read in the place of a line is better words than what the layer has there.
 
-    Where the two are alike, the layer's letters are the right ones, unless it is a reading itself (alike_too). Letters
-    of another script than Latin give way only to words that are known.
+    Letters of another script than Latin give way only to words that are known.
     """
     if len(said) < 0.5 * len(own):
         return False
     if _letters.share_other(own) > 0.5:
         return worth(said.split()) > _SURELY
-    gain = worth(said.split()) - worth(own.split())
-    return gain > _LITTLE if alike(own, said) and alike_too else gain > -_LITTLE and not alike(own, said)
+    return worth(said.split()) - worth(own.split()) > (doubt.alike if alike(own, said) else doubt.least)
 
 
 def worth(words: Sequence[str]) -> float:
