@@ -21,7 +21,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, embedded, fonts, layers, notes, pictured, systemfonts, xfa
+from visret.documents import characters, embedded, fonts, layers, misread, notes, pictured, systemfonts, xfa
 from visret.documents.document import Content, Document, Member, pixels, resolution
 from visret.documents.members import Unpacking, safe_member_name
 from visret.documents.packed import catalogue_may_hold, may_hold
@@ -174,6 +174,7 @@ class Pdf(Document):
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         places = characters.placed_boxes(page, size_pt, places) if said else places
         placed = characters.displayed(page, size_pt, content)
+        placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
         return _Layer(placed, senseless, share, hidden, said, places)
