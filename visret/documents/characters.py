@@ -14,7 +14,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents.mojibake import repaired
+from visret.documents.misread import repaired
 from visret.documents.words import SPACES
 
 LONGEST = 1_000_000  # characters of a string that is read
