@@ -29,7 +29,7 @@ from visret.types import Loss
 
 __all__ = ["MAX_CELLS", "Fitted", "fit", "left_out", "missing", "write"]
 
-MAX_CELLS = 500_000  # of a file; LibreOffice needs a minute for them
+MAX_CELLS = 250_000  # of a file; they take half a minute
 
 
 def fit(path: Path) -> list[Fitted]:
