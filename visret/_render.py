@@ -190,10 +190,12 @@ def size_in_memory(answer: object) -> int:
 class Worker:
     """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
 
-    cpu_seconds: that it has used, as of its last answer. Raises VisretError where it does not start.
+    cpu_seconds: that it has used, as of its last answer. quiet: whether what it has to say is not logged. Raises
+    VisretError where it does not start.
     """
 
     cpu_seconds = 0.0
+    quiet = False
 
     def __init__(self) -> None:
         self._expired: float | None = None
@@ -269,7 +271,7 @@ class Worker:
             self.close()
             raise Died(self._epitaph())
         self.cpu_seconds = frame[0]["cpu"]
-        for name, level, message in frame[0].get("log", ()):
+        for name, level, message in () if self.quiet else frame[0].get("log", ()):
             logging.getLogger(name).log(level, "%s", message)
         return frame
 
