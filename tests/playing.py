@@ -103,7 +103,7 @@ class Play:
         for i in range(len(self.docs)):
             buffer = self.buffers[i % self.lanes]
             while True:
-                yield lambda: buffer
+                yield lambda waiting=buffer: waiting
                 item = buffer.pop(0)
                 if item is None:
                     break

@@ -115,7 +115,7 @@ class Costs:
     def __init__(self, engine: str, encoding: float) -> None:
         self.engine = engine
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
-        self.reading = [Mean(200), Mean(200), Mean(200, 2)]
+        self.reading = [Mean(200), Mean(50), Mean(60, 2)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
@@ -127,7 +127,7 @@ class Costs:
         if look.page_class == BLIND and not loaded:
             seconds = max(seconds - LOADING.get(self.engine, 0.0), seconds / 4)
         self.reading[look.page_class].add(seconds, look.reading)
-        self.reading_kind.setdefault((kind, look.page_class), Mean(100, 2)).add(seconds, look.reading)
+        self.reading_kind.setdefault((kind, look.page_class), Mean(60, 2)).add(seconds, look.reading)
         return seconds
 
     def unit(self, kind: str, page_class: int) -> float:

@@ -148,7 +148,7 @@ class Watch:
         words = 0.0 if self.pictures else len(page.words or ()) or len(page.plain or "") / 6
         if self.ocr == "never" or page.size_pt is None:
             return Look(WORDS, words)
-        if ocr.METADATA in page.metadata:
+        if ocr.METADATA in page.metadata or not words:  # of which OCR may have found none
             return Look(BLIND, words, page.size_pt[0] * page.size_pt[1] / INCH**2 / 100)
         return Look(DOUBTFUL if words < _trust.FEW else WORDS, words)
 

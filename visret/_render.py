@@ -62,6 +62,8 @@ GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
 MOST_DRAWN = 3  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
+UNREAD_TEXT = Loss("text in a font without a table of characters", "--ocr auto reads it from the page's picture")
+
 _LENGTHS = struct.Struct(">II")
 _Frame = tuple[dict[str, Any], tuple[bytes, ...]]
 _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
@@ -188,10 +190,12 @@ def size_in_memory(answer: object) -> int:
 class Worker:
     """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
 
-    cpu_seconds: that it has used, as of its last answer. Raises VisretError where it does not start.
+    cpu_seconds: that it has used, as of its last answer. quiet: whether what it has to say is not logged. Raises
+    VisretError where it does not start.
     """
 
     cpu_seconds = 0.0
+    quiet = False
 
     def __init__(self) -> None:
         self._expired: float | None = None
@@ -267,7 +271,7 @@ class Worker:
             self.close()
             raise Died(self._epitaph())
         self.cpu_seconds = frame[0]["cpu"]
-        for name, level, message in frame[0].get("log", ()):
+        for name, level, message in () if self.quiet else frame[0].get("log", ()):
             logging.getLogger(name).log(level, "%s", message)
         return frame
 
@@ -556,6 +560,8 @@ def _opened(path: Path, request: Request) -> documents.Document:
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
+    if request.ocr == "never" and not request.image and page.unread > _trust.BROKEN:
+        return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
     drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image

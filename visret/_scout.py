@@ -7,6 +7,7 @@ so within a small share of the run's time, in CPU seconds, and not at all where 
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -16,7 +17,10 @@ from itertools import chain, zip_longest
 
 from visret import _render
 from visret._forecast import BLIND, File, Forecast, Look
+from visret.errors import VisretError
 from visret.types import Page
+
+_log = logging.getLogger(__name__)
 
 DELAY = 0.5  # seconds, in which a short run is over
 SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
@@ -73,6 +77,8 @@ class Scout(threading.Thread):
                 self._try_ocr()
             while self.blind and not self._knows_ocr and not self.over.wait(1):
                 self._try_ocr()
+        except VisretError as error:
+            _log.warning("the time that is left is estimated without a look ahead: %s", error)
         finally:
             if self.worker is not None:
                 self.worker.close()
@@ -100,17 +106,23 @@ class Scout(threading.Thread):
     def _look(self, file: File) -> None:
         if not self.forecast.is_unknown(file.key):
             return
+        answers = self._read(replace(self.common, path=file.key, looks=LOOKS))
+        if answers:
+            self._found(file, answers)
+
+    def _found(self, file: File, answers: Sequence[_render.Answer | _render.Inside]) -> None:
         pages, looks = 0, dict[int, Look]()
-        for answer in self._read(replace(self.common, path=file.key, looks=LOOKS)):
+        for answer in answers:
             match answer:
                 case _render.Opened(pages=pages):
                     pass
                 case _render.Looked(page=page, look=look):
                     looks[page] = look
                 case _render.Unread(page=None):  # the run will say why
-                    return
-        if pages:
-            self.forecast.looked(file.key, pages, looks)
+                    pages = 0
+        if self.common.most_pages is not None and pages > self.common.most_pages:
+            pages, looks = 0, {}
+        self.forecast.looked(file.key, pages, looks)
         blind = [page for page, look in looks.items() if look.page_class == BLIND and look.is_drawn]
         if blind:
             self.blind.append((file.key, blind[0], looks[blind[0]]))
@@ -151,6 +163,7 @@ class Scout(threading.Thread):
                 raise _render.Died
         if self.worker is None:
             worker = _render.Worker()
+            worker.quiet = True  # the run will say it
             with self.starting:
                 self.worker = worker
                 if self.over.is_set():

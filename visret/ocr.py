@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
-ENGINE_NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
+_NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
 
@@ -114,19 +114,15 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
         return read(picture, dpi=dpi, threads=threads)
 
     own = _trust.sensible(page.words or ())
-    poor = mode == "auto" and _trust.is_poor(page, own, image, said)
-    wrong = mode == "always" or poor or _trust.is_wrong(own, image, said)
-    if not wrong and not _trust.is_missing(page, own, image):
+    doubt = _trust.ANY if mode == "always" else _trust.doubt(page, own, image, said)
+    if doubt is None:
         return page
     whole = said(image)
     reading = _trust.without_nonsense(whole)
-    unread = len(reading.words) < len(whole.words) or _trust.is_unread([*own, *whole.words], page, image)
-    if unread:
+    if len(reading.words) < len(whole.words) or _trust.is_unread([*own, *whole.words], page, image):
         reading = _trust.without_nonsense(whole, unread=True)
         page = replace(page, lost=(*page.lost, _unreadable()))
-    if wrong:
-        own = _joined.believed(own, reading, layer_is_poor=poor)
-    words, added = _joined.joined(own, reading)
+    words, added = _joined.joined(_joined.believed(own, reading, doubt), reading)
     if not added:
         return page
     return replace(page, words=words, metadata={**page.metadata, METADATA: _joined.confidence(added)})
@@ -136,7 +132,7 @@ def _unreadable() -> Loss:
     by = engine()
     more = "pip install 'visret[ocr]' reads Chinese, Japanese and worse pictures; for other scripts, " * (by == "glyph")
     layer = "put a text layer on it with an OCR program that knows the script, such as ocrmypdf"
-    return Loss(f"print in a picture that {ENGINE_NAMES[by]} cannot read, as in another script", more + layer)
+    return Loss(f"print in a picture that {_NAMES[by]} cannot read, as in another script", more + layer)
 
 
 def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, float | None]:

@@ -19,9 +19,9 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     from one to the next.
     """
     alone = np.diff(np.append(first, len(codes))) == 1
-    letter = alone & _alphabetic(codes[first])
-    if np.count_nonzero(letter[1:] & letter[:-1]) < _FEWEST // 2:
+    if np.count_nonzero(alone[1:] & alone[:-1]) < _FEWEST - 1:
         return first
+    letter = alone & _alphabetic(codes[first])
     ends = first[1:] - 1  # the steps from piece to piece
     goes_on = ~turned[ends] & (step.shared[ends] > 0.5 * step.low[ends])
     goes_on &= (step.ahead[ends] > -0.2 * step.tall[ends]) & (step.ahead[ends] < 4 * step.tall[ends])

@@ -84,7 +84,9 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     spaced = at[1:] - at[:-1] > 1
     # PDFium sees a line end where a font sits a hair lower: characters of one size that touch are on one line
     touch = (abs(step.ahead) < 0.1 * step.tall) & (step.low > 0.85 * step.tall) & (step.shared > 0.5 * step.low)
-    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13)) | (downwards & (step.ahead < 0.6 * step.tall))
+    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13))
+    if downwards is not None:
+        spurious |= downwards & (step.ahead < 0.6 * step.tall)
     away = (step.shared < 0.2 * step.low) | (np.maximum(step.ahead, step.behind) > step.tall)
     turned = turns[at[1:]] != turns[at[:-1]]
     first = np.flatnonzero(np.concatenate([[True], away | turned | (spaced & ~spurious)]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visret.documents.mojibake import repaired
+from visret.documents.misread import repaired
 
 
 def codes(text):
