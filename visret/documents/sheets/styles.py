@@ -110,11 +110,9 @@ class Styles:
         """The name of the same style of a cell, with lines that are broken."""
         return self._copy("table-cell", name, "table-cell", {"fo:wrap-option": "wrap", "style:shrink-to-fit": "false"})
 
-    def row(self, name: str, height: float | None) -> str:
-        """The name of the same style of a row with a height, or one that fits what is in it."""
-        size = {"style:use-optimal-row-height": "true"}
-        if height is not None:
-            size = {"style:row-height": f"{height:.1f}pt", "style:use-optimal-row-height": "false"}
+    def row(self, name: str, height: float) -> str:
+        """The name of the same style of a row with a height."""
+        size = {"style:row-height": f"{height}pt", "style:use-optimal-row-height": "false"}
         return self._copy("table-row", name, "table-row", size)
 
     def column(self, width: float) -> str:

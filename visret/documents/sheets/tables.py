@@ -16,7 +16,7 @@ from visret.documents.sheets.styles import Styles, ems
 WIDEST = 300.0  # points; a longer text gets several lines
 LINES = 40  # at most, and then the column becomes wider: a row has an end
 COMMENT = 180.0
-WIDEST_COLUMN = 1800.0  # points, that LibreOffice has
+WIDEST_COLUMN, TALLEST = 1800.0, 2800.0  # points, of a column and a row, that LibreOffice has
 FOLDED = 60  # empty rows, or columns, one after the other: they are left out
 
 
@@ -104,8 +104,7 @@ class Table:
         row.attrib.pop(_HIDDEN, None)
         times = int(row.get(_ROWS_REPEATED, "1"))
         cells = list(self.cells(row))
-        name = row.get(_STYLE, "")
-        had = self.styles.number("table-row", name, "style:row-height", 13.0)
+        had = self.styles.number("table-row", row.get(_STYLE, ""), "style:row-height", 13.0)
         own, merged = 0.0, 0.0
         for cell, following in zip(cells, [*cells, None][1:], strict=True):
             self.texts += ["\n".join(cell.lines)] * times
@@ -116,12 +115,15 @@ class Table:
                 merged = max(merged, height - (cell.rows - 1) * 12)
             else:
                 own = max(own, height)
-        if merged > max(own, had, 16.0):
-            row.set(_STYLE, self.styles.row(name, max(own, merged)))
-        elif own > had or had < 5:
-            row.set(_STYLE, self.styles.row(name, None))
-        self.tallest = max(self.tallest, own, merged)
+        self.make_tall(row, max(own, merged if merged > 16 else 0.0, 5.0))
         self.total += max(had, own, merged) * (times if cells or times < FOLDED else 2)
+
+    def make_tall(self, row: Element, height: float) -> None:
+        """Make a row taller, where it is not tall enough: LibreOffice breaks lines otherwise than it prints them."""
+        name = row.get(_STYLE, "")
+        if height > self.styles.number("table-row", name, "style:row-height", 13.0) + 1:
+            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, TALLEST))))
+            self.tallest = max(self.tallest, height)
 
     def cells(self, row: Element) -> Iterator[_Cell]:
         """Those of a row that show something. Formulas go: their values stay, and nothing is computed again."""
@@ -213,9 +215,8 @@ class Table:
                 SubElement(cell, _P).text = line
             self.texts += said
             lines = sum(math.ceil(ems(line) * 12 / self.widths[-1]) for line in said)
-            self.tallest = max(self.tallest, 13.0 * lines)
+            self.make_tall(rows[key], 13.0 * lines)
             self.total += 13.0 * lines
-            rows[key].set(_STYLE, self.styles.row(rows[key].get(_STYLE, ""), None))
 
     # ------------------------------------------------------------------------------------------- writing
 
