@@ -61,6 +61,7 @@ def write_workbook(path: Path) -> Path:
     fares.print_area = "A1:B3"
     reserve = book.create_sheet("Reserve")
     reserve.append(["Hidden reserve fund", "Basalt account"])
+    reserve.append(["=FALSE()", "=DATE(2024,2,29)", "word " * 2000])
     reserve.sheet_state = "veryHidden"
     wide = book.create_sheet("Wide")
     for row in range(1, 101):

@@ -23,6 +23,9 @@ class Fitted(NamedTuple):
 _COMPLEX = re.compile(r"[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u17ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
+_BROKEN = re.compile(r"-\n")
+
+
 def missing(fitted: Sequence[Fitted], cells: Book | None, words: Iterable[str]) -> list[Loss]:
     """The cells that are not among the words of the pages, by their sheet.
 
@@ -47,7 +50,12 @@ def _tokens(text: str) -> list[str]:
 
 def _take(text: str, found: Counter[str]) -> bool:
     """Whether all words of a text are there; they are used up."""
-    return all(_COMPLEX.search(token) or _take_token(token, found) for token in _tokens(text))
+    joined = _BROKEN.sub("", text)  # as a word that is hyphenated at the end of a line
+    return _take_all(_tokens(text), found) or (joined != text and _take_all(_tokens(joined), found))
+
+
+def _take_all(tokens: list[str], found: Counter[str]) -> bool:
+    return all(_COMPLEX.search(token) or _take_token(token, found) for token in tokens)
 
 
 def _take_token(token: str, found: Counter[str]) -> bool:

@@ -70,12 +70,22 @@ class Styles:
             self.looks[name] = self._resolved(name)
         return self.looks[name]
 
-    def _resolved(self, name: str) -> Look:
+    def has_format(self, name: str) -> bool:
+        """Whether the style of a cell says how numbers look."""
+        found = (one.get(q("style:data-style-name")) for one in self._chain(name))
+        return next(filter(None, found), "N0") != "N0"
+
+    def _chain(self, name: str) -> list[Element]:
+        """A style of cells, and those it is made of."""
         chain: list[Element] = []
         style = self.by_name.get(("table-cell", name))
         while style is not None and len(chain) < 20:
             chain.append(style)
             style = self.by_name.get(("table-cell", style.get(q("style:parent-style-name"), "")))
+        return chain
+
+    def _resolved(self, name: str) -> Look:
+        chain = self._chain(name)
 
         def said(attribute: str) -> str:
             for one in (*chain, self.default):
@@ -100,11 +110,9 @@ class Styles:
         """The name of the same style of a cell, with lines that are broken."""
         return self._copy("table-cell", name, "table-cell", {"fo:wrap-option": "wrap", "style:shrink-to-fit": "false"})
 
-    def row(self, name: str, height: float | None) -> str:
-        """The name of the same style of a row with a height, or one that fits what is in it."""
-        size = {"style:use-optimal-row-height": "true"}
-        if height is not None:
-            size = {"style:row-height": f"{height:.1f}pt", "style:use-optimal-row-height": "false"}
+    def row(self, name: str, height: float) -> str:
+        """The name of the same style of a row with a height."""
+        size = {"style:row-height": f"{height}pt", "style:use-optimal-row-height": "false"}
         return self._copy("table-row", name, "table-row", size)
 
     def column(self, width: float) -> str:

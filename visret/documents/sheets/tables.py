@@ -10,12 +10,13 @@ from typing import NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
 from visret.documents.opendocument import children_gone, points, q, text_of
-from visret.documents.sheets.pages import LARGEST, Size
+from visret.documents.sheets.pages import Size
 from visret.documents.sheets.styles import Styles, ems
 
 WIDEST = 300.0  # points; a longer text gets several lines
 LINES = 40  # at most, and then the column becomes wider: a row has an end
 COMMENT = 180.0
+WIDEST_COLUMN, TALLEST = 1800.0, 2800.0  # points, of a column and a row, that LibreOffice has
 FOLDED = 60  # empty rows, or columns, one after the other: they are left out
 
 
@@ -103,8 +104,7 @@ class Table:
         row.attrib.pop(_HIDDEN, None)
         times = int(row.get(_ROWS_REPEATED, "1"))
         cells = list(self.cells(row))
-        name = row.get(_STYLE, "")
-        had = self.styles.number("table-row", name, "style:row-height", 13.0)
+        had = self.styles.number("table-row", row.get(_STYLE, ""), "style:row-height", 13.0)
         own, merged = 0.0, 0.0
         for cell, following in zip(cells, [*cells, None][1:], strict=True):
             self.texts += ["\n".join(cell.lines)] * times
@@ -115,12 +115,15 @@ class Table:
                 merged = max(merged, height - (cell.rows - 1) * 12)
             else:
                 own = max(own, height)
-        if merged > max(own, had, 16.0):
-            row.set(_STYLE, self.styles.row(name, max(own, merged)))
-        elif own > had or had < 5:
-            row.set(_STYLE, self.styles.row(name, None))
-        self.tallest = max(self.tallest, own, merged)
+        self.make_tall(row, max(own, merged if merged > 16 else 0.0, 5.0))
         self.total += max(had, own, merged) * (times if cells or times < FOLDED else 2)
+
+    def make_tall(self, row: Element, height: float) -> None:
+        """Make a row taller, where it is not tall enough: LibreOffice breaks lines otherwise than it prints them."""
+        name = row.get(_STYLE, "")
+        if height > self.styles.number("table-row", name, "style:row-height", 13.0) + 1:
+            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, TALLEST))))
+            self.tallest = max(self.tallest, height)
 
     def cells(self, row: Element) -> Iterator[_Cell]:
         """Those of a row that show something. Formulas go: their values stay, and nothing is computed again."""
@@ -128,15 +131,23 @@ class Table:
         for one in row:
             if one.tag not in (_CELL, _COVERED):
                 continue
-            one.attrib.pop(_FORMULA, None)
             times = int(one.get(_REPEATED, "1"))
             lines = [line for p in one.findall(_P) for line in text_of(p).split("\n")]
+            if one.attrib.pop(_FORMULA, None) is not None and self.looks_by_formula(one, lines, column):
+                one.set(_TYPE, "string")
+                one.attrib.pop(q("calcext:value-type"), None)
             self.take_comment(row, one, column)
             if any(lines):
                 spans = int(one.get(_SPANNED, "1")), int(one.get(_ROWS_SPANNED, "1"))
                 for place in range(column, column + times):
                     yield _Cell(one, place, lines, *spans)
             column += times
+
+    def looks_by_formula(self, cell: Element, lines: list[str], column: int) -> bool:
+        """Whether a value would look different without its formula, as FALSE, which is 0: its style says no format."""
+        style = cell.get(_STYLE) or (self.defaults[column] if column < len(self.defaults) else "")
+        is_number = cell.get(_TYPE, "string") != "string"
+        return is_number and not self.styles.has_format(style) and lines != [cell.get(q("office:value"), "")]
 
     def fit_cell(self, cell: _Cell, until: int, row_height: float) -> float:
         """Make room for what a cell shows, where the next one that is not empty is in column `until`; its height."""
@@ -169,7 +180,7 @@ class Table:
 
     def widen(self, column: int, width: float) -> None:
         """Make a column wider, where it is not wide enough."""
-        self.widths[column] = max(self.widths[column], min(width, LARGEST / 2))
+        self.widths[column] = max(self.widths[column], min(width, WIDEST_COLUMN))
 
     # ------------------------------------------------------------------------------------------ comments
 
@@ -204,9 +215,8 @@ class Table:
                 SubElement(cell, _P).text = line
             self.texts += said
             lines = sum(math.ceil(ems(line) * 12 / self.widths[-1]) for line in said)
-            self.tallest = max(self.tallest, 13.0 * lines)
+            self.make_tall(rows[key], 13.0 * lines)
             self.total += 13.0 * lines
-            rows[key].set(_STYLE, self.styles.row(rows[key].get(_STYLE, ""), None))
 
     # ------------------------------------------------------------------------------------------- writing
 
