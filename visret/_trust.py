@@ -48,6 +48,7 @@ _SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
 _CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
 _NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
 _UNREAD_LEAST, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
+_RIGHT = 0.92  # of a page's triples that are usual: too few of its lines can be strange
 _ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
 _ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
 _VARIETY = 0.15  # of a text in Chinese, the share of different signs
@@ -69,7 +70,8 @@ def doubtful(page: Page) -> bool:
 def garbage(words: Sequence[Word]) -> bool:
     """Whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
     characters = "".join(word.text for word in words)
-    return 3 * sum(map(_is_senseless, characters)) > len(characters) or _signs_only(words)
+    senseless = sum(characters.count(character) for character in set(characters) if _is_senseless(character))
+    return 3 * senseless > len(characters) or _signs_only(words)
 
 
 def sensible(words: Sequence[Word]) -> tuple[Word, ...]:
@@ -101,6 +103,8 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
     So is text in a font whose codes are not its characters, and so are some code, formulas and lists of parts.
     """
     texts = [word.text for word in words]
+    if _letters.looks_right(texts, _RIGHT):
+        return frozenset()
     triples = _letters.look(texts)
     of_line, of = np.unique([word.line for word in words], return_inverse=True)
     if triples.all.sum() < _STRANGE_LEAST:

@@ -21,6 +21,8 @@ _FEWEST = 8  # letters: of eight Korean syllables all look like UTF-8 once in 65
 
 def mended(text: str) -> str:
     """The text, character by character; itself where it is not such a one."""
+    if text.isascii():
+        return text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
     high = int(((codes >= 0xC0) & (codes <= 0xFF)).sum())
     if high < _LEAST:
