@@ -19,7 +19,7 @@ LAYERS = [
     {"types"},
     {"codec", "heatmap", "metrics", "registry", "_trust"},
     {"maxsim", "reduction", "documents"},
-    {"candidates", "_lines"},
+    {"candidates", "_edges", "_lines"},
     {"glyph", "_rapidocr"},
     {"ocr", "encoders", "index", "fetch"},
     {"_render"},

@@ -378,8 +378,12 @@ def _page(document: documents.Document, number: int, request: Request) -> Page:
         or (request.ocr == "auto" and not _trust.doubtful(page.words or ()))
     ):
         return page
-    drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
+    dpi = ocr.dpi_of(page.size_pt)
+    drawn = document.page(number, words=False, dpi=dpi).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
+    if drawn is not None and (better := ocr.better_dpi(drawn, dpi)) > dpi:
+        drawn = document.page(number, words=False, dpi=better).image
+        read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
     return replace(read, image=page.image)
 
 
