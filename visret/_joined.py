@@ -74,7 +74,7 @@ def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
 
 def missing(own: Sequence[Word], reading: Reading) -> list[tuple[Word, float]]:
     """The words that were read where none of the page's own stands, with their confidences."""
-    found = list(zip(*reading, strict=True))
+    found = list(zip(reading.words, reading.confidences, strict=True))
     if not own:
         return found
     parts = [(word.text, box) for word in own for box in word.boxes]

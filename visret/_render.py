@@ -564,8 +564,12 @@ def _page(document: documents.Document, number: int, request: Request) -> Page:
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
-    drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
+    dpi = ocr.dpi_of(page.size_pt)
+    drawn = document.page(number, words=False, dpi=dpi).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
+    if drawn is not None and (better := ocr.better_dpi(drawn, dpi)) > dpi:
+        drawn = document.page(number, words=False, dpi=better).image
+        read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
     return replace(read, image=page.image)
 
 

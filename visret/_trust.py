@@ -203,7 +203,8 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     odd |= line["sure"] < least * line["words"]
     odd |= line["signs"] == line["words"]
     kept = [i for i, number in enumerate(of) if not odd[number]]
-    return Reading(tuple(reading.words[i] for i in kept), tuple(reading.confidences[i] for i in kept))
+    words = tuple(reading.words[i] for i in kept)
+    return reading._replace(words=words, confidences=tuple(reading.confidences[i] for i in kept))
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
