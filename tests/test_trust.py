@@ -169,29 +169,33 @@ def inked(image, lines=BODY, step=60):
     return tuple(out)
 
 
+def beside(words, image):
+    return _print.lines(words, image, None).beside
+
+
 def test_print_is_what_lies_beside_the_words():
     image = sheet()
     words = inked(image)
-    assert _print.beside((), image) > 3
-    assert _print.beside(words, image) == 0
+    assert beside((), image) > 3
+    assert beside(words, image) == 0
     third = tuple(word for word in words if word.line == 3)
-    assert _print.beside(third, image) == pytest.approx(_print.beside((), image) * 5 / 6, rel=0.1)
-    assert _print.beside(tuple(word for word in words if word.line != 3), image) > 0.4
-    assert _print.beside((), image.rotate(90, expand=True)) > 1
-    assert _print.beside((), image.rotate(3, fillcolor="white")) > 3
+    assert beside(third, image) == pytest.approx(beside((), image) * 5 / 6, rel=0.1)
+    assert beside(tuple(word for word in words if word.line != 3), image) > 0.4
+    assert beside((), image.rotate(90, expand=True)) > 1
+    assert beside((), image.rotate(3, fillcolor="white")) > 3
 
 
 def test_photographs_and_drawings_are_no_print():
     noise = np.random.default_rng(0).integers(0, 256, (130, 100, 3), dtype=np.uint8)
     photograph = Image.fromarray(noise).resize((800, 1040)).filter(ImageFilter.GaussianBlur(2))
-    assert _print.beside((), photograph) < 0.1
+    assert beside((), photograph) < 0.1
     drawing = Image.new("RGB", (800, 1040), "white")
     pen = ImageDraw.Draw(drawing)
     for i in range(12):
         pen.rectangle((40 + 20 * i, 40 + 30 * i, 700 - 20 * i, 900 - 30 * i), outline="black")
         pen.ellipse((100, 80 * i, 400, 80 * i + 300), outline="black")
-    assert _print.beside((), drawing) < 0.1
-    assert _print.beside((), Image.new("RGB", (1, 1))) == 0
+    assert beside((), drawing) < 0.1
+    assert beside((), Image.new("RGB", (1, 1))) == 0
 
 
 def test_print_without_words_is_missing():

@@ -30,10 +30,12 @@ _KNOWN = 0x1F00  # where the letters of Latin script end, but for rare ones
 
 
 class Look(NamedTuple):
-    """Of n texts: usual triples of letters, and all of them; each (n,) int."""
+    """Of n texts, each (n,) int: usual triples of letters and all of them, Latin letters and those of other scripts."""
 
     usual: np.ndarray
     all: np.ndarray
+    latin: np.ndarray
+    other: np.ndarray
 
     @property
     def share(self) -> float:
@@ -57,10 +59,13 @@ def look(texts: Sequence[str]) -> Look:
     between two signs; hyphens, apostrophes, full stops and the like divide words.
     """
     if not texts:
-        return Look(np.zeros(0, int), np.zeros(0, int))
-    worth = _worth_of(f" {' '.join(texts)} ")
+        return Look(*[np.zeros(0, int)] * 4)
+    text = f" {' '.join(texts)} "
+    kinds, worth = kinds_of(text)[1:-1], _worth_of(text)
     starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
-    return Look(*(np.add.reduceat(which, starts, dtype=int) for which in (worth == 1, worth > 0)))
+    return Look(
+        *(np.add.reduceat(which, starts, dtype=int) for which in (worth == 1, worth > 0, kinds < EDGE, kinds == OTHER))
+    )
 
 
 def _worth_of(text: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DPI = 100  # of the pictures that lines of print are looked for in
 _STEP = 48  # levels of grey from a pixel to the next that count as an edge
+_FEW = 2  # widths of upright lines; on a page with fewer, they may be turned
 _GAP = 9  # pixels between the letters and words of a line, at DPI
 
 
@@ -28,22 +29,31 @@ def covered(words: Sequence[Word], image: Image) -> float:
     return float(edges[inside].sum() / edges.sum()) if edges.any() else 1.0
 
 
-def beside(words: Sequence[Word], image: Image) -> float:
-    """The length of the lines of print that lie outside the boxes of words, in widths of the page.
+class Print(NamedTuple):
+    """How long the lines of print on a page are, in its widths: those mostly outside the boxes of words, and all."""
 
-    Upright print and such as is turned by a quarter. image: at DPI.
-    """
-    grey = np.asarray(image.convert("L"), np.int16)
+    beside: float
+    all: float
+
+
+def lines(words: Sequence[Word], image: Image, size_pt: tuple[float, float] | None) -> Print:
+    """The lines of print on a page: the upright ones, or where those are few, such as are turned by a quarter."""
+    grey = np.asarray(_small(image.convert("L"), size_pt), np.int16)
     inside = _inside(words, grey.shape)
     width = grey.shape[1]
-    upright = _lines(grey, inside)
-    return float((upright if upright > width else max(upright, _lines(grey.T, inside.T))) / width)
+    found = [_lines(grey, inside)]
+    if found[0][1] < _FEW * width:
+        found.append(_lines(grey.T, inside.T))
+    beside, both = max(found)
+    return Print(beside / width, both / width)
 
 
-def small(image: Image, size_pt: tuple[float, float] | None) -> Image:
+def _small(image: Image, size_pt: tuple[float, float] | None) -> Image:
     """At no more than DPI."""
     width, height = (round(side * DPI / 72) for side in size_pt or image.size)
-    return image.resize((width, height), reducing_gap=2.0) if size_pt and image.width > 1.1 * width > 0 else image
+    if not size_pt or image.width < 1.1 * width or not width * height:
+        return image
+    return image.resize((width, height), 4)  # BOX
 
 
 def _inside(words: Sequence[Word], shape: tuple[int, ...]) -> np.ndarray:
@@ -55,8 +65,8 @@ def _inside(words: Sequence[Word], shape: tuple[int, ...]) -> np.ndarray:
     return inside
 
 
-def _lines(grey: np.ndarray, inside: np.ndarray) -> int:
-    """The pixels that lines of print are long which lie mostly outside.
+def _lines(grey: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
+    """The pixels that lines of print are long, those that lie mostly outside and all.
 
     A line is a long, low piece of the page full of edges, with none around it: photographs have few of those.
     """
@@ -74,13 +84,19 @@ def _lines(grey: np.ndarray, inside: np.ndarray) -> int:
     straight = (area > 0.5 * heights * widths) | (heights < 0.12 * widths)  # a long line may be a little skewed
     sized = (high >= 4) & (high <= 40) & (widths >= 2.5 * high)
     is_line = straight & sized & (sharp > 0.2 * area) & (sharp < 0.7 * area)
-    return int(widths[is_line & (known < 0.5 * sharp)].sum())
+    return int(widths[is_line & (known < 0.5 * sharp)].sum()), int(widths[is_line].sum())
 
 
 def _closed(edges: np.ndarray) -> np.ndarray:
     """Where an edge lies, or less than _GAP pixels between two of a row."""
     reach = _GAP // 2
-    wide = np.pad(edges, ((0, 0), (2 * reach, 2 * reach)))
-    for mend in (np.logical_or, np.logical_and):
-        wide = mend.reduce([wide[:, k : wide.shape[1] - 2 * reach + k] for k in range(2 * reach + 1)])
-    return np.asarray(wide)
+    return ~_widened(~_widened(edges, reach), reach)
+
+
+def _widened(marked: np.ndarray, reach: int) -> np.ndarray:
+    """What lies at most so many pixels of its row from a marked one; within the picture."""
+    wide = marked.copy()
+    for step in range(1, reach + 1):
+        wide[:, step:] |= marked[:, :-step]
+        wide[:, :-step] |= marked[:, step:]
+    return wide

@@ -537,7 +537,7 @@ def _drawn(document: documents.Document, number: int) -> _forecast.Look:
     image = document.page(number, words=False, dpi=_print.DPI).image
     if image is None:
         return _forecast.Look(_forecast.BLIND, 0)
-    inches = _print.beside((), image) * image.width / _print.DPI
+    inches = _print.lines((), image, None).all * image.width / _print.DPI
     return _forecast.Look(_forecast.BLIND, inches * _forecast.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 

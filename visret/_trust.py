@@ -162,10 +162,9 @@ def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
     """Whether print stands on the page that is in none of the words."""
     if not words:
         return True
-    image = _print.small(image, page.size_pt)
     if len(words) < FEW and _print.covered(words, image) < 0.5:
         return True
-    return _print.beside(words, image) > (_SOME if page.unread > UNREAD else _MUCH)
+    return _print.lines(words, image, page.size_pt).beside > (_SOME if page.unread > UNREAD else _MUCH)
 
 
 # --------------------------------------------------------------------------------------------- with all of it read
@@ -191,11 +190,12 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
         "usual": triples.usual,
         "total": triples.all,
         "signs": [_is_sign(text) for text in texts],
-        "other": [_letters.share_other(text) for text in texts],
+        "latin": triples.latin,
+        "other": triples.other,
     }
     line = {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
     unsure = line["sure"] < _SURE * line["words"]
-    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * line["words"])
+    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
     odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
     if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
@@ -209,10 +209,11 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
     """Whether a good part of the print on a page is in none of its words, though it was read."""
-    image = _print.small(image, page.size_pt)
     words = [word for word in words if not _is_sign(word.text)]
-    left = _print.beside(words, image)
-    return left > _UNREAD_LEAST and left > _UNREAD_SHARE * _print.beside((), image)
+    if _print.covered(words, image) > 1 - _UNREAD_SHARE / 2:
+        return False
+    beside, everything = _print.lines(words, image, page.size_pt)
+    return beside > max(_UNREAD_LEAST, _UNREAD_SHARE * everything)
 
 
 # ---------------------------------------------------------------------------------------- with some of its lines read
