@@ -46,6 +46,7 @@ class Scout(threading.Thread):
         self.worker: _render.Worker | None = None
         self.spent = 0.0  # CPU seconds of workers that are gone
         self.crashes = self.tries = 0
+        self.looking = True  # whether files are left to be looked into
         self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
         self.starting = threading.Lock()
@@ -75,13 +76,14 @@ class Scout(threading.Thread):
                     return
                 self._look(file)
                 self._try_ocr()
+            self._end_worker()
+            self.looking = False
             while self.blind and not self._knows_ocr and not self.over.wait(1):
                 self._try_ocr()
         except VisretError as error:
             _log.warning("the time that is left is estimated without a look ahead: %s", error)
         finally:
-            if self.worker is not None:
-                self.worker.close()
+            self._end_worker()
 
     def _in_order(self) -> Iterator[File]:
         """In turn the largest, and any."""
