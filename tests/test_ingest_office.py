@@ -75,7 +75,7 @@ def test_documents_are_found_drawn_from_their_pdf_and_go_with_it(retriever, inst
     folder = tmp_path / "papers"
     two = write_rtf(folder / "two.rtf", "two.pdf")
     write_rtf(folder / "deep.RTF", "one.pdf")
-    for name in ("~$two.rtf", ".~lock.two.rtf#", ".two.rtf", "two.zip"):
+    for name in ("~$two.rtf", ".~lock.two.rtf#", ".two.rtf", "two.xyz"):
         (folder / name).write_bytes(b"junk")
     report = retriever.add(folder)
     assert (report.documents, report.pages, report.failed) == (2, 3, [])
@@ -108,18 +108,18 @@ def test_each_bad_file_is_one_failure(retriever, installed, tmp_path, monkeypatc
     (folder / "empty.docx").write_bytes(b"")
     (folder / "locked.docx").write_bytes(kinds.OLE + "EncryptedPackage".encode("utf-16-le"))
     (folder / "words.rtf").write_text("no RTF")
-    (folder / "some.zip").write_bytes(b"PK")
+    (folder / "some.xyz").write_bytes(b"PK")
     monkeypatch.setattr(office, "SECONDS", 0)
-    report = retriever.add([folder, folder / "some.zip"], page_seconds=8)
+    report = retriever.add([folder, folder / "some.xyz"], page_seconds=8)
     assert report.pages == 2
     said = failures(report)
-    assert set(said) == {"hang.rtf", "crash.rtf", "empty.docx", "locked.docx", "words.rtf", "some.zip"}
+    assert set(said) == {"hang.rtf", "crash.rtf", "empty.docx", "locked.docx", "words.rtf", "some.xyz"}
     assert said["hang.rtf"] == "took more than 8 s and was given up"
     assert "cannot convert it (exit status -11)" in said["crash.rtf"]
     assert "is empty" in said["empty.docx"]
     assert "without a password" in said["locked.docx"]
-    assert "'.zip' are not read" in said["some.zip"]
-    assert ".docx" in said["some.zip"]
+    assert "'.xyz' are not read" in said["some.xyz"]
+    assert ".docx" in said["some.xyz"]
     wait_for_end(int((tmp_path / "child").read_text()))
     assert kept(retriever) == ["document.pdf"]
 

@@ -272,6 +272,17 @@ def test_a_bad_file_is_one_clear_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_what_is_said_of_a_file_is_not_what_was_wrong_with_the_one_before(tmp_path):
+    secret = made(tmp_path / "secret.pdf", encrypt=StandardEncryption("sésame", strength=128))
+    bad_files(tmp_path)
+    for _ in range(2):
+        with pytest.raises(PasswordRequired):
+            documents.open_document(secret)
+        with pytest.raises(DocumentError, match="empty PDF") as caught:
+            documents.open_document(tmp_path / "none.pdf")
+        assert not isinstance(caught.value, PasswordRequired)
+
+
 def test_a_damaged_page_does_not_end_the_others(tmp_path):
     data = made(tmp_path / "whole.pdf").read_bytes()
     second = re.search(rb"/Kids \[ \d+ 0 R (\d+) 0 R", data)[1]

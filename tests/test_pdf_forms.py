@@ -169,6 +169,33 @@ def test_a_stamp_is_read(tmp_path):
     assert ink(found, box_of(found, "APPROVED")) > 0.05
 
 
+def test_a_note_longer_than_its_box_is_read_whole_and_once(tmp_path):
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+    found = read(one_page(tmp_path, [("FreeText", BOX, f"/Contents ({words}) /DA (/Helv 12 Tf 0 g)")]))
+    assert " ".join(found.text.split()[5:]) == words
+
+
+def test_rich_text_alone_is_read(tmp_path):
+    rich = "(<body><p>kept <b>dry</b></p><p>salt &amp; silt</p></body>)"
+    found = read(one_page(tmp_path, [("FreeText", BOX, f"/RC {rich}")]))
+    assert found.text.split("\n")[1:] == ["kept dry", "salt & silt"]
+
+
+def test_a_stamp_that_only_old_readers_do_not_show_is_read(tmp_path):
+    assert read(one_page(tmp_path, [("Stamp", BOX, "/F 5", "APPROVED")])).words[-1].text == "APPROVED"
+
+
+def test_the_value_of_a_field_with_several_places_is_read_at_each(tmp_path):
+    pdf = RawPdf()
+    field = pdf.add("<< /FT /Tx /T (p) /V (Ottilie) /DA (/Helv 11 Tf 0 g) /Kids [5 0 R 6 0 R] >>")
+    kids = [annotation(pdf, "Widget", box, f"/Parent {field}") for box in (BOX, (60, 40, 260, 60))]
+    only = page(pdf, CONTENT, f"/Annots [{' '.join(kids)}]")
+    found = read(pdf.save(tmp_path / "a.pdf", [only], root=f"/AcroForm << /Fields [{field}] {HELV} >>"))
+    assert [word.text for word in found.words[5:]] == ["Ottilie", "Ottilie"]
+    for word in found.words:
+        assert ink(found, word.box) > 0.05
+
+
 def test_a_note_painted_as_outlines_is_read_by_its_content(tmp_path):
     found = read(one_page(tmp_path, [("FreeText", BOX, "/Contents (Deposit)", "")]))
     assert found.text.split()[-1] == "Deposit"
@@ -221,3 +248,10 @@ def test_notes_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     found = read(one_page(tmp_path, [("FreeText", BOX, "/Contents (Deposit)")]))
     assert found.text == "Lease of the boat house"
     assert [loss.what for loss in found.lost] == ["the fields and notes of a page"]
+
+
+def test_notes_beyond_those_that_are_read_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents.pdf.notes, "MOST", 2)
+    found = read(one_page(tmp_path, [("Text", BOX, f"/Contents (note {n})") for n in "abcd"]))
+    assert found.text.split("\n")[1:] == ["note a", "note b"]
+    assert [loss.what for loss in found.lost] == ["2 of the fields and notes of a page"]

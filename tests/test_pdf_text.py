@@ -108,7 +108,7 @@ def test_a_machine_with_such_a_font_draws_with_it(tmp_path):
 
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("letters", ["ลมแร", "ريحق", "ветр"])
-def test_letters_that_no_font_here_has_are_read(tmp_path, letters, apart):
+def test_letters_that_no_font_here_has_are_read(tmp_path, no_fonts, letters, apart):
     codes = [f"{0x0300 + k:04X}" for k in range(4)]
     pdf = RawPdf()
     font = composite(pdf, "Nowhere", "Identity", "Identity-H", dict(zip(codes, letters, strict=True)))
@@ -122,7 +122,7 @@ def test_letters_that_no_font_here_has_are_read(tmp_path, letters, apart):
     )
 
 
-def test_an_invisible_layer_in_such_a_font_is_read_and_nothing_is_missing(tmp_path):
+def test_an_invisible_layer_in_such_a_font_is_read_and_nothing_is_missing(tmp_path, no_fonts):
     """As some OCR programs write it, letter by letter."""
     pdf = RawPdf()
     font = composite(pdf, "Nowhere", "Identity", "Identity-H", {"0300": "渡", "0301": "船"})

@@ -32,7 +32,7 @@ def test_the_python_snippet_runs_as_a_script(tmp_path, monkeypatch, capsys):
     (tmp_path / "snippet.py").write_text(block("In Python", "python"), "utf8")
     monkeypatch.chdir(tmp_path)
     runpy.run_path("snippet.py", run_name="__main__")
-    assert capsys.readouterr().out.startswith("13 pages, 0 failed\n1 report.pdf 8 ")
+    assert capsys.readouterr().out.startswith("13 pages, 0 failed, 0 with something missing\n1 report.pdf 8 ")
     assert (tmp_path / "why.png").exists()
 
 

@@ -54,6 +54,11 @@ def test_a_spaced_heading_is_words(heading):
     assert read([apart(heading)]) == [heading]
 
 
+def test_a_word_on_a_line_of_its_own_is_one_where_other_lines_are_like_it():
+    assert read([apart(SENTENCE, size=8), apart("estuary", y=140, size=8)]) == [SENTENCE, "estuary"]
+    assert read([apart("estuary", y=140, size=8)]) == ["e s t u a r y"]
+
+
 def test_one_long_row_of_letters_without_wider_gaps_is_left_alone():
     row = "thequickbrownfoxjumpsoverthelazydogs"
     assert read([apart(row)]) == [" ".join(row)]

@@ -19,10 +19,11 @@ import numpy as np
 
 from visret import _trust
 from visret._lines import Reading
-from visret.types import Word
+from visret.types import Box, Word
 
 _COVERED = 0.5  # of a word's area, by the page's own words: it is one of them
 _SURE, _TOUCHED = 0.8, 0.1  # with less confidence, a word is one of the page's own where they only touch so much
+_WHOLE = 0.9  # of the length of a line that was read, the page's own words there: it says no more than they
 _HEIGHTS = 0.6  # the lower one's height, of the higher one's: two words of one height are not print over print
 
 
@@ -50,17 +51,16 @@ def joined(own: Sequence[Word], reading: Reading) -> tuple[tuple[Word, ...], lis
     return tuple(numbered), [confidence for _, confidence in kept]
 
 
-def believed(own: Sequence[Word], reading: Reading, *, layer_is_poor: bool) -> tuple[Word, ...]:
-    """Those of the page's own words, which are in doubt, whose lines say what was read there, or say it better.
-
-    layer_is_poor: the layer is itself a reading, and a line gives way to a better one that differs in a few letters.
-    """
+def believed(own: Sequence[Word], reading: Reading, doubt: _trust.Doubt) -> tuple[Word, ...]:
+    """Those of the page's own words in whose lines nothing better was read."""
+    if doubt == _trust.NONE:
+        return tuple(own)
     out: list[Word] = []
     boxes = np.array([word.box for word in reading.words]).reshape(-1, 4)
     for _, words in groupby(own, key=lambda word: word.line):
         line = list(words)
         said = " ".join(reading.words[i].text for i in _inside(boxes, line))
-        if not _trust.is_better(said, _trust.text_of(line), alike_too=layer_is_poor):
+        if not _trust.is_better(said, _trust.text_of(line), doubt):
             out += line
     return tuple(out)
 
@@ -74,17 +74,28 @@ def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
 
 def missing(own: Sequence[Word], reading: Reading) -> list[tuple[Word, float]]:
     """The words that were read where none of the page's own stands, with their confidences."""
-    found = list(zip(*reading, strict=True))
+    found = list(zip(reading.words, reading.confidences, strict=True))
     if not own:
         return found
     parts = [(word.text, box) for word in own for box in word.boxes]
     placed = np.array([box for _, box in parts])
-    return [one for one in found if not _is_there(*one, parts, placed)]
+    lines = [list(some) for _, some in groupby(found, key=lambda one: one[0].line)]
+    new = [one for line in lines if not _is_line_there(line, parts, placed) for one in line]
+    return [one for one in new if not _is_there(*one, parts, placed)]
 
 
-def _is_there(
-    word: Word, confidence: float, parts: Sequence[tuple[str, tuple[float, ...]]], placed: np.ndarray
-) -> bool:
+def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
+    """Whether the page has the same words beside each other at that height, somewhat elsewhere."""
+    around = _line([word for word, _ in line])
+    shared = np.minimum(placed[:, 3], around.bottom) - np.maximum(placed[:, 1], around.top)
+    level = shared > 0.5 * np.minimum(placed[:, 3] - placed[:, 1], around.bottom - around.top)
+    level &= (placed[:, 0] < around.right) & (placed[:, 2] > around.left)
+    there = " ".join(parts[i][0] for i in np.flatnonzero(level).tolist())
+    said = _trust.text_of(around.words)
+    return len(there) > _WHOLE * len(said) and _trust.alike(there, said)
+
+
+def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
     box = np.array(word.box)
     low, high = np.maximum(placed[:, :2], box[:2]), np.minimum(placed[:, 2:], box[2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=1)

@@ -1,7 +1,7 @@
 """How much texts look like words of a language, without a dictionary: by their letters, three at a time.
 
 `_letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
-1 where it is usual in one of 23 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
+1 where it is usual in one of 30 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
 the triples of running text 97 % are usual, of those of text in cipher about half. Letters of other scripts count for
 nothing.
 """
@@ -9,6 +9,7 @@ nothing.
 from __future__ import annotations
 
 import functools
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 from visret import registry
 
 FILE = Path(__file__).with_suffix(".bin")
-EDGE, DIGIT, SIGN, OTHER = 26, 27, 28, 29  # EDGE: what divides words or their parts; OTHER: letters of other scripts
-_BETWEEN = " -'’‘.,/_:;()[]\"“”„«»–—\u00ad\t\n"
+EDGE, MARK, DIGIT, SIGN, OTHER = range(26, 31)  # white space, what divides words, the rest; letters of other scripts
+_MARKS = "-'’‘.,/_:;()[]\"“”„«»–—\u00ad%"
 _WRITTEN_OUT = {"æ": "a", "œ": "o", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ß": "s", "ı": "i"}
-_KINDS = 30
+# The parts of a word, as "Declare" and "Input" of "DeclareInput"; none beside a digit, which may be a letter misread
+_PARTS = re.compile(r"(?<!\d)(?:[A-Z]?[a-z]++|[A-Z]++|[^\W\d_a-zA-Z]++)(?!\d)")
+_KINDS = 31
 _KNOWN = 0x1F00  # where the letters of Latin script end, but for rare ones
 
 
@@ -38,39 +41,70 @@ class Look(NamedTuple):
         return float(self.usual.sum() / self.all.sum()) if self.all.any() else 1.0
 
 
+def looks_right(texts: Sequence[str], least: float) -> bool:
+    """Whether at least so large a share of the triples is usual, and few letters have accents: quicker than `look`."""
+    text = f" {' '.join(texts)} "
+    worth = _worth_of(text)
+    all_of_them = np.count_nonzero(worth)
+    right = np.count_nonzero(worth == 1) >= least * all_of_them > 0
+    return bool(right and (text.isascii() or np.count_nonzero(_codes(text) > 0x7F) < 0.5 * len(text)))
+
+
 def look(texts: Sequence[str]) -> Look:
     """How usual the letters of texts are.
 
-    A sign amid a word is as unusual as a triple can be, and so is a digit between two letters, or a letter between two
-    signs; hyphens, apostrophes, full stops and the like divide words.
+    A sign amid a word is as unusual as a triple can be, and so is a digit between two letters, or a letter or digit
+    between two signs; hyphens, apostrophes, full stops and the like divide words.
     """
     if not texts:
         return Look(np.zeros(0, int), np.zeros(0, int))
-    kinds = kinds_of(" " + " ".join(texts) + " ").astype(np.int32)
-    worth = _worth()[(kinds[:-2] * _KINDS + kinds[1:-1]) * _KINDS + kinds[2:]]
+    worth = _worth_of(f" {' '.join(texts)} ")
     starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
     return Look(*(np.add.reduceat(which, starts, dtype=int) for which in (worth == 1, worth > 0)))
 
 
-def is_other(text: str) -> bool:
-    """Whether most of its letters are those of another script than Latin."""
+def _worth_of(text: str) -> np.ndarray:
+    """(n - 2,) uint8: what each triple of a text is worth."""
+    kinds = kinds_of(text).astype(np.int32)
+    return np.asarray(_worth()[(kinds[:-2] * _KINDS + kinds[1:-1]) * _KINDS + kinds[2:]])
+
+
+def share_other(text: str) -> float:
+    """Of its letters, those of other scripts than Latin; 0 where it has none."""
     kinds = kinds_of(text)
-    return bool((kinds == OTHER).sum() > (kinds < EDGE).sum())
+    other = int((kinds == OTHER).sum())
+    return other / max(1, other + int((kinds < EDGE).sum()))
+
+
+def share_accented(text: str) -> float:
+    """Of its Latin letters, those that are not a to z; 0 where it has none."""
+    codes, kinds = _codes(text), kinds_of(text)
+    return float((codes[kinds < EDGE] > 0x7F).mean()) if (kinds < EDGE).any() else 0.0
 
 
 def known(words: Sequence[str]) -> np.ndarray:
-    """(n,) bool: whether each is a word of the vocabulary of the default model, of three letters or more.
+    """(n,) bool: whether each is a word of the vocabulary of the default model, or has a longer one of them in it.
 
-    They are 22,000 words, most of them English, all without accents.
+    They are 22,000 words, most of them English, all without accents. "DeclareInputText" and "well-known" have some.
     """
-    return np.array([len(plain) > 2 and plain in _vocabulary() for plain in map(plain_word, words)], bool)
+    return np.array([_is_known(word) for word in words], bool)
 
 
-def plain_word(word: str) -> str:
-    """In small letters without accents, and without what stands before and after it."""
-    spelled = unicodedata.normalize("NFKD", word.lower())
-    letters = "".join(c for c in spelled if not unicodedata.combining(c))
-    return letters.strip(_BETWEEN + "?!0123456789*%&§$")
+def _is_known(word: str) -> bool:
+    parts = [part.lower() for part in _PARTS.findall(_plain(word))]
+    whole = "".join(parts)
+    return (len(whole) > 2 and whole in _vocabulary()) or any(len(p) > 3 and p in _vocabulary() for p in parts)
+
+
+def length(word: str) -> int:
+    """In letters."""
+    return len("".join(_PARTS.findall(_plain(word))))
+
+
+def _plain(word: str) -> str:
+    if word.isascii():
+        return word
+    return "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
 
 
 @functools.cache
@@ -83,8 +117,11 @@ def _vocabulary() -> frozenset[str]:
 
 def kinds_of(text: str) -> np.ndarray:
     """(n,) uint8: the kind of each character."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    return np.asarray(_table()[np.minimum(codes, _KNOWN)])
+    return np.asarray(_table()[np.minimum(_codes(text), _KNOWN)])
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 @functools.cache
@@ -97,7 +134,7 @@ def _worth() -> np.ndarray:
     said = (here < EDGE) & ((before < EDGE) | (after < EDGE))
     torn = (here == DIGIT) & (before < EDGE) & (after < EDGE)
     torn |= (here == SIGN) & (before != EDGE) & (after != EDGE) & ((before != SIGN) | (after != SIGN))
-    torn |= (here <= DIGIT) & (here != EDGE) & (before == SIGN) & (after == SIGN)
+    torn |= ((here < EDGE) | (here == DIGIT)) & (before == SIGN) & (after == SIGN)
     worth[~(said | torn) | (before == OTHER) | (here == OTHER) | (after == OTHER)] = 0
     worth[torn & (worth > 0)] = 2
     return np.asarray(worth.ravel())
@@ -110,13 +147,15 @@ def _table() -> np.ndarray:
 
 
 def kind(character: str) -> int:
-    """0 to 25 for a to z, whatever accent it has; EDGE, DIGIT, SIGN or OTHER."""
+    """0 to 25 for a to z, whatever accent it has; or one of the others."""
     plain = unicodedata.normalize("NFKD", character.lower())[:1]
     plain = _WRITTEN_OUT.get(plain, plain)
     if "a" <= plain <= "z":
         return ord(plain) - ord("a")
-    if character in _BETWEEN:
+    if character.isspace():
         return EDGE
+    if character in _MARKS:
+        return MARK
     if character.isdecimal():
         return DIGIT
     return OTHER if character.isalpha() or unicodedata.category(character).startswith("M") else SIGN

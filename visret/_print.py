@@ -37,7 +37,7 @@ def beside(words: Sequence[Word], image: Image) -> float:
     inside = _inside(words, grey.shape)
     width = grey.shape[1]
     upright = _lines(grey, inside)
-    return (upright if upright > width else max(upright, _lines(grey.T, inside.T))) / width
+    return float((upright if upright > width else max(upright, _lines(grey.T, inside.T))) / width)
 
 
 def small(image: Image, size_pt: tuple[float, float] | None) -> Image:

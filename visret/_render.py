@@ -62,6 +62,8 @@ GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
 MOST_DRAWN = 3  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
+UNREAD_TEXT = Loss("text in a font without a table of characters", "--ocr auto reads it from the page's picture")
+
 _LENGTHS = struct.Struct(">II")
 _Frame = tuple[dict[str, Any], tuple[bytes, ...]]
 _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
@@ -567,17 +569,26 @@ def _is_converted(path: Path, request: Request) -> bool:
 
 def _opened(path: Path, request: Request) -> documents.Document:
     if formats.has_text(path):
-        return documents.text_document(path, office.text_without(path))
+        text, lost = office.text_without(path)
+        document = documents.text_document(path, text)
+        document.lost += lost
+        return document
     return documents.open_document(path, password=request.password)
 
 
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
+    if request.ocr == "never" and not request.image and page.unread > _trust.BROKEN:
+        return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
-    drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
+    dpi = ocr.dpi_of(page.size_pt)
+    drawn = document.page(number, words=False, dpi=dpi).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
+    if drawn is not None and (better := ocr.better_dpi(drawn, dpi)) > dpi:
+        drawn = document.page(number, words=False, dpi=better).image
+        read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
     return replace(read, image=page.image)
 
 

@@ -9,9 +9,10 @@ its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be 
 from __future__ import annotations
 
 import difflib
+import math
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -32,17 +33,25 @@ _MUCH, _SOME = 0.5, 0.25
 _STRANGE, _STRANGE_TRIPLES = 0.65, 4  # a line with fewer usual triples than this share, of no fewer triples
 _ALIKE = 0.6  # of the letters of a line, in order: what is read of a line of the layer that is right
 _BETWEEN = 10  # pixels from one strip to the next
+BROKEN = 0.1  # of a page's characters without a meaning: the others may have a wrong one
 _SAMPLE = 4  # lines that are read to see whether the layer says the same
-_GOOD, _LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
+_SURELY = 0.85  # `worth` of words that are those of a language without a doubt
+_GOOD, LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
 # Of the words of some lines, those read as others, and by how much those are better; in a language of which no words
 # are known, the letters alone say that, and half of the words have to be others
-_CHANGED, _BETTER, _MOSTLY = 0.12, 0.2, 0.45
-# A line that was read is nonsense with less confidence, no larger a share of known words and of usual triples; and so
-# many triples on such lines, and such a share of the page's, are a script that is not known. Of 14 pages of Russian
-# .45 of the triples and more were on such lines as glyph reads them, of 105 worn ones in nine languages .31 at most.
-_SURE, _KNOWN, _USUAL = 0.88, 0.2, 0.97
-_NONSENSE_LEAST, _NONSENSE_SHARE = 20, 0.38
+_CHANGED, BETTER, _MOSTLY = 0.12, 0.2, 0.45
+# A line that was read is nonsense with less confidence, no larger a share of known words, and no larger one of usual
+# triples or a larger one of other letters than Latin. Of 16 pages of Russian .44 of the length of lines was so, as
+# glyph reads them (.30 of one); of 106 pages in nine languages, 71 of them worn, .25, and .35 of one that is no more to
+# be read.
+_SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
+_CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
+_NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
 _UNREAD_LEAST, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
+_RIGHT = 0.92  # of a page's triples that are usual: too few of its lines can be strange
+_ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
+_ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
+_VARIETY = 0.15  # of a text in Chinese, the share of different signs
 _STRANGE_SHARE, _STRANGE_LEAST = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
 
 
@@ -61,7 +70,8 @@ def doubtful(page: Page) -> bool:
 def garbage(words: Sequence[Word]) -> bool:
     """Whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
     characters = "".join(word.text for word in words)
-    return 3 * sum(map(_is_senseless, characters)) > len(characters) or _signs_only(words)
+    senseless = sum(characters.count(character) for character in set(characters) if _is_senseless(character))
+    return 3 * senseless > len(characters) or _signs_only(words)
 
 
 def sensible(words: Sequence[Word]) -> tuple[Word, ...]:
@@ -92,19 +102,60 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
 
     So is text in a font whose codes are not its characters, and so are some code, formulas and lists of parts.
     """
-    triples = _letters.look([word.text for word in words])
-    if not triples.all.any():
+    texts = [word.text for word in words]
+    if _letters.looks_right(texts, _RIGHT):
         return frozenset()
-    lines = np.array([word.line for word in words])
-    of_line, of = np.unique(lines, return_inverse=True)
+    triples = _letters.look(texts)
+    of_line, of = np.unique([word.line for word in words], return_inverse=True)
+    if triples.all.sum() < _STRANGE_LEAST:
+        return frozenset(of_line.tolist() if _is_strange_script("".join(texts)) else ())
     usual, total = (np.bincount(of, count) for count in (triples.usual, triples.all))
     strange = (total >= _STRANGE_TRIPLES) & (usual < _STRANGE * total)
     if total[strange].sum() < max(_STRANGE_LEAST, _STRANGE_SHARE * total.sum()):
-        return frozenset()
+        strange[:] = _is_other_alphabet(texts, triples.share)
     return frozenset(of_line[strange].tolist())
 
 
+def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
+    """Whether text in Latin letters is that of no language: others stand in their places, or most have accents."""
+    text = "".join(texts)
+    if _letters.share_accented(text) > _ACCENTED:
+        return True
+    return usual < _ODD and _letters.share_other(text) < _OTHER and float(_letters.known(texts).mean()) < _ODD_KNOWN
+
+
+def _is_strange_script(text: str) -> bool:
+    """Whether text in another script than Latin repeats a few signs, as Chinese never does."""
+    return len(text) > _STRANGE_LEAST and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
+
+
 # ------------------------------------------------------------------------------------------- with the page's image
+
+
+class Doubt(NamedTuple):
+    """By how much what is read has to be better in `worth`, to take the place of a line of the layer.
+
+    least: where the two are different. alike: where they differ in a few letters; those of the layer are the right
+    ones, unless it is a reading itself.
+    """
+
+    least: float
+    alike: float = math.inf
+
+
+NONE = Doubt(math.inf)  # the words of the layer are right, but not all
+WRONG = Doubt(0)  # they say something else than what stands there
+POOR = Doubt(0, LITTLE)  # they are a reading themselves
+ANY = Doubt(-BETTER)  # nothing is known of them
+
+
+def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> Doubt | None:
+    """What is wrong with a page's words; None where its image need not be read."""
+    if is_poor(page, words, image, read):
+        return POOR
+    if is_wrong(page, words, image, read):
+        return WRONG
+    return NONE if is_missing(page, words, image) else None
 
 
 def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
@@ -130,22 +181,36 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
         return reading
     texts = [word.text for word in reading.words]
     of_line, of = np.unique([word.line for word in reading.words], return_inverse=True)
-    triples, long = _letters.look(texts), [len(_letters.plain_word(text)) > 2 for text in texts]
-    each = np.ones(len(texts)), reading.confidences, list(map(len, texts)), long, _letters.known(texts), *triples
-    words, sure, size, longs, known, usual, total = (np.bincount(of, some, len(of_line)) for some in each)
-    unsure = sure < _SURE * words
-    odd = unsure & (known <= _KNOWN * longs) & (usual <= _USUAL * total)
-    if size[odd].sum() >= max(_NONSENSE_LEAST, _NONSENSE_SHARE * size.sum()):
-        unread = True
-    if not unread:
+    triples = _letters.look(texts)
+    each: dict[str, Sequence[float] | np.ndarray] = {
+        "words": np.ones(len(texts)),
+        "sure": reading.confidences,
+        "wide": [word.box[2] - word.box[0] for word in reading.words],
+        "long": [_letters.length(text) > 2 for text in texts],
+        "known": _letters.known(texts),
+        "usual": triples.usual,
+        "total": triples.all,
+        "signs": [_is_sign(text) for text in texts],
+        "other": [_letters.share_other(text) for text in texts],
+    }
+    line = {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
+    unsure = line["sure"] < _SURE * line["words"]
+    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * line["words"])
+    odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
+    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
-    kept = [i for i, line in enumerate(of) if not odd[line] and not (unsure[line] and not known[line])]
-    return Reading(tuple(reading.words[i] for i in kept), tuple(reading.confidences[i] for i in kept))
+    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
+    odd |= line["sure"] < least * line["words"]
+    odd |= line["signs"] == line["words"]
+    kept = [i for i, number in enumerate(of) if not odd[number]]
+    words = tuple(reading.words[i] for i in kept)
+    return reading._replace(words=words, confidences=tuple(reading.confidences[i] for i in kept))
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
     """Whether a good part of the print on a page is in none of its words, though it was read."""
     image = _print.small(image, page.size_pt)
+    words = [word for word in words if not _is_sign(word.text)]
     left = _print.beside(words, image)
     return left > _UNREAD_LEAST and left > _UNREAD_SHARE * _print.beside((), image)
 
@@ -153,12 +218,10 @@ def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
 # ---------------------------------------------------------------------------------------- with some of its lines read
 
 
-def is_wrong(words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
+def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
     """Whether the layer says something else than what stands there: text in a cipher, read as it stands."""
-    strange = strange_lines(words)
-    if not strange:
-        return False
-    lines = _sample(words, strange)
+    broken = {word.line for word in words} if page.unread > BROKEN else ()
+    lines = _sample(words, strange_lines(words) or broken)
     return sum(map(_vote, map(text_of, lines), _said(lines, image, read))) < 0
 
 
@@ -167,10 +230,12 @@ def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Ima
     if not page.hidden or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
         return False
     lines = _sample(words, {word.line for word in words})
-    own = [word.text for line in lines for word in line]
-    old, new = _changed(own, " ".join(_said(lines, image, read)).split())
+    said = _said(lines, image, read)
+    pairs = [_changed([word.text for word in line], text.split()) for line, text in zip(lines, said, strict=True)]
+    old, new = ([word for pair in pairs for word in pair[side]] for side in (0, 1))
+    count = sum(map(len, lines))
     gain = worth(new) - worth(old)
-    return len(old) > _CHANGED * len(own) and (gain > _BETTER or (len(old) > _MOSTLY * len(own) and gain > _LITTLE))
+    return len(old) > _CHANGED * count and (gain > BETTER or (len(old) > _MOSTLY * count and gain > LITTLE))
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -185,34 +250,37 @@ def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[s
 
 
 def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
-    """The longest of some lines."""
+    """A few of some lines, from all over the page, none of the shorter half."""
     of: dict[int, list[Word]] = {number: [] for number in lines}
     for word in words:
         if word.line in of and not word.rest:
             of[word.line].append(word)
-    return sorted(filter(None, of.values()), key=lambda line: -len(text_of(line)))[:_SAMPLE]
+    found = list(filter(None, of.values()))
+    middle = sorted(len(text_of(line)) for line in found)[len(found) // 2] if found else 0
+    long = [line for line in found if len(text_of(line)) >= middle]
+    return [long[round(i * (len(long) - 1) / _SAMPLE)] for i in range(1, _SAMPLE + 1)] if len(long) > _SAMPLE else long
 
 
 def _vote(own: str, said: str) -> int:
     """1 where a line was read as the layer has it, -1 where as something else in better words, 0 where neither."""
-    return 1 if alike(own, said) else -is_better(said, own, alike_too=False)
+    return 1 if alike(own, said) else -is_better(said, own, Doubt(BETTER))
 
 
-def is_better(said: str, own: str, *, alike_too: bool) -> bool:
+def is_better(said: str, own: str, doubt: Doubt) -> bool:
     """Whether what was read in the place of a line is better words than what the layer has there.
 
-    Where the two are alike, the layer's letters are the right ones, unless it is a reading itself (alike_too). Letters
-    of another script than Latin are not judged.
+    Letters of another script than Latin give way only to words that are known.
     """
-    if len(said) < 0.5 * len(own) or _letters.is_other(own):
+    if len(said) < 0.5 * len(own):
         return False
-    gain = worth(said.split()) - worth(own.split())
-    return gain > _LITTLE if alike(own, said) and alike_too else gain > -_LITTLE and not alike(own, said)
+    if _letters.share_other(own) > 0.5:
+        return worth(said.split()) > _SURELY
+    return worth(said.split()) - worth(own.split()) > (doubt.alike if alike(own, said) else doubt.least)
 
 
 def worth(words: Sequence[str]) -> float:
     """Of words: the mean of their share of usual letters and of known words; 1 where they have no letters."""
-    long = [word for word in words if len(_letters.plain_word(word)) > 2]
+    long = [word for word in words if _letters.length(word) > 2]
     usual = _letters.look(words).share
     return (usual + float(_letters.known(long).mean())) / 2 if long else usual
 
@@ -232,6 +300,8 @@ def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image],
     """What is read of lines when their strips of the page stand one below the other on a sheet."""
     from PIL import Image as Pictures
 
+    if not lines:
+        return []
     strips = [image.crop(_strip(line, image.size)) for line in lines]
     tops = np.cumsum([0, *(strip.height + _BETWEEN for strip in strips)])
     sheet = Pictures.new("RGB", (max(strip.width for strip in strips), int(tops[-1])), "white")

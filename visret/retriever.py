@@ -178,10 +178,12 @@ class Retriever:
         sync: take out documents under these paths whose files are gone; what is only excluded stays.
         retry_failed: read files again that failed before and have not changed.
         password: for encrypted PDFs, and for drawing their pages later. most_pages: a file with more is not read.
-        ocr: for models that read text. "auto" reads the words of a page from its picture where it has no text layer, or
-            one that is not what stands on it: with RapidOCR where that is installed (`visret[ocr]`), else with
-            `glyph`. "always" reads every picture; "never" none. A page read so has its words' mean confidence, 0 to
-            1, in its metadata: `ocr_confidence`.
+        ocr: for models that read text. "auto" reads from a page's picture what stands on it and is not in its text
+            layer, or is there in other letters: with RapidOCR where that is installed (`visret[ocr]`), else with
+            `glyph`. The page's own words stay. "always" reads every picture, and a line of the layer gives way where
+            something else stands in its place in words as good; "never" reads none. A page with words that were read
+            has their mean confidence, 0 to 1, in its metadata: `ocr_confidence`. What cannot be read is in the
+            report's `lost`.
         page_seconds: a page that takes longer to read is given up, and reported.
         progress: called in this thread when the files are known, after every batch, and about once a second while
             nothing comes; what it is handed stays up to date, and other threads may read it. Its `seconds_left` is an

@@ -18,11 +18,12 @@ import numpy as np
 
 from visret import _letters
 
-PACKAGES = {
+PACKAGES = {  # of Debian: the dictionary in each
     "en-us": "en_US", "de-de": "de_DE", "fr-classical": "fr", "it": "it_IT", "es": "es_ES", "pt-pt": "pt_PT",
     "ca": "ca_ES", "ro": "ro_RO", "nl": "nl_NL", "da": "da_DK", "no": "nb_NO", "sv": "sv_SE", "cs": "cs_CZ",
     "sk": "sk_SK", "pl": "pl_PL", "sl": "sl_SI", "hr": "hr_HR", "lt": "lt_LT", "hu": "hu_HU", "tr": "tr_TR",
-    "eu": "eu_ES", "id": "id_ID", "vi": "vi_VN",
+    "eu": "eu_ES", "id": "id_ID", "vi": "vi_VN", "lv": "lv_LV", "gl": "gl_ES", "is": "is_IS", "sr": "sr_Latn_RS",
+    "et": "et_EE", "sw": "sw_KE", "af": "af_ZA",
 }  # fmt: skip
 MOST_WORDS = 60_000
 USUAL = 2e-5
@@ -34,8 +35,9 @@ def fetch(folder: Path) -> None:
         target = folder / package
         if not target.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["apt-get", "download", "-q", f"hunspell-{package}"], cwd=folder, check=True)
-            (deb,) = folder.glob(f"hunspell-{package}_*.deb")
+            name = "myspell-et" if package == "et" else f"hunspell-{package}"
+            subprocess.run(["apt-get", "download", "-q", name], cwd=folder, check=True)
+            (deb,) = folder.glob(f"{name}_*.deb")
             subprocess.run(["dpkg", "-x", deb, target], check=True)
             deb.unlink()
 
@@ -52,6 +54,7 @@ def words(file: Path) -> list[str]:
 def triples(texts: list[str]) -> np.ndarray:
     """(27, 27, 27): the share of each triple of letters."""
     kinds = _letters.kinds_of(" " + " ".join(texts) + " ")
+    kinds[kinds == _letters.MARK] = _letters.EDGE
     kinds = kinds[np.append(True, (kinds[1:] != _letters.EDGE) | (kinds[:-1] != _letters.EDGE))]
     windows = np.stack([kinds[:-2], kinds[1:-1], kinds[2:]])
     kept = windows[:, (windows <= _letters.EDGE).all(axis=0) & (windows[1] < _letters.EDGE)].astype(int)

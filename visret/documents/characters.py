@@ -14,13 +14,14 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
+from visret.documents.misread import repaired
 from visret.documents.words import SPACES
 
 LONGEST = 1_000_000  # characters of a string that is read
 _SAMPLE = 16  # characters of a page that are asked for a meaning; all are where one of these has none
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
-_BARE = np.zeros(0x10000, bool)  # control characters, private use, and what is no character
-for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFE)):
+_BARE = np.zeros(0x10001, bool)  # control characters, private use, and what is no character
+for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFF)):
     _BARE[_first : _last + 1] = True
 
 
@@ -80,6 +81,7 @@ def _read(textpage: Any) -> Characters:
     for k in np.flatnonzero(codes == 2):  # a hyphen at a line end, or a glyph without a meaning
         if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
             codes[k] = 0xAD
+    codes = repaired(codes)
     return Characters(codes, boxes, angles, _senseless(pointer, codes))
 
 
@@ -126,7 +128,7 @@ def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
     Where a font has no table of characters, PDFium gives its codes, which may look like white space or letters. Codes
     that read like a language are believed: old bitmap fonts of TeX have no table either, and are right.
     """
-    bare = _BARE[np.minimum(codes, 0xFFFF)]
+    bare = np.take(_BARE, codes, mode="clip")
     is_unmapped = character_calls()[3]
     n = len(codes)
     if 1 not in map(is_unmapped, repeat(textpage), range(0, n, max(1, n // _SAMPLE))):

@@ -22,7 +22,7 @@ from visret.types import Loss
 _BOUNDS = (ctypes.c_float * 4)()
 _BOUNDS_AT = [ctypes.addressof(_BOUNDS) + 4 * k for k in range(4)]
 _MANY = 50  # blanks, after which a font is no longer suspected
-_SAMPLE = 12  # objects of a page that are looked at; all are where one of these is suspicious
+_SAMPLE = 8  # objects of a page that are looked at; all are where one of these is suspicious
 _THIN = 1e-3  # points
 _BLANKS = "\0 \r\n\t\u00a0\u3000"
 _INVISIBLE = {raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP}

@@ -1,6 +1,6 @@
 """HTML: as plain text where LibreOffice is not there, and in an encoding that LibreOffice cannot mistake.
 
-    text_of_html(Path("page.html").read_bytes())
+text_of_html(Path("page.html").read_bytes())
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from visret.types import Loss
 
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
 _META = re.compile(r"(<meta[^>]*?charset\s*=\s*[\"']?\s*)[\w.:-]+", re.IGNORECASE)
+_DRAWN = re.compile(r"(?=</?(svg|text)\b)", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 
 
@@ -41,6 +42,7 @@ def in_utf8(data: bytes) -> tuple[bytes, tuple[Loss, ...]]:
     """The page in UTF-8, which it says itself, and what of it could not be read."""
     text, _, lost = decoded(data)
     said = _META.sub(r"\1utf-8", _XML_DECLARATION.sub("", text, count=1))
+    said = _DRAWN.sub(" ", said)  # LibreOffice writes the text of drawings on, without a blank
     return b"\xef\xbb\xbf" + said.encode("utf8", "replace"), lost
 
 

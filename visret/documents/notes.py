@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import html
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,7 @@ _MARKING = {raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_S
 _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
-_MOST = 5_000  # annotations of a page
+MOST = 5_000  # annotations of a page that are read
 _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
 
@@ -69,17 +70,23 @@ def kinds(page: Any) -> set[int]:
     count_of, get, kind_of, close = _calls()
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
     found = set()
-    for i in range(min(_MOST, count_of(pointer))):
+    for i in range(min(MOST, count_of(pointer))):
         if one := get(pointer, i):
             found.add(kind_of(one))
             close(one)
     return found - _SILENT
 
 
+def beyond(page: Any) -> int:
+    """How many annotations an open page has that are not read, since it has so many."""
+    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MOST)
+
+
 def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
     """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
+    shown = shown.some(_within_any(shown, [note.box for note in there]))  # all else is clipped
     typed, comments = [], []
     for note in there:
         within = _within(shown, note.box)
@@ -122,11 +129,25 @@ def _lines(texts: Sequence[tuple[str, Box]], found: Sequence[Word]) -> tuple[Wor
     return tuple(out)
 
 
+def take_stickers(page: Any) -> list[tuple[str, str]]:
+    """The author and the text of every comment that is a little sign on an open page, from its top; they go."""
+    found = []
+    for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
+        with _annotation(page, i) as one:
+            kind = raw.FPDFAnnot_GetSubtype(one) if one else 0
+            box = raw.FS_RECTF()
+            if kind == raw.FPDF_ANNOT_TEXT and raw.FPDFAnnot_GetRect(one, box):
+                found.append((-box.top, box.left, _string(one, b"T"), _string(one, b"Contents")))
+        if kind in (raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_POPUP):
+            raw.FPDFPage_RemoveAnnot(page, i)
+    return [(author, text) for _, _, author, text in sorted(found) if text.strip()]
+
+
 # -------------------------------------------------------------------------------------------------- what is said
 
 
 def _notes(page: Any, form: Any) -> Iterator[Note]:
-    for i in range(min(_MOST, raw.FPDFPage_GetAnnotCount(page))):
+    for i in range(min(MOST, raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             if one is None:
                 continue
@@ -145,7 +166,7 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
             if subtype == raw.FPDF_ANNOT_WIDGET:
                 yield Note(subtype, _value(one, form), place, True)
             elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
-                said = _string(one, b"Contents") or _TAG.sub(" ", _string(one, b"RC"))
+                said = _string(one, b"Contents") or _untagged(_string(one, b"RC"))
                 yield Note(subtype, said, place, False)
 
 
@@ -159,13 +180,18 @@ def _value(one: Any, form: Any) -> str:
         if raw.FPDFAnnot_GetFormFieldFlags(form, one) & _PASSWORD:
             return ""
         value = functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one)
-        return characters.utf16(value) or _TAG.sub(" ", _string(one, b"RV"))
+        return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
         characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
-        for k in range(min(_MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
+        for k in range(min(MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
     return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
+
+
+def _untagged(rich: str) -> str:
+    """The text of rich text."""
+    return html.unescape(_TAG.sub("", rich.replace("</p>", "\n"))).strip()
 
 
 def _string(one: Any, key: bytes) -> str:
@@ -225,6 +251,8 @@ def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
+            if stays:  # "invisible" is of kinds that a reader does not know; flattening would leave it out
+                raw.FPDFAnnot_SetFlags(one, raw.FPDFAnnot_GetFlags(one) & ~raw.FPDF_ANNOT_FLAG_INVISIBLE)
         if not stays:
             raw.FPDFPage_RemoveAnnot(page, i)
 
@@ -265,6 +293,13 @@ def _within(some: Characters, box: tuple[float, float, float, float]) -> np.ndar
     left, top, right, bottom = box
     x, y = (some.boxes[:, 0] + some.boxes[:, 2]) / 2, (some.boxes[:, 1] + some.boxes[:, 3]) / 2
     return np.asarray((x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1))
+
+
+def _within_any(some: Characters, boxes: Sequence[tuple[float, float, float, float]]) -> np.ndarray:
+    found = np.zeros(len(some.codes), bool)
+    for box in boxes:
+        found |= _within(some, box)
+    return found
 
 
 def _plain(some: Characters) -> str:

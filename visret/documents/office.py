@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from visret.documents import cells, formats, html, kinds, sheets
+from visret.documents import below, changes, drawings, html, kinds, linked, sheets, slides
 from visret.documents.html import text_of_html
 from visret.documents.pdf import Pdf
+from visret.documents.sheets import cells
 from visret.documents.soffice import MISSING, LibreOffice, program
 from visret.errors import DocumentError
 from visret.types import Loss
@@ -52,23 +53,63 @@ def convert(path: str | Path, folder: str | Path) -> Conversion:
         office = LibreOffice(soffice, folder, path)
     except OSError as error:
         raise DocumentError(path, f"cannot be converted: {error.strerror} ({error.filename})") from error
-    return _WAYS.get(kind, _as_it_is)(office, copy)
+    outside = linked.pictures(copy)
+    pdf, lost = _WAYS.get(kind, _as_it_is)(office, copy)
+    return Conversion(pdf, (*lost, *outside))
 
 
-def text_without(path: str | Path) -> str:
-    """The text of a document of which LibreOffice is not needed for it: HTML, and the cells of spreadsheets."""
+def text_without(path: str | Path) -> tuple[str, tuple[Loss, ...]]:
+    """The text of a document of which LibreOffice is not needed for it, HTML or a spreadsheet, and what is lost."""
     path = Path(path)
     kind = kinds.kind_of(path)
     if kind in (".html", ".htm"):
-        return text_of_html(path.read_bytes())
+        data = path.read_bytes()
+        return text_of_html(data), html.decoded(data).lost
     book = cells.read(str(path), most=sheets.MAX_CELLS)
     if book is None:
         raise DocumentError(path, MISSING)
-    return cells.text_of(book)
+    unseen = Loss("the comments and pictures of a spreadsheet", "install LibreOffice, and add it again")
+    return cells.text_of(book), (*sheets.left_out(book), unseen)
 
 
 def _as_it_is(office: LibreOffice, source: Path) -> Conversion:
     return Conversion(office.convert(source, "pdf"))
+
+
+def _text(office: LibreOffice, source: Path) -> Conversion:
+    """A document of Writer: with its changes accepted, and with its comments."""
+    if source.suffix in (".doc", ".rtf") and changes.may_be_in(source):
+        source = office.convert(source, "odt")
+    lost = changes.accept(source) if source.suffix in (".docx", ".docm", ".odt") else []
+    pdf = office.convert(source, "pdf")
+    comments = below.take_comments(pdf)
+    below.stand_below(office, pdf, comments)
+    missing = changes.comments_of(source) if source.suffix in (".docx", ".docm") else 0
+    missing -= sum(map(len, comments.values()))
+    if missing > 0:
+        lost.append(
+            Loss("one comment" if missing == 1 else f"{missing:,} comments", "save it as PDF with its comments")
+        )
+    return Conversion(pdf, tuple(lost))
+
+
+def _slides(office: LibreOffice, source: Path) -> Conversion:
+    """A presentation: with hidden slides, notes and comments."""
+    if source.suffix == ".ppt":
+        source = office.convert(source, "odp")
+    found = slides.of_slides(source)
+    pdf = office.convert(source, "pdf")
+    comments = below.take_comments(pdf)
+    if found is None:
+        below.stand_below(office, pdf, comments)
+        return Conversion(pdf, (Loss("the speaker's notes", "save it as PDF with its notes"),))
+    below.stand_below(office, pdf, dict(enumerate(found, 1)))
+    return Conversion(pdf)
+
+
+def _drawing(office: LibreOffice, source: Path) -> Conversion:
+    lost = drawings.secure(source, office.path)
+    return Conversion(office.convert(source, "pdf"), tuple(lost))
 
 
 def _html(office: LibreOffice, source: Path) -> Conversion:
@@ -89,12 +130,17 @@ def _sheets(office: LibreOffice, source: Path) -> Conversion:
     fitted = sheets.fit(made)
     pdf = office.convert(made, "pdf")
     with Pdf(pdf, None, "pdfium") as document:
-        words = (word.text for page in range(1, len(document) + 1) for word in document.page(page, image=False).words or ())
+        words = (
+            word.text for page in range(1, len(document) + 1) for word in document.page(page, image=False).words or ()
+        )
         lost += sheets.missing(fitted, book, words)
     return Conversion(pdf, tuple(lost))
 
 
 _WAYS: dict[str, Callable[[LibreOffice, Path], Conversion]] = {
+    **dict.fromkeys((".docx", ".docm", ".doc", ".odt", ".rtf"), _text),
+    **dict.fromkeys((".pptx", ".pptm", ".ppt", ".odp"), _slides),
     **dict.fromkeys((".html", ".htm"), _html),
+    ".svg": _drawing,
     **dict.fromkeys((".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".excel.xml"), _sheets),
 }

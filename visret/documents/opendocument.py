@@ -16,10 +16,8 @@ MAX_XML = 512 << 20  # bytes of one part that are taken apart
 
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 NAMESPACES = {
-    **{
-        name: f"{_ODF}:{name}:1.0"
-        for name in "office style text table presentation number chart form script config manifest".split()
-    },
+    **{name: f"{_ODF}:{name}:1.0" for name in ("office", "style", "text", "table", "presentation", "number")},
+    **{name: f"{_ODF}:{name}:1.0" for name in ("chart", "form", "script", "config", "manifest")},
     "draw": f"{_ODF}:drawing:1.0",
     "dr3d": f"{_ODF}:dr3d:1.0",
     "fo": f"{_ODF}:xsl-fo-compatible:1.0",
@@ -34,6 +32,7 @@ NAMESPACES = {
 for _prefix, _uri in NAMESPACES.items():
     ElementTree.register_namespace(_prefix, _uri)
 
+_FORBIDDEN = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _POINTS = {"pt": 1.0, "in": 72.0, "cm": 72 / 2.54, "mm": 72 / 25.4, "pc": 12.0, "px": 0.75}
 
 
@@ -61,6 +60,11 @@ def parsed(archive: zipfile.ZipFile, part: str) -> Element | None:
         return None
 
 
+def clean(text: str) -> str:
+    """A text without what XML cannot hold."""
+    return _FORBIDDEN.sub(" ", text)
+
+
 def text_of(element: Element) -> str:
     """What a paragraph shows: its characters, with blanks, tabs and line feeds where there are elements for them."""
     return "".join(_pieces(element))
@@ -80,8 +84,7 @@ def _pieces(element: Element) -> Iterator[str]:
 
 def paragraphs(element: Element) -> Iterator[str]:
     """The text of all paragraphs in it."""
-    for one in element.iter(q("text:p"), q("text:h")):
-        yield text_of(one)
+    return (text_of(one) for one in element.iter() if one.tag in _PARAGRAPHS)
 
 
 def rewrite(path: Path, parts: Mapping[str, bytes | None]) -> None:
@@ -102,12 +105,13 @@ def serialised(root: Element) -> bytes:
     return bytes(ElementTree.tostring(root, "utf-8", xml_declaration=True))
 
 
-def children(element: Element, names: Iterable[str]) -> Iterator[Element]:
-    """The children of these names."""
-    wanted = set(map(q, names))
-    return (child for child in element if child.tag in wanted)
+def children_gone(parent: Element, unwanted: Iterable[Element]) -> None:
+    """Take children out of an element."""
+    for one in unwanted:
+        parent.remove(one)
 
 
+_PARAGRAPHS = {q("text:p"), q("text:h")}
 _BLANKS, _COUNT = q("text:s"), q("text:c")
 _SIGNS = {q("text:tab"): "\t", q("text:line-break"): "\n"}
 _ELSEWHERE = {q("office:annotation"), q("text:note"), q("draw:frame"), q("draw:custom-shape"), q("text:change-start")}

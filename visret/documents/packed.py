@@ -2,66 +2,70 @@
 
 from __future__ import annotations
 
-import mmap
 import re
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 _ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
 _FIRST = re.compile(rb"/First\s+(\d+)")
+_LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
 _MOST = 1 << 24  # bytes of a stream of objects that are unpacked
 
 
 def catalogue_may_hold(path: Path, key: bytes) -> bool:
-    """Whether a key may be in the document's catalogue; True too where that cannot be told without a password."""
-    with _mapped(path) as data:
-        if data.find(key) >= 0 or data.find(b"/ObjStm") < 0:
-            return data.find(key) >= 0
-        roots = {found[1] for at in _all(data, b"/Root") if (found := _ROOT.match(data[at : at + 40]))}
-        if not roots or data.find(b"/Encrypt") >= 0:
-            return True
-        return any(key in objects for objects in _unpacked(data, roots))
+    """Whether a key may be in a document's catalogue; True too where a password or the file's size hides it."""
+    data = _bytes(path)
+    if data is None or key in data:
+        return True
+    if b"/ObjStm" not in data:
+        return False
+    roots = {found[1] for at in _all(data, b"/Root") if (found := _ROOT.match(data, at))}
+    return not roots or b"/Encrypt" in data or any(key in objects for objects in _unpacked(data, roots))
 
 
 def may_hold(path: Path, key: bytes) -> bool:
-    """Whether a key may be anywhere in a document; True too where that cannot be told without a password."""
-    with _mapped(path) as data:
-        if data.find(key) >= 0 or data.find(b"/ObjStm") < 0:
-            return data.find(key) >= 0
-        return data.find(b"/Encrypt") >= 0 or any(key in objects for objects in _unpacked(data, None))
+    """Whether a key may be anywhere in a document; True too where a password or the file's size hides it."""
+    data = _bytes(path)
+    if data is None or key in data:
+        return True
+    if b"/ObjStm" not in data:
+        return False
+    return b"/Encrypt" in data or any(key in objects for objects in _unpacked(data, None))
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[mmap.mmap]:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data
+def _bytes(path: Path) -> bytes | None:
+    """The file, unless it is too large to be looked through."""
+    return path.read_bytes() if path.stat().st_size <= _LARGEST else None
 
 
-def _all(data: mmap.mmap, wanted: bytes) -> Iterator[int]:
+def _all(data: bytes, wanted: bytes) -> Iterator[int]:
     at = data.find(wanted)
     while at >= 0:
         yield at
         at = data.find(wanted, at + 1)
 
 
-def _unpacked(data: mmap.mmap, wanted: set[bytes] | None) -> Iterator[bytes]:
-    """The streams of objects, unpacked: those that hold one of the wanted numbers, or all."""
+def _unpacked(data: bytes, wanted: set[bytes] | None) -> Iterator[bytes]:
+    """The streams of objects, unpacked: those that hold one of the wanted numbers, or all; in all, not without end."""
+    left = _LARGEST
     for at in _all(data, b"/ObjStm"):
         start = data.find(b"stream", at, at + _HEAD)
         first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
         if first and (wanted is None or _holds(data, start + 6, int(first[1]), wanted)):
-            yield _inflated(data, start + 6, _MOST)
+            yield (found := _inflated(data, start + 6, min(left, _MOST)))
+            left -= len(found)
+            if left <= 0:
+                return
 
 
-def _holds(data: mmap.mmap, start: int, first: int, wanted: set[bytes]) -> bool:
+def _holds(data: bytes, start: int, first: int, wanted: set[bytes]) -> bool:
     """Whether a stream has one of these objects; their numbers stand before them."""
     return not wanted.isdisjoint(_inflated(data, start, min(first, _MOST)).split()[::2])
 
 
-def _inflated(data: mmap.mmap, start: int, most: int) -> bytes:
+def _inflated(data: bytes, start: int, most: int) -> bytes:
     """The first bytes of a stream; as they stand there where it is not packed, or damaged."""
     packed = data[start : start + most + _HEAD].lstrip(b"\r\n")
     try:

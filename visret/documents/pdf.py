@@ -21,7 +21,7 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, embedded, fonts, layers, notes, pictured, systemfonts, xfa
+from visret.documents import characters, embedded, fonts, layers, misread, notes, pictured, systemfonts, xfa
 from visret.documents.document import Content, Document, Member, pixels, resolution
 from visret.documents.members import Unpacking, safe_member_name
 from visret.documents.packed import catalogue_may_hold, may_hold
@@ -135,7 +135,7 @@ class Pdf(Document):
         if layer is None:
             return Content(size_pt, drawn)
         found = words_of(*layer.placed, width=size_pt[0], height=size_pt[1])
-        said = notes.words(layer.comments, fractions(layer.places, *size_pt), found)
+        said = notes.words(layer.comments, fractions(layer.places, *size_pt), found) if layer.comments else ()
         if number == 1:
             said += self._said_by_form(found + said)
         return Content(
@@ -169,11 +169,15 @@ class Pdf(Document):
                 content = characters.joined([content, typed])
             except pypdfium2.PdfiumError:
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
+            if more := notes.beyond(page):
+                lost.append(Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MOST:,} are read"))
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
+        places = characters.placed_boxes(page, size_pt, places) if said else places
         placed = characters.displayed(page, size_pt, content)
+        placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
-        return _Layer(placed, senseless, share, hidden, said, characters.placed_boxes(page, size_pt, places))
+        return _Layer(placed, senseless, share, hidden, said, places)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:

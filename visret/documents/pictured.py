@@ -15,7 +15,7 @@ import numpy as np
 from pypdfium2 import raw
 
 _PARTS = 50  # of a page's width and of its height, to say what share of it is under pictures
-_OBJECTS = 2000  # of a page or a form that are looked at: a map may have 100,000, and a scan is among its first
+_FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 20, 3  # forms of a page that are looked into, and how deep they may lie in each other
 _SAMPLE = 16  # characters that are asked whether they are seen
 
@@ -46,10 +46,11 @@ def is_hidden(page: Any) -> bool:
 
 
 def _pictures(holder: Any, depth: int = 0) -> Iterator[np.ndarray]:
-    """The bounds of the pictures among the first objects of a page or, depth > 0, of a form: [[x0, y0], [x1, y1]]."""
+    """Bounds of the pictures among the first and last objects of a page or, depth > 0, a form: [[x0, y0], [x1, y1]]."""
     object_of, kind_of = _calls(form=depth > 0)
     count = raw.FPDFFormObj_CountObjects(holder) if depth else raw.FPDFPage_CountObjects(holder)
-    objects = list(map(object_of, repeat(ctypes.cast(holder, ctypes.c_void_p).value), range(min(count, _OBJECTS))))
+    numbers = (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count))
+    objects = list(map(object_of, repeat(ctypes.cast(holder, ctypes.c_void_p).value), numbers))
     kinds = np.fromiter(map(kind_of, objects), int, len(objects))
     for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_IMAGE):
         edges = [ctypes.c_float() for _ in range(4)]

@@ -19,9 +19,9 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     from one to the next.
     """
     alone = np.diff(np.append(first, len(codes))) == 1
-    letter = alone & _alphabetic(codes[first])
-    if letter.sum() < _FEWEST:
+    if np.count_nonzero(alone[1:] & alone[:-1]) < _FEWEST - 1:
         return first
+    letter = alone & _alphabetic(codes[first])
     ends = first[1:] - 1  # the steps from piece to piece
     goes_on = ~turned[ends] & (step.shared[ends] > 0.5 * step.low[ends])
     goes_on &= (step.ahead[ends] > -0.2 * step.tall[ends]) & (step.ahead[ends] < 4 * step.tall[ends])
@@ -30,13 +30,20 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     apart = (letters >= _FEWEST) & (letters >= 0.6 * pieces) & (np.bincount(line, weights=alone) >= 0.85 * pieces)
     if not apart.any():
         return first
-    everywhere = pieces[apart].sum() > 0.5 * len(first)
     gaps = step.ahead[ends] / step.tall[ends]
-    joined = np.zeros(len(first), bool)
     starts = np.concatenate([[0], np.cumsum(pieces)])
-    for number in np.flatnonzero(apart).tolist():
-        start, end = starts[number], starts[number + 1]
-        joined[start + 1 : end] = _within_words(gaps[start : end - 1], codes[first[start:end]], everywhere=everywhere)
+    lines = [(int(starts[number]), int(starts[number + 1])) for number in np.flatnonzero(apart)]
+    lines = [(start, end) for start, end in lines if not _is_list(codes[first[start:end]])]
+    joined = np.zeros(len(first), bool)
+    usual = [0.0]  # white space within the words of lines that have wider gaps too
+    for start, end in lines:
+        within = _narrow(gaps[start : end - 1])
+        joined[start + 1 : end] = within
+        usual += gaps[start : end - 1][within].tolist()
+    widest = 1.3 * float(np.median(usual[1:])) if len(usual) > 1 else 0.0
+    for start, end in lines:
+        if not joined[start + 1 : end].any() and _is_one_word(gaps[start : end - 1], codes[first[start:end]], widest):
+            joined[start + 1 : end] = True
     return np.asarray(first[~joined])
 
 
@@ -46,18 +53,20 @@ def _alphabetic(codes: np.ndarray) -> np.ndarray:
     return np.asarray(((small >= 0x61) & (small <= 0x7A)) | ((codes >= 0xC0) & (codes < 0x2000) & (codes != 0xD7)))
 
 
-def _within_words(gaps: np.ndarray, codes: np.ndarray, *, everywhere: bool) -> np.ndarray:
-    """Which gaps of a line, in its heights, are inside words. everywhere: whether most of the page is like that."""
-    nothing = np.zeros(len(gaps), bool)
+def _narrow(gaps: np.ndarray) -> np.ndarray:
+    """Which gaps of a line, in its heights, are narrower than others that part words; none where all are alike."""
     usual = float(np.median(gaps))
-    if usual > _WIDEST or _is_list(codes):
-        return nothing
     beyond = np.sort(gaps[gaps >= usual])
     jumps = np.flatnonzero(np.diff(beyond) > max(_WIDER, 0.4 * usual))
-    if len(jumps):
-        return np.asarray(gaps <= beyond[jumps[0]])
-    heading = len(codes) <= _HEADING and (everywhere or bool((codes < 0x61).all()))
-    return ~nothing if heading else nothing
+    if usual > _WIDEST or not len(jumps):
+        return np.zeros(len(gaps), bool)
+    return np.asarray(gaps <= beyond[jumps[0]])
+
+
+def _is_one_word(gaps: np.ndarray, codes: np.ndarray, widest: float) -> bool:
+    """Whether a line of gaps that are all alike is a word: a heading, or as far apart as the words of other lines."""
+    usual = float(np.median(gaps))
+    return len(codes) <= _HEADING and usual <= (_WIDEST if (codes < 0x61).all() else widest)
 
 
 def _is_list(codes: np.ndarray) -> bool:

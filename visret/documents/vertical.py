@@ -18,19 +18,19 @@ _SHORTEST = 3  # letters below each other, that are not just one row of a table 
 
 def turned_down(
     codes: np.ndarray, boxes: np.ndarray, turns: np.ndarray, at: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The turns of n characters, with vertical text turned by one more; and which steps between characters go down it.
 
-    codes, boxes, turns: (n,), (n, 4), (n,). at: (m,) those that are not white space. Steps: (m - 1,) bool.
+    codes, boxes, turns: (n,), (n, 4), (n,). at: (m,) those that are not white space. Steps: (m - 1,) bool, or None.
     """
+    if codes.max() < _FIRST:
+        return turns, None
     seen = codes[at]
     ideographic = (seen >= _FIRST) & (seen <= _LAST)
-    if ideographic.sum() < _SHORTEST:
-        return turns, np.zeros(len(at) - 1, bool)
     down = _down(upright(boxes[at], turns[at]), ideographic) & (turns[at[1:]] == turns[at[:-1]])
     down = _long(down)
     if not down.any():
-        return turns, down
+        return turns, None
     vertical = np.zeros(len(at), bool)
     vertical[:-1] |= down
     vertical[1:] |= down

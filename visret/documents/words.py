@@ -84,7 +84,9 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     spaced = at[1:] - at[:-1] > 1
     # PDFium sees a line end where a font sits a hair lower: characters of one size that touch are on one line
     touch = (abs(step.ahead) < 0.1 * step.tall) & (step.low > 0.85 * step.tall) & (step.shared > 0.5 * step.low)
-    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13)) | (downwards & (step.ahead < 0.6 * step.tall))
+    spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13))
+    if downwards is not None:
+        spurious |= downwards & (step.ahead < 0.6 * step.tall)
     away = (step.shared < 0.2 * step.low) | (np.maximum(step.ahead, step.behind) > step.tall)
     turned = turns[at[1:]] != turns[at[:-1]]
     first = np.flatnonzero(np.concatenate([[True], away | turned | (spaced & ~spurious)]))
@@ -94,7 +96,8 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     centre = (box[:, :2] + box[:, 2:]) / 2
     inside = ((centre >= 0) & (centre <= (width, height))).all(axis=1)
     letters = _accented(text, boxes, turns)
-    for k in np.setdiff1d(np.flatnonzero(spaced), first - 1).tolist():  # white space inside a piece
+    spaced[first[1:] - 1] = False
+    for k in np.flatnonzero(spaced).tolist():  # white space inside a piece
         letters[at[k] + 1 : at[k + 1]] = [""] * (at[k + 1] - at[k] - 1)
     ends = at[np.append(first[1:], len(at)) - 1] + 1
     texts = [spelled("".join(letters[start:end])) for start, end in zip(at[first].tolist(), ends.tolist(), strict=True)]

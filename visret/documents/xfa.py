@@ -35,7 +35,7 @@ def loss(said: list[str]) -> Loss:
     """What is missing of a form of which this much text was read."""
     what = "the pages of an XFA form"
     if said:
-        what += f" (the {len(said):,} texts in it are read, but not where they stand)"
+        what += " (its texts are read, but not where they stand)"
     return Loss(what, "open it in Adobe Acrobat Reader and print it to a new PDF")
 
 

@@ -21,6 +21,7 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
+from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
 from visret.ingest import Progress
@@ -306,7 +307,7 @@ def routes(library: Library) -> APIRouter:
         path = retriever.original(found.doc)
         if path is None:
             raise HTTPException(404, f"{found.doc} was made in memory and has no file")
-        kind = schemas.KINDS.get(path.suffix.lower())
+        kind = schemas.KINDS.get(formats.ending(path))
         file = FileResponse(
             path,
             headers={"etag": f'"{found.hash}"'} if found.hash else None,

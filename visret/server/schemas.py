@@ -6,22 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from visret.documents.formats import FORMATS
+
+# What a browser may open by itself: nothing that could run in it.
 KINDS = {
-    ".pdf": "application/pdf",
-    ".png": "image/png",
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".jpe": "image/jpeg",
-    ".jfif": "image/jpeg",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".gif": "image/gif",
-    ".txt": "text/plain; charset=utf-8",
-    ".md": "text/plain; charset=utf-8",
-    ".rst": "text/plain; charset=utf-8",
-    ".log": "text/plain; charset=utf-8",
+    suffix: "text/plain; charset=utf-8" if kind.reader == "text" else kind.media
+    for suffix, kind in FORMATS.items()
+    if kind.reader in ("pdf", "picture", "text")
 }
 State = Literal["done", "partial", "failed", "empty"]
 Count = Annotated[int, Field(ge=0)]

@@ -75,8 +75,7 @@ def _main(path: str, most: int) -> None:
         sheets = list(map(book.get_sheet_by_name, names))
         allowed = _shares([sum(map(_filled, sheet.iter_rows())) for sheet in sheets], most)
         found = [
-            (name, *_taken(sheet.iter_rows(), cells))
-            for name, sheet, cells in zip(names, sheets, allowed, strict=True)
+            (name, *_taken(sheet.iter_rows(), cells)) for name, sheet, cells in zip(names, sheets, allowed, strict=True)
         ]
     json.dump(found, sys.stdout)
 

@@ -1,0 +1,133 @@
+"""What belongs to a slide and is not on it: the speaker's notes, and comments.
+
+notes = of_slides(Path("talk.pptx"))       # a list for each slide, hidden ones too
+"""
+
+from __future__ import annotations
+
+import posixpath
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
+
+from visret.documents.opendocument import paragraphs, parsed, q
+
+_DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
+_SLIDES = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
+_REFERENCE = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_FURNITURE = {"sldImg", "sldNum", "dt", "hdr", "ftr"}  # of a page of notes: a picture of its slide, number, date
+_FIELDS = {q("text:page-number"), q("presentation:header"), q("presentation:footer"), q("presentation:date-time")}
+
+
+class Note(NamedTuple):
+    """Text that belongs to a page. head: what it is."""
+
+    head: str
+    text: str
+
+
+def of_slides(path: Path) -> list[list[Note]] | None:
+    """The notes and comments of every slide of a .pptx or .odp file; None where it cannot be taken apart."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if "content.xml" in archive.namelist():
+                return _of_opendocument(archive)
+            return _of_open_xml(archive)
+    except (zipfile.BadZipFile, OSError):
+        return None
+
+
+def _of_opendocument(archive: zipfile.ZipFile) -> list[list[Note]] | None:
+    content = parsed(archive, "content.xml")
+    body = None if content is None else next(content.iter(q("office:presentation")), None)
+    return None if body is None else [list(_beside(page)) for page in body.findall(q("draw:page"))]
+
+
+def _beside(page: Element) -> Iterator[Note]:
+    for notes in page.findall(q("presentation:notes")):
+        for field in list(notes.iter()):
+            if any(child.tag in _FIELDS for child in field):
+                field.clear()
+        if text := "\n".join(paragraphs(notes)).strip():
+            yield Note("Notes", text)
+    for comment in page.iter(q("office:annotation")):
+        if text := "\n".join(paragraphs(comment)).strip():
+            yield _comment(comment.findtext(q("dc:creator")), text)
+
+
+def _of_open_xml(archive: zipfile.ZipFile) -> list[list[Note]] | None:
+    main = "ppt/presentation.xml"
+    presentation = parsed(archive, main)
+    if presentation is None:
+        return None
+    parts = _related(archive, main)
+    authors = dict(_authors(archive, parts.values()))
+    slides = (parts.get(one.get(_REFERENCE, "")) for one in presentation.iter(f"{_SLIDES}sldId"))
+    return [list(_of_slide(archive, slide[1], authors)) if slide else [] for slide in slides]
+
+
+def _of_slide(archive: zipfile.ZipFile, slide: str, authors: dict[str, str]) -> Iterator[Note]:
+    for kind, part in _related(archive, slide).values():
+        if kind not in ("notesSlide", "comments"):
+            continue
+        root = parsed(archive, part)
+        if root is None:
+            continue
+        if kind == "comments":
+            yield from _comments(root, authors)
+        elif text := "\n".join(_typed(root)).strip():
+            yield Note("Notes", text)
+
+
+def _typed(notes: Element) -> Iterator[str]:
+    """The paragraphs of a page of notes."""
+    for shape in notes.iter(f"{_SLIDES}sp"):
+        holder = next(shape.iter(f"{_SLIDES}ph"), None)
+        if holder is None or holder.get("type") not in _FURNITURE:
+            yield from map(_said, shape.iter(f"{_DRAWING}p"))
+
+
+def _said(paragraph: Element) -> str:
+    signs = {f"{_DRAWING}br": "\n", f"{_DRAWING}tab": "\t"}
+    return "".join(one.text or "" if one.tag == f"{_DRAWING}t" else signs.get(one.tag, "") for one in paragraph.iter())
+
+
+def _comments(root: Element, authors: dict[str, str]) -> Iterator[Note]:
+    """Comments and the answers to them, as PowerPoint writes them since 2007, and since 2021."""
+    for one in root.iter():
+        if _local(one) not in ("cm", "reply"):
+            continue
+        bodies = [child for child in one if _local(child) in ("text", "txBody")]
+        texts = [body.text or "" if _local(body) == "text" else "\n".join(map(_said, body.iter(f"{_DRAWING}p")))
+                 for body in bodies]  # fmt: skip
+        if text := "\n".join(texts).strip():
+            yield _comment(authors.get(one.get("authorId", "")), text)
+
+
+def _comment(author: str | None, text: str) -> Note:
+    return Note(f"Comment by {author}" if author else "Comment", text)
+
+
+def _authors(archive: zipfile.ZipFile, parts: object) -> Iterator[tuple[str, str]]:
+    for kind, part in parts:  # type: ignore[attr-defined]
+        root = parsed(archive, part) if kind in ("commentAuthors", "authors") else None
+        for one in root if root is not None else ():
+            yield one.get("id", ""), one.get("name", "")
+
+
+def _local(element: Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _related(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
+    """The parts that a part of an Office Open XML file refers to: kind and name, by the id of the reference."""
+    folder, name = posixpath.split(part)
+    root = parsed(archive, f"{folder}/_rels/{name}.rels")
+    found = {}
+    for one in root if root is not None else ():
+        if one.get("TargetMode") != "External":
+            target = posixpath.normpath(posixpath.join("/", folder, one.get("Target", ""))).lstrip("/")
+            found[one.get("Id", "")] = (one.get("Type", "").rpartition("/")[2], target)
+    return found
