@@ -108,7 +108,7 @@ def test_what_cannot_be_found_is_counted_and_listed_apart(client):
             "doc": "no.pdf",
             "page": None,
             "state": "failed",
-            "reason": "is not a PDF: it begins with 'no'; give it the ending of what it is, or copy it again",
+            "reason": "is not a PDF: it begins with 'no'",
         },
         {"doc": "blank", "page": 1, "state": "empty", "reason": None},
     ]
