@@ -15,7 +15,7 @@ from visret._edges import Edges, edges_of, scaled, within
 from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
-SMALLEST = (
+SMALLEST = 6  # pixels of letters: of lower ones, some of which are missed, that much is said at the least
     6  # pixels of letters of which that is said at the least: what is said of lower ones, some of which are missed
 )
 _COMFORTABLE = 10  # pixels, to which they are brought then
