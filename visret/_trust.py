@@ -250,12 +250,16 @@ def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[s
 
 
 def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
-    """A few of some lines, from all over the page, none of the shorter half."""
+    """A few of some lines that are not turned, from all over the page, none of the shorter half."""
     of: dict[int, list[Word]] = {number: [] for number in lines}
     for word in words:
         if word.line in of and not word.rest:
             of[word.line].append(word)
-    found = list(filter(None, of.values()))
+    found = [
+        line
+        for line in of.values()
+        if line and line[-1].box[2] - line[0].box[0] > 2 * (line[0].box[3] - line[0].box[1])
+    ]
     middle = sorted(len(text_of(line)) for line in found)[len(found) // 2] if found else 0
     long = [line for line in found if len(text_of(line)) >= middle]
     return [long[round(i * (len(long) - 1) / _SAMPLE)] for i in range(1, _SAMPLE + 1)] if len(long) > _SAMPLE else long
