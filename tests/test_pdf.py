@@ -173,7 +173,7 @@ def test_poppler_missing_is_said(monkeypatch):
 
 
 def test_the_article_is_read_word_for_word():
-    wanted = runpy.run_path(str(FOLDER / "make.py"), run_name="make_documents")["two_column_words"]()
+    wanted = runpy.run_path(str(FOLDER.parent / "make_documents.py"), run_name="make_documents")["two_column_words"]()
     pages = read_all(FOLDER / "two_column.pdf", image=False)
     assert [[word.text for word in page.words] for page in pages] == wanted
     assert sum(bool(word.rest) for page in pages for word in page.words) > 10  # hyphenated ones among them

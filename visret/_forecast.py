@@ -150,11 +150,11 @@ class Costs:
     def encoded(self, work: float, seconds: float) -> None:
         """A batch was encoded.
 
-        The first one may have waited for things that happen once: half of it counts, and nothing when there are others.
+        The first one may have waited for things that happen once: it is half believed, and forgotten with the second.
         """
         self.batches += 1
         if self.batches == 1:
-            seconds /= 2
+            seconds = math.sqrt(seconds * work * self.encoding_guess)
         elif self.batches == 2:
             self.encoding = Mean(100_000, 100)
         self.encoding.add(seconds, work)
@@ -282,7 +282,7 @@ def _likeness(blind: np.ndarray, count: np.ndarray) -> float:
     inside = (inside + 0.02) / (count[several].sum() + 1)  # the variance of a page among those of its file
     of_all = (blind.sum() + 0.5) / (count.sum() + 1)
     between = max(of_all * (1 - of_all) - inside, 1e-6)
-    return float(min(max(inside / between, 0.02), 2.0))
+    return float(min(max(inside / between, 0.02), 20.0))
 
 
 def _sums(cells: np.ndarray, values: np.ndarray, count: int) -> np.ndarray:

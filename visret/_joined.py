@@ -74,11 +74,11 @@ def missing(own: Sequence[Word], reading: Reading) -> Reading:
         return reading
     parts = [(word.text, box) for word in own for box in word.boxes]
     placed = np.array([box for _, box in parts])
-    read = zip(*reading, strict=True)
+    read = zip(reading.words, reading.confidences, strict=True)
     lines = [list(some) for _, some in groupby(read, key=lambda one: one[0].line)]
     new = chain.from_iterable(line for line in lines if not _is_line_there(line, parts, placed))
     kept = [one for one in new if not _is_there(*one, parts, placed)]
-    return Reading(tuple(word for word, _ in kept), tuple(sure for _, sure in kept))
+    return reading._replace(words=tuple(word for word, _ in kept), confidences=tuple(sure for _, sure in kept))
 
 
 def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:

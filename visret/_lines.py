@@ -17,16 +17,22 @@ import numpy as np
 
 from visret.documents.words import strips
 from visret.documents.words import words as words_of
-from visret.types import Box, Word
+from visret.types import Box, Loss, Word
 
 CONFIDENT = 0.6  # the mean probability of a word's characters: of those below, one in five was right (of all, 95 %)
 
 
 class Reading(NamedTuple):
-    """What was read. words: in reading order; confidences: of each, 0 to 1."""
+    """What was read. words: in reading order; confidences: of each, 0 to 1.
+
+    finer: how many times as many pixels a letter should have, where many are too small to be read; else 1. lost: what
+    was seen and not read.
+    """
 
     words: tuple[Word, ...]
     confidences: tuple[float, ...]
+    finer: float = 1.0
+    lost: tuple[Loss, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -48,9 +54,9 @@ class Line(NamedTuple):
 
 
 def arranged(lines: list[Line], width: int, height: int) -> Reading:
-    """The confident words of lines, in reading order."""
+    """The confident words of lines, in reading order; first those of the direction in which most of them are read."""
     texts, boxes, turns, confidences = [], [], [], []
-    by_turn = [[line for line in lines if line.turn == turn] for turn in range(4)]
+    by_turn = [[_standing(line, width, height) for line in lines if line.turn == turn] for turn in range(4)]
     for line in chain.from_iterable(map(_ordered, by_turn)):
         of_line = line.confidences.tolist()
         for match in re.finditer(r"\S+", line.text):
@@ -76,6 +82,33 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
         own = (low <= beside) & (beside <= high)
         means.append(round(float(of[first:stop] @ own) / np.count_nonzero(own), 3))
     return Reading(tuple(map(_rounded, words)), tuple(means))
+
+
+def turned(boxes: np.ndarray, turn: int, width: float, height: float) -> np.ndarray:
+    """Where boxes, (n, 4), of a page of that size lie when it is turned by quarter turns clockwise."""
+    x0, y0, x1, y1 = boxes.T
+    views = (
+        (x0, y0, x1, y1),
+        (height - y1, x0, height - y0, x1),
+        (width - x1, height - y1, width - x0, height - y0),
+        (y0, width - x1, y1, width - x0),
+    )
+    return np.stack(views[turn % 4], axis=1)
+
+
+def turned_line(line: Line, turn: int, width: float, height: float) -> Line:
+    """A line of a page of that size, where it lies when the page is turned by quarter turns clockwise."""
+    edges = np.array([(line.left, line.top, line.right, line.bottom)])
+    ((left, top, right, bottom),) = turned(edges, turn, width, height).tolist()
+    boxes = turned(line.boxes, turn, width, height)
+    return Line(line.text, boxes, line.confidences, (line.turn + turn) % 4, left, top, right, bottom)
+
+
+def _standing(line: Line, width: int, height: int) -> Line:
+    """A line with its edges as its reader sees them, who has turned the page; the boxes stay."""
+    return (
+        turned_line(line, -line.turn, width, height)._replace(turn=line.turn, boxes=line.boxes) if line.turn else line
+    )
 
 
 def _ordered(lines: Sequence[Line]) -> Iterator[Line]:

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from visret import _forks
-from visret._lines import Line, Reading, arranged
+from visret._edges import Edges, edges_of, is_sharp, within
+from visret._lines import Line, Reading, arranged, turned_line
+from visret.types import Loss
 
 # The resolution to read at. Words of the text layer found again on 20 pages of manuals and papers, and seconds of one
 # core a page: 96.1 % and 6.4 s at 100 dpi, 94.3 % and 8.2 s at 144, 93.6 % and 11.3 s at 200.
 DPI = 100
+
+# Pixels in which lines are looked for: first, and at most. Memory grows with those looked at in one piece.
+_FIRST, _AREA, _TILE, _MARGIN = 2.2e6, 1.6e7, 1472, 128
+_PROBE = 512  # of the side of the square that is looked at to see whether a larger scale shows more
+_CLOSER = 2.2
+_FEW_LINES = 3
+_BLANK = 48  # grey values between the darkest and the lightest of a tile without print
+_LEGIBLE, _LINE, _LARGE = 11, 20, 48  # pixels of a line's height: the least, the best (10 points at DPI), the most
+_CLEAR = 0.93  # the confidence with which large letters are read
+_MOST_LINES = 600  # of a page: about a minute
 
 _lock = _forks.Lock()  # RapidOCR keeps state in its engine
 _engines: dict[int | None, Any] = {}
@@ -53,6 +66,7 @@ def _engine(threads: int | None) -> Any:
                 "Global.use_preprocess_img": False,
                 "Global.use_vertical_padding": False,
                 "Global.return_word_box": True,
+                "Det.max_candidates": 10_000,
                 "Det.limit_side_len": 32,  # by default it enlarges to 736 pixels, a strip out of all bounds
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads or -1,
             }
@@ -60,30 +74,227 @@ def _engine(threads: int | None) -> Any:
     return _engines[threads]
 
 
-def read(pixels: np.ndarray, threads: int | None, longest: int) -> Reading:
-    """The words of (h, w, 3) uint8 RGB pixels, made smaller where a side has more than `longest`."""
-    # RapidOCR's own steps, because its words come with the probability of another word's character (3.10)
+class _Page(NamedTuple):
+    """A page at the scale to the picture at which its lines were found. sheet: (h, w, 3) BGR. quads: (n, 4, 2) the
+    corners of its lines, clockwise from top left. edges: also of what is no line."""
+
+    sheet: np.ndarray
+    scale: float
+    quads: np.ndarray
+    edges: Edges
+
+    @property
+    def height(self) -> float:
+        """Of its lines, in pixels of the sheet, as a rule; 0 without any."""
+        return float(np.median(_sides(self.quads).min(axis=1))) if len(self.quads) else 0.0
+
+
+def read(pixels: np.ndarray, dpi: float, threads: int | None) -> Reading:
+    """The words of (h, w, 3) uint8 RGB pixels of about that resolution, whichever way they are turned."""
+    height, width = pixels.shape[:2]
+    with _lock:
+        engine = _engine(threads)
+        page = _found(engine, pixels, min(1.0, DPI / dpi))
+        if not len(page.quads):
+            return Reading((), ())
+        turns, page, lines = _upright(engine, page)
+    size = page.sheet.shape[1::-1]
+    shown = [_in_picture(turned_line(line, turns, *size), page.scale) for line in lines]
+    reading = arranged(shown, width, height)
+    return reading._replace(finer=_finer(page, reading.confidence), lost=_left_out(page))
+
+
+def _left_out(page: _Page) -> tuple[Loss, ...]:
+    count = len(page.quads) - _MOST_LINES
+    if count <= 0:
+        return ()
+    what = f"{count:,} of the {len(page.quads):,} lines of a picture, the lower ones"
+    return (Loss(what, "cut the picture into smaller ones, or set VISRET_OCR=glyph, which reads all lines"),)
+
+
+def _finer(page: _Page, confidence: float) -> float:
+    height = page.height / page.scale
+    return _LINE / height if confidence < _CLEAR and 0 < height < _LEGIBLE else 1.0
+
+
+def _in_picture(line: Line, scale: float) -> Line:
+    edges = (v / scale for v in (line.left, line.top, line.right, line.bottom))
+    return Line(line.text, line.boxes / scale, line.confidences, line.turn, *edges)
+
+
+# ------------------------------------------------------------------------------------------------- where lines are
+
+
+def _found(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
+    """The lines, at a scale at which their letters have the size that is read best."""
+    size = pixels.shape[1], pixels.shape[0]
+    page = _at(engine, pixels, min(scale, within(size, scale, _FIRST)))
+    if page.edges.many or not len(page.quads):
+        page = _closer(engine, pixels, page)
+    height = page.height
+    if len(page.quads) >= 3 and not _LEGIBLE <= height <= _LARGE:
+        other = within(size, page.scale * _LINE / height, _AREA)
+        if not 0.8 < other / page.scale < 1.2:
+            again = _at(engine, pixels, other)
+            page = again if _letters(again.quads) > 0.8 * _letters(page.quads) else page
+    return page
+
+
+def _closer(engine: Any, pixels: np.ndarray, page: _Page) -> _Page:
+    """Much of what looks like print lies outside of the lines: it may be small."""
+    size = pixels.shape[1], pixels.shape[0]
+    for closer in (page.scale * _CLOSER, page.scale * _CLOSER**2):
+        if within(size, closer, _AREA) < 1.2 * closer / _CLOSER:
+            break
+        left, top, right, bottom = page.edges.densest(size, _PROBE / closer)
+        part = pixels[top:bottom, left:right]
+        if not is_sharp(_grey(_scaled(part, closer))):
+            continue
+        probe = _at(engine, part, closer)
+        if _loose_lines(probe.quads / closer + (left, top), page.edges) >= _FEW_LINES:
+            page = max(page, _at(engine, pixels, min(closer, within(size, closer, _AREA))), key=_total)
+            if not page.edges.many:
+                break
+    return page
+
+
+def _total(page: _Page) -> float:
+    return _letters(page.quads)
+
+
+def _loose_lines(quads: np.ndarray, edges: Edges) -> int:
+    """How many of these lines lie where the sharp edges are loose, rather than in lines that are known."""
+    count = 0
+    for quad in quads * edges.scale:
+        (x0, y0), (x1, y1) = quad.min(axis=0).astype(int).clip(0), quad.max(axis=0).astype(int)
+        count += bool(edges.loose[y0 : y1 + 1, x0 : x1 + 1].any())
+    return count
+
+
+def _letters(quads: np.ndarray) -> float:
+    """About how many there are."""
+    sides = _sides(quads)
+    return float((sides.max(axis=1) / sides.min(axis=1).clip(1)).sum())
+
+
+def _sides(quads: np.ndarray) -> np.ndarray:
+    """(n, 2): width and height."""
+    sides = np.linalg.norm(quads - np.roll(quads, -1, axis=1), axis=2)
+    return np.stack([sides[:, ::2].max(axis=1), sides[:, 1::2].max(axis=1)], axis=1)
+
+
+def _at(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
+    scaled = _scaled(pixels, scale)
+    height, width = scaled.shape[:2]
+    sheet = np.full((max(height, 32), max(width, 32), 3), 255, np.uint8)  # the least the detector takes
+    sheet[:height, :width] = scaled[:, :, ::-1]
+    quads = _detected(engine._load_det_model(), sheet)
+    boxes = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1) / scale
+    return _Page(sheet, scale, quads, edges_of(_grey(scaled), scale).without(boxes))
+
+
+def _scaled(pixels: np.ndarray, scale: float) -> np.ndarray:
     from PIL import Image
 
-    height, width = pixels.shape[:2]
-    if (scale := longest / max(width, height)) < 1:
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
-        height, width = pixels.shape[:2]
-    sheet = np.full((max(height, 32), max(width, 32), 3), 255, np.uint8)  # the least the detector takes
-    sheet[:height, :width] = pixels[:, :, ::-1]
-    with _lock:
-        found, turned, said, cuts = _engine(threads).run_ocr_steps(sheet, {})
-    if found.boxes is None or said.txts is None:
-        return Reading((), ())
-    lines = [
-        _line(text, info, quad, cut, "180" in label and score > 0.9)
-        for text, info, quad, cut, (label, score) in zip(
-            said.txts, said.word_results, found.boxes, cuts, turned.cls_res, strict=True
-        )
-        if text.strip()
-    ]
-    return arranged(lines, width, height)
+    if scale == 1:
+        return pixels
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))
+
+
+def _grey(pixels: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).convert("L"))
+
+
+def _detected(detector: Any, sheet: np.ndarray) -> np.ndarray:
+    """(n, 4, 2) float32 corners. A large sheet is looked at in tiles that overlap, and what is seen of each is laid
+    side by side before lines are made of it: a line that lies in two tiles is one."""
+    height, width = sheet.shape[:2]
+    if height * width <= _TILE**2:
+        found = detector(sheet).boxes
+    else:
+        likely = np.zeros((1, 1, -(-height // 32) * 32, -(-width // 32) * 32), np.float32)
+        padded = np.full((*likely.shape[2:], 3), 255, np.uint8)
+        padded[:height, :width] = sheet
+        for rows, rows_out in _tiles(padded.shape[0]):
+            for columns, columns_out in _tiles(padded.shape[1]):
+                seen = padded[rows, columns]
+                if np.ptp(seen) > _BLANK:
+                    out = detector.session(detector.get_preprocess()(seen))
+                    likely[:, :, rows_out, columns_out] = out[
+                        :, :, _within(rows_out, rows), _within(columns_out, columns)
+                    ]
+        found, _ = detector.postprocess_op(likely, padded.shape[:2])
+        found = detector.sorted_boxes(found)
+    return np.zeros((0, 4, 2), np.float32) if found is None else np.asarray(found, np.float32).reshape(-1, 4, 2)
+
+
+def _tiles(length: int) -> Iterator[tuple[slice, slice]]:
+    """What is looked at of a side, and the part of it for which that counts; all are multiples of 32."""
+    step = _TILE - 2 * _MARGIN
+    for start in range(0, length, step):
+        stop = min(length, start + step)
+        yield slice(max(0, start - _MARGIN), min(length, stop + _MARGIN)), slice(start, stop)
+
+
+def _within(part: slice, whole: slice) -> slice:
+    return slice(part.start - whole.start, part.stop - whole.start)
+
+
+# --------------------------------------------------------------------------------------------------- what they say
+
+
+def _upright(engine: Any, page: _Page) -> tuple[int, _Page, list[Line]]:
+    """The page turned to the left by so many quarter turns, so that most of its lines stand upright, and these."""
+    cuts = _Cuts(engine, page)
+    if turns := cuts.turn:  # one by one, short lines are taken for another way too often
+        page = _turned(engine, page, turns)
+        cuts = _Cuts(engine, page)
+    return turns, page, cuts.read()
+
+
+def _turned(engine: Any, page: _Page, turns: int) -> _Page:
+    """With lines that are looked for again: they are found best where they stand upright."""
+    pixels = np.ascontiguousarray(np.rot90(page.sheet, turns)[:, :, ::-1])
+    return _at(engine, pixels, 1.0)._replace(scale=page.scale)
+
+
+class _Cuts:
+    """The lines of a page, cut out."""
+
+    def __init__(self, engine: Any, page: _Page) -> None:
+        self._engine = engine
+        self._quads = page.quads[:_MOST_LINES]
+        self._cuts = engine.crop_text_regions(page.sheet, self._quads)
+        self._upright, turned = engine.cls_and_rotate(self._cuts)
+        self._flipped = np.array([_is_flipped(result) for result in turned.cls_res])
+
+    @property
+    def turn(self) -> int:
+        """Quarter turns to the right by which most of them, by their length, are turned."""
+        long = _sides(self._quads).max(axis=1)
+        high = _are_high(self._quads)
+        sideways = bool(long[high].sum() > 2 * long[~high].sum())
+        long = np.where(high == sideways, long, 0)
+        return sideways + 2 * int(long[self._flipped].sum() > long[~self._flipped].sum())
+
+    def read(self) -> list[Line]:
+        said = self._engine.recognize_txt(self._upright)
+        parts = zip(said.txts, said.word_results, self._quads, self._cuts, self._flipped.tolist(), strict=True)
+        return [_line(*part) for part in parts if part[0].strip()]
+
+
+def _is_flipped(result: tuple[str, float]) -> bool:
+    label, score = result
+    return "180" in label and score > 0.9
+
+
+def _are_high(quads: np.ndarray) -> np.ndarray:
+    """Which lines RapidOCR turns a quarter turn to the left."""
+    width, height = _sides(quads).astype(int).T
+    return np.asarray(height >= 1.5 * width)
 
 
 def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool) -> Line:
@@ -92,8 +303,7 @@ def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool
     info: the decoder's steps. quad: (4, 2) the line's corners, clockwise from top left. cut: its pixels, which
     RapidOCR turns a quarter turn to the left where they are high. flipped: it then read them upside down.
     """
-    sides = np.linalg.norm(quad - np.roll(quad, -1, axis=0), axis=1)
-    high = int(max(sides[1], sides[3])) >= 1.5 * int(max(sides[0], sides[2]))
+    high = bool(_are_high(quad[None])[0])
     starts, ends = _spans(text, info, cut[::-1, ::-1] if flipped else cut)
     if flipped:
         starts, ends = 1 - ends, 1 - starts
@@ -107,8 +317,9 @@ def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool
     points = np.stack([a + (b - a) * at[:, None] for a, b in edges for at in (starts, ends)], axis=1)  # (n, 4, 2)
     boxes = np.hstack([points.min(axis=1), points.max(axis=1)])
     (left, top), (right, bottom) = quad.min(axis=0).tolist(), quad.max(axis=0).tolist()
-    inset = (bottom - top) / 4
-    return Line(text, boxes, np.asarray(info.confs), high + 2 * flipped, left, top + inset, right, bottom - inset)
+    across, down = ((right - left) / 4, 0.0) if high else (0.0, (bottom - top) / 4)
+    edge = left + across, top + down, right - across, bottom - down
+    return Line(text, boxes, np.asarray(info.confs), high + 2 * flipped, *edge)
 
 
 def _spans(text: str, info: Any, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -497,26 +497,45 @@ def _sha256(path: Path) -> str:
 
 
 def _looks(request: Request) -> Iterator[_Frame]:
-    """How many pages a file has, and how some of them would be read, spread over it: more where it has more."""
+    """How many pages a file has, and how some of them would be read, spread over it.
+
+    They are more where it has more pages, and twice `looks` more where OCR reads some of them and not others.
+    """
     path = Path(request.path)
     try:
         with _opened(path, request) as document:
             pages = len(document)
             yield {"pages": pages}, ()
-            count = min(request.looks, math.isqrt(pages - 1) + 1) if pages else 0
-            drawn = 0
-            for number in [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]:
-                try:
-                    look = _look(document, number, request)
-                    if look.page_class == _forecast.BLIND and drawn < MOST_DRAWN:
-                        look, drawn = _drawn(document, number), drawn + 1
-                    yield {"looked": number, "look": look}, ()
-                except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
-                    yield _unread(error, number), ()
+            few = _spread(pages, min(request.looks, math.isqrt(pages - 1) + 1 if pages else 0))
+            found: list[bool] = []
+            yield from _looked(document, few, request, found)
+            if any(found) and not all(found):
+                more = sorted({*_spread(pages, min(pages, 2 * request.looks))} - {*few})
+                yield from _looked(document, more, request, found)
     except Exception as error:  # noqa: BLE001 - it is said where the file is read
         yield _unread(error), ()
         return
     yield {"done": True}, ()
+
+
+def _spread(pages: int, count: int) -> list[int]:
+    """The numbers of so many pages of a file, evenly."""
+    return [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]
+
+
+def _looked(
+    document: documents.Document, numbers: Sequence[int], request: Request, found: list[bool]
+) -> Iterator[_Frame]:
+    """How these pages would be read; the first blind ones are drawn. found: of all until now, which are blind."""
+    for number in numbers:
+        try:
+            look = _look(document, number, request)
+            if look.page_class == _forecast.BLIND and sum(found) < MOST_DRAWN:
+                look = _drawn(document, number)
+            found.append(look.page_class == _forecast.BLIND)
+            yield {"looked": number, "look": look}, ()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
+            yield _unread(error, number), ()
 
 
 def _look(document: documents.Document, number: int, request: Request) -> _forecast.Look:
@@ -564,8 +583,12 @@ def _page(document: documents.Document, number: int, request: Request) -> Page:
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page
-    drawn = document.page(number, words=False, dpi=ocr.dpi_of(page.size_pt)).image
+    dpi = ocr.dpi_of(page.size_pt)
+    drawn = document.page(number, words=False, dpi=dpi).image
     read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
+    if drawn is not None and (better := ocr.better_dpi(drawn, dpi)) > dpi:
+        drawn = document.page(number, words=False, dpi=better).image
+        read = ocr.with_words(replace(page, image=drawn), request.ocr, threads=OCR_THREADS)
     return replace(read, image=page.image)
 
 

@@ -28,7 +28,7 @@ SHARE = 0.025  # of the run's time
 AT_FIRST = 0.2  # of the time until now, and
 AT_ONCE = 1.0  # CPU seconds
 STARTING = 0.5  # CPU seconds that a worker takes
-LOOKS = 12  # at pages of one file
+LOOKS = 12  # at pages of one file, and twice as many more where they differ
 FILE_SECONDS = 5.0  # for opening, and for a page
 MOST_CRASHES = 3
 TRIES = 3  # pages read by OCR, before any was
@@ -46,6 +46,7 @@ class Scout(threading.Thread):
         self.worker: _render.Worker | None = None
         self.spent = 0.0  # CPU seconds of workers that are gone
         self.crashes = self.tries = 0
+        self.looking = True  # whether files are left to be looked into
         self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
         self.starting = threading.Lock()
@@ -75,13 +76,14 @@ class Scout(threading.Thread):
                     return
                 self._look(file)
                 self._try_ocr()
+            self._end_worker()
+            self.looking = False
             while self.blind and not self._knows_ocr and not self.over.wait(1):
                 self._try_ocr()
         except VisretError as error:
             _log.warning("the time that is left is estimated without a look ahead: %s", error)
         finally:
-            if self.worker is not None:
-                self.worker.close()
+            self._end_worker()
 
     def _in_order(self) -> Iterator[File]:
         """In turn the largest, and any."""

@@ -178,6 +178,21 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     """
     if not reading.words:
         return reading
+    of, line = _by_line(reading)
+    unsure = line["sure"] < _SURE * line["words"]
+    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
+    odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
+    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
+        return reading
+    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
+    odd |= (line["sure"] < least * line["words"]) | (line["signs"] == line["words"])
+    kept = [i for i, number in enumerate(of) if not odd[number]]
+    words = tuple(reading.words[i] for i in kept)
+    return reading._replace(words=words, confidences=tuple(reading.confidences[i] for i in kept))
+
+
+def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Of each word the index of its line; and of each line sums over its words, by name."""
     texts = [word.text for word in reading.words]
     of_line, of = np.unique([word.line for word in reading.words], return_inverse=True)
     triples = _letters.look(texts)
@@ -193,17 +208,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
         "latin": triples.latin,
         "other": triples.other,
     }
-    line = {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
-    unsure = line["sure"] < _SURE * line["words"]
-    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
-    odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
-    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
-        return reading
-    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
-    odd |= line["sure"] < least * line["words"]
-    odd |= line["signs"] == line["words"]
-    kept = [i for i, number in enumerate(of) if not odd[number]]
-    return Reading(tuple(reading.words[i] for i in kept), tuple(reading.confidences[i] for i in kept))
+    return of, {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:

@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import threading
 from dataclasses import replace
@@ -33,10 +34,14 @@ MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
 _NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
-LONGEST = 2400  # pixels of the longer side; RapidOCR's memory grows with the area (1.0 GB at 1,170, 1.4 at 2,340)
+# of a page as it is drawn: a small one may be a large one whose size is stated wrongly
+_LEAST_PIXELS = {"rapidocr": 500_000, "glyph": 1_000_000}
+_HIGHEST_DPI = 1200
 
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
 _CACHE_SHARD = 100  # files in each of 256 folders: about 500 MB in all
+
+_last = threading.local()  # read: the image that was read last, and how much finer it should be
 
 METADATA = "ocr_confidence"  # a page whose words were read here has it in its metadata: their mean confidence
 
@@ -60,7 +65,8 @@ def engine() -> str:
 def read(image: Image, *, dpi: float | None = None, threads: int | None = None) -> Reading:
     """The words of an RGB picture of a page, kept in the cache folder for the next time.
 
-    dpi: of the picture; None for what the engine is given best. threads: of the one engine of this process; None for
+    dpi: of the picture; None for what the engine is given best. It is where the search for letters begins, and may be
+    wrong; so may the way up. threads: of the one engine of this process; None for
     every core. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
@@ -71,11 +77,11 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     key.update(np.ascontiguousarray(pixels).data)
     folder = registry.cache_folder() / "ocr" / f"{name}-{version}-{_CACHE_FORMAT}"
     file = folder / key.hexdigest()[:2] / f"{key.hexdigest()}.json"
-    known = _load(file)
-    if known is not None:
-        return known
-    reading = _read_by_glyph(image, dpi, threads) if name == "glyph" else _rapidocr.read(pixels, threads, LONGEST)
-    _save(file, reading)
+    reading = _load(file)
+    if reading is None:
+        reading = _read_by_glyph(image, dpi, threads) if name == "glyph" else _rapidocr.read(pixels, dpi, threads)
+        _save(file, reading)
+    _last.read = image, reading.finer
     return reading
 
 
@@ -95,8 +101,19 @@ def usable_mode(mode: str, modality: str) -> str:
 
 
 def dpi_of(size_pt: tuple[float, float]) -> float:
-    """At which a page is drawn to be read: less than DPI where it would have more than LONGEST pixels on a side."""
-    return min(DPI[engine()], LONGEST * 72 / max(size_pt))
+    """At which a page is drawn to be read: more than DPI where it would have few pixels."""
+    name = engine()
+    return max(DPI[name], min(_HIGHEST_DPI, 72 * math.sqrt(_LEAST_PIXELS[name] / (size_pt[0] * size_pt[1]))))
+
+
+def better_dpi(image: Image, dpi: float) -> float:
+    """At which a page that was drawn at `dpi` is drawn again, since its letters have too few pixels; else `dpi`.
+
+    It goes by what `read` has just read of this very image, in this thread; of another one nothing is known.
+    """
+    read_last: tuple[Image, float] | None = getattr(_last, "read", None)
+    finer = read_last[1] if read_last is not None and read_last[0] is image else 1.0
+    return min(_HIGHEST_DPI, dpi * finer)
 
 
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
@@ -108,7 +125,7 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
     """
     if mode == "never" or page.image is None:
         return page
-    image, dpi = _reduced(page.image, page.size_pt)
+    image, dpi = page.image, _dpi_of(page.image, page.size_pt)
 
     def said(picture: Image) -> Reading:
         return read(picture, dpi=dpi, threads=threads)
@@ -118,6 +135,7 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
     if doubt is None:
         return page
     whole = said(image)
+    page = replace(page, lost=(*page.lost, *whole.lost))
     own = _joined.believed(own, whole, doubt)
     new = _joined.missing(own, whole)
     kept = _trust.without_nonsense(new)
@@ -137,17 +155,9 @@ def _unreadable() -> Loss:
     return Loss(f"print in a picture that {_NAMES[by]} cannot read, as in another script", more + layer)
 
 
-def _reduced(image: Image, size_pt: tuple[float, float] | None) -> tuple[Image, float | None]:
-    """At most what the engine is given; and the dpi that it has, None if nothing says it."""
-    from PIL import Image as Pictures
-
-    if size_pt is None:
-        return image, None
-    dpi, most = image.width * 72 / size_pt[0], DPI[engine()]
-    if dpi <= most:
-        return image, dpi
-    size = max(1, round(image.width * most / dpi)), max(1, round(image.height * most / dpi))
-    return image.resize(size, Pictures.Resampling.LANCZOS), most
+def _dpi_of(image: Image, size_pt: tuple[float, float] | None) -> float | None:
+    """That the image of a page has; None if nothing says it."""
+    return None if size_pt is None else image.width * 72 / size_pt[0]
 
 
 # --------------------------------------------------------------------------------------------------- glyph
@@ -173,12 +183,14 @@ def _read_by_glyph(image: Image, dpi: float, threads: int | None) -> Reading:
 
 def _load(file: Path) -> Reading | None:
     try:
-        stored = json.loads(file.read_text("utf8"))
+        finer, lost, *stored = json.loads(file.read_text("utf8"))
         words = tuple(
             Word(text, tuple(box), tuple((start, tuple(part)) for start, part in rest), line)
             for text, line, _, box, rest in stored
         )
-        return Reading(words, tuple(confidence for _, _, confidence, _, _ in stored))
+        return Reading(
+            words, tuple(confidence for _, _, confidence, _, _ in stored), finer, tuple(Loss(*loss) for loss in lost)
+        )
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
@@ -188,9 +200,9 @@ def _load(file: Path) -> Reading | None:
 
 def _save(file: Path, reading: Reading) -> None:
     """Written aside and renamed; the oldest of a full folder make room."""
-    stored = [
-        [word.text, word.line, confidence, word.box, word.rest] for word, confidence in zip(*reading, strict=True)
-    ]
+    placed = zip(reading.words, reading.confidences, strict=True)
+    words = [[word.text, word.line, confidence, word.box, word.rest] for word, confidence in placed]
+    stored = [reading.finer, reading.lost, *words]
     draft = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

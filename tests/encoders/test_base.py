@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from visret import registry
+from visret import Page, registry
 from visret.encoders import _base, _scripts, load_encoder
 from visret.errors import InvalidModelSpec, WeightsError
 from visret.types import ModelSpec
@@ -112,3 +112,20 @@ def test_every_family_loads_by_the_same_call():
         module = importlib.import_module(f"visret.encoders.{family}")
         assert list(inspect.signature(module.load).parameters) == ["spec", "dtype", "device", "threads"]
         assert "Options:" in module.__doc__
+
+
+def test_pages_in_another_script_are_said_once_with_the_names_of_their_documents(caplog):
+    spec = dataclasses.replace(HUB, options={}, languages=("en",))
+    texts = {"a": "где", "b": "words", "c": "图在哪里", "d": "что", "e": "κάτι"}
+    pages = [Page.from_text(text, doc=doc, page=number) for doc, text in texts.items() for number in (1, 2)]
+    with _scripts.said_once():
+        for start in range(0, len(pages), 3):
+            _scripts.warn_of_pages(spec, pages[start : start + 3])
+        assert caplog.messages == []
+    (said,) = caplog.messages
+    assert said.startswith("nobody/nothing was trained on English; 8 of 10 pages are mostly in another script")
+    assert said.endswith(": a, c, d and 1 more document")
+    _scripts.warn_of_pages(spec, pages[:3])  # outside of a run: at once
+    assert caplog.messages[1].endswith(
+        "; 2 of 3 pages are mostly in another script and cannot be matched by meaning: a"
+    )

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from visret.encoders.glyph import spelling_vector
+from visret.glyph.finding import lines_of
 from visret.glyph.networks import (
     ALPHABET,
     CELL_COLUMNS,
@@ -19,7 +20,6 @@ from visret.glyph.networks import (
     said,
     spelled,
 )
-from visret.glyph.reading import lines_of
 
 
 def cells_of(lines, rows=60, columns=40):

@@ -31,6 +31,11 @@ _PICTURE_ERRORS = (
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )  # what Pillow's readers raise on damaged files
 
+_WHITE, _GREY, _BLACK = (255, 255, 255), (112, 112, 112), (0, 0, 0)
+_LIGHT = 190  # of 255: what is brighter is not seen well on white
+_THIN = 0.02  # of the opaque pixels lie on the outline: more do in writing, fewer in a sheet of paper
+_ENOUGH_PIXELS = 4_000_000  # to choose a ground by
+
 
 def opened(path: Path, _: str | None) -> Document:
     """The picture in a file, whatever its name says."""
@@ -144,7 +149,7 @@ def _stated_dpi(image: Image.Image) -> tuple[float, float]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; what is transparent lies over white, and more than 8 bits are scaled, not clipped."""
+    """Any mode to RGB; transparent parts get a ground, and more than 8 bits are scaled, not clipped."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float32))
         peak = float(values.max(initial=0))
@@ -152,5 +157,23 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(np.clip(values * (255 / top), 0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", image.size, _ground(image)), image).convert("RGB")
     return image.convert("RGB")
+
+
+def _ground(image: Image.Image) -> tuple[int, int, int]:
+    """White, unless a drawing in RGBA is light: then black, or grey where parts of it are dark.
+
+    What counts is the outline, where the drawing meets its ground. A sheet of paper has little of it for its size, and
+    stands on white.
+    """
+    rows = max(1, image.width * image.height // _ENOUGH_PIXELS)
+    alpha = np.asarray(image.getchannel("A"))[::rows]
+    opaque = alpha > alpha.max(initial=0) // 2
+    outline = np.zeros(opaque.shape, bool)
+    outline[:, 1:] |= opaque[:, 1:] & ~opaque[:, :-1]
+    outline[:, :-1] |= opaque[:, :-1] & ~opaque[:, 1:]
+    light = int((outline & (np.asarray(image.convert("L"))[::rows] > _LIGHT)).sum())
+    if light <= _THIN * opaque.sum():
+        return _WHITE
+    return _BLACK if light > 0.9 * outline.sum() else _GREY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from scipy import ndimage
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from visret import _lines
+from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
+from visret.glyph.finding import BESIDE, Found, Line, found
 from visret.glyph.networks import (
-    CELL_COLUMNS,
-    CELL_ROWS,
     FINDER_DPI,
     FRAME,
     LETTERS,
@@ -37,18 +36,15 @@ from visret.registry import BUNDLED
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it
 _NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
-_BESIDE = 0.35  # of a line's height, white space before and after it
-_LONGEST = 8  # a page is looked at with at most so many times the pixels of A4
-
-
-class Line(NamedTuple):
-    """left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters."""
-
-    left: float
-    right: float
-    middle: float
-    slope: float
-    height: float
+_FIRST, _AREA = 1.2e6, 1.6e7  # pixels with which lines are looked for: first, and at most
+_PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
+_CLOSER = 2.2
+_SURE = 0.85  # mean confidence of a line, or of a page, that is read the right way
+_FAIR = 0.75  # that of what is read first, if a way or scale is worth more
+_FEW_LETTERS = 12
+_TELLING = 120  # letters that tell whether a page stands on its head
+_CLEAR = 0.92  # mean confidence of what needs no second look
+_LEGIBLE = 9  # pixels of letters that are large enough
 
 
 class PageReader:
@@ -70,29 +66,83 @@ class PageReader:
             _fuse(network.eval()).to(device, memory_format=torch.channels_last)
 
     def read(self, image: Image.Image, *, dpi: float) -> _lines.Reading:
-        """The words of a picture of that resolution."""
+        """The words of a picture of about that resolution, whichever way it is turned."""
         grey = image.convert("L")
         with torch.inference_mode():
-            lines = self._found(grey, FINDER_DPI / dpi)
-            said_of = self._read(grey, lines)
-        read = [_placed(line, text) for line, text in zip(lines, said_of, strict=True) if text.text.strip()]
-        return _lines.arranged(read, grey.width, grey.height)
+            seen = self._seen(grey, FINDER_DPI / dpi, _FIRST)
+            if seen.found.edges.many or seen.sure < seen.letters / 2:
+                seen = self._seen_closer(grey, seen, FINDER_DPI / dpi)
+        reading = _lines.arranged(seen.lines, grey.width, grey.height)
+        return reading._replace(finer=_finer(seen))
 
-    def _found(self, grey: Image.Image, scale: float) -> list[Line]:
-        """In pixels of the picture."""
-        scale = min(scale, math.sqrt(_LONGEST * 595 * 842 / (grey.width * grey.height)))
-        size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
-        small = grey.resize(size, Image.Resampling.BOX if scale < 0.8 else Image.Resampling.BILINEAR)
-        pixels = torch.from_numpy(np.asarray(small, dtype=np.float32) / 255).to(self.device)
-        page = inked(pixels[None])
-        page = torch.nn.functional.pad(page, (0, -size[0] % 32, 0, -size[1] % 32))
-        cells = self.finder(page.contiguous(memory_format=torch.channels_last))[0].float().cpu().numpy()
-        return [
-            Line(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
-            for line in lines_of(cells)
-        ]
+    def _seen(self, grey: Image.Image, scale: float, area: float, *, least: float = 0, turned: bool = False) -> _Seen:
+        """What is read at one scale, of a page that stands upright or on its head.
 
-    def _read(self, grey: Image.Image, lines: list[Line]) -> list[Said]:
+        least: the certainty of what is read first, without which nothing is. turned: it has been put upright.
+        """
+        where = found(self.finder, self.device, grey, scale, area)
+        strips = self._strips(grey, where.lines)
+        batches = list(_batches([strip.shape[1] for strip in strips]))
+        first = self._first(strips, batches)
+        if not turned and _certainty(first.values()) < _CLEAR:
+            other = self._first([strip[::-1, ::-1] for strip in strips], batches)
+            if _stands_on_its_head(first.values(), other.values()):
+                grey = grey.transpose(Image.Transpose.ROTATE_180)
+                return self._seen(grey, scale, area, least=least, turned=True).shown(2, grey.size)
+        if _certainty(first.values()) < least:
+            return _Seen([], [], where)
+        return self._read(where, strips, batches, first)
+
+    def _first(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
+        """What the widest lines say: enough of them to tell which way they stand."""
+        out: dict[int, Said] = {}
+        for batch in batches:
+            out |= self._batch(strips, *batch)
+            if _count(out.values()) >= _TELLING:
+                break
+        return out
+
+    def _read(
+        self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], first: dict[int, Said]
+    ) -> _Seen:
+        """What all lines say, of which the first are known."""
+        out = dict(first)
+        for some, width in batches:
+            if some[0] not in out:
+                out |= self._batch(strips, some, width)
+        texts = [(line, out[i]) for i, line in enumerate(where.lines) if out[i].text.strip()]
+        return _Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
+
+    def _seen_closer(self, grey: Image.Image, seen: _Seen, scale: float) -> _Seen:
+        """Much of what looks like print lies outside of the lines: it may lie on its side, or be small.
+
+        scale: at which the lines were to be looked for.
+        """
+        doubtful = seen.sure < _TELLING or seen.found.scale < 0.8 * scale
+        ways = [(zoom, turn) for zoom in (1.0, _CLOSER, _CLOSER**2) for turn in (0, 1)][1:]
+        for zoom, turn in ways if doubtful else ways[:2]:
+            closer = seen.found.scale * zoom
+            if zoom > 1:
+                if within(grey.size, closer, _AREA) < 1.2 * closer / _CLOSER:
+                    break
+                if self._new_letters(grey, seen, turn, closer) < (_FEW_LETTERS if doubtful else 3 * _FEW_LETTERS):
+                    continue
+            seen = _merged(seen, self._seen(_left(grey, turn), closer, _AREA, least=_FAIR).shown(turn, grey.size))
+            if not seen.found.edges.many:
+                break
+        return seen
+
+    def _new_letters(self, grey: Image.Image, seen: _Seen, turn: int, scale: float) -> int:
+        """How many are read well, that way and at that scale, where the print is densest that has not been read."""
+        left, top, right, bottom = seen.found.edges.densest(grey.size, _PROBE / scale)
+        part = grey.crop((left, top, right, bottom))
+        if not is_sharp(scaled(part, scale)):
+            return 0
+        probe = self._seen(_left(part, turn), scale, _PROBE**2, least=_FAIR).shown(turn, part.size)
+        taken = _edges_of(seen.lines) - np.array([left, top, left, top])
+        return sum(len(line.text) for line in probe.lines if _is_sure(line) and _share_inside(line, taken) < 0.3)
+
+    def _strips(self, grey: Image.Image, lines: list[Line]) -> list[np.ndarray]:
         smaller = [grey]
         strips = []
         for line in lines:
@@ -101,13 +151,113 @@ class PageReader:
             while len(smaller) <= level:
                 smaller.append(smaller[-1].reduce(2))
             strips.append(_strip(smaller[level], line, zoom, 2**level))
-        out: dict[int, Said] = {}
-        for some, width in _batches([strip.shape[1] for strip in strips]):
-            batch = np.stack([np.pad(strips[i], ((0, 0), (0, width - strips[i].shape[1])), mode="edge") for i in some])
-            pixels = inked(torch.from_numpy(batch).to(self.device).float() / 255)
-            logits = self.reader(pixels.contiguous(memory_format=torch.channels_last))
-            out |= zip(some, said(logits), strict=True)
-        return [out[i] for i in range(len(strips))]
+        return strips
+
+    def _batch(self, strips: list[np.ndarray], some: list[int], width: int) -> dict[int, Said]:
+        batch = np.stack([np.pad(strips[i], ((0, 0), (0, width - strips[i].shape[1])), mode="edge") for i in some])
+        pixels = inked(torch.from_numpy(batch).to(self.device).float() / 255)
+        logits = self.reader(pixels.contiguous(memory_format=torch.channels_last))
+        return dict(zip(some, said(logits), strict=True))
+
+
+class _Seen(NamedTuple):
+    """What was read of a picture at one scale. heights: of each line's letters, in pixels. found: also of what was not
+    read."""
+
+    lines: list[_lines.Line]
+    heights: list[float]
+    found: Found
+
+    @property
+    def letters(self) -> int:
+        return sum(len(line.text) for line in self.lines)
+
+    @property
+    def sure(self) -> int:
+        """Letters of lines that are read well."""
+        return sum(len(line.text) for line in self.lines if _is_sure(line))
+
+    def shown(self, turn: int, size: tuple[int, int]) -> _Seen:
+        """That of a page turned back by so many quarter turns, on the page as it is shown, of that size."""
+        if not turn:
+            return self
+        width, height = size if turn == 2 else size[::-1]
+        lines = [_lines.turned_line(line, turn, width, height) for line in self.lines]
+        edges = self.found.edges._replace(loose=np.rot90(self.found.edges.loose, -turn))
+        return self._replace(lines=lines, found=self.found._replace(edges=edges))
+
+
+def _is_sure(line: _lines.Line) -> bool:
+    named = [character.isalnum() for character in line.text]
+    return sum(named) >= 3 and float(line.confidences[named].mean()) >= _SURE
+
+
+def _merged(one: _Seen, other: _Seen) -> _Seen:
+    """The one of which more is read well; of the other what is read well and lies beside it."""
+    first, second = (one, other) if one.sure >= other.sure else (other, one)
+    taken = _edges_of(first.lines)
+    kept = [
+        (line, height)
+        for line, height in zip(second.lines, second.heights, strict=True)
+        if _is_sure(line) and _share_inside(line, taken) < 0.3
+    ]
+    lines = first.lines + [line for line, _ in kept]
+    edges = one.found.edges.without(box for line in lines for box in line.boxes.tolist())
+    return _Seen(lines, first.heights + [height for _, height in kept], one.found._replace(edges=edges))
+
+
+def _edges_of(lines: list[_lines.Line]) -> np.ndarray:
+    return np.array([(line.left, line.top, line.right, line.bottom) for line in lines]).reshape(-1, 4)
+
+
+def _share_inside(line: _lines.Line, taken: np.ndarray) -> float:
+    """Of a line's area, at most: the part that lies in other lines."""
+    low = np.maximum(taken[:, :2], (line.left, line.top))
+    high = np.minimum(taken[:, 2:], (line.right, line.bottom))
+    area = (line.right - line.left) * (line.bottom - line.top)
+    return float(np.prod(np.clip(high - low, 0, None), axis=1).sum() / max(area, 1e-6))
+
+
+def _left(grey: Image.Image, turn: int) -> Image.Image:
+    """Turned a quarter turn to the left, if it is one."""
+    return grey.transpose(Image.Transpose.ROTATE_90) if turn else grey
+
+
+def _count(lines: Iterable[Said]) -> int:
+    """Of their letters and digits."""
+    return sum(character.isalnum() for line in lines for character in line.text)
+
+
+def _certainty(lines: Iterable[Said]) -> float:
+    """The mean confidence of their letters and digits, as a dot is one either way; 0 without any."""
+    confidences = [
+        confidence
+        for line in lines
+        for character, confidence in zip(line.text, line.confidences, strict=True)
+        if character.isalnum()
+    ]
+    return sum(confidences) / len(confidences) if confidences else 0.0
+
+
+def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool:
+    """By the confidence with which the same lines are read both ways.
+
+    Of print it is .87 to .98 the right way, and .65 to .81 the wrong way; of scripts that are not known, .6 to .8
+    either way, and more the right way.
+    """
+    upright, turned = list(upright), list(turned)
+    needed = 0.05 if _count(turned) >= _TELLING // 3 else 0.12
+    return _count(turned) >= 6 and _certainty(turned) > _certainty(upright) + needed
+
+
+def _finer(seen: _Seen) -> float:
+    """See _lines.Reading."""
+    poor = [
+        height
+        for line, height in zip(seen.lines, seen.heights, strict=True)
+        if height < _LEGIBLE and len(line.text) >= 3 and float(line.confidences.mean()) < _CLEAR
+    ]
+    return LETTERS / float(np.median(poor)) if len(poor) >= max(2, len(seen.lines) / 4) else 1.0
 
 
 def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
@@ -119,42 +269,6 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
         count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_LEAST_COLUMNS // width))))
         yield order[:count], width
         order = order[count:]
-
-
-def lines_of(cells: np.ndarray) -> list[Line]:
-    """What the finder says of a page, (3, rows, columns), as lines from top to bottom, in its pixels."""
-    on = cells[0] > 0
-    labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
-    rows, columns = np.nonzero(on)
-    if not count:
-        return []
-    of = labels[rows, columns] - 1
-    weight = 1 / (1 + np.exp(-cells[0][on]))
-
-    def total(values: np.ndarray) -> np.ndarray:
-        return np.bincount(of, weight * values, minlength=count)
-
-    number = total(np.ones(len(rows)))
-    height = np.exp(total(cells[1][on]) / number)
-    x = (columns + 0.5) * CELL_COLUMNS
-    y = (rows + 0.5) * CELL_ROWS + cells[2][on] * height[of]
-    mean_x, mean_y = total(x) / number, total(y) / number
-    spread = total((x - mean_x[of]) ** 2)
-    slope = total((x - mean_x[of]) * (y - mean_y[of])) / np.maximum(spread, 1e-6)
-    left = ndimage.minimum(columns, of, np.arange(count)) * CELL_COLUMNS
-    right = (ndimage.maximum(columns, of, np.arange(count)) + 1) * CELL_COLUMNS
-    long = right - left > 8 * height
-    usual = float(np.median(slope[long])) if long.any() else 0.0
-    slope = np.where(long & (abs(slope - usual) < 0.03), slope, usual)
-    left, right = left - _BESIDE * height, right + _BESIDE * height
-    kept = (height > 3) & (number * CELL_ROWS > 0.15 * height)
-    found = [
-        Line(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
-        for a, b, mx, my, s, h in zip(
-            left[kept], right[kept], mean_x[kept], mean_y[kept], slope[kept], height[kept], strict=True
-        )
-    ]
-    return sorted(found, key=lambda line: line.middle + line.slope * (line.right - line.left) / 2)
 
 
 def _strip(grey: Image.Image, line: Line, zoom: float, reduced: int) -> np.ndarray:
@@ -193,9 +307,9 @@ def _placed(line: Line, text: Said) -> _lines.Line:
         boxes[known],
         np.array(text.confidences)[known],
         0,
-        line.left + _BESIDE * line.height,
+        line.left + BESIDE * line.height,
         centre - line.height / 4,
-        line.right - _BESIDE * line.height,
+        line.right - BESIDE * line.height,
         centre + line.height / 4,
     )
 

@@ -1,4 +1,4 @@
-"""Make the sample documents beside this file: `python make.py [FOLDER]`. Needs reportlab, Pillow and numpy.
+"""Make the sample documents in documents: `python make_documents.py [FOLDER]`. Needs reportlab, Pillow and numpy.
 
     report.pdf       8 pages: a table, charts, a formula, a landscape page, a page with /Rotate 90
     two_column.pdf   3 pages: justified columns, hyphenated line ends, ligatures, figures
@@ -49,7 +49,7 @@ class Paper(Canvas):
         self.setTitle(title)
         self.setSubject(subject)
         self.setAuthor("visret")
-        self.setCreator("examples/documents/make.py")
+        self.setCreator("examples/make_documents.py")
         versions = {
             "reportlab": reportlab.__version__,
             "Pillow": PIL.__version__,
@@ -1379,4 +1379,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "documents")

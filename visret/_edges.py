@@ -1,0 +1,82 @@
+"""Sharp edges of a picture outside of the lines found on it: print that is turned, or small, or none at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+LOOSE = 0.4  # the share of edges outside of lines (of pages of print 0 to .35, of turned ones .4 to 1)
+_FEW = 200
+_PRINT = 0.02  # the share of the pixels of print that are sharp edges is larger
+_SHARP = 48  # grey values from one pixel to the next
+_LARGEST = 1.5  # times the picture's own size: more shows nothing new
+
+
+class Edges(NamedTuple):
+    """loose: (rows, columns) bool, the sharp edges outside of lines. scale: of that to the picture. number: of
+    all edges, those in lines included."""
+
+    loose: np.ndarray
+    scale: float
+    number: int
+
+    @property
+    def share(self) -> float:
+        """Of the edges that are loose."""
+        return float(self.loose.sum()) / max(1, self.number)
+
+    @property
+    def many(self) -> bool:
+        """Whether so many are loose that there may be print which was not found."""
+        return self.share > LOOSE and self.loose.sum() > _FEW
+
+    def without(self, boxes: Iterable[Iterable[float]]) -> Edges:
+        """Those outside of these boxes too, x0, y0, x1, y1 in pixels of the picture."""
+        loose = self.loose.copy()
+        for box in boxes:
+            x0, y0, x1, y1 = (max(0, int(v * self.scale)) for v in box)
+            loose[y0 : y1 + 1, x0 : x1 + 1] = False
+        return self._replace(loose=loose)
+
+    def densest(self, size: tuple[int, int], side: float) -> tuple[int, int, int, int]:
+        """The square of so many pixels, of a picture of that size, in which most edges are loose."""
+        from scipy import ndimage
+
+        window = max(1, round(side * self.scale))
+        dense = ndimage.uniform_filter(self.loose.astype(np.float32), window, mode="constant")
+        row, column = np.unravel_index(int(dense.argmax()), dense.shape)
+        left, top = (max(0, int(at / self.scale - side / 2)) for at in (column, row))
+        return left, top, min(size[0], int(left + side) + 1), min(size[1], int(top + side) + 1)
+
+
+def edges_of(small: np.ndarray, scale: float) -> Edges:
+    """Those of grey values, all of them loose."""
+    grey = small.astype(np.int16)
+    edges = np.zeros(grey.shape, bool)
+    edges[:, 1:] |= np.abs(np.diff(grey, axis=1)) > _SHARP
+    edges[1:] |= np.abs(np.diff(grey, axis=0)) > _SHARP
+    return Edges(edges, scale, int(edges.sum()))
+
+
+def is_sharp(small: np.ndarray) -> bool:
+    """Whether a part of a picture has as many sharp edges as print; an enlarged photograph has not."""
+    return edges_of(small, 1).number > _PRINT * small.size
+
+
+def scaled(grey: Image, scale: float) -> np.ndarray:
+    """(rows, columns) uint8: the picture, larger or smaller."""
+    from PIL import Image as Pictures
+
+    size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
+    return np.asarray(grey.resize(size, Pictures.Resampling.BOX if scale < 0.8 else Pictures.Resampling.BILINEAR))
+
+
+def within(size: tuple[int, int], scale: float, area: float) -> float:
+    """The scale, or the largest at which a picture of that size has no more pixels than `area`."""
+    return min(scale, _LARGEST, math.sqrt(area / (size[0] * size[1])))

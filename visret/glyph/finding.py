@@ -1,0 +1,135 @@
+"""Where the lines of a picture are, at one scale, and which of its sharp edges lie outside of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from visret._edges import Edges, edges_of, scaled, within
+from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
+
+BESIDE = 0.35  # of a line's height, white space before and after it
+SMALLEST = 5.5  # pixels of a line's letters: of lower ones the finder loses some (5 % at 5, half at 4)
+_COMFORTABLE = 10  # pixels, to which they are brought then
+_BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
+
+
+class Line(NamedTuple):
+    """left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters."""
+
+    left: float
+    right: float
+    middle: float
+    slope: float
+    height: float
+
+
+class Found(NamedTuple):
+    """Lines, in pixels of the picture. scale: at which they were found. edges: also of what is no line."""
+
+    lines: list[Line]
+    scale: float
+    edges: Edges
+
+
+def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, area: float) -> Found:
+    """The lines of a picture at a scale, or at a larger one where their letters prove small."""
+    scale = within(grey.size, scale, area)
+    lines, small = _lines(finder, device, grey, scale)
+    height = _usual_height(lines) * scale
+    if 0 < height < SMALLEST and (larger := within(grey.size, scale * _COMFORTABLE / height, area)) > 1.2 * scale:
+        again, small_again = _lines(finder, device, grey, larger)
+        if _letters(again) > _letters(lines):
+            lines, small, scale = again, small_again, larger
+    return Found(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
+
+
+def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[Line], np.ndarray]:
+    """And the picture at that scale."""
+    small = scaled(grey, scale)
+    page = inked(torch.from_numpy(small.astype(np.float32) / 255).to(device)[None])
+    page = torch.nn.functional.pad(page, (0, -small.shape[1] % 32, 0, -small.shape[0] % 32))
+    return [
+        Line(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
+        for line in lines_of(_cells(finder, page))
+    ], small
+
+
+def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
+    """What the finder says of a page, (3, rows, columns); in bands, as memory grows with the area."""
+    height, width = page.shape[2:]
+    rows = max(_MARGIN, _BAND // width // 32 * 32)
+    bands = []
+    for top in range(0, height, rows):
+        first, last = max(0, top - _MARGIN), min(height, top + rows + _MARGIN)
+        band = page[:, :, first:last].contiguous(memory_format=torch.channels_last)
+        cells = finder(band)[0].float().cpu().numpy()
+        bands.append(cells[:, (top - first) // CELL_ROWS : (min(height, top + rows) - first) // CELL_ROWS])
+    return np.concatenate(bands, axis=1)
+
+
+def _usual_height(lines: list[Line]) -> float:
+    """That which half of what is written is lower than."""
+    if not lines:
+        return 0.0
+    height = np.array([line.height for line in lines])
+    order = np.argsort(height)
+    letters = np.cumsum(np.array([line.right - line.left for line in lines])[order] / height[order])
+    return float(height[order][np.searchsorted(letters, letters[-1] / 2)])
+
+
+def _letters(lines: list[Line]) -> float:
+    """About how many there are."""
+    return sum((line.right - line.left) / line.height for line in lines)
+
+
+def _boxes(line: Line) -> Iterator[tuple[float, float, float, float]]:
+    """What a line covers: where it slopes, in parts that are half as high as it is apart."""
+    half, width = 0.8 * line.height, line.right - line.left
+    step = min(width, half / max(abs(line.slope), 1e-6))
+    for number in range(math.ceil(width / step)):
+        left = line.left + number * step
+        middle = line.middle + line.slope * (number + 0.5) * step
+        yield left, middle - half, min(left + step, line.right), middle + half
+
+
+def lines_of(cells: np.ndarray) -> list[Line]:
+    """What the finder says of a page, (3, rows, columns), as lines from top to bottom, in its pixels."""
+    on = cells[0] > 0
+    labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
+    rows, columns = np.nonzero(on)
+    if not count:
+        return []
+    of = labels[rows, columns] - 1
+    weight = 1 / (1 + np.exp(-cells[0][on]))
+
+    def total(values: np.ndarray) -> np.ndarray:
+        return np.bincount(of, weight * values, minlength=count)
+
+    number = total(np.ones(len(rows)))
+    height = np.exp(total(cells[1][on]) / number)
+    x = (columns + 0.5) * CELL_COLUMNS
+    y = (rows + 0.5) * CELL_ROWS + cells[2][on] * height[of]
+    mean_x, mean_y = total(x) / number, total(y) / number
+    spread = total((x - mean_x[of]) ** 2)
+    slope = total((x - mean_x[of]) * (y - mean_y[of])) / np.maximum(spread, 1e-6)
+    left = ndimage.minimum(columns, of, np.arange(count)) * CELL_COLUMNS
+    right = (ndimage.maximum(columns, of, np.arange(count)) + 1) * CELL_COLUMNS
+    long = right - left > 8 * height
+    usual = float(np.median(slope[long])) if long.any() else 0.0
+    slope = np.where(long & (abs(slope - usual) < 0.03), slope, usual)
+    left, right = left - BESIDE * height, right + BESIDE * height
+    kept = (height > 3) & (number * CELL_ROWS > 0.15 * height)
+    found = [
+        Line(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
+        for a, b, mx, my, s, h in zip(
+            left[kept], right[kept], mean_x[kept], mean_y[kept], slope[kept], height[kept], strict=True
+        )
+    ]
+    return sorted(found, key=lambda line: line.middle + line.slope * (line.right - line.left) / 2)
