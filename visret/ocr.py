@@ -144,7 +144,7 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
         page = replace(page, lost=(*page.lost, _unreadable()))
     if not kept.words:
         return page
-    metadata = {**page.metadata, METADATA: round(kept.confidence, 3)}
+    metadata = {**page.metadata, METADATA: round(float(kept.confidence), 3)}
     return replace(page, words=_joined.joined(own, kept), metadata=metadata)
 
 
