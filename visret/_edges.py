@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-LOOSE = 0.4  # the share of edges outside of lines (of pages of print 0 to .35, of turned ones .4 to 1)
+_SOME, _MANY = 0.2, 0.4  # the share of edges outside of lines (of pages of print 0 to .35, of turned ones .4 to 1)
 _FEW = 200
 _PRINT = 0.02  # the share of the pixels of print that are sharp edges is larger
 _SHARP = 48  # grey values from one pixel to the next
@@ -32,9 +32,14 @@ class Edges(NamedTuple):
         return float(self.loose.sum()) / max(1, self.number)
 
     @property
+    def some(self) -> bool:
+        """Whether so many are loose that a part of the print may not have been found."""
+        return self.share > _SOME and self.loose.sum() > _FEW
+
+    @property
     def many(self) -> bool:
-        """Whether so many are loose that there may be print which was not found."""
-        return self.share > LOOSE and self.loose.sum() > _FEW
+        """Whether so many are loose that most of the print may not have been found."""
+        return self.share > _MANY and self.loose.sum() > _FEW
 
     def without(self, boxes: Iterable[Iterable[float]]) -> Edges:
         """Those outside of these boxes too, x0, y0, x1, y1 in pixels of the picture."""

@@ -15,8 +15,9 @@ from visret._edges import Edges, edges_of, scaled, within
 from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
-SMALLEST = 5.5  # pixels of a line's letters: of lower ones the finder loses some (5 % at 5, half at 4)
+SMALLEST = 6  # pixels of letters of which that is said at the least: what is said of lower ones, some of which are missed
 _COMFORTABLE = 10  # pixels, to which they are brought then
+AREA = 1.6e7  # pixels of a picture that is looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
 
 
@@ -38,15 +39,18 @@ class Found(NamedTuple):
     edges: Edges
 
 
-def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, area: float) -> Found:
+def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> Found:
     """The lines of a picture at a scale, or at a larger one where their letters prove small."""
-    scale = within(grey.size, scale, area)
+    scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
-    height = _usual_height(lines) * scale
-    if 0 < height < SMALLEST and (larger := within(grey.size, scale * _COMFORTABLE / height, area)) > 1.2 * scale:
+    while 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
+        larger = within(grey.size, scale * _COMFORTABLE / height, AREA)
+        if larger < 1.2 * scale:
+            break
         again, small_again = _lines(finder, device, grey, larger)
-        if _letters(again) > _letters(lines):
-            lines, small, scale = again, small_again, larger
+        if _letters(again) <= 0.8 * _letters(lines):
+            break
+        lines, small, scale = again, small_again, larger
     return Found(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
 
 

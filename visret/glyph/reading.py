@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from visret import _lines
 from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
-from visret.glyph.finding import BESIDE, Found, Line, found
+from visret.glyph.finding import AREA, BESIDE, Found, Line, found
 from visret.glyph.networks import (
     FINDER_DPI,
     FRAME,
@@ -36,7 +36,7 @@ from visret.registry import BUNDLED
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it
 _NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
-_FIRST, _AREA = 1.2e6, 1.6e7  # pixels with which lines are looked for: first, and at most
+_FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER = 2.2
 _SURE = 0.85  # mean confidence of a line, or of a page, that is read the right way
@@ -69,18 +69,18 @@ class PageReader:
         """The words of a picture of about that resolution, whichever way it is turned."""
         grey = image.convert("L")
         with torch.inference_mode():
-            seen = self._seen(grey, FINDER_DPI / dpi, _FIRST)
-            if seen.found.edges.many or seen.sure < seen.letters / 2:
+            seen = self._seen(grey, within(grey.size, FINDER_DPI / dpi, _FIRST))
+            if seen.found.edges.some or seen.sure < seen.letters / 2:
                 seen = self._seen_closer(grey, seen, FINDER_DPI / dpi)
         reading = _lines.arranged(seen.lines, grey.width, grey.height)
         return reading._replace(finer=_finer(seen))
 
-    def _seen(self, grey: Image.Image, scale: float, area: float, *, least: float = 0, turned: bool = False) -> _Seen:
+    def _seen(self, grey: Image.Image, scale: float, *, least: float = 0, turned: bool = False) -> _Seen:
         """What is read at one scale, of a page that stands upright or on its head.
 
         least: the certainty of what is read first, without which nothing is. turned: it has been put upright.
         """
-        where = found(self.finder, self.device, grey, scale, area)
+        where = found(self.finder, self.device, grey, scale)
         strips = self._strips(grey, where.lines)
         batches = list(_batches([strip.shape[1] for strip in strips]))
         first = self._first(strips, batches)
@@ -88,7 +88,7 @@ class PageReader:
             other = self._first([strip[::-1, ::-1] for strip in strips], batches)
             if _stands_on_its_head(first.values(), other.values()):
                 grey = grey.transpose(Image.Transpose.ROTATE_180)
-                return self._seen(grey, scale, area, least=least, turned=True).shown(2, grey.size)
+                return self._seen(grey, scale, least=least, turned=True).shown(2, grey.size)
         if _certainty(first.values()) < least:
             return _Seen([], [], where)
         return self._read(where, strips, batches, first)
@@ -114,23 +114,26 @@ class PageReader:
         return _Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
 
     def _seen_closer(self, grey: Image.Image, seen: _Seen, scale: float) -> _Seen:
-        """Much of what looks like print lies outside of the lines: it may lie on its side, or be small.
+        """What looks like print lies outside of the lines: it may lie on its side, or be small.
 
         scale: at which the lines were to be looked for.
         """
+        if not seen.found.edges.many and seen.sure > seen.letters / 2:
+            return self._and(grey, seen, 1, seen.found.scale, _FEW_LETTERS)
         doubtful = seen.sure < _TELLING or seen.found.scale < 0.8 * scale
-        ways = [(zoom, turn) for zoom in (1.0, _CLOSER, _CLOSER**2) for turn in (0, 1)][1:]
-        for zoom, turn in ways if doubtful else ways[:2]:
+        seen = self._and(grey, seen, 1, seen.found.scale, 0)
+        for zoom, turn in ((_CLOSER, 0), (_CLOSER, 1), (_CLOSER**2, 0), (_CLOSER**2, 1))[: None if doubtful else 1]:
             closer = seen.found.scale * zoom
-            if zoom > 1:
-                if within(grey.size, closer, _AREA) < 1.2 * closer / _CLOSER:
-                    break
-                if self._new_letters(grey, seen, turn, closer) < (_FEW_LETTERS if doubtful else 3 * _FEW_LETTERS):
-                    continue
-            seen = _merged(seen, self._seen(_left(grey, turn), closer, _AREA, least=_FAIR).shown(turn, grey.size))
-            if not seen.found.edges.many:
+            if not seen.found.edges.many or within(grey.size, closer, AREA) < 1.2 * closer / _CLOSER:
                 break
+            seen = self._and(grey, seen, turn, closer, _FEW_LETTERS if doubtful else 3 * _FEW_LETTERS)
         return seen
+
+    def _and(self, grey: Image.Image, seen: _Seen, turn: int, scale: float, new: int) -> _Seen:
+        """And what is read that way and at that scale, if a first look finds so many new letters."""
+        if new and self._new_letters(grey, seen, turn, scale) < new:
+            return seen
+        return _merged(seen, self._seen(_left(grey, turn), scale, least=_FAIR).shown(turn, grey.size))
 
     def _new_letters(self, grey: Image.Image, seen: _Seen, turn: int, scale: float) -> int:
         """How many are read well, that way and at that scale, where the print is densest that has not been read."""
@@ -138,7 +141,7 @@ class PageReader:
         part = grey.crop((left, top, right, bottom))
         if not is_sharp(scaled(part, scale)):
             return 0
-        probe = self._seen(_left(part, turn), scale, _PROBE**2, least=_FAIR).shown(turn, part.size)
+        probe = self._seen(_left(part, turn), scale, least=_FAIR).shown(turn, part.size)
         taken = _edges_of(seen.lines) - np.array([left, top, left, top])
         return sum(len(line.text) for line in probe.lines if _is_sure(line) and _share_inside(line, taken) < 0.3)
 
