@@ -135,7 +135,8 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
     if doubt is None:
         return page
     whole = said(image)
-    page = replace(page, lost=(*page.lost, *whole.lost))
+    if whole.lost:
+        page = replace(page, lost=(*page.lost, *whole.lost))
     own = _joined.believed(own, whole, doubt)
     new = _joined.missing(own, whole)
     kept = _trust.without_nonsense(new)
