@@ -212,7 +212,6 @@ def test_when_the_image_is_read(monkeypatch):
     assert read.metadata["ocr_confidence"] == pytest.approx(ocr.read(image).confidence, abs=1e-3)
     twice = image.resize((1240, 320))
     assert ocr.with_words(Page(scanned.ref, (620 * 0.72, 160 * 0.72), twice, ())).text == read.text
-    assert ocr._reduced(twice, (620 * 0.72, 160 * 0.72))[0].size == image.size
     assert ocr.with_words(Page(scanned.ref, scanned.size_pt, image)).words == read.words
     stamped = Page.from_image(image, doc="scan.pdf", words=layer("Received", (0.9, 0.9, 0.99, 0.99)))
     assert ocr.with_words(stamped).text.split("\n") == [*LINES, "Received"]

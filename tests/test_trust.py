@@ -281,28 +281,30 @@ def test_own_words_stay_and_missing_ones_come_where_they_stand():
     header, footer = layer(HEADER, top=0.02), layer("page 7 of 12", top=0.95, width=0.1)
     own = (*header, *(Word(w.text, w.box, (), 1) for w in footer))
     body = layer(*BODY)
-    words, added = _joined.joined(own, reading(body))
+    added = _joined.missing(own, reading(body)).words
+    words = _joined.joined(own, reading(added))
     assert lines_of(words) == [HEADER, *BODY, "page 7 of 12"]
     assert [word.line for word in words] == sorted(word.line for word in words)
     assert len(added) == len(body)
-    assert _joined.confidence(added) == 0.99
 
 
 def test_what_was_misread_of_own_words_is_not_added():
     own = layer("Case 11-22222 Filed 06/13/19", "Паром не ходит")
     misread = [Word(text, word.box, (), word.line) for text, word in
                zip(["Case", "11-2222Z", "Flled", "O06/13/19", "lIapom", "He", "xoAiT"], own, strict=True)]  # fmt: skip
-    words, added = _joined.joined(own, reading([*misread, *layer("Received in May", top=0.5, width=0.3)]))
+    added = _joined.missing(own, reading([*misread, *layer("Received in May", top=0.5, width=0.3)])).words
+    words = _joined.joined(own, reading(added))
     assert lines_of(words) == ["Case 11-22222 Filed 06/13/19", "Паром не ходит", "Received in May"]
     assert len(added) == 3
     elsewhere = layer("Case 11-22222 Filed O6/13/19", top=0.11, left=0.13)  # the same line, a little off
-    assert _joined.joined(own, reading(elsewhere))[0] == own
+    assert not _joined.missing(own, reading(elsewhere)).words
 
 
 def test_print_under_a_watermark_is_added():
     mark = [Word("COPY", (0.1 + 0.2 * i, 0.107, 0.25 + 0.2 * i, 0.113)) for i in range(4)]
     body = layer(BODY[0])
-    words, added = _joined.joined(mark, reading(body))
+    added = _joined.missing(mark, reading(body)).words
+    words = _joined.joined(mark, reading(added))
     assert len(added) == len(body)
     assert [word.text for word in words if word.text != "COPY"] == BODY[0].split()
 
@@ -311,14 +313,14 @@ def test_what_was_typed_into_a_form_stands_behind_its_label():
     typed = [Word("Ottilie", (0.4, 0.1, 0.5, 0.12), (), 0), Word("Kittiwake", (0.4, 0.2, 0.5, 0.22), (), 1)]
     labels = [Word("Name:", (0.1, 0.1, 0.2, 0.12), (), 0), Word("Seal:", (0.8, 0.1, 0.9, 0.12), (), 0),
               Word("Boat:", (0.1, 0.2, 0.2, 0.22), (), 1)]  # fmt: skip
-    assert lines_of(_joined.joined(typed, reading(labels))[0]) == ["Name:", "Ottilie", "Seal:", "Boat:", "Kittiwake"]
+    assert lines_of(_joined.joined(typed, reading(labels))) == ["Name:", "Ottilie", "Seal:", "Boat:", "Kittiwake"]
 
 
 def test_a_picture_in_a_column_is_read_with_its_column():
     left = layer(*BODY * 2, left=0.05, width=0.4)
     right = [Word(w.text, w.box, (), 12 + w.line) for w in layer(*BODY, left=0.55, width=0.4, top=0.3)]
     picture = layer("North quay and slipway", left=0.55, width=0.3, top=0.15)
-    found = lines_of(_joined.joined([*left, *right], reading(picture))[0])
+    found = lines_of(_joined.joined([*left, *right], reading(picture)))
     assert found == [*BODY * 2, "North quay and slipway", *BODY]
 
 

@@ -1,6 +1,6 @@
 """The words that a page has, and those read in its picture, as one text: what is exact stays, what is missing comes in.
 
-    words, added = joined(own, reading)
+    words = joined(own, missing(own, reading))
 
 A word that was read stays out where a word of the page's own lies already, unless the two are different print, as a
 watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes
@@ -9,10 +9,9 @@ before the first of their lines that it stands before.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -37,18 +36,15 @@ class _Line(NamedTuple):
     bottom: float
 
 
-def joined(own: Sequence[Word], reading: Reading) -> tuple[tuple[Word, ...], list[float]]:
-    """All words in reading order, and the confidence of each that was added."""
-    kept = missing(own, reading)
+def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
+    """All words in reading order. new: what was read and is `missing`."""
     lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
-    pieces = [piece for _, words in groupby((word for word, _ in kept), key=lambda word: word.line)
-              for piece in _pieces(list(words), lines)]  # fmt: skip
+    read = [list(words) for _, words in groupby(new.words, key=lambda word: word.line)]
     before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
-    for piece in pieces:
+    for piece in chain.from_iterable(_pieces(words, lines) for words in read):
         before[_place(piece, lines)].append(piece)
     ordered = [line for i, some in enumerate(before) for line in (*some, *lines[i : i + 1])]
-    numbered = (replace(word, line=i) for i, line in enumerate(ordered) for word in line.words)
-    return tuple(numbered), [confidence for _, confidence in kept]
+    return tuple(replace(word, line=i) for i, line in enumerate(ordered) for word in line.words)
 
 
 def believed(own: Sequence[Word], reading: Reading, doubt: _trust.Doubt) -> tuple[Word, ...]:
@@ -72,16 +68,17 @@ def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
     return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
 
 
-def missing(own: Sequence[Word], reading: Reading) -> list[tuple[Word, float]]:
-    """The words that were read where none of the page's own stands, with their confidences."""
-    found = list(zip(reading.words, reading.confidences, strict=True))
-    if not own:
-        return found
+def missing(own: Sequence[Word], reading: Reading) -> Reading:
+    """The words that were read where none of the page's own stands."""
+    if not own or not reading.words:
+        return reading
     parts = [(word.text, box) for word in own for box in word.boxes]
     placed = np.array([box for _, box in parts])
-    lines = [list(some) for _, some in groupby(found, key=lambda one: one[0].line)]
-    new = [one for line in lines if not _is_line_there(line, parts, placed) for one in line]
-    return [one for one in new if not _is_there(*one, parts, placed)]
+    read = zip(reading.words, reading.confidences, strict=True)
+    lines = [list(some) for _, some in groupby(read, key=lambda one: one[0].line)]
+    new = chain.from_iterable(line for line in lines if not _is_line_there(line, parts, placed))
+    kept = [one for one in new if not _is_there(*one, parts, placed)]
+    return reading._replace(words=tuple(word for word, _ in kept), confidences=tuple(sure for _, sure in kept))
 
 
 def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
@@ -148,8 +145,3 @@ def _level(one: _Line, other: _Line) -> bool:
     """Whether they stand side by side."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)
-
-
-def confidence(added: Sequence[float]) -> float:
-    """The mean, as it is stored; 0 where nothing was added."""
-    return round(statistics.fmean(added), 3) if added else 0.0

@@ -178,6 +178,21 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     """
     if not reading.words:
         return reading
+    of, line = _by_line(reading)
+    unsure = line["sure"] < _SURE * line["words"]
+    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
+    odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
+    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
+        return reading
+    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
+    odd |= (line["sure"] < least * line["words"]) | (line["signs"] == line["words"])
+    kept = [i for i, number in enumerate(of) if not odd[number]]
+    words = tuple(reading.words[i] for i in kept)
+    return reading._replace(words=words, confidences=tuple(reading.confidences[i] for i in kept))
+
+
+def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Of each word the index of its line; and of each line sums over its words, by name."""
     texts = [word.text for word in reading.words]
     of_line, of = np.unique([word.line for word in reading.words], return_inverse=True)
     triples = _letters.look(texts)
@@ -193,18 +208,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
         "latin": triples.latin,
         "other": triples.other,
     }
-    line = {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
-    unsure = line["sure"] < _SURE * line["words"]
-    unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
-    odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
-    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
-        return reading
-    least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
-    odd |= line["sure"] < least * line["words"]
-    odd |= line["signs"] == line["words"]
-    kept = [i for i, number in enumerate(of) if not odd[number]]
-    words = tuple(reading.words[i] for i in kept)
-    return reading._replace(words=words, confidences=tuple(reading.confidences[i] for i in kept))
+    return of, {name: np.bincount(of, some, len(of_line)) for name, some in each.items()}
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
@@ -251,12 +255,16 @@ def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[s
 
 
 def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
-    """A few of some lines, from all over the page, none of the shorter half."""
+    """A few of some lines that are not turned, from all over the page, none of the shorter half."""
     of: dict[int, list[Word]] = {number: [] for number in lines}
     for word in words:
         if word.line in of and not word.rest:
             of[word.line].append(word)
-    found = list(filter(None, of.values()))
+    found = [
+        line
+        for line in of.values()
+        if line and line[-1].box[2] - line[0].box[0] > 2 * (line[0].box[3] - line[0].box[1])
+    ]
     middle = sorted(len(text_of(line)) for line in found)[len(found) // 2] if found else 0
     long = [line for line in found if len(text_of(line)) >= middle]
     return [long[round(i * (len(long) - 1) / _SAMPLE)] for i in range(1, _SAMPLE + 1)] if len(long) > _SAMPLE else long

@@ -135,15 +135,18 @@ def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) ->
     if doubt is None:
         return page
     whole = said(image)
-    page = replace(page, lost=(*page.lost, *whole.lost))
-    reading = _trust.without_nonsense(whole)
-    if len(reading.words) < len(whole.words) or _trust.is_unread([*own, *whole.words], page, image):
-        reading = _trust.without_nonsense(whole, unread=True)
+    if whole.lost:
+        page = replace(page, lost=(*page.lost, *whole.lost))
+    own = _joined.believed(own, whole, doubt)
+    new = _joined.missing(own, whole)
+    kept = _trust.without_nonsense(new)
+    if len(kept.words) < len(new.words) or _trust.is_unread([*own, *new.words], page, image):
+        kept = _trust.without_nonsense(new, unread=True)
         page = replace(page, lost=(*page.lost, _unreadable()))
-    words, added = _joined.joined(_joined.believed(own, reading, doubt), reading)
-    if not added:
+    if not kept.words:
         return page
-    return replace(page, words=words, metadata={**page.metadata, METADATA: _joined.confidence(added)})
+    metadata = {**page.metadata, METADATA: round(float(kept.confidence), 3)}
+    return replace(page, words=_joined.joined(own, kept), metadata=metadata)
 
 
 def _unreadable() -> Loss:
