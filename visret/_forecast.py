@@ -23,10 +23,9 @@ CLASSES = 3
 
 # Before anything is measured: seconds on a core of a machine of 2024.
 READING = {WORDS: 0.012, DOUBTFUL: 0.06}
-OCR = {"rapidocr": 0.8, "glyph": 0.35}  # for a million pixels at 100 dpi, and
+OCR = {"rapidocr": 0.7, "glyph": 0.3}  # for a million pixels at 100 dpi, and
 PER_WORD = 0.016  # of that for each word
-LOADING = {"rapidocr": 1.0, "glyph": 1.0}  # of an engine, once in every process that reads
-LOADING_CPU = {"rapidocr": 1.2, "glyph": 1.5}
+LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, on a core
 THREADS = 1.8  # cores that OCR uses
 OPENING = 0.01
 CONVERTING = 3.0
@@ -115,7 +114,7 @@ class Costs:
     def __init__(self, engine: str, encoding: float) -> None:
         self.engine = engine
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
-        self.reading = [Mean(200), Mean(50), Mean(60, 2)]
+        self.reading = [Mean(200), Mean(50), Mean(60, 1)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
@@ -123,9 +122,11 @@ class Costs:
         self.batches = 0
 
     def read(self, kind: str, look: Look, seconds: float, *, loaded: bool) -> float:
-        """A page was read. loaded: whether OCR had been used before in that process. What it took without that."""
-        if look.page_class == BLIND and not loaded:
-            seconds = max(seconds - LOADING.get(self.engine, 0.0), seconds / 4)
+        """A page was read. loaded: whether OCR had been used before in that process; else it is half believed, for the
+        engine had to be loaded. What it took without that."""
+        usual = self.unit(kind, look.page_class) * look.reading
+        if look.page_class == BLIND and not loaded and seconds > usual:
+            seconds = math.sqrt(seconds * usual)
         self.reading[look.page_class].add(seconds, look.reading)
         self.reading_kind.setdefault((kind, look.page_class), Mean(60, 2)).add(seconds, look.reading)
         return seconds
@@ -455,7 +456,7 @@ class Forecast:
     def tried(self, look: Look, cpu_seconds: float, *, loaded: bool) -> None:
         """A page was read by OCR, to see how long that takes, while others kept the cores busy."""
         with self.lock:
-            loading = 0.0 if loaded else LOADING_CPU.get(self.costs.engine, 0.0)
+            loading = 0.0 if loaded else LOADING.get(self.costs.engine, 0.0)
             seconds = max(cpu_seconds - loading, cpu_seconds / 4) / min(THREADS, os.cpu_count() or 1)
             self.costs.reading[BLIND].add(seconds, look.reading)
 

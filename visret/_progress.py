@@ -13,7 +13,7 @@ from visret._forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, L
 from visret._scout import Scout
 from visret.types import ModelSpec, Page
 
-SILENT = 2.0  # seconds, in which too little is known
+SILENT = 1.5  # seconds, in which too little is known
 EVERY = 1.0  # seconds, in which something is told while nothing comes
 MILLION_PARAMETERS = 0.002  # seconds a page, before anything was encoded
 

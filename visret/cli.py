@@ -34,7 +34,7 @@ from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexErr
 from visret.registry import DEFAULT_MODEL
 
 KINDS_OF_LOSS = 3  # of a file, on the screen
-SILENT = 2.0  # seconds, after which the first figure of a run is shown
+SILENT = 1.5  # seconds, after which the first figure of a run is shown
 PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
