@@ -67,9 +67,8 @@ def say(listener: Listener, report: ingest.Report, end: float) -> float:
     for share in SHARES:
         if now := next((one for one in told if one[0] >= share * total), None):
             _, left, true, done, of = now
-            print(
-                f"{share:4.0%}  said {left:7.1f} s   true {true:7.1f} s   ratio {left / true:5.2f}   {done} of {of} pages"
-            )
+            said = f"said {left:7.1f} s   true {true:7.1f} s   ratio {left / true:5.2f}"
+            print(f"{share:4.0%}  {said}   {done} of {of} pages")
     slack = max(2.0, 0.03 * total)
     late = [(left, true, at / total) for at, left, true, *_ in told if at >= total / 10]
     if not late:
