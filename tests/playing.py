@@ -128,7 +128,7 @@ class Play:
             if 0 < sum(pages[n - 1][0].page_class == BLIND for n in numbers) < len(numbers):
                 numbers = {*numbers, *spread(len(pages), min(len(pages), 24))}
             looks = {n: self.look(pages[n - 1][0]) for n in numbers}
-            cost = 0.003 + 0.005 * len(looks) + 0.06 * min(3, sum(look.page_class == BLIND for look in looks.values()))
+            cost = 0.003 + 0.005 * len(looks) + 0.06 * min(2, sum(look.page_class == BLIND for look in looks.values()))
             spent += cost
             yield 2 * cost
             self.forecast.looked(str(i), len(pages), looks)

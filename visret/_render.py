@@ -59,7 +59,7 @@ MOST_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may b
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
 DEEPEST = 4  # documents inside documents
 GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
-MOST_DRAWN = 3  # pages of a file that are drawn to see how much print OCR will read
+MOST_DRAWN = 2  # pages of a file that are drawn to see how much print OCR will read
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
 
 UNREAD_TEXT = Loss("text in a font without a table of characters", "--ocr auto reads it from the page's picture")
