@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 from quality import KINDS, bm25, fetch, questions, relevant, table_row
 
-from visret import Page, PageRef, _rapidocr, documents, load_encoder, ocr
+from visret import Page, PageRef, _rapidocr, documents, load_encoder
 from visret.maxsim import page_scores
 from visret.types import Encoder, PageEmbedding
 
@@ -139,7 +139,7 @@ def by_rapidocr(text_model: Encoder) -> Callable[[Page], PageEmbedding | None]:
         image = page.image.resize(
             (round(page.size_pt[0] * _rapidocr.DPI / 72), round(page.size_pt[1] * _rapidocr.DPI / 72))
         )
-        words = _rapidocr.read(np.asarray(image), 1, ocr.LONGEST).words
+        words = _rapidocr.read(np.asarray(image), _rapidocr.DPI, 1).words
         return text_model.encode_pages([replace(page, words=words)])[0] if words else None
 
     return make
