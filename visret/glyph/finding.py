@@ -15,8 +15,14 @@ from visret._edges import Edges, edges_of, scaled, within
 from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
+<<<<<<< HEAD
 # Pixels of letters: of lower ones, some of which are missed, that much is said at the least.
 SMALLEST = 6
+=======
+SMALLEST = (
+    6  # pixels of letters of which that is said at the least: what is said of lower ones, some of which are missed
+)
+>>>>>>> scale
 _COMFORTABLE = 10  # pixels, to which they are brought then
 AREA = 1.6e7  # pixels of a picture that is looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
@@ -40,11 +46,11 @@ class Found(NamedTuple):
     edges: Edges
 
 
-def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> Found:
-    """The lines of a picture at a scale, or at a larger one where their letters prove small."""
+def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> Found:
+    """The lines of a picture at a scale, or, where it may grow, at a larger one if their letters prove small."""
     scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
-    while 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
+    while grow and 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
         larger = within(grey.size, scale * _COMFORTABLE / height, AREA)
         if larger < 1.2 * scale:
             break

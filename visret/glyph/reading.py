@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from visret.glyph.networks import (
     inked,
     said,
 )
+from visret.glyph.seen import CLEAR, FAIR, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
 from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
@@ -39,12 +39,8 @@ _NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line
 _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER = 2.2
-_SURE = 0.85  # mean confidence of a line, or of a page, that is read the right way
-_FAIR = 0.75  # that of what is read first, if a way or scale is worth more
 _FEW_LETTERS = 12
 _TELLING = 120  # letters that tell whether a page stands on its head
-_CLEAR = 0.92  # mean confidence of what needs no second look
-_LEGIBLE = 9  # pixels of letters that are large enough
 
 
 class PageReader:
@@ -70,31 +66,32 @@ class PageReader:
         grey = image.convert("L")
         with torch.inference_mode():
             seen = self._seen(grey, within(grey.size, FINDER_DPI / dpi, _FIRST))
-            if seen.found.edges.some or seen.sure < seen.letters / 2:
+            if seen.found.edges.some:
                 seen = self._seen_closer(grey, seen, FINDER_DPI / dpi)
         reading = _lines.arranged(seen.lines, grey.width, grey.height)
-        return reading._replace(finer=_finer(seen))
+        return reading._replace(finer=finer(seen))
 
-    def _seen(self, grey: Image.Image, scale: float, *, least: float = 0, turned: bool = False) -> _Seen:
+    def _seen(self, grey: Image.Image, scale: float, *, first: FirstLook | None = None, turned: bool = False) -> Seen:
         """What is read at one scale, of a page that stands upright or on its head.
 
-        least: the certainty of what is read first, without which nothing is. turned: it has been put upright.
+        first: where it is not known whether there is anything, what there must be. turned: it has been put upright.
         """
-        where = found(self.finder, self.device, grey, scale)
+        where = found(self.finder, self.device, grey, scale, grow=first is None)
+        if first is not None and not first.is_promising(where):
+            return Seen([], [], where)
         strips = self._strips(grey, where.lines)
         batches = list(_batches([strip.shape[1] for strip in strips]))
-        first = self._first(strips, batches)
-        if not turned and _certainty(first.values()) < _CLEAR:
-            other = self._first([strip[::-1, ::-1] for strip in strips], batches)
-            if _stands_on_its_head(first.values(), other.values()):
-                grey = grey.transpose(Image.Transpose.ROTATE_180)
-                return self._seen(grey, scale, least=least, turned=True).shown(2, grey.size)
-        if _certainty(first.values()) < least:
-            return _Seen([], [], where)
-        return self._read(where, strips, batches, first)
+        widest = self._widest(strips, batches)
+        if not turned and _certainty(widest.values()) < CLEAR:
+            other = self._widest([strip[::-1, ::-1] for strip in strips], batches)
+            if _stands_on_its_head(widest.values(), other.values()):
+                return self._seen(grey.transpose(Image.Transpose.ROTATE_180), scale, turned=True).shown(2, grey.size)
+        if first is not None and _certainty(widest.values()) < FAIR:
+            return Seen([], [], where)
+        return self._read(where, strips, batches, widest)
 
-    def _first(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
-        """What the widest lines say: enough of them to tell which way they stand."""
+    def _widest(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
+        """What the widest lines say, as many as tell which way they stand."""
         out: dict[int, Said] = {}
         for batch in batches:
             out |= self._batch(strips, *batch)
@@ -103,47 +100,49 @@ class PageReader:
         return out
 
     def _read(
-        self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], first: dict[int, Said]
-    ) -> _Seen:
-        """What all lines say, of which the first are known."""
-        out = dict(first)
+        self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], widest: dict[int, Said]
+    ) -> Seen:
+        """What all lines say, of which the widest are known."""
+        out = dict(widest)
         for some, width in batches:
             if some[0] not in out:
                 out |= self._batch(strips, some, width)
         texts = [(line, out[i]) for i, line in enumerate(where.lines) if out[i].text.strip()]
-        return _Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
+        return Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
 
-    def _seen_closer(self, grey: Image.Image, seen: _Seen, scale: float) -> _Seen:
+    def _seen_closer(self, grey: Image.Image, seen: Seen, scale: float) -> Seen:
         """What looks like print lies outside of the lines: it may lie on its side, or be small.
 
         scale: at which the lines were to be looked for.
         """
-        if not seen.found.edges.many and seen.sure > seen.letters / 2:
-            return self._and(grey, seen, 1, seen.found.scale, _FEW_LETTERS)
-        doubtful = seen.sure < _TELLING or seen.found.scale < 0.8 * scale
-        seen = self._and(grey, seen, 1, seen.found.scale, 0)
+        edges = seen.found.edges
+        if not edges.many and seen.sure > seen.letters / 2:
+            return self._and(grey, seen, 1, edges.scale, _FEW_LETTERS)
+        first = FirstLook(np.rot90(edges.loose))
+        doubtful = seen.sure < _TELLING or edges.scale < 0.8 * scale
+        seen = merged(seen, self._seen(_left(grey, 1), edges.scale, first=first).shown(1, grey.size))
         for zoom, turn in ((_CLOSER, 0), (_CLOSER, 1), (_CLOSER**2, 0), (_CLOSER**2, 1))[: None if doubtful else 1]:
-            closer = seen.found.scale * zoom
+            closer = edges.scale * zoom
             if not seen.found.edges.many or within(grey.size, closer, AREA) < 1.2 * closer / _CLOSER:
                 break
             seen = self._and(grey, seen, turn, closer, _FEW_LETTERS if doubtful else 3 * _FEW_LETTERS)
         return seen
 
-    def _and(self, grey: Image.Image, seen: _Seen, turn: int, scale: float, new: int) -> _Seen:
-        """And what is read that way and at that scale, if a first look finds so many new letters."""
-        if new and self._new_letters(grey, seen, turn, scale) < new:
+    def _and(self, grey: Image.Image, seen: Seen, turn: int, scale: float, new: int) -> Seen:
+        """And what is read that way and at that scale, if a look at a part finds so many new letters."""
+        if self._new_letters(grey, seen, turn, scale) < new:
             return seen
-        return _merged(seen, self._seen(_left(grey, turn), scale, least=_FAIR).shown(turn, grey.size))
+        return merged(seen, self._seen(_left(grey, turn), scale).shown(turn, grey.size))
 
-    def _new_letters(self, grey: Image.Image, seen: _Seen, turn: int, scale: float) -> int:
+    def _new_letters(self, grey: Image.Image, seen: Seen, turn: int, scale: float) -> int:
         """How many are read well, that way and at that scale, where the print is densest that has not been read."""
         left, top, right, bottom = seen.found.edges.densest(grey.size, _PROBE / scale)
         part = grey.crop((left, top, right, bottom))
         if not is_sharp(scaled(part, scale)):
             return 0
-        probe = self._seen(_left(part, turn), scale, least=_FAIR).shown(turn, part.size)
-        taken = _edges_of(seen.lines) - np.array([left, top, left, top])
-        return sum(len(line.text) for line in probe.lines if _is_sure(line) and _share_inside(line, taken) < 0.3)
+        probe = self._seen(_left(part, turn), scale, first=FirstLook()).shown(turn, part.size)
+        taken = edges_of(seen.lines) - np.array([left, top, left, top])
+        return sum(len(line.text) for line in probe.lines if is_sure(line) and share_inside(line, taken) < 0.3)
 
     def _strips(self, grey: Image.Image, lines: list[Line]) -> list[np.ndarray]:
         smaller = [grey]
@@ -161,64 +160,6 @@ class PageReader:
         pixels = inked(torch.from_numpy(batch).to(self.device).float() / 255)
         logits = self.reader(pixels.contiguous(memory_format=torch.channels_last))
         return dict(zip(some, said(logits), strict=True))
-
-
-class _Seen(NamedTuple):
-    """What was read of a picture at one scale. heights: of each line's letters, in pixels. found: also of what was not
-    read."""
-
-    lines: list[_lines.Line]
-    heights: list[float]
-    found: Found
-
-    @property
-    def letters(self) -> int:
-        return sum(len(line.text) for line in self.lines)
-
-    @property
-    def sure(self) -> int:
-        """Letters of lines that are read well."""
-        return sum(len(line.text) for line in self.lines if _is_sure(line))
-
-    def shown(self, turn: int, size: tuple[int, int]) -> _Seen:
-        """That of a page turned back by so many quarter turns, on the page as it is shown, of that size."""
-        if not turn:
-            return self
-        width, height = size if turn == 2 else size[::-1]
-        lines = [_lines.turned_line(line, turn, width, height) for line in self.lines]
-        edges = self.found.edges._replace(loose=np.rot90(self.found.edges.loose, -turn))
-        return self._replace(lines=lines, found=self.found._replace(edges=edges))
-
-
-def _is_sure(line: _lines.Line) -> bool:
-    named = [character.isalnum() for character in line.text]
-    return sum(named) >= 3 and float(line.confidences[named].mean()) >= _SURE
-
-
-def _merged(one: _Seen, other: _Seen) -> _Seen:
-    """The one of which more is read well; of the other what is read well and lies beside it."""
-    first, second = (one, other) if one.sure >= other.sure else (other, one)
-    taken = _edges_of(first.lines)
-    kept = [
-        (line, height)
-        for line, height in zip(second.lines, second.heights, strict=True)
-        if _is_sure(line) and _share_inside(line, taken) < 0.3
-    ]
-    lines = first.lines + [line for line, _ in kept]
-    edges = one.found.edges.without(box for line in lines for box in line.boxes.tolist())
-    return _Seen(lines, first.heights + [height for _, height in kept], one.found._replace(edges=edges))
-
-
-def _edges_of(lines: list[_lines.Line]) -> np.ndarray:
-    return np.array([(line.left, line.top, line.right, line.bottom) for line in lines]).reshape(-1, 4)
-
-
-def _share_inside(line: _lines.Line, taken: np.ndarray) -> float:
-    """Of a line's area, at most: the part that lies in other lines."""
-    low = np.maximum(taken[:, :2], (line.left, line.top))
-    high = np.minimum(taken[:, 2:], (line.right, line.bottom))
-    area = (line.right - line.left) * (line.bottom - line.top)
-    return float(np.prod(np.clip(high - low, 0, None), axis=1).sum() / max(area, 1e-6))
 
 
 def _left(grey: Image.Image, turn: int) -> Image.Image:
@@ -251,16 +192,6 @@ def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool
     upright, turned = list(upright), list(turned)
     needed = 0.05 if _count(turned) >= _TELLING // 3 else 0.12
     return _count(turned) >= 6 and _certainty(turned) > _certainty(upright) + needed
-
-
-def _finer(seen: _Seen) -> float:
-    """See _lines.Reading."""
-    poor = [
-        height
-        for line, height in zip(seen.lines, seen.heights, strict=True)
-        if height < _LEGIBLE and len(line.text) >= 3 and float(line.confidences.mean()) < _CLEAR
-    ]
-    return LETTERS / float(np.median(poor)) if len(poor) >= max(2, len(seen.lines) / 4) else 1.0
 
 
 def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:

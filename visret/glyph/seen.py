@@ -1,0 +1,98 @@
+"""What was read of a picture at one scale and one way up, and what comes of several such looks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from visret import _lines
+from visret.glyph.finding import Found
+from visret.glyph.networks import LETTERS
+
+CLEAR, SURE, FAIR = 0.92, 0.85, 0.75  # mean confidence of what needs no second look; is read the right way; may be
+_LEGIBLE = 9  # pixels of letters that are large enough
+_UNTOUCHED = 0.75  # the share of sharp edges outside of lines with which these are none
+
+
+class FirstLook(NamedTuple):
+    """At a part of a page, or another way. loose: the sharp edges that should lie in lines; None: all that are seen."""
+
+    loose: np.ndarray | None = None
+
+    def is_promising(self, where: Found) -> bool:
+        """Whether a quarter of them do."""
+        if self.loose is None:
+            return where.edges.share < _UNTOUCHED
+        return bool((self.loose & where.edges.loose).sum() < _UNTOUCHED * self.loose.sum())
+
+
+class Seen(NamedTuple):
+    """What was read of a picture at one scale. heights: of each line's letters, in pixels. found: also of what was not
+    read."""
+
+    lines: list[_lines.Line]
+    heights: list[float]
+    found: Found
+
+    @property
+    def letters(self) -> int:
+        """How many were read."""
+        return sum(len(line.text) for line in self.lines)
+
+    @property
+    def sure(self) -> int:
+        """Letters of lines that are read well."""
+        return sum(len(line.text) for line in self.lines if is_sure(line))
+
+    def shown(self, turn: int, size: tuple[int, int]) -> Seen:
+        """That of a page turned back by so many quarter turns, on the page as it is shown, of that size."""
+        if not turn:
+            return self
+        width, height = size if turn == 2 else size[::-1]
+        lines = [_lines.turned_line(line, turn, width, height) for line in self.lines]
+        edges = self.found.edges._replace(loose=np.rot90(self.found.edges.loose, -turn))
+        return self._replace(lines=lines, found=self.found._replace(edges=edges))
+
+
+def is_sure(line: _lines.Line) -> bool:
+    """Whether it is read the right way, by its letters and digits."""
+    named = [character.isalnum() for character in line.text]
+    return sum(named) >= 3 and float(line.confidences[named].mean()) >= SURE
+
+
+def merged(one: Seen, other: Seen) -> Seen:
+    """The one of which more is read well; of the other what is read well and lies beside it."""
+    first, second = (one, other) if one.sure >= other.sure else (other, one)
+    taken = edges_of(first.lines)
+    kept = [
+        (line, height)
+        for line, height in zip(second.lines, second.heights, strict=True)
+        if is_sure(line) and share_inside(line, taken) < 0.3
+    ]
+    lines = first.lines + [line for line, _ in kept]
+    edges = one.found.edges.without(box for line in lines for box in line.boxes.tolist())
+    return Seen(lines, first.heights + [height for _, height in kept], one.found._replace(edges=edges))
+
+
+def edges_of(lines: list[_lines.Line]) -> np.ndarray:
+    """(n, 4): left, top, right and bottom of each."""
+    return np.array([(line.left, line.top, line.right, line.bottom) for line in lines]).reshape(-1, 4)
+
+
+def share_inside(line: _lines.Line, taken: np.ndarray) -> float:
+    """Of a line's area, at most: the part that lies in other lines."""
+    low = np.maximum(taken[:, :2], (line.left, line.top))
+    high = np.minimum(taken[:, 2:], (line.right, line.bottom))
+    area = (line.right - line.left) * (line.bottom - line.top)
+    return float(np.prod(np.clip(high - low, 0, None), axis=1).sum() / max(area, 1e-6))
+
+
+def finer(seen: Seen) -> float:
+    """See _lines.Reading."""
+    poor = [
+        height
+        for line, height in zip(seen.lines, seen.heights, strict=True)
+        if height < _LEGIBLE and len(line.text) >= 3 and float(line.confidences.mean()) < CLEAR
+    ]
+    return LETTERS / float(np.median(poor)) if len(poor) >= max(2, len(seen.lines) / 4) else 1.0
