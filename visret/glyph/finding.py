@@ -15,14 +15,8 @@ from visret._edges import Edges, edges_of, scaled, within
 from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
-<<<<<<< HEAD
 # Pixels of letters: of lower ones, some of which are missed, that much is said at the least.
 SMALLEST = 6
-=======
-SMALLEST = (
-    6  # pixels of letters of which that is said at the least: what is said of lower ones, some of which are missed
-)
->>>>>>> scale
 _COMFORTABLE = 10  # pixels, to which they are brought then
 AREA = 1.6e7  # pixels of a picture that is looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
