@@ -95,7 +95,7 @@ def test_nothing_is_read_into_noise(engine):
     grey = np.random.default_rng(0).integers(90, 166, (300, 300, 1), dtype=np.uint8)
     for image in (Image.fromarray(np.repeat(grey, 3, axis=2)), Image.new("RGB", (300, 300), "white")):
         reading = ocr.read(image)
-        assert reading == ((), ())
+        assert (reading.words, reading.lost) == ((), ())
         assert reading.confidence == 0
 
 
@@ -111,14 +111,6 @@ def test_pictures_of_any_shape_are_read():
     assert 0.1 < first.box[1] < first.box[3] < 0.5
 
 
-def test_large_pictures_are_read_smaller(monkeypatch):
-    image, inked = scan()
-    monkeypatch.setattr(ocr, "LONGEST", 500)
-    word = ocr.read(image).words[0]
-    assert word.text == "Invoice"
-    assert abs(word.box[2] - inked[0][2]) < 0.01
-
-
 def test_confidence(engine):
     image, _ = scan()
     reading = ocr.read(image)
@@ -131,13 +123,13 @@ def test_confidence(engine):
 def test_words_read_without_confidence_are_left_out():
     boxes = np.array([(10 * i, 10, 10 * i + 10, 30) for i in range(9)], float)
     line = _lines.Line("sure odd.", boxes, np.array([0.9] * 4 + [1.0] + [0.99, 0.3, 0.2, 0.1]), 0, 0, 10, 90, 30)
-    assert _lines.arranged([line], 200, 100) == ((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
+    assert _lines.arranged([line], 200, 100) == _lines.Reading((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
 
 
 def test_words_beside_the_page_are_left_out():
     boxes = np.array([(10 * i - 60, 10, 10 * i - 50, 30) for i in range(4)], float)
     line = _lines.Line("away", boxes, np.ones(4), 0, -60, 10, -20, 30)
-    assert _lines.arranged([line], 200, 100) == ((), ())
+    assert _lines.arranged([line], 200, 100) == _lines.Reading((), ())
 
 
 def test_each_word_has_the_confidence_of_its_own_letters():
@@ -251,7 +243,6 @@ def test_when_the_image_is_read(monkeypatch):
     assert read.metadata["ocr_confidence"] == pytest.approx(ocr.read(image).confidence, abs=1e-3)
     twice = image.resize((1240, 320))
     assert ocr.with_words(Page(scanned.ref, (620 * 0.72, 160 * 0.72), twice, ())).text == read.text
-    assert ocr._reduced(twice, (620 * 0.72, 160 * 0.72))[0].size == image.size
     assert ocr.with_words(Page(scanned.ref, scanned.size_pt, image)).words == read.words
     stamped = Page.from_image(image, doc="scan.pdf", words=layer("Received", (0.9, 0.9, 0.99, 0.99)))
     assert ocr.with_words(stamped).words == read.words
@@ -285,6 +276,8 @@ def test_what_a_mode_comes_to():
         ocr.usable_mode("always", "image")
 
 
-def test_a_giant_page_is_drawn_small():
+def test_a_small_page_is_drawn_larger():
     assert ocr.dpi_of((595, 842)) == ocr.DPI["rapidocr"]
-    assert ocr.dpi_of((14400, 200)) * 14400 / 72 == pytest.approx(ocr.LONGEST)
+    assert ocr.dpi_of((14400, 200)) == ocr.DPI["rapidocr"]
+    assert 300 < ocr.dpi_of((119, 168)) < 500
+    assert ocr.dpi_of((1, 1)) == 1200
