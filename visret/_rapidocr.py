@@ -24,7 +24,7 @@ from visret.types import Loss
 DPI = 100
 
 # Pixels in which lines are looked for: first, and at most. Memory grows with those looked at in one piece.
-_FIRST, _AREA, _TILE, _MARGIN = 2.2e6, 1.6e7, 1472, 128
+_FIRST, _AREA, _TILE, _MARGIN = 2.2e6, 1.6e7, 1216, 96
 _PROBE = 512  # of the side of the square that is looked at to see whether a larger scale shows more
 _CLOSER = 2.2
 _FEW_LINES = 3

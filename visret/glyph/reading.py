@@ -38,9 +38,9 @@ _STEP = 32  # widths of batches are multiples of it
 _NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
 _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
-_CLOSER = 2.2
+_CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
-_TELLING = 120  # letters that tell whether a page stands on its head
+_TELLING, _MOST_TELLING = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
 
 
 class PageReader:
@@ -65,9 +65,12 @@ class PageReader:
         """The words of a picture of about that resolution, whichever way it is turned."""
         grey = image.convert("L")
         with torch.inference_mode():
-            seen = self._seen(grey, within(grey.size, FINDER_DPI / dpi, _FIRST))
+            scale = FINDER_DPI / dpi
+            seen = self._seen(grey, within(grey.size, scale, _FIRST))
+            if seen.found.scale < 0.8 * scale:  # a large picture may have letters as large
+                seen = merged(seen, self._seen(grey, seen.found.scale / _FARTHER, first=FirstLook(untouched=1)))
             if seen.found.edges.some:
-                seen = self._seen_closer(grey, seen, FINDER_DPI / dpi)
+                seen = self._seen_closer(grey, seen, scale)
         reading = _lines.arranged(seen.lines, grey.width, grey.height)
         return reading._replace(finer=finer(seen))
 
@@ -93,7 +96,7 @@ class PageReader:
     def _widest(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
         """What the widest lines say, as many as tell which way they stand."""
         out: dict[int, Said] = {}
-        for batch in batches:
+        for batch in batches[:_MOST_TELLING]:
             out |= self._batch(strips, *batch)
             if _count(out.values()) >= _TELLING:
                 break
@@ -186,12 +189,12 @@ def _certainty(lines: Iterable[Said]) -> float:
 def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool:
     """By the confidence with which the same lines are read both ways.
 
-    Of print it is .87 to .98 the right way, and .65 to .81 the wrong way; of scripts that are not known, .6 to .8
-    either way, and more the right way.
+    Of print it is .87 to .98 the right way, and .65 to .81 the wrong way; of scripts that are not known .6 to .7 either
+    way, which tells nothing.
     """
     upright, turned = list(upright), list(turned)
     needed = 0.05 if _count(turned) >= _TELLING // 3 else 0.12
-    return _count(turned) >= 6 and _certainty(turned) > _certainty(upright) + needed
+    return _count(turned) >= 6 and _certainty(turned) > max(0.7, _certainty(upright) + needed)
 
 
 def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:

@@ -12,19 +12,23 @@ from visret.glyph.networks import LETTERS
 
 CLEAR, SURE, FAIR = 0.92, 0.85, 0.75  # mean confidence of what needs no second look; is read the right way; may be
 _LEGIBLE = 9  # pixels of letters that are large enough
-_UNTOUCHED = 0.75  # the share of sharp edges outside of lines with which these are none
 
 
 class FirstLook(NamedTuple):
-    """At a part of a page, or another way. loose: the sharp edges that should lie in lines; None: all that are seen."""
+    """At a part of a page, or another way.
+
+    loose: the sharp edges that should lie in lines; None for all that are seen. untouched: the share of them outside of
+    lines with which nothing is read.
+    """
 
     loose: np.ndarray | None = None
+    untouched: float = 0.75
 
     def is_promising(self, where: Found) -> bool:
-        """Whether a quarter of them do."""
+        """Whether enough of them do."""
         if self.loose is None:
-            return where.edges.share < _UNTOUCHED
-        return bool((self.loose & where.edges.loose).sum() < _UNTOUCHED * self.loose.sum())
+            return bool(where.lines) and where.edges.share < self.untouched
+        return bool((self.loose & where.edges.loose).sum() < self.untouched * self.loose.sum())
 
 
 class Seen(NamedTuple):
