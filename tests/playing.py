@@ -121,7 +121,7 @@ class Play:
         largest = sorted(range(len(self.docs)), key=lambda i: -self.docs[i].size)
         any_ = self.chance.sample(largest, len(largest))
         for i in dict.fromkeys(itertools.chain.from_iterable(zip(largest, any_, strict=True))):
-            while spent > min(0.025 * (self.now + self.forecast.left()), 1 + 0.2 * self.now):
+            while spent > min(max(0.2, 0.025 * (self.now + self.forecast.left())), 1 + 0.2 * self.now):
                 yield 0.5
             if self.docs[i].kind not in ("pdf", "picture") or not self.forecast.is_unknown(str(i)):
                 continue

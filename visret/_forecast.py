@@ -531,6 +531,15 @@ class Forecast:
         with self.lock:
             return float((self._page_seconds() * self.ahead.left())[:, BLIND].sum())
 
+    def at_worst(self) -> float:
+        """The seconds that OCR would take if it had to read all pages of the files that nobody has looked into."""
+        if self.ocr == "never":
+            return 0.0
+        with self.lock:
+            ahead = self.ahead
+            unknown = ~ahead.over & ~(ahead.read + ahead.looked).any(axis=1)
+            return float((ahead.expected() * self._page_seconds()[:, BLIND])[unknown].sum())
+
     # ---- the end
 
     def left(self) -> float:
