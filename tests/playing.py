@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from visret._forecast import BLIND, WORDS, File, Forecast, Look
+from visret._forecast import BLIND, LOADING, WORDS, File, Forecast, Look
 
 BATCH_PAGES, BATCH_SECONDS = 32, 10.0  # as in ingest
 SECOND_A_WORD = 0.00015
@@ -83,9 +83,11 @@ class Play:
             self.forecast.opened(key, len(doc.pages))
             for number, (look, seconds) in enumerate(doc.pages, 1):
                 self.forecast.begins(lane, key)
-                yield seconds + (look.page_class == BLIND and not loaded)
+                first = look.page_class == BLIND and not loaded
+                cores = (1.8 if look.page_class == BLIND else 1) * seconds + first * LOADING[self.engine]
+                yield seconds + first
                 loaded |= look.page_class == BLIND
-                self.forecast.came(lane, look, number=number, size=1000)
+                self.forecast.came(lane, look, number=number, size=1000, core_seconds=cores)
                 yield lambda: len(buffer) < self.room / self.lanes
                 buffer.append((look, doc.encoding * look.encoding))
             self.forecast.ended(lane, key)
@@ -119,7 +121,7 @@ class Play:
         largest = sorted(range(len(self.docs)), key=lambda i: -self.docs[i].size)
         any_ = self.chance.sample(largest, len(largest))
         for i in dict.fromkeys(itertools.chain.from_iterable(zip(largest, any_, strict=True))):
-            while spent > min(0.025 * (self.now + self.forecast.left()), 1 + 0.2 * self.now):
+            while spent > min(max(0.2, 0.025 * (self.now + self.forecast.left())), 1 + 0.2 * self.now):
                 yield 0.5
             if self.docs[i].kind not in ("pdf", "picture") or not self.forecast.is_unknown(str(i)):
                 continue

@@ -23,9 +23,9 @@ CLASSES = 3
 
 # Before anything is measured: seconds on a core of a machine of 2024.
 READING = {WORDS: 0.012, DOUBTFUL: 0.06}
-OCR = {"rapidocr": 0.7, "glyph": 0.3}  # for a million pixels at 100 dpi, and
+OCR = {"rapidocr": 1.3, "glyph": 0.55}  # for a million pixels at 100 dpi, and
 PER_WORD = 0.016  # of that for each word
-LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, on a core
+LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, once in every process that reads
 THREADS = 1.8  # cores that OCR uses
 OPENING = 0.01
 CONVERTING = 3.0
@@ -109,34 +109,48 @@ class Mean:
 
 
 class Costs:
-    """What was learned of the seconds that things take. encoding: a guess at those of a page."""
+    """What was learned of the time that things take. encoding: a guess at the seconds of a page.
+
+    Reading is measured in seconds of a core, which other programs hardly change, and these are taken to last as long as
+    the last ones did.
+    """
 
     def __init__(self, engine: str, encoding: float) -> None:
         self.engine = engine
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
-        self.reading = [Mean(200), Mean(50), Mean(60, 1)]
+        self.reading = [Mean(200), Mean(50), Mean(200, 1)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
+        self.lasting = [Mean(20, 1) for _ in range(CLASSES)]  # seconds for a second of a core
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
-        self.encoding = Mean(100_000, 100)
+        self.encoding = Mean(30_000, 100)
         self.batches = 0
 
-    def read(self, kind: str, look: Look, seconds: float, *, loaded: bool) -> float:
-        """A page was read. loaded: whether OCR had been used before in that process; else it is half believed, for the
-        engine had to be loaded. What it took without that."""
-        usual = self.unit(kind, look.page_class) * look.reading
-        if look.page_class == BLIND and not loaded and seconds > usual:
-            seconds = math.sqrt(seconds * usual)
-        self.reading[look.page_class].add(seconds, look.reading)
-        self.reading_kind.setdefault((kind, look.page_class), Mean(60, 2)).add(seconds, look.reading)
-        return seconds
+    def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
+        """A page was read. loaded: whether OCR had been used in that process before. The seconds of a core for it."""
+        if look.page_class == BLIND and not loaded:
+            core_seconds = self.without_loading(core_seconds)
+        else:
+            self.lasting[look.page_class].add(seconds, core_seconds)
+        self.reading[look.page_class].add(core_seconds, look.reading)
+        self.reading_kind.setdefault((kind, look.page_class), Mean(200, 2)).add(core_seconds, look.reading)
+        return core_seconds
+
+    def without_loading(self, core_seconds: float) -> float:
+        """What the first page that OCR reads in a process takes, less what happens once."""
+        return max(core_seconds - LOADING.get(self.engine, 0.0), core_seconds / 4)
 
     def unit(self, kind: str, page_class: int) -> float:
         """The seconds that a unit of reading takes."""
         guess = OCR.get(self.engine, READING[DOUBTFUL]) if page_class == BLIND else READING[page_class]
-        mean = self.reading[page_class].value(guess)
-        mine = self.reading_kind.get((kind, page_class))
-        return mean if mine is None else mine.value(mean)
+        value = self.reading[page_class].value(guess)
+        if (mine := self.reading_kind.get((kind, page_class))) is not None:
+            value = mine.value(value)
+        return value * self.lasts(page_class)
+
+    def lasts(self, page_class: int) -> float:
+        """The seconds that a second of a core lasts."""
+        return self.lasting[page_class].value(1 / min(THREADS, os.cpu_count() or 1) if page_class == BLIND else 1.0)
 
     def opened(self, kind: str, converts: bool, seconds: float) -> None:
         """A file took so long beside its pages."""
@@ -157,7 +171,7 @@ class Costs:
         if self.batches == 1:
             seconds = math.sqrt(seconds * work * self.encoding_guess)
         elif self.batches == 2:
-            self.encoding = Mean(100_000, 100)
+            self.encoding = Mean(30_000, 100)
         self.encoding.add(seconds, work)
 
     def encode(self) -> float:
@@ -211,7 +225,7 @@ class Ahead:
         self.holds = np.array([file.kind in HOLDING for file in files], bool)
         self.done = np.array([file.done for file in files], np.float64)
         self.over = np.zeros(count, bool)
-        self.read, self.spent, self.looked = np.zeros((3, count, CLASSES))  # pages, their seconds; pages not read yet
+        self.read, self.spent, self.looked = np.zeros((3, count, CLASSES))  # pages, their core's seconds; pages ahead
         self.looks: dict[int, dict[int, Look]] = {}
         self.shares = np.array([_guessed_shares(kind, ocr) for kind, _ in self.kinds]).reshape(-1, CLASSES)
         self.blind = Known(count, GUESSED.reading)
@@ -222,10 +236,10 @@ class Ahead:
         self.looks.setdefault(i, {})[number] = look
         self._add(i, LOOKED, look, 1)
 
-    def add_read(self, i: int, number: int, look: Look, seconds: float) -> Look | None:
+    def add_read(self, i: int, number: int, look: Look, core_seconds: float) -> Look | None:
         """A page was read. What was seen of it before."""
         self.done[i] += 1
-        self.spent[i, look.page_class] += seconds
+        self.spent[i, look.page_class] += core_seconds
         self._add(i, READ, look, 1)
         before = self.looks.get(i, {}).pop(number, None)
         if before is not None:
@@ -408,10 +422,12 @@ class Forecast:
                 before = float(np.nan_to_num(self.ahead.pages[i]))
                 self.ahead.pages[i] = before + pages if inside else max(before, pages)
 
-    def came(self, lane: int, look: Look | None, *, number: int = 0, size: int | None = None) -> None:
+    def came(
+        self, lane: int, look: Look | None, *, number: int = 0, size: int | None = None, core_seconds: float = 0.0
+    ) -> None:
         """What a lane was reading: a page, or, None, something else that a file takes time for.
 
-        number, size: of the page, and in memory; one without a size is not encoded.
+        number, size: of the page, and in memory; one without a size is not encoded. core_seconds: that reading took.
         """
         with self.lock:
             mine = self.lanes[lane]
@@ -422,8 +438,9 @@ class Forecast:
                 mine.beside += seconds
                 return
             loaded, mine.loaded = mine.loaded, mine.loaded or look.page_class == BLIND
-            seconds = self.costs.read(self.ahead.files[i].kind, look, seconds, loaded=loaded)
-            before = self.ahead.add_read(i, number, look, seconds)
+            kind = self.ahead.files[i].kind
+            core_seconds = self.costs.read(kind, look, seconds, core_seconds or seconds, loaded=loaded)
+            before = self.ahead.add_read(i, number, look, core_seconds)
             if before is not None and before.page_class == DOUBTFUL:
                 self.costs.chance.add(look.page_class == BLIND)
             if size is not None:
@@ -453,12 +470,11 @@ class Forecast:
                 for number, look in looks.items():
                     self.ahead.add_look(i, number, look)
 
-    def tried(self, look: Look, cpu_seconds: float, *, loaded: bool) -> None:
-        """A page was read by OCR, to see how long that takes, while others kept the cores busy."""
+    def tried(self, look: Look, core_seconds: float, *, loaded: bool) -> None:
+        """A page was read by OCR, to see how long that takes."""
         with self.lock:
-            loading = 0.0 if loaded else LOADING.get(self.costs.engine, 0.0)
-            seconds = max(cpu_seconds - loading, cpu_seconds / 4) / min(THREADS, os.cpu_count() or 1)
-            self.costs.reading[BLIND].add(seconds, look.reading)
+            taken = core_seconds if loaded else self.costs.without_loading(core_seconds)
+            self.costs.reading[BLIND].add(taken, look.reading)
 
     def encoding(self, looks: Sequence[Look]) -> None:
         """A batch of these pages is being encoded."""
@@ -508,12 +524,21 @@ class Forecast:
 
     def ocr_seconds(self) -> float:
         """A guess at the seconds of a core that OCR takes for a page."""
-        return OCR.get(self.costs.engine, 0.0) * GUESSED.reading * THREADS
+        return OCR.get(self.costs.engine, 0.0) * GUESSED.reading
 
     def ahead_of_ocr(self) -> float:
         """The seconds that OCR will take for pages that are not read yet."""
         with self.lock:
             return float((self._page_seconds() * self.ahead.left())[:, BLIND].sum())
+
+    def at_worst(self) -> float:
+        """The seconds that OCR would take if it had to read all pages of the files that nobody has looked into."""
+        if self.ocr == "never":
+            return 0.0
+        with self.lock:
+            ahead = self.ahead
+            unknown = ~ahead.over & ~(ahead.read + ahead.looked).any(axis=1)
+            return float((ahead.expected() * self._page_seconds()[:, BLIND])[unknown].sum())
 
     # ---- the end
 
@@ -560,7 +585,8 @@ class Forecast:
         guess = of_kind.reshape(-1, CLASSES)[ahead.kind]
         units, done = np.ones_like(guess), ahead.read.copy()
         units[:, BLIND], done[:, BLIND] = ahead.blind.each(ahead.cell, ahead.cells), ahead.blind.sums[READ]
-        seconds = units * (ahead.spent + units * guess) / (done + units)
+        spent = ahead.spent * [costs.lasts(one) for one in range(CLASSES)]
+        seconds = units * (spent + units * guess) / (done + units)
         seconds[:, DOUBTFUL] = chance * seconds[:, BLIND] + (1 - chance) * seconds[:, DOUBTFUL]
         return np.asarray(seconds)
 

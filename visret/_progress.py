@@ -122,24 +122,27 @@ class Watch:
         if time.monotonic() - self.told >= EVERY:
             self.tell_now()
 
-    def reading(self, lane: int, key: str, answers: Iterable[_T]) -> Iterator[_T]:
-        """What a lane reads of a file, timed. Each has the `answer` of the worker."""
-        found = iter(answers)
+    def reading(self, lane: int, key: str, answers: Iterable[_T], cores: Callable[[], float]) -> Iterator[_T]:
+        """What a lane reads of a file, timed. Each has the `answer` of the worker. cores: the seconds of cores that it
+        has used; from 0 on again where another one takes its place."""
+        found, before = iter(answers), cores()
         while True:
             self.forecast.begins(lane, key)
             answer = next(found, None)
             if answer is None:
                 self.forecast.ended(lane, key)
                 return
-            self._came(lane, answer.answer)
+            now = cores()
+            self._came(lane, answer.answer, now - before if now >= before else now)
+            before = now
             yield answer
 
-    def _came(self, lane: int, answer: object) -> None:
+    def _came(self, lane: int, answer: object, cores: float) -> None:
         if isinstance(answer, Page):
             size = _render.size_in_memory(answer)
-            self.forecast.came(lane, self._look(answer), number=answer.ref.page, size=size)
+            self.forecast.came(lane, self._look(answer), number=answer.ref.page, size=size, core_seconds=cores)
         elif isinstance(answer, _render.Unread) and answer.page is not None:
-            self.forecast.came(lane, Look(WORDS, 0), number=answer.page)
+            self.forecast.came(lane, Look(WORDS, 0), number=answer.page, core_seconds=cores)
         else:
             self.forecast.came(lane, None)
 

@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 DELAY = 0.5  # seconds, in which a short run is over
 SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
+LONG = 60.0  # seconds; where OCR could take so much, for all that is known,
+PATIENCE, ANYWAY = 2.0, 0.7  # after so many seconds so many CPU seconds are spent to know more
 SHARE = 0.025  # of the run's time
 AT_FIRST = 0.2  # of the time until now, and
 AT_ONCE = 1.0  # CPU seconds
@@ -100,7 +102,10 @@ class Scout(threading.Thread):
     def _may_spend(self, seconds: float) -> bool:
         elapsed = time.monotonic() - self.started_at
         run = elapsed + self.forecast.left()
-        return run > SHORT and self._seconds() + seconds < min(SHARE * run, AT_ONCE + AT_FIRST * elapsed)
+        share = SHARE * run if run > SHORT else 0.0
+        if share < ANYWAY and elapsed > PATIENCE and self.forecast.at_worst() > LONG:
+            share = ANYWAY
+        return self._seconds() + seconds < min(share, AT_ONCE + AT_FIRST * elapsed)
 
     def _seconds(self) -> float:
         return self.spent + (self.worker.cpu_seconds if self.worker else 0)

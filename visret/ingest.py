@@ -686,7 +686,7 @@ class _Run:
             ThreadPoolExecutor(1, "visret-write") as self.background,
         ):
             self.watch = watch
-            again = (watch.reading(0, one.key, one.reads) for one in stored)
+            again = (watch.reading(0, one.key, one.reads, time.process_time) for one in stored)
             try:
                 taken = time.monotonic()
                 for item in chain(reader, chain.from_iterable(again)):
@@ -1173,7 +1173,7 @@ class _Lane(threading.Thread):
         try:
             for task in self.tasks:
                 reading = _Reading(task, self.common, self)
-                for read in self.watch.reading(self.number, str(reading.path), reading.answers()):
+                for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
                     if not self.buffer.put(read, _render.size_in_memory(read.answer)):
                         return
         except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
@@ -1181,6 +1181,10 @@ class _Lane(threading.Thread):
         finally:
             if self.worker is not None:
                 self.worker.close()
+
+    def cores(self) -> float:
+        """The seconds of cores that the worker has used."""
+        return 0.0 if self.worker is None else self.worker.cpu_seconds
 
     def ready_worker(self) -> _render.Worker:
         """The worker; a new one where there is none, or none any more."""
