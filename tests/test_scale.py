@@ -136,6 +136,16 @@ def test_lines_that_are_too_many_are_named(monkeypatch):
     assert _rapidocr._left_out(page._replace(quads=page.quads[:3])) == ()
 
 
+def test_lines_are_cut_out_of_the_picture_where_it_shows_more_than_the_sheet():
+    quads = np.array([[(10, 10), (90, 10), (90, 42), (10, 42)]], np.float32)
+    pixels = np.zeros((400, 800, 3), np.uint8)
+    page = _rapidocr._Page(np.zeros((100, 200, 3), np.uint8), 0.25, quads, None)
+    sheet, zoom = _rapidocr._magnified(page, pixels)
+    assert (sheet.shape, zoom) == ((300, 600, 3), 3)  # the line is 96 pixels high
+    whole = page._replace(sheet=pixels, scale=1.0)
+    assert _rapidocr._magnified(whole, pixels)[0] is whole.sheet
+
+
 def test_tiles_cover_a_side_once():
     for length in (32, 1024, 1216, 5024):
         tiles = list(_rapidocr._tiles(length))

@@ -30,6 +30,7 @@ _CLOSER = 2.2
 _FEW_LINES = 3
 _BLANK = 48  # grey values between the darkest and the lightest of a tile without print
 _LEGIBLE, _LINE, _LARGE = 11, 20, 48  # pixels of a line's height: the least, the best (10 points at DPI), the most
+_CUT = 96  # pixels of a line's height, twice as many as RapidOCR reads: worn print is then read best
 _CLEAR = 0.93  # the confidence with which large letters are read
 _MOST_LINES = 600  # of a page: about a minute
 
@@ -100,7 +101,7 @@ def read(pixels: np.ndarray, dpi: float, threads: int | None) -> Reading:
         page = _found(engine, pixels, min(1.0, DPI / dpi))
         if not len(page.quads):
             return Reading((), ())
-        turns, page, lines = _upright(engine, page)
+        turns, page, lines = _upright(engine, pixels, page)
     size = page.sheet.shape[1::-1]
     shown = [_in_picture(turned_line(line, turns, *size), page.scale) for line in lines]
     reading = arranged(shown, width, height)
@@ -121,6 +122,7 @@ def _finer(page: _Page, confidence: float) -> float:
 
 
 def _in_picture(line: Line, scale: float) -> Line:
+    """A line of a sheet that is so many times as large as the picture."""
     edges = (v / scale for v in (line.left, line.top, line.right, line.bottom))
     return Line(line.text, line.boxes / scale, line.confidences, line.turn, *edges)
 
@@ -249,17 +251,17 @@ def _within(part: slice, whole: slice) -> slice:
 # --------------------------------------------------------------------------------------------------- what they say
 
 
-def _upright(engine: Any, page: _Page) -> tuple[int, _Page, list[Line]]:
+def _upright(engine: Any, pixels: np.ndarray, page: _Page) -> tuple[int, _Page, list[Line]]:
     """The page turned to the left by so many quarter turns, so that most of its lines stand upright, and these."""
-    cuts = _Cuts(engine, page)
+    cuts = _Cuts(engine, page, pixels)
     if turns := cuts.turn:  # one by one, short lines are taken for another way too often
         page = _turned(engine, page, turns)
-        cuts = _Cuts(engine, page)
+        cuts = _Cuts(engine, page, np.rot90(pixels, turns))
     lines = cuts.read()
     if _sureness(lines) < _SURE and cuts.is_read_better_flipped():
         turns = (turns + 2) % 4
         page = _turned(engine, page, 2)
-        lines = _Cuts(engine, page).read()
+        lines = _Cuts(engine, page, np.rot90(pixels, turns)).read()
     return turns, page, lines
 
 
@@ -275,12 +277,13 @@ def _turned(engine: Any, page: _Page, turns: int) -> _Page:
 
 
 class _Cuts:
-    """The lines of a page, cut out."""
+    """The lines of a page, cut out of its picture: it shows worn letters better than the sheet they were found on."""
 
-    def __init__(self, engine: Any, page: _Page) -> None:
+    def __init__(self, engine: Any, page: _Page, pixels: np.ndarray) -> None:
         self._engine = engine
-        self._quads = page.quads[:_MOST_LINES]
-        self._cuts = engine.crop_text_regions(page.sheet, self._quads)
+        sheet, self._zoom = _magnified(page, pixels)
+        self._quads = page.quads[:_MOST_LINES] * np.float32(self._zoom)
+        self._cuts = engine.crop_text_regions(sheet, self._quads)
         self._upright, turned = engine.cls_and_rotate(self._cuts)
         self._flipped = np.array([_is_flipped(result) for result in turned.cls_res])
 
@@ -309,7 +312,16 @@ class _Cuts:
     def read(self) -> list[Line]:
         said = self._engine.recognize_txt(self._upright)
         parts = zip(said.txts, said.word_results, self._quads, self._cuts, self._flipped.tolist(), strict=True)
-        return [_line(*part) for part in parts if part[0].strip()]
+        return [_in_picture(_line(*part), self._zoom) for part in parts if part[0].strip()]
+
+
+def _magnified(page: _Page, pixels: np.ndarray) -> tuple[np.ndarray, float]:
+    """The sheet to cut a page's lines out of, and how many times as large as that of the page it is."""
+    size = pixels.shape[1], pixels.shape[0]
+    scale = within(size, page.scale * _CUT / max(page.height, 1), _AREA)
+    if page.scale > 0.8 or scale < 1.2 * page.scale:  # the sheet shows all that the picture shows
+        return page.sheet, 1.0
+    return np.ascontiguousarray(_scaled(np.ascontiguousarray(pixels), scale)[:, :, ::-1]), scale / page.scale
 
 
 def _is_flipped(result: tuple[str, float]) -> bool:
