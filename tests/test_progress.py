@@ -44,6 +44,7 @@ def write_pages(path, *pages):
 # ---- what is told
 
 
+@pytest.mark.usefixtures("fresh_workers")  # one that is there already has nothing to wait for
 def test_it_is_told_from_the_start_to_the_end_in_one_thread(retriever, papers, monkeypatch):
     monkeypatch.setattr(_progress, "EVERY", 0.05)
     monkeypatch.setattr(ingest, "WAKE_SECONDS", 0.05)

@@ -116,6 +116,7 @@ def test_small_print_beside_a_large_title_is_read(glyph, tmp_path):
     assert found(words, " ".join(lines).split()) > 0.9
 
 
+@pytest.mark.heavy
 def test_what_is_known_of_the_last_picture_says_at_which_resolution_its_page_is_drawn_again(monkeypatch):
     image, other = Image.new("RGB", (40, 40)), Image.new("RGB", (40, 40))
     for name in ocr.ENGINES:
