@@ -310,9 +310,22 @@ class _Cuts:
         return cut[::-1, ::-1] if self._flipped[i] else cut
 
     def read(self) -> list[Line]:
+        """Those that the classifier takes to be upside down, on a page that is not, are read both ways."""
         said = self._engine.recognize_txt(self._upright)
-        parts = zip(said.txts, said.word_results, self._quads, self._cuts, self._flipped.tolist(), strict=True)
-        return [_in_picture(_line(*part), self._zoom) for part in parts if part[0].strip()]
+        read = list(zip(said.txts, said.word_results, said.scores, self._flipped.tolist(), strict=True))
+        doubtful = np.flatnonzero(self._flipped).tolist()
+        if doubtful:
+            again = self._engine.recognize_txt([np.ascontiguousarray(self._cut_as_read(i)) for i in doubtful])
+            others = zip(again.txts, again.word_results, again.scores, strict=True)
+            for i, (text, info, score) in zip(doubtful, others, strict=True):
+                if text.strip() and score > read[i][2]:
+                    read[i] = text, info, score, False
+        lines = zip(read, self._quads, self._cuts, strict=True)
+        return [
+            _in_picture(_line(text, info, quad, cut, flipped), self._zoom)
+            for (text, info, _, flipped), quad, cut in lines
+            if text.strip()
+        ]
 
 
 def _magnified(page: _Page, pixels: np.ndarray) -> tuple[np.ndarray, float]:
