@@ -8,6 +8,7 @@ import zipfile
 import pytest
 from PIL import Image
 from sheets import write_pdf
+from test_ingest import best, counts
 from test_render import breaks
 
 from visret import Retriever, cli, ingest
@@ -45,14 +46,6 @@ def make(tmp_path):
         return path
 
     return write
-
-
-def counts(report):
-    return report.documents, report.pages, report.added, report.unchanged, report.removed
-
-
-def best(retriever, question):
-    return retriever.search(question, k=1)[0].ref
 
 
 def test_each_is_a_document_under_a_name_that_says_where_it_lies(retriever, make):

@@ -383,7 +383,7 @@ def _answers(request: Request) -> Iterator[_Frame]:
     path = Path(request.path)
     try:
         if request.hash:
-            yield {"hash": _sha256(path)}, ()
+            yield {"hash": sha256(path)}, ()
     except OSError as error:
         yield _unread(error, reached=False), ()
         return
@@ -474,7 +474,7 @@ def _members(document: documents.Document, request: Request, place: str, unpacki
 
 
 def _member(file: Path, request: Request, place: str, size: int, unpacking: _Unpacking) -> Iterator[_Frame]:
-    digest = _sha256(file)
+    digest = sha256(file)
     yield {"member": digest, "size": size, "in": place}, ()
     known, skip = request.known.get(place, (None, ()))
     if known != digest:
@@ -491,7 +491,8 @@ def _unread(error: Exception, page: int | None = None, *, reached: bool = True) 
     return {"page": page, "unread": _reason(error), "reached": reached}
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

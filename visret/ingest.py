@@ -7,7 +7,6 @@ commit on. Run again, unchanged files are left alone and the rest goes on where 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -27,9 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from visret import _given, _render, documents, ocr
 from visret._folders import expanded
-from visret._forecast import File
+from visret._forecast import HOLDING, File
 from visret._progress import Progress as Progress
 from visret._progress import Watch
+from visret._render import sha256 as _sha256
 from visret.documents import formats, office, pictures
 from visret.documents.inside import unpacked
 from visret.encoders import _scripts
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_WITH_MEMBERS = ("archive", "mail")  # readers of files that hold others
 
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
@@ -517,7 +516,7 @@ def shown(document: Document) -> str:
 def check_unchanged(index: PageIndex, document: Document) -> None:
     """Raise DocumentError unless the document's file is the one that was indexed."""
     path = Path(document.source or "")
-    if document.member and (file := index.snapshot.sources().get(str(path))) is not None:
+    if document.member and (file := index.snapshot.at(str(path))) is not None:
         document = index.snapshot.document(file)
     try:
         stat = path.stat()
@@ -1315,7 +1314,7 @@ class _Reading:
     def died_of_unpacking(self, death: _render.Died) -> Iterator[_Read]:
         """Nothing is lost where the worker died of closing a file in which there is nothing more."""
         found = formats.format_of(self.path)
-        if len(self.parts) > 1 or (found is not None and found.reader in _WITH_MEMBERS):
+        if len(self.parts) > 1 or (found is not None and found.reader in HOLDING):
             loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
             yield _Read(self.task, _render.Lost(None, loss))
 
@@ -1406,8 +1405,3 @@ def _webp(image: Image) -> bytes:
     out = BytesIO()
     image.save(out, "webp", lossless=True, method=0)
     return out.getvalue()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -182,6 +182,10 @@ class Snapshot:
         """Absolute path to number of every document that is a file."""
         return {source: members[""] for source, members in self._sources.items() if "" in members}
 
+    def at(self, source: str) -> int | None:
+        """The number of the document that is a file, by its absolute path."""
+        return self._sources.get(source, {}).get("")
+
     def members(self, source: str) -> Mapping[str, int]:
         """Of a file, by its absolute path: the place in it to the number of every document inside it."""
         return {member: number for member, number in self._sources.get(source, {}).items() if member}
