@@ -98,8 +98,8 @@ def python_api() -> str:
     lines = [
         "# Python API",
         "",
-        "`python docs/generate.py` makes this page from the docstrings. [search.md](search.md) and [rag.md](rag.md) say",
-        "how the names work together.",
+        "`python docs/generate.py` makes this page from the docstrings. [search.md](search.md) and [rag.md](rag.md)",
+        "say how the names work together.",
         "",
         "Letters in shapes: P pages, N vectors in all, n vectors of one page, m vectors of a question, d dimensions,",
         "w words. Boxes are x0, y0, x1, y1 in fractions of the page, from its top left corner. Pages count from 1.",
