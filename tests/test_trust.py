@@ -134,7 +134,7 @@ def test_what_makes_a_page_doubtful():
     words = layer(*BODY)
     assert not _trust.doubtful(page(words))
     assert not _trust.doubtful(page(words, pictured=0.15))
-    for known in ({"pictured": 0.5}, {"unread": 0.3}):
+    for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}):
         assert _trust.doubtful(page(words, **known))
     assert _trust.doubtful(page(words[: _trust.FEW - 1]))
     assert _trust.doubtful(page(layer("\ue001 " * 100)))

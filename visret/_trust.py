@@ -1,9 +1,10 @@
 """Whether the words of a page's text layer are what stands on the page, or have to be read from its picture.
 
 What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
-under pictures, what share of the characters have no meaning, and whether the letters are those of a language. Only a
-page that is in doubt is drawn. Its picture then says whether print stands where no words are (`_print`), and a few of
-its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a list of parts, or a cipher.
+under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
+letters are those of a language. Only a page that is in doubt is drawn. Its picture then says whether print stands where
+no words are (`_print`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
+list of parts, or a cipher.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def doubtful(page: Page) -> bool:
     return (
         len(words) < FEW
         or page.pictured > PICTURED
+        or page.drawn
         or page.unread > UNREAD
         or garbage(words)
         or bool(strange_lines(words))
