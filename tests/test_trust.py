@@ -133,7 +133,7 @@ def test_only_the_strange_lines_of_a_page_are_named():
 def test_what_makes_a_page_doubtful():
     words = layer(*BODY)
     assert not _trust.doubtful(page(words))
-    assert not _trust.doubtful(page(words, pictured=0.15))
+    assert not _trust.doubtful(page(words, pictured=0.08))
     for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}):
         assert _trust.doubtful(page(words, **known))
     assert _trust.doubtful(page(words[: _trust.FEW - 1]))

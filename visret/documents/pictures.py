@@ -21,6 +21,7 @@ from visret.types import Loss
 
 _pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
 _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_TIFF_DATA = {273, 324}  # StripOffsets, TileOffsets
 _WITH_PAGES = ("TIFF", "HEIF")
 NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
 _RENAME = "give it the ending of what it is, or copy it again"
@@ -79,6 +80,8 @@ class Picture(Document):
             try:
                 stored = self._stored
                 stored.seek(number - 1)
+                if stored.format == "TIFF" and not _TIFF_DATA & stored.tag_v2.keys():  # else it shows the one before
+                    raise OSError("its data is missing")
                 x_dpi, y_dpi = _stated_dpi(stored)
                 if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
                     x_dpi, y_dpi = y_dpi, x_dpi
