@@ -52,7 +52,10 @@ def test_a_page_with_korean_on_it_is_left_alone():
 
 
 FOREIGN = {
-    "Polish": ("cp1250", "Prom nie pływa, gdy wiatr jest zbyt silny. Ostatni odpływa o wpół do szóstej, a później łodzie"),
+    "Polish": (
+        "cp1250",
+        "Prom nie pływa, gdy wiatr jest zbyt silny. Ostatni odpływa o wpół do szóstej, a później łodzie",
+    ),
     "Polish, Unix": ("iso8859-2", "Rowery przewozi się bezpłatnie, a wozy płacą później tak jak łodzie; zażółć gęślą"),
     "Czech": ("cp1250", "Přívoz nepluje, když je vítr příliš silný. Jízdní kola se převážejí zdarma"),
     "Hungarian": ("cp1250", "Az elveszett tárgyakat egy hónapig őrzik a kikötő irodájában, azután a mentőké"),

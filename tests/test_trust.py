@@ -208,6 +208,10 @@ def test_print_without_words_is_missing():
     assert _trust.is_missing(page(footer), footer, image.resize((1654, 2338)))  # at any resolution
     white = Image.new("RGB", (827, 1169), "white")
     assert not _trust.is_missing(page(footer), footer, white)
+    large = sheet(["ANNUAL MEETING"], height=60)
+    footer = layer(*[HEADER] * 3, top=0.9)
+    assert not _trust.is_missing(page(footer), footer, large)
+    assert _trust.is_missing(page(footer, drawn=True), footer, large)
 
 
 # --------------------------------------------------------------------------------------- a few lines of it read
@@ -236,6 +240,16 @@ def test_a_cipher_is_one_where_the_lines_say_something_else():
     assert not _trust.is_wrong(page(words), words, image, says(["xq zzv kjh wwq pfft"] * 4))
     english = layer(*BODY)
     assert not _trust.is_wrong(page(english), english, image, None)  # nothing is read
+
+
+@pytest.mark.heavy
+def test_lines_without_a_language_are_those_that_are_compared_under_a_heading_that_is_right():
+    """Of a page in a font without characters, whose codes look like signs and figures."""
+    garbage = ["'/, -,88> (*8599 :/, ,9:;(8> 9:569 =/,4 :/,", "$4 =04:,8 :/, 2(9: *859904. 2,(<,9 :/, 458:/ 7;(>"]
+    words, image = layer(HEADER, HEADER, HEADER, *garbage), sheet()
+    assert not _trust.strange_lines(words)
+    assert _trust.is_wrong(page(words, unread=0.5), words, image, says(BODY[:2]))
+    assert not _trust.is_wrong(page(words, unread=0.5), words, image, says(garbage))
 
 
 @pytest.mark.heavy

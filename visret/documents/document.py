@@ -95,7 +95,9 @@ class Document(ABC):
             raise DocumentError(self.path, f"has no page {number}; its pages are 1 to {len(self)}")
         content = self._read(number, image=image, words=words, dpi=dpi, max_pixels=max_pixels)
         ref = PageRef(doc or self.path.name, number)
-        return Page(ref, *content[:4], dict(metadata or {}), *content[4:])
+        size_pt, shown, found, plain, lost, senseless, pictured, hidden, drawn = content
+        known = dict(metadata or {})
+        return Page(ref, size_pt, shown, found, plain, known, lost, senseless, pictured, hidden, drawn)
 
     @abstractmethod
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content: ...

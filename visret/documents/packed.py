@@ -9,7 +9,9 @@ from pathlib import Path
 
 _ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
 _FIRST = re.compile(rb"/First\s+(\d+)")
-_EMBEDDED = re.compile(rb"(?<!\d)(\d{1,10})\s+\d+\s+obj\s*<<(?:(?!endobj|stream).){0,2000}?/EmbeddedFile(?!\w)", re.DOTALL)
+_EMBEDDED = re.compile(
+    rb"(?<!\d)(\d{1,10})\s+\d+\s+obj\s*<<(?:(?!endobj|stream).){0,2000}?/EmbeddedFile(?!\w)", re.DOTALL
+)
 _LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
 _MOST = 1 << 24  # bytes of a stream of objects that are unpacked

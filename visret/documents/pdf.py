@@ -43,8 +43,9 @@ class _Layer(NamedTuple):
     """What there is to read on a page.
 
     senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
-    pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it that
-    is neither text nor under pictures. places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in points.
+    pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it
+    that is neither text nor under pictures. places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in
+    points.
     """
 
     placed: characters.Displayed

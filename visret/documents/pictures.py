@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from visret import _forks
 from visret.documents.document import Content, Document, pixels, resolution
@@ -80,7 +81,7 @@ class Picture(Document):
             try:
                 stored = self._stored
                 stored.seek(number - 1)
-                if stored.format == "TIFF" and not _TIFF_DATA & stored.tag_v2.keys():  # else it shows the one before
+                if isinstance(stored, TiffImageFile) and not _TIFF_DATA & stored.tag_v2.keys():  # or it shows another
                     raise OSError("its data is missing")
                 x_dpi, y_dpi = _stated_dpi(stored)
                 if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side

@@ -54,10 +54,15 @@ def _texts_of_opendocument(archive: zipfile.ZipFile) -> list[list[str]]:
     pages = _pages(archive) or []
     for page in pages:
         children_gone(page, page.findall(q("presentation:notes")))
-        for field in list(page.iter()):
-            if any(child.tag in _FIELDS for child in field):
-                field.clear()
+        for one in list(page.iter()):
+            if any(child.tag in _FIELDS for child in one) or _is_switched_off(one):
+                one.clear()
     return [[text.strip() for text in paragraphs(page) if text.strip()] for page in pages]
+
+
+def _is_switched_off(shape: Element) -> bool:
+    """As LibreOffice writes that a shape is hidden, in a namespace that changes with its version."""
+    return any(name.endswith("}display") and value == "none" for name, value in shape.items())
 
 
 def _texts(archive: zipfile.ZipFile) -> list[list[str]]:
@@ -67,7 +72,7 @@ def _texts(archive: zipfile.ZipFile) -> list[list[str]]:
 def _said_on(archive: zipfile.ZipFile, slide: str) -> Iterator[str]:
     """The paragraphs of a slide and of the diagrams on it, without those of shapes that are not to be shown."""
     diagrams = [part for kind, part in _related(archive, slide).values() if kind == "diagramData"]
-    for root in filter(None.__ne__, (parsed(archive, part) for part in (slide, *diagrams))):
+    for root in [root for part in (slide, *diagrams) if (root := parsed(archive, part)) is not None]:
         unseen = {one for shape in root.iter() if _is_unseen(shape) for one in shape.iter(f"{_DRAWING}p")}
         for one in root.iter(f"{_DRAWING}p"):
             if one not in unseen and (text := _said(one).strip()):
