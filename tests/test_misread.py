@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visret.documents.misread import mended, repaired
+from visret.documents.misread import mended, repaired, with_ligatures
 
 
 def codes(text):
@@ -105,3 +105,21 @@ def test_accents_of_western_europe_stay(language):
 def test_another_alphabet_under_a_long_heading_comes_back(encoding, right):
     head = "Harbour authority of the lower estuary, office of the ferry master, north quay, open on weekdays\n"
     assert mended(head + right.encode(encoding).decode("cp1252")) == head + right
+
+
+@pytest.mark.parametrize(
+    ("raw", "meant"),
+    [
+        ("de\x1cned, \x1cles di\x1ber", "de\ufb01ned, \ufb01les di\ufb00er"),
+        ("a sta\x1b of su\x1ecient \x1dow", "a sta\ufb00 of su\ufb03cient \ufb02ow"),
+        ("\x10\x1cne\x11 \x15 ra\x1fe", "“\ufb01ne” – ra\ufb04e"),
+        ("speci\x1bc", None),  # fi, in another font
+        ("\x1bgure", None),
+        ("\x1dgegen\x1c von", None),  # quotation marks
+        ("x \x1c= y", None),
+        ("\x10quoted\x11", None),
+        ("", None),
+    ],
+)
+def test_ligatures_of_tex_are_told_from_other_signs(raw, meant):
+    assert "".join(map(chr, with_ligatures(codes(raw)).tolist())) == (raw if meant is None else meant)

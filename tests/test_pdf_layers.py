@@ -29,7 +29,7 @@ def made(path: Path, *, config: str, marked: str, forms: int = 0, more: str = ""
         for _ in range(forms - 1):
             head = "<< /Type /XObject /Subtype /Form /BBox [0 0 300 200] /Resources << /XObject << {} >> >> >>"
             both = " ".join(f"/{name} {one}" for name, one in zip("XY", shown, strict=True))
-            shown = [out.add(head.format(both), b"/X Do /Y Do")] + [out.add(head.format(""), b"")]
+            shown = [out.add(head.format(both), b"/X Do /Y Do"), out.add(head.format(""), b"")]
         content = "/X Do /Y Do "
     else:
         shown = []

@@ -134,7 +134,7 @@ def test_what_makes_a_page_doubtful():
     words = layer(*BODY)
     assert not _trust.doubtful(page(words))
     assert not _trust.doubtful(page(words, pictured=0.08))
-    for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}):
+    for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}, {"torn": True}):
         assert _trust.doubtful(page(words, **known))
     assert _trust.doubtful(page(words[: _trust.FEW - 1]))
     assert _trust.doubtful(page(layer("\ue001 " * 100)))
@@ -506,6 +506,20 @@ def test_text_without_characters_is_named_where_it_may_not_be_read(tmp_path):
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 + ord(c), BODY, [HEADER])
     assert read(path).lost == (_render.UNREAD_TEXT,)
     assert not read(write(tmp_path / "b.pdf", text(BODY, 800))).lost
+
+
+def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
+    """As where a font has no characters for its ligatures; signs before words, such as of lists, are no part of them."""
+    path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 if c == "v" else ord(c), BODY * 3)
+    torn = read(path)
+    assert torn.torn
+    assert _trust.doubtful(torn)
+    assert torn.lost == (_render.UNREAD_TEXT,)
+    marked = [f"* {line}" for line in BODY * 3]
+    assert not read(cipher_pdf(tmp_path / "b.pdf", lambda c: 0xE000 if c == "*" else ord(c), marked)).torn
+    assert _trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", _trust.TORN)
+    assert not _trust.is_better("The ferry stops at five", "The ferry stops at five", _trust.TORN)
+    assert not _trust.is_better("The fcrry stops at fivc", "The ferry stops at five", _trust.TORN)
 
 
 def test_cyrillic_that_was_taken_for_latin_is_mended():

@@ -63,6 +63,7 @@ def doubtful(page: Page) -> bool:
         len(words) < FEW
         or page.pictured > PICTURED
         or page.drawn
+        or page.torn
         or page.unread > UNREAD
         or garbage(words)
         or bool(strange_lines(words))
@@ -148,6 +149,7 @@ class Doubt(NamedTuple):
 NONE = Doubt(math.inf)  # the words of the layer are right, but not all
 WRONG = Doubt(0)  # they say something else than what stands there
 POOR = Doubt(0, LITTLE)  # they are a reading themselves
+TORN = Doubt(0, 0)  # they lack letters, and what is read in the place of a line has more words
 ANY = Doubt(-BETTER)  # nothing is known of them
 
 
@@ -157,6 +159,8 @@ def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image
         return POOR
     if is_wrong(page, words, image, read):
         return WRONG
+    if page.torn:
+        return TORN
     return NONE if is_missing(page, words, image) else None
 
 

@@ -33,7 +33,7 @@ def text_of_html(data: bytes) -> str:
 def decoded(data: bytes) -> Decoded:
     """An HTML page as text; what it says of its encoding is believed where its bytes can be that.
 
-    Lost is what cannot be read, and what follows an element that nothing closes and that hides the rest, in browsers too.
+    Lost is what cannot be read, and what an element hides that nothing closes, in browsers too.
     """
     stated = _CHARSET.search(data[:4096])
     name = stated[1].decode("ascii") if stated else None

@@ -67,6 +67,12 @@ def _of_other_accents(text: str) -> str | None:
     return encoding if score > max(_FITS, languages.fit(sample, "cp1252") + _FITS_BETTER) else None
 
 
+_OF_TEX = {
+    **{0x10: 0x201C, 0x11: 0x201D, 0x12: 0x201E, 0x13: 0xAB, 0x14: 0xBB, 0x15: 0x2013, 0x16: 0x2014},
+    **{0x1B: 0xFB00, 0x1C: 0xFB01, 0x1D: 0xFB02, 0x1E: 0xFB03, 0x1F: 0xFB04},
+}
+_VOWELS = np.frombuffer("aeiouyäöüéèáíóúàâêîôåæøAEIOUÄÖÜ".encode("utf-32-le"), "<u4")
+_NOT_AFTER_FF = np.frombuffer(b"bcdghjkmpqvwxz", np.uint8)
 _ENCODINGS = ("cp1251", "koi8-r", "koi8-u", "iso8859-5", "cp1253", "iso8859-7")
 _WITH_ACCENTS = ("iso8859-2", "cp1250", "cp1254", "cp1257")  # of those that fit as well, the last
 
@@ -79,6 +85,29 @@ def _table(encoding: str) -> dict[int, str]:
         for byte in range(0x80, 0x100)
     )
     return {ord(wrong): right for wrong, right in pairs if wrong and right}
+
+
+def with_ligatures(codes: np.ndarray) -> np.ndarray:
+    """(n,) uint32 characters, as they are; or with what the control characters are in TeX's encoding of fonts (T1).
+
+    Old bitmap fonts of TeX have no table of characters, and PDFium gives their codes: ff, fi, fl, ffi and ffl are
+    control characters. Other fonts have others there, so all of them on a page have to stand where these five can.
+    """
+    at = np.flatnonzero((codes >= 0x1B) & (codes <= 0x1F))
+    if not len(at):
+        return codes
+    padded = np.concatenate([[32], codes, [32]])
+    before, which, after = padded[at], codes[at], padded[at + 2]
+    ends = ~(((after >= ord("a")) & (after <= ord("z"))) | ((after >= 0xDF) & (after < 0x180)))
+    is_ff, starts_with_ff = which == 0x1B, (which == 0x1B) | (which >= 0x1E)
+    if (ends & ~is_ff).any() or (starts_with_ff & ~np.isin(before, _VOWELS)).any():
+        return codes
+    if (is_ff & np.isin(after, _NOT_AFTER_FF)).any():
+        return codes
+    fixed = codes.copy()
+    for code, meaning in _OF_TEX.items():
+        fixed[codes == code] = meaning
+    return fixed
 
 
 def repaired(codes: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class _Layer(NamedTuple):
 
     senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
     pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it
-    that is neither text nor under pictures. places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in
+    that is neither text nor under pictures. is_torn: words lack letters that have no meaning. places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in
     points.
     """
 
@@ -53,6 +53,7 @@ class _Layer(NamedTuple):
     pictured: float
     is_hidden: bool
     is_drawn: bool
+    is_torn: bool
     comments: list[notes.Note]
     places: np.ndarray
 
@@ -143,7 +144,7 @@ class Pdf(Document):
         said = notes.words(layer.comments, fractions(layer.places, *size_pt), found) if layer.comments else ()
         if number == 1:
             said += self._said_by_form(found + said)
-        known = layer.senseless, layer.pictured, layer.is_hidden, layer.is_drawn
+        known = layer.senseless, layer.pictured, layer.is_hidden, layer.is_drawn, layer.is_torn
         return Content(size_pt, drawn, found + said, None, tuple(lost), *known)
 
     def _of_form(self) -> list[str]:
@@ -167,7 +168,7 @@ class Pdf(Document):
         lost += blank
         said: list[notes.Note] = []
         stamped = False
-        senseless = content.share_senseless
+        senseless, torn = content.share_senseless, content.is_torn
         if kinds:
             try:
                 typed, said, stamped = notes.read(self._pdf, page, number, kinds, content)
@@ -182,7 +183,8 @@ class Pdf(Document):
         placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
-        return _Layer(placed, senseless, share, hidden, stamped or outlines.may_be_print(page), said, places)
+        drawn = stamped or outlines.may_be_print(page)
+        return _Layer(placed, senseless, share, hidden, drawn, torn, said, places)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:
