@@ -32,7 +32,7 @@ def drawn(path, content: str, more: str = "", resources: str = "") -> bool:
         (letters(200), True),
         (letters(200, how="") + "f", True),
         (letters(200, kinds=1), False),  # the marks of a diagram
-        (letters(20), False),
+        (letters(8), False),
         (letters(200, how="S"), False),  # lines
         (letters(200, size=90), False),
         (letters(200, how="", curved=False, kinds=1) + "f", False),  # a coast

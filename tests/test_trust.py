@@ -509,7 +509,7 @@ def test_text_without_characters_is_named_where_it_may_not_be_read(tmp_path):
 
 
 def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
-    """As where a font has no characters for its ligatures; signs before words, such as of lists, are no part of them."""
+    """As where a font has no characters for ligatures; signs before words, as those of lists, are no part of them."""
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 if c == "v" else ord(c), BODY * 3)
     torn = read(path)
     assert torn.torn

@@ -56,7 +56,7 @@ class Characters(NamedTuple):
         letters = ((small >= 0x61) & (small <= 0x7A)) | ((self.codes >= 0xC0) & (self.codes < 0x2000))
         letters &= ~self.senseless
         odd = self.senseless & ~((self.codes >= 0x10) & (self.codes <= 0x16))  # TeX's quotation marks and dashes
-        (left, top, right, bottom), high = self.boxes.T, np.abs(self.boxes[:, 1] - self.boxes[:, 3])
+        (left, _, right, bottom), high = self.boxes.T, np.abs(self.boxes[:, 1] - self.boxes[:, 3])
         touch = (np.abs(left[1:] - right[:-1]) < _TOUCHING * high[1:]) & (np.abs(bottom[1:] - bottom[:-1]) < high[1:])
         torn = np.zeros(len(letters), bool)
         torn[1:] |= odd[1:] & letters[:-1] & touch

@@ -19,7 +19,8 @@ from visret.documents import characters
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
 _LEAST, _HIGHEST = 8, 60.0  # points of an outline, more than a box has; and PDF points that a line of print is high
-_MUCH = 1_000  # points of all outlines: those of some forty letters
+_MUCH = 400  # points of all outlines: those of some twenty letters
+_LONG = 1_000  # points of one shape that is a text
 _KINDS = 8  # of outlines, by their number of points: the marks of a diagram are all alike
 _CURVED = 0.2  # of the points of one large shape, if it is a text and no coast
 _SAMPLE = 200  # of its points
@@ -45,7 +46,7 @@ def may_be_print(page: Any) -> bool:
             return True
         if count < _LEAST:
             continue
-        if count >= _MUCH and _is_curved(shape, count):
+        if count >= _LONG and _is_curved(shape, count):
             return True
         if bounds[3] - bounds[1] <= _HIGHEST:
             points += count

@@ -44,8 +44,8 @@ class _Layer(NamedTuple):
 
     senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
     pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it
-    that is neither text nor under pictures. is_torn: words lack letters that have no meaning. places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in
-    points.
+    that is neither text nor under pictures. is_torn: words lack letters, which have no meaning. places: (n, 4) x0, y0,
+    x1, y1 of the n comments on the displayed page, in points.
     """
 
     placed: characters.Displayed
