@@ -31,6 +31,7 @@ def drawn(path, content: str, more: str = "", resources: str = "") -> bool:
         ("", False),
         (letters(200), True),
         (letters(200, how="") + "f", True),
+        (f"10 20 m {'12 22 14 26 16 20 c 20 26 24 22 280 20 c ' * 80} f", True),  # a heading
         (letters(200, kinds=1), False),  # the marks of a diagram
         (letters(8), False),
         (letters(200, how="S"), False),  # lines

@@ -522,6 +522,12 @@ def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
     assert not _trust.is_better("The fcrry stops at fivc", "The ferry stops at five", _trust.TORN)
 
 
+def test_lines_that_are_all_blanks_are_looked_at(tmp_path):
+    """A font may say that all its letters are blanks; a blank by itself is no line of them."""
+    assert read(cipher_pdf(tmp_path / "a.pdf", lambda _: ord(" "), BODY, [HEADER])).drawn
+    assert not read(write(tmp_path / "b.pdf", text([*BODY, " ", " ", " ", " ", BODY[0]], 800))).drawn
+
+
 def test_cyrillic_that_was_taken_for_latin_is_mended():
     russian = RIGHT["Russian"]
     wrong = russian.encode("cp1251").decode("cp1252")

@@ -41,14 +41,15 @@ def may_be_print(page: Any) -> bool:
         if not calls.bounds_of(shape, *edges):
             continue
         count = calls.points_of(shape)
-        area = (bounds[2] - bounds[0]) * (bounds[3] - bounds[1])
-        if area > _LARGE * width * height and _has_pattern(shape):
+        wide, high = bounds[2] - bounds[0], bounds[3] - bounds[1]
+        if wide * high > _LARGE * width * height and _has_pattern(shape):
             return True
         if count < _LEAST:
             continue
-        if count >= _LONG and _is_curved(shape, count):
+        is_line = high <= _HIGHEST and wide > 3 * high
+        if count >= (_MUCH if is_line else _LONG) and _is_curved(shape, count):
             return True
-        if bounds[3] - bounds[1] <= _HIGHEST:
+        if high <= _HIGHEST:
             points += count
             kinds.add(count)
             if points >= _MUCH and len(kinds) >= _KINDS:

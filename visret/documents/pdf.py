@@ -168,7 +168,7 @@ class Pdf(Document):
         lost += blank
         said: list[notes.Note] = []
         stamped = False
-        senseless, torn = content.share_senseless, content.is_torn
+        senseless, torn, has_blank_lines = content.share_senseless, content.is_torn, content.blank
         if kinds:
             try:
                 typed, said, stamped = notes.read(self._pdf, page, number, kinds, content)
@@ -183,7 +183,7 @@ class Pdf(Document):
         placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
-        drawn = stamped or outlines.may_be_print(page)
+        drawn = stamped or has_blank_lines or outlines.may_be_print(page)
         return _Layer(placed, senseless, share, hidden, drawn, torn, said, places)
 
     @contextmanager
