@@ -177,7 +177,11 @@ def _ground(image: Image.Image) -> tuple[int, int, int]:
     outline = np.zeros(opaque.shape, bool)
     outline[:, 1:] |= opaque[:, 1:] & ~opaque[:, :-1]
     outline[:, :-1] |= opaque[:, :-1] & ~opaque[:, 1:]
-    light = int((outline & (np.asarray(image.convert("L"))[::rows] > _LIGHT)).sum())
+    grey = np.where(opaque, np.asarray(image.convert("L"))[::rows], 255)
+    for step in (1, 2):  # the edge of a dark letter is light where it was smoothed on white
+        grey[:, step:] = np.minimum(grey[:, step:], grey[:, :-step])
+        grey[:, :-step] = np.minimum(grey[:, :-step], grey[:, step:])
+    light = int((outline & (grey > _LIGHT)).sum())
     if light <= _THIN * opaque.sum():
         return _WHITE
     return _BLACK if light > 0.9 * outline.sum() else _GREY
