@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from visret import _lines
 from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
+from visret.glyph import skew
 from visret.glyph.finding import AREA, BESIDE, Found, Line, found
 from visret.glyph.networks import (
     FINDER_DPI,
@@ -62,8 +63,15 @@ class PageReader:
             _fuse(network.eval()).to(device, memory_format=torch.channels_last)
 
     def read(self, image: Image.Image, *, dpi: float) -> _lines.Reading:
-        """The words of a picture of about that resolution, whichever way it is turned."""
+        """The words of a picture of about that resolution, whichever way it is turned, skewed by up to 12 degrees."""
         grey = image.convert("L")
+        degrees = skew.skew_of(grey)
+        if not degrees:
+            return self._read_level(grey, dpi)
+        return skew.as_shown(self._read_level(skew.level(grey, degrees), dpi), degrees, grey.size)
+
+    def _read_level(self, grey: Image.Image, dpi: float) -> _lines.Reading:
+        """The words of a grey picture whose lines are level or upright."""
         with torch.inference_mode():
             scale = FINDER_DPI / dpi
             seen = self._seen(grey, within(grey.size, scale, _FIRST))

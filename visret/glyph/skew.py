@@ -1,0 +1,126 @@
+"""How far the lines of a picture of a page are from level, and the page made level.
+
+Lines of text that are level leave white rows between them, so the sums over rows of pixels rise and fall steeply; they
+do so at no other angle. The picture is sheared by one angle after the other, in a small copy, and the angle at which
+its sums change most is that of its lines. Lines that stand on their side show the same in the sums over columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from visret._lines import Reading
+from visret.types import Box
+
+LEAST, _MOST = 1.0, 12.0  # degrees: lines that slope less are read as they are, and larger angles are not looked for
+_COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
+_AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
+_STRIP = 8  # columns of it that are moved as one
+_FAINT, _STRONG = 24, 48  # grey values from a pixel to the next: less is noise, and more counts as this much
+_CLEAR = 1.5  # times the sharpness at other angles: lines that are level show it at once
+_SURE = 2.5  # times the median sharpness of all angles: less is no text, or a few words
+
+
+def skew_of(grey: Image.Image) -> float:
+    """The angle in degrees, clockwise, by which the lines of a grey picture are turned from level or from upright.
+
+    It is 0 for a page without an angle that stands out, and for one whose lines are level within LEAST degrees.
+    """
+    reduced = max(1, round(math.sqrt(grey.width * grey.height / _AREA)))
+    small = np.asarray(grey.reduce(reduced)).astype(np.int16)
+    if min(small.shape) < 2 * _STRIP:
+        return 0.0
+    profiles = [_Profiles(small, 1), _Profiles(small.T, -1)]
+    if any(profile.is_level() for profile in profiles):
+        return 0.0
+    angles = np.arange(-_MOST, _MOST + _COARSE / 2, _COARSE)
+    sharpness = [profile.sharpness(angles) for profile in profiles]
+    clarity = [float(of.max() / max(np.median(of), 1e-6)) for of in sharpness]
+    best = int(np.argmax(clarity))
+    if clarity[best] < _SURE:
+        return 0.0
+    near = angles[sharpness[best].argmax()] + np.arange(-_COARSE, _COARSE + _FINE / 2, _FINE)
+    angle = float(near[profiles[best].sharpness(near).argmax()])
+    return angle if abs(angle) >= LEAST else 0.0
+
+
+class _Profiles:
+    """The edges of a picture, from which its sums over sheared rows are made.
+
+    pixels: (rows, columns) int16 grey values. sign: of the angles, -1 where the picture is mirrored at its diagonal.
+    """
+
+    def __init__(self, pixels: np.ndarray, sign: int) -> None:
+        steps = np.abs(np.diff(pixels, axis=0))
+        edges = np.minimum(steps, _STRONG) * (steps > _FAINT)
+        count = max(1, edges.shape[1] // _STRIP)
+        kept = edges[:, : count * _STRIP].reshape(len(edges), count, -1).sum(axis=2, dtype=np.float32)
+        self._middles = (np.arange(count) + 0.5) * _STRIP - edges.shape[1] / 2
+        self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MOST + _COARSE))) + 1
+        self._strips = np.pad(kept.T, ((0, 0), (self._margin, self._margin)))
+        self._rows = len(edges)
+        self._sign = sign
+
+    def is_level(self) -> bool:
+        """Whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
+        before, level, after = self.sharpness((-2 * LEAST, 0.0, 2 * LEAST))
+        return bool(level > _CLEAR * max(before, after))
+
+    def sharpness(self, angles: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(n,) float64: how steeply the sums rise and fall at each of n angles in degrees, clockwise."""
+        out = np.empty(len(angles))
+        for number, angle in enumerate(angles):
+            shifts = np.rint(self._middles * math.tan(self._sign * math.radians(angle))).astype(int) + self._margin
+            sums = np.zeros(self._rows, np.float32)
+            for strip, first in zip(self._strips, shifts.tolist(), strict=True):
+                sums += strip[first : first + self._rows]
+            out[number] = np.square(np.diff(sums)).sum()
+        return out
+
+
+def level(grey: Image.Image, degrees: float) -> Image.Image:
+    """The picture turned back by that angle, large enough for all of it, its corners in the colour of the paper."""
+    size = _size_of_level(grey.size, degrees)
+    turn = math.radians(degrees)
+    cos, sin = math.cos(turn), math.sin(turn)
+    x, y = _shown((0.0, 0.0), degrees, grey.size)
+    paper = int(np.median(np.asarray(grey.reduce(max(1, round(math.sqrt(grey.width * grey.height / _AREA)))))))
+    return grey.transform(
+        size, Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BICUBIC, fillcolor=paper
+    )
+
+
+def _size_of_level(size: tuple[int, int], degrees: float) -> tuple[int, int]:
+    """Width and height of a picture of that size, turned back by that angle."""
+    cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
+    return math.ceil(size[0] * cos + size[1] * sin), math.ceil(size[0] * sin + size[1] * cos)
+
+
+def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) -> tuple[float, float]:
+    """Where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
+    width, height = _size_of_level(size, degrees)
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    x, y = point[0] - width / 2, point[1] - height / 2
+    return size[0] / 2 + cos * x - sin * y, size[1] / 2 + sin * x + cos * y
+
+
+def as_shown(reading: Reading, degrees: float, size: tuple[int, int]) -> Reading:
+    """What was read of the level picture, with the boxes around the words in the picture as it is, of that size."""
+    width, height = _size_of_level(size, degrees)
+
+    def placed(box: Box) -> Box:
+        x0, y0, x1, y1 = box
+        corners = [_shown((x * width, y * height), degrees, size) for x in (x0, x1) for y in (y0, y1)]
+        x, y = np.clip(np.array(corners) / size, 0, 1).T.round(5).tolist()
+        return min(x), min(y), max(x), max(y)
+
+    words = (
+        replace(word, box=placed(word.box), rest=tuple((start, placed(box)) for start, box in word.rest))
+        for word in reading.words
+    )
+    return reading._replace(words=tuple(words))
