@@ -31,7 +31,7 @@ from visret.glyph.networks import (
     inked,
     said,
 )
-from visret.glyph.seen import CLEAR, FAIR, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
+from visret.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
 from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
@@ -68,7 +68,10 @@ class PageReader:
         degrees = skew.skew_of(grey)
         if not degrees:
             return self._read_level(grey, dpi)
-        return skew.as_shown(self._read_level(skew.level(grey, degrees), dpi), degrees, grey.size)
+        reading = skew.as_shown(self._read_level(skew.level(grey, degrees), dpi), degrees, grey.size)
+        if _letters_read(reading) >= _TELLING and reading.confidence >= SURE:
+            return reading
+        return max(reading, self._read_level(grey, dpi), key=_letters_read)  # what slants may be a drawing
 
     def _read_level(self, grey: Image.Image, dpi: float) -> _lines.Reading:
         """The words of a grey picture whose lines are level or upright."""
@@ -181,6 +184,12 @@ def _left(grey: Image.Image, turn: int) -> Image.Image:
 def _count(lines: Iterable[Said]) -> int:
     """Of their letters and digits."""
     return sum(character.isalnum() for line in lines for character in line.text)
+
+
+def _letters_read(reading: _lines.Reading) -> float:
+    """About how many letters and digits were read rightly, by the confidences of their words."""
+    read = zip(reading.words, reading.confidences, strict=True)
+    return sum(sum(map(str.isalnum, word.text)) * confidence for word, confidence in read)
 
 
 def _certainty(lines: Iterable[Said]) -> float:

@@ -21,9 +21,10 @@ LEAST, _MOST = 1.0, 12.0  # degrees: lines that slope less are read as they are,
 _COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
 _AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
 _STRIP = 8  # columns of it that are moved as one
+_RULE = 5  # such strips in a row: a level edge as long is no text
 _FAINT, _STRONG = 24, 48  # grey values from a pixel to the next: less is noise, and more counts as this much
-_CLEAR = 1.5  # times the sharpness at other angles: lines that are level show it at once
-_SURE = 2.5  # times the median sharpness of all angles: less is no text, or a few words
+_CLEAR = 1.3  # times the sharpness at other angles: lines that are level show it at once
+_SURE = 2.0  # times the median sharpness of all angles: less is no text, or a few words
 
 
 def skew_of(grey: Image.Image) -> float:
@@ -31,13 +32,13 @@ def skew_of(grey: Image.Image) -> float:
 
     It is 0 for a page without an angle that stands out, and for one whose lines are level within LEAST degrees.
     """
-    reduced = max(1, round(math.sqrt(grey.width * grey.height / _AREA)))
-    small = np.asarray(grey.reduce(reduced)).astype(np.int16)
+    small = _small(grey).astype(np.int16)
     if min(small.shape) < 2 * _STRIP:
         return 0.0
-    profiles = [_Profiles(small, 1), _Profiles(small.T, -1)]
-    if any(profile.is_level() for profile in profiles):
+    rows = _Profiles(small, 1)
+    if rows.is_level():
         return 0.0
+    profiles = [rows, _Profiles(small.T, -1)]
     angles = np.arange(-_MOST, _MOST + _COARSE / 2, _COARSE)
     sharpness = [profile.sharpness(angles) for profile in profiles]
     clarity = [float(of.max() / max(np.median(of), 1e-6)) for of in sharpness]
@@ -49,6 +50,11 @@ def skew_of(grey: Image.Image) -> float:
     return angle if abs(angle) >= LEAST else 0.0
 
 
+def _small(grey: Image.Image) -> np.ndarray:
+    """(rows, columns) uint8: a copy of about _AREA pixels, or all of a picture that has no more."""
+    return np.asarray(grey.reduce(max(1, round(math.sqrt(grey.width * grey.height / _AREA)))))
+
+
 class _Profiles:
     """The edges of a picture, from which its sums over sheared rows are made.
 
@@ -58,8 +64,10 @@ class _Profiles:
     def __init__(self, pixels: np.ndarray, sign: int) -> None:
         steps = np.abs(np.diff(pixels, axis=0))
         edges = np.minimum(steps, _STRONG) * (steps > _FAINT)
-        count = max(1, edges.shape[1] // _STRIP)
-        kept = edges[:, : count * _STRIP].reshape(len(edges), count, -1).sum(axis=2, dtype=np.float32)
+        count = edges.shape[1] // _STRIP
+        parts = edges[:, : count * _STRIP].reshape(len(edges), count, _STRIP)
+        kept = parts.sum(axis=2, dtype=np.float32)
+        kept[_in_runs(parts.all(axis=2))] = 0
         self._middles = (np.arange(count) + 0.5) * _STRIP - edges.shape[1] / 2
         self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MOST + _COARSE))) + 1
         self._strips = np.pad(kept.T, ((0, 0), (self._margin, self._margin)))
@@ -79,8 +87,21 @@ class _Profiles:
             sums = np.zeros(self._rows, np.float32)
             for strip, first in zip(self._strips, shifts.tolist(), strict=True):
                 sums += strip[first : first + self._rows]
-            out[number] = np.square(np.diff(sums)).sum()
+            steps = np.abs(np.diff(sums))
+            out[number] = (steps * np.sqrt(steps)).sum()  # squares would let one long edge speak louder than the text
         return out
+
+
+def _in_runs(whole: np.ndarray) -> np.ndarray:
+    """(rows, n) bool: the parts of a row that lie in a run of _RULE or more that are whole edges.
+
+    These are rules and the borders that scanners add, which are level on a page whose lines are not.
+    """
+    out = np.zeros_like(whole)
+    starts = np.lib.stride_tricks.sliding_window_view(whole, min(_RULE, whole.shape[1]), axis=1).all(axis=2)
+    for offset in range(whole.shape[1] - starts.shape[1] + 1):
+        out[:, offset : offset + starts.shape[1]] |= starts
+    return out
 
 
 def level(grey: Image.Image, degrees: float) -> Image.Image:
@@ -89,10 +110,8 @@ def level(grey: Image.Image, degrees: float) -> Image.Image:
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
     x, y = _shown((0.0, 0.0), degrees, grey.size)
-    paper = int(np.median(np.asarray(grey.reduce(max(1, round(math.sqrt(grey.width * grey.height / _AREA)))))))
-    return grey.transform(
-        size, Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BICUBIC, fillcolor=paper
-    )
+    affine, paper = (cos, -sin, x, sin, cos, y), int(np.median(_small(grey)))
+    return grey.transform(size, Image.Transform.AFFINE, affine, Image.Resampling.BICUBIC, fillcolor=paper)
 
 
 def _size_of_level(size: tuple[int, int], degrees: float) -> tuple[int, int]:
