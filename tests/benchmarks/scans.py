@@ -31,6 +31,7 @@ from visret.glyph.skew import skew_of
 from visret.maxsim import page_scores
 from visret.types import Encoder, PageEmbedding, Word
 
+COPIED_DPI = 75  # of worn pages
 TEXT_MODEL = "all-minilm-l6-v2"
 
 
@@ -41,9 +42,9 @@ def worn(image: Image.Image, rng: random.Random, noise: np.random.Generator) -> 
 
 
 def copied(grey: Image.Image, rng: random.Random, noise: np.random.Generator) -> Image.Image:
-    """A grey picture blurred, at 75 dpi, noisy, JPEG."""
-    width, height = grey.size
-    grey = grey.resize((round(width * 75 / documents.DPI), round(height * 75 / documents.DPI)), Image.Resampling.BOX)
+    """A grey picture blurred, at COPIED_DPI, noisy, JPEG."""
+    scale = COPIED_DPI / documents.DPI
+    grey = grey.resize((round(grey.width * scale), round(grey.height * scale)), Image.Resampling.BOX)
     grey = grey.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.5)))
     pixels = 235 - (255 - np.asarray(grey, np.float32)) * 0.8 + noise.normal(0, 6, (grey.height, grey.width))
     file = io.BytesIO()
@@ -150,8 +151,6 @@ def skewed(page: Page, degrees: float, *, wears: bool) -> tuple[Image.Image, dic
     """The picture of a page turned clockwise, with all of it on it; and where the middles of its words then are."""
     grey = page.image.convert("L")
     image = grey.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=255)
-    if wears:
-        image = copied(image, random.Random(str(page.ref)), np.random.default_rng(0))
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     places: dict[str, list[np.ndarray]] = {}
     for word in page.words:
@@ -159,6 +158,8 @@ def skewed(page: Page, degrees: float, *, wears: bool) -> tuple[Image.Image, dic
         middle = np.array([(cos * x - sin * y) / image.width, (sin * x + cos * y) / image.height]) + 0.5
         if plain(word.text) and not word.rest:
             places.setdefault(plain(word.text), []).append(middle)
+    if wears:
+        image = copied(image, random.Random(str(page.ref)), np.random.default_rng(0))
     return image, places
 
 
@@ -187,7 +188,7 @@ def print_skew(pdfs: Path, count: int) -> None:
             for page in pages:
                 for sign in (1, -1) if angle else (1,):
                     image, places = skewed(page, sign * angle, wears=wears)
-                    read += found_in_place(reader.read(image, dpi=documents.DPI).words, places)
+                    read += found_in_place(reader.read(image, dpi=COPIED_DPI if wears else documents.DPI).words, places)
                     everything += sum(map(len, places.values()))
             shares.append(f"{read / everything:.1%}")
         print(f"| {'worn' if wears else 'clean'} | {' | '.join(shares)} |", flush=True)

@@ -41,6 +41,7 @@ _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
+_SPARSE = 0.8  # pixels of a strip to one of the picture: with fewer, thin strokes fall between them
 _TELLING, _MOST_TELLING = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
 
 
@@ -228,15 +229,17 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
 def _strip(grey: Image.Image, line: Line, zoom: float, reduced: int) -> np.ndarray:
     """(STRIP, w) uint8: the line and a little around it. reduced: how many times smaller than the line's picture."""
     turn = math.atan(line.slope)
-    step = 1 / zoom / reduced
+    twice = 2 if zoom * reduced < _SPARSE else 1
+    step = 1 / zoom / reduced / twice
     cos, sin = math.cos(turn) * step, math.sin(turn) * step
     width = math.ceil(((line.right - line.left) / math.cos(turn)) * zoom)
-    x, y = line.left / reduced + STRIP / 2 * sin, line.middle / reduced - STRIP / 2 * cos
+    height = twice * STRIP
+    x, y = line.left / reduced + height / 2 * sin, line.middle / reduced - height / 2 * cos
     strip = grey.transform(
-        (max(8, width), STRIP), Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BILINEAR,
+        (twice * max(8, width), height), Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BILINEAR,
         fillcolor=_corner(grey),
     )  # fmt: skip
-    return np.asarray(strip)
+    return np.asarray(strip.reduce(twice))
 
 
 def _corner(grey: Image.Image) -> int:
