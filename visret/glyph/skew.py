@@ -67,7 +67,7 @@ class _Profiles:
         count = edges.shape[1] // _STRIP
         parts = edges[:, : count * _STRIP].reshape(len(edges), count, _STRIP)
         kept = parts.sum(axis=2, dtype=np.float32)
-        kept[_in_runs(parts.all(axis=2))] = 0
+        kept[_in_runs(parts.min(axis=2) > 0)] = 0
         self._middles = (np.arange(count) + 0.5) * _STRIP - edges.shape[1] / 2
         self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MOST + _COARSE))) + 1
         self._strips = np.pad(kept.T, ((0, 0), (self._margin, self._margin)))
