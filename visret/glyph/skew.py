@@ -17,7 +17,8 @@ from PIL import Image
 from visret._lines import Reading
 from visret.types import Box
 
-LEAST, _MOST = 1.0, 12.0  # degrees: lines that slope less are read as they are, and larger angles are not looked for
+_LEAST, _MOST = 3.5, 12.0  # degrees: lines that slope less are read as well as level ones; larger angles are not found
+_BESIDE = 2.0  # degrees from level, where the sums of a level page are clearly less sharp
 _COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
 _AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
 _STRIP = 8  # columns of it that are moved as one
@@ -30,7 +31,7 @@ _SURE = 2.0  # times the median sharpness of all angles: less is no text, or a f
 def skew_of(grey: Image.Image) -> float:
     """The angle in degrees, clockwise, by which the lines of a grey picture are turned from level or from upright.
 
-    It is 0 for a page without an angle that stands out, and for one whose lines are level within LEAST degrees.
+    It is 0 for a page without an angle that stands out, and for one whose lines are level within _LEAST degrees.
     """
     small = _small(grey).astype(np.int16)
     if min(small.shape) < 2 * _STRIP:
@@ -47,7 +48,7 @@ def skew_of(grey: Image.Image) -> float:
         return 0.0
     near = angles[sharpness[best].argmax()] + np.arange(-_COARSE, _COARSE + _FINE / 2, _FINE)
     angle = float(near[profiles[best].sharpness(near).argmax()])
-    return angle if abs(angle) >= LEAST else 0.0
+    return angle if abs(angle) >= _LEAST else 0.0
 
 
 def _small(grey: Image.Image) -> np.ndarray:
@@ -76,7 +77,7 @@ class _Profiles:
 
     def is_level(self) -> bool:
         """Whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
-        before, level, after = self.sharpness((-2 * LEAST, 0.0, 2 * LEAST))
+        before, level, after = self.sharpness((-_BESIDE, 0.0, _BESIDE))
         return bool(level > _CLEAR * max(before, after))
 
     def sharpness(self, angles: Sequence[float] | np.ndarray) -> np.ndarray:
