@@ -70,7 +70,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     every core. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
-    version = _weights() if name == "glyph" else _rapidocr.version()
+    version = f"{_weights()}-{glyph.READING}" if name == "glyph" else _rapidocr.version()
     dpi = dpi or DPI[name]
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())
