@@ -1,0 +1,175 @@
+"""A BERT encoder in NumPy, for questions: a tenth of a billion operations, for which torch need not be loaded.
+
+Importing torch takes longer than everything else that a search does, and its libraries take more memory than the
+weights. What is computed here is what `_bert` computes in float32, up to the rounding of sums, and the weights are read
+where they lie in the file. Everything stands upright: a column is a token, so that the weights, which lie row by row
+as a product wants them, stand on its left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from visret._products import product
+from visret.encoders._layout import QKV, TABLES, Layout
+
+_TOKENS = 64  # that meet the weights at once: many more, and a product is too large for one core to be left alone with
+
+# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and 1 from there on, to a few units in the last place of float32: the
+# coefficients of Eigen, from the highest power to the lowest.
+_ERF_P = (
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+_ERF_Q = (
+    -1.45660718464996e-05,
+    -2.13374055278905e-04,
+    -1.68282697438203e-03,
+    -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)
+
+
+def erf(x: np.ndarray) -> np.ndarray:
+    """Return the error function of float32 values of any shape. NumPy has none, and SciPy's takes long to import."""
+    x = np.clip(x, -4, 4, dtype=np.float32)
+    square = x * x
+    return x * _polynomial(_ERF_P, square) / _polynomial(_ERF_Q, square)
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    """x times the share of a normal distribution that lies below x."""
+    return x * (np.float32(0.5) + np.float32(0.5) * erf(x * np.float32(0.5**0.5)))
+
+
+def gelu_tanh(x: np.ndarray) -> np.ndarray:
+    """The same, approximated by tanh, as some checkpoints were trained."""
+    inner = np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)
+    return x * (np.float32(0.5) + np.float32(0.5) * np.tanh(inner))
+
+
+def silu(x: np.ndarray) -> np.ndarray:
+    """x times its logistic function, written with tanh, which does not overflow."""
+    return x * (np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x))
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """x where it is positive, else 0."""
+    return np.maximum(x, np.float32(0))
+
+
+ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "gelu": gelu,
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "relu": relu,
+    "silu": silu,
+    "tanh": np.tanh,
+}
+"""The activations that are known here, by their names in transformers."""
+
+
+class Bert:
+    """An encoder of these sizes with these tensors, by the names of `Layout.names`. One call takes one thread."""
+
+    def __init__(self, layout: Layout, tensors: Mapping[str, np.ndarray]) -> None:
+        self.layout = layout
+        self._activate = ACTIVATIONS[layout.activation]
+        self._tables = [tensors[name] for name in TABLES]
+        self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
+
+    def __call__(self, ids: Sequence[int], attended: np.ndarray | None = None) -> np.ndarray:
+        """The last layer's vectors of n ids: (dim, n) float32, not normalised.
+
+        attended: (n,) bool, False for ids that no id looks at; None where there are none.
+        """
+        words, positions, types = self._tables
+        x = self._norm((words[np.asarray(ids)] + positions[: len(ids)] + types[0]).T, "embeddings.LayerNorm")
+        for prefix in self.layout.prefixes():
+            y = self._linear(self._attend(x, prefix, attended), f"{prefix}attention.output.dense")
+            x = self._norm(x + y, f"{prefix}attention.output.LayerNorm")
+            inner = self._activate(self._linear(x, f"{prefix}intermediate.dense"))
+            x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
+        return x
+
+    def _attend(self, x: np.ndarray, prefix: str, attended: np.ndarray | None) -> np.ndarray:
+        """(dim, n) -> (dim, n)"""
+        count = x.shape[1]
+        q, k, v = (self._linear(x, prefix + part).reshape(self.layout.heads, -1, count) for part in QKV)
+        q *= np.float32(q.shape[1] ** -0.5)
+        out = np.empty_like(q)
+        for head in range(self.layout.heads):
+            logits = product(k[head].T, q[head])  # (looked at, looking)
+            if attended is not None:
+                logits[~attended] = -np.inf
+            logits -= logits.max(axis=0)
+            np.exp(logits, out=logits)
+            logits /= logits.sum(axis=0)
+            out[head] = product(v[head], logits)
+        return out.reshape(-1, count)
+
+    def _linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        return linear(self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], x)
+
+    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Each column to mean 0 and variance 1, then scaled and moved."""
+        x = x - x.mean(axis=0)
+        x /= np.sqrt(np.einsum("ij,ij->j", x, x) / np.float32(len(x)) + np.float32(self.layout.eps))
+        x *= self._weights[f"{name}.weight"][:, None]
+        x += self._weights[f"{name}.bias"][:, None]
+        return x
+
+
+class Projection(NamedTuple):
+    """A linear layer behind an encoder: weight (out, in), bias (out,) or None, activation by its name or None.
+
+    residual: (out, in), what the input is multiplied with before it is added to the output, or None.
+    adds_input: whether the input itself is added.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray | None = None
+    activation: str | None = None
+    residual: np.ndarray | None = None
+    adds_input: bool = False
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """(in, n) -> (out, n)"""
+        out = linear(self.weight, self.bias, x)
+        if self.activation is not None:
+            out = ACTIVATIONS[self.activation](out)
+        if self.residual is not None:
+            out += linear(self.residual, None, x)
+        return out + x if self.adds_input else out
+
+
+def linear(weight: np.ndarray, bias: np.ndarray | None, x: np.ndarray) -> np.ndarray:
+    """weight (out, in), bias (out,), x (in, n) -> (out, n)"""
+    parts = [product(weight, x[:, first : first + _TOKENS]) for first in range(0, x.shape[1], _TOKENS)]
+    out = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    if bias is not None:
+        out += bias[:, None]
+    return out
+
+
+def unit_rows(columns: np.ndarray) -> np.ndarray:
+    """(d, n) -> (n, d) float32, each of length 1; a vector of zeros stays as it is."""
+    rows = np.ascontiguousarray(columns.T, np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+
+
+def _polynomial(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
+    """By Horner's rule, the highest power first."""
+    out = np.full_like(x, coefficients[0])
+    for coefficient in coefficients[1:]:
+        out *= x
+        out += np.float32(coefficient)
+    return out
