@@ -14,7 +14,7 @@ PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_folders", "_forks", "_products", "_forecast"},
+    {"errors", "_choices", "_folders", "_forks", "_products", "_forecast"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry", "_print"},
@@ -24,7 +24,7 @@ LAYERS = [
     {"_trust"},
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index", "fetch"},
-    {"_render"},
+    {"_render", "_report"},
     {"_scout"},
     {"_progress"},
     {"ingest"},

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
@@ -51,7 +52,6 @@ __all__ = [
     "specs",
 ]
 
-DEFAULT_MODEL = "all-minilm-l6-v2"
 CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
 
 _PACKAGE = Path(__file__).resolve().parent
