@@ -6,7 +6,6 @@ Needs neither torch nor transformers, so that whoever only asks questions loads 
 from __future__ import annotations
 
 import json
-import math
 import mmap
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ TABLES = tuple(f"embeddings.{name}_embeddings.weight" for name in ("word", "posi
 _LINEAR = ("attention.output.dense", "intermediate.dense", "output.dense")
 _NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 _UNUSED = ("pooler.", "cls.", "embeddings.position_ids")  # heads of other tasks, and a buffer
-_DTYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +105,10 @@ class Tensors(Mapping[str, np.ndarray]):
             raise WeightsError(f"{self._file}: {name} is {entry['dtype']}, expected one of {', '.join(_DTYPES)}")
         shape = tuple(entry["shape"])
         first = self._begin + entry["data_offsets"][0]
-        array = np.frombuffer(self._data, dtype, math.prod(shape), first).reshape(shape)
+        array: np.ndarray = np.ndarray(shape, dtype, self._data, first)
         if entry["dtype"] == "BF16":  # the upper half of a float32
-            return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
-        return np.require(array, np.float32, "CA")
+            array = (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        return np.require(array, np.float32, ["C", "A"])
 
     def __iter__(self) -> Any:
         return iter(self._entries)

@@ -18,8 +18,8 @@ from visret.encoders._layout import QKV, TABLES, Layout
 
 _TOKENS = 64  # that meet the weights at once: many more, and a product is too large for one core to be left alone with
 
-# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and 1 from there on, to a few units in the last place of float32: the
-# coefficients of Eigen, from the highest power to the lowest.
+# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and what it is at 4 from there on, to 4e-7: the coefficients of Eigen, from
+# the highest power to the lowest.
 _ERF_P = (
     -2.72614225801306e-10,
     2.77068142495902e-08,
@@ -42,28 +42,28 @@ def erf(x: np.ndarray) -> np.ndarray:
     """Return the error function of float32 values of any shape. NumPy has none, and SciPy's takes long to import."""
     x = np.clip(x, -4, 4, dtype=np.float32)
     square = x * x
-    return x * _polynomial(_ERF_P, square) / _polynomial(_ERF_Q, square)
+    return np.asarray(x * _polynomial(_ERF_P, square) / _polynomial(_ERF_Q, square))
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """x times the share of a normal distribution that lies below x."""
-    return x * (np.float32(0.5) + np.float32(0.5) * erf(x * np.float32(0.5**0.5)))
+    return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * erf(x * np.float32(0.5**0.5))))
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
     """The same, approximated by tanh, as some checkpoints were trained."""
     inner = np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)
-    return x * (np.float32(0.5) + np.float32(0.5) * np.tanh(inner))
+    return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * np.tanh(inner)))
 
 
 def silu(x: np.ndarray) -> np.ndarray:
     """x times its logistic function, written with tanh, which does not overflow."""
-    return x * (np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x))
+    return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)))
 
 
 def relu(x: np.ndarray) -> np.ndarray:
     """x where it is positive, else 0."""
-    return np.maximum(x, np.float32(0))
+    return np.asarray(np.maximum(x, np.float32(0)))
 
 
 ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -86,7 +86,7 @@ class Bert:
         self._tables = [tensors[name] for name in TABLES]
         self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
 
-    def __call__(self, ids: Sequence[int], attended: np.ndarray | None = None) -> np.ndarray:
+    def __call__(self, ids: Sequence[int] | np.ndarray, attended: np.ndarray | None = None) -> np.ndarray:
         """The last layer's vectors of n ids: (dim, n) float32, not normalised.
 
         attended: (n,) bool, False for ids that no id looks at; None where there are none.
@@ -163,7 +163,7 @@ def linear(weight: np.ndarray, bias: np.ndarray | None, x: np.ndarray) -> np.nda
 def unit_rows(columns: np.ndarray) -> np.ndarray:
     """(d, n) -> (n, d) float32, each of length 1; a vector of zeros stays as it is."""
     rows = np.ascontiguousarray(columns.T, np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12)))
 
 
 def _polynomial(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:

@@ -145,4 +145,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Gl
     folder = _base.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     place = _base.Place(device, "float32")
-    return GlyphEncoder(_base.pinned(spec, folder), folder, text, place=place, threads=threads)
+    encoder = GlyphEncoder(_base.pinned(spec, folder), folder, text, place=place, threads=threads)
+    if not spec.source.startswith("package:"):  # whose sha256 was checked
+        encoder._reader  # noqa: B018 - loads it, and refuses weights that are not its own
+    return encoder
