@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_MOST = 1 << 18  # multiply-adds that OpenBLAS does by itself
+ALONE = 1 << 18  # multiply-adds that OpenBLAS does by itself
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -13,7 +13,7 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     For products of a page, which take less than a millisecond: where other processes keep the cores busy, waiting for
     BLAS's threads takes 10 to 30 (measured with OpenBLAS, 554 x 128 x 12).
     """
-    rows = max(1, _MOST // (right.shape[0] * right.shape[1]))
+    rows = max(1, ALONE // (right.shape[0] * right.shape[1]))
     if len(left) <= rows:
         return np.asarray(left @ right)
     out = np.empty((len(left), right.shape[1]), np.result_type(left, right))

@@ -169,8 +169,7 @@ class Questions:
             return files[file][name]
 
         self._conventions = conventions
-        self._bert = _numpy.Bert(network.layout, {name: tensor(stored) for name, stored in network.tensors.items()})
-        self._projections = [
+        projections = [
             _numpy.Projection(
                 tensor(one.weight),
                 one.bias and tensor(one.bias),
@@ -180,6 +179,8 @@ class Questions:
             )
             for one in network.projections
         ]
+        tensors = {name: tensor(stored) for name, stored in network.tensors.items()}
+        self._bert = _numpy.Bert(network.layout, tensors, projections)
 
     def __call__(self, ids: Sequence[int], *, width: int) -> Scored:
         """Encode ids, filled up to `width`."""
@@ -188,8 +189,6 @@ class Questions:
         filled = np.array([*ids, *[known.filler] * filling])
         attended = None if known.attends or not filling else np.arange(len(filled)) < len(ids)
         columns = self._bert(filled, attended)
-        for projection in self._projections:
-            columns = projection(columns)
         counts = ~np.isin(filled, known.skipped)
         return Scored(_numpy.unit_rows(columns), counts)
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret._products import product
+from visret._products import ALONE, product
 from visret.encoders._layout import QKV, TABLES, Layout
-
-_TOKENS = 64  # that meet the weights at once: many more, and a product is too large for one core to be left alone with
+from visret.maxsim.linear import lanes
+from visret.maxsim.linear import product as product_of_weights
 
 # erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and what it is at 4 from there on, to 4e-7: the coefficients of Eigen, from
 # the highest power to the lowest.
@@ -77,57 +77,6 @@ ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 """The activations that are known here, by their names in transformers."""
 
 
-class Bert:
-    """An encoder of these sizes with these tensors, by the names of `Layout.names`. One call takes one thread."""
-
-    def __init__(self, layout: Layout, tensors: Mapping[str, np.ndarray]) -> None:
-        self.layout = layout
-        self._activate = ACTIVATIONS[layout.activation]
-        self._tables = [tensors[name] for name in TABLES]
-        self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
-
-    def __call__(self, ids: Sequence[int] | np.ndarray, attended: np.ndarray | None = None) -> np.ndarray:
-        """The last layer's vectors of n ids: (dim, n) float32, not normalised.
-
-        attended: (n,) bool, False for ids that no id looks at; None where there are none.
-        """
-        words, positions, types = self._tables
-        x = self._norm((words[np.asarray(ids)] + positions[: len(ids)] + types[0]).T, "embeddings.LayerNorm")
-        for prefix in self.layout.prefixes():
-            y = self._linear(self._attend(x, prefix, attended), f"{prefix}attention.output.dense")
-            x = self._norm(x + y, f"{prefix}attention.output.LayerNorm")
-            inner = self._activate(self._linear(x, f"{prefix}intermediate.dense"))
-            x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
-        return x
-
-    def _attend(self, x: np.ndarray, prefix: str, attended: np.ndarray | None) -> np.ndarray:
-        """(dim, n) -> (dim, n)"""
-        count = x.shape[1]
-        q, k, v = (self._linear(x, prefix + part).reshape(self.layout.heads, -1, count) for part in QKV)
-        q *= np.float32(q.shape[1] ** -0.5)
-        out = np.empty_like(q)
-        for head in range(self.layout.heads):
-            logits = product(k[head].T, q[head])  # (looked at, looking)
-            if attended is not None:
-                logits[~attended] = -np.inf
-            logits -= logits.max(axis=0)
-            np.exp(logits, out=logits)
-            logits /= logits.sum(axis=0)
-            out[head] = product(v[head], logits)
-        return out.reshape(-1, count)
-
-    def _linear(self, x: np.ndarray, name: str) -> np.ndarray:
-        return linear(self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], x)
-
-    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        """Each column to mean 0 and variance 1, then scaled and moved."""
-        x = x - x.mean(axis=0)
-        x /= np.sqrt(np.einsum("ij,ij->j", x, x) / np.float32(len(x)) + np.float32(self.layout.eps))
-        x *= self._weights[f"{name}.weight"][:, None]
-        x += self._weights[f"{name}.bias"][:, None]
-        return x
-
-
 class Projection(NamedTuple):
     """A linear layer behind an encoder: weight (out, in), bias (out,) or None, activation by its name or None.
 
@@ -151,10 +100,78 @@ class Projection(NamedTuple):
         return out + x if self.adds_input else out
 
 
+class Bert:
+    """An encoder of these sizes with these tensors, by the names of `Layout.names`, and the layers behind it.
+
+    One call takes one thread.
+    """
+
+    def __init__(
+        self, layout: Layout, tensors: Mapping[str, np.ndarray], projections: Sequence[Projection] = ()
+    ) -> None:
+        self.layout = layout
+        self._projections = projections
+        self._activate = ACTIVATIONS[layout.activation]
+        self._tables = [tensors[name] for name in TABLES]
+        self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
+
+    def __call__(self, ids: Sequence[int] | np.ndarray, attended: np.ndarray | None = None) -> np.ndarray:
+        """The last layer's vectors of n ids: (d, n) float32, not normalised.
+
+        attended: (n,) bool, False for ids that no id looks at; None where there are none.
+        """
+        words, positions, types = self._tables
+        count = len(ids)
+        width = -(-count // lanes()) * lanes()  # columns that are multiplied at once; nobody looks at what is behind
+        x = np.zeros((self.layout.dim, width), np.float32)
+        x[:, :count] = (words[np.asarray(ids)] + positions[:count] + types[0]).T
+        seen = np.arange(width) < count
+        if attended is not None:
+            seen[:count] &= attended
+        x = self._norm(x, "embeddings.LayerNorm")
+        for prefix in self.layout.prefixes():
+            y = self._linear(self._attend(x, prefix, seen), f"{prefix}attention.output.dense")
+            x = self._norm(x + y, f"{prefix}attention.output.LayerNorm")
+            inner = self._activate(self._linear(x, f"{prefix}intermediate.dense"))
+            x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
+        for projection in self._projections:
+            x = projection(x)
+        return x[:, :count]
+
+    def _attend(self, x: np.ndarray, prefix: str, seen: np.ndarray) -> np.ndarray:
+        """(dim, n) -> (dim, n), each column over those that are seen: (n,) bool."""
+        count = x.shape[1]
+        q, k, v = (self._linear(x, prefix + part).reshape(self.layout.heads, -1, count) for part in QKV)
+        q *= np.float32(q.shape[1] ** -0.5)
+        logits = _of_each(k.transpose(0, 2, 1), q)  # (heads, looked at, looking)
+        logits[:, ~seen] = -np.inf
+        logits -= logits.max(axis=1, keepdims=True)
+        np.exp(logits, out=logits)
+        logits /= logits.sum(axis=1, keepdims=True)
+        return _of_each(v, logits).reshape(-1, count)
+
+    def _linear(self, x: np.ndarray, name: str) -> np.ndarray:
+        return linear(self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], x)
+
+    def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Each column to mean 0 and variance 1, then scaled and moved."""
+        x = x - x.mean(axis=0)
+        x /= np.sqrt(np.einsum("ij,ij->j", x, x) / np.float32(len(x)) + np.float32(self.layout.eps))
+        x *= self._weights[f"{name}.weight"][:, None]
+        x += self._weights[f"{name}.bias"][:, None]
+        return x
+
+
+def _of_each(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """(heads, m, d) @ (heads, d, n) -> (heads, m, n), on one core."""
+    if left[0].size * right.shape[2] <= ALONE:
+        return np.asarray(left @ right)
+    return np.stack([product(*pair) for pair in zip(left, right, strict=True)])
+
+
 def linear(weight: np.ndarray, bias: np.ndarray | None, x: np.ndarray) -> np.ndarray:
-    """weight (out, in), bias (out,), x (in, n) -> (out, n)"""
-    parts = [product(weight, x[:, first : first + _TOKENS]) for first in range(0, x.shape[1], _TOKENS)]
-    out = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    """weight (out, in), bias (out,), x (in, n), n a multiple of `lanes()` -> (out, n)"""
+    out = product_of_weights(weight, x)
     if bias is not None:
         out += bias[:, None]
     return out
