@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret._products import ALONE, product
+from visret._products import product, rows_at_once
 from visret.encoders._layout import QKV, TABLES, Layout
 from visret.maxsim.linear import lanes
 from visret.maxsim.linear import product as product_of_weights
@@ -164,7 +164,7 @@ class Bert:
 
 def _of_each(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """(heads, m, d) @ (heads, d, n) -> (heads, m, n), on one core."""
-    if left[0].size * right.shape[2] <= ALONE:
+    if left.shape[1] <= rows_at_once(right[0]):
         return np.asarray(left @ right)
     return np.stack([product(*pair) for pair in zip(left, right, strict=True)])
 
