@@ -20,7 +20,7 @@ LAYERS = [
     {"codec", "heatmap", "metrics", "registry", "_print"},
     {"_letters"},
     {"maxsim", "reduction", "documents"},
-    {"candidates", "_edges", "_lines"},
+    {"candidates", "_edges", "_lines", "pdf"},
     {"_trust"},
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index", "fetch"},
