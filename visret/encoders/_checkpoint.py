@@ -129,7 +129,6 @@ class Checkpoint:
         }
         self.dim = known.dim
         self.filling = self.tokenizer.id_to_token(known.filler) or ""
-        self._known = known
         self._width = self.longest["query"] if known.fixed else min(known.filled, self.longest["query"])
         self._questions = None if known.network is None or onnx else Questions(folder, known)
 
