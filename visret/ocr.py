@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visret import _joined, _rapidocr, _trust, glyph, registry
+from visret._choices import OCR_MODES as MODES
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
 from visret.types import Loss, Page, Word
@@ -30,7 +31,6 @@ from visret.types import Loss, Page, Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
 _NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
