@@ -308,6 +308,12 @@ def check_extras(arguments: list[str]) -> None:
             assert set(named[1].split(",")) <= set(extras), word
 
 
+def test_the_routes_that_are_listed_are_those_of_the_server():
+    listed = re.findall(r"^\| `([A-Z]+) (/[\w.]+)", text_of(ROOT / "docs" / "server.md"), re.MULTILINE)
+    routes = re.findall(r'@router\.(\w+)\(\s*"(/\w+)', text_of(ROOT / "visret" / "server" / "api.py"))
+    assert set(listed) == {(method.upper(), path) for method, path in routes} | {("GET", "/openapi.json")}
+
+
 def test_make_runs_the_lines_of_the_readme_and_of_ci():
     """So that nobody learns two ways of testing."""
     recipes = text_of(ROOT / "Makefile").replace("$(RUN)", "$(BIN)/python").replace("$(BIN)", ".venv/bin")
