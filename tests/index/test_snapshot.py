@@ -175,6 +175,20 @@ def test_keys_are_of_documents_and_pages(filed):
             snapshot.locate(wrong)
 
 
+def test_a_filter_that_is_nested_too_deeply_is_refused(filed):
+    for depth in (150, 300, 450, 600, 5000):  # also one that is just not too deep for the tree
+        where = {"page": 2}
+        for _ in range(depth):
+            where = {"not": where}
+        try:
+            assert found(filed, where) == ["a2", "b2", "c2"]
+        except InvalidQuery as error:
+            assert "nested too deeply" in str(error)  # noqa: PT017
+            assert depth > 150
+        else:
+            assert depth < 5000
+
+
 def test_what_was_selected_says_by_what(filed):
     everything = filed.snapshot.select()
     assert (everything.is_all, everything.filter) == (True, None)

@@ -28,7 +28,7 @@ from visret.ingest import Progress
 from visret.retriever import PICTURE_DPI, Retriever, as_json
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths
-from visret.server.batches import Answer, Asked, Batches
+from visret.server.batches import Asked, Batches, Hits
 from visret.types import Ranked
 
 MOST_HITS = 100
@@ -82,7 +82,7 @@ class Library:
         # meanwhile the model loads; what goes wrong is raised, and said, when it is needed
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
-    def ask(self, asked: Asked) -> Future[Answer]:
+    def ask(self, asked: Asked) -> Future[Hits]:
         """Put a question to the index; the answer comes later. InvalidQuery at once for a filter that is too large."""
         check_filter(asked.where)
         return self._batches.ask(asked)

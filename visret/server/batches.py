@@ -19,7 +19,7 @@ from visret.retriever import Retriever
 from visret.search.pipeline import Pipeline
 from visret.types import Hit, Question, Ranked, Ranking
 
-SHALLOWEST = 16  # pages that are ranked for a question
+MIN_DEPTH = 16  # pages that are ranked for a question
 TOGETHER = 8  # more only make the first of them wait: most of a question's time is its own
 THREADS = 2  # while one encodes, another scans
 
@@ -40,7 +40,7 @@ class Asked:
 
         It is made of k alone, so that a question finds the same whoever else asks at the time.
         """
-        return max(SHALLOWEST, 1 << (self.k - 1).bit_length())
+        return max(MIN_DEPTH, 1 << (self.k - 1).bit_length())
 
     @property
     def kind(self) -> str:
@@ -48,15 +48,15 @@ class Asked:
         return json.dumps([self.depth, self.where, self.exact], sort_keys=True)
 
 
-class Found(NamedTuple):
-    """A page that was found. boxes: where it answers, best first; none where nobody asked for them."""
+class Shown(NamedTuple):
+    """A hit as the server shows it. boxes: where it answers, best first; none where nobody asked for them."""
 
     hit: Hit
     boxes: Sequence[Region]
 
 
-Answer = Ranked[Found]
-_Waiting = tuple[Asked, Future[Answer]]
+Hits = Ranked[Shown]
+_Waiting = tuple[Asked, Future[Hits]]
 
 
 class Batches:
@@ -72,11 +72,11 @@ class Batches:
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "visret-search")
 
-    def ask(self, asked: Asked) -> Future[Answer]:
+    def ask(self, asked: Asked) -> Future[Hits]:
         """The hits, later; with the error that `Retriever.search` raises for this question, and no other's."""
         if self._process != os.getpid():  # forked: the threads are the parent's, and so is what waits
             self._begin()
-        answer: Future[Answer] = Future()
+        answer: Future[Hits] = Future()
         with self._guard:
             self._waiting.append((asked, answer))
         self._threads.submit(self._work)  # finds nothing where another thread has taken it along
@@ -101,7 +101,7 @@ class Batches:
             texts = [asked.text for asked, _ in group]
             ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact)
             for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
-                answer.set_result(_found(pipeline, asked, question, ranking.first(asked.k)))
+                answer.set_result(_shown(pipeline, asked, question, ranking.first(asked.k)))
         except Exception as error:  # noqa: BLE001 - whoever asked gets it
             left = [one for one in group if not one[1].done()]
             if len(group) == 1:
@@ -111,8 +111,8 @@ class Batches:
                 self._answer([one])
 
 
-def _found(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Answer:
+def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
     warnings = pipeline.query(question).warnings
     if not asked.boxes:
-        return Ranked((Found(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
-    return Ranked((Found(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)
+        return Ranked((Shown(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
+    return Ranked((Shown(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)

@@ -29,7 +29,7 @@ from visret.ingest import Progress
 from visret.registry import DEFAULT_MODEL
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
-from visret.server.batches import Answer, Asked
+from visret.server.batches import Asked, Hits
 from visret.server.uploads import keep
 from visret.types import Encoder, Hit
 
@@ -94,7 +94,7 @@ WRITE_ADDRESS = """(question, documents, where) => {
 SWITCH_DARK = "() => { document.body.classList.toggle('dark') }"
 
 
-Ask = Callable[[Asked], Future[Answer]]
+Ask = Callable[[Asked], Future[Hits]]
 
 
 @dataclass(frozen=True)
