@@ -46,7 +46,7 @@ class Play:
     def run(self):
         """Play it to its end."""
         files = [File(str(i), doc.kind, doc.size, converts=doc.converts) for i, doc in enumerate(self.docs)]
-        how = {"lanes": self.lanes, "ocr": "auto", "engine": self.engine, "room": self.room * 1000}
+        how = {"lanes": self.lanes, "ocr": "auto", "engine": self.engine, "room": self.room * 1000, "cores": 10_000}
         self.forecast = Forecast(files, clock=lambda: self.now, **how)
         self.buffers = [[] for _ in range(self.lanes)]
         self.due, self.blocked, self.count = [], [], itertools.count()

@@ -20,7 +20,7 @@ LAYERS = [
     {"codec", "heatmap", "metrics", "registry", "_print"},
     {"_letters"},
     {"maxsim", "reduction", "documents"},
-    {"_edges", "_lines"},
+    {"_edges", "_lines", "pdf"},
     {"_trust"},
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index", "fetch"},

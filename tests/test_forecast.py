@@ -92,6 +92,36 @@ def test_the_slower_of_reading_and_encoding_decides():
     assert finish(np.zeros((0, 1)), np.zeros(0), np.zeros(0), room=1, lanes=[0], waiting=3) == 3
 
 
+def test_who_encodes_is_quicker_when_nobody_reads_any_more():
+    one = np.ones(10)
+    assert finish(one[:, None], 2 * one, one, room=100, lanes=[0], alone=0.5) == pytest.approx(10 + 10 * 0.5, abs=1)
+    assert finish(2 * one[:, None], one, one, room=100, lanes=[0], alone=0.5) == pytest.approx(20, abs=1)
+    assert finish(np.zeros((0, 1)), np.zeros(0), np.zeros(0), room=1, lanes=[0], waiting=3, alone=0.5) == 1.5
+
+
+@pytest.mark.parametrize(("mine", "left"), [(12.0, 6.0), (4.0, 10.0)], ids=["all cores are busy", "some are idle"])
+def test_what_is_left_to_encode_has_the_cores_of_who_read(clock, monkeypatch, mine, left):
+    used = [0.0]
+    monkeypatch.setattr("visret._forecast.time.process_time", lambda: used[0])
+    pages = [Look(WORDS, 300)] * 2
+    forecast = Forecast([File("a", "pdf", 1000, pages=6)], clock=clock, cores=2)
+
+    def read(core_seconds):
+        forecast.begins(0, "a")
+        forecast.came(0, pages[0], size=1000, core_seconds=core_seconds)
+
+    for _ in range(4):
+        read(0.0)
+    for _ in range(2):
+        forecast.encoding(pages)
+        clock.now += 10
+        used[0] += mine
+        read(8.0)
+        forecast.encoded()
+    forecast.ended(0, "a")
+    assert forecast.left() == pytest.approx(left, rel=0.2)
+
+
 def test_lanes_read_at_the_same_time():
     reading = np.zeros((8, 2))
     reading[::2, 0] = reading[1::2, 1] = 5

@@ -34,7 +34,7 @@ __all__ = [
     "load_encoder",
 ]
 
-_MODULES = {"evaluate", "maxsim", "metrics", "pdf", "rag"}
+_MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
     "Explanation": "heatmap",
     "Report": "ingest",

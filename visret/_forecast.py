@@ -42,6 +42,7 @@ SHARES = {"picture": (0.0, 0.0, 1.0), "pdf": (0.8, 0.08, 0.12)}  # of the classe
 OTHER_SHARES = (0.95, 0.03, 0.02)
 
 LASTING = 0.3  # what has taken longer than others do will take so much of that time again
+CROWDED = 0.8  # the share of the cores from which on those who read and who encode are in each other's way
 PARTS = 256  # in which the rest of a run is played through
 _BINS = 48  # powers of two of a file's size
 _SECONDS = 0.25  # for which a figure is good
@@ -124,6 +125,7 @@ class Costs:
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
         self.encoding = Mean(30_000, 100)
+        self.share = Mean(30_000, 100)  # of the cores that are busy, those that encode; 1 where some are idle
         self.batches = 0
 
     def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
@@ -162,8 +164,8 @@ class Costs:
         mine = self.opening.get((kind, converts))
         return guess if mine is None else mine.value(guess)
 
-    def encoded(self, work: float, seconds: float) -> None:
-        """A batch was encoded.
+    def encoded(self, work: float, seconds: float, share: float) -> None:
+        """A batch was encoded, with this share of the busy cores.
 
         The first one may have waited for things that happen once: it is half believed, and forgotten with the second.
         """
@@ -173,6 +175,7 @@ class Costs:
         elif self.batches == 2:
             self.encoding = Mean(30_000, 100)
         self.encoding.add(seconds, work)
+        self.share.add(share * work, work)
 
     def encode(self) -> float:
         """The seconds that a unit of encoding takes."""
@@ -325,12 +328,14 @@ def finish(
     lanes: Sequence[float],
     waiting: float = 0.0,
     waiting_pages: float = 0.0,
+    alone: float = 1.0,
 ) -> float:
     """The seconds until everything is encoded.
 
     reading: (m, lanes) seconds that each lane reads for each part of the work. encoding, pages: (m,) of the parts; they
     are encoded one after the other, while the next ones are read, at most `room` pages ahead. lanes: when each begins,
     below 0 for what it has begun already. waiting: seconds of encoding what is read already, of `waiting_pages`.
+    alone: the share of these seconds that encoding takes when nobody reads any more, and all cores are free for it.
     """
     free = list(lanes)
     encoded, count = waiting, waiting_pages
@@ -349,7 +354,8 @@ def finish(
         gate = _when(reached[at], reached[at + 1], count - room)
         for lane in mine:
             free[lane] = max(free[lane], gate)
-    return max(encoded, 0.0)
+    read = max(0.0, *free)
+    return read + (encoded - read) * alone if encoded > read else max(encoded, 0.0)
 
 
 def _when(one: tuple[float, float], other: tuple[float, float], pages: float) -> float:
@@ -373,11 +379,22 @@ class _Lane:
     beside: float = 0.0  # seconds of the present file beside its pages
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Of pages that are being encoded, since when; and the seconds of cores that this process and reading had used."""
+
+    work: float
+    since: float
+    used: float
+    core_seconds: float
+
+
 class Forecast:
     """Seconds and pages that are left of a run. Threads may tell it what happens as it does.
 
     files: in the order in which they are encoded; lane i of n reads every n-th from the i-th on. ocr: "auto", "never"
-    or "always". engine: of the OCR. encoding: a guess at the seconds a page. room: bytes that are read ahead.
+    or "always". engine: of the OCR. encoding: a guess at the seconds a page. room: bytes that are read ahead. cores: of
+    this machine.
     """
 
     def __init__(
@@ -390,6 +407,7 @@ class Forecast:
         encoding: float = ENCODING,
         room: float = 128 << 20,
         clock: Callable[[], float] = time.monotonic,
+        cores: int = os.cpu_count() or 1,
     ) -> None:
         self.ahead = Ahead(files, ocr=ocr)
         self.done_before = self.ahead.done.copy()
@@ -398,10 +416,12 @@ class Forecast:
         self.ocr = ocr
         self.room = room
         self.clock = clock
+        self.cores = cores
+        self.core_seconds = 0.0  # of all that was read
         self.began = clock()
         self.sizes = Mean(400, 4)  # of pages in memory
         self.waiting = self.waiting_work = 0.0  # pages that are read and not encoded, and the work of encoding them
-        self.batch: tuple[float, float] | None = None  # the work of one that is being encoded, and since when
+        self.batch: _Batch | None = None  # that is being encoded
         self.lock = threading.Lock()
         self.figure = self.effort = 0.0
         self.told = -math.inf
@@ -433,6 +453,7 @@ class Forecast:
             mine = self.lanes[lane]
             seconds = 0.0 if mine.since is None else self.clock() - mine.since
             mine.since = None
+            self.core_seconds += core_seconds
             i = self.ahead.place.get(mine.key)
             if look is None or i is None:
                 mine.beside += seconds
@@ -480,16 +501,18 @@ class Forecast:
         """A batch of these pages is being encoded."""
         work = sum(look.encoding for look in looks)
         with self.lock:
-            self.batch = work, self.clock()
+            self.batch = _Batch(work, self.clock(), time.process_time(), self.core_seconds)
             self.waiting -= len(looks)
             self.waiting_work -= work
 
     def encoded(self) -> None:
         """It is encoded."""
         with self.lock:
-            if self.batch is not None and self.batch[0]:
-                work, since = self.batch
-                self.costs.encoded(work, self.clock() - since)
+            if self.batch is not None and self.batch.work:
+                seconds = self.clock() - self.batch.since
+                mine, others = time.process_time() - self.batch.used, self.core_seconds - self.batch.core_seconds
+                crowded = mine + others > CROWDED * self.cores * seconds
+                self.costs.encoded(self.batch.work, seconds, mine / (mine + others) if crowded else 1.0)
             self.batch = None
 
     # ---- what is known
@@ -559,8 +582,7 @@ class Forecast:
         left, page_seconds = ahead.left(), self._page_seconds()
         waiting = self.waiting_work * unit
         if self.batch is not None:
-            work, since = self.batch
-            waiting += max(0.0, work * unit - (now - since))
+            waiting += max(0.0, self.batch.work * unit - (now - self.batch.since))
         pages = left.sum(axis=1)
         here = np.flatnonzero(~ahead.over)
         count = min(PARTS, len(here))
@@ -575,6 +597,7 @@ class Forecast:
             lanes=[self._free(lane, left, page_seconds, now) for lane in self.lanes],
             waiting=waiting,
             waiting_pages=self.waiting,
+            alone=self.costs.share.value(1.0),
         )
 
     def _page_seconds(self) -> np.ndarray:

@@ -374,7 +374,7 @@ class Retriever:
         explain: bool = True,
     ) -> list[Ranked[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
-        pipeline = self.pipeline()
+        pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
         return [
             Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
@@ -394,7 +394,7 @@ class Retriever:
 
         Question by question: an explanation holds its page's vectors.
         """
-        pipeline = self.pipeline()
+        pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
         return (
             Ranked(pipeline.explained(question, ranking), pipeline.query(question).warnings)
@@ -406,7 +406,7 @@ class Retriever:
 
         From the stored vectors: nothing is encoded but the question.
         """
-        ref, pipeline = page_ref(hit), self.pipeline()
+        ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
         (asked,) = pipeline.read([question])
         return pipeline.explain(asked, ref)
@@ -545,8 +545,8 @@ class Retriever:
             return "the summary of every page, then those pages that may be among the best"
         return "every page"
 
-    def pipeline(self) -> Pipeline:
-        """What answers questions from the committed state that is seen now, for who ranks and explains step by step."""
+    def _pipeline(self) -> Pipeline:
+        """What answers questions from the committed state that is seen now."""
         late = self._scorer()
         return Pipeline(late, partial(self._encoder_of, late.snapshot.model), self._drawn)
 
@@ -559,6 +559,14 @@ class Retriever:
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)
+
+
+def pipeline_of(retriever: Retriever) -> Pipeline:
+    """Return what answers questions from the state the retriever sees now, for a caller inside visret.
+
+    The server ranks a batch of questions first, and explains to each caller as much as was asked for.
+    """
+    return retriever._pipeline()
 
 
 def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:

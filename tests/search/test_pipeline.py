@@ -7,6 +7,7 @@ from PIL import Image
 from visret import Page, PageEmbedding, Retriever, evaluate, heatmap, load_encoder
 from visret.codec import CODECS
 from visret.index import Segment
+from visret.retriever import pipeline_of
 from visret.types import ModelSpec, QueryEmbedding
 
 WORDS = ["red", "green", "blue", "grey", "pink", "brown", "black", "white"]
@@ -141,18 +142,18 @@ def test_weak_are_those_far_below_the_best(retriever):
 
 def test_keys_name_pages_whatever_becomes_of_their_segments(retriever):
     def keys(question):
-        ((_, ranking),) = retriever.pipeline().rank([question], 12)
+        ((_, ranking),) = pipeline_of(retriever).rank([question], 12)
         return ranking.keys.tolist()
 
     before = keys("red")
-    snapshot = retriever.pipeline().snapshot
+    snapshot = pipeline_of(retriever).snapshot
     assert [snapshot.ref(*snapshot.locate(key)) for key in before] == [hit.ref for hit in retriever.search("red", 12)]
     gone = retriever.search("red")[3]
     retriever.remove(gone.doc)
     retriever.compact()
     assert keys("red") == [key for number, key in enumerate(before) if number != 3]
     with pytest.raises(KeyError):
-        retriever.pipeline().snapshot.locate(before[3])
+        pipeline_of(retriever).snapshot.locate(before[3])
 
 
 def test_nothing_is_loaded_for_a_filter_that_cannot_be_answered(tmp_path):

@@ -12,8 +12,8 @@ from visret.server.batches import TOGETHER, Asked, Batches
 class Slow(Retriever):
     """Waits before it answers, and writes down what was asked together."""
 
-    def pipeline(self):
-        pipeline = super().pipeline()
+    def _pipeline(self):
+        pipeline = super()._pipeline()
         rank = pipeline.rank
 
         def wait(questions, k, **named):

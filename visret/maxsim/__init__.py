@@ -7,8 +7,9 @@ import numpy as np
 from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim.device import on_device
-from visret.maxsim.packed import PackedPages, check_offsets
+from visret.maxsim import device as devices
+from visret.maxsim import packed
+from visret.maxsim.packed import PackedPages
 
 __all__ = ["PackedPages", "pack", "page_scores"]
 
@@ -47,11 +48,11 @@ def pack(
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise ShapeError(f"vectors: expected (N, d), got {vectors.shape}")
     offsets = np.ascontiguousarray(offsets, np.int64)
-    check_offsets(offsets, len(vectors))
+    packed.check_offsets(offsets, len(vectors))
     vectors = vectors.astype(np.float32, copy=False)
     if isinstance(codec, str):
         codec = codecs.fit(codec, vectors)
     rows = codecs.encode(vectors, codec)
     if device is not None:
-        return on_device(rows, offsets, codec, device)
+        return devices.on_device(rows, offsets, codec, device)
     return PackedPages(rows, offsets, codec, threads, path)

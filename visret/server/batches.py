@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from visret.heatmap import Region
-from visret.retriever import Retriever
+from visret.retriever import Retriever, pipeline_of
 from visret.search.pipeline import Pipeline
 from visret.types import Hit, Question, Ranked, Ranking
 
@@ -97,7 +97,7 @@ class Batches:
         first = group[0][0]
         try:
             self._retriever.refresh()
-            pipeline = self._retriever.pipeline()
+            pipeline = pipeline_of(self._retriever)
             texts = [asked.text for asked, _ in group]
             ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact)
             for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
