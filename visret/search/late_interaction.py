@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from visret.codec import Codec
 from visret.index import Segment, Snapshot
 from visret.maxsim.device import on_device
 from visret.maxsim.packed import PackedPages, top_k_of_parts
-from visret.types import Matches, QueryEmbedding, Question, Ranking, Selection
+from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
 
 EXACT_UP_TO = 1 << 25
 """Values (vectors x dimensions) that are scanned whole, in some milliseconds on two cores."""
@@ -100,3 +100,7 @@ def _staged(segment: Segment, device: str | None) -> Staged:
         lay(segment.rows, segment.offsets, segment.codec),
         lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
     )
+
+
+if TYPE_CHECKING:  # holds the class to the protocol
+    _SCORER: type[Scorer] = LateInteraction
