@@ -11,8 +11,9 @@ from typing import Any
 from unicodedata import normalize
 
 from visret._folders import expanded
+from visret._report import Failure
 from visret.errors import InvalidQuery
-from visret.ingest import Failure, Source
+from visret.ingest import Source
 
 PATH = "path"  # the column or key that names the file
 SUFFIXES = (".csv", ".jsonl")

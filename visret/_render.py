@@ -580,7 +580,7 @@ def _opened(path: Path, request: Request) -> documents.Document:
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if request.ocr == "never" and not request.image and page.unread > _trust.BROKEN:
+    if request.ocr == "never" and not request.image and (page.torn or page.unread > _trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
         return page

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from visret import ingest
 from visret._render import Answer, Died, Inside, Opened, Request, Worker
+from visret._report import Patterns
 from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
@@ -40,8 +41,8 @@ def estimate(
     *,
     encoder: Encoder,
     storage: Storage | None = None,
-    include: ingest.Patterns = (),
-    exclude: ingest.Patterns = (),
+    include: Patterns = (),
+    exclude: Patterns = (),
     password: str | None = None,
 ) -> Estimate:
     """What a new index of these files and folders will take; nothing is written.

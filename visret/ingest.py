@@ -30,6 +30,7 @@ from visret._forecast import HOLDING, File
 from visret._progress import Progress as Progress
 from visret._progress import Watch
 from visret._render import sha256 as _sha256
+from visret._report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Report, path_in
 from visret.documents import formats, office, pictures
 from visret.documents.inside import unpacked
 from visret.encoders import _scripts
@@ -37,15 +38,15 @@ from visret.errors import (
     DocumentError,
     DuplicateDocument,
     InvalidQuery,
-    ModelMismatch,
     PageIndexError,
     ShapeError,
     VisretError,
 )
-from visret.index import Document, IndexModel, PageIndex, Snapshot, Writer, renditions
+from visret.index import Document, PageIndex, Snapshot, Writer, renditions
 from visret.index.layout import CATALOGUE
+from visret.index.model import check_same, record
 from visret.reduction import Storage
-from visret.types import Encoder, Loss, ModelSpec, Page, PageEmbedding, PageRef, Word
+from visret.types import Encoder, Loss, Page, PageEmbedding, PageRef, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,72 +54,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
-Patterns = str | Sequence[str]
-
 BATCH_PAGES = {"text": 32, "image": 4}
 AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
-PAGE_SECONDS = 60.0
 MOST_CRASHES = 3  # of workers by one file, before it is given up
 MOST_WORKERS = 4
 WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
 BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """What could not be read: page None for the whole file."""
-
-    path: str
-    page: int | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class EmptyPage:
-    """A page that holds nothing this model reads, such as a scan under a model that reads words."""
-
-    path: str
-    page: int
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """Content that is known to be missing from what was read of a page, or, page None, of the file.
-
-    what: what is missing. help: what would bring it.
-    """
-
-    path: str
-    page: int | None
-    what: str
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What `add` did.
-
-    documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
-    new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
-    file is gone. updated: documents that were there and were given other metadata, read again or not.
-    lost: content that is known to be missing, though its page or file was read. ignored: paths of files of kinds that
-    visret does not read.
-    """
-
-    documents: int
-    pages: int
-    added: int
-    unchanged: int
-    removed: int
-    empty: list[EmptyPage]
-    failed: list[Failure]
-    seconds: float
-    updated: int = 0
-    lost: list[Lost] = field(default_factory=list)
-    ignored: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +78,7 @@ class Source:
     @property
     def shown(self) -> str:
         """The path for people; that of a document inside a file goes on into it."""
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        return path_in(self.path, self.member)
 
 
 class Found(NamedTuple):
@@ -455,39 +398,6 @@ def _stored_image(index: PageIndex, ref: PageRef) -> Image | None:
         raise DocumentError(ref.doc, reason, page=ref.page) from error
 
 
-def record(encoder: Encoder) -> IndexModel:
-    """What an index keeps of the model that makes it."""
-    spec: ModelSpec = encoder.spec
-    return IndexModel(
-        name=spec.name,
-        identity=spec.revision,
-        dim=spec.dim,
-        modality=spec.modality,
-        preprocessing=dict(encoder.preprocessing),
-    )
-
-
-def check_same(path: Path, here: IndexModel, encoder: Encoder) -> None:
-    """Refuse an encoder whose vectors would not meet those of the index."""
-    there = record(encoder)
-    for what in ("name", "identity", "dim", "modality"):
-        if getattr(here, what) != getattr(there, what):
-            wanted, given = (f"{model.name} ({what} {getattr(model, what)})" for model in (here, there))
-            raise ModelMismatch(
-                path,
-                f"was made with {wanted}, not {given}; use that model, or index the documents again: visret reindex",
-            )
-    for key in sorted({*here.preprocessing, *there.preprocessing}):
-        before, now = here.preprocessing.get(key), there.preprocessing.get(key)
-        if before != now:
-            hint = f"load it with dtype={before!r}, or " if key == "dtype" and before else ""
-            raise ModelMismatch(
-                path,
-                f"was made with {key} = {before!r}, this {here.name} has {now!r}; "
-                f"{hint}index the documents again: visret reindex",
-            )
-
-
 def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | None) -> Page:
     """A page of a file, read again; words that were read by OCR are those that were indexed."""
     snapshot = index.snapshot
@@ -506,11 +416,6 @@ def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | No
         opened = stack.enter_context(documents.open_document(path, password=password))
         page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
     return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
-
-
-def shown(document: Document) -> str:
-    """The path of a document for people; that of a document inside a file goes on into it."""
-    return Source(Path(document.source), document.doc, document.member).shown if document.source else document.doc
 
 
 def check_unchanged(index: PageIndex, document: Document) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, ingest, registry
+from visret import _forks, _given, registry
+from visret._report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Report, shown
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
 from visret.heatmap import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
-from visret.ingest import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report
+from visret.index.model import check_same, record
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
@@ -24,6 +25,8 @@ from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from visret._progress import Progress
 
 PICTURE_DPI = 100
 
@@ -73,7 +76,7 @@ class Retriever:
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model
-        index = PageIndex.create(path, model=ingest.record(encoder), storage=storage)
+        index = PageIndex.create(path, model=record(encoder), storage=storage)
         retriever = cls(index, None if isinstance(model, str) else model)
         retriever._loaded = index.model, encoder
         return retriever
@@ -155,7 +158,7 @@ class Retriever:
         password: str | None = None,
         ocr: str = "auto",
         most_pages: int | None = None,
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring in files and folders; what is in the index and unchanged is left alone.
@@ -184,6 +187,8 @@ class Retriever:
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.
         """
+        from visret import ingest
+
         self._password = password or self._password
         return ingest.add(
             self._index,
@@ -210,7 +215,7 @@ class Retriever:
         password: str | None = None,
         ocr: str = "auto",
         most_pages: int | None = None,
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring in a file in the place of a document, which it takes under the same name when all of it is read.
@@ -220,6 +225,8 @@ class Retriever:
 
         InvalidQuery where there is no such document, IndexLocked while another process writes.
         """
+        from visret import ingest
+
         self._password = password or self._password
         return ingest.replace_document(
             self._index,
@@ -242,6 +249,8 @@ class Retriever:
         Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
         what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
+        from visret import ingest
+
         return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
 
     def remove(self, docs: str | Iterable[str]) -> None:
@@ -284,7 +293,7 @@ class Retriever:
         prune: float | None = None,
         password: str | None = None,
         ocr: str = "auto",
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Read all documents again, with another model or stored in another way; what is None stays as it is.
@@ -300,6 +309,8 @@ class Retriever:
         PageIndexError, and nothing changed, where not one page can be read. password, ocr, page_seconds, progress: as
         in `add`.
         """
+        from visret import ingest
+
         self._password = password or self._password
         if model is None:
             model = self._given or self.model
@@ -416,6 +427,8 @@ class Retriever:
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
         """
+        from visret import ingest
+
         ref = page_ref(hit)
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
@@ -429,6 +442,8 @@ class Retriever:
         picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
         had one. It is logged as a warning as well.
         """
+        from visret import ingest
+
         ref = page_ref(hit)
         stored = ingest.stored_page(self._index, ref, image=False)
         if not picture or stored.size_pt is None:
@@ -462,6 +477,8 @@ class Retriever:
 
         DocumentError as for `page`, and for a document inside a file, which has none of its own.
         """
+        from visret import ingest
+
         document = self.document(doc)
         if document.source is None:
             return None
@@ -474,7 +491,7 @@ class Retriever:
         """What could not be read when the index was made, and pages with nothing this model reads."""
         failed, empty = [], []
         for document in self.incomplete():
-            path = ingest.shown(document)
+            path = shown(document)
             if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
             failed += [Failure(path, page, reason) for page, reason in document.failed]
@@ -484,7 +501,7 @@ class Retriever:
     def lost(self) -> list[Lost]:
         """Content that is known to be missing from documents that were read."""
         return [
-            Lost(ingest.shown(document), page, what, help_)
+            Lost(shown(document), page, what, help_)
             for document in self._index.snapshot.documents()
             for page, what, help_ in document.lost
         ]
@@ -535,7 +552,7 @@ class Retriever:
             if self._loaded is None or self._loaded[0] != model:
                 # computed as the index's vectors were, whatever this machine would choose
                 encoder = self._given or load_encoder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
-                ingest.check_same(self._index.path, model, encoder)
+                check_same(self._index.path, model, encoder)
                 self._loaded = model, encoder
             return self._loaded[1]
 
