@@ -27,8 +27,8 @@ from visret.documents import formats
 from visret.errors import InvalidQuery
 from visret.index import Document, versions
 from visret.index.catalogue import load_source
+from visret.index.filters import BUILT_IN, JOINS
 from visret.index.layout import UPLOADS, UPLOADS_LOCK
-from visret.index.snapshot import BUILT_IN, JOINS
 from visret.index.writer import writer_lock
 from visret.retriever import Retriever
 from visret.server.answers import without_paths
