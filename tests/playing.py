@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from visret._forecast import BLIND, LOADING, WORDS, File, Forecast, Look
+from visret.ingest.forecast import BLIND, LOADING, WORDS, File, Forecast, Look
 
 BATCH_PAGES, BATCH_SECONDS = 32, 10.0  # as in ingest
 SECOND_A_WORD = 0.00015

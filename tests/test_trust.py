@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from visret import _joined, _letters, _print, _render, _trust, documents
+from visret import _joined, _letters, _print, _trust, documents
 from visret._lines import Reading
 from visret.documents import misread
+from visret.ingest import messages, pages
 from visret.types import Page, PageRef, Word
 
 BODY = [
@@ -381,7 +382,7 @@ def in_form(*draw):
 
 def read(path, ocr="never"):
     with documents.open_document(path) as document:
-        return _render._page(document, 1, _render.Request(str(path), image=False, ocr=ocr))
+        return pages.read_page(document, 1, messages.Request(str(path), image=False, ocr=ocr))
 
 
 def test_how_much_of_a_page_lies_under_pictures(tmp_path):
@@ -490,7 +491,7 @@ def test_a_scan_in_another_script_is_named_and_no_nonsense_is_indexed(glyph, tmp
 
 def test_text_without_characters_is_named_where_it_may_not_be_read(tmp_path):
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 + ord(c), BODY, [HEADER])
-    assert read(path).lost == (_render.UNREAD_TEXT,)
+    assert read(path).lost == (pages.UNREAD_TEXT,)
     assert not read(write(tmp_path / "b.pdf", text(BODY, 800))).lost
 
 

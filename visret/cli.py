@@ -682,7 +682,7 @@ def _storage(arguments: argparse.Namespace) -> dict[str, Any]:
 def _estimate(arguments: argparse.Namespace) -> int:
     """Say what a new index will take."""
     from visret.encoders import load_encoder
-    from visret.estimate import estimate
+    from visret.ingest.estimate import estimate
     from visret.reduction import Storage
 
     about = estimate(

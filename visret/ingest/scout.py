@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 
-from visret import _render
-from visret._forecast import BLIND, File, Forecast, Look
 from visret.errors import VisretError
+from visret.ingest import messages, process
+from visret.ingest.forecast import BLIND, File, Forecast, Look
 from visret.types import Page
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ AT_ONCE = 1.0  # CPU seconds
 STARTING = 0.5  # CPU seconds that a worker takes
 LOOKS = 12  # at pages of one file, and twice as many more where they differ
 FILE_SECONDS = 5.0  # for opening, and for a page
-MOST_CRASHES = 3
+MAX_CRASHES = 3
 TRIES = 3  # pages read by OCR, before any was
 MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
 
@@ -40,12 +40,12 @@ MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
 class Scout(threading.Thread):
     """One run's. Use it as a context: it ends with the block, and its worker with it."""
 
-    def __init__(self, files: Sequence[File], common: _render.Request, forecast: Forecast) -> None:
+    def __init__(self, files: Sequence[File], common: messages.Request, forecast: Forecast) -> None:
         super().__init__(name="visret-scout", daemon=True)
         self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
         self.common = replace(common, opening_seconds=FILE_SECONDS, page_seconds=FILE_SECONDS, hash=False)
         self.forecast = forecast
-        self.worker: _render.Worker | None = None
+        self.worker: process.Worker | None = None
         self.spent = 0.0  # CPU seconds of workers that are gone
         self.crashes = self.tries = 0
         self.looking = True  # whether files are left to be looked into
@@ -74,7 +74,7 @@ class Scout(threading.Thread):
             self.over.wait(DELAY)
             for file in self._in_order():
                 self._pause()
-                if self.over.is_set() or self.crashes == MOST_CRASHES:
+                if self.over.is_set() or self.crashes == MAX_CRASHES:
                     return
                 self._look(file)
                 self._try_ocr()
@@ -117,15 +117,15 @@ class Scout(threading.Thread):
         if answers:
             self._found(file, answers)
 
-    def _found(self, file: File, answers: Sequence[_render.Answer | _render.Inside]) -> None:
+    def _found(self, file: File, answers: Sequence[messages.Answer | messages.Inside]) -> None:
         pages, looks = 0, dict[int, Look]()
         for answer in answers:
             match answer:
-                case _render.Opened(pages=pages):
+                case messages.Opened(pages=pages):
                     pass
-                case _render.Looked(page=page, look=look):
+                case messages.Looked(page=page, look=look):
                     looks[page] = look
-                case _render.Unread(page=None):  # the run will say why
+                case messages.Unread(page=None):  # the run will say why
                     pages = 0
         if self.common.most_pages is not None and pages > self.common.most_pages:
             pages, looks = 0, {}
@@ -136,7 +136,7 @@ class Scout(threading.Thread):
 
     @property
     def _knows_ocr(self) -> bool:
-        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MOST_CRASHES
+        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MAX_CRASHES
 
     def _try_ocr(self) -> None:
         """Where OCR will take much of the run, and nothing is known of how long a page takes."""
@@ -155,21 +155,21 @@ class Scout(threading.Thread):
         if self._knows_ocr:
             self._end_worker()  # OCR takes much memory
 
-    def _read(self, request: _render.Request) -> list[_render.Answer | _render.Inside]:
+    def _read(self, request: messages.Request) -> list[messages.Answer | messages.Inside]:
         """What comes of a file; nothing where it ends the worker."""
         try:
             return list(self._ready_worker().read(request, doc=request.path))
-        except _render.Died:  # in the run too, which says so
+        except process.Died:  # in the run too, which says so
             self.crashes += 1
             self._end_worker()
             return []
 
-    def _ready_worker(self) -> _render.Worker:
+    def _ready_worker(self) -> process.Worker:
         with self.starting:
             if self.over.is_set():
-                raise _render.Died
+                raise process.Died
         if self.worker is None:
-            worker = _render.Worker()
+            worker = process.Worker()
             worker.quiet = True  # the run will say it
             with self.starting:
                 self.worker = worker

@@ -1,20 +1,21 @@
-"""How far a run of `add` is: what it tells whoever asked for it, and what the forecast of its end is told."""
+"""What is told of a run while it goes on: to whoever asked for it, and to the forecast of its end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from visret import _render, _trust, ocr
-from visret._forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
-from visret._scout import Scout
+from visret import _trust, ocr
+from visret.ingest import messages
+from visret.ingest.forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
+from visret.ingest.report import Progress
+from visret.ingest.scout import Scout
 from visret.types import ModelSpec, Page
 
-SILENT = 1.5  # seconds, in which too little is known
 EVERY = 1.0  # seconds, in which something is told while nothing comes
+INCH = 72  # points
 MILLION_PARAMETERS = 0.002  # seconds a page, before anything was encoded
 
 
@@ -23,51 +24,7 @@ class _HasAnswer(Protocol):
     def answer(self) -> object: ...
 
 
-INCH = 72  # points
-
 _T = TypeVar("_T", bound=_HasAnswer)
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far `add` is; handed to the `progress` callable, which may keep it: it is always up to date.
-
-    documents, pages, bytes: what is done, of so many in all; bytes are sizes of files. failed: pages and files that
-    could not be read.
-    """
-
-    documents: int = 0
-    documents_total: int = 0
-    pages: int = 0
-    failed: int = 0
-    bytes: int = 0
-    bytes_total: int = 0
-    started: float = field(default_factory=time.monotonic)
-    forecast: Forecast | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self.started
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated by the pages that are ahead and what their like has taken; None in the first two seconds."""
-        if self.forecast is None:
-            return None
-        left = self.forecast.left()
-        return None if left and self.forecast.seconds < SILENT else left
-
-    @property
-    def pages_total(self) -> int | None:
-        """That are to be read, those included that turn out empty: an estimate until all files have been opened, see
-        `pages_are_counted`. None before the files are known."""
-        return None if self.forecast is None else round(self.forecast.pages)
-
-    @property
-    def pages_are_counted(self) -> bool:
-        """Whether `pages_total` is no estimate."""
-        return self.forecast is not None and self.forecast.is_counted
 
 
 class Watch:
@@ -83,7 +40,7 @@ class Watch:
         files: Sequence[File],
         *,
         lanes: int,
-        common: _render.Request,
+        common: messages.Request,
         spec: ModelSpec,
         room: float,
     ) -> None:
@@ -139,9 +96,9 @@ class Watch:
 
     def _came(self, lane: int, answer: object, cores: float) -> None:
         if isinstance(answer, Page):
-            size = _render.size_in_memory(answer)
+            size = messages.size_in_memory(answer)
             self.forecast.came(lane, self._look(answer), number=answer.ref.page, size=size, core_seconds=cores)
-        elif isinstance(answer, _render.Unread) and answer.page is not None:
+        elif isinstance(answer, messages.Unread) and answer.page is not None:
             self.forecast.came(lane, Look(WORDS, 0), number=answer.page, core_seconds=cores)
         else:
             self.forecast.came(lane, None)

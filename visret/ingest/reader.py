@@ -1,0 +1,298 @@
+"""Reads files in worker processes ahead of whoever encodes: what a file does to a worker costs a page or that file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from visret.documents import formats
+from visret.ingest import messages, process
+from visret.ingest.discovery import Source
+from visret.ingest.forecast import HOLDING
+from visret.ingest.progress import Watch
+from visret.ingest.tasks import End, Read, Task
+from visret.types import Loss, Page
+
+AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
+MAX_CRASHES = 3  # of workers by one file, before it is given up
+MAX_WORKERS = 4
+WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
+
+
+def lane_count(files: int) -> int:
+    """How many workers read so many files."""
+    return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2, files))
+
+
+class Reader:
+    """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
+
+    One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
+    cores there are more workers, each with files of its own. common: what is asked of every file.
+    """
+
+    def __init__(self, tasks: Sequence[Task], common: messages.Request, watch: Watch) -> None:
+        self.tasks = tasks
+        self.watch = watch
+        count = lane_count(len(tasks))
+        self.lanes = [_Lane(i, tasks[i::count], common, _Buffer(AHEAD_BYTES // count), watch) for i in range(count)]
+
+    def __enter__(self) -> Reader:
+        for lane in self.lanes:
+            lane.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self.lanes:
+            lane.stop()
+        for lane in self.lanes:
+            lane.join()
+
+    def __iter__(self) -> Iterator[Read]:
+        for i in range(len(self.tasks)):
+            buffer = self.lanes[i % len(self.lanes)].buffer
+            while True:
+                item = buffer.get(self.watch.tick)
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if item.is_last:
+                    break
+
+
+class _Lane(threading.Thread):
+    """Files, the worker that reads them, and what it has read of them."""
+
+    def __init__(
+        self, number: int, tasks: Sequence[Task], common: messages.Request, buffer: _Buffer, watch: Watch
+    ) -> None:
+        super().__init__(name="visret-reader", daemon=True)
+        self.number = number
+        self.watch = watch
+        self.tasks = tasks
+        self.common = common
+        self.buffer = buffer
+        self.worker: process.Worker | None = None
+        self.stopping = False
+        self.starting = threading.Lock()
+
+    def stop(self) -> None:
+        """Come to an end, in the middle of a page too."""
+        with self.starting:
+            self.stopping = True
+            if self.worker is not None:
+                self.worker.kill()
+        self.buffer.close()
+
+    def run(self) -> None:
+        """Read all files."""
+        try:
+            for task in self.tasks:
+                reading = _Reading(task, self.common, self)
+                for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
+                    if not self.buffer.put(read, messages.size_in_memory(read.answer)):
+                        return
+        except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
+            self.buffer.put(error)
+        finally:
+            if self.worker is not None:
+                self.worker.close()
+
+    def cores(self) -> float:
+        """The seconds of cores that the worker has used."""
+        return 0.0 if self.worker is None else self.worker.cpu_seconds
+
+    def ready_worker(self) -> process.Worker:
+        """The worker; a new one where there is none, or none any more."""
+        with self.starting:
+            if self.stopping:
+                raise process.Died
+        if self.worker is None:
+            worker = process.Worker()
+            with self.starting:
+                self.worker = worker
+                if self.stopping:
+                    worker.kill()
+        return self.worker
+
+
+class _Reading:
+    """One file and the documents inside it, whatever their pages do to the worker."""
+
+    def __init__(self, task: Task, common: messages.Request, lane: _Lane) -> None:
+        self.lane = lane
+        self.common = common
+        self.task = task
+        self.path = task.pdf or task.source.path
+        self.parts = {"": _Document(task)}  # the file, and what is inside it, by place
+        self.at = ""  # what is being read
+        self.crashes = 0
+
+    def answers(self) -> Iterator[Read]:
+        """What comes of them."""
+        while True:
+            try:
+                for answer in self.lane.ready_worker().read(self.request(), doc=self.task.doc):
+                    if isinstance(answer, messages.Inside):
+                        yield from self.taken(answer.member, answer.answer)
+                    else:
+                        yield from self.taken("", answer)
+                    if self.parts[""].is_over:  # by a reason
+                        return
+                break
+            except process.Died as death:
+                self.lane.worker = None
+                if self.lane.stopping:
+                    return
+                part = self.parts[self.at]
+                if self.at == "" and part.pages is not None and part.next_page() is None:
+                    yield from self.died_of_unpacking(death)
+                    break
+                yield from self.died(part, death)
+                if self.parts[""].is_over:
+                    return
+        yield Read(self.task, End(self.parts[""].pages))
+
+    def request(self) -> messages.Request:
+        """What is still wanted."""
+        known: dict[str, tuple[str, tuple[int, ...] | None]] = {
+            place: (document.hash or "", None if done is None else tuple(sorted(done)))
+            for place, (document, done) in self.task.known.items()
+        }
+        for place, part in self.parts.items():
+            if place:
+                known[place] = part.hash or "", None if part.is_over else tuple(sorted(part.done))
+        return replace(
+            self.common,
+            path=str(self.path),
+            hash=self.parts[""].hash is None,
+            skip=tuple(sorted(self.parts[""].done)),
+            opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.common.page_seconds),
+            known=known,
+        )
+
+    def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
+        """What an answer says that is not known yet."""
+        self.at = place
+        if isinstance(answer, messages.Begun) and place not in self.parts:
+            self.parts[place] = _Document(self.member(place, answer.hash))
+            yield Read(self.parts[place].task, answer)
+        part = self.parts[place]
+        match answer:
+            case messages.Hashed(hash=digest):
+                part.hash = digest
+            case messages.Opened(pages=pages):
+                part.pages = pages
+                self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
+                return
+            case messages.Converted() if part.pages is not None:
+                return  # after a crash the first one stays
+            case messages.Begun() | messages.Looked():
+                return
+            case messages.Ended():
+                if not part.is_over:
+                    part.is_over = True
+                    yield Read(part.task, End(part.pages))
+                self.at = ""
+                return
+            case messages.Unread(page=None):
+                part.is_over = True
+            case Page(ref=ref):
+                part.done.add(ref.page)
+            case messages.Unread(page=int() as page):
+                part.done.add(page)
+        yield Read(part.task, answer)
+
+    def member(self, place: str, digest: str) -> Task:
+        """The task of a document inside the file."""
+        known = self.task.known.get(place)
+        doc = known[0].doc if known else f"{self.task.doc}/{place}"
+        done = known[1] if known and known[0].hash == digest else None
+        source = Source(self.task.source.path, doc, place)
+        return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
+
+    def died(self, part: _Document, death: process.Died) -> Iterator[Read]:
+        """The page, or the document, that ended the worker is given up; after too many of them the file is."""
+        number = part.next_page()
+        if part.pages is None or number is None:
+            part.is_over = True
+            yield Read(part.task, messages.Unread(None, str(death)))
+        else:
+            part.done.add(number)
+            yield Read(part.task, messages.Unread(number, str(death)))
+        self.crashes += 1
+        file = self.parts[""]
+        if self.crashes == MAX_CRASHES and not file.is_over:
+            where = f"page {number}" if self.at == "" else f"{self.at} inside it"
+            reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
+            file.is_over = True
+            yield Read(self.task, messages.Unread(None, reason))
+
+    def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
+        """Nothing is lost where the worker died of closing a file in which there is nothing more."""
+        found = formats.format_of(self.path)
+        if len(self.parts) > 1 or (found is not None and found.reader in HOLDING):
+            loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
+            yield Read(self.task, messages.Lost(None, loss))
+
+
+class _Document:
+    """What is read of a file, or of a document inside it.
+
+    hash: None until it is known. pages: None until it is open. done: those that need not be read again.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.hash = task.hash
+        self.done = set(task.skip)
+        self.pages: int | None = None
+        self.is_over = False
+
+    def next_page(self) -> int | None:
+        """The one that is being read; None where none is left."""
+        return next((number for number in range(1, (self.pages or 0) + 1) if number not in self.done), None)
+
+
+class _Buffer:
+    """A queue for one thread on either side, bounded by the bytes in it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.items: deque[tuple[Read | BaseException, int]] = deque()
+        self.bytes = 0
+        self.closed = False
+        self.changed = threading.Condition()
+
+    def put(self, item: Read | BaseException, size: int = 0) -> bool:
+        """Wait for room; False where nobody waits for it any more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or not self.bytes or self.bytes + size <= self.most_bytes)
+            self.items.append((item, size))
+            self.bytes += size
+            self.changed.notify_all()
+            return not self.closed
+
+    def get(self, meanwhile: Callable[[], None]) -> Read | BaseException:
+        """Wait for the next; `meanwhile` is called now and then."""
+        while not self.await_one():
+            meanwhile()
+        with self.changed:
+            item, size = self.items.popleft()
+            self.bytes -= size
+            self.changed.notify_all()
+            return item
+
+    def await_one(self) -> bool:
+        """Whether there is one; False after a while."""
+        with self.changed:
+            return bool(self.changed.wait_for(lambda: self.items, WAKE_SECONDS))
+
+    def close(self) -> None:
+        """Let nobody wait for room."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
