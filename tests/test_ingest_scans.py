@@ -9,7 +9,7 @@ from sheets import draw
 
 from visret import Page, Retriever, _rapidocr, cli, documents, load_encoder, ocr
 from visret.errors import InvalidQuery, MissingExtra
-from visret.ingest import messages, pages, process
+from visret.ingest import ReadOptions, pages, process
 
 PAGES = (
     ["Invoice number 40172", "Payment is due within thirty days"],
@@ -166,10 +166,10 @@ def test_a_page_with_text_enough_is_not_drawn(tmp_path, monkeypatch):
     canvas.save()
     monkeypatch.setattr(documents.pdf.Pdf, "_drawn", None)
     with documents.open_document(tmp_path / "born.pdf") as document:
-        request = messages.Request("born.pdf", image=False, ocr="auto")
-        assert len(pages.read_page(document, 1, request).words) == 70
+        options = ReadOptions(pictures=False, ocr="auto")
+        assert len(pages.read_page(document, 1, options).words) == 70
         with pytest.raises(TypeError):
-            pages.read_page(document, 1, messages.Request("born.pdf", image=False, ocr="always"))
+            pages.read_page(document, 1, ReadOptions(pictures=False, ocr="always"))
 
 
 def test_neither_is_favoured_in_a_mixed_folder(engine, retriever, tmp_path):

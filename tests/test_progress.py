@@ -17,7 +17,7 @@ from waiting import until
 
 from visret import Retriever, cli
 from visret.encoders import toy
-from visret.ingest import encoding, messages, process, progress, reader, report, scout
+from visret.ingest import ReadOptions, encoding, process, progress, reader, report, scout
 from visret.ingest.forecast import BLIND, WORDS, File, Forecast
 
 SENTENCE = "The lighthouse keeper repaired a broken lantern before the storm reached the harbour wall"
@@ -122,10 +122,10 @@ def scouting(monkeypatch):
     monkeypatch.setattr(scout, "AT_ONCE", 99)
     monkeypatch.setattr(scout, "SHARE", 99)
 
-    def look(folder, **common):
+    def look(folder, **options):
         files = [File(str(path), "pdf", path.stat().st_size) for path in sorted(folder.iterdir())]
-        forecast = Forecast(files, ocr=common.get("ocr", "auto"), engine="glyph")
-        with scout.Scout(files, messages.Request("", **common), forecast) as looks:
+        forecast = Forecast(files, ocr=options.get("ocr", "auto"), engine="glyph")
+        with scout.Scout(files, ReadOptions(**options), forecast) as looks:
             until(lambda: not (looks.is_alive() and looks.looking))
         return forecast, looks
 
@@ -138,7 +138,7 @@ def test_a_scout_counts_pages_and_sees_which_ocr_will_read(tmp_path, scouting):
     write_pages(folder / "scan.pdf", (True, 30), (True, 5))
     write_pages(folder / "mixed.pdf", *[(False, 30), (True, 20)] * 6)
     folder.joinpath("broken.pdf").write_bytes(b"%PDF-1.4 nothing")
-    forecast, looked = scouting(folder, ocr="auto", image=False)
+    forecast, looked = scouting(folder, ocr="auto", pictures=False)
     ahead = forecast.ahead
     pages = {Path(key).name: ahead.pages[i] for key, i in ahead.place.items()}
     assert pages == {"digital.pdf": 9, "scan.pdf": 2, "mixed.pdf": 12, "broken.pdf": 0}
@@ -167,7 +167,7 @@ def test_a_scout_skips_a_file_that_ends_its_worker(tmp_path, scouting, monkeypat
         return frame
 
     monkeypatch.setattr(process.Worker, "_receive", dying)
-    forecast, looked = scouting(tmp_path / "papers", image=False)
+    forecast, looked = scouting(tmp_path / "papers", pictures=False)
     assert looked.crashes == 1
     assert sorted(forecast.ahead.pages[~(forecast.ahead.looked.sum(axis=1) == 0)]) == [2, 2]
 
@@ -175,7 +175,7 @@ def test_a_scout_skips_a_file_that_ends_its_worker(tmp_path, scouting, monkeypat
 def test_a_scout_does_not_look_at_pages_of_files_that_are_too_long(tmp_path, scouting):
     write_pages(tmp_path / "papers" / "a.pdf", *[(False, 30)] * 5)
     write_pages(tmp_path / "papers" / "b.pdf", (False, 30))
-    forecast, _ = scouting(tmp_path / "papers", most_pages=4)
+    forecast, _ = scouting(tmp_path / "papers", max_pages=4)
     assert sorted(forecast.ahead.pages) == [0, 1]
 
 
@@ -186,7 +186,7 @@ def test_a_scout_has_a_page_read_where_ocr_will_take_long(tmp_path, scouting, mo
     monkeypatch.setattr(scout, "TRIES", 1)
     for name in "ab":
         write_pages(tmp_path / "papers" / f"{name}.pdf", (True, 3))
-    forecast, looked = scouting(tmp_path / "papers", ocr="auto", image=False)
+    forecast, looked = scouting(tmp_path / "papers", ocr="auto", pictures=False)
     assert looked.tries == 1
     assert forecast.costs.reading[BLIND].weight > 0
     assert not looked.loaded  # OCR takes much memory: its process is gone

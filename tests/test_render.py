@@ -22,7 +22,7 @@ from soak import mutate
 
 from visret import Page, Retriever, documents, ingest, registry
 from visret.errors import VisretError
-from visret.ingest import messages, process, reader
+from visret.ingest import ReadOptions, messages, process, reader
 from visret.ingest import worker as worker_process
 from visret.ingest.progress import Watch
 from visret.ingest.tasks import Task, file_ahead
@@ -138,7 +138,7 @@ def of_each_kind(tmp_path_factory):
 def test_pages_are_those_that_are_read_here(of_each_kind, worker, image):
     kinds = set()
     for path in of_each_kind:
-        request = messages.Request(str(path), password="sesame", image=image, hash=True)
+        request = messages.Request(str(path), ReadOptions(password="sesame", pictures=image), hash=True)
         hashed, opened, *pages = worker.read(request, doc="x")
         assert hashed.hash == messages.sha256(path)
         with documents.open_document(path, password="sesame") as document:
@@ -227,7 +227,7 @@ def test_a_file_that_crashes_again_and_again_is_given_up(retriever, papers, brea
 def test_a_hang_is_ended(tmp_path, papers, breaks, at, lost):
     breaks({"a.pdf": {at: "hang"}})
     with Retriever.create(tmp_path / "h.visret", model="toy") as retriever:
-        report = ingest.add(retriever._index, retriever.encoder, papers, page_seconds=2)
+        report = retriever.add(papers, page_seconds=2)
         assert list(failures(report)) == [lost]
         assert "took more than 2" in failures(report)[lost]
         assert ("c.pdf", 1) in indexed(retriever)
@@ -295,10 +295,10 @@ def test_damaged_files_stop_nothing_and_all_are_told_of(tmp_path):
 
 def reader_of(tasks):
     """What reads them, watched by something that nobody listens to."""
-    common, lanes = messages.Request(""), reader.lane_count(len(tasks))
+    options, lanes = ReadOptions(), reader.lane_count(len(tasks))
     spec, files = registry.resolve("toy"), [file_ahead(task) for task in tasks]
-    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, common=common, spec=spec, room=1)
-    return reader.Reader(tasks, common, watch)
+    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, options=options, spec=spec, room=1)
+    return reader.Reader(tasks, options, watch)
 
 
 def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypatch):

@@ -12,7 +12,7 @@ from reportlab.pdfgen.canvas import Canvas
 from visret import _joined, _letters, _print, _trust, documents
 from visret._lines import Reading
 from visret.documents import misread
-from visret.ingest import messages, pages
+from visret.ingest import ReadOptions, pages
 from visret.types import Page, PageRef, Word
 
 BODY = [
@@ -382,7 +382,7 @@ def in_form(*draw):
 
 def read(path, ocr="never"):
     with documents.open_document(path) as document:
-        return pages.read_page(document, 1, messages.Request(str(path), image=False, ocr=ocr))
+        return pages.read_page(document, 1, ReadOptions(pictures=False, ocr=ocr))
 
 
 def test_how_much_of_a_page_lies_under_pictures(tmp_path):

@@ -17,7 +17,7 @@ from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, NoPicture
 from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
-from visret.ingest import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report
+from visret.ingest import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, ReadOptions, Report
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
@@ -197,15 +197,12 @@ class Retriever:
             self._index,
             self.encoder,
             paths,
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
             include=include,
             exclude=exclude,
             sync=sync,
             retry_failed=retry_failed,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -234,11 +231,8 @@ class Retriever:
             self.encoder,
             doc,
             Path(path),
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -250,7 +244,7 @@ class Retriever:
         Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
         what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
-        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
+        return ingest.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
@@ -323,9 +317,7 @@ class Retriever:
             self._index,
             encoder,
             storage,
-            password=password,
-            ocr_mode=ocr,
-            page_seconds=page_seconds,
+            ReadOptions(password, ocr, page_seconds=page_seconds),
             progress=progress,
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)

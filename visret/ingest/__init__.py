@@ -4,6 +4,7 @@ Importing this package costs nothing: what it offers is loaded when it is asked 
 documents needs only a few of these modules, and who searches needs none but `report`. Each module imports only modules
 above it in this list:
 
+    options        how files are read
     forecast       how long a run will still take
     report         what a run says: how far it is, what was read, what failed, what is missing
     discovery      paths to files, and their names in the index
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from visret.ingest.discovery import given_paths as given_paths
     from visret.ingest.encoding import BATCH_PAGES as BATCH_PAGES
     from visret.ingest.encoding import encode as encode
-    from visret.ingest.report import PAGE_SECONDS as PAGE_SECONDS
+    from visret.ingest.options import PAGE_SECONDS as PAGE_SECONDS
+    from visret.ingest.options import ReadOptions as ReadOptions
     from visret.ingest.report import EmptyPage as EmptyPage
     from visret.ingest.report import Failure as Failure
     from visret.ingest.report import Lost as Lost
@@ -54,9 +56,8 @@ _HOMES = {
     "visret.index.model": ("check_same", "record"),
     "visret.ingest.discovery": ("Found", "Source", "discover", "given_paths"),
     "visret.ingest.encoding": ("BATCH_PAGES", "encode"),
-    "visret.ingest.report": (
-        *("PAGE_SECONDS", "EmptyPage", "Failure", "Lost", "Metadata", "Patterns", "Progress", "Report", "shown"),
-    ),
+    "visret.ingest.options": ("PAGE_SECONDS", "ReadOptions"),
+    "visret.ingest.report": ("EmptyPage", "Failure", "Lost", "Metadata", "Patterns", "Progress", "Report", "shown"),
     "visret.ingest.run": ("add", "add_pages", "reindex", "replace_document"),
     "visret.ingest.stored": ("check_unchanged", "drawn_page", "stored_page"),
 }

@@ -15,6 +15,7 @@ from visret.ingest import process
 from visret.ingest.discovery import discover
 from visret.ingest.encoding import batches, encode
 from visret.ingest.messages import Answer, Inside, Opened, Request
+from visret.ingest.options import ReadOptions
 from visret.ingest.report import Patterns
 from visret.reduction import Storage
 from visret.types import Encoder, Page, PageEmbedding
@@ -53,7 +54,8 @@ def estimate(
     """
     files = [source.path for source in discover(paths, include=include, exclude=exclude).sources]
     chance = random.Random(0)
-    with _Reader(encoder.spec.modality == "image", password) as reader:
+    options = ReadOptions(password=password, pictures=encoder.spec.modality == "image")
+    with _Reader(options) as reader:
         places, opened = [], 0  # every page of the files that were opened
         deadline = time.monotonic() + SECONDS
         quick = [path for path in files if not formats.converts(path)]  # others are converted for it
@@ -73,9 +75,8 @@ def estimate(
 class _Reader:
     """A worker that reads files, another one where that died."""
 
-    def __init__(self, image: bool, password: str | None) -> None:
-        self.image = image
-        self.password = password
+    def __init__(self, options: ReadOptions) -> None:
+        self.options = options
         self.worker: process.Worker | None = None
 
     def __enter__(self) -> _Reader:
@@ -97,7 +98,7 @@ class _Reader:
         """What comes of a file."""
         self.worker = self.worker or process.Worker()
         try:
-            request = Request(str(path), password=self.password, image=self.image, only=only)
+            request = Request(str(path), self.options, only=only)
             return [answer for answer in self.worker.read(request, doc=str(path)) if not isinstance(answer, Inside)]
         except process.Died:  # it will in the run too, which says so
             self.worker = None

@@ -24,6 +24,7 @@ from PIL import Image
 
 from visret.documents import formats, office
 from visret.ingest.forecast import Look
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Loss, Page, PageRef, Word
 
 SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
@@ -34,28 +35,29 @@ _CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pi
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A file to be read. Seconds: for the hash, the conversion, opening, and every page.
+    """A file to be read, and how.
 
-    image: else words are enough, and are read from the page's picture as `ocr` says. hash: wanted too. skip: pages not
-    wanted. only: the pages wanted; None for all. looks: say of so many pages how they would be read, instead of reading
-    them. most_pages: a file with more is not read. known: of documents inside the file, by their place, [their sha256,
-    the pages that are not wanted where it is the same, None for all pages]. scratch: an empty folder; `Worker.read`
-    sees to it, since a worker that is killed leaves it full.
+    hash: its checksum is wanted too. skip: pages that are not wanted. only: the pages that are wanted; None for all.
+    looks: say of so many pages how they would be read, instead of reading them. opening_seconds: that the hash, the
+    conversion and opening may take each. known: of documents inside the file, by their place, [their sha256, the pages
+    that are not wanted where it is the same, None for all pages]. scratch: an empty folder; `Worker.read` sees to it,
+    since a worker that is killed leaves it full.
     """
 
     path: str
-    password: str | None = None
-    image: bool = True
-    ocr: str = "never"
+    options: ReadOptions = field(default_factory=ReadOptions)
     hash: bool = False
     skip: tuple[int, ...] = ()
-    most_pages: int | None = None
     only: tuple[int, ...] | None = None
     looks: int = 0
-    opening_seconds: float = 60.0
-    page_seconds: float = 60.0
+    opening_seconds: float = PAGE_SECONDS
     known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     scratch: str | None = None
+
+    @classmethod
+    def from_header(cls, header: Mapping[str, Any]) -> Request:
+        """Return the request that a frame carries."""
+        return cls(**{**header, "options": ReadOptions(**header["options"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +154,8 @@ def sha256(path: Path) -> str:
 def seconds_after(header: dict[str, Any], request: Request) -> float:
     """How long the next frame may take."""
     if "member" in header:
-        return opening_seconds(header["in"], header["size"], request.page_seconds)
-    return request.opening_seconds if header.keys() & {"hash", "converted"} else request.page_seconds
+        return opening_seconds(header["in"], header["size"], request.options.page_seconds)
+    return request.opening_seconds if header.keys() & {"hash", "converted"} else request.options.page_seconds
 
 
 def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:

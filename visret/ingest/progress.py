@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from visret import _trust, ocr
 from visret.ingest import messages
 from visret.ingest.forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
+from visret.ingest.options import ReadOptions
 from visret.ingest.report import Progress
 from visret.ingest.scout import Scout
 from visret.types import ModelSpec, Page
@@ -40,23 +41,23 @@ class Watch:
         files: Sequence[File],
         *,
         lanes: int,
-        common: messages.Request,
+        options: ReadOptions,
         spec: ModelSpec,
         room: float,
     ) -> None:
         self.progress = progress
         self.tell = tell
-        self.ocr = common.ocr
+        self.ocr = options.ocr
         self.pictures = spec.modality == "image"
         self.forecast = Forecast(
             files,
             lanes=lanes,
-            ocr=common.ocr,
-            engine="" if common.ocr == "never" else ocr.engine(),
+            ocr=options.ocr,
+            engine="" if options.ocr == "never" else ocr.engine(),
             encoding=max(0.01, spec.parameters * MILLION_PARAMETERS) if spec.parameters else ENCODING,
             room=room,
         )
-        self.scout = Scout(files, common, self.forecast)
+        self.scout = Scout(files, options, self.forecast)
         self.told = 0.0
         self.stack = ExitStack()
 

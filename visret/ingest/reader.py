@@ -6,12 +6,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from visret.documents import formats
 from visret.ingest import messages, process
 from visret.ingest.discovery import Source
 from visret.ingest.forecast import HOLDING
+from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Watch
 from visret.ingest.tasks import End, Read, Task
 from visret.types import Loss, Page
@@ -31,14 +31,14 @@ class Reader:
     """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
 
     One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
-    cores there are more workers, each with files of its own. common: what is asked of every file.
+    cores there are more workers, each with files of its own.
     """
 
-    def __init__(self, tasks: Sequence[Task], common: messages.Request, watch: Watch) -> None:
+    def __init__(self, tasks: Sequence[Task], options: ReadOptions, watch: Watch) -> None:
         self.tasks = tasks
         self.watch = watch
         count = lane_count(len(tasks))
-        self.lanes = [_Lane(i, tasks[i::count], common, _Buffer(AHEAD_BYTES // count), watch) for i in range(count)]
+        self.lanes = [_Lane(i, tasks[i::count], options, _Buffer(AHEAD_BYTES // count), watch) for i in range(count)]
 
     def __enter__(self) -> Reader:
         for lane in self.lanes:
@@ -66,14 +66,12 @@ class Reader:
 class _Lane(threading.Thread):
     """Files, the worker that reads them, and what it has read of them."""
 
-    def __init__(
-        self, number: int, tasks: Sequence[Task], common: messages.Request, buffer: _Buffer, watch: Watch
-    ) -> None:
+    def __init__(self, number: int, tasks: Sequence[Task], options: ReadOptions, buffer: _Buffer, watch: Watch) -> None:
         super().__init__(name="visret-reader", daemon=True)
         self.number = number
         self.watch = watch
         self.tasks = tasks
-        self.common = common
+        self.options = options
         self.buffer = buffer
         self.worker: process.Worker | None = None
         self.stopping = False
@@ -91,7 +89,7 @@ class _Lane(threading.Thread):
         """Read all files."""
         try:
             for task in self.tasks:
-                reading = _Reading(task, self.common, self)
+                reading = _Reading(task, self.options, self)
                 for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
                     if not self.buffer.put(read, messages.size_in_memory(read.answer)):
                         return
@@ -122,9 +120,9 @@ class _Lane(threading.Thread):
 class _Reading:
     """One file and the documents inside it, whatever their pages do to the worker."""
 
-    def __init__(self, task: Task, common: messages.Request, lane: _Lane) -> None:
+    def __init__(self, task: Task, options: ReadOptions, lane: _Lane) -> None:
         self.lane = lane
-        self.common = common
+        self.options = options
         self.task = task
         self.path = task.pdf or task.source.path
         self.parts = {"": _Document(task)}  # the file, and what is inside it, by place
@@ -165,12 +163,12 @@ class _Reading:
         for place, part in self.parts.items():
             if place:
                 known[place] = part.hash or "", None if part.is_over else tuple(sorted(part.done))
-        return replace(
-            self.common,
-            path=str(self.path),
+        return messages.Request(
+            str(self.path),
+            self.options,
             hash=self.parts[""].hash is None,
             skip=tuple(sorted(self.parts[""].done)),
-            opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.common.page_seconds),
+            opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.options.page_seconds),
             known=known,
         )
 

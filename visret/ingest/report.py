@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visret.index import Document
     from visret.ingest.forecast import Forecast
-PAGE_SECONDS = 60.0  # that a page has to be read, unless somebody says otherwise
 SILENT = 1.5  # seconds, in which too little is known
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]

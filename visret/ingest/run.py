@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import chain, takewhile
 from pathlib import Path
 from types import FrameType
@@ -38,9 +39,10 @@ from visret.ingest import messages, reader
 from visret.ingest.discovery import Found, Source, discover, free_name, given_paths
 from visret.ingest.encoding import batch_pages, batches, encode
 from visret.ingest.forecast import File
+from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Watch
 from visret.ingest.reader import Reader, lane_count
-from visret.ingest.report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report
 from visret.ingest.stored import Stored, stored_document, webp
 from visret.ingest.tasks import End, Read, Task, file_ahead
 from visret.reduction import Storage
@@ -56,25 +58,20 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     index: PageIndex,
     encoder: Encoder,
     paths: str | Path | Iterable[str | Path],
+    options: ReadOptions,
     *,
     metadata: Metadata = None,
     include: Patterns = (),
     exclude: Patterns = (),
     sync: bool = False,
     retry_failed: bool = False,
-    password: str | None = None,
-    ocr_mode: str = "auto",
-    most_pages: int | None = None,
-    page_seconds: float = PAGE_SECONDS,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
     paths = given_paths(paths)
-    if most_pages is not None:
-        most_pages = _given.whole("most_pages", most_pages)
-    common = _request(encoder, password, ocr_mode, most_pages, page_seconds)
+    options = _usable(options, encoder)
     found = discover(paths, include=include, exclude=exclude)
-    run = _Run(index, encoder, metadata, retry_failed, common, progress)
+    run = _Run(index, encoder, metadata, retry_failed, options, progress)
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)  # another process may have made it anew
         return run.add(writer, found, gone_below=paths if sync else ())
@@ -85,17 +82,14 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
     encoder: Encoder,
     doc: str,
     path: Path,
+    options: ReadOptions,
     *,
     metadata: Mapping[str, Any] | None,
-    password: str | None,
-    ocr_mode: str,
-    most_pages: int | None,
-    page_seconds: float,
     progress: Callable[[Progress], None] | None,
 ) -> Report:
     """Read a file, and put it in the place of a document with one commit."""
     path = expanded(path).resolve()
-    run = _Run(index, encoder, None, False, _request(encoder, password, ocr_mode, most_pages, page_seconds), progress)
+    run = _Run(index, encoder, None, False, _usable(options, encoder), progress)
     run.at_once = True
     try:
         with index.writing() as writer:
@@ -132,17 +126,15 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
     index: PageIndex,
     encoder: Encoder,
     storage: Storage,
+    options: ReadOptions,
     *,
-    password: str | None,
-    ocr_mode: str,
-    page_seconds: float,
     progress: Callable[[Progress], None] | None,
 ) -> Report:
     """Read every document again, into a new index that takes the place of this one when it has all of them."""
-    common = _request(encoder, password, ocr_mode, None, page_seconds)
+    options = _usable(options, encoder)
     with index.reindexing(record(encoder), storage) as (new, writer):
         before = {document.source: document for document in index.snapshot.documents()}
-        report = _Run(new, encoder, None, False, common, progress).add_again(writer, index)
+        report = _Run(new, encoder, None, False, options, progress).add_again(writer, index)
         if len(index.snapshot) and not len(new.snapshot):
             reason = f"no page could be read with {encoder.spec.name}, so it stays as it is"
             raise PageIndexError(index.path, f"{reason}; {report.failed[0].reason}" if report.failed else reason)
@@ -152,32 +144,26 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
     return report
 
 
-def _request(
-    encoder: Encoder, password: str | None, ocr_mode: str, most_pages: int | None, page_seconds: float
-) -> messages.Request:
-    """What is asked of every file."""
-    return messages.Request(
-        "",
-        password=password,
-        image=encoder.spec.modality == "image",
-        ocr=ocr.usable_mode(ocr_mode, encoder.spec.modality),
-        most_pages=most_pages,
-        page_seconds=page_seconds,
-    )
+def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
+    """Return the options as they are with this model. InvalidQuery for what cannot be one."""
+    if options.max_pages is not None:
+        options = replace(options, max_pages=_given.whole("most_pages", options.max_pages))
+    modality = encoder.spec.modality
+    return replace(options, ocr=ocr.usable_mode(options.ocr, modality), pictures=modality == "image")
 
 
 def add_pages(
     index: PageIndex,
     encoder: Encoder,
     pages: Iterable[Page],
+    options: ReadOptions,
     *,
     metadata: Mapping[str, Any] | None = None,
-    ocr_mode: str = "auto",
 ) -> Report:
     """Bring pages made in memory into the index, with their pictures."""
     started = time.monotonic()
-    ocr_mode = ocr.usable_mode(ocr_mode, encoder.spec.modality)
-    pages = (ocr.with_words(page, ocr_mode) for page in pages)
+    options = _usable(options, encoder)
+    pages = (ocr.with_words(page, options.ocr) for page in pages)
     metadata = None if metadata is None else _given.metadata("documents", metadata)
     numbers: dict[str, int] = {}
     empty, failed = [], []
@@ -229,14 +215,14 @@ class _Run:
         encoder: Encoder,
         metadata: Metadata,
         retry_failed: bool,
-        common: messages.Request,
+        options: ReadOptions,
         progress: Callable[[Progress], None] | None,
     ) -> None:
         self.index = index
         self.encoder = encoder
         self.metadata = metadata if metadata is None or callable(metadata) else _given.metadata("documents", metadata)
         self.retry_failed = retry_failed
-        self.common = common
+        self.options = options
         self.report_progress = progress or (lambda _: None)
         self.progress = Progress()
         self.empty: list[EmptyPage] = []
@@ -292,7 +278,7 @@ class _Run:
         self.read(
             writer,
             self.plan(writer, sources),
-            [stored_document(before, task, self.common.ocr) for task in stored],
+            [stored_document(before, task, self.options.ocr) for task in stored],
         )
         return self.report(len(documents))
 
@@ -305,7 +291,7 @@ class _Run:
         with (
             _scripts.said_once(),
             self.watched(tasks, stored) as watch,
-            Reader(tasks, self.common, watch) as reads,
+            Reader(tasks, self.options, watch) as reads,
             ThreadPoolExecutor(1, "visret-write") as self.background,
         ):
             self.watch = watch
@@ -448,7 +434,7 @@ class _Run:
 
     def done_pages(self, document: Document) -> set[int]:
         """Pages that need not be read again."""
-        return {*document.pages, *(document.blank if self.common.ocr != "never" else document.empty)}
+        return {*document.pages, *(document.blank if self.options.ocr != "never" else document.empty)}
 
     def resumed(self, writer: Writer, document: Document, source: Source) -> set[int]:
         """The pages of a document that need not be read again; what is known of them counts."""
@@ -478,7 +464,7 @@ class _Run:
         """Whether an unchanged file needs no second look."""
         if self.retry_failed and (document.state == "failed" or document.failed):
             return False
-        if self.common.password and document.state == "failed":  # it may be what was missing
+        if self.options.password and document.state == "failed":  # it may be what was missing
             return False
         if document.reason == office.MISSING and office.program():
             return False
@@ -488,7 +474,7 @@ class _Run:
 
     def may_have_words(self, document: Document) -> bool:
         """Whether it has empty pages at which OCR has not looked."""
-        return self.common.ocr != "never" and document.state != "failed" and document.empty != document.blank
+        return self.options.ocr != "never" and document.state != "failed" and document.empty != document.blank
 
     def leave(self, document: Document, source: Source) -> None:
         """A document that is as it was: what it lacks is reported again."""
@@ -554,7 +540,7 @@ class _Run:
             self.report_progress,
             [*map(file_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in stored)],
             lanes=lane_count(len(tasks)),
-            common=self.common,
+            options=self.options,
             spec=self.encoder.spec,
             room=reader.AHEAD_BYTES,
         )
@@ -646,7 +632,7 @@ class _Run:
                 self.with_pages.add(task.number)
                 self.pages += 1
                 return
-        writer.skip(task.number, page, outcome, blank=self.common.ocr != "never")
+        writer.skip(task.number, page, outcome, blank=self.options.ocr != "never")
         if outcome is None:
             self.empty.append(EmptyPage(path, page))
         else:

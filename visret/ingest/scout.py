@@ -18,6 +18,7 @@ from itertools import chain, zip_longest
 from visret.errors import VisretError
 from visret.ingest import messages, process
 from visret.ingest.forecast import BLIND, File, Forecast, Look
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Page
 
 _log = logging.getLogger(__name__)
@@ -40,10 +41,10 @@ MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
 class Scout(threading.Thread):
     """One run's. Use it as a context: it ends with the block, and its worker with it."""
 
-    def __init__(self, files: Sequence[File], common: messages.Request, forecast: Forecast) -> None:
+    def __init__(self, files: Sequence[File], options: ReadOptions, forecast: Forecast) -> None:
         super().__init__(name="visret-scout", daemon=True)
         self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
-        self.common = replace(common, opening_seconds=FILE_SECONDS, page_seconds=FILE_SECONDS, hash=False)
+        self.options = options
         self.forecast = forecast
         self.worker: process.Worker | None = None
         self.spent = 0.0  # CPU seconds of workers that are gone
@@ -113,7 +114,7 @@ class Scout(threading.Thread):
     def _look(self, file: File) -> None:
         if not self.forecast.is_unknown(file.key):
             return
-        answers = self._read(replace(self.common, path=file.key, looks=LOOKS))
+        answers = self._read(file.key, looks=LOOKS)
         if answers:
             self._found(file, answers)
 
@@ -127,7 +128,7 @@ class Scout(threading.Thread):
                     looks[page] = look
                 case messages.Unread(page=None):  # the run will say why
                     pages = 0
-        if self.common.most_pages is not None and pages > self.common.most_pages:
+        if self.options.max_pages is not None and pages > self.options.max_pages:
             pages, looks = 0, {}
         self.forecast.looked(file.key, pages, looks)
         blind = [page for page, look in looks.items() if look.page_class == BLIND and look.is_drawn]
@@ -147,7 +148,7 @@ class Scout(threading.Thread):
             return
         key, page, look = self.blind.pop(random.Random(self.tries).randrange(len(self.blind)))
         before = self._seconds()
-        answers = self._read(replace(self.common, path=key, only=(page,), page_seconds=60))
+        answers = self._read(key, only=(page,), page_seconds=PAGE_SECONDS)
         if any(isinstance(answer, Page) for answer in answers):
             self.forecast.tried(look, self._seconds() - before, loaded=self.loaded)
             self.tries += 1
@@ -155,8 +156,12 @@ class Scout(threading.Thread):
         if self._knows_ocr:
             self._end_worker()  # OCR takes much memory
 
-    def _read(self, request: messages.Request) -> list[messages.Answer | messages.Inside]:
-        """What comes of a file; nothing where it ends the worker."""
+    def _read(
+        self, path: str, *, looks: int = 0, only: tuple[int, ...] | None = None, page_seconds: float = FILE_SECONDS
+    ) -> list[messages.Answer | messages.Inside]:
+        """Return what comes of a file; nothing where it ends the worker."""
+        options = replace(self.options, page_seconds=page_seconds)
+        request = messages.Request(path, options, looks=looks, only=only, opening_seconds=FILE_SECONDS)
         try:
             return list(self._ready_worker().read(request, doc=request.path))
         except process.Died:  # in the run too, which says so

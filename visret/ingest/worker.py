@@ -30,6 +30,7 @@ from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError
 from visret.ingest import forecast
 from visret.ingest.messages import Frame, Request, packed, read_frame, seconds_after, sha256, write_frame
+from visret.ingest.options import ReadOptions
 from visret.ingest.pages import is_converted, opened, read_page
 from visret.ingest.process import GRACE_SECONDS, end
 from visret.types import Loss
@@ -115,10 +116,10 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
         return ({**header, "in": place} if place else header), raw
 
     try:
-        if is_converted(path, request):
+        if is_converted(path, request.options):
             path, missing = office.convert(path, tempfile.mkdtemp(dir=request.scratch))
             yield frame({"converted": True, "lost": [(None, *loss) for loss in missing]}, (path.read_bytes(),))
-        with opened(path, request) as document:
+        with opened(path, request.options) as document:
             for header, raw in _pages(document, request, skip):
                 yield frame(header, raw)
             if request.only is None:
@@ -132,15 +133,15 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
 
 def _pages(document: documents.Document, request: Request, skip: Set[int]) -> Iterator[Frame]:
     path, pages = document.path, len(document)
-    if request.most_pages is not None and pages > request.most_pages:
-        raise DocumentError(path, f"has {pages:,} pages; {request.most_pages:,} are the most; divide it")
+    if request.options.max_pages is not None and pages > request.options.max_pages:
+        raise DocumentError(path, f"has {pages:,} pages; {request.options.max_pages:,} are the most; divide it")
     yield {"pages": pages}, ()
     in_a_row = 0
     for number in range(1, pages + 1) if request.only is None else request.only:
         if number in skip:
             continue
         try:
-            header, raw = packed(read_page(document, number, request))
+            header, raw = packed(read_page(document, number, request.options))
             in_a_row = 0
         except Exception as error:  # noqa: BLE001 - whatever it is, the others can be read
             header, raw = _unread(error, number), ()
@@ -196,7 +197,7 @@ def _looks(request: Request) -> Iterator[Frame]:
     """
     path = Path(request.path)
     try:
-        with opened(path, request) as document:
+        with opened(path, request.options) as document:
             pages = len(document)
             yield {"pages": pages}, ()
             few = _spread(pages, min(request.looks, math.isqrt(pages - 1) + 1 if pages else 0))
@@ -222,7 +223,7 @@ def _looked(
     """How these pages would be read; the first blind ones are drawn. found: of all until now, which are blind."""
     for number in numbers:
         try:
-            look = _look(document, number, request)
+            look = _look(document, number, request.options)
             if look.page_class == forecast.BLIND and sum(found) < MAX_DRAWN:
                 look = _drawn(document, number)
             found.append(look.page_class == forecast.BLIND)
@@ -231,15 +232,15 @@ def _looked(
             yield _unread(error, number), ()
 
 
-def _look(document: documents.Document, number: int, request: Request) -> forecast.Look:
+def _look(document: documents.Document, number: int, options: ReadOptions) -> forecast.Look:
     """A page by its words alone."""
-    if request.ocr == "never" and request.image:
+    if options.ocr == "never" and options.pictures:
         return forecast.Look(forecast.WORDS, 0)
     page = document.page(number, image=False)
     own = len(page.words or ()) or len(page.plain or "") / 6
-    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
+    if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not _trust.doubtful(page)):
         return forecast.Look(forecast.WORDS, own)
-    if request.ocr == "auto" and page.words and not _trust.garbage(page.words):
+    if options.ocr == "auto" and page.words and not _trust.garbage(page.words):
         return forecast.Look(forecast.DOUBTFUL, own)
     return forecast.Look(forecast.BLIND, 0)
 
@@ -267,7 +268,7 @@ def _reason(error: Exception) -> str:
 
 def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
     while frame := read_frame(sys.stdin.buffer):
-        requests.put(Request(**frame[0]))
+        requests.put(Request.from_header(frame[0]))
     if os.name == "nt" or os.getpgrp() == os.getpid():  # else somebody started it by hand
         end(os.getpid())
     os._exit(0)  # in the middle of a page too
