@@ -17,7 +17,7 @@ from sheets import write_pdf
 from visret import Page, Retriever, load_encoder
 from visret.errors import DocumentError, IndexLocked, InvalidQuery
 from visret.index import Writer, writer
-from visret.ingest import encoding, messages, reader, run
+from visret.ingest import encoding, messages, reader, recorder, run
 
 
 @pytest.fixture
@@ -88,8 +88,15 @@ def test_new_files_are_hashed_when_they_are_read(retriever, folder, monkeypatch)
 def test_a_file_that_goes_before_it_is_read_leaves_its_pages_as_they_are(retriever, folder, monkeypatch):
     retriever.add(folder)
     changed = [write_pdf(folder / "one.pdf", "magenta"), write_pdf(folder / "new.pdf", "magenta")]
+    carry = run.Recorder.carry_out
+
+    def carry_out(self, *decided):
+        for path in changed:
+            path.unlink()
+        return carry(self, *decided)
+
     with monkeypatch.context() as patch:  # after the files were looked at
-        patch.setattr(run._Run, "remove_gone", lambda *_: [path.unlink() for path in changed])
+        patch.setattr(run.Recorder, "carry_out", carry_out)
         report = retriever.add(folder, metadata={"hidden": True})
     assert all(retriever.document(doc).metadata == {"hidden": True} for doc in retriever.documents())
     assert [(Path(failure.path).name, failure.page) for failure in report.failed] == [
@@ -397,7 +404,7 @@ def test_progress_counts_to_the_end(retriever, folder):
 def learning(tmp_path, monkeypatch):
     """An index that learns from two pages of 11 x 16 cells, and commits after every page."""
     monkeypatch.setattr(encoding, "BATCH_PAGES", {"image": 1, "text": 1})
-    monkeypatch.setattr(run, "COMMIT_BYTES", 0)
+    monkeypatch.setattr(recorder, "COMMIT_BYTES", 0)
     monkeypatch.setattr(writer, "SAMPLE", 2 * 176)
     with Retriever.create(tmp_path / "l.visret", model="toy", codec="residual2") as made:
         yield made

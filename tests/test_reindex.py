@@ -327,8 +327,8 @@ def test_on_the_command_line(retriever, folder, capsys):
 
 SCRIPT = """
 import sys
-from visret.ingest import encoding, run
-run.COMMIT_SECONDS, encoding.BATCH_PAGES["image"] = (0.0, 0.0), 1
+from visret.ingest import encoding, recorder
+recorder.COMMIT_SECONDS, encoding.BATCH_PAGES["image"] = (0.0, 0.0), 1
 from visret.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -9,7 +9,7 @@ from visret import Retriever
 from visret.errors import IndexLocked, InvalidQuery
 from visret.index.layout import UPLOADS_LOCK
 from visret.index.writer import writer_lock
-from visret.ingest import encoding, run
+from visret.ingest import encoding, recorder
 from visret.server import uploads
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_replaces_nothing(retriever, tmp_path):
 
 
 def test_the_old_one_answers_until_the_new_one_is_read(retriever, tmp_path, stopping_at_page_2, monkeypatch):
-    monkeypatch.setattr(run, "COMMIT_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(recorder, "COMMIT_SECONDS", (0.0, 0.0))
     monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     bring(retriever, tmp_path, ("a.pdf", write_pdf(tmp_path / "red.pdf", "red").read_bytes()))
     new = write_pdf(tmp_path / "new.pdf", "green", "blue").read_bytes()

@@ -15,9 +15,11 @@ above it in this list:
     scout          looks into files that a run has not come to
     progress       tells how far a run is, and the forecast what happens
     tasks          what has to be read, and what comes of it
+    plan           which documents are read, left, renamed and removed; it writes nothing
     reader         reads files in worker processes ahead of the encoder
     stored         pages that the index has: those made in memory, and files drawn again
     encoding       pages to vectors, in batches
+    recorder       carries a plan out, and writes what comes of its files
     run            add, replace, reindex, add_pages
     estimate       what indexing will take, from a sample
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -144,8 +144,8 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def free_name(source: Source, taken: Mapping[str, object]) -> str:
-    """The name a new document gets: its own, or with the shortest parents in front that no other document has."""
+def free_name(source: Source, taken: Container[str]) -> str:
+    """Return the name of a new document: its own, or with the shortest parents in front that no other document has."""
     if source.doc not in taken:
         return source.doc
     parts = source.path.parts

@@ -13,6 +13,8 @@ from visret.ingest.discovery import Source
 from visret.ingest.forecast import File
 from visret.types import Page
 
+KnownMembers = Mapping[str, tuple[Document, Set[int] | None]]
+
 
 @dataclass(slots=True)
 class Task:
@@ -32,7 +34,7 @@ class Task:
     skip: Set[int]
     pdf: Path | None = None
     mtime_ns: int | None = None
-    known: Mapping[str, tuple[Document, Set[int] | None]] = field(default_factory=dict)
+    known: KnownMembers = field(default_factory=dict)
     parent: Task | None = None
     seen: set[str] = field(default_factory=set)
     whole: set[str] = field(default_factory=set)
