@@ -149,7 +149,7 @@ def test_a_scout_counts_pages_and_sees_which_ocr_will_read(tmp_path, scouting):
     dense, bare = (look.words for look in ahead.looks[ahead.place[str(folder / "scan.pdf")]].values())
     assert 250 < dense < 900  # 30 lines of 14 words
     assert bare < dense / 3
-    assert looked.worker is None
+    assert looked.workers.current is None
 
 
 def test_a_scout_skips_a_file_that_ends_its_worker(tmp_path, scouting, monkeypatch):

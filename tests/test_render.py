@@ -334,7 +334,7 @@ def test_stopping_ends_the_worker_at_once(papers, breaks):
     task = Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
     with reader_of([task]) as reads:
         assert [type(item.answer).__name__ for item in islice(reads, 2)] == ["Hashed", "Page"]
-        process = reads.lanes[0].worker._process
+        process = reads.lanes[0].workers.current._process
     assert process.returncode is not None
     assert "visret-reader" not in {thread.name for thread in threading.enumerate()}
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
-from visret.ingest import process
 from visret.ingest.discovery import discover
 from visret.ingest.encoding import batches, encode
 from visret.ingest.messages import Answer, Inside, Opened, Request
 from visret.ingest.options import ReadOptions
+from visret.ingest.process import Died, Workers
 from visret.ingest.report import Patterns
 from visret.reduction import Storage
 from visret.types import Encoder, Page, PageEmbedding
@@ -55,54 +56,34 @@ def estimate(
     files = [source.path for source in discover(paths, include=include, exclude=exclude).sources]
     chance = random.Random(0)
     options = ReadOptions(password=password, pictures=encoder.spec.modality == "image")
-    with _Reader(options) as reader:
+    with closing(Workers()) as workers:
         places, opened = [], 0  # every page of the files that were opened
         deadline = time.monotonic() + SECONDS
         quick = [path for path in files if not formats.converts(path)]  # others are converted for it
         for path in chance.sample(quick, len(quick)):
             opened += 1
-            places += [(path, number) for number in range(1, reader.count(path) + 1)]
+            answers = _read(workers, Request(str(path), options, only=()))
+            pages_of_it = sum(answer.pages for answer in answers if isinstance(answer, Opened))
+            places += [(path, number) for number in range(1, pages_of_it + 1)]
             if time.monotonic() > deadline:
                 break
-        pages = [reader.page(path, number) for path, number in chance.sample(places, min(PAGES, len(places)))]
-    readable = [page for page in pages if page is not None and encoder.can_read(page)]
+        sample = chance.sample(places, min(PAGES, len(places)))
+        read = [_read(workers, Request(str(path), options, only=(number,))) for path, number in sample]
+    pages = [answer for answers in read for answer in answers if isinstance(answer, Page)]
+    readable = [page for page in pages if encoder.can_read(page)]
     seconds, size = _encode(encoder, readable, storage or Storage())
-    count = len(places) / opened * len(files) * len(readable) / len(pages)
+    count = len(places) / opened * len(files) * len(readable) / len(sample)
     total = sum(path.stat().st_size for path in files)
     return Estimate(len(files), total, round(count), round(count * seconds, 3), round(count * size))
 
 
-class _Reader:
-    """A worker that reads files, another one where that died."""
-
-    def __init__(self, options: ReadOptions) -> None:
-        self.options = options
-        self.worker: process.Worker | None = None
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.worker is not None:
-            self.worker.close()
-
-    def count(self, path: Path) -> int:
-        """How many pages the file has; none where it cannot be opened."""
-        return sum(answer.pages for answer in self.read(path, ()) if isinstance(answer, Opened))
-
-    def page(self, path: Path, number: int) -> Page | None:
-        """None where it cannot be read."""
-        return next((answer for answer in self.read(path, (number,)) if isinstance(answer, Page)), None)
-
-    def read(self, path: Path, only: tuple[int, ...]) -> list[Answer]:
-        """What comes of a file."""
-        self.worker = self.worker or process.Worker()
-        try:
-            request = Request(str(path), self.options, only=only)
-            return [answer for answer in self.worker.read(request, doc=str(path)) if not isinstance(answer, Inside)]
-        except process.Died:  # it will in the run too, which says so
-            self.worker = None
-            return []
+def _read(workers: Workers, request: Request) -> list[Answer]:
+    """Return what comes of a file; nothing where it ends the worker, as it will in the run, which says so."""
+    try:
+        answers = list(workers.read(request, doc=request.path))
+    except Died:
+        return []
+    return [answer for answer in answers if not isinstance(answer, Inside)]
 
 
 def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[float, float]:

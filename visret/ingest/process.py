@@ -136,6 +136,63 @@ class Worker:
         return f"crashed the library that reads it ({how}); repair the file or save it again"
 
 
+class Workers:
+    """Workers of one thread, one after the other: where one dies, the next file is read by another.
+
+    `stop` may be called by any thread. quiet: whether what they have to say is not logged. current: the one that runs,
+    None before the first file and after a death. stopped: whether no other will follow.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.current: Worker | None = None
+        self.stopped = False
+        self._quiet = quiet
+        self._gone = 0.0  # seconds of cores that those before it have used
+        self._starting = threading.Lock()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """The seconds of cores that all of them have used, as of the last answer."""
+        return self._gone + (0.0 if self.current is None else self.current.cpu_seconds)
+
+    def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
+        """Yield what comes of a file, as `Worker.read` does. Raises Died where it ends the worker, and after `stop`."""
+        worker = self._ready()
+        try:
+            yield from worker.read(request, doc=doc)
+        except Died:  # and is closed
+            self._gone += worker.cpu_seconds
+            self.current = None
+            raise
+
+    def stop(self) -> None:
+        """End the worker at once, in the middle of a page too; none follows."""
+        with self._starting:
+            self.stopped = True
+            if self.current is not None:
+                self.current.kill()
+
+    def close(self) -> None:
+        """Let go of the worker; the next file starts another one."""
+        if self.current is not None:
+            self._gone += self.current.cpu_seconds
+            self.current.close()
+            self.current = None
+
+    def _ready(self) -> Worker:
+        with self._starting:
+            if self.stopped:
+                raise Died
+        if self.current is None:
+            worker = Worker()
+            worker.quiet = self._quiet
+            with self._starting:
+                self.current = worker
+                if self.stopped:
+                    worker.kill()
+        return self.current
+
+
 def _widen(pipe: IO[bytes] | None) -> None:
     """Let a page through at once, on Linux; a user with many pipes may not."""
     with suppress(ImportError, AttributeError, OSError):

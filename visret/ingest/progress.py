@@ -81,8 +81,8 @@ class Watch:
             self.tell_now()
 
     def reading(self, lane: int, key: str, answers: Iterable[_T], cores: Callable[[], float]) -> Iterator[_T]:
-        """What a lane reads of a file, timed. Each has the `answer` of the worker. cores: the seconds of cores that it
-        has used; from 0 on again where another one takes its place."""
+        """What a lane reads of a file, timed. Each has the `answer` of the worker. cores: the seconds of cores that
+        reading has used."""
         found, before = iter(answers), cores()
         while True:
             self.forecast.begins(lane, key)
@@ -91,7 +91,7 @@ class Watch:
                 self.forecast.ended(lane, key)
                 return
             now = cores()
-            self._came(lane, answer.answer, now - before if now >= before else now)
+            self._came(lane, answer.answer, now - before)
             before = now
             yield answer
 

@@ -73,16 +73,11 @@ class _Lane(threading.Thread):
         self.tasks = tasks
         self.options = options
         self.buffer = buffer
-        self.worker: process.Worker | None = None
-        self.stopping = False
-        self.starting = threading.Lock()
+        self.workers = process.Workers()
 
     def stop(self) -> None:
         """Come to an end, in the middle of a page too."""
-        with self.starting:
-            self.stopping = True
-            if self.worker is not None:
-                self.worker.kill()
+        self.workers.stop()
         self.buffer.close()
 
     def run(self) -> None:
@@ -96,25 +91,11 @@ class _Lane(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
             self.buffer.put(error)
         finally:
-            if self.worker is not None:
-                self.worker.close()
+            self.workers.close()
 
     def cores(self) -> float:
-        """The seconds of cores that the worker has used."""
-        return 0.0 if self.worker is None else self.worker.cpu_seconds
-
-    def ready_worker(self) -> process.Worker:
-        """The worker; a new one where there is none, or none any more."""
-        with self.starting:
-            if self.stopping:
-                raise process.Died
-        if self.worker is None:
-            worker = process.Worker()
-            with self.starting:
-                self.worker = worker
-                if self.stopping:
-                    worker.kill()
-        return self.worker
+        """Return the seconds of cores that reading has used."""
+        return self.workers.cpu_seconds
 
 
 class _Reading:
@@ -133,7 +114,7 @@ class _Reading:
         """What comes of them."""
         while True:
             try:
-                for answer in self.lane.ready_worker().read(self.request(), doc=self.task.doc):
+                for answer in self.lane.workers.read(self.request(), doc=self.task.doc):
                     if isinstance(answer, messages.Inside):
                         yield from self.taken(answer.member, answer.answer)
                     else:
@@ -142,8 +123,7 @@ class _Reading:
                         return
                 break
             except process.Died as death:
-                self.lane.worker = None
-                if self.lane.stopping:
+                if self.lane.workers.stopped:
                     return
                 part = self.parts[self.at]
                 if self.at == "" and part.pages is not None and part.next_page() is None:

@@ -46,13 +46,11 @@ class Scout(threading.Thread):
         self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
         self.options = options
         self.forecast = forecast
-        self.worker: process.Worker | None = None
-        self.spent = 0.0  # CPU seconds of workers that are gone
+        self.workers = process.Workers(quiet=True)  # the run will say it
         self.crashes = self.tries = 0
         self.looking = True  # whether files are left to be looked into
         self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
-        self.starting = threading.Lock()
         self.started_at = time.monotonic()
         self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one a file
 
@@ -62,10 +60,8 @@ class Scout(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.starting:
-            self.over.set()
-            if self.worker is not None:
-                self.worker.kill()
+        self.over.set()
+        self.workers.stop()
         if self.ident is not None:
             self.join()
 
@@ -97,7 +93,7 @@ class Scout(threading.Thread):
 
     def _pause(self) -> None:
         """Until something may be spent."""
-        while not self.over.is_set() and not self._may_spend(0 if self.worker or self.spent else STARTING):
+        while not self.over.is_set() and not self._may_spend(0 if self.workers.cpu_seconds else STARTING):
             self.over.wait(0.5)
 
     def _may_spend(self, seconds: float) -> bool:
@@ -106,10 +102,7 @@ class Scout(threading.Thread):
         share = SHARE * run if run > SHORT else 0.0
         if share < ANYWAY and elapsed > PATIENCE and self.forecast.at_worst() > LONG:
             share = ANYWAY
-        return self._seconds() + seconds < min(share, AT_ONCE + AT_FIRST * elapsed)
-
-    def _seconds(self) -> float:
-        return self.spent + (self.worker.cpu_seconds if self.worker else 0)
+        return self.workers.cpu_seconds + seconds < min(share, AT_ONCE + AT_FIRST * elapsed)
 
     def _look(self, file: File) -> None:
         if not self.forecast.is_unknown(file.key):
@@ -147,10 +140,10 @@ class Scout(threading.Thread):
         if ocr < max(MUCH_OCR, left / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
             return
         key, page, look = self.blind.pop(random.Random(self.tries).randrange(len(self.blind)))
-        before = self._seconds()
+        before = self.workers.cpu_seconds
         answers = self._read(key, only=(page,), page_seconds=PAGE_SECONDS)
         if any(isinstance(answer, Page) for answer in answers):
-            self.forecast.tried(look, self._seconds() - before, loaded=self.loaded)
+            self.forecast.tried(look, self.workers.cpu_seconds - before, loaded=self.loaded)
             self.tries += 1
             self.loaded = True
         if self._knows_ocr:
@@ -163,30 +156,14 @@ class Scout(threading.Thread):
         options = replace(self.options, page_seconds=page_seconds)
         request = messages.Request(path, options, looks=looks, only=only, opening_seconds=FILE_SECONDS)
         try:
-            return list(self._ready_worker().read(request, doc=request.path))
+            return list(self.workers.read(request, doc=request.path))
         except process.Died:  # in the run too, which says so
             self.crashes += 1
             self._end_worker()
             return []
 
-    def _ready_worker(self) -> process.Worker:
-        with self.starting:
-            if self.over.is_set():
-                raise process.Died
-        if self.worker is None:
-            worker = process.Worker()
-            worker.quiet = True  # the run will say it
-            with self.starting:
-                self.worker = worker
-                if self.over.is_set():
-                    worker.kill()
-        return self.worker
-
     def _end_worker(self) -> None:
-        self.spent = self._seconds()
-        if self.worker is not None:
-            self.worker.close()
-            self.worker = None
+        self.workers.close()
         self.loaded = False
 
 
