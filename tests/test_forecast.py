@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from playing import KINDS, Doc, Play, blind, one_file, plain, played
 
-from visret.ingest.forecast import BLIND, DOUBTFUL, WORDS, File, Forecast, Look, finish
+from visret.ingest.costs import BLIND, DOUBTFUL, WORDS, File, Look
+from visret.ingest.forecast import Forecast, finish
 
 
 class Clock:

@@ -474,6 +474,6 @@ def test_the_worker_reads_them_and_says_what_is_lost(tmp_path):
             (tmp_path / name).write_bytes(data)
             answers = list(worker.read(messages.Request(str(tmp_path / name)), doc=name))
             assert any(isinstance(answer, Page) and answer.plain.strip() for answer in answers), name
-            assert any(isinstance(answer, messages.Lost) for answer in answers) == (name != "a.csv"), name
+            assert any(isinstance(answer, messages.Lacking) for answer in answers) == (name != "a.csv"), name
     finally:
         worker.close()

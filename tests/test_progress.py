@@ -18,7 +18,8 @@ from waiting import until
 from visret import Retriever, cli
 from visret.encoders import toy
 from visret.ingest import ReadOptions, encoding, process, progress, reader, report, scout
-from visret.ingest.forecast import BLIND, WORDS, File, Forecast
+from visret.ingest.costs import BLIND, WORDS, File
+from visret.ingest.forecast import Forecast
 
 SENTENCE = "The lighthouse keeper repaired a broken lantern before the storm reached the harbour wall"
 

@@ -5,6 +5,8 @@ documents needs only a few of these modules, and who searches needs none but `re
 above it in this list:
 
     options        how files are read
+    costs          what pages and files cost to be read and encoded
+    ahead          what is known of the files that are not read yet
     forecast       how long a run will still take
     report         what a run says: how far it is, what was read, what failed, what is missing
     discovery      paths to files, and their names in the index

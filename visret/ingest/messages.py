@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from visret.documents import formats, office
-from visret.ingest.forecast import Look
+from visret.ingest.costs import Look
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Loss, Page, PageRef, Word
 
@@ -91,7 +91,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class Lacking:
     """Content that is known to be missing from a page, or, page None, from the file."""
 
     page: int | None
@@ -119,7 +119,7 @@ class Looked:
     look: Look
 
 
-Answer = Hashed | Converted | Opened | Unread | Lost | Page | Begun | Ended | Looked
+Answer = Hashed | Converted | Opened | Unread | Lacking | Page | Begun | Ended | Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def seconds_after(header: dict[str, Any], request: Request) -> float:
 def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:
     """What a frame says."""
     for page, *loss in header.get("lost", ()):
-        yield Lost(page, Loss(*loss))
+        yield Lacking(page, Loss(*loss))
     if "member" in header:
         yield Begun(header["member"], header["size"])
     elif "done" in header:

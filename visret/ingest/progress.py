@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 from visret import _trust, ocr
 from visret.ingest import messages
-from visret.ingest.forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
+from visret.ingest.costs import BLIND, DOUBTFUL, ENCODING, WORDS, File, Look
+from visret.ingest.forecast import Forecast
 from visret.ingest.options import ReadOptions
 from visret.ingest.report import Progress
 from visret.ingest.scout import Scout

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from visret.documents import formats
 from visret.ingest import messages, process
+from visret.ingest.ahead import HOLDING
 from visret.ingest.discovery import Source
-from visret.ingest.forecast import HOLDING
 from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Watch
 from visret.ingest.tasks import End, Read, Task
@@ -106,7 +106,7 @@ class _Reading:
         self.options = options
         self.task = task
         self.path = task.pdf or task.source.path
-        self.parts = {"": _Document(task)}  # the file, and what is inside it, by place
+        self.reached = {"": _Reached(task)}  # the file, and what is inside it, by place
         self.at = ""  # what is being read
         self.crashes = 0
 
@@ -119,20 +119,20 @@ class _Reading:
                         yield from self.taken(answer.member, answer.answer)
                     else:
                         yield from self.taken("", answer)
-                    if self.parts[""].is_over:  # by a reason
+                    if self.reached[""].is_over:  # by a reason
                         return
                 break
             except process.Died as death:
                 if self.lane.workers.stopped:
                     return
-                part = self.parts[self.at]
-                if self.at == "" and part.pages is not None and part.next_page() is None:
+                one = self.reached[self.at]
+                if self.at == "" and one.pages is not None and one.next_page() is None:
                     yield from self.died_of_unpacking(death)
                     break
-                yield from self.died(part, death)
-                if self.parts[""].is_over:
+                yield from self.died(one, death)
+                if self.reached[""].is_over:
                     return
-        yield Read(self.task, End(self.parts[""].pages))
+        yield Read(self.task, End(self.reached[""].pages))
 
     def request(self) -> messages.Request:
         """What is still wanted."""
@@ -140,14 +140,14 @@ class _Reading:
             place: (document.hash or "", None if done is None else tuple(sorted(done)))
             for place, (document, done) in self.task.known.items()
         }
-        for place, part in self.parts.items():
+        for place, one in self.reached.items():
             if place:
-                known[place] = part.hash or "", None if part.is_over else tuple(sorted(part.done))
+                known[place] = one.hash or "", None if one.is_over else tuple(sorted(one.done))
         return messages.Request(
             str(self.path),
             self.options,
-            hash=self.parts[""].hash is None,
-            skip=tuple(sorted(self.parts[""].done)),
+            hash=self.reached[""].hash is None,
+            skip=tuple(sorted(self.reached[""].done)),
             opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.options.page_seconds),
             known=known,
         )
@@ -155,34 +155,34 @@ class _Reading:
     def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
         """What an answer says that is not known yet."""
         self.at = place
-        if isinstance(answer, messages.Begun) and place not in self.parts:
-            self.parts[place] = _Document(self.member(place, answer.hash))
-            yield Read(self.parts[place].task, answer)
-        part = self.parts[place]
+        if isinstance(answer, messages.Begun) and place not in self.reached:
+            self.reached[place] = _Reached(self.member(place, answer.hash))
+            yield Read(self.reached[place].task, answer)
+        one = self.reached[place]
         match answer:
             case messages.Hashed(hash=digest):
-                part.hash = digest
+                one.hash = digest
             case messages.Opened(pages=pages):
-                part.pages = pages
+                one.pages = pages
                 self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
                 return
-            case messages.Converted() if part.pages is not None:
+            case messages.Converted() if one.pages is not None:
                 return  # after a crash the first one stays
             case messages.Begun() | messages.Looked():
                 return
             case messages.Ended():
-                if not part.is_over:
-                    part.is_over = True
-                    yield Read(part.task, End(part.pages))
+                if not one.is_over:
+                    one.is_over = True
+                    yield Read(one.task, End(one.pages))
                 self.at = ""
                 return
             case messages.Unread(page=None):
-                part.is_over = True
+                one.is_over = True
             case Page(ref=ref):
-                part.done.add(ref.page)
+                one.done.add(ref.page)
             case messages.Unread(page=int() as page):
-                part.done.add(page)
-        yield Read(part.task, answer)
+                one.done.add(page)
+        yield Read(one.task, answer)
 
     def member(self, place: str, digest: str) -> Task:
         """The task of a document inside the file."""
@@ -192,17 +192,17 @@ class _Reading:
         source = Source(self.task.source.path, doc, place)
         return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
 
-    def died(self, part: _Document, death: process.Died) -> Iterator[Read]:
+    def died(self, one: _Reached, death: process.Died) -> Iterator[Read]:
         """The page, or the document, that ended the worker is given up; after too many of them the file is."""
-        number = part.next_page()
-        if part.pages is None or number is None:
-            part.is_over = True
-            yield Read(part.task, messages.Unread(None, str(death)))
+        number = one.next_page()
+        if one.pages is None or number is None:
+            one.is_over = True
+            yield Read(one.task, messages.Unread(None, str(death)))
         else:
-            part.done.add(number)
-            yield Read(part.task, messages.Unread(number, str(death)))
+            one.done.add(number)
+            yield Read(one.task, messages.Unread(number, str(death)))
         self.crashes += 1
-        file = self.parts[""]
+        file = self.reached[""]
         if self.crashes == MAX_CRASHES and not file.is_over:
             where = f"page {number}" if self.at == "" else f"{self.at} inside it"
             reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
@@ -212,13 +212,13 @@ class _Reading:
     def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
         """Nothing is lost where the worker died of closing a file in which there is nothing more."""
         found = formats.format_of(self.path)
-        if len(self.parts) > 1 or (found is not None and found.reader in HOLDING):
+        if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
             loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
-            yield Read(self.task, messages.Lost(None, loss))
+            yield Read(self.task, messages.Lacking(None, loss))
 
 
-class _Document:
-    """What is read of a file, or of a document inside it.
+class _Reached:
+    """How far the reading of a file, or of a document inside it, has come.
 
     hash: None until it is known. pages: None until it is open. done: those that need not be read again.
     """

@@ -110,7 +110,7 @@ class Recorder:
                     self.writer.update(task.number, hash=digest)
                 case messages.Converted(pdf=data):
                     self.writer.keep_pdf(task.number, data)
-                case messages.Lost(page=page, loss=loss):
+                case messages.Lacking(page=page, loss=loss):
                     self.lost.append(Lost(task.source.shown, page, *loss))
                     self.writer.lose(task.number, page, *loss)
                 case messages.Unread(page=int() as page, reason=reason):

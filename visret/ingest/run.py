@@ -27,9 +27,9 @@ from visret.errors import InvalidQuery, PageIndexError
 from visret.index import PageIndex, renditions
 from visret.index.model import check_same, record
 from visret.ingest import reader, recorder
+from visret.ingest.costs import File
 from visret.ingest.discovery import Source, discover, given_paths
 from visret.ingest.encoding import batch_pages, batches, encode
-from visret.ingest.forecast import File
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import (
     Begin,
@@ -145,7 +145,7 @@ def reindex(  # the arguments are those of `Retriever.reindex`, which says what 
         plan = plan_again(new, Judge(new.snapshot, options))
         recorded = Recorder(writer, options, lambda _: None, done)
         tasks = recorded.carry_out(plan)
-        stored = [stored_document(index, task, options.ocr) for task in plan.stored]
+        stored = [stored_document(index, task, options) for task in plan.stored]
         _Run(encoder, options, recorded, progress).read(tasks, stored)
         report = recorded.report(documents)
         if len(index.snapshot) and not len(new.snapshot):

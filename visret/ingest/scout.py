@@ -17,7 +17,8 @@ from itertools import chain, zip_longest
 
 from visret.errors import VisretError
 from visret.ingest import messages, process
-from visret.ingest.forecast import BLIND, File, Forecast, Look
+from visret.ingest.costs import BLIND, File, Look
+from visret.ingest.forecast import Forecast
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Page
 

@@ -15,6 +15,7 @@ from visret.documents.inside import unpacked
 from visret.errors import DocumentError, VisretError
 from visret.index import Document, PageIndex, renditions
 from visret.ingest import messages
+from visret.ingest.options import ReadOptions
 from visret.ingest.tasks import End, Read, Task
 from visret.types import Page, PageRef, Word
 
@@ -93,15 +94,15 @@ class Stored:
     reads: Iterator[Read]
 
 
-def stored_document(index: PageIndex, task: Task, ocr_mode: str) -> Stored:
+def stored_document(index: PageIndex, task: Task, options: ReadOptions) -> Stored:
     """The pages of a document that was made in memory, as far as they are stored."""
     document = index.snapshot.document(task.number)
     numbers = sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip)
-    return Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, ocr_mode))
+    return Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, options))
 
 
 def _read_stored(
-    index: PageIndex, task: Task, document: Document, numbers: Sequence[int], ocr_mode: str
+    index: PageIndex, task: Task, document: Document, numbers: Sequence[int], options: ReadOptions
 ) -> Iterator[Read]:
     """What comes of these pages, then the end."""
     answer: Page | messages.Unread
@@ -113,7 +114,7 @@ def _read_stored(
             else:  # its picture, if an earlier model could read it; else it stays a page without anything to read
                 image = stored_image(index, ref)
                 answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
-            answer = ocr.with_words(answer, ocr_mode)
+            answer = ocr.with_words(answer, options.ocr)
         except (OSError, VisretError) as error:
             answer = messages.Unread(page, str(error))
         yield Read(task, answer)

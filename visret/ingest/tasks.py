@@ -9,8 +9,8 @@ from pathlib import Path
 from visret.documents import formats
 from visret.index import Document
 from visret.ingest import messages
+from visret.ingest.costs import File
 from visret.ingest.discovery import Source
-from visret.ingest.forecast import File
 from visret.types import Page
 
 KnownMembers = Mapping[str, tuple[Document, Set[int] | None]]
@@ -48,7 +48,7 @@ class End:
     pages: int | None
 
 
-Answer = messages.Hashed | messages.Converted | messages.Unread | messages.Lost | messages.Begun | Page | End
+Answer = messages.Hashed | messages.Converted | messages.Unread | messages.Lacking | messages.Begun | Page | End
 
 
 @dataclass(frozen=True, slots=True)

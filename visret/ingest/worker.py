@@ -28,7 +28,7 @@ from visret import _print, _trust, documents
 from visret.documents import formats, office
 from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError
-from visret.ingest import forecast
+from visret.ingest import costs
 from visret.ingest.messages import Frame, Request, packed, read_frame, seconds_after, sha256, write_frame
 from visret.ingest.options import ReadOptions
 from visret.ingest.pages import is_converted, opened, read_page
@@ -224,34 +224,34 @@ def _looked(
     for number in numbers:
         try:
             look = _look(document, number, request.options)
-            if look.page_class == forecast.BLIND and sum(found) < MAX_DRAWN:
+            if look.page_class == costs.BLIND and sum(found) < MAX_DRAWN:
                 look = _drawn(document, number)
-            found.append(look.page_class == forecast.BLIND)
+            found.append(look.page_class == costs.BLIND)
             yield {"looked": number, "look": look}, ()
         except Exception as error:  # noqa: BLE001 - whatever it is, the others can be looked at
             yield _unread(error, number), ()
 
 
-def _look(document: documents.Document, number: int, options: ReadOptions) -> forecast.Look:
+def _look(document: documents.Document, number: int, options: ReadOptions) -> costs.Look:
     """A page by its words alone."""
     if options.ocr == "never" and options.pictures:
-        return forecast.Look(forecast.WORDS, 0)
+        return costs.Look(costs.WORDS, 0)
     page = document.page(number, image=False)
     own = len(page.words or ()) or len(page.plain or "") / 6
     if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not _trust.doubtful(page)):
-        return forecast.Look(forecast.WORDS, own)
+        return costs.Look(costs.WORDS, own)
     if options.ocr == "auto" and page.words and not _trust.garbage(page.words):
-        return forecast.Look(forecast.DOUBTFUL, own)
-    return forecast.Look(forecast.BLIND, 0)
+        return costs.Look(costs.DOUBTFUL, own)
+    return costs.Look(costs.BLIND, 0)
 
 
-def _drawn(document: documents.Document, number: int) -> forecast.Look:
+def _drawn(document: documents.Document, number: int) -> costs.Look:
     """A page that OCR will read, by its picture."""
     image = document.page(number, words=False, dpi=_print.DPI).image
     if image is None:
-        return forecast.Look(forecast.BLIND, 0)
+        return costs.Look(costs.BLIND, 0)
     inches = _print.lines((), image, None).all * image.width / _print.DPI
-    return forecast.Look(forecast.BLIND, inches * forecast.WORDS_PER_INCH, image.width * image.height / 1e6)
+    return costs.Look(costs.BLIND, inches * costs.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 
 def _reason(error: Exception) -> str:
