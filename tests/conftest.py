@@ -24,7 +24,8 @@ from visret.ingest import process
 # Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
 # are marked heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
-    "encoders": "base bert colbert entries glyph glyph_weights golden_colbert onnx patches reading torch",
+    "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
+    "torch",
     "integrations": "frameworks",
     "maxsim": "device",
     "server": "app browser ui",

@@ -73,7 +73,7 @@ def write_workbook(path: Path) -> Path:
 
 
 def write_slides(path: Path) -> Path:
-    """A slide with notes, a hidden one with notes, one with a comment, and one without anything."""
+    """A slide with notes, text beside it and hidden text, a hidden one with notes, and one with a comment."""
     import pptx
 
     deck = pptx.Presentation()
@@ -83,6 +83,10 @@ def write_slides(path: Path) -> Path:
         if notes:
             slide.notes_slide.notes_text_frame.text = notes
     deck.slides[1]._element.set("show", "0")
+    for left, words in ((-4_000_000, "far out at sea"), (1_000_000, "never shown")):
+        shape = deck.slides[0].shapes.add_textbox(left, 1_000_000, 3_000_000, 400_000)
+        shape.text_frame.text = words
+    shape._element.nvSpPr.cNvPr.set("hidden", "1")
     plain = path.with_name("plain.pptx")
     deck.save(plain)
     relation = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

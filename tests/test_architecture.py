@@ -14,13 +14,13 @@ PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_folders", "_forks", "_products"},
+    {"errors", "_choices", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry", "_print"},
     {"_letters"},
     {"maxsim", "reduction", "documents"},
-    {"candidates", "_edges", "_lines"},
+    {"candidates", "_edges", "_lines", "pdf"},
     {"_trust"},
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index", "fetch"},
@@ -33,7 +33,7 @@ LAYERS = [
     {"__main__"},
 ]
 HEAVY = {"torch", "transformers", "sentence_transformers", "colpali_engine", "gradio", "llvmlite", "pypdfium2", "PIL"}
-HEAVY |= {"langchain_core", "llama_index", "haystack", "fastapi", "uvicorn", "mcp"}
+HEAVY |= {"langchain_core", "llama_index", "haystack", "fastapi", "uvicorn", "mcp", "scipy", "onnxruntime"}
 
 
 def layer(name: str) -> int:
@@ -86,9 +86,37 @@ def test_every_module_has_a_layer():
 
 
 def test_import_is_free():
-    code = f"import sys, visret, visret.cli; print([m for m in {sorted(HEAVY)!r} if m in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded.strip() == "[]"
+    assert loaded_by("import visret, visret.cli") == []
+
+
+def test_help_needs_no_numpy():
+    code = "import sys, visret.cli; visret.cli._parser().format_help(); assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def loaded_by(code: str) -> list[str]:
+    """Which of the heavy packages a new process has loaded after it ran this."""
+    code = f"import sys; {code}; print([m for m in {sorted(HEAVY)!r} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return ast.literal_eval(done.stderr.splitlines()[-1])
+
+
+def command(*arguments: str) -> str:
+    return f"from visret import cli; assert cli.main({list(arguments)!r}) == 0"
+
+
+def test_what_an_index_holds_is_said_without_a_compiler(papers, retriever):
+    retriever.add(papers)
+    index = str(retriever._index.path)
+    assert loaded_by(command("info", index)) == []
+    assert set(loaded_by(command("search", index, "red"))) == {"PIL", "llvmlite"}  # pictures are what `toy` reads
+
+
+@pytest.mark.weights
+def test_a_search_loads_nothing_that_reads_files_or_pages(tmp_path):
+    with visret.Retriever.create(tmp_path / "i.visret") as made:
+        made.add_pages([visret.Page.from_text("the red circle", doc="a")])
+    assert loaded_by(command("search", str(tmp_path / "i.visret"), "where is the circle", "--json")) == ["llvmlite"]
 
 
 def test_public_names_are_listed_and_there():

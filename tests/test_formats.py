@@ -1,5 +1,6 @@
 """What people have in their folders: logs, tables, mail, notebooks, books, GIF, HEIC, and what only claims it."""
 
+import binascii
 import io
 import json
 import re
@@ -141,6 +142,15 @@ def test_a_message_with_attachments(tmp_path):
     assert read(tmp_path / "inner.eml", found[name])[0][0].endswith("It is repaired.\n")
 
 
+def test_a_file_in_the_text_of_an_old_message_is_an_attachment(tmp_path):
+    path = tmp_path / "a.eml"
+    packed = b"begin 644 rent.txt\n%s`\nend\n" % binascii.b2a_uu(b"Ninety guineas")
+    (page,), lost = read(path, b"From: a\n\nSee below.\n" + packed + b"Yours, Ada\n")
+    assert page.split() == ["From:", "a", "See", "below.", "Yours,", "Ada"]
+    assert not lost
+    assert members_of(path, tmp_path / "members") == {"rent.txt": b"Ninety guineas"}
+
+
 HEADER = b"From: a@example.org\nSubject: s\nMIME-Version: 1.0\n"
 NESTED = b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n"
 PARTS = HEADER + b'Content-Type: multipart/%s; boundary="B"\n\n'
@@ -159,7 +169,9 @@ PARTS = HEADER + b'Content-Type: multipart/%s; boundary="B"\n\n'
             b"<p>=CF=E0=F0=EE=EC</p><script>x</script>",
             "From: a\n\nПаром\n",
         ),
+        (b"From: a\nContent-Transfer-Encoding: base64\n\nR3LDtsOfZSBHcsO2w\n", "From: a\n\nGröße Grö\n"),
         (b"From: a\nContent-Type: text/plain; charset=x-nothing\n\nwords\n", "From: a\n\nwords\n"),
+        (b"From: a\n\nbegin 644 a life\nof ease\nend\n", "From: a\n\nbegin 644 a life\nof ease\nend\n"),
         (HEADER + b"Content-Type: multipart/mixed\n\nnothing divides it\n", "nothing divides it\n"),
         (PARTS % b"mixed" + b"--B\nContent-Type: text/plain\n\ncut off in the mid", "cut off in the mid\n"),
         (

@@ -1,9 +1,9 @@
-"""Cyrillic and Greek that a PDF gives as Korean, and Korean that is Korean."""
+"""Text that a PDF gives in other letters than it is in: Cyrillic as Korean, Polish as French; and what is right."""
 
 import numpy as np
 import pytest
 
-from visret.documents.misread import repaired
+from visret.documents.misread import mended, repaired, with_ligatures
 
 
 def codes(text):
@@ -49,3 +49,77 @@ def test_a_few_letters_are_left_alone():
 def test_a_page_with_korean_on_it_is_left_alone():
     text = broken("Лист и масштаб") + " 바람이 강하면"
     assert read(text) == text
+
+
+FOREIGN = {
+    "Polish": (
+        "cp1250",
+        "Prom nie pływa, gdy wiatr jest zbyt silny. Ostatni odpływa o wpół do szóstej, a później łodzie",
+    ),
+    "Polish, Unix": ("iso8859-2", "Rowery przewozi się bezpłatnie, a wozy płacą później tak jak łodzie; zażółć gęślą"),
+    "Czech": ("cp1250", "Přívoz nepluje, když je vítr příliš silný. Jízdní kola se převážejí zdarma"),
+    "Hungarian": ("cp1250", "Az elveszett tárgyakat egy hónapig őrzik a kikötő irodájában, azután a mentőké"),
+    "Romanian": ("cp1250", "Bacul nu circulă când vântul e puternic. Ultima cursă pleacă la cinci şi jumătate"),
+    "Croatian": ("cp1250", "Posljednja vožnja kreće u pola šest, čamci ćete naći; prejak vjetar, trajekt kreće šest"),
+    "Turkish": ("cp1254", "Kayıp eşyalar bir ay boyunca liman müdürlüğünde saklanır, yağmurda ışıklar yakılır"),
+    "Lithuanian": ("cp1257", "Keltas neplaukia, kai pučia stiprus vėjas. Reisas išvyksta pusę šešių iš krantinės"),
+}
+WESTERN = {
+    "French": "L'hôtel était fermé; à l'été, le château rouvre où ça plaît. Très bien, déjà vu, Noël.",
+    "German": "Größe, Maße und Übungen: fünf Äpfel über 30 m³ (2 €) für Müller & Söhne, 5 m³ für Ärzte",
+    "Icelandic": "Ferjan siglir ekki þegar vindur er of mikill. Síðasta ferðin fer frá norðurbryggju; það.",
+    "Faroese": "Ferjan siglir ikki tá ið vindurin er ov sterkur. Seinasta ferðin fer úr norðurhavnini, sí.",
+    "Portuguese": "A balsa não navega quando há vento. A última travessia é às cinco; não há exceções.",
+    "Italian": "Il traghetto non parte perché c'è vento; però più tardi sì, così è la città. Sarà lì.",
+    "Albanian": "Trageti nuk lundron kur era është shumë e fortë. Udhëtimi niset në orën pesë; çdo ditë.",
+    "Irish": "Ní sheolann an bád farantóireachta nuair atá an ghaoth ró-láidir. Fágann sé ag a cúig.",
+    "Estonian": "Praam ei sõida, kui tuul on liiga tugev. Viimane reis väljub põhjakailt, hüüa tööpäeval.",
+    "notes": "This is¹ a page² with³ notes¹ and² more³ of them¹ ² ³, 10 m³/s ±0,5 and ¼ of a yard",
+    "mathematics": "x² + y³ ≤ 5 µm ± 3° at 20 °C; ½ × ¾ = ⅜; Ångström å, ¶ §12 ©1999 ®",
+}
+
+
+@pytest.mark.parametrize("head", ["", "Harbour authority of the lower estuary, office of the ferry master\n"])
+@pytest.mark.parametrize("language", FOREIGN)
+def test_accents_of_other_languages_come_back(language, head):
+    encoding, right = FOREIGN[language]
+    wrong = right.encode(encoding).decode("cp1252")
+    assert wrong != right
+    assert mended(head + wrong) == head + right
+    assert mended(head + right) == head + right
+
+
+@pytest.mark.parametrize("language", WESTERN)
+def test_accents_of_western_europe_stay(language):
+    assert mended(WESTERN[language]) == WESTERN[language]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "right"),
+    [
+        ("cp1251", "Паром не ходит при сильном ветре и высокой волне."),
+        ("koi8-r", "Паром не ходит при сильном ветре и высокой волне."),
+        ("cp1253", "Το πλοίο δεν ταξιδεύει όταν ο άνεμος είναι δυνατός."),
+    ],
+)
+def test_another_alphabet_under_a_long_heading_comes_back(encoding, right):
+    head = "Harbour authority of the lower estuary, office of the ferry master, north quay, open on weekdays\n"
+    assert mended(head + right.encode(encoding).decode("cp1252")) == head + right
+
+
+@pytest.mark.parametrize(
+    ("raw", "meant"),
+    [
+        ("de\x1cned, \x1cles di\x1ber", "de\ufb01ned, \ufb01les di\ufb00er"),
+        ("a sta\x1b of su\x1ecient \x1dow", "a sta\ufb00 of su\ufb03cient \ufb02ow"),
+        ("\x10\x1cne\x11 \x15 ra\x1fe", "“\ufb01ne” – ra\ufb04e"),
+        ("speci\x1bc", None),  # fi, in another font
+        ("\x1bgure", None),
+        ("\x1dgegen\x1c von", None),  # quotation marks
+        ("x \x1c= y", None),
+        ("\x10quoted\x11", None),
+        ("", None),
+    ],
+)
+def test_ligatures_of_tex_are_told_from_other_signs(raw, meant):
+    assert "".join(map(chr, with_ligatures(codes(raw)).tolist())) == (raw if meant is None else meant)

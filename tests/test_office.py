@@ -13,7 +13,7 @@ import pytest
 from office_files import Read, copied, ink, write_slides, write_tracked
 from sheets import draw, write_pdf
 
-from visret.documents import kinds, office, slides
+from visret.documents import html, kinds, linked, office, shown, slides
 from visret.documents.drawings import secure
 from visret.documents.soffice import LibreOffice
 from visret.errors import DocumentError, PasswordRequired
@@ -186,6 +186,12 @@ def test_notes_and_comments_stand_below_their_slides_and_hidden_slides_in_their_
 
 
 @needs_libreoffice
+@pytest.mark.parametrize("name", ["talk.pptx", "talk.ppt"])
+def test_text_beside_a_slide_stands_below_it(made, name):
+    assert made[name].pages[0].text.split("\n")[3:] == ["Not on the slide", "far out at sea"]
+
+
+@needs_libreoffice
 def test_a_comment_on_a_slide_stands_below_it(made):
     assert made["talk.pptx"].pages[2].text == "End\nComment\nToo short a finish"
 
@@ -335,6 +341,81 @@ def test_html_in_any_encoding(data):
 )
 def test_what_nothing_closes_hides_nothing(page, text):
     assert office.text_of_html(page) == text
+
+
+@pytest.mark.parametrize(
+    ("page", "named"),
+    [
+        (b"<p>a<script>let x</script><p>b", None),
+        (b"<script>document.write('<script src=x><\\/script>')</script><p>b", None),
+        (b'<script src="a.js"/><p>b', None),
+        (b"<style>p {}</style><style>b", "<style>"),
+        (b"<p>a<SCRIPT>b", "<script>"),
+        (b"<p>a<iframe src='x'>b", "<iframe>"),
+        (b"<title>a<p>b", "<title>"),
+    ],
+)
+def test_what_an_element_hides_that_nothing_closes_is_named(page, named):
+    lost = [loss.what for loss in html.in_utf8(page)[1]]
+    assert lost == ([f"what follows a {named} that nothing closes"] if named else [])
+
+
+RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+@pytest.mark.parametrize(
+    ("part", "kinds", "told", "expected"),
+    [
+        ("word/_rels/document.xml.rels", ["package"], "", "a document embedded in it"),
+        ("word/_rels/document.xml.rels", ["aFChunk", "oleObject", "image"], "", "2 documents embedded in it"),
+        ("ppt/slides/_rels/slide1.xml.rels", ["oleObject"] * 3, "", "3 documents embedded in it"),
+        ("word/_rels/document.xml.rels", ["oleObject"] * 2, '<o:OLEObject ProgID="Equation.DSMT4"/>' * 2, None),
+        ("word/charts/_rels/chart1.xml.rels", ["package"], "", None),
+        ("word/_rels/document.xml.rels", ["hyperlink"], "", None),
+    ],
+)
+def test_documents_embedded_in_a_document_are_named(tmp_path, part, kinds, told, expected):
+    relations = "".join(f'<Relationship Id="r" Type="{RELATIONS}/{kind}" Target="a.bin"/>' for kind in kinds)
+    with zipfile.ZipFile(tmp_path / "a.docx", "w") as archive:
+        archive.writestr(part, f"<Relationships>{relations}</Relationships>")
+        archive.writestr("word/document.xml", f"<w:document>{told}</w:document>")
+    assert [loss.what for loss in linked.embedded(tmp_path / "a.docx")] == ([expected] if expected else [])
+    (tmp_path / "a.doc").write_bytes(b"no archive")
+    assert linked.embedded(tmp_path / "a.doc") == []
+
+
+def test_texts_that_are_not_on_the_page():
+    words = ["The", "ferry", "stops", "when", "the", "wind", "is", "strong", "渡船停航", "bullet", "bullet"]
+    there = ["The ferry stops", "when the wind is", "渡船", "•", "–", "ferry\u00ad"]
+    assert shown.absent(["Ferry and wind of seven", "Bullet 1", "Bullet 2"], words) == ["Ferry and wind of seven"]
+    assert shown.absent(["Bullet", "Bullet", "Bullet 3", "Bullet 4"], words) == ["Bullet 3", "Bullet 4"]
+    assert shown.absent(there[:3], words) == []
+    assert shown.absent(["•", "–", "شكرا"], []) == []  # nothing to look for
+
+
+def test_what_the_shapes_of_a_slide_say(tmp_path):
+    """Those of diagrams too, and not those that are hidden or the same on all slides."""
+    import pptx
+    from pptx.opc.package import Part
+    from pptx.opc.packuri import PackURI
+
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "Traffic"
+    group = slide.shapes.add_group_shape()
+    for words in ("in a group", "hidden"):
+        group.shapes.add_textbox(0, 0, 9, 9).text_frame.text = words
+    group.shapes[1]._element.nvSpPr.cNvPr.set("hidden", "1")
+    drawing = "http://schemas.openxmlformats.org/drawingml/2006/main"
+    data = f'<d xmlns:a="{drawing}"><a:p><a:r><a:t>of a </a:t></a:r><a:r><a:t>diagram</a:t></a:r></a:p></d>'
+    part = Part(PackURI("/ppt/diagrams/data1.xml"), "application/xml", deck.part.package, data.encode())
+    slide.part.relate_to(part, f"{RELATIONS}/diagramData")
+    deck.slides.add_slide(deck.slide_layouts[6])
+    deck.save(tmp_path / "a.pptx")
+    assert slides.texts_of_slides(tmp_path / "a.pptx") == [["Traffic", "in a group", "of a diagram"], []]
+    assert slides.texts_of_slides(write_odt(tmp_path / "b.odp")) == []
+    (tmp_path / "c.ppt").write_bytes(b"no archive")
+    assert slides.texts_of_slides(tmp_path / "c.ppt") == []
 
 
 def test_kinds_by_content(tmp_path):

@@ -1,12 +1,15 @@
 """Pages that are turned: read as if they stood upright, and marked where their words stand as they are shown."""
 
+import difflib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 from sheets import draw
 
 from visret import _lines, ocr
-from visret.types import Page
+from visret.glyph import skew
+from visret.types import Page, Word
 
 LINES = [
     "The lighthouse keeper repaired one broken lantern",
@@ -65,6 +68,109 @@ def test_a_page_that_is_turned_and_skewed_is_read(degrees):
     image, _ = sheet()
     read = texts(ocr.read(image.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")).words)
     assert sum(word in read for word in WORDS) >= len(WORDS) - 3
+
+
+def skewed(image, degrees):
+    """The image turned clockwise, with all of it on a white page."""
+    return image.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+
+
+def ink_of(image, box, degrees):
+    """x0, y0, x1, y1 in pixels of the skewed page: the ink of what lies in a box of the level one."""
+    x0, y0, x1, y1 = (round(v * side) for v, side in zip(box, image.size * 2, strict=True))
+    alone = Image.new("RGB", image.size, "white")
+    alone.paste(image.crop((x0, y0, x1, y1)), (x0, y0))
+    return skewed(alone, degrees).convert("L").point(lambda v: 255 * (v < 128)).getbbox()
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("degrees", [1.5, -3, 5, -7, 10, 85, 100, 175, 187, -86, 277])
+def test_words_of_a_skewed_page_are_read_in_order_and_stand_on_their_ink(degrees, monkeypatch):
+    monkeypatch.setenv("VISRET_OCR", "glyph")
+    image, inked = sheet()
+    page = skewed(image, degrees)
+    words = ocr.read(page).words
+    same = difflib.SequenceMatcher(None, texts(words), WORDS, autojunk=False).get_matching_blocks()
+    pairs = [(words[block.a + i], inked[block.b + i]) for block in same for i in range(block.size)]
+    assert len(pairs) >= len(WORDS) - 3  # the white space between two words is missed now and then
+    for word, level_box in pairs:
+        box = np.array(word.box) * (page.size * 2)
+        ink = np.array(ink_of(image, level_box, degrees))
+        outwards = (box - ink) * (-1, -1, 1, 1)  # pixels by which the box is larger than the ink, on each side
+        assert outwards.min() > -5, (word, ink)
+        assert outwards.max() < 20, (word, ink)
+
+
+@pytest.mark.heavy
+def test_the_words_of_a_skewed_scan_are_indexed(monkeypatch):
+    monkeypatch.setenv("VISRET_OCR", "glyph")
+    image, _ = sheet()
+    page = ocr.with_words(Page.from_image(skewed(image, 6), doc="scan.pdf", words=()))
+    assert page.text.split("\n") == LINES
+    assert page.lost == ()
+
+
+@pytest.mark.parametrize("degrees", [4, -5.3, 6.5, -8, 10, -11.5])
+@pytest.mark.parametrize("turns", range(4))
+def test_the_skew_of_a_page_is_found_whichever_way_it_is_turned(degrees, turns):
+    image, _ = sheet()
+    page = right(skewed(image, degrees), turns).convert("L")
+    assert skew.skew_of(page) == pytest.approx(degrees, abs=0.3)
+
+
+def drawing():
+    """Slanting lines, and a level line of text below them."""
+    image, _ = draw(("A plot of three series, measured in March", (60, 520)), size=(760, 620))
+    pen = ImageDraw.Draw(image)
+    for i in range(12):
+        pen.line((60, 60 + 30 * i, 700, 130 + 30 * i), "black", 2)
+    return image
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        sheet()[0],
+        skewed(sheet()[0], 3),
+        right(sheet()[0], 1),
+        draw(("17", (60, 60)))[0],
+        skewed(draw(("Total", (60, 60)))[0], 4),
+        drawing(),
+        Image.new("RGB", (300, 200), "white"),
+        Image.new("RGB", (3, 900), "white"),
+        Image.effect_noise((400, 400), 60),
+    ],
+    ids=["page", "nearly level", "sideways", "number", "word", "drawing", "blank", "narrow", "noise"],
+)
+def test_what_is_level_or_says_too_little_has_no_skew(image):
+    assert skew.skew_of(image.convert("L")) == 0
+
+
+@pytest.mark.heavy
+def test_level_text_in_a_slanting_drawing_is_read(monkeypatch):
+    monkeypatch.setenv("VISRET_OCR", "glyph")
+    image, _ = draw(("Measured in March", (60, 540)), size=(760, 620))
+    pen = ImageDraw.Draw(image)
+    for i in range(40):
+        pen.line((60, 20 + 11 * i, 700, 87 + 11 * i), "black", 2)
+    assert skew.skew_of(image.convert("L")) == pytest.approx(6, abs=0.3)
+    assert {"Measured", "in", "March"} <= set(texts(ocr.read(image).words))
+
+
+@pytest.mark.parametrize("degrees", [-9, -2.5, 6])
+def test_a_place_on_the_level_page_is_found_again_on_the_page_as_it_is(degrees):
+    page = Image.new("L", (600, 400), 200)
+    page.paste(0, (100, 300, 110, 310))
+    level = skew.level(page, degrees)
+    assert level.getpixel((0, 0)) == 200
+    x0, y0, x1, y1 = (np.array(level.point(lambda v: 255 * (v < 100)).getbbox()) / (level.size * 2)).tolist()
+    box = (x0, y0, x1, y1)
+    (word,) = skew.as_shown(_lines.Reading((Word("ab", box, ((1, box),)),), (0.9,)), degrees, page.size).words
+    for shown_box in word.boxes:
+        left, top, right_, bottom = np.array(shown_box) * (page.size * 2)
+        assert ((left + right_) / 2, (top + bottom) / 2) == pytest.approx((105, 305), abs=1)
+        assert 10 <= right_ - left < 14
+        assert 10 <= bottom - top < 14
 
 
 @pytest.mark.heavy

@@ -555,6 +555,18 @@ def test_a_tiff_that_is_cut_off_keeps_its_first_pages(tmp_path):
                 document.page(number)
 
 
+def test_a_page_of_a_tiff_without_its_data_is_not_the_page_before(tmp_path):
+    sheets = [Image.new("L", (1240, 200), grey) for grey in (10, 100, 200)]
+    sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:], compression="tiff_lzw")
+    data = (tmp_path / "fax.tiff").read_bytes()
+    second = data.index(b"\x00\x01\x03\x00", data.index(b"\x00\x01\x03\x00") + 1)  # its first tag, the width
+    (tmp_path / "cut.tiff").write_bytes(data[: second + 30])
+    with documents.open_document(tmp_path / "cut.tiff") as document:
+        assert document.page(1).image.getpixel((5, 5)) == (10, 10, 10)
+        with pytest.raises(DocumentError, match="page 2: is a damaged picture"):
+            document.page(2)
+
+
 def test_each_page_of_a_tiff_has_its_own_orientation(tmp_path):
     sheets = [Image.new("RGB", (40, 30)) for _ in range(3)]
     sheets[0].save(tmp_path / "fax.tiff", save_all=True, append_images=sheets[1:])

@@ -94,6 +94,18 @@ def test_a_value_in_letters_that_the_form_has_no_font_for_is_read(tmp_path):
     assert found.text.split()[-1] == "渡船"
 
 
+def test_a_value_of_which_the_appearance_lacks_letters_is_read_whole(tmp_path):
+    """As PDFium makes one of Turkish, with a font that has some of its letters."""
+    found = read(form(tmp_path, field("<FEFF015E0061011F006C0061006D>", "alam")))
+    assert found.text.split()[-1] == "Şağlam"
+
+
+def test_a_value_under_a_stamp_is_read(tmp_path):
+    stamp = "Stamp", (100, 90, 180, 110), "/Name /Paid", "PAID"
+    found = read(form(tmp_path, field("(Ottilie Brandhuber)", ""), stamp))
+    assert sorted(found.text.split()[5:]) == ["Brandhuber", "Ottilie", "PAID"]
+
+
 def test_an_appearance_that_is_right_is_not_doubled(tmp_path):
     found = read(form(tmp_path, field("(Ada Lovelace)", "Ada Lovelace")))
     assert found.text.split("\n")[-1] == "Ada Lovelace"
@@ -145,6 +157,11 @@ def test_fields_of_a_document_without_a_form_are_drawn_and_read(tmp_path):
     assert ink(found, box_of(found, "Lovelace")) > 0.05
 
 
+def test_a_choice_of_a_document_without_a_form_is_read(tmp_path):
+    found = read(one_page(tmp_path, [("Widget", BOX, "/FT /Ch /T (t) /V (ferry)")]))
+    assert found.text.split()[-1] == "ferry"
+
+
 def test_a_picture_alone_shows_the_fields_too(tmp_path):
     path = form(tmp_path, field("(Ottilie)"))
     assert ink(read(path, words=False), box_of(read(path), "Ottilie")) > 0.05
@@ -167,6 +184,28 @@ def test_a_stamp_is_read(tmp_path):
     found = read(one_page(tmp_path, [("Stamp", BOX, "/Name /Approved", "APPROVED")]))
     assert found.text.split()[-1] == "APPROVED"
     assert ink(found, box_of(found, "APPROVED")) > 0.05
+
+
+def test_a_watermark_that_is_an_annotation_is_read(tmp_path):
+    found = read(one_page(tmp_path, [("Watermark", BOX, "/Contents (description)", "PROVISIONAL")]))
+    assert found.text.split()[5:] == ["PROVISIONAL"]
+
+
+@pytest.mark.parametrize("deep", [0, 1, 4])
+def test_a_stamp_that_is_a_picture_is_looked_at(tmp_path, deep):
+    """There may be words in it."""
+
+    def stamp(pdf):
+        head = "<< /Type /XObject /Subtype /Image /Width 8 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 1 >>"
+        inside = pdf.add(head, b"\x55")
+        for _ in range(deep + 1):
+            form = "<< /Type /XObject /Subtype /Form /BBox [0 0 200 20] /Resources << /XObject << /X {} >> >> >>"
+            drawing = b"/X Do" if "Form" in pdf.objects[-1].decode("latin-1") else b"200 0 0 20 0 0 cm /X Do"
+            inside = pdf.add(form.format(inside), drawing)
+        return pdf.add(f"<< /Type /Annot /Subtype /Stamp /Rect [60 90 260 110] /F 4 /AP << /N {inside} >> >>")
+
+    assert read(one_page(tmp_path, [stamp])).drawn
+    assert not read(one_page(tmp_path, [("Stamp", BOX, "/Name /Approved", "APPROVED")])).drawn
 
 
 def test_a_note_longer_than_its_box_is_read_whole_and_once(tmp_path):

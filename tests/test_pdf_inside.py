@@ -132,10 +132,36 @@ def test_a_form_that_cannot_be_read_is_named(tmp_path, part):
 
 def test_a_form_that_has_its_pages_too_loses_nothing(tmp_path):
     part = f"<xdp:xdp {XDP}>{TEMPLATE}{DATA}</xdp:xdp>"
-    path = form(tmp_path / "a.pdf", part, content=text(20, 100, "Lease"), renders=False)
+    content = text(20, 100, "Lease of the boat house") + text(20, 80, "Owner: Ottilie Brandhuber")
+    path = form(tmp_path / "a.pdf", part, content=content, renders=False)
     with documents.open_document(path) as document:
-        assert document.page(1).text == "Lease"
+        assert document.page(1).text == "Lease of the boat house\nOwner: Ottilie Brandhuber"
         assert document.lost == []
+
+
+def test_a_page_that_asks_for_patience_in_another_language_is_no_form(tmp_path):
+    part = f"<xdp:xdp {XDP}>{TEMPLATE}{DATA}</xdp:xdp>"
+    path = form(tmp_path / "a.pdf", part, content=text(20, 100, "Bitte warten..."), renders=False)
+    with documents.open_document(path) as document:
+        assert document.page(1).text.split("\n")[1:3] == ["Lease of the boat house", "Owner"]
+        assert [loss.what[:26] for loss in document.lost] == ["the pages of an XFA form ("]
+
+
+# ---- what is only found without reading it
+
+
+@pytest.mark.parametrize("tied", ["root", "page"])
+def test_files_that_are_in_no_list_are_named(tmp_path, tied):
+    out = RawPdf()
+    tie = f"/AF [{attachment(out, 'data.txt', b'bollards')}]"
+    path = out.save(
+        tmp_path / "a.pdf",
+        [page(out, text(20, 100, "cover"), tie if tied == "page" else "")],
+        root=tie if tied == "root" else "",
+    )
+    found, lost = unpacked(path, tmp_path / "out")
+    assert found == {}
+    assert [loss.what for loss in lost] == ["a file inside it that its list of files lacks"]
 
 
 @pytest.mark.parametrize("where", ["plain", "packed", "elsewhere", "broken", "encrypted"])

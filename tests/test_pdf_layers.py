@@ -13,8 +13,8 @@ from visret.documents import pdf
 INVISIBLE = "BT 3 Tr /F 12 Tf 20 20 Td (invisible) Tj ET\n"
 
 
-def made(path: Path, *, config: str, marked: str, forms: bool = False, more: str = "") -> Path:
-    """Text on two layers, A and B, of one name. marked: how B's is marked. forms: both are form XObjects."""
+def made(path: Path, *, config: str, marked: str, forms: int = 0, more: str = "") -> Path:
+    """Text on two layers, A and B, of one name. marked: how B's is marked. forms: in how many forms each of both is."""
     out = RawPdf()
     a, b = (out.add("<< /Type /OCG /Name (notes) >>") for _ in range(2))
     oc = {"group": b, "any": out.add(f"<< /Type /OCMD /OCGs [{b}] /P /AnyOn >>")}
@@ -26,6 +26,10 @@ def made(path: Path, *, config: str, marked: str, forms: bool = False, more: str
             shape(out, box, text(20, y, words), f"/OC {mark}")
             for y, words, mark in ((100, "english", a), (100, "deutsch", oc[marked]))
         ]
+        for _ in range(forms - 1):
+            head = "<< /Type /XObject /Subtype /Form /BBox [0 0 300 200] /Resources << /XObject << {} >> >> >>"
+            both = " ".join(f"/{name} {one}" for name, one in zip("XY", shown, strict=True))
+            shown = [out.add(head.format(both), b"/X Do /Y Do"), out.add(head.format(""), b"")]
         content = "/X Do /Y Do "
     else:
         shown = []
@@ -43,7 +47,7 @@ def words(path: Path) -> list[str]:
     return sorted(word.text for word in first.words)
 
 
-@pytest.mark.parametrize("forms", [False, True])
+@pytest.mark.parametrize("forms", [0, 1, 2, 4])
 @pytest.mark.parametrize(
     ("config", "marked", "shown"),
     [
@@ -63,7 +67,7 @@ def test_words_are_those_of_the_layers_that_are_on(tmp_path, forms, config, mark
 
 
 def test_looking_for_layers_does_not_change_the_picture(tmp_path):
-    path = made(tmp_path / "layers.pdf", config="/OFF [{b}]", marked="group", forms=True)
+    path = made(tmp_path / "layers.pdf", config="/OFF [{b}]", marked="group", forms=1)
     with documents.open_document(path) as document:
         read = document.page(1).image.tobytes()
         assert document.page(1, words=False).image.tobytes() == read

@@ -197,6 +197,12 @@ def test_a_drawing_that_is_light_and_dark_lies_on_grey():
     assert 80 < _rgb(image).convert("L").getpixel((0, 0)) < 160
 
 
+def test_letters_that_were_smoothed_on_a_white_that_is_transparent_stand_on_white():
+    image = ink("black", paper="white").convert("RGB")
+    image.info["transparency"] = (255, 255, 255)
+    assert _rgb(image).getpixel((0, 0)) == (255, 255, 255)
+
+
 def test_a_sheet_with_a_transparent_edge_stays_on_white():
     image = Image.new("RGBA", (400, 300), (0, 0, 0, 0))
     image.paste(ink("black", paper="white").resize((360, 260)), (20, 20))

@@ -134,8 +134,8 @@ def test_only_the_strange_lines_of_a_page_are_named():
 def test_what_makes_a_page_doubtful():
     words = layer(*BODY)
     assert not _trust.doubtful(page(words))
-    assert not _trust.doubtful(page(words, pictured=0.15))
-    for known in ({"pictured": 0.5}, {"unread": 0.3}):
+    assert not _trust.doubtful(page(words, pictured=0.08))
+    for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}, {"torn": True}):
         assert _trust.doubtful(page(words, **known))
     assert _trust.doubtful(page(words[: _trust.FEW - 1]))
     assert _trust.doubtful(page(layer("\ue001 " * 100)))
@@ -209,6 +209,10 @@ def test_print_without_words_is_missing():
     assert _trust.is_missing(page(footer), footer, image.resize((1654, 2338)))  # at any resolution
     white = Image.new("RGB", (827, 1169), "white")
     assert not _trust.is_missing(page(footer), footer, white)
+    large = sheet(["ANNUAL MEETING"], height=60)
+    footer = layer(*[HEADER] * 3, top=0.9)
+    assert not _trust.is_missing(page(footer), footer, large)
+    assert _trust.is_missing(page(footer, drawn=True), footer, large)
 
 
 # --------------------------------------------------------------------------------------- a few lines of it read
@@ -237,6 +241,16 @@ def test_a_cipher_is_one_where_the_lines_say_something_else():
     assert not _trust.is_wrong(page(words), words, image, says(["xq zzv kjh wwq pfft"] * 4))
     english = layer(*BODY)
     assert not _trust.is_wrong(page(english), english, image, None)  # nothing is read
+
+
+@pytest.mark.heavy
+def test_lines_without_a_language_are_those_that_are_compared_under_a_heading_that_is_right():
+    """Of a page in a font without characters, whose codes look like signs and figures."""
+    garbage = ["'/, -,88> (*8599 :/, ,9:;(8> 9:569 =/,4 :/,", "$4 =04:,8 :/, 2(9: *859904. 2,(<,9 :/, 458:/ 7;(>"]
+    words, image = layer(HEADER, HEADER, HEADER, *garbage), sheet()
+    assert not _trust.strange_lines(words)
+    assert _trust.is_wrong(page(words, unread=0.5), words, image, says(BODY[:2]))
+    assert not _trust.is_wrong(page(words, unread=0.5), words, image, says(garbage))
 
 
 @pytest.mark.heavy
@@ -493,6 +507,26 @@ def test_text_without_characters_is_named_where_it_may_not_be_read(tmp_path):
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 + ord(c), BODY, [HEADER])
     assert read(path).lost == (pages.UNREAD_TEXT,)
     assert not read(write(tmp_path / "b.pdf", text(BODY, 800))).lost
+
+
+def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
+    """As where a font has no characters for ligatures; signs before words, as those of lists, are no part of them."""
+    path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 if c == "v" else ord(c), BODY * 3)
+    torn = read(path)
+    assert torn.torn
+    assert _trust.doubtful(torn)
+    assert torn.lost == (pages.UNREAD_TEXT,)
+    marked = [f"* {line}" for line in BODY * 3]
+    assert not read(cipher_pdf(tmp_path / "b.pdf", lambda c: 0xE000 if c == "*" else ord(c), marked)).torn
+    assert _trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", _trust.TORN)
+    assert not _trust.is_better("The ferry stops at five", "The ferry stops at five", _trust.TORN)
+    assert not _trust.is_better("The fcrry stops at fivc", "The ferry stops at five", _trust.TORN)
+
+
+def test_lines_that_are_all_blanks_are_looked_at(tmp_path):
+    """A font may say that all its letters are blanks; a blank by itself is no line of them."""
+    assert read(cipher_pdf(tmp_path / "a.pdf", lambda _: ord(" "), BODY, [HEADER])).drawn
+    assert not read(write(tmp_path / "b.pdf", text([*BODY, " ", " ", " ", " ", BODY[0]], 800))).drawn
 
 
 def test_cyrillic_that_was_taken_for_latin_is_mended():

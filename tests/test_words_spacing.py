@@ -119,6 +119,11 @@ def test_vertical_text_is_read_from_top_to_bottom_and_right_to_left(spaces, pitc
     assert read(painted[::order]) == COLUMNS
 
 
+def test_a_figure_between_letters_does_not_end_a_column():
+    lines = ["令和6年3月末日まで", "A棟とB棟の間"]
+    assert read([column(text, 400 - 28 * i) for i, text in enumerate(lines)]) == lines
+
+
 def test_the_box_of_a_column_is_around_its_letters():
     text, boxes = column("渡し船", 400)
     found = words(text, np.array(boxes, float), np.zeros(len(text), int), width=WIDTH, height=HEIGHT)

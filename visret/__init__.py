@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from visret.encoders import load_encoder
     from visret.errors import VisretError
     from visret.heatmap import Explanation
-    from visret.ingest import Report
+    from visret.ingest.report import Report
     from visret.retriever import Retriever
     from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
 
@@ -34,10 +34,10 @@ __all__ = [
     "load_encoder",
 ]
 
-_MODULES = {"evaluate", "maxsim", "metrics", "pdf", "rag"}
+_MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
     "Explanation": "heatmap",
-    "Report": "ingest",
+    "Report": "ingest.report",
     "Retriever": "retriever",
     "VisretError": "errors",
     "load_encoder": "encoders",

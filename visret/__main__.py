@@ -1,19 +1,26 @@
 """`python -m visret` is the command `visret`, which Ctrl-C ends without a traceback at any moment."""
 
+import gc
 import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
 
+BEFORE_GARBAGE = 10_000  # objects that are made before Python looks for garbage among them; 700 is its own number
+
 
 def main() -> int:
     """Run the command; returns the exit status."""
+    gc.set_threshold(BEFORE_GARBAGE)  # nearly all that is made while it starts stays
 
     def run() -> int:
         from visret.cli import main as command
 
-        return command()
+        try:
+            return command()
+        finally:
+            gc.freeze()  # or Python looks for garbage once more when it ends, a tenth of the time of a search
 
     return stoppable(run)
 

@@ -1,9 +1,10 @@
 """Whether the words of a page's text layer are what stands on the page, or have to be read from its picture.
 
 What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
-under pictures, what share of the characters have no meaning, and whether the letters are those of a language. Only a
-page that is in doubt is drawn. Its picture then says whether print stands where no words are (`_print`), and a few of
-its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a list of parts, or a cipher.
+under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
+letters are those of a language. Only a page that is in doubt is drawn. Its picture then says whether print stands where
+no words are (`_print`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
+list of parts, or a cipher.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FEW = 30  # words; with fewer, a page is looked at before its text layer is believed
-PICTURED = 0.2  # of a page's area; with more under pictures, it is looked at
+PICTURED = 0.1  # of a page's area; with more under pictures, it is looked at
 UNREAD = 0.01  # of a page's characters; with more that have no meaning, it is looked at
 
 # Widths of the page that lines of print without words must have in all, to be read: a short line, or half as much where
@@ -61,6 +62,8 @@ def doubtful(page: Page) -> bool:
     return (
         len(words) < FEW
         or page.pictured > PICTURED
+        or page.drawn
+        or page.torn
         or page.unread > UNREAD
         or garbage(words)
         or bool(strange_lines(words))
@@ -146,6 +149,7 @@ class Doubt(NamedTuple):
 NONE = Doubt(math.inf)  # the words of the layer are right, but not all
 WRONG = Doubt(0)  # they say something else than what stands there
 POOR = Doubt(0, LITTLE)  # they are a reading themselves
+TORN = Doubt(0, 0)  # they lack letters, and what is read in the place of a line has more words
 ANY = Doubt(-BETTER)  # nothing is known of them
 
 
@@ -155,6 +159,8 @@ def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image
         return POOR
     if is_wrong(page, words, image, read):
         return WRONG
+    if page.torn:
+        return TORN
     return NONE if is_missing(page, words, image) else None
 
 
@@ -164,7 +170,14 @@ def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
         return True
     if len(words) < FEW and _print.covered(words, image) < 0.5:
         return True
-    return _print.lines(words, image, page.size_pt).beside > (_SOME if page.unread > UNREAD else _MUCH)
+    least = _SOME if page.unread > UNREAD else _MUCH
+    if _print.lines(words, image, page.size_pt).beside > least:
+        return True
+    return page.drawn and _print.lines(words, image, _halved(page.size_pt)).beside > least  # letters of a heading
+
+
+def _halved(size_pt: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if size_pt is None else (size_pt[0] / 2, size_pt[1] / 2)
 
 
 # --------------------------------------------------------------------------------------------- with all of it read
@@ -225,9 +238,16 @@ def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
 
 def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
     """Whether the layer says something else than what stands there: text in a cipher, read as it stands."""
-    broken = {word.line for word in words} if page.unread > BROKEN else ()
-    lines = _sample(words, strange_lines(words) or broken)
+    lines = _sample(words, strange_lines(words) or (_unsure_lines(words) if page.unread > BROKEN else ()))
     return sum(map(_vote, map(text_of, lines), _said(lines, image, read))) < 0
+
+
+def _unsure_lines(words: Sequence[Word]) -> set[int]:
+    """The lines that are not of a language without a doubt: a page in broken letters may have a heading in others."""
+    of: dict[int, list[str]] = {}
+    for word in words:
+        of.setdefault(word.line, []).append(word.text)
+    return {number for number, texts in of.items() if worth(texts) <= _SURELY} or set(of)
 
 
 def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:

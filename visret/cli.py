@@ -26,12 +26,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visret import __version__, ocr
+from visret import __version__
+from visret._choices import CODECS, DEFAULT_MODEL, OCR_MODES
 from visret._folders import unwritable
-from visret.codec import CODECS
-from visret.documents import formats
 from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
-from visret.registry import DEFAULT_MODEL
 
 KINDS_OF_LOSS = 3  # of a file, on the screen
 SILENT = 1.5  # seconds, after which the first figure of a run is shown
@@ -40,7 +38,7 @@ FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no 
 
 if TYPE_CHECKING:
     from visret.heatmap import Explanation
-    from visret.ingest import EmptyPage, Failure, Lost, Metadata, Progress, Report
+    from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec, Ranked
@@ -491,7 +489,7 @@ PAGE_SECONDS: Argument = (
 OCR: Argument = (
     ("--ocr",),
     {
-        "choices": ocr.MODES,
+        "choices": OCR_MODES,
         "default": "auto",
         "help": "read words from the pictures of pages: of those without usable text (auto), of none (never), of all "
         "(always)",
@@ -859,6 +857,8 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
     if report.ignored:
+        from visret.documents import formats
+
         _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
     for path, losses in groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
         _say(f"missing: {path}: {_losses(list(losses))}")
@@ -892,6 +892,8 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
     if modality == "text":
         if ocr_mode == "never":
             return f"{pages} without text, such as scans ({where}): --ocr auto reads them"
+        from visret import ocr
+
         other = "pip install 'visret[ocr]' reads worse pictures, " if ocr.engine() == "glyph" else ""
         kind = "in which OCR finds none either"
         return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels finds them (`visret models`)"

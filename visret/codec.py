@@ -34,9 +34,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from visret._choices import CODECS as CODECS
 from visret.errors import ShapeError
-
-CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
 
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
 _FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visret import _joined, _rapidocr, _trust, glyph, registry
+from visret._choices import OCR_MODES as MODES
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
 from visret.types import Loss, Page, Word
@@ -30,7 +31,6 @@ from visret.types import Loss, Page, Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-MODES = ("auto", "never", "always")
 ENGINES = ("rapidocr", "glyph")
 _NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
@@ -70,7 +70,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     every core. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
-    version = _weights() if name == "glyph" else _rapidocr.version()
+    version = f"{_weights()}-{glyph.READING}" if name == "glyph" else _rapidocr.version()
     dpi = dpi or DPI[name]
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())

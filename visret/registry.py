@@ -16,15 +16,12 @@ import json
 import logging
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
+from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.types import ModelSpec
@@ -51,7 +48,6 @@ __all__ = [
     "specs",
 ]
 
-DEFAULT_MODEL = "all-minilm-l6-v2"
 CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -228,6 +224,8 @@ def as_entry(spec: ModelSpec) -> dict[str, Any]:
 
 def write_card(folder: Path, spec: ModelSpec) -> None:
     """The entry of the checkpoint in a folder, as `CARD` in it."""
+    import yaml
+
     card = yaml.safe_dump({spec.name: as_entry(spec)}, sort_keys=False, allow_unicode=True)
     (folder / CARD).write_text(card, "utf-8")
 
@@ -288,6 +286,8 @@ def _models_yaml() -> Path:
 
     The checkout goes first: a build may leave a copy beside the package, and that must not win over the original.
     """
+    import tomllib
+
     root = _PACKAGE.parent
     with contextlib.suppress(OSError, tomllib.TOMLDecodeError):  # not a checkout
         project = tomllib.loads((root / "pyproject.toml").read_text("utf-8")).get("project", {})
@@ -296,15 +296,20 @@ def _models_yaml() -> Path:
     return _PACKAGE / "models.yaml"
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it is built
-    """Refuses a key that is there twice, where YAML silently takes the last."""
+@functools.cache
+def _loader() -> Any:
+    """The loader of YAML that refuses a key that is there twice, where YAML silently takes the last."""
+    import yaml
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = {key for key in keys if keys.count(key) > 1}
-        if twice:
-            raise yaml.YAMLError(f"{', '.join(sorted(twice))} is there twice, line {node.start_mark.line + 1}")
-        return dict(super().construct_mapping(node, deep))
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it is built
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            twice = {key for key in keys if keys.count(key) > 1}
+            if twice:
+                raise yaml.YAMLError(f"{', '.join(sorted(twice))} is there twice, line {node.start_mark.line + 1}")
+            return dict(super().construct_mapping(node, deep))
+
+    return Loader
 
 
 def _read(path: Path) -> list[ModelSpec]:
@@ -321,9 +326,11 @@ def _read(path: Path) -> list[ModelSpec]:
 
 @functools.lru_cache(maxsize=4)
 def _parsed(path: Path, text: str) -> tuple[ModelSpec, ...]:
-    """Kept, since every model that is opened asks for it, and it takes 60 ms."""
+    """Kept, since every model that is opened asks for it, and it takes 20 ms."""
+    import yaml
+
     try:
-        entries = yaml.load(text, _Loader)
+        entries = yaml.load(text, _loader())
     except yaml.YAMLError as error:
         raise InvalidModelSpec(f"{path}: not valid YAML: {error}") from error
     if not isinstance(entries, dict):
@@ -520,6 +527,8 @@ def _package_weights(package: str) -> Path | None:
     """The folder of model.safetensors inside an installed package, found without importing the package."""
     if package == "visret":  # whichever way it is installed
         return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
+    from importlib import metadata
+
     try:
         files: Iterable[metadata.PackagePath] = metadata.files(package) or ()
     except metadata.PackageNotFoundError:

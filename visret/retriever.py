@@ -17,7 +17,9 @@ from visret.codec import Codec
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, NoPicture
 from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
-from visret.ingest import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, ReadOptions, Report
+from visret.index.model import check_same, record
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
 from visret.reduction import Storage
@@ -25,6 +27,7 @@ from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, Ranked, pa
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
 
 PICTURE_DPI = 100
 
@@ -81,7 +84,7 @@ class Retriever:
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model
-        index = PageIndex.create(path, model=ingest.record(encoder), storage=storage)
+        index = PageIndex.create(path, model=record(encoder), storage=storage)
         retriever = cls(index, None if isinstance(model, str) else model)
         retriever._loaded = index.model, encoder
         return retriever
@@ -163,7 +166,7 @@ class Retriever:
         password: str | None = None,
         ocr: str = "auto",
         most_pages: int | None = None,
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring in files and folders; what is in the index and unchanged is left alone.
@@ -215,7 +218,7 @@ class Retriever:
         password: str | None = None,
         ocr: str = "auto",
         most_pages: int | None = None,
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Bring in a file in the place of a document, which it takes under the same name when all of it is read.
@@ -286,7 +289,7 @@ class Retriever:
         prune: float | None = None,
         password: str | None = None,
         ocr: str = "auto",
-        page_seconds: float = ingest.PAGE_SECONDS,
+        page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
         """Read all documents again, with another model or stored in another way; what is None stays as it is.
@@ -464,7 +467,7 @@ class Retriever:
         """What could not be read when the index was made, and pages with nothing this model reads."""
         failed, empty = [], []
         for document in self.incomplete():
-            path = ingest.shown(document)
+            path = shown(document)
             if document.state == "failed" or document.reason:
                 failed.append(Failure(path, None, document.reason or "failed"))
             failed += [Failure(path, page, reason) for page, reason in document.failed]
@@ -474,7 +477,7 @@ class Retriever:
     def lost(self) -> list[Lost]:
         """Content that is known to be missing from documents that were read."""
         return [
-            Lost(ingest.shown(document), page, what, help_)
+            Lost(shown(document), page, what, help_)
             for document in self._index.snapshot.documents()
             for page, what, help_ in document.lost
         ]
@@ -525,7 +528,7 @@ class Retriever:
             if self._loaded is None or self._loaded[0] != model:
                 # computed as the index's vectors were, whatever this machine would choose
                 encoder = self._given or load_encoder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
-                ingest.check_same(self._index.path, model, encoder)
+                check_same(self._index.path, model, encoder)
                 self._loaded = model, encoder
             return self._loaded[1]
 

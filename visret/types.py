@@ -111,6 +111,9 @@ class Page:
         of characters, from 0 to 1. They are in no word.
     pictured: the share of its area that lies under pictures, from 0 to 1.
     hidden: a picture fills it, and its text is painted invisibly over that, as scanners do with what they read.
+    drawn: print may stand on it that is neither text nor under pictures: letters drawn as shapes, a stamp,
+        lines of blanks.
+    torn: some of its words lack letters, for which a font has no characters.
     """
 
     ref: PageRef
@@ -123,6 +126,8 @@ class Page:
     unread: float = 0.0
     pictured: float = 0.0
     hidden: bool = False
+    drawn: bool = False
+    torn: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))

@@ -1,38 +1,50 @@
 """Right pages from pixels alone: nDCG@5 on the pages of quality.py, clean and as a scanner gives them.
 
     python tests/benchmarks/scans.py FOLDER [--model glyph] [--worn] [--documents 12] [--peers]
+    python tests/benchmarks/scans.py FOLDER --skew 20
 
 FOLDER as for quality.py. Also: how often the word under the best vector of a page is the word that was asked for, and
-the seconds a page costs on one core.
+the seconds a page costs on one core. With --skew: the words of the text layer that `glyph` reads in the right place, on
+so many pages, skewed by up to 10 degrees; and what the search for the angle costs on the pages as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import math
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 from quality import KINDS, bm25, fetch, questions, relevant, table_row
 
 from visret import Page, PageRef, _rapidocr, documents, load_encoder
+from visret.glyph.reading import bundled
+from visret.glyph.skew import skew_of
 from visret.maxsim import page_scores
-from visret.types import Encoder, PageEmbedding
+from visret.types import Encoder, PageEmbedding, Word
 
+COPIED_DPI = 75  # of worn pages
 TEXT_MODEL = "all-minilm-l6-v2"
 
 
 def worn(image: Image.Image, rng: random.Random, noise: np.random.Generator) -> Image.Image:
     """Turned by up to 2 degrees, blurred, at 75 dpi, noisy, JPEG: of the size it had."""
-    width, height = image.size
     grey = image.convert("L").rotate(rng.uniform(-2, 2), Image.Resampling.BICUBIC, fillcolor=255)
-    grey = grey.resize((round(width * 75 / documents.DPI), round(height * 75 / documents.DPI)), Image.Resampling.BOX)
+    return copied(grey, rng, noise)
+
+
+def copied(grey: Image.Image, rng: random.Random, noise: np.random.Generator) -> Image.Image:
+    """A grey picture blurred, at COPIED_DPI, noisy, JPEG."""
+    scale = COPIED_DPI / documents.DPI
+    grey = grey.resize((round(grey.width * scale), round(grey.height * scale)), Image.Resampling.BOX)
     grey = grey.filter(ImageFilter.GaussianBlur(rng.uniform(0, 0.5)))
     pixels = 235 - (255 - np.asarray(grey, np.float32)) * 0.8 + noise.normal(0, 6, (grey.height, grey.width))
     file = io.BytesIO()
@@ -132,6 +144,79 @@ def mixed(layer: Reads, seen: Reads, text_model: Encoder, asked: list[int]) -> N
     print(f"pages that were read: {pages:.0%} of the folder, {shown / (10 * len(asked)):.0%} of the five best")
 
 
+ANGLES = (0, 1, 2, 3, 5, 7, 10)  # degrees
+
+
+def skewed(page: Page, degrees: float, *, wears: bool) -> tuple[Image.Image, dict[str, list[np.ndarray]]]:
+    """The picture of a page turned clockwise, with all of it on it; and where the middles of its words then are."""
+    grey = page.image.convert("L")
+    image = grey.rotate(-degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=255)
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    places: dict[str, list[np.ndarray]] = {}
+    for word in page.words:
+        x, y = ((word.box[0] + word.box[2] - 1) * grey.width / 2, (word.box[1] + word.box[3] - 1) * grey.height / 2)
+        middle = np.array([(cos * x - sin * y) / image.width, (sin * x + cos * y) / image.height]) + 0.5
+        if plain(word.text) and not word.rest:
+            places.setdefault(plain(word.text), []).append(middle)
+    if wears:
+        image = copied(image, random.Random(str(page.ref)), np.random.default_rng(0))
+    return image, places
+
+
+def found_in_place(words: Sequence[Word], places: dict[str, list[np.ndarray]]) -> int:
+    """How many words of a page are among those that were read, in a box that their middle lies in."""
+    boxes: dict[str, list[tuple[float, ...]]] = {}
+    for word in words:
+        boxes.setdefault(plain(word.text), []).append(word.box)
+    return sum(
+        any(x0 <= x <= x1 and y0 <= y <= y1 for x0, y0, x1, y1 in boxes.get(text, ()))
+        for text, middles in places.items()
+        for x, y in middles
+    )
+
+
+def print_skew(pdfs: Path, count: int) -> None:
+    """The share of words that are read in their places at each angle, clean and worn; and what the search costs."""
+    torch.set_num_threads(1)
+    reader = bundled()
+    pages = pages_with_text(pdfs, count)
+    print(f"{len(pages)} pages\n| | {' | '.join(f'{angle}°' for angle in ANGLES)} |\n|---|{'---|' * len(ANGLES)}")
+    for wears in (False, True):
+        shares = []
+        for angle in ANGLES:
+            read = everything = 0
+            for page in pages:
+                for sign in (1, -1) if angle else (1,):
+                    image, places = skewed(page, sign * angle, wears=wears)
+                    read += found_in_place(reader.read(image, dpi=COPIED_DPI if wears else documents.DPI).words, places)
+                    everything += sum(map(len, places.values()))
+            shares.append(f"{read / everything:.1%}")
+        print(f"| {'worn' if wears else 'clean'} | {' | '.join(shares)} |", flush=True)
+    looking = reading = 0.0
+    for page in pages:
+        grey = page.image.convert("L")
+        start = time.process_time()
+        skew_of(grey)
+        between = time.process_time()
+        reader.read(grey, dpi=documents.DPI)
+        looking, reading = looking + between - start, reading + time.process_time() - between
+    print(f"looking for the angle: {1000 * looking / len(pages):.1f} ms a page, {looking / reading:.2%} of reading it")
+
+
+def pages_with_text(pdfs: Path, count: int) -> list[Page]:
+    """So many pages of 100 words or more: from as many documents, from the middle of each."""
+    out = []
+    for path in sorted(pdfs.rglob("*.pdf")):
+        doc = path.relative_to(pdfs).as_posix()
+        with documents.open_document(path) as document:
+            page = document.page(len(document) // 2 + 1, doc=doc)
+        if len(page.words or ()) >= 100 and not page.hidden:
+            out.append(page)
+        if len(out) == count:
+            break
+    return out
+
+
 def by_rapidocr(text_model: Encoder) -> Callable[[Page], PageEmbedding | None]:
     """RapidOCR's words through the text model; None where it reads none."""
 
@@ -153,8 +238,12 @@ def main() -> None:
     parser.add_argument("--worn", action="store_true")
     parser.add_argument("--documents", type=int, default=0, help="only the first so many, and their questions")
     parser.add_argument("--peers", action="store_true", help="beside RapidOCR, and what the text layer itself gives")
+    parser.add_argument("--skew", type=int, metavar="PAGES", help="only the table of skewed pages, of so many pages")
     arguments = parser.parse_args()
     pdfs = fetch(arguments.folder)
+    if arguments.skew:
+        print_skew(pdfs, arguments.skew)
+        return
     encoder = load_encoder(arguments.model, threads=1)
     text_model = load_encoder(TEXT_MODEL, threads=1)
     mine = Reads(arguments.model, lambda page: encoder.encode_pages([page])[0])

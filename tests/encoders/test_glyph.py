@@ -5,13 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from visret.encoders.glyph import spelling_vector
-from visret.glyph.finding import lines_of
+from visret.glyph.finding import Line, lines_of
 from visret.glyph.networks import (
     ALPHABET,
     CELL_COLUMNS,
     CELL_ROWS,
+    LETTERS,
     STRIP,
     UNKNOWN,
     Finder,
@@ -20,6 +22,7 @@ from visret.glyph.networks import (
     said,
     spelled,
 )
+from visret.glyph.reading import _strip
 
 
 def cells_of(lines, rows=60, columns=40):
@@ -49,6 +52,17 @@ def test_a_turned_line_has_its_slope():
     (line,) = lines_of(cells_of([(16, 300, 40, slope, 10)]))
     assert line.slope == pytest.approx(slope, abs=0.003)
     assert line.middle + line.slope * (158 - line.left) == pytest.approx(40 + slope * (158 - 16), abs=0.7)
+
+
+def test_no_thin_stroke_of_a_black_and_white_line_is_lost_where_the_line_is_made_smaller():
+    picture = np.full((40, 400), 255, np.uint8)
+    strokes = np.arange(5, 395, 10)
+    picture[:, strokes] = 0
+    zoom = LETTERS / 29
+    strip = _strip(Image.fromarray(picture), Line(0, 400, 20, 0.0, 29), zoom, 1)
+    assert strip.shape == (STRIP, math.ceil(400 * zoom))
+    at = ((strokes + 0.5) * zoom).astype(int)
+    assert max(int(strip[STRIP // 2, column - 1 : column + 2].min()) for column in at) < 200
 
 
 def test_an_empty_page_has_no_lines():

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from visret.encoders import _torch
+from visret.encoders import _base, _torch
 from visret.errors import ShapeError
 
 OTHER_BUILD = """
@@ -143,4 +143,4 @@ def test_every_cpu_says_whether_it_has_bfloat16(monkeypatch, machine):
 
 def test_unknown_dtypes_are_refused():
     with pytest.raises(ShapeError, match="dtype must be auto, float32, bfloat16, float16, got 'int8'"):
-        _torch.place("cpu", "int8")
+        _base.Place("cpu", "int8")

@@ -602,3 +602,21 @@ def test_a_key_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
 def test_a_port_in_use_is_said():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(VisretError, match="choose another --port"):
         app.listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(sys.platform != "linux", reason="what a process has loaded is read from /proc")
+def test_torch_is_loaded_when_something_is_to_be_indexed(tmp_path):
+    with Retriever.create(tmp_path / "i.visret") as made:
+        made.add_pages([Page.from_text("the red circle", doc="a")])
+    (tmp_path / "key").write_text(KEY)
+    server = Server(tmp_path / "i.visret", "--api-key-file", tmp_path / "key")
+    maps = Path(f"/proc/{server.process.pid}/maps")
+    try:
+        assert server.search("where is the circle")["hits"][0]["doc"] == "a"
+        assert "libtorch" not in maps.read_text("utf8")
+        assert server.upload(("more.txt", b"the blue square")).status == 200
+        assert "libtorch" in maps.read_text("utf8")
+    finally:
+        server.process.kill()
+        server.process.wait()

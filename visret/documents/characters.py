@@ -14,11 +14,14 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents.misread import repaired
+from visret.documents.misread import repaired, with_ligatures
 from visret.documents.words import SPACES
 
 LONGEST = 1_000_000  # characters of a string that is read
 _SAMPLE = 16  # characters of a page that are asked for a meaning; all are where one of these has none
+_TOUCHING = 0.15  # of the height of a line, between the letters of a word
+_FEWEST_TORN, _TORN = 3, 0.003  # characters without a meaning inside words, and of all letters of a page
+_FEWEST_BLANK, _LONG_BLANK = 3, 8.0  # lines of blanks; how wide they are, in heights of the line
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
 _BARE = np.zeros(0x10001, bool)  # control characters, private use, and what is no character
 for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFF)):
@@ -30,12 +33,14 @@ class Characters(NamedTuple):
 
     codes: (n,) uint32 Unicode. boxes: (n, 4) float32 left, top, right, bottom, in points, y up.
     angles: (n,) float32 radians clockwise. senseless: (n,) bool, those without a meaning; None where all have one.
+    blank: whether whole lines are blanks, of which PDFium gives one: a font may say so of all its letters.
     """
 
     codes: np.ndarray
     boxes: np.ndarray
     angles: np.ndarray
     senseless: np.ndarray | None = None
+    blank: bool = False
 
     @property
     def share_senseless(self) -> float:
@@ -44,6 +49,22 @@ class Characters(NamedTuple):
             return 0.0
         ink = ~np.isin(self.codes, SPACES) | self.senseless
         return float(self.senseless.sum() / max(1, ink.sum()))
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether words lack letters: characters without a meaning touch letters, as those of ligatures do."""
+        if self.senseless is None:
+            return False
+        small = self.codes | 0x20
+        letters = ((small >= 0x61) & (small <= 0x7A)) | ((self.codes >= 0xC0) & (self.codes < 0x2000))
+        letters &= ~self.senseless
+        odd = self.senseless & ~((self.codes >= 0x10) & (self.codes <= 0x16))  # TeX's quotation marks and dashes
+        (left, _, right, bottom), high = self.boxes.T, np.abs(self.boxes[:, 1] - self.boxes[:, 3])
+        touch = (np.abs(left[1:] - right[:-1]) < _TOUCHING * high[1:]) & (np.abs(bottom[1:] - bottom[:-1]) < high[1:])
+        torn = np.zeros(len(letters), bool)
+        torn[1:] |= odd[1:] & letters[:-1] & touch
+        torn[:-1] |= odd[:-1] & letters[1:] & touch
+        return bool(torn.sum() >= max(_FEWEST_TORN, _TORN * letters.sum()))
 
     def some(self, which: np.ndarray) -> Characters:
         """Those that `which`, an index or a mask, takes."""
@@ -82,7 +103,24 @@ def _read(textpage: Any) -> Characters:
         if raw.FPDFText_IsHyphen(textpage, int(k)) == 1:
             codes[k] = 0xAD
     codes = repaired(codes)
-    return Characters(codes, boxes, angles, _senseless(pointer, codes))
+    senseless, meant = _senseless(pointer, codes), with_ligatures(codes)
+    if senseless is not None:
+        senseless &= meant == codes
+    return Characters(meant, boxes, angles, senseless, _has_lines_of_blanks(textpage, codes))
+
+
+def _has_lines_of_blanks(textpage: Any, codes: np.ndarray) -> bool:
+    ends = np.concatenate([[True], np.isin(codes, (10, 13)), [True]])
+    alone = np.flatnonzero((codes == 0x20) & ends[:-2] & ends[2:])
+    if len(alone) < _FEWEST_BLANK:
+        return False
+    edges, wide = [ctypes.c_float() for _ in range(4)], 0
+    for k in alone[:_SAMPLE].tolist():
+        one = raw.FPDFText_GetTextObject(textpage, k)
+        if one and raw.FPDFPageObj_GetBounds(one, *edges):
+            left, bottom, right, top = (edge.value for edge in edges)
+            wide += right - left > _LONG_BLANK * (top - bottom) > 0
+    return wide >= _FEWEST_BLANK
 
 
 def joined(parts: Iterable[Characters]) -> Characters:

@@ -29,6 +29,8 @@ class Content(NamedTuple):
     senseless: float = 0.0
     pictured: float = 0.0
     hidden: bool = False
+    drawn: bool = False
+    torn: bool = False
 
 
 class Member(NamedTuple):
@@ -94,8 +96,9 @@ class Document(ABC):
             raise DocumentError(self.path, f"has no page {number}; its pages are 1 to {len(self)}")
         content = self._read(number, image=image, words=words, dpi=dpi, max_pixels=max_pixels)
         ref = PageRef(doc or self.path.name, number)
-        size_pt, drawn, found, plain, lost, senseless, pictured, hidden = content
-        return Page(ref, size_pt, drawn, found, plain, dict(metadata or {}), lost, senseless, pictured, hidden)
+        size_pt, shown, found, plain, lost, senseless, pictured, hidden, drawn, torn = content
+        known = dict(metadata or {})
+        return Page(ref, size_pt, shown, found, plain, known, lost, senseless, pictured, hidden, drawn, torn)
 
     @abstractmethod
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content: ...

@@ -6,6 +6,7 @@ text_of_html(Path("page.html").read_bytes())
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 
 from visret.documents.encodings import Decoded, decode
@@ -30,12 +31,24 @@ def text_of_html(data: bytes) -> str:
 
 
 def decoded(data: bytes) -> Decoded:
-    """An HTML page as text; what it says of its encoding is believed where its bytes can be that."""
+    """An HTML page as text; what it says of its encoding is believed where its bytes can be that.
+
+    Lost is what cannot be read, and what an element hides that nothing closes, in browsers too.
+    """
     stated = _CHARSET.search(data[:4096])
     name = stated[1].decode("ascii") if stated else None
     if name and name.lower().startswith("utf-16"):  # or it could not be read here
         name = None
-    return decode(data, declared=name)
+    text, encoding, lost = decode(data, declared=name)
+    return Decoded(text, encoding, (*lost, *_hidden(text)))
+
+
+def _hidden(text: str) -> Iterator[Loss]:
+    for tag in _HIDING:
+        opens = [found.start() for found in re.finditer(rf"<{tag}\b(?![^>]*/>)", text, re.IGNORECASE)]
+        if opens and not re.search(rf"</{tag}\b", text[opens[-1] :], re.IGNORECASE):
+            yield Loss(f"what follows a <{tag}> that nothing closes", f"close it (</{tag}>), and save the page")
+            return
 
 
 def in_utf8(data: bytes) -> tuple[bytes, tuple[Loss, ...]]:
@@ -46,6 +59,7 @@ def in_utf8(data: bytes) -> tuple[bytes, tuple[Loss, ...]]:
     return b"\xef\xbb\xbf" + said.encode("utf8", "replace"), lost
 
 
+_HIDING = ("script", "style", "title", "iframe", "textarea", "xmp", "noframes", "noembed")
 _UNSEEN = {"script", "style"}
 _ASIDE = {"svg", "template"}
 _LINES = {  # elements that stand on a line of their own

@@ -140,6 +140,11 @@ def encoding_of(data: bytes) -> str | None:
     return codecs.lookup(found.encoding).name if found else None
 
 
+def fit(sample: bytes, encoding: str) -> float:
+    """How well a text fits a one-byte encoding: about -1 for one in it, below _UNKNOWN for one that is not."""
+    return _best(sample, encoding, 0).score
+
+
 def nonsense(text: str) -> int:
     """How many characters are none of a text: unassigned, replaced, or controls other than those of lines."""
     doubtful = (sign for sign in text if (not sign.isprintable() and not sign.isspace()) or sign == "\ufffd")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from pypdfium2 import raw
 from visret.documents import characters
 
 _SIDE = 100  # pixels of the picture that a form is looked for in
-_FORMS = 500  # forms of a page that are looked for
+_FORMS, _STEPS = 500, 10_000  # forms of a page that are looked for: those with text, and all
 _DEEPEST = 8  # forms within forms
 
 
@@ -35,9 +36,14 @@ def hide(page: Any) -> None:
     for one in everything:
         if any(_key(mark) in off for mark in marks[_key(one)]):
             raw.FPDFPageObj_SetIsActive(one, False)
-    forms = [form for form in top if _is_form(form) and any(map(_is_text, inside[_key(form)]))]
-    for form in forms[:_FORMS]:
-        if not _is_drawn(page, top, form, inside[_key(form)]):
+    with_text = 0
+    for way in itertools.islice(_ways([(top, None)]), _STEPS):
+        form = way[-1][1]
+        held = list(_inside(form, len(way)))
+        with_text += any(map(_is_text, held))
+        if with_text > _FORMS:
+            return
+        if any(map(_is_text, held)) and not _is_drawn(page, way, held):
             raw.FPDFPageObj_SetIsActive(form, False)
 
 
@@ -70,6 +76,24 @@ def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
             yield from _inside(one, depth + 1)
 
 
+_Way = list[tuple[list[Any], Any]]
+
+
+def _ways(way: _Way) -> Iterator[_Way]:
+    """The way to each form, and to the forms in those that are drawn: on every step what lies there, and the one taken.
+
+    way: to where it begins; the last step takes none yet.
+    """
+    *before, (siblings, _) = way
+    active = ctypes.c_int()
+    for one in siblings if len(way) <= _DEEPEST else ():
+        if _is_form(one):
+            yield [*before, (siblings, one)]
+            if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value:
+                inside = [raw.FPDFFormObj_GetObject(one, i) for i in range(raw.FPDFFormObj_CountObjects(one))]
+                yield from _ways([*before, (siblings, one), (inside, None)])
+
+
 def _marks(one: Any) -> list[Any]:
     """The marks of an object that tie it to a layer."""
     all_marks = (raw.FPDFPageObj_GetMark(one, k) for k in range(raw.FPDFPageObj_CountMarks(one)))
@@ -96,7 +120,7 @@ def _off(page: Any, top: list[Any], marks: dict[int, Any]) -> set[int]:
     corners = {key: (box.left + k % side * wide, box.bottom + k // side * high) for k, key in enumerate(marks)}
     squares = [_square(page, *corners[key], wide, high, mark) for key, mark in marks.items()]
     try:
-        with _only(top, None):
+        with _only([(top, None)]):
             seen = _drawn(page, 4 * side)
     finally:
         for square in squares:
@@ -121,13 +145,13 @@ def _pixel(page: Any, x: float, y: float, side: int) -> tuple[int, int]:
     return min(max(row.value, 0), side - 1), min(max(column.value, 0), side - 1)
 
 
-def _is_drawn(page: Any, top: list[Any], form: Any, inside: list[Any]) -> bool:
-    """Whether anything is drawn of a form; its text counts, though it be invisible."""
+def _is_drawn(page: Any, way: _Way, inside: list[Any]) -> bool:
+    """Whether anything is drawn of the form at the end of a way; its text counts, though it be invisible."""
     texts = [(one, raw.FPDFTextObj_GetTextRenderMode(one)) for one in inside if _is_text(one)]
     try:
         for one, _ in texts:
             raw.FPDFTextObj_SetTextRenderMode(one, raw.FPDF_TEXTRENDERMODE_FILL)
-        with _only(top, form):
+        with _only(way):
             return bool(_drawn(page, _SIDE).any())
     finally:
         for one, mode in texts:
@@ -135,19 +159,24 @@ def _is_drawn(page: Any, top: list[Any], form: Any, inside: list[Any]) -> bool:
 
 
 @contextmanager
-def _only(top: list[Any], one: Any) -> Iterator[None]:
-    """Draw nothing else of these for a while."""
+def _only(way: _Way) -> Iterator[None]:
+    """Draw nothing for a while but what lies at the end of a way."""
     active = ctypes.c_int()
-    were = [one for one in top if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value]
-    for each in were:
-        raw.FPDFPageObj_SetIsActive(each, False)
+    beside = [
+        one
+        for siblings, taken in way
+        for one in siblings
+        if (taken is None or _key(one) != _key(taken))
+        and raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active))
+        and active.value
+    ]
+    for one in beside:
+        raw.FPDFPageObj_SetIsActive(one, False)
     try:
-        if one is not None:
-            raw.FPDFPageObj_SetIsActive(one, any(_key(each) == _key(one) for each in were))
         yield
     finally:
-        for each in were:
-            raw.FPDFPageObj_SetIsActive(each, True)
+        for one in beside:
+            raw.FPDFPageObj_SetIsActive(one, True)
 
 
 def _drawn(page: Any, side: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Pictures that a document does not hold but only names the place of: they are not fetched, and said to be missing."""
+"""What an office document has beside its own text: pictures it only links to, and documents embedded in it.
+
+Pictures are not fetched, and of an embedded document no more is drawn than its picture, so both are said to be missing.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from visret.documents.opendocument import MAX_XML
 from visret.types import Loss
 
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+_INSIDE = re.compile(rb"\bType=[\"'][^\"']*/(package|oleObject|aFChunk)[\"']")
+_OF_CHART = re.compile(r"(^|/)(charts|diagrams)/_rels/")
+_FORMULA = re.compile(rb"\bprog[Ii][Dd]=[\"'](?:Equation|MathType)|\bProgID=[\"'](?:Equation|MathType)")
 _PICTURE = re.compile(rb"<draw:image\b[^>]*?\bxlink:href=[\"']([^\"']*)")
 
 
@@ -23,6 +29,23 @@ def pictures(source: Path) -> list[Loss]:
         return []
     what = "a picture that the document only links to" if number == 1 else f"{number:,} pictures that it only links to"
     return [Loss(what, "embed linked pictures (File, Info, Edit Links to Files), and save it again")] if number else []
+
+
+def embedded(source: Path) -> list[Loss]:
+    """The documents inside an Office Open XML file, less the formulas and the numbers behind charts."""
+    try:
+        with zipfile.ZipFile(source) as archive:
+            names = archive.namelist()
+            parts = [_read(archive, name) for name in names if name.endswith(".rels") and not _OF_CHART.search(name)]
+            kinds = [kind for part in parts for one in _RELATION.findall(part) for kind in _INSIDE.findall(one)]
+            number = len(kinds)
+            if b"oleObject" in kinds:
+                told = (_read(archive, name) for name in names if name.endswith(".xml") and name.count("/") < 3)
+                number -= sum(len(_FORMULA.findall(part)) for part in told)
+    except (zipfile.BadZipFile, OSError):
+        return []
+    what = "a document embedded in it" if number == 1 else f"{number:,} documents embedded in it"
+    return [Loss(what, "open it in its program, and save them as files of their own")] if number > 0 else []
 
 
 def _of_open_xml(archive: zipfile.ZipFile, names: list[str]) -> int:

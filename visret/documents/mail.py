@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import email
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from email.errors import MessageError
+from email.errors import InvalidBase64LengthDefect, MessageError
 from email.header import decode_header
 from email.message import Message
 from email.policy import compat32
@@ -26,6 +28,8 @@ _USUAL = {*map(str.lower, _SHOWN), "message-id", "mime-version", "received", "re
 _SIGNATURES = {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
 _SEALED = {"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pgp-encrypted"}
 _UNSEAL = "open it in the mail program that has the key, and save its text"
+_NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_UUENCODED = re.compile(r"^begin [0-7]{3,4} (?P<name>[^\n]+)\n(?P<lines>(?:[ -`]{1,62}\n)+)end[ \t]*$", re.MULTILINE)
 _BROKEN = (MessageError, LookupError, ValueError, TypeError, AttributeError, RecursionError)  # of odd messages
 
 
@@ -104,7 +108,7 @@ def _texts(part: Message, attached: list[Message], lost: list[Loss]) -> Iterator
     elif part.get_content_disposition() == "attachment" or part.get_filename() or not _is_text(part):
         attached.append(part)
     else:
-        yield _text(part, lost)
+        yield _UUENCODED.sub(lambda match: _unpacked(match, attached), _text(part, lost))
 
 
 def _is_text(part: Message) -> bool:
@@ -136,7 +140,7 @@ def _is_calendar(part: Message) -> bool:
 
 
 def _text(part: Message, lost: list[Loss]) -> str:
-    data = part.get_payload(decode=True)
+    data = _payload(part)
     found = decode(data if isinstance(data, bytes) else b"", declared=_charset(part))
     lost += found.lost
     if part.get_content_type() == "text/html":
@@ -169,5 +173,28 @@ def _name(part: Message, number: int) -> str:
 def _content(part: Message) -> bytes:
     if inside := _inside(part):
         return inside[0].as_bytes()
-    data = part.get_payload(decode=True)
+    data = _payload(part)
     return data if isinstance(data, bytes) else b""
+
+
+def _payload(part: Message) -> object:
+    """What a part holds. Base64 that is cut off, which email leaves as it is, is decoded as far as it goes."""
+    data = part.get_payload(decode=True)
+    if isinstance(data, bytes) and any(isinstance(one, InvalidBase64LengthDefect) for one in part.defects):
+        packed = _NO_BASE64.sub(b"", data)
+        return base64.b64decode(packed[: len(packed) // 4 * 4])
+    return data
+
+
+def _unpacked(match: re.Match[str], attached: list[Message]) -> str:
+    """A file that stands in a text, as mail programs wrote them before MIME, to be attached; what stands for it."""
+    try:
+        data = b"".join(map(binascii.a2b_uu, match["lines"].splitlines()))
+    except (binascii.Error, ValueError):
+        return match[0]
+    part = Message()
+    part.add_header("Content-Disposition", "attachment", filename=match["name"].strip())
+    part.add_header("Content-Transfer-Encoding", "base64")
+    part.set_payload(base64.encodebytes(data).decode("ascii"))
+    attached.append(part)
+    return ""

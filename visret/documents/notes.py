@@ -12,6 +12,7 @@ import functools
 import html
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents import characters
+from visret.documents import characters, pictured
 from visret.documents.characters import Characters
 from visret.documents.words import SPACES
 from visret.documents.words import spelled as spelling
@@ -59,10 +60,14 @@ class Note(NamedTuple):
 
 
 class Found(NamedTuple):
-    """typed: what stands on the page in fields, notes and stamps. comments: what is said of a place, and the place."""
+    """typed: what stands on the page in fields, notes and stamps. comments: what is said of a place, and the place.
+
+    pictured: whether one of them is, or has, a picture, as a stamp may be.
+    """
 
     typed: Characters
     comments: list[Note]
+    pictured: bool
 
 
 def kinds(page: Any) -> set[int]:
@@ -85,7 +90,7 @@ def beyond(page: Any) -> int:
 def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
     """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
-    shown = _appearances(pdf, number) if which - _SHAPELESS else characters.joined(())
+    shown, has_pictures = _appearances(pdf, number) if which - _SHAPELESS else (characters.joined(()), False)
     shown = shown.some(_within_any(shown, [note.box for note in there]))  # all else is clipped
     typed, comments = [], []
     for note in there:
@@ -100,11 +105,13 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
             elif looks == says and _is_spaced_out(shown.some(within), note.text):
                 typed.append(_respaced(shown.some(within), note.text))
                 shown = shown.some(~within)
+            elif _is_hardly_in(says, looks):  # what is seen there is another note's, or of an earlier value
+                typed.append(_laid_out(note.text, note.box))
         elif says not in looks and not (
             note.subtype in _MARKING and says in _plain(content.some(_within(content, note.box)))
         ):
             comments.append(note)
-    return Found(characters.joined([shown, *typed]), comments)
+    return Found(characters.joined([shown, *typed]), comments, has_pictures)
 
 
 def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
@@ -165,7 +172,9 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
             )
             if subtype == raw.FPDF_ANNOT_WIDGET:
                 yield Note(subtype, _value(one, form), place, True)
-            elif subtype not in _MUTE and not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
+            elif subtype in _MUTE:
+                yield Note(subtype, "", place, False)
+            elif not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
                 said = _string(one, b"Contents") or _untagged(_string(one, b"RC"))
                 yield Note(subtype, said, place, False)
 
@@ -173,7 +182,7 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
 def _value(one: Any, form: Any) -> str:
     """What was typed into a field, or chosen; "" for passwords and boxes to be ticked."""
     if not form:
-        return _string(one, b"V") if _string(one, b"FT") == "Tx" else ""
+        return _string(one, b"V") if _string(one, b"FT") in ("Tx", "Ch") else ""
     if raw.FPDFAnnot_GetFormFieldType(form, one) not in _TYPED:
         return ""
     if raw.FPDFAnnot_GetFormFieldType(form, one) == raw.FPDF_FORMFIELD_TEXTFIELD:
@@ -211,10 +220,10 @@ def _annotation(page: Any, index: int) -> Iterator[Any]:
 # ------------------------------------------------------------------------------------------------ what is shown
 
 
-def _appearances(pdf: Any, number: int) -> Characters:
-    """The characters of what annotations look like, where they stand on the page."""
+def _appearances(pdf: Any, number: int) -> tuple[Characters, bool]:
+    """The characters of what annotations look like, where they stand on the page; and whether they have pictures."""
     with _alone(pdf, number, lambda kind: kind not in _SHAPELESS) as page:
-        return characters.of_page(page)
+        return characters.of_page(page), pictured.has_active(page)
 
 
 @contextmanager
@@ -314,8 +323,15 @@ def _squeezed(text: str) -> str:
 
 
 def _tells_less(looks: str, says: str, shown: Characters) -> bool:
-    """Whether an appearance lacks text that was typed: it has none, a part of it, or signs without meaning."""
-    return looks != says and (looks in says or 3 * shown.share_senseless > 1)
+    """Whether an appearance lacks text that was typed: it has none, some of its letters, or signs without meaning."""
+    following = iter(says)
+    return looks != says and (all(char in following for char in looks) or 3 * shown.share_senseless > 1)
+
+
+def _is_hardly_in(says: str, looks: str) -> bool:
+    """Whether most characters of one are not in the other, wherever they stand: dates and sums are shown rewritten."""
+    said = [char for char in says if char.isalnum()]
+    return 2 * (Counter(said) - Counter(looks)).total() > len(said)
 
 
 def _is_spaced_out(shown: Characters, text: str) -> bool:

@@ -10,11 +10,11 @@ elsewhere. A document is converted from a copy, which is changed first so that w
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from visret.documents import below, changes, drawings, html, kinds, linked, sheets, slides
+from visret.documents import below, changes, drawings, html, kinds, linked, sheets, shown, slides
 from visret.documents.html import text_of_html
 from visret.documents.pdf import Pdf
 from visret.documents.sheets import cells
@@ -53,7 +53,7 @@ def convert(path: str | Path, folder: str | Path) -> Conversion:
         office = LibreOffice(soffice, folder, path)
     except OSError as error:
         raise DocumentError(path, f"cannot be converted: {error.strerror} ({error.filename})") from error
-    outside = linked.pictures(copy)
+    outside = (*linked.pictures(copy), *linked.embedded(copy))
     pdf, lost = _WAYS.get(kind, _as_it_is)(office, copy)
     return Conversion(pdf, (*lost, *outside))
 
@@ -103,8 +103,19 @@ def _slides(office: LibreOffice, source: Path) -> Conversion:
     if found is None:
         below.stand_below(office, pdf, comments)
         return Conversion(pdf, (Loss("the speaker's notes", "save it as PDF with its notes"),))
+    for notes, missing in zip(found, _beside(source, pdf), strict=False):
+        if missing:
+            notes.append(slides.Note("Not on the slide", "\n".join(missing)))
     below.stand_below(office, pdf, dict(enumerate(found, 1)))
     return Conversion(pdf)
+
+
+def _beside(source: Path, pdf: Path) -> Iterator[list[str]]:
+    """Of every slide, the paragraphs that are not on its page: beside it, or beyond its end."""
+    with Pdf(pdf, None, "pdfium") as document:
+        for page, texts in zip(range(1, len(document) + 1), slides.texts_of_slides(source), strict=False):
+            words = document.page(page, image=False).words or ()
+            yield shown.absent(texts, (word.text for word in words))
 
 
 def _drawing(office: LibreOffice, source: Path) -> Conversion:

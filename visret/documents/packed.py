@@ -9,6 +9,9 @@ from pathlib import Path
 
 _ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
 _FIRST = re.compile(rb"/First\s+(\d+)")
+_EMBEDDED = re.compile(
+    rb"(?<!\d)(\d{1,10})\s+\d+\s+obj\s*<<(?:(?!endobj|stream).){0,2000}?/EmbeddedFile(?!\w)", re.DOTALL
+)
 _LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
 _MOST = 1 << 24  # bytes of a stream of objects that are unpacked
@@ -33,6 +36,12 @@ def may_hold(path: Path, key: bytes) -> bool:
     if b"/ObjStm" not in data:
         return False
     return b"/Encrypt" in data or any(key in objects for objects in _unpacked(data, None))
+
+
+def embedded_files(path: Path) -> int:
+    """How many files a document holds, by the streams that say they are one; 0 too where its size hides them."""
+    data = _bytes(path) or b""
+    return len({found[1] for found in _EMBEDDED.finditer(data)}) if b"/EmbeddedFile" in data else 0
 
 
 def _bytes(path: Path) -> bytes | None:

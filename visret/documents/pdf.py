@@ -1,7 +1,7 @@
 """PDFs. PDFium must not be entered by two threads at once: every call to it happens under the lock of this file.
 
-The files beside it that call PDFium (characters, embedded, fonts, layers, notes, pictured, xfa) are called from here
-only.
+The files beside it that call PDFium (characters, embedded, fonts, layers, notes, outlines, pictured, xfa) are called
+from here only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from PIL import Image
 from pypdfium2 import raw
 
 from visret import _forks
-from visret.documents import characters, embedded, fonts, layers, misread, notes, pictured, systemfonts, xfa
+from visret.documents import characters, embedded, fonts, layers, misread, notes, outlines, pictured, systemfonts, xfa
 from visret.documents.document import Content, Document, Member, pixels, resolution
 from visret.documents.members import Unpacking, safe_member_name
-from visret.documents.packed import catalogue_may_hold, may_hold
+from visret.documents.packed import catalogue_may_hold, embedded_files, may_hold
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
@@ -43,14 +43,17 @@ class _Layer(NamedTuple):
     """What there is to read on a page.
 
     senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
-    pictures. is_hidden: its text is painted invisibly over a picture that fills it. places: (n, 4) x0, y0, x1, y1 of
-    the n comments on the displayed page, in points.
+    pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it
+    that is neither text nor under pictures. is_torn: words lack letters, which have no meaning. places: (n, 4) x0, y0,
+    x1, y1 of the n comments on the displayed page, in points.
     """
 
     placed: characters.Displayed
     senseless: float
     pictured: float
     is_hidden: bool
+    is_drawn: bool
+    is_torn: bool
     comments: list[notes.Note]
     places: np.ndarray
 
@@ -99,6 +102,9 @@ class Pdf(Document):
                 yield member
             seen.add(key)
         unpacking.done()
+        if not seen and (count := embedded_files(self.path)):  # tied to a page or a part of it (/AF), or to a film
+            what = "a file inside it" if count == 1 else f"{count:,} files inside it"
+            self.lost.append(Loss(f"{what} that its list of files lacks", "save them from a PDF reader, and add them"))
 
     def _embedded(self) -> Iterator[embedded.Embedded]:
         """The files that belong to the document, then those that hang on its pages."""
@@ -138,9 +144,8 @@ class Pdf(Document):
         said = notes.words(layer.comments, fractions(layer.places, *size_pt), found) if layer.comments else ()
         if number == 1:
             said += self._said_by_form(found + said)
-        return Content(
-            size_pt, drawn, found + said, None, tuple(lost), layer.senseless, layer.pictured, layer.is_hidden
-        )
+        known = layer.senseless, layer.pictured, layer.is_hidden, layer.is_drawn, layer.is_torn
+        return Content(size_pt, drawn, found + said, None, tuple(lost), *known)
 
     def _of_form(self) -> list[str]:
         """What an XFA form says; that its pages are missing is in `lost` from now on."""
@@ -162,10 +167,11 @@ class Pdf(Document):
             content = characters.of_page(page)
         lost += blank
         said: list[notes.Note] = []
-        senseless = content.share_senseless
+        stamped = False
+        senseless, torn, has_blank_lines = content.share_senseless, content.is_torn, content.blank
         if kinds:
             try:
-                typed, said = notes.read(self._pdf, page, number, kinds, content)
+                typed, said, stamped = notes.read(self._pdf, page, number, kinds, content)
                 content = characters.joined([content, typed])
             except pypdfium2.PdfiumError:
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
@@ -177,7 +183,8 @@ class Pdf(Document):
         placed = placed._replace(text=misread.mended(placed.text))
         share = pictured.share(page)
         hidden = share > _FILLED and pictured.is_hidden(page)
-        return _Layer(placed, senseless, share, hidden, said, places)
+        drawn = stamped or has_blank_lines or outlines.may_be_print(page)
+        return _Layer(placed, senseless, share, hidden, drawn, torn, said, places)
 
     @contextmanager
     def _page(self, number: int) -> Iterator[Any]:

@@ -16,7 +16,7 @@ from pypdfium2 import raw
 
 _PARTS = 50  # of a page's width and of its height, to say what share of it is under pictures
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
-_FORMS, _FORM_DEPTH = 20, 3  # forms of a page that are looked into, and how deep they may lie in each other
+_FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
 _SAMPLE = 16  # characters that are asked whether they are seen
 
 
@@ -33,6 +33,18 @@ def share(page: Any) -> float:
     return float(under.mean())
 
 
+def has_active(page: Any) -> bool:
+    """Whether an open page has a picture that is not switched off, itself or in a form that is not."""
+    active = ctypes.c_int()
+    for k in range(raw.FPDFPage_CountObjects(page)):
+        one = raw.FPDFPage_GetObject(page, k)
+        if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value:
+            kind = raw.FPDFPageObj_GetType(one)
+            if kind == raw.FPDF_PAGEOBJ_IMAGE or (kind == raw.FPDF_PAGEOBJ_FORM and list(_pictures(one, 1))):
+                return True
+    return False
+
+
 def is_hidden(page: Any) -> bool:
     """Whether most of a few characters of an open page are painted invisibly."""
     textpage = page.get_textpage()
@@ -45,8 +57,12 @@ def is_hidden(page: Any) -> bool:
         textpage.close()
 
 
-def _pictures(holder: Any, depth: int = 0) -> Iterator[np.ndarray]:
-    """Bounds of the pictures among the first and last objects of a page or, depth > 0, a form: [[x0, y0], [x1, y1]]."""
+def _pictures(holder: Any, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[np.ndarray]:
+    """Bounds of the pictures among the first and last objects of a page or, depth > 0, a form: [[x0, y0], [x1, y1]].
+
+    left: one for each form that may still be looked into.
+    """
+    left = iter(range(_FORMS)) if left is None else left
     object_of, kind_of = _calls(form=depth > 0)
     count = raw.FPDFFormObj_CountObjects(holder) if depth else raw.FPDFPage_CountObjects(holder)
     numbers = (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count))
@@ -56,10 +72,11 @@ def _pictures(holder: Any, depth: int = 0) -> Iterator[np.ndarray]:
         edges = [ctypes.c_float() for _ in range(4)]
         if raw.FPDFPageObj_GetBounds(ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), *edges):
             yield np.nan_to_num(np.array([edge.value for edge in edges])).reshape(2, 2)
-    for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM)[: _FORMS if depth < _FORM_DEPTH else 0]:
+    forms = np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM) if depth < _FORM_DEPTH else ()
+    for k, _ in zip(forms, left, strict=False):
         form, m = ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), raw.FS_MATRIX()
         if raw.FPDFPageObj_GetMatrix(form, m):
-            for (x0, y0), (x1, y1) in _pictures(form, depth + 1):
+            for (x0, y0), (x1, y1) in _pictures(form, depth + 1, left):
                 corners = np.array([(x0, y0), (x0, y1), (x1, y0), (x1, y1)]) @ ((m.a, m.b), (m.c, m.d)) + (m.e, m.f)
                 yield np.stack([corners.min(axis=0), corners.max(axis=0)])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from visret import _forks
 from visret.documents.document import Content, Document, pixels, resolution
@@ -21,6 +22,7 @@ from visret.types import Loss
 
 _pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
 _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+_TIFF_DATA = {273, 324}  # StripOffsets, TileOffsets
 _WITH_PAGES = ("TIFF", "HEIF")
 NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
 _RENAME = "give it the ending of what it is, or copy it again"
@@ -79,6 +81,8 @@ class Picture(Document):
             try:
                 stored = self._stored
                 stored.seek(number - 1)
+                if isinstance(stored, TiffImageFile) and not _TIFF_DATA & stored.tag_v2.keys():  # or it shows another
+                    raise OSError("its data is missing")
                 x_dpi, y_dpi = _stated_dpi(stored)
                 if stored.getexif().get(0x0112, 1) >= 5:  # Orientation: lies on its side
                     x_dpi, y_dpi = y_dpi, x_dpi
@@ -173,7 +177,11 @@ def _ground(image: Image.Image) -> tuple[int, int, int]:
     outline = np.zeros(opaque.shape, bool)
     outline[:, 1:] |= opaque[:, 1:] & ~opaque[:, :-1]
     outline[:, :-1] |= opaque[:, :-1] & ~opaque[:, 1:]
-    light = int((outline & (np.asarray(image.convert("L"))[::rows] > _LIGHT)).sum())
+    grey = np.where(opaque, np.asarray(image.convert("L"))[::rows], 255)
+    for step in (1, 2):  # the edge of a dark letter is light where it was smoothed on white
+        grey[:, step:] = np.minimum(grey[:, step:], grey[:, :-step])
+        grey[:, :-step] = np.minimum(grey[:, :-step], grey[:, step:])
+    light = int((outline & (grey > _LIGHT)).sum())
     if light <= _THIN * opaque.sum():
         return _WHITE
     return _BLACK if light > 0.9 * outline.sum() else _GREY

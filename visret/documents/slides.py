@@ -1,6 +1,7 @@
-"""What belongs to a slide and is not on it: the speaker's notes, and comments.
+"""What belongs to a slide and is not on it: the speaker's notes, comments, and text that does not fit.
 
 notes = of_slides(Path("talk.pptx"))       # a list for each slide, hidden ones too
+said = texts_of_slides(Path("talk.pptx"))  # what its shapes say, wherever they lie
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from visret.documents.opendocument import paragraphs, parsed, q
+from visret.documents.opendocument import children_gone, paragraphs, parsed, q
 
 _DRAWING = "{http://schemas.openxmlformats.org/drawingml/2006/main}"
 _SLIDES = "{http://schemas.openxmlformats.org/presentationml/2006/main}"
 _REFERENCE = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}id"
+_MAIN = "ppt/presentation.xml"
 _FURNITURE = {"sldImg", "sldNum", "dt", "hdr", "ftr"}  # of a page of notes: a picture of its slide, number, date
 _FIELDS = {q("text:page-number"), q("presentation:header"), q("presentation:footer"), q("presentation:date-time")}
 
@@ -39,10 +41,66 @@ def of_slides(path: Path) -> list[list[Note]] | None:
         return None
 
 
+def texts_of_slides(path: Path) -> list[list[str]]:
+    """The paragraphs of what stands on every slide of a .pptx or .odp file, or beside it; [] where none can be had."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _texts_of_opendocument(archive) if "content.xml" in archive.namelist() else _texts(archive)
+    except (zipfile.BadZipFile, OSError):
+        return []
+
+
+def _texts_of_opendocument(archive: zipfile.ZipFile) -> list[list[str]]:
+    pages = _pages(archive) or []
+    for page in pages:
+        children_gone(page, page.findall(q("presentation:notes")))
+        for one in list(page.iter()):
+            if any(child.tag in _FIELDS for child in one) or _is_switched_off(one):
+                one.clear()
+    return [[text.strip() for text in paragraphs(page) if text.strip()] for page in pages]
+
+
+def _is_switched_off(shape: Element) -> bool:
+    """As LibreOffice writes that a shape is hidden, in a namespace that changes with its version."""
+    return any(name.endswith("}display") and value == "none" for name, value in shape.items())
+
+
+def _texts(archive: zipfile.ZipFile) -> list[list[str]]:
+    return [list(dict.fromkeys(_said_on(archive, slide))) if slide else [] for slide in _slides(archive) or []]
+
+
+def _said_on(archive: zipfile.ZipFile, slide: str) -> Iterator[str]:
+    """The paragraphs of a slide and of the diagrams on it, without those of shapes that are not to be shown."""
+    diagrams = [part for kind, part in _related(archive, slide).values() if kind == "diagramData"]
+    for root in [root for part in (slide, *diagrams) if (root := parsed(archive, part)) is not None]:
+        unseen = {one for shape in root.iter() if _is_unseen(shape) for one in shape.iter(f"{_DRAWING}p")}
+        for one in root.iter(f"{_DRAWING}p"):
+            if one not in unseen and (text := _said(one).strip()):
+                yield text
+
+
+def _is_unseen(shape: Element) -> bool:
+    """Whether a shape is hidden, or has the slide's number, its date, or a line for all slides."""
+    if _local(shape) not in ("sp", "grpSp", "graphicFrame", "cxnSp"):
+        return False
+    return any(
+        (_local(one) == "cNvPr" and one.get("hidden") in ("1", "true"))
+        or (_local(one) == "ph" and one.get("type") in _FURNITURE)
+        for properties in shape
+        if _local(properties).startswith("nv")
+        for one in properties.iter()
+    )
+
+
 def _of_opendocument(archive: zipfile.ZipFile) -> list[list[Note]] | None:
+    pages = _pages(archive)
+    return None if pages is None else [list(_beside(page)) for page in pages]
+
+
+def _pages(archive: zipfile.ZipFile) -> list[Element] | None:
     content = parsed(archive, "content.xml")
     body = None if content is None else next(content.iter(q("office:presentation")), None)
-    return None if body is None else [list(_beside(page)) for page in body.findall(q("draw:page"))]
+    return None if body is None else body.findall(q("draw:page"))
 
 
 def _beside(page: Element) -> Iterator[Note]:
@@ -58,14 +116,20 @@ def _beside(page: Element) -> Iterator[Note]:
 
 
 def _of_open_xml(archive: zipfile.ZipFile) -> list[list[Note]] | None:
-    main = "ppt/presentation.xml"
-    presentation = parsed(archive, main)
+    slides = _slides(archive)
+    if slides is None:
+        return None
+    authors = dict(_authors(archive, _related(archive, _MAIN).values()))
+    return [list(_of_slide(archive, slide, authors)) if slide else [] for slide in slides]
+
+
+def _slides(archive: zipfile.ZipFile) -> list[str] | None:
+    """The parts of an Office Open XML file that are its slides, in order, "" for one that is missing."""
+    presentation = parsed(archive, _MAIN)
     if presentation is None:
         return None
-    parts = _related(archive, main)
-    authors = dict(_authors(archive, parts.values()))
-    slides = (parts.get(one.get(_REFERENCE, "")) for one in presentation.iter(f"{_SLIDES}sldId"))
-    return [list(_of_slide(archive, slide[1], authors)) if slide else [] for slide in slides]
+    parts = _related(archive, _MAIN)
+    return [parts.get(one.get(_REFERENCE, ""), ("", ""))[1] for one in presentation.iter(f"{_SLIDES}sldId")]
 
 
 def _of_slide(archive: zipfile.ZipFile, slide: str, authors: dict[str, str]) -> Iterator[Note]:

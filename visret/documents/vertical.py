@@ -27,6 +27,7 @@ def turned_down(
         return turns, None
     seen = codes[at]
     ideographic = (seen >= _FIRST) & (seen <= _LAST)
+    ideographic |= _figure_between(seen, ideographic)
     down = _down(upright(boxes[at], turns[at]), ideographic) & (turns[at[1:]] == turns[at[:-1]])
     down = _long(down)
     if not down.any():
@@ -37,6 +38,15 @@ def turned_down(
     changed = turns.copy()
     changed[at[vertical]] = (changed[at[vertical]] + 1) % 4
     return changed, down
+
+
+def _figure_between(codes: np.ndarray, ideographic: np.ndarray) -> np.ndarray:
+    """Which are a letter or figure of ASCII by itself between two of these scripts, as in 令和6年."""
+    alone = np.zeros(len(codes), bool)
+    small = codes[1:-1] | 0x20
+    plain = ((codes[1:-1] >= ord("0")) & (codes[1:-1] <= ord("9"))) | ((small >= ord("a")) & (small <= ord("z")))
+    alone[1:-1] = plain & ideographic[:-2] & ideographic[2:]
+    return alone
 
 
 def _down(boxes: np.ndarray, ideographic: np.ndarray) -> np.ndarray:

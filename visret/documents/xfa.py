@@ -16,6 +16,7 @@ from visret.types import Loss
 
 _MOST = 1 << 26  # bytes of a form
 _LONGEST = 200_000  # characters of its text
+_SHORT = 2_000  # characters of a page that only asks for patience
 _UNSEEN = {"script", "items", "pattern", "bindItems", "picture", "message", "desc", "extras", "config"}
 
 
@@ -25,10 +26,18 @@ def is_dynamic(pdf: Any) -> bool:
 
 
 def waits(pdf: Any, text: str) -> bool:
-    """Whether a document with such a form has only a page that asks for patience, or for another program."""
-    return (
-        bool(pdf.get_formtype() == raw.FORMTYPE_XFA_FOREGROUND) and len(text) < 2_000 and "please wait" in text.lower()
-    )
+    """Whether a document with such a form has only a page that asks for patience, or for another program.
+
+    text: what stands on its first page. It asks in the language of who made the form, so what tells is that most of
+    what the form says is missing.
+    """
+    if pdf.get_formtype() != raw.FORMTYPE_XFA_FOREGROUND or len(text) > _SHORT:
+        return False
+    if "please wait" in text.lower():
+        return True
+    said = texts(pdf) if len(pdf) == 1 else []
+    page = "".join(text.split())
+    return 2 * sum("".join(one.split()) in page for one in said) < len(said)
 
 
 def loss(said: list[str]) -> Loss:

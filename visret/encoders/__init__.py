@@ -32,6 +32,9 @@ def load_encoder(
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name torch knows.
     threads: for pages on a CPU; None leaves torch's own choice. A question always takes one.
 
+    Where questions need no torch (see the family), dtype and device are those of pages: questions are then computed on
+    the CPU in float32, and torch is loaded with the first page.
+
     UnknownModel, InvalidModelSpec, WeightsError. Each call loads anew: keep what it returns.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)

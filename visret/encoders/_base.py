@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,12 +19,47 @@ from visret.encoders._reading import Reading
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
 from visret.types import ModelSpec, Page
 
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
 LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
 
 _COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
 _TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
 logger = logging.getLogger("visret")
+
+
+class Place:
+    """Where pages are computed and in which dtype. What "auto" stands for is asked of torch when it is needed first.
+
+    ShapeError for a dtype that is none.
+    """
+
+    def __init__(self, device: str, dtype: str) -> None:
+        if dtype not in ("auto", *DTYPES):  # a tuple: an index may say anything
+            raise ShapeError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
+        self._device = device
+        self._dtype = dtype
+
+    @functools.cached_property
+    def found(self) -> tuple[torch.device, torch.dtype]:
+        """The device and the dtype of torch."""
+        from visret.encoders import _torch
+
+        return _torch.place(self._device, self._dtype)
+
+    @property
+    def dtype(self) -> str:
+        """The name of the dtype."""
+        return self._dtype if self._dtype != "auto" else str(self.found[1]).removeprefix("torch.")
+
+    def threads(self, asked: int | None) -> int:
+        """On how many threads pages are encoded, where somebody asked for so many or nobody said; 0 on a GPU."""
+        from visret.encoders import _torch
+
+        return (asked or _torch.threads()) if self.found[0].type == "cpu" else 0
 
 
 def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ are laid end to end and only attention keeps them apart: nothing is padded, no s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,15 +14,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
-from visret.errors import WeightsError
+from visret.encoders import _layout
+from visret.encoders._layout import QKV
 
 # Rows of a batch are a multiple of this: torch's CPU library keeps code and scratch for each shape it has seen, some
 # hundred MB for a thousand of them.
 _ROWS = 64
-_UNUSED = ("pooler.", "cls.", "embeddings.position_ids")  # heads of other tasks, and a buffer
-_LINEAR = ("attention.output.dense", "intermediate.dense", "output.dense")
-_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-_QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 
 
 class Bert:
@@ -34,23 +30,20 @@ class Bert:
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        kind = (config.get("model_type"), config.get("hidden_act"), config.get("position_embedding_type", "absolute"))
-        if kind != ("bert", "gelu", "absolute"):
-            raise WeightsError(f"{folder}: only BERT encoders can be used token by token, this is {kind}")
-        self.dim = int(config["hidden_size"])
-        self.longest = int(config["max_position_embeddings"])
+        layout = _layout.read(folder)
+        self.dim = layout.dim
+        self.longest = layout.longest
         self.dtype = dtype
         self.device = device
-        self._heads = int(config["num_attention_heads"])
-        self._layers = int(config["num_hidden_layers"])
-        self._eps = float(config["layer_norm_eps"])
+        self._heads = layout.heads
+        self._prefixes = layout.prefixes()
+        self._eps = layout.eps
         stored = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
-        self._check(stored, folder)
-        self._weights = {name: stored[name].to(device, dtype) for name in self._names()}
-        for prefix in self._prefixes():  # one product instead of three
+        _layout.check(layout, stored, folder)
+        self._weights = {name: stored[name].to(device, dtype) for name in layout.names()}
+        for prefix in self._prefixes:  # one product instead of three
             for end in ("weight", "bias"):
-                parts = [self._weights.pop(f"{prefix}{part}.{end}") for part in _QKV]
+                parts = [self._weights.pop(f"{prefix}{part}.{end}") for part in QKV]
                 self._weights[f"{prefix}qkv.{end}"] = torch.cat(parts)
 
     def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
@@ -86,7 +79,7 @@ class Bert:
         x = self._norm(
             table["word"][ids] + table["position"][positions] + table["token_type"][0], "embeddings.LayerNorm"
         )
-        for prefix in self._prefixes():
+        for prefix in self._prefixes:
             attended = attend(self._linear(x, f"{prefix}qkv"))
             x = self._norm(
                 x + self._linear(attended, f"{prefix}attention.output.dense"), f"{prefix}attention.output.LayerNorm"
@@ -108,19 +101,3 @@ class Bert:
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, (self.dim,), self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], self._eps)
-
-    def _prefixes(self) -> list[str]:
-        return [f"encoder.layer.{number}." for number in range(self._layers)]
-
-    def _names(self) -> list[str]:
-        parts = [prefix + part for prefix in self._prefixes() for part in (*_QKV, *_LINEAR, *_NORMS)]
-        tables = [f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type")]
-        return tables + [f"{part}.{kind}" for part in ("embeddings.LayerNorm", *parts) for kind in ("weight", "bias")]
-
-    def _check(self, stored: dict[str, Tensor], folder: Path) -> None:
-        expected = set(self._names())
-        missing = sorted(expected - set(stored))
-        unexpected = sorted(name for name in set(stored) - expected if not name.startswith(_UNUSED))
-        for kind, names in (("missing", missing), ("unexpected", unexpected)):
-            if names:
-                raise WeightsError(f"{folder}: weights {kind}: {', '.join(names[:3])} ({len(names)} tensors)")

@@ -2,76 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer
 
 from visret.encoders import _onnx, _torch
-from visret.errors import InvalidModelSpec, WeightsError
+from visret.encoders._checkpoint import Conventions, Network, Projection, Questions, Scored, Stored
+from visret.encoders._layout import Layout
+from visret.encoders._numpy import ACTIVATIONS
+from visret.errors import WeightsError
 
+SAME = 1e-4  # what a value of a unit vector may differ by between NumPy and torch, both in float32
 
-class Scored(NamedTuple):
-    """A sequence of n ids as vectors. vectors: (n, d) float32 unit rows. counts: (n,) bool, whether a row is scored."""
-
-    vectors: np.ndarray
-    counts: np.ndarray
+_ACTIVATIONS = {"Identity": None, "GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}  # of a projection
+_TOKENS = "token_embeddings"  # the name under which sentence-transformers hands on one vector a token
+_HEADS = ("pooler.",)  # not used: vectors are taken before it
 
 
 class MultiVector:
     """The checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own.
 
-    tokenizer: neither truncates nor pads. unknown: the id of what it does not know, None where there is none. prompts,
-    longest: by task, "query" and "document"; longest is the most ids of a sequence: what `lengths` says, or else the
-    checkpoint. cuts_questions: whether a question has one window only. filling: the name of what questions are filled
-    up with. dim, dtype: of the vectors, of the computation.
+    describe: whether `conventions` is to be found out, which is None otherwise.
     """
 
-    cuts_questions = True
-
-    def __init__(
-        self, folder: Path, *, device: torch.device, dtype: torch.dtype, lengths: Mapping[str, int | None], onnx: bool
-    ) -> None:
+    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool, describe: bool) -> None:
         with _torch.quiet():
             from sentence_transformers import MultiVectorEncoder
 
             self._model = MultiVectorEncoder(str(folder), device=str(device), local_files_only=True)
             _check_modules(self._model, folder)
-            _check_weights(self._model, folder)
-            self._model.to(dtype).eval()
+            stored = _check_weights(self._model, folder)
+            self._network: _onnx.Network | None = None
+            self._model.eval()
+            transformer = self._model[0]
+            self._padding = int(transformer.tokenizer.pad_token_id or 0)
+            expansion = transformer.query_expansion or {}
+            self._filler = _filler(transformer.tokenizer, expansion.get("token"))
+            self._attends = bool(expansion.get("attend"))
+            self.conventions = self._described(folder, stored) if describe else None
+            self._model.to(dtype)
             self._network = _onnx.network(_Vectors(self._model), folder) if onnx else None
         if onnx:
             self._model.to("meta")  # its weights are in the network
-        transformer = self._model[0]
-        self.tokenizer = Tokenizer.from_str(transformer.tokenizer.backend_tokenizer.to_str())
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.unknown: int | None = transformer.tokenizer.unk_token_id
-        self.prompts = {task: self._model.prompts.get(task) or "" for task in ("query", "document")}
-        expansion = transformer.query_expansion or {}
-        fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None
-        most = int(getattr(transformer.config, "max_position_embeddings", None) or 512)
-        usual = min(int(transformer.tokenizer.model_max_length), most)
-        for task, length in lengths.items():
-            if length is not None and length > most:
-                raise InvalidModelSpec(f"{folder}: it reads at most {most} ids, not the {length} asked for a {task}")
-        asked = {"query": fixed or transformer.query_length, "document": transformer.document_length}
-        self.longest = {task: min(lengths[task] or length or usual, most) for task, length in asked.items()}
-        self.dim = int(self._model.get_embedding_dimension())
-        self.dtype = dtype
-        self._padding = int(transformer.tokenizer.pad_token_id or 0)
-        # what questions are filled up with, to how many ids, and whether their own words see it
-        self._width = self.longest["query"] if fixed else min(expansion.get("length", 0), self.longest["query"])
-        self._filler = _filler(transformer.tokenizer, expansion.get("token"))
-        self._attends = bool(expansion.get("attend"))
-        self.filling = self.tokenizer.id_to_token(self._filler) or ""
 
-    def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
-        """Of each sequence, with the filling of a question behind it; one does not depend on the others."""
-        width = self._width if task == "query" else 0
+    def encode(self, sequences: list[list[int]], task: str, *, width: int) -> list[Scored]:
+        """Encode each sequence, filled up to `width` ids; one does not depend on the others."""
         filled = [max(len(sequence), width) for sequence in sequences]
         ids = torch.full((len(sequences), max(filled)), self._padding)
         mask, expansion = torch.zeros_like(ids), torch.zeros(ids.shape, dtype=torch.bool)
@@ -93,6 +73,51 @@ class MultiVector:
                 on_device = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
                 features = self._model(on_device, task=task)
         return _torch.to_numpy(features["token_embeddings"]), features["attention_mask"].bool().cpu().numpy()
+
+    def _described(self, folder: Path, stored: Sequence[Mapping[str, Stored]]) -> Conventions:
+        """What the library made of the checkpoint. Its network, where NumPy gives the same vectors."""
+        transformer = self._model[0]
+        tokenizer = Tokenizer.from_str(transformer.tokenizer.backend_tokenizer.to_str())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        expansion = transformer.query_expansion or {}
+        fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None
+        most = int(getattr(transformer.config, "max_position_embeddings", None) or 512)
+        conventions = Conventions(
+            tokenizer=tokenizer.to_str(),
+            unknown=transformer.tokenizer.unk_token_id,
+            prompts={task: self._model.prompts.get(task) or "" for task in ("query", "document")},
+            asked={"query": fixed or transformer.query_length, "document": transformer.document_length},
+            usual=min(int(transformer.tokenizer.model_max_length), most),
+            most=most,
+            dim=int(self._model.get_embedding_dimension()),
+            filler=self._filler,
+            filled=int(expansion.get("length") or 0),
+            fixed=bool(fixed),
+            attends=self._attends,
+            skipped=_skipped(self._model),
+            network=_network(self._model, stored),
+        )
+        if conventions.network is not None:
+            self._model.to(torch.float32)
+            if not self._same(Questions(folder, conventions), conventions):
+                return replace(conventions, network=None)
+        return conventions
+
+    def _same(self, questions: Questions, conventions: Conventions) -> bool:
+        """Whether NumPy gives the vectors of torch for sequences short and long, filled up and not."""
+        known = self._model[0].tokenizer.backend_tokenizer.get_vocab_size()
+        longest = min(64, conventions.most)
+        for length, width in ((1, 0), (3, 8), (9, 32), (longest, 0)):
+            ids = [(17 + 7919 * i) % known for i in range(length)]
+            (expected,), found = (
+                self.encode([ids], "query", width=min(width, longest)),
+                questions(ids, width=min(width, longest)),
+            )
+            same = np.array_equal(expected.counts, found.counts)
+            if not same or not np.abs(expected.vectors - found.vectors).max() <= SAME:
+                return False
+        return True
 
 
 class _Vectors(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
@@ -129,6 +154,50 @@ def _filler(tokenizer: Any, token: str | None) -> int:
     return int(found[0]) if found else 0
 
 
+def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | None:
+    """The checkpoint's network, as far as its modules tell; None for one that NumPy has no code for."""
+    encoder, projections = None, []
+    for module, places in zip(model, stored, strict=True):
+        kind = type(module).__name__
+        if kind == "Transformer":
+            config = module.model.config.to_dict()
+            if type(module.model).__name__ != "BertModel" or config["hidden_act"] not in ACTIVATIONS:
+                return None
+            layout = Layout.of(config)
+            if not set(layout.names()) <= set(places):
+                return None
+            encoder = layout, {name: places[name] for name in layout.names()}
+        elif kind == "Dense":
+            activation = type(module.activation_function).__name__
+            if activation not in _ACTIVATIONS or {module.module_input_name, module.module_output_name} != {_TOKENS}:
+                return None
+            residual = places.get("residual.weight")
+            projections.append(
+                Projection(
+                    weight=places["linear.weight"],
+                    bias=places.get("linear.bias"),
+                    activation=_ACTIVATIONS[activation],
+                    residual=residual,
+                    adds_input=bool(getattr(module, "use_residual", False)) and residual is None,
+                )
+            )
+        elif kind not in ("Normalize", "MultiVectorMask"):  # rows are made unit in the end, and scored by `_skipped`
+            return None
+    return None if encoder is None else Network(*encoder, projections)
+
+
+def _skipped(model: Any) -> list[int]:
+    """The ids that are not scored in a question."""
+    from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+
+    return [
+        int(number)
+        for step in model
+        if isinstance(step, MultiVectorMask) and "query" in step.skiplist_tasks and step._skiplist_ids is not None
+        for number in step._skiplist_ids
+    ]
+
+
 def _check_modules(model: Any, folder: Path) -> None:
     from sentence_transformers.multi_vector_encoder.modules.token_pooling import BaseTokenPooling
 
@@ -139,30 +208,35 @@ def _check_modules(model: Any, folder: Path) -> None:
         )
 
 
-def _check_weights(model: Any, folder: Path) -> None:
-    """Every tensor of the model must come from the folder's files: the library fills what is missing at random."""
+def _check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
+    """Where each tensor of each module is stored. WeightsError where one is not in the folder's files: the library
+    fills what is missing at random."""
     from safetensors import safe_open
 
-    stored: dict[str, list[tuple[Any, str]]] = {}
+    stored: dict[str, list[tuple[Any, Stored]]] = {}
     for path in sorted(folder.rglob("*.safetensors")):
         file = safe_open(path, framework="pt")
         for name in file.keys():  # type: ignore[no-untyped-call] # noqa: SIM118 (not a mapping)
-            stored.setdefault(_ending(name), []).append((file, name))
-    missing = []
+            stored.setdefault(_ending(name), []).append((file, (path.relative_to(folder).as_posix(), name)))
+    missing, found = [], []
     for module in model:
+        places: dict[str, Stored] = {}
         for key, value in module.state_dict().items():
             name = key.removeprefix("model.")
-            if name.startswith("pooler."):  # not used: vectors are taken before it
+            if name.startswith(_HEADS):
                 continue
-            if not any(
-                f".{stored_name}".endswith(f".{name}") and torch.equal(file.get_tensor(stored_name).to(value), value)
-                for file, stored_name in stored.get(_ending(name), [])
-            ):
+            for file, place in stored.get(_ending(name), []):
+                if f".{place[1]}".endswith(f".{name}") and torch.equal(file.get_tensor(place[1]).to(value), value):
+                    places[name] = place
+                    break
+            else:
                 missing.append(name)
+        found.append(places)
     if missing:
         raise WeightsError(
             f"{folder}: not in the checkpoint's weights: {', '.join(missing[:3])} ({len(missing)} tensors)"
         )
+    return found
 
 
 def _ending(name: str) -> str:

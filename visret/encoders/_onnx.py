@@ -8,6 +8,7 @@ import os
 import tempfile
 import uuid
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from visret import registry
 from visret._folders import unwritable
+from visret.encoders._bert import Bert
 from visret.errors import MissingExtra, WeightsError
 
 _FORMAT = 1  # of the exported files; another number exports again
@@ -72,6 +74,31 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
         finally:
             draft.unlink(missing_ok=True)
     return Network(file)
+
+
+def sentence_network(
+    folder: Path, *, device: torch.device, dtype: torch.dtype
+) -> Callable[[list[list[int]]], list[Tensor]]:
+    """What `Bert` computes of the checkpoint in a folder, by onnxruntime. One sequence at a time, which is faster than
+    a batch of nine by 10 %."""
+    run = network(_Padded(Bert(folder, device=device, dtype=dtype)), folder)
+
+    def encode(sequences: list[list[int]]) -> list[Tensor]:
+        rows = [torch.tensor([ids]) for ids in sequences]
+        return [run(ids, torch.ones_like(ids))[0] for ids in rows]
+
+    return encode
+
+
+class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
+    """To export."""
+
+    def __init__(self, bert: Bert) -> None:
+        super().__init__()
+        self._bert = bert
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self._bert.padded(ids, mask)
 
 
 def _exported(module: torch.nn.Module, folder: Path, file: Path) -> Path:

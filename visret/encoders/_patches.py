@@ -223,7 +223,7 @@ def load(
     """
     chosen = _base.options(spec, {**OPTIONS, **options})
     folder = _base.weights_folder(spec)
-    where, kind = _torch.place(device, dtype)
+    where, kind = _base.Place(device, dtype).found
     base = _base.base_folder(spec, folder)
     more = _four_bit(spec, where, kind) if chosen["four_bit"] else {}
     with _torch.quiet(), _base.reading(base, tokenizer=folder):

@@ -15,14 +15,11 @@ from typing import Any, TypeVar
 import torch
 
 from visret import _forks
-from visret.errors import ShapeError
 
 _log = logging.getLogger("visret")
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 _question_lock = _forks.Lock(whole=True)
 _threads_lock = _forks.Lock()
@@ -33,14 +30,15 @@ _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
 def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """What "auto" stands for on this machine: a CUDA GPU if there is one; bfloat16 where the hardware has it."""
+    """What "auto" stands for on this machine: a CUDA GPU if there is one; bfloat16 where the hardware has it.
+
+    dtype: one of `_base.DTYPES`, or "auto".
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype not in ("auto", *DTYPES):  # a tuple: an index may say anything
-        raise ShapeError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
     chosen = torch.device(device)
     if dtype != "auto":
-        return chosen, DTYPES[dtype]
+        return chosen, getattr(torch, dtype)
     native = {"cuda": cuda_has_bfloat16, "cpu": cpu_has_bfloat16}.get(chosen.type)
     return chosen, torch.bfloat16 if native is not None and native() else torch.float32
 

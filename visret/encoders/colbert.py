@@ -11,6 +11,9 @@ Two kinds of checkpoint:
 A page is read in windows without overlap, cut between words. Every word has at least one vector, unless the checkpoint
 skips it: a word the tokenizer drops is read as an unknown one, a word longer than a window is split over several.
 
+Pages are computed by torch, which is loaded with the first of them. Where the checkpoint is a BERT, a question is
+computed by NumPy, in float32 whatever the dtype of the pages; the questions of others need torch too.
+
 Options: token_by_token (false). window_words and window_pieces, the most a window holds: 150 and 400 token by token;
 what a checkpoint reads is limited by its length alone, unless they are given. query_length and page_length, the most
 ids of a question and of a window, markers included: the checkpoint's own; a question that is filled up is filled up to
@@ -20,20 +23,24 @@ exported, which takes some seconds. Needs the extra `onnx`. The vectors are the 
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
-from visret.encoders import _base, _onnx, _scripts, _torch
-from visret.encoders._bert import Bert
-from visret.encoders._multivector import MultiVector, Scored
+from visret import _forks
+from visret.encoders import _base, _layout, _numpy, _scripts
+from visret.encoders._checkpoint import Checkpoint, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding
+
+if TYPE_CHECKING:
+    import torch
 
 _OPTIONS = {
     "token_by_token": False,
@@ -48,13 +55,30 @@ _BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their cach
 
 
 class SentenceModel:
-    """A BERT sentence model in a folder, read token by token; attributes and methods as in `MultiVector`."""
+    """A BERT sentence model in a folder, read token by token; attributes and methods as in `Checkpoint`.
+
+    WeightsError unless the weights are exactly those of the configuration.
+    """
 
     cuts_questions = False
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool) -> None:
-        bert = Bert(folder, device=device, dtype=dtype)
-        self._encoded = _exported(bert, folder) if onnx else bert
+    def __init__(self, folder: Path, *, place: _base.Place, onnx: bool) -> None:
+        layout = _layout.read(folder)
+        stored = _layout.Tensors(folder / "model.safetensors")
+        names = {name.removeprefix("bert."): name for name in stored}
+        _layout.check(layout, names, folder)
+        self._folder = folder
+        self._place = place
+        self._loading = _forks.Lock()
+        self._loaded: Callable[[list[list[int]]], list[torch.Tensor]] | None = None
+        self._questions: _numpy.Bert | None = None
+        if onnx:
+            from visret.encoders._onnx import sentence_network
+
+            device, dtype = place.found
+            self._loaded = sentence_network(folder, device=device, dtype=dtype)
+        else:
+            self._questions = _numpy.Bert(layout, {name: stored[names[name]] for name in layout.names()})
         self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -62,58 +86,63 @@ class SentenceModel:
         named = [self.tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")]
         self.unknown = next((number for number in named if number is not None), None)
         self.prompts = {"query": "", "document": ""}
-        self.longest = {"query": bert.longest, "document": bert.longest}
+        self.longest = {"query": layout.longest, "document": layout.longest}
         self.filling = ""
-        self.dim = bert.dim
-        self.dtype = dtype
+        self.dim = layout.dim
 
-    def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:  # noqa: ARG002 (both are read alike)
-        """Of each sequence; one does not depend on the others."""
-        return [Scored(_torch.to_numpy(vectors), np.ones(len(vectors), bool)) for vectors in self._encoded(sequences)]
+    def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
+        """Encode each sequence; one does not depend on the others."""
+        if task == "query" and self._questions is not None:
+            made = [_numpy.unit_rows(self._questions(ids)) for ids in sequences]
+        else:
+            made = self._by_torch(sequences, task)
+        return [Scored(vectors, np.ones(len(vectors), bool)) for vectors in made]
 
+    def _by_torch(self, sequences: list[list[int]], task: str) -> list[np.ndarray]:
+        from visret.encoders import _torch
 
-class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
-    """To export."""
+        with self._loading:
+            if self._loaded is None:
+                from visret.encoders._bert import Bert
 
-    def __init__(self, bert: Bert) -> None:
-        super().__init__()
-        self._bert = bert
-
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._bert.padded(ids, mask)
-
-
-def _exported(bert: Bert, folder: Path) -> Callable[[list[list[int]]], list[torch.Tensor]]:
-    """What `bert` computes, by onnxruntime. One sequence at a time, which is faster than a batch of nine by 10 %."""
-    network = _onnx.network(_Padded(bert), folder)
-
-    def encode(sequences: list[list[int]]) -> list[torch.Tensor]:
-        rows = [torch.tensor([ids]) for ids in sequences]
-        return [network(ids, torch.ones_like(ids))[0] for ids in rows]
-
-    return encode
+                device, dtype = self._place.found
+                self._loaded = Bert(self._folder, device=device, dtype=dtype)
+        with _torch.on_one_thread() if task == "query" else contextlib.nullcontext():
+            return [_torch.to_numpy(vectors) for vectors in self._loaded(sequences)]
 
 
 class ColbertEncoder:
     """See the module's docstring."""
 
     def __init__(
-        self, spec: ModelSpec, model: MultiVector | SentenceModel, *, chosen: Mapping[str, Any], threads: int
+        self,
+        spec: ModelSpec,
+        model: Checkpoint | SentenceModel,
+        *,
+        chosen: Mapping[str, Any],
+        place: _base.Place,
+        threads: int | None,
     ) -> None:
         self.spec = spec
         self._model = model
+        self._place = place
         self._threads = threads
         self._window_words = chosen["window_words"]
         self._window_pieces = chosen["window_pieces"]
         self._keeps_markers = not chosen["token_by_token"]
+
+    @functools.cached_property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """As in `Encoder`. dtype: of the pages; torch is asked for it where it was left open."""
+        model = self._model
         lengths = {"query_length": model.longest["query"], "page_length": model.longest["document"]}
-        self.preprocessing: Mapping[str, Any] = {
+        return {
             "window_words": self._window_words,
             "window_pieces": self._window_pieces,
             "markers": "kept" if self._keeps_markers else "dropped",
-            "prompts": model.prompts,
-            "dtype": str(model.dtype).removeprefix("torch."),
-            **(lengths if isinstance(model, MultiVector) else {}),
+            "prompts": dict(model.prompts),
+            "dtype": self._place.dtype,
+            **(lengths if isinstance(model, Checkpoint) else {}),
         }
 
     def can_read(self, page: Page) -> bool:
@@ -129,7 +158,7 @@ class ColbertEncoder:
         readings = [self.read(text, "document") for text in texts]
         cuts = [self._windows(reading, "document", most_words=self._window_words) for reading in readings]
         framed = [reading.framed(cut) for reading, mine in zip(readings, cuts, strict=True) for cut in mine]
-        encoded = iter(self._encode(framed, "document", threads=self._threads))
+        encoded = iter(self._encode(framed, "document", threads=self._place.threads(self._threads)))
         made = [
             self._embedding(page, text, reading, [(cut, next(encoded)) for cut in mine])
             for page, text, reading, mine in zip(pages, texts, readings, cuts, strict=True)
@@ -147,8 +176,7 @@ class ColbertEncoder:
         """
         _base.check_questions(texts)
         _scripts.warn_of_questions(self.spec, texts)
-        with _torch.on_one_thread():
-            made = [self._question(text) for text in texts]
+        made = [self._question(text) for text in texts]
         for warning in dict.fromkeys(warning for question in made for warning in question.warnings):
             _base.logger.warning("%s", warning)
         return made
@@ -190,7 +218,12 @@ class ColbertEncoder:
             count = max(1, _BATCH_PIECES // len(sequences[order[0]]))
             batches.append(order[:count])
             order = order[count:]
-        made = _torch.spread(encode, batches, threads) if threads else [encode(batch) for batch in batches]
+        if threads:
+            from visret.encoders import _torch
+
+            made = _torch.spread(encode, batches, threads)
+        else:
+            made = [encode(batch) for batch in batches]
         out = {
             i: scored for batch, some in zip(batches, made, strict=True) for i, scored in zip(batch, some, strict=True)
         }
@@ -263,16 +296,17 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         raise InvalidModelSpec(f"{spec.name}, options, backend: must be torch or onnx, got {chosen['backend']!r}")
     if onnx and (device not in ("auto", "cpu") or dtype not in ("auto", "float32")):
         raise InvalidModelSpec(f"{spec.name}: backend onnx computes float32 on the CPU, not {dtype} on {device}")
-    where, precision = _torch.place("cpu", "float32") if onnx else _torch.place(device, dtype)
-    model: MultiVector | SentenceModel
+    place = _base.Place("cpu", "float32") if onnx else _base.Place(device, dtype)
+    if device not in ("auto", "cpu"):
+        place.found  # noqa: B018 - raises where torch has no such device
+    model: Checkpoint | SentenceModel
     with _base.reading(folder, tokenizer=folder):
         if chosen["token_by_token"]:
-            model = SentenceModel(folder, device=where, dtype=precision, onnx=onnx)
+            model = SentenceModel(folder, place=place, onnx=onnx)
         else:
-            model = MultiVector(folder, device=where, dtype=precision, lengths=lengths, onnx=onnx)
+            model = Checkpoint(folder, place=place, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
-    threads = (threads or _torch.threads()) if where.type == "cpu" else 0
-    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, threads=threads)
+    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, place=place, threads=threads)
 
 
 def _named(content: slice, length: int) -> np.ndarray:

@@ -15,16 +15,19 @@ import functools
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import registry
-from visret.encoders import _base, _torch, colbert
+from visret import _forks, registry
+from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
 from visret.glyph import DPI
-from visret.glyph.reading import PageReader
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
+
+if TYPE_CHECKING:
+    from visret.glyph.reading import PageReader
 
 SPELLING = 128  # dimensions
 _SPELLING_SHARE = 0.2  # of a page's vectors
@@ -38,16 +41,31 @@ _OPTIONS = {"text_model": "all-minilm-l6-v2"}
 class GlyphEncoder:
     """See the module's docstring."""
 
-    def __init__(self, spec: ModelSpec, reader: PageReader, text: colbert.ColbertEncoder, *, threads: int) -> None:
+    def __init__(
+        self, spec: ModelSpec, folder: Path, text: colbert.ColbertEncoder, *, place: _base.Place, threads: int | None
+    ) -> None:
         self.spec = spec
-        self._reader = reader
+        self._folder = folder
         self._text = text
+        self._place = place
         self._threads = threads
-        self.preprocessing: Mapping[str, Any] = {
-            "text_model": text.spec.revision,
+        self._loading = _forks.Lock()
+
+    @functools.cached_property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """As in `Encoder`."""
+        return {
+            "text_model": self._text.spec.revision,
             "spelling": [SPELLING, _SPELLING_SHARE],
-            **text.preprocessing,
+            **self._text.preprocessing,
         }
+
+    @functools.cached_property
+    def _reader(self) -> PageReader:
+        """The networks that read pictures, loaded with the first page. WeightsError for weights that are not theirs."""
+        from visret.glyph.reading import PageReader
+
+        return PageReader(self._folder, device=self._place.found[0])
 
     def can_read(self, page: Page) -> bool:
         """Whether it has an image."""
@@ -56,7 +74,11 @@ class GlyphEncoder:
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
         """One vector a word piece that was read, at the box of its word; where nothing was, some that lie nowhere."""
         _base.check_images(self.spec, pages)
-        words = _torch.spread(self._words, pages, self._threads)
+        from visret.encoders import _torch
+
+        with self._loading:
+            self._reader  # noqa: B018 - loaded once, and not by every thread
+        words = _torch.spread(self._words, pages, self._threads or _torch.threads())
         read = [dataclasses.replace(page, words=some) for page, some in zip(pages, words, strict=True)]
         full = iter(self._text.encode_pages([page for page in read if page.words]))
         return [self._spelled(next(full)) if page.words else self._empty(page) for page in read]
@@ -122,6 +144,8 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Gl
     chosen = _base.options(spec, _OPTIONS)
     folder = _base.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
-    where, _ = _torch.place(device, "float32")
-    threads = threads or _torch.threads()
-    return GlyphEncoder(_base.pinned(spec, folder), PageReader(folder, device=where), text, threads=threads)
+    place = _base.Place(device, "float32")
+    encoder = GlyphEncoder(_base.pinned(spec, folder), folder, text, place=place, threads=threads)
+    if not spec.source.startswith("package:"):  # whose sha256 was checked
+        encoder._reader  # noqa: B018 - loads it, and refuses weights that are not its own
+    return encoder

@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from visret import _lines
 from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
+from visret.glyph import skew
 from visret.glyph.finding import AREA, BESIDE, Found, Line, found
 from visret.glyph.networks import (
     FINDER_DPI,
@@ -30,7 +31,7 @@ from visret.glyph.networks import (
     inked,
     said,
 )
-from visret.glyph.seen import CLEAR, FAIR, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
+from visret.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
 from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
@@ -40,6 +41,7 @@ _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
+_SPARSE = 0.8  # pixels of a strip to one of the picture: with fewer, thin strokes fall between them
 _TELLING, _MOST_TELLING = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
 
 
@@ -62,8 +64,18 @@ class PageReader:
             _fuse(network.eval()).to(device, memory_format=torch.channels_last)
 
     def read(self, image: Image.Image, *, dpi: float) -> _lines.Reading:
-        """The words of a picture of about that resolution, whichever way it is turned."""
+        """The words of a picture of about that resolution, whichever way it is turned, skewed by up to 12 degrees."""
         grey = image.convert("L")
+        degrees = skew.skew_of(grey)
+        if not degrees:
+            return self._read_level(grey, dpi)
+        reading = skew.as_shown(self._read_level(skew.level(grey, degrees), dpi), degrees, grey.size)
+        if _letters_read(reading) >= _TELLING and reading.confidence >= SURE:
+            return reading
+        return max(reading, self._read_level(grey, dpi), key=_letters_read)  # what slants may be a drawing
+
+    def _read_level(self, grey: Image.Image, dpi: float) -> _lines.Reading:
+        """The words of a grey picture whose lines are level or upright."""
         with torch.inference_mode():
             scale = FINDER_DPI / dpi
             seen = self._seen(grey, within(grey.size, scale, _FIRST))
@@ -175,6 +187,12 @@ def _count(lines: Iterable[Said]) -> int:
     return sum(character.isalnum() for line in lines for character in line.text)
 
 
+def _letters_read(reading: _lines.Reading) -> float:
+    """About how many letters and digits were read rightly, by the confidences of their words."""
+    read = zip(reading.words, reading.confidences, strict=True)
+    return sum(sum(map(str.isalnum, word.text)) * confidence for word, confidence in read)
+
+
 def _certainty(lines: Iterable[Said]) -> float:
     """The mean confidence of their letters and digits, as a dot is one either way; 0 without any."""
     confidences = [
@@ -211,15 +229,17 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
 def _strip(grey: Image.Image, line: Line, zoom: float, reduced: int) -> np.ndarray:
     """(STRIP, w) uint8: the line and a little around it. reduced: how many times smaller than the line's picture."""
     turn = math.atan(line.slope)
-    step = 1 / zoom / reduced
+    twice = 2 if zoom * reduced < _SPARSE else 1
+    step = 1 / zoom / reduced / twice
     cos, sin = math.cos(turn) * step, math.sin(turn) * step
     width = math.ceil(((line.right - line.left) / math.cos(turn)) * zoom)
-    x, y = line.left / reduced + STRIP / 2 * sin, line.middle / reduced - STRIP / 2 * cos
+    height = twice * STRIP
+    x, y = line.left / reduced + height / 2 * sin, line.middle / reduced - height / 2 * cos
     strip = grey.transform(
-        (max(8, width), STRIP), Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BILINEAR,
+        (twice * max(8, width), height), Image.Transform.AFFINE, (cos, -sin, x, sin, cos, y), Image.Resampling.BILINEAR,
         fillcolor=_corner(grey),
     )  # fmt: skip
-    return np.asarray(strip)
+    return np.asarray(strip.reduce(twice))
 
 
 def _corner(grey: Image.Image) -> int:

@@ -34,7 +34,7 @@ def opened(path: Path, options: ReadOptions) -> documents.Document:
 def read_page(document: documents.Document, number: int, options: ReadOptions) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=options.pictures)
-    if options.ocr == "never" and not options.pictures and page.unread > _trust.BROKEN:
+    if options.ocr == "never" and not options.pictures and (page.torn or page.unread > _trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
     if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not _trust.doubtful(page)):
         return page

@@ -181,16 +181,16 @@ def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
     fitted = Codec(codec, dim)
     if fitted.needs_fit:
         weights = {"residual2": (-27, -6, 5, 27), "residual1": (-18, 19)}[codec]
-        centroids = (100 * _noise(8, dim)).astype(np.int8)
+        centroids = (100 * noise(8, dim)).astype(np.int8)
         fitted = Codec(codec, dim, centroids, np.array(weights, np.int8), 1 / 127)
     rows = fitted.empty(count)
-    noise = _noise(*rows.codes.shape)
+    drawn = noise(*rows.codes.shape)
     if rows.codes.dtype == np.uint8:
-        rows.codes[:] = 128 + 128 * noise
+        rows.codes[:] = 128 + 128 * drawn
         rows.codes[:4] = np.array([255, 1, 0, 255])[:, None]
         rows.codes[3, 1::2] = 0
     else:
-        rows.codes[:] = noise / np.sqrt(dim)
+        rows.codes[:] = drawn / np.sqrt(dim)
         rows.codes[:2] = np.array([1, -1])[:, None] / np.sqrt(dim)
     if rows.scales is not None:
         rows.scales[:] = (1 + np.arange(count) % 5 / 8) / (127 * np.sqrt(dim))
@@ -201,7 +201,7 @@ def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
 
 def sample_queries(tokens: int, dim: int) -> list[np.ndarray]:
     """Questions of one to many tokens, so many in all (at least 9): unit vectors, the first of them extreme ones."""
-    dense = _noise(tokens, dim)
+    dense = noise(tokens, dim)
     dense[:2] = np.array([1, -1])[:, None]
     dense[2] = np.resize([1, -1], dim)
     dense[3] = np.eye(1, dim, dim - 1)
@@ -210,7 +210,7 @@ def sample_queries(tokens: int, dim: int) -> list[np.ndarray]:
     return np.split(dense, [1, 3, 8])
 
 
-def _noise(*shape: int) -> np.ndarray:
+def noise(*shape: int) -> np.ndarray:
     """Numbers of -1 to 1, float32, the same everywhere. Importing NumPy's own would take three times as long as a
     check."""
     mixed = np.arange(1, 1 + math.prod(shape), dtype=np.uint32) * np.uint32(2654435761)

@@ -183,7 +183,7 @@ def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple
     ]
 
 
-_compiling = _forks.Lock(whole=True)
+compiling = _forks.Lock(whole=True)
 
 
 Scan = Callable[[], None]
@@ -197,29 +197,13 @@ def scan(path: Path, codec: str, dim: int) -> Bind:
     Threads that share `taken` share the parts: each takes one after the other until there is none, so one that loses
     its core holds up nobody for longer than a part.
     """
-    with _compiling:
+    with compiling:
         return _scan(path, codec, dim)
 
 
 @functools.cache
 def _scan(path: Path, codec: str, dim: int) -> Bind:
-    binding.initialize_native_target()
-    binding.initialize_native_asmprinter()
-    if path.name == "generic" or _paths.on_arm():
-        # For any CPU that has what the path needs. LLVM's models of some ARM CPUs are not whole: with oryon-1
-        # (Snapdragon X) version 22 ends the process.
-        cpu, features = "", ",".join(f"+{name}" for name in sorted(path.needs[0]))
-    else:
-        cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
-    default = binding.Target.from_default_triple()
-    target = default.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    module = binding.parse_assembly(str(build(path, codec, dim, target.triple)))
-    module.verify()
-    optimise(module, target)
-    engine = binding.create_mcjit_compiler(module, target)
-    engine.finalize_object()
-    function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address("scan"))
-
+    function, engine = machine_code(path, lambda triple: build(path, codec, dim, triple), "scan")
     place = list(ARGUMENTS).index("scratch")
 
     def bind(given: Arguments) -> Scan:
@@ -238,6 +222,30 @@ def _scan(path: Path, codec: str, dim: int) -> Bind:
         return call
 
     return bind
+
+
+def machine_code(path: Path, make: Callable[[str], ir.Module], name: str) -> tuple[Callable[[int], None], Any]:
+    """Compile a module, made for a triple, for this CPU as far as a path may use it.
+
+    Returns its function of that name, which takes the address of its arguments, and what must live as long as it.
+    RuntimeError where LLVM cannot make it.
+    """
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    if path.name == "generic" or _paths.on_arm():
+        # For any CPU that has what the path needs. LLVM's models of some ARM CPUs are not whole: with oryon-1
+        # (Snapdragon X) version 22 ends the process.
+        cpu, features = "", ",".join(f"+{feature}" for feature in sorted(path.needs[0]))
+    else:
+        cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    default = binding.Target.from_default_triple()
+    target = default.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
+    module = binding.parse_assembly(str(make(target.triple)))
+    module.verify()
+    optimise(module, target)
+    engine = binding.create_mcjit_compiler(module, target)
+    engine.finalize_object()
+    return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(name)), engine
 
 
 def optimise(module: binding.ModuleRef, target: binding.TargetMachine) -> None:

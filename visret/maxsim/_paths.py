@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from llvmlite import binding
 
 from visret.errors import VisretError
 
@@ -89,6 +88,8 @@ PATHS = {
 
 @functools.cache
 def _cpu_features() -> frozenset[str]:
+    from llvmlite import binding
+
     found = {name for name, present in binding.get_host_cpu_features().items() if present}
     return frozenset(found | {"dotprod"} if _has_dotprod() else found)
 

@@ -24,7 +24,6 @@ import numpy as np
 
 from visret.codec import Codec, Rows, decode
 from visret.errors import VisretError
-from visret.maxsim import _check
 from visret.maxsim.packed import PackedPages, _scan_parts
 
 SCAN_SLACK = 1 / 300  # of a token of unit length: query and products have 11 bits in float16, and in TF32
@@ -176,6 +175,8 @@ def _laid(rows: Rows, offsets: np.ndarray, codec: Codec, device: str, *, half: b
 @functools.cache
 def _agrees(device: str, codec: str, dim: int, half: bool) -> bool:
     """Whether a device scores sample pages as defined: exact scores, and a scan within what float16 may lose."""
+    from visret.maxsim import _check
+
     rows, fitted, offsets = _check.sample_pages(codec, dim)
     pages = _laid(rows, offsets, fitted, device, half=half)
     queries = _check.sample_queries(20, dim)

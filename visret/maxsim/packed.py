@@ -19,7 +19,7 @@ from visret import _forks
 from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim import _check, _kernel, _paths
+from visret.maxsim import _paths
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
 SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
@@ -118,6 +118,8 @@ class PackedPages:
 
         laid_out: remembers the laid out queries for the next part.
         """
+        from visret.maxsim import _check, _kernel  # the compiler comes with the first scan
+
         starts, ends = self._bounds(only)
         path, bind = _check.trusted(self.codec.name, self.dim, self.path, exact=exact or self.is_float)
         key = path.name, self.dim, self.codec.name == "binary"

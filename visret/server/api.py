@@ -24,7 +24,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
-from visret.ingest import Progress
+from visret.ingest.report import Progress
 from visret.retriever import PICTURE_DPI, Retriever
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths

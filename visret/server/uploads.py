@@ -28,7 +28,7 @@ from visret.index.catalogue import load_source
 from visret.index.layout import UPLOADS, UPLOADS_LOCK
 from visret.index.snapshot import BUILT_IN, JOINS
 from visret.index.writer import writer_lock
-from visret.ingest import EmptyPage, Failure, Progress, Report
+from visret.ingest.report import EmptyPage, Failure, Progress, Report
 from visret.retriever import Retriever
 from visret.server.answers import without_paths
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from visret.documents.sheets.cells import Book
+from visret.documents.shown import COMPLEX
 from visret.types import Loss
 
 
@@ -17,10 +18,6 @@ class Fitted(NamedTuple):
 
     name: str
     texts: list[str]
-
-
-# Scripts that are written into a PDF in another order or in other signs than they are typed in
-_COMPLEX = re.compile(r"[\u0590-\u08ff\u0900-\u0fff\u1000-\u109f\u1780-\u17ff\ufb1d-\ufdff\ufe70-\ufefc]")
 
 
 _BROKEN = re.compile(r"-\n")
@@ -55,7 +52,7 @@ def _take(text: str, found: Counter[str]) -> bool:
 
 
 def _take_all(tokens: list[str], found: Counter[str]) -> bool:
-    return all(_COMPLEX.search(token) or _take_token(token, found) for token in tokens)
+    return all(COMPLEX.search(token) or _take_token(token, found) for token in tokens)
 
 
 def _take_token(token: str, found: Counter[str]) -> bool:

@@ -1,0 +1,115 @@
+"""Print on a PDF's page that is drawn as shapes: drawing programs and printer drivers turn letters into outlines.
+
+Such letters are no text and lie under no picture. Whether shapes are letters, only the page's picture can say; what
+costs little is to see that a page has many filled shapes of many kinds, as small as letters. A large shape may also be
+filled with a pattern that is a picture, as printers to PDF make it. Called under the lock of pdf.py only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from pypdfium2 import raw
+
+from visret.documents import characters
+
+_FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
+_FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
+_LEAST, _HIGHEST = 8, 60.0  # points of an outline, more than a box has; and PDF points that a line of print is high
+_MUCH = 400  # points of all outlines: those of some twenty letters
+_LONG = 1_000  # points of one shape that is a text
+_KINDS = 8  # of outlines, by their number of points: the marks of a diagram are all alike
+_CURVED = 0.2  # of the points of one large shape, if it is a text and no coast
+_SAMPLE = 200  # of its points
+_PATTERN = (0xBF, 0xBF, 0xBF)  # the colour that PDFium gives for a pattern with colours of its own
+_LARGE = 0.05  # of the page's area
+
+
+def may_be_print(page: Any) -> bool:
+    """Whether filled shapes on an open page may be letters."""
+    calls, points, kinds = _calls(), 0, set()
+    bounds = (ctypes.c_float * 4)()
+    edges = [ctypes.addressof(bounds) + 4 * k for k in range(4)]
+    fill, stroke = ctypes.c_int(), ctypes.c_int()
+    width, height = page.get_size()
+    for shape in _shapes(ctypes.cast(page.raw, ctypes.c_void_p).value or 0):
+        if not calls.mode_of(shape, ctypes.addressof(fill), ctypes.addressof(stroke)) or not fill.value:
+            continue
+        if not calls.bounds_of(shape, *edges):
+            continue
+        count = calls.points_of(shape)
+        wide, high = bounds[2] - bounds[0], bounds[3] - bounds[1]
+        if wide * high > _LARGE * width * height and _has_pattern(shape):
+            return True
+        if count < _LEAST:
+            continue
+        is_line = high <= _HIGHEST and wide > 3 * high
+        if count >= (_MUCH if is_line else _LONG) and _is_curved(shape, count):
+            return True
+        if high <= _HIGHEST:
+            points += count
+            kinds.add(count)
+            if points >= _MUCH and len(kinds) >= _KINDS:
+                return True
+    return False
+
+
+def _has_pattern(shape: int) -> bool:
+    red, green, blue, opaque = (ctypes.c_uint() for _ in range(4))
+    known = raw.FPDFPageObj_GetFillColor(ctypes.cast(shape, raw.FPDF_PAGEOBJECT), red, green, blue, opaque)
+    return bool(known) and (red.value, green.value, blue.value) == _PATTERN
+
+
+def _is_curved(shape: int, count: int) -> bool:
+    path = ctypes.cast(shape, raw.FPDF_PAGEOBJECT)
+    some = range(0, count, max(1, count // _SAMPLE))
+    types = [raw.FPDFPathSegment_GetType(raw.FPDFPath_GetPathSegment(path, k)) for k in some]
+    return types.count(raw.FPDF_SEGMENT_BEZIERTO) > _CURVED * len(types)
+
+
+def _shapes(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[int]:
+    """The addresses of the shapes among the first and last objects of a page or, depth > 0, a form.
+
+    left: one for each form that may still be looked into.
+    """
+    calls, left = _calls(), iter(range(_FORMS)) if left is None else left
+    count_of, get = (calls.count_inside, calls.get_inside) if depth else (calls.count_of, calls.get)
+    count = count_of(holder)
+    for k in (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count)):
+        one = get(holder, k)
+        kind = calls.kind_of(one)
+        if kind == raw.FPDF_PAGEOBJ_PATH:
+            yield one
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < _FORM_DEPTH and next(left, None) is not None:
+            yield from _shapes(one, depth + 1, left)
+
+
+class _Calls(NamedTuple):
+    """Functions of PDFium on plain addresses."""
+
+    count_of: Callable[[int], int]
+    get: Callable[[int, int], int]
+    count_inside: Callable[[int], int]
+    get_inside: Callable[[int, int], int]
+    kind_of: Callable[[int], int]
+    points_of: Callable[[int], int]
+    mode_of: Callable[[int, int, int], int]
+    bounds_of: Callable[[int, int, int, int, int], int]
+
+
+@functools.cache
+def _calls() -> _Calls:
+    call, number, address = characters.call, ctypes.c_int, ctypes.c_void_p
+    return _Calls(
+        call(raw.FPDFPage_CountObjects, number),
+        call(raw.FPDFPage_GetObject, address, number),
+        call(raw.FPDFFormObj_CountObjects, number),
+        call(raw.FPDFFormObj_GetObject, address, ctypes.c_ulong),
+        call(raw.FPDFPageObj_GetType, number),
+        call(raw.FPDFPath_CountSegments, number),
+        call(raw.FPDFPath_GetDrawMode, number, address, address),
+        call(raw.FPDFPageObj_GetBounds, number, address, address, address, address),
+    )

@@ -1,0 +1,241 @@
+"""A ColBERT checkpoint as questions need it: what its own library does around the network, and where its weights lie.
+
+sentence-transformers knows every format of such checkpoints, and takes seconds to load. What it makes of one is noted
+the first time (`Conventions`), and kept in the cache folder under the checkpoint's sha256 and the library's version. A
+question is then encoded in NumPy from the checkpoint's own files. The note holds the network only where that is a BERT
+whose vectors came out the same, in float32, in NumPy and in torch; of other checkpoints questions go through torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from visret import _forks, registry
+from visret._folders import unwritable
+from visret.encoders import _base, _numpy
+from visret.encoders._layout import Layout, Tensors
+from visret.errors import InvalidModelSpec
+
+_FORMAT = 1  # of the notes; another number makes them again
+_LIBRARIES = ("sentence-transformers", "transformers", "tokenizers")
+
+Stored = tuple[str, str]
+"""A file, by its path in the checkpoint's folder, and the name of a tensor in it."""
+
+
+class Scored(NamedTuple):
+    """A sequence of n ids as vectors. vectors: (n, d) float32 unit rows. counts: (n,) bool, whether a row is scored."""
+
+    vectors: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A linear layer behind the encoder. activation: None or a name of `_numpy.ACTIVATIONS`.
+
+    residual: what the layer's input is multiplied with before it is added to its output. adds_input: whether the input
+    itself is added.
+    """
+
+    weight: Stored
+    bias: Stored | None
+    activation: str | None
+    residual: Stored | None
+    adds_input: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A BERT encoder and the layers behind it. tensors: by the names of `Layout.names`."""
+
+    layout: Layout
+    tensors: Mapping[str, Stored]
+    projections: Sequence[Projection]
+
+
+@dataclass(frozen=True, slots=True)
+class Conventions:
+    """What surrounds the network of a checkpoint.
+
+    tokenizer: in the form of tokenizer.json; neither truncates nor pads. unknown: the id of what it does not know, None
+    where there is none. prompts, asked: by task, "query" and "document"; asked is the most ids of a sequence that the
+    checkpoint names, usual what counts where it names none, most what its network can read. filler: the id that
+    questions are filled up with; to `filled` ids, and to the most ids of a question where it is `fixed`. attends:
+    whether the words of a question see it. skipped: ids of a question that are not scored.
+    network: None where only torch computes it.
+    """
+
+    tokenizer: str
+    unknown: int | None
+    prompts: Mapping[str, str]
+    asked: Mapping[str, int | None]
+    usual: int
+    most: int
+    dim: int
+    filler: int
+    filled: int
+    fixed: bool
+    attends: bool
+    skipped: Sequence[int]
+    network: Network | None
+
+
+class Checkpoint:
+    """The checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own. It loads torch for pages.
+
+    tokenizer, unknown, prompts, dim: as in `Conventions`. longest: the most ids of a sequence by task: what `lengths`
+    says, or else the checkpoint. cuts_questions: whether a question has one window only. filling: the name of what
+    questions are filled up with.
+    """
+
+    cuts_questions = True
+
+    def __init__(self, folder: Path, *, place: _base.Place, lengths: Mapping[str, int | None], onnx: bool) -> None:
+        self._folder = folder
+        self._place = place
+        self._onnx = onnx
+        self._loading = _forks.Lock()
+        self._loaded: Any = None
+        known = _noted(folder)
+        if known is None:
+            known = self._model(describe=True).conventions
+            _note(folder, known)
+        elif onnx:
+            self._model()  # what is to be exported is exported now
+        for task, length in lengths.items():
+            if length is not None and length > known.most:
+                raise InvalidModelSpec(
+                    f"{folder}: it reads at most {known.most} ids, not the {length} asked for a {task}"
+                )
+        self.tokenizer = Tokenizer.from_str(known.tokenizer)
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        self.unknown = known.unknown
+        self.prompts = known.prompts
+        self.longest = {
+            task: min(lengths[task] or length or known.usual, known.most) for task, length in known.asked.items()
+        }
+        self.dim = known.dim
+        self.filling = self.tokenizer.id_to_token(known.filler) or ""
+        self._width = self.longest["query"] if known.fixed else min(known.filled, self.longest["query"])
+        self._questions = None if known.network is None or onnx else Questions(folder, known)
+
+    def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
+        """Encode each sequence, with the filling of a question behind it; one does not depend on the others."""
+        if task == "document":
+            return list(self._model().encode(sequences, task, width=0))
+        if self._questions is not None:
+            return [self._questions(ids, width=self._width) for ids in sequences]
+        from visret.encoders import _torch
+
+        with _torch.on_one_thread():
+            return list(self._model().encode(sequences, task, width=self._width))
+
+    def _model(self, *, describe: bool = False) -> Any:
+        with self._loading:
+            if self._loaded is None:
+                from visret.encoders._multivector import MultiVector
+
+                device, dtype = self._place.found
+                self._loaded = MultiVector(self._folder, device=device, dtype=dtype, onnx=self._onnx, describe=describe)
+            return self._loaded
+
+
+class Questions:
+    """The network of a checkpoint in NumPy, from ids to vectors."""
+
+    def __init__(self, folder: Path, conventions: Conventions) -> None:
+        network = conventions.network
+        assert network is not None
+        files: dict[str, Tensors] = {}
+
+        def tensor(stored: Stored) -> np.ndarray:
+            file, name = stored
+            if file not in files:
+                files[file] = Tensors(folder / file)
+            return files[file][name]
+
+        self._conventions = conventions
+        projections = [
+            _numpy.Projection(
+                tensor(one.weight),
+                one.bias and tensor(one.bias),
+                one.activation,
+                one.residual and tensor(one.residual),
+                one.adds_input,
+            )
+            for one in network.projections
+        ]
+        tensors = {name: tensor(stored) for name, stored in network.tensors.items()}
+        self._bert = _numpy.Bert(network.layout, tensors, projections)
+
+    def __call__(self, ids: Sequence[int], *, width: int) -> Scored:
+        """Encode ids, filled up to `width`."""
+        known = self._conventions
+        filling = max(0, width - len(ids))
+        filled = np.array([*ids, *[known.filler] * filling])
+        attended = None if known.attends or not filling else np.arange(len(filled)) < len(ids)
+        columns = self._bert(filled, attended)
+        counts = ~np.isin(filled, known.skipped)
+        return Scored(_numpy.unit_rows(columns), counts)
+
+
+# ---- notes --------------------------------------------------------------------------------------------------------
+
+
+def _noted(folder: Path) -> Conventions | None:
+    """Read what is noted of the checkpoint in a folder; None where nothing is, or nothing that can be read."""
+    try:
+        found = json.loads(_file(folder).read_text("utf-8"))
+        network = found["network"]
+        if network is not None:
+            network = Network(
+                Layout(**network["layout"]),
+                {name: _stored(one) for name, one in network["tensors"].items()},
+                [Projection(**{**one, **_stored_of(one)}) for one in network["projections"]],
+            )
+        return Conventions(**{**found, "network": network})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _stored(pair: Any) -> Stored:
+    file, name = pair
+    return str(file), str(name)
+
+
+def _stored_of(projection: Mapping[str, Any]) -> dict[str, Stored | None]:
+    """The tensors of a projection, which JSON knows as lists."""
+    return {key: projection[key] and _stored(projection[key]) for key in ("weight", "bias", "residual")}
+
+
+def _note(folder: Path, conventions: Conventions) -> None:
+    """Keep it; where that cannot be, it is found out again each time."""
+    file = _file(folder)
+    with contextlib.suppress(OSError):
+        if unwritable(file.parent):
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex}")
+        try:
+            draft.write_text(json.dumps(asdict(conventions)), "utf-8")
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _file(folder: Path) -> Path:
+    versions = "-".join(version(library) for library in _LIBRARIES)
+    return registry.cache_folder() / "questions" / f"{registry.folder_sha256(folder)}-{versions}-{_FORMAT}.json"

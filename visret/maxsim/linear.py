@@ -1,0 +1,145 @@
+"""Weights times the few vectors of a question, as machine code: `product(weights, columns)`.
+
+BLAS lays its left side out anew for every product, which pays for many columns. A question has a dozen, and meets all
+weights of its model: here they are read once, where they lie. As in the scan, lanes are tokens, and one value of a row
+of the weights is broadcast and multiplied with all of them. It lives in this folder for the compiler, and because
+machine code is believed only after it has been held against NumPy on this CPU; until then, and where it differs, NumPy
+multiplies.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from visret import _products
+from visret.errors import ShapeError
+from visret.maxsim import _check, _kernel, _paths
+from visret.maxsim._kernel import F32, I64, POINTER, _at, _declare, _loop, _splat
+from visret.maxsim._paths import Path
+
+Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+_ROWS = 8  # of the weights that are read together, for all tokens
+_NEAR = 1e-5  # of the sum of the sizes of what is added: what float32 sums in another order differ by at most
+_ARGUMENTS = ("weights", "columns", "out", "rows", "dim", "width")
+
+
+def lanes() -> int:
+    """How many columns are multiplied at once; `product` takes a multiple of it."""
+    return _chosen()[0].lanes
+
+
+def product(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """weights (m, d) @ columns (d, n), both float32 and contiguous, n a multiple of `lanes()` -> (m, n), on one core.
+
+    A column of the result depends on that column alone. ShapeError for other arrays.
+    """
+    return _chosen()[1](weights, columns)
+
+
+@functools.cache
+def _chosen() -> tuple[Path, Product]:
+    """The fastest path of this CPU, and its product where it agrees with NumPy's."""
+    path = next(path for path in _paths.available() if path.kind == "float")
+    try:
+        made = compiled(path)
+        difference = differences(path, made)
+    except RuntimeError as error:  # LLVM cannot make it
+        difference = str(error)
+    if difference is None:
+        return path, made
+    warnings.warn(
+        f"{_check.cpu()}: machine code of the path {path.name} is wrong here: products with weights: {difference}. "
+        "NumPy takes its place. Please report this, with the output of: visret doctor",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return path, _products.product
+
+
+def differences(path: Path, made: Product) -> str | None:
+    """What a product gives otherwise than NumPy does, in words; None for nothing. All kinds of tiles, and rests."""
+    for rows, dim, registers in ((2 * _ROWS + 3, 37, 1), (_ROWS, 16, 2), (1, 1, 3), (_ROWS + 1, 64, 5)):
+        weights = _check.noise(rows, dim)
+        columns = _check.noise(dim, registers * path.lanes)
+        expected = np.einsum("md,dn->mn", weights.astype(np.float64), columns.astype(np.float64))
+        slack = _NEAR * (np.abs(weights) @ np.abs(columns))
+        wrong = ~(np.abs(made(weights, columns) - expected) <= slack)  # and what is not a number
+        if wrong.any():
+            return f"{wrong.sum()} of {wrong.size} numbers differ, ({rows}, {dim}) @ ({dim}, {columns.shape[1]})"
+    return None
+
+
+def compiled(path: Path) -> Product:
+    """The product by a path of kind "float". RuntimeError where LLVM cannot make it."""
+    with _kernel.compiling:
+        function, engine = _kernel.machine_code(path, lambda triple: build(path, triple), "product")
+
+    def call(weights: np.ndarray, columns: np.ndarray, _keep: Any = engine) -> np.ndarray:
+        for name, array in (("weights", weights), ("columns", columns)):
+            flags = array.flags
+            if array.ndim != 2 or array.dtype != np.float32 or not (flags.c_contiguous and flags.aligned):
+                raise ShapeError(f"{name}: expected (., .) float32, contiguous, got {array.shape} {array.dtype}")
+        (rows, dim), (depth, width) = weights.shape, columns.shape
+        if depth != dim or not rows or not dim or not width or width % path.lanes:
+            raise ShapeError(
+                f"columns: expected ({dim}, n), n a multiple of {path.lanes}, got {columns.shape} for {weights.shape}"
+            )
+        out = np.empty((rows, width), np.float32)
+        given = np.array([weights.ctypes.data, columns.ctypes.data, out.ctypes.data, rows, dim, width], np.int64)
+        function(given.ctypes.data)
+        return out
+
+    return call
+
+
+def build(path: Path, triple: str) -> ir.Module:
+    """The module with the function `product`, which takes the address of `_ARGUMENTS`, int64 each."""
+    module = ir.Module("linear")
+    module.triple = triple
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "product")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    given = {name: b.load(_at(b, function.args[0], i, I64), typ=I64) for i, name in enumerate(_ARGUMENTS)}
+    floats = ir.VectorType(F32, path.lanes)
+    weights, columns, out = (b.inttoptr(given[name], POINTER) for name in _ARGUMENTS[:3])
+    fused = _declare(b, f"llvm.fmuladd.v{path.lanes}f32", floats, [floats] * 3)
+    dim, width, last = given["dim"], given["width"], b.sub(given["rows"], I64(1))
+    double, single = (tile for tile in path.tiles if tile.spread == 1)
+    doubles = b.sub(width, b.urem(width, I64(2 * path.lanes)))
+    sums = [b.alloca(floats) for _ in range(max(tile.rows * tile.vectors for tile in (double, single)))]
+
+    def multiply(rows: list[ir.Value], column: ir.Value, registers: int) -> None:
+        """Some rows times some tokens."""
+        totals = [sums[j * registers : (j + 1) * registers] for j in range(len(rows))]
+        for total in chain(*totals):
+            b.store(ir.Constant(floats, None), total)
+        places = [b.mul(row, dim) for row in rows]
+        with _loop(b, I64(0), dim) as step:
+            line = b.add(b.mul(step, width), column)
+            starts = [b.add(line, I64(v * path.lanes)) for v in range(registers)]
+            tokens = [b.load(_at(b, columns, start, F32), typ=floats, align=4) for start in starts]
+            for place, line_of_sums in zip(places, totals, strict=True):
+                value = _splat(b, b.load(_at(b, weights, b.add(place, step), F32), typ=F32, align=4), path.lanes)
+                for token, total in zip(tokens, line_of_sums, strict=True):
+                    b.store(b.call(fused, [value, token, b.load(total, typ=floats)]), total)
+        for row, line_of_sums in zip(rows, totals, strict=True):
+            for v, total in enumerate(line_of_sums):
+                place = b.add(b.add(b.mul(row, width), column), I64(v * path.lanes))
+                b.store(b.load(total, typ=floats), _at(b, out, place, F32), align=4)
+
+    with _loop(b, I64(0), given["rows"], _ROWS) as first:
+        wanted = [b.add(first, I64(j)) for j in range(_ROWS)]
+        rows = [b.select(b.icmp_signed("<", row, last), row, last) for row in wanted]  # the last one again
+        for tile, begin, end in ((double, I64(0), doubles), (single, doubles, width)):
+            with _loop(b, begin, end, tile.vectors * path.lanes) as column:
+                for j in range(0, _ROWS, tile.rows):
+                    multiply(rows[j : j + tile.rows], column, tile.vectors)
+    b.ret_void()
+    return module
