@@ -81,12 +81,17 @@ def test_a_module_of_ingest_imports_those_above_it_in_the_list_of_the_package():
                 assert parts[2] in listed[:place], f"ingest/{name} imports {parts[2]}"
 
 
+def test_what_ingest_offers_is_there():
+    for name in set(dir(visret.ingest)) - set(vars(visret.ingest)):
+        assert getattr(visret.ingest, name) is not None
+
+
 def test_every_module_has_a_layer():
     assert {unit(path) for path in modules()} == set().union(*LAYERS)
 
 
 def test_import_is_free():
-    assert loaded_by("import visret, visret.cli") == []
+    assert loaded_by("import visret, visret.cli, visret.ingest") == []
 
 
 def test_help_needs_no_numpy():

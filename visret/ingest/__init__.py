@@ -1,8 +1,8 @@
 """Files into an index: find them, read their pages, encode, write; what fails is reported, and stops nothing.
 
 Importing this package costs nothing: what it offers is loaded when it is asked for, since the process that reads
-documents needs only a few of these modules, and who searches needs none but `report`. Each module imports only modules
-above it in this list:
+documents needs only a few of these modules, and who searches only `options` and `report`. Each module imports only
+modules above it in this list:
 
     options        how files are read
     costs          what pages and files cost to be read and encoded

@@ -23,7 +23,7 @@ READ, LOOKED = range(2)
 
 
 class Known:
-    """A quantity of pages, per page, as far as it is known of those of each file that were read, or looked at."""
+    """A quantity that pages have, as far as it is known of the pages of each file that were read or looked at."""
 
     def __init__(self, files: int, guess: float) -> None:
         self.guess = guess
@@ -31,13 +31,13 @@ class Known:
         self.counts = np.zeros((2, files))
 
     def add(self, i: int, where: int, value: float, count: int = 1) -> None:
-        """A page of a file, READ or LOOKED at; count: -1 takes it out."""
+        """Count a page of a file, READ or LOOKED at; a count of -1 takes it out."""
         self.sums[where, i] += count * value
         self.counts[where, i] += count
 
     def each(self, cell: np.ndarray, cells: int) -> np.ndarray:
-        """(n,) that of a page which is ahead in each file: like those looked at, else like those read, else as in its
-        cell, else as in all."""
+        """Return (n,) what a page that is ahead has in each file: like those looked at, else like those read, else as
+        in its cell, else as in all."""
         total, count = self.sums.sum(axis=0), self.counts.sum(axis=0)
         mean = (total.sum() + 2 * self.guess) / (count.sum() + 2)
         like = (sums_of(cell, total, cells)[cell] + 2 * mean) / (sums_of(cell, count, cells)[cell] + 2)
@@ -46,7 +46,7 @@ class Known:
 
 
 class Ahead:
-    """The files of a run, in their order, and what is known of the pages that will be read of them."""
+    """The files of a run, in their order, and what is known of their pages that will be read."""
 
     def __init__(self, files: Sequence[File], *, ocr: str) -> None:
         count = len(files)
@@ -70,12 +70,12 @@ class Ahead:
         self.encoding = Known(count, PAGE_WORDS + USUAL_WORDS)
 
     def add_look(self, i: int, number: int, look: Look) -> None:
-        """Somebody looked at a page of a file, which will be read."""
+        """Note what somebody saw of a page that will be read."""
         self.looks.setdefault(i, {})[number] = look
         self._add(i, LOOKED, look, 1)
 
     def add_read(self, i: int, number: int, look: Look, core_seconds: float) -> Look | None:
-        """A page was read. What was seen of it before."""
+        """Note that a page was read; return what was seen of it before."""
         self.done[i] += 1
         self.spent[i, look.page_class] += core_seconds
         self._add(i, READ, look, 1)
@@ -92,7 +92,7 @@ class Ahead:
                 self.blind.add(i, where, look.reading, count)
 
     def expected(self) -> np.ndarray:
-        """(n,) pages of each file."""
+        """Return (n,) how many pages each file has, as far as is known."""
         known = ~np.isnan(self.pages) & (self.over | ~self.holds)
         of_kind = [sums_of(self.kind[known], of[known], len(self.kinds)) for of in (self.pages, self.guess)]
         ratio = (of_kind[0] + 1) / (of_kind[1] + 1)
@@ -102,13 +102,13 @@ class Ahead:
         return np.where(known, self.pages, np.fmax(self.pages, like))
 
     def left(self) -> np.ndarray:
-        """(n, 3) pages of each class that are still to be read of each file."""
+        """Return (n, 3) the pages of each class that are still to be read of each file."""
         pages = self.expected()
         rest = np.where(self.over, 0, np.maximum(pages - self.done - self.looked.sum(axis=1), 0))
         return np.asarray(self.looked * ~self.over[:, None] + rest[:, None] * self._shares(pages))
 
     def _shares(self, pages: np.ndarray) -> np.ndarray:
-        """(n, 3) of the pages that nobody has looked at: as in `Known.each`, and at last as in its kind."""
+        """Return (n, 3) the shares of pages that nobody has looked at, as in `Known.each`; at last as in its kind."""
         seen = self.read + self.looked
         count = seen.sum(axis=1)
         has = count > 0
@@ -121,14 +121,14 @@ class Ahead:
 
 
 def _guessed_shares(kind: str, ocr: str) -> tuple[float, ...]:
-    """Before any page was seen."""
+    """Return the share of each class before any page was seen."""
     if ocr == "never" or kind == "text":
         return (1.0, 0.0, 0.0)
     return (0.0, 0.0, 1.0) if ocr == "always" else SHARES.get(kind, OTHER_SHARES)
 
 
 def _likeness(blind: np.ndarray, count: np.ndarray) -> float:
-    """As how many pages of a file those of other files count: the less, the more alike are the pages of one file."""
+    """Return as how many pages of a file those of others count: fewer, the more alike the pages of one file are."""
     several = count > 1
     share = blind[several] / count[several]
     inside = float((count[several] ** 2 / (count[several] - 1) * share * (1 - share)).sum())
@@ -148,5 +148,5 @@ def _rows(cells: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def _mixed(counts: np.ndarray, guess: np.ndarray, trust: float) -> np.ndarray:
-    """(n, 3) shares from (n, 3) counts; a guess counts as `trust` pages."""
+    """Return (n, 3) shares from (n, 3) counts; a guess counts as `trust` pages."""
     return np.asarray((counts + trust * guess) / (counts.sum(axis=1, keepdims=True) + trust))

@@ -30,7 +30,7 @@ WORDS_PER_INCH = 2.8  # of lines of print
 
 
 class Look(NamedTuple):
-    """What decides how long a page takes. words: of a blind page those in its picture. megapixels: of that."""
+    """What decides how long a page takes. words: of a blind page, those in its picture. megapixels: of that picture."""
 
     page_class: int
     words: float
@@ -38,12 +38,12 @@ class Look(NamedTuple):
 
     @property
     def reading(self) -> float:
-        """The work of whoever reads it, in units of its class."""
+        """How much work it is to read the page, in units of its class."""
         return self.megapixels + PER_WORD * self.words if self.page_class == BLIND else 1.0
 
     @property
     def encoding(self) -> float:
-        """The work of whoever encodes it."""
+        """How much work it is to encode the page."""
         return PAGE_WORDS + self.words
 
     @property
@@ -68,7 +68,7 @@ class File:
 
 
 class Mean:
-    """What a unit takes, from what was measured, the last `memory` units most; a guess counts as `trust` units."""
+    """What a unit takes, mostly from the last `memory` units that were measured; a guess counts as `trust` units."""
 
     def __init__(self, memory: float = 100.0, trust: float = 0.25) -> None:
         self.keep = 1 - 1 / memory
@@ -76,18 +76,18 @@ class Mean:
         self.total = self.weight = 0.0
 
     def add(self, total: float, units: float = 1.0) -> None:
-        """So many units took `total` together."""
+        """Add that so many units took `total` together."""
         kept = self.keep**units
         self.total = self.total * kept + total
         self.weight = self.weight * kept + units
 
     def value(self, guess: float) -> float:
-        """The mean, `guess` before anything was measured."""
+        """Return the mean, which is `guess` before anything was measured."""
         return (self.total + self.trust * guess) / (self.weight + self.trust)
 
 
 class Costs:
-    """What was learned of the time that things take. encoding: a guess at the seconds of a page.
+    """What was learned of the time that things take. encoding: a guess at the seconds that a page takes.
 
     Reading is measured in seconds of a core, which other programs hardly change, and these are taken to last as long as
     the last ones did.
@@ -106,7 +106,9 @@ class Costs:
         self.batches = 0
 
     def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
-        """A page was read. loaded: whether OCR had been used in that process before. The seconds of a core for it."""
+        """Note that a page was read; return the seconds of a core for it.
+
+        loaded: whether OCR had been used in that process before."""
         if look.page_class == BLIND and not loaded:
             core_seconds = self.without_loading(core_seconds)
         else:
@@ -116,11 +118,11 @@ class Costs:
         return core_seconds
 
     def without_loading(self, core_seconds: float) -> float:
-        """What the first page that OCR reads in a process takes, less what happens once."""
+        """Return what the first page that OCR reads in a process takes, less what happens only once."""
         return max(core_seconds - LOADING.get(self.engine, 0.0), core_seconds / 4)
 
     def unit(self, kind: str, page_class: int) -> float:
-        """The seconds that a unit of reading takes."""
+        """Return the seconds that a unit of reading takes."""
         guess = OCR.get(self.engine, READING[DOUBTFUL]) if page_class == BLIND else READING[page_class]
         value = self.reading[page_class].value(guess)
         if (mine := self.reading_kind.get((kind, page_class))) is not None:
@@ -128,21 +130,21 @@ class Costs:
         return value * self.lasts(page_class)
 
     def lasts(self, page_class: int) -> float:
-        """The seconds that a second of a core lasts."""
+        """Return the seconds that a second of a core lasts."""
         return self.lasting[page_class].value(1 / min(THREADS, os.cpu_count() or 1) if page_class == BLIND else 1.0)
 
     def opened(self, kind: str, converts: bool, seconds: float) -> None:
-        """A file took so long beside its pages."""
+        """Note how long a file took beside its pages."""
         self.opening.setdefault((kind, converts), Mean(50)).add(seconds)
 
     def file(self, kind: str, converts: bool) -> float:
-        """The seconds that a file takes beside its pages."""
+        """Return the seconds that a file takes beside its pages."""
         guess = CONVERTING if converts else OPENING
         mine = self.opening.get((kind, converts))
         return guess if mine is None else mine.value(guess)
 
     def encoded(self, work: float, seconds: float, share: float) -> None:
-        """A batch was encoded, with this share of the busy cores.
+        """Note that a batch was encoded, with this share of the busy cores.
 
         The first one may have waited for things that happen once: it is half believed, and forgotten with the second.
         """
@@ -155,5 +157,5 @@ class Costs:
         self.share.add(share * work, work)
 
     def encode(self) -> float:
-        """The seconds that a unit of encoding takes."""
+        """Return the seconds that a unit of encoding takes."""
         return self.encoding.value(self.encoding_guess)

@@ -28,7 +28,7 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """The path for people; that of a document inside a file goes on into it."""
+        """The path as people read it; that of a document inside a file goes on into the file."""
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
 
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 
 
 def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()) -> Found:
-    """The files under files and folders, in order of their names, each once; and the paths that lead to none.
+    """Find the files under files and folders, in order of their names, each once; and the paths that lead to none.
 
     Folders are searched with everything below them, without hidden files and without following links to folders.
     include, exclude: patterns, see `Retriever.add`.
@@ -52,7 +52,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
     wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
 
     def passes(name: Path) -> bool:
-        """Whether a file is asked for: by its name in the folder that was given, or that of a folder on the way."""
+        """Say whether a file is asked for, by its name in the folder that was given or that of a folder on the way."""
         on_the_way = [PurePosixPath(_name(part).lower()) for part in (name, *name.parents) if part.name]
 
         def matches(patterns: Sequence[str]) -> bool:
@@ -102,7 +102,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
 
 
 def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """One path or several as a list. InvalidQuery for what is none."""
+    """Return one path or several as a list. InvalidQuery for what is no path."""
     one = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
     listed: list[Any] = [paths] if one else list(paths)  # type: ignore[arg-type]
     for path in listed:
@@ -113,7 +113,7 @@ def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
 
 
 def _patterns(name: str, given: Patterns) -> list[str]:
-    """In the form that names are compared in."""
+    """Return patterns in the form that names are compared in. InvalidQuery for what is no pattern of names."""
     patterns = [given] if isinstance(given, str) else given
     for pattern in patterns:
         if not pattern.strip("/") or pattern.startswith("/"):
@@ -122,7 +122,7 @@ def _patterns(name: str, given: Patterns) -> list[str]:
 
 
 def _name(path: Path) -> str:
-    """A path as a document's name: with "/", and a question mark for what is not Unicode."""
+    """Return a path as a document's name: with "/", and a question mark for what is not Unicode."""
     return path.as_posix().encode("utf8", "replace").decode("utf8")
 
 

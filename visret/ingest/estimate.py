@@ -27,7 +27,7 @@ SECONDS = 20.0  # for opening files, and for encoding pages
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """documents and bytes are counted; pages too, where all files can be opened in SECONDS.
+    """What indexing will take. Documents and bytes are counted, pages too where all files can be opened in SECONDS.
 
     Office documents are taken to be like the others; documents in archives, and OCR, some seconds a page, are left out.
     pages: with something the model reads. seconds: for them, on this machine. index_bytes: what they take on disk.
@@ -49,7 +49,7 @@ def estimate(
     exclude: Patterns = (),
     password: str | None = None,
 ) -> Estimate:
-    """What a new index of these files and folders will take; nothing is written.
+    """Estimate what a new index of these files and folders will take; nothing is written.
 
     include, exclude, password: as for `Retriever.add`. DocumentError where no page of the sample can be read.
     """
@@ -87,7 +87,7 @@ def _read(workers: Workers, request: Request) -> list[Answer]:
 
 
 def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[float, float]:
-    """Seconds and bytes a page. DocumentError where none can be encoded."""
+    """Return the seconds and bytes that a page takes. DocumentError where none can be encoded."""
     list(encode(encoder, pages[:1]))  # what happens only once
     started = time.monotonic()
     sizes = []

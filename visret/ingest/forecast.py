@@ -37,7 +37,7 @@ def finish(
     waiting_pages: float = 0.0,
     alone: float = 1.0,
 ) -> float:
-    """The seconds until everything is encoded.
+    """Return the seconds until everything is encoded.
 
     reading: (m, lanes) seconds that each lane reads for each part of the work. encoding, pages: (m,) of the parts; they
     are encoded one after the other, while the next ones are read, at most `room` pages ahead. lanes: when each begins,
@@ -66,7 +66,7 @@ def finish(
 
 
 def _when(one: tuple[float, float], other: tuple[float, float], pages: float) -> float:
-    """When so many pages are encoded, between two such moments; -inf before any."""
+    """Return when so many pages are encoded, between two such moments; -inf before any."""
     if pages <= 0:
         return -math.inf
     share = (pages - one[0]) / (other[0] - one[0]) if other[0] > one[0] else 1.0
@@ -75,7 +75,7 @@ def _when(one: tuple[float, float], other: tuple[float, float], pages: float) ->
 
 @dataclass(slots=True)
 class _Lane:
-    """One that reads. key: the file. since: it reads the present page or opens the file; None where it waits."""
+    """A lane that reads. key: its file. since: when it began this page, or to open the file; None where it waits."""
 
     key: str = ""
     since: float | None = None
@@ -85,7 +85,7 @@ class _Lane:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Of pages that are being encoded, since when; and the seconds of cores that this process and reading had used."""
+    """Pages that are being encoded, since when, and the seconds of cores that this process and reading had used."""
 
     work: float
     since: float
@@ -94,7 +94,7 @@ class _Batch:
 
 
 class Forecast:
-    """Seconds and pages that are left of a run. Threads may tell it what happens as it does.
+    """The seconds and pages that are left of a run. Any thread may tell it what happens, as it happens.
 
     files: in the order in which they are encoded; lane i of n reads every n-th from the i-th on. ocr: "auto", "never"
     or "always". engine: of the OCR. encoding: a guess at the seconds a page. room: bytes that are read ahead. cores: of
@@ -133,13 +133,13 @@ class Forecast:
     # ---- what happens
 
     def begins(self, lane: int, key: str) -> None:
-        """A lane reads the next page of a file, or opens it."""
+        """Note that a lane reads the next page of a file, or opens it."""
         with self.lock:
             mine = self.lanes[lane]
             mine.key, mine.since = key, self.clock()
 
     def opened(self, key: str, pages: int, *, inside: bool = False) -> None:
-        """A file has so many pages; a document inside it: so many more."""
+        """Note that a file has so many pages, or, where they are of a document inside it, so many more."""
         with self.lock:
             i = self.ahead.place.get(key)
             if i is not None:
@@ -149,7 +149,7 @@ class Forecast:
     def came(
         self, lane: int, look: Look | None, *, number: int = 0, size: int | None = None, core_seconds: float = 0.0
     ) -> None:
-        """What a lane was reading: a page, or, None, something else that a file takes time for.
+        """Note what a lane was reading: a page, or, None, something else that a file takes time for.
 
         number, size: of the page, and in memory; one without a size is not encoded. core_seconds: that reading took.
         """
@@ -174,7 +174,7 @@ class Forecast:
                 self.sizes.add(size)
 
     def ended(self, lane: int, key: str) -> None:
-        """Nothing more comes of a file."""
+        """Note that nothing more comes of a file."""
         with self.lock:
             mine, i = self.lanes[lane], self.ahead.place.get(key)
             if i is not None and not self.ahead.over[i]:
@@ -185,7 +185,7 @@ class Forecast:
             mine.beside, mine.since = 0.0, None
 
     def looked(self, key: str, pages: int, looks: Mapping[int, Look]) -> None:
-        """Somebody looked into a file: how many pages it has, and at some of them, by number."""
+        """Note what somebody who looked into a file saw: how many pages it has, and some of them, by number."""
         with self.lock:
             i = self.ahead.place.get(key)
             if i is None or self.ahead.over[i]:
@@ -196,13 +196,13 @@ class Forecast:
                     self.ahead.add_look(i, number, look)
 
     def tried(self, look: Look, core_seconds: float, *, loaded: bool) -> None:
-        """A page was read by OCR, to see how long that takes."""
+        """Note that a page was read by OCR, to see how long that takes."""
         with self.lock:
             taken = core_seconds if loaded else self.costs.without_loading(core_seconds)
             self.costs.reading[BLIND].add(taken, look.reading)
 
     def encoding(self, looks: Sequence[Look]) -> None:
-        """A batch of these pages is being encoded."""
+        """Note that a batch of these pages is being encoded."""
         work = sum(look.encoding for look in looks)
         with self.lock:
             self.batch = _Batch(work, self.clock(), time.process_time(), self.core_seconds)
@@ -210,7 +210,7 @@ class Forecast:
             self.waiting_work -= work
 
     def encoded(self) -> None:
-        """It is encoded."""
+        """Note that the batch is encoded."""
         with self.lock:
             if self.batch is not None and self.batch.work:
                 seconds = self.clock() - self.batch.since
@@ -223,12 +223,12 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """How long the run has taken until now."""
         return self.clock() - self.began
 
     @property
     def pages(self) -> float:
-        """That are to be read, of all files; estimated as long as not all are open."""
+        """How many pages of all files are to be read; estimated as long as not all files are open."""
         with self.lock:
             return float(np.maximum(self.ahead.expected() - self.done_before, 0).sum())
 
@@ -239,7 +239,7 @@ class Forecast:
             return not np.isnan(self.ahead.pages).any() and not (self.ahead.holds & ~self.ahead.over).any()
 
     def is_unknown(self, key: str) -> bool:
-        """Whether nobody has looked into a file, which is still to be read."""
+        """Say whether a file is still to be read and nobody has looked into it."""
         with self.lock:
             i = self.ahead.place.get(key)
             return i is not None and not self.ahead.over[i] and not (self.ahead.read + self.ahead.looked)[i].any()
@@ -250,16 +250,16 @@ class Forecast:
         return any(mine.loaded for mine in self.lanes)
 
     def ocr_seconds(self) -> float:
-        """A guess at the seconds of a core that OCR takes for a page."""
+        """Guess the seconds of a core that OCR takes for a page."""
         return OCR.get(self.costs.engine, 0.0) * GUESSED.reading
 
     def ahead_of_ocr(self) -> float:
-        """The seconds that OCR will take for pages that are not read yet."""
+        """Return the seconds that OCR will take for pages that are not read yet."""
         with self.lock:
             return float((self._page_seconds() * self.ahead.left())[:, BLIND].sum())
 
     def at_worst(self) -> float:
-        """The seconds that OCR would take if it had to read all pages of the files that nobody has looked into."""
+        """Return the seconds that OCR would take for all pages of the files that nobody has looked into."""
         if self.ocr == "never":
             return 0.0
         with self.lock:
@@ -270,7 +270,7 @@ class Forecast:
     # ---- the end
 
     def left(self) -> float:
-        """Seconds until the end."""
+        """Return the seconds until the end."""
         with self.lock:
             now = self.clock()
             if self.ahead.over.all() and self.batch is None and self.waiting < 1:
@@ -305,7 +305,7 @@ class Forecast:
         )
 
     def _page_seconds(self) -> np.ndarray:
-        """(n, 3) the seconds that a page of each file and class takes to be read: as in its file, else in its kind."""
+        """Return (n, 3) the seconds to read a page of each file and class: as in its file, else as in its kind."""
         ahead, costs = self.ahead, self.costs
         chance = 0.0 if self.ocr == "never" else costs.chance.value(CHANCE)
         of_kind = np.array([[costs.unit(kind, one) for one in range(CLASSES)] for kind, _ in ahead.kinds])
@@ -318,14 +318,14 @@ class Forecast:
         return np.asarray(seconds)
 
     def _opening(self) -> np.ndarray:
-        """(n,) the seconds that the files which are not open will take beside their pages."""
+        """Return (n,) the seconds that files which are not open will take beside their pages."""
         ahead = self.ahead
         opening = np.array([self.costs.file(*kind) for kind in ahead.kinds])[ahead.kind] * ~ahead.over
         opening[[ahead.place[mine.key] for mine in self.lanes if mine.key in ahead.place and mine.beside]] = 0
         return opening
 
     def _free(self, mine: _Lane, left: np.ndarray, page_seconds: np.ndarray, now: float) -> float:
-        """When a lane begins with what is ahead: below 0 by what it has done of that, above where that takes long."""
+        """Return when a lane begins what is ahead: below 0 by what it has done of it, above where it takes long."""
         i = self.ahead.place.get(mine.key)
         if mine.since is None or i is None or self.ahead.over[i]:
             return 0.0

@@ -62,14 +62,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The content of the file, sha256."""
+    """The checksum of the file is known, a sha256."""
 
     hash: str
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The PDF that was made of an office document, of which the pages are."""
+    """An office document was converted to this PDF, whose pages follow."""
 
     pdf: bytes
 
@@ -83,7 +83,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A page that cannot be read; page None: the file. reached: False where not even its bytes can be."""
+    """A page cannot be read, or, page None, the file. reached: False where not even its bytes can be."""
 
     page: int | None
     reason: str
@@ -92,7 +92,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """Content that is known to be missing from a page, or, page None, from the file."""
+    """Content is known to be missing from a page, or, page None, from the file."""
 
     page: int | None
     loss: Loss
@@ -113,7 +113,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How a page would be read."""
+    """A page would be read like this."""
 
     page: int
     look: Look
@@ -124,19 +124,19 @@ Answer = Hashed | Converted | Opened | Unread | Lacking | Page | Begun | Ended |
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """An answer of a document inside the file. member: its place there."""
+    """An answer that is about a document inside the file. member: its place there."""
 
     member: str
     answer: Answer
 
 
 def opening_seconds(name: str, size: int, page_seconds: float) -> float:
-    """How long a file may take until its first page."""
+    """Return how long a file may take until its first page."""
     return page_seconds + size / SLOWEST_DISK + (office.SECONDS if formats.converts(name) else 0)
 
 
 def size_in_memory(answer: object) -> int:
-    """Roughly, in bytes."""
+    """Return roughly how many bytes an answer takes in memory."""
     if isinstance(answer, Converted):
         return len(answer.pdf)
     if not isinstance(answer, Page):
@@ -146,20 +146,20 @@ def size_in_memory(answer: object) -> int:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file."""
+    """Return the checksum of a file, which both sides compute alike."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def seconds_after(header: dict[str, Any], request: Request) -> float:
-    """How long the next frame may take."""
+    """Return how long the next frame may take."""
     if "member" in header:
         return opening_seconds(header["in"], header["size"], request.options.page_seconds)
     return request.opening_seconds if header.keys() & {"hash", "converted"} else request.options.page_seconds
 
 
 def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:
-    """What a frame says."""
+    """Yield what a frame says."""
     for page, *loss in header.get("lost", ()):
         yield Lacking(page, Loss(*loss))
     if "member" in header:
@@ -191,7 +191,7 @@ def write_frame(pipe: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
 
 
 def read_frame(pipe: IO[bytes]) -> tuple[dict[str, Any], memoryview] | None:
-    """The next frame; None at the end, which may come in the middle of one."""
+    """Return the next frame; None at the end, which may come in the middle of one."""
     lengths = pipe.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None

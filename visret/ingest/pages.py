@@ -15,7 +15,7 @@ UNREAD_TEXT = Loss("text in a font without a table of characters", "--ocr auto r
 
 
 def is_converted(path: Path, options: ReadOptions) -> bool:
-    """Whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
+    """Say whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
     if not formats.converts(path) or office.program() is not None:
         return formats.converts(path)
     return options.pictures or not formats.has_text(path)
@@ -32,7 +32,7 @@ def opened(path: Path, options: ReadOptions) -> documents.Document:
 
 
 def read_page(document: documents.Document, number: int, options: ReadOptions) -> Page:
-    """The page; where its words are in doubt, as they are seen in its picture."""
+    """Return a page; where its words are in doubt, with those that are seen in its picture."""
     page = document.page(number, image=options.pictures)
     if options.ocr == "never" and not options.pictures and (page.torn or page.unread > _trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))

@@ -96,7 +96,7 @@ class Plan:
 
 
 class Judge:
-    """Says what of the documents of an index has to be read again, as of one committed state of it.
+    """It judges what of the documents of an index has to be read again, as of one committed state of it.
 
     retry_failed: whether what failed before is.
     """
@@ -290,7 +290,7 @@ class _Planner:
         mtime_ns: int,
         metadata: Mapping[str, Any] | None,
     ) -> tuple[Document, str]:
-        """Plan that a document whose file is gone has this one now; it, and its name from then on."""
+        """Plan that a document whose file is gone has this one now; return it, and its name from then on."""
         if known:  # which another document had
             self.plan.steps.append(Remove(known.doc, is_gone=False))
             self.plan.updated.discard(known.number)
@@ -318,13 +318,13 @@ class _Planner:
 
 
 def _left(judge: Judge, document: Document, source: Source) -> list[Step]:
-    """A file stays as it was, with the documents inside it."""
+    """Return the steps that leave a file as it is, with the documents inside it."""
     members = judge.members_of(document)
     return [Leave(document, source), *(Leave(one, Source(source.path, one.doc, one.member)) for one in members)]
 
 
 def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document]:
-    """The documents of files that may not be what they were."""
+    """Yield the documents of files that may not be what they were."""
     numbers = snapshot.sources()
     for source in sources:
         if (number := numbers.get(str(source.path))) is None:
@@ -343,7 +343,7 @@ def is_other(document: Document, metadata: Mapping[str, Any] | None) -> bool:
 
 
 def _likeliest(lost: Sequence[Document], source: Source) -> Document:
-    """Of documents with the content of a file: the one that shares most of the end of its path, else the first."""
+    """Return, of documents with a file's content, the one that shares most of the end of its path, else the first."""
 
     def shared(document: Document) -> int:
         pairs = zip(reversed(Path(document.source or "").parts), reversed(source.path.parts), strict=False)

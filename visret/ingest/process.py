@@ -31,7 +31,7 @@ GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
 
 
 class Died(Exception):
-    """The worker is gone, by itself or for taking too long. The message says it of what was being read."""
+    """The worker is gone, by itself or because it took too long; the message says it of what was being read."""
 
 
 class Worker:
@@ -66,7 +66,7 @@ class Worker:
             raise VisretError(f"the process that reads documents does not start ({death}); try: {tried}") from death
 
     def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
-        """What comes of a file, page by page, then of each document inside it; they are named after `doc`.
+        """Yield what comes of a file, page by page, then of each document inside it; they are named after `doc`.
 
         Raises Died, and is of no further use then.
         """
@@ -83,7 +83,7 @@ class Worker:
                     return
 
     def kill(self) -> None:
-        """End it at once, with what it started."""
+        """End it at once, with the processes it started."""
         if self._process.returncode is None and self._parent == os.getpid():
             end(self._process.pid)
 
@@ -194,7 +194,7 @@ class Workers:
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
-    """Let a page through at once, on Linux; a user with many pipes may not."""
+    """Make room for a whole page in a pipe, on Linux; a user with many pipes may not."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl
 
@@ -203,7 +203,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The same modules and the same file names as here; and one thread, which is all that reading uses."""
+    """Return an environment of the same modules and file names as here, and of one thread, which reading needs."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),

@@ -30,7 +30,7 @@ _T = TypeVar("_T", bound=_HasAnswer)
 
 
 class Watch:
-    """Sees what a run does. Its context is the length of the reading.
+    """It sees what a run does. Its context lasts as long as the reading.
 
     tell: is called in the thread that calls `tick` and `tell_now`, and in no other.
     """
@@ -77,13 +77,15 @@ class Watch:
         self.tell(self.progress)
 
     def tick(self) -> None:
-        """While nothing comes: tell it again where the last time is long ago."""
+        """Tell how far it is, while nothing comes, where the last time is long ago."""
         if time.monotonic() - self.told >= EVERY:
             self.tell_now()
 
     def reading(self, lane: int, key: str, answers: Iterable[_T], cores: Callable[[], float]) -> Iterator[_T]:
-        """What a lane reads of a file, timed. Each has the `answer` of the worker. cores: the seconds of cores that
-        reading has used."""
+        """Yield what a lane reads of a file, and time it. Each has the `answer` of the worker.
+
+        cores: returns the seconds of cores that reading has used.
+        """
         found, before = iter(answers), cores()
         while True:
             self.forecast.begins(lane, key)
@@ -106,7 +108,7 @@ class Watch:
             self.forecast.came(lane, None)
 
     def _look(self, page: Page) -> Look:
-        """As what a page was read."""
+        """Return as what a page was read."""
         words = 0.0 if self.pictures else len(page.words or ()) or len(page.plain or "") / 6
         if self.ocr == "never" or page.size_pt is None:
             return Look(WORDS, words)
@@ -116,7 +118,7 @@ class Watch:
 
     @contextmanager
     def encoding(self, pages: Sequence[Page]) -> Iterator[None]:
-        """A batch, with the pages that cannot be encoded."""
+        """Time a batch, with those of its pages that cannot be encoded."""
         self.forecast.encoding([self._look(page) for page in pages])
         yield
         self.forecast.encoded()

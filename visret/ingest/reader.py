@@ -23,12 +23,12 @@ WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
 
 
 def lane_count(files: int) -> int:
-    """How many workers read so many files."""
+    """Return how many workers read so many files."""
     return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2, files))
 
 
 class Reader:
-    """Reads files in worker processes, ahead of who iterates; gives what comes of them, file by file, in order.
+    """It reads files in worker processes, ahead of who iterates, and yields what comes of them, file by file, in order.
 
     One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
     cores there are more workers, each with files of its own.
@@ -99,7 +99,7 @@ class _Lane(threading.Thread):
 
 
 class _Reading:
-    """One file and the documents inside it, whatever their pages do to the worker."""
+    """The reading of one file and the documents inside it, whatever their pages do to the worker."""
 
     def __init__(self, task: Task, options: ReadOptions, lane: _Lane) -> None:
         self.lane = lane
@@ -111,7 +111,7 @@ class _Reading:
         self.crashes = 0
 
     def answers(self) -> Iterator[Read]:
-        """What comes of them."""
+        """Yield what comes of them."""
         while True:
             try:
                 for answer in self.lane.workers.read(self.request(), doc=self.task.doc):
@@ -135,7 +135,7 @@ class _Reading:
         yield Read(self.task, End(self.reached[""].pages))
 
     def request(self) -> messages.Request:
-        """What is still wanted."""
+        """Return the request for what is still wanted."""
         known: dict[str, tuple[str, tuple[int, ...] | None]] = {
             place: (document.hash or "", None if done is None else tuple(sorted(done)))
             for place, (document, done) in self.task.known.items()
@@ -153,7 +153,7 @@ class _Reading:
         )
 
     def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
-        """What an answer says that is not known yet."""
+        """Yield what an answer says that is not known yet."""
         self.at = place
         if isinstance(answer, messages.Begun) and place not in self.reached:
             self.reached[place] = _Reached(self.member(place, answer.hash))
@@ -185,7 +185,7 @@ class _Reading:
         yield Read(one.task, answer)
 
     def member(self, place: str, digest: str) -> Task:
-        """The task of a document inside the file."""
+        """Return the task of a document inside the file."""
         known = self.task.known.get(place)
         doc = known[0].doc if known else f"{self.task.doc}/{place}"
         done = known[1] if known and known[0].hash == digest else None
@@ -193,7 +193,7 @@ class _Reading:
         return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
 
     def died(self, one: _Reached, death: process.Died) -> Iterator[Read]:
-        """The page, or the document, that ended the worker is given up; after too many of them the file is."""
+        """Give up the page or the document that ended the worker; after too many of them, the file."""
         number = one.next_page()
         if one.pages is None or number is None:
             one.is_over = True
@@ -210,7 +210,7 @@ class _Reading:
             yield Read(self.task, messages.Unread(None, reason))
 
     def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
-        """Nothing is lost where the worker died of closing a file in which there is nothing more."""
+        """Say what may be lost where the worker died after the last page; nothing is where a file holds no others."""
         found = formats.format_of(self.path)
         if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
             loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
@@ -231,7 +231,7 @@ class _Reached:
         self.is_over = False
 
     def next_page(self) -> int | None:
-        """The one that is being read; None where none is left."""
+        """Return the page that is being read; None where none is left."""
         return next((number for number in range(1, (self.pages or 0) + 1) if number not in self.done), None)
 
 
@@ -246,7 +246,7 @@ class _Buffer:
         self.changed = threading.Condition()
 
     def put(self, item: Read | BaseException, size: int = 0) -> bool:
-        """Wait for room; False where nobody waits for it any more."""
+        """Put an item in as soon as there is room; return False where nobody waits for it any more."""
         with self.changed:
             self.changed.wait_for(lambda: self.closed or not self.bytes or self.bytes + size <= self.most_bytes)
             self.items.append((item, size))
@@ -255,7 +255,7 @@ class _Buffer:
             return not self.closed
 
     def get(self, meanwhile: Callable[[], None]) -> Read | BaseException:
-        """Wait for the next; `meanwhile` is called now and then."""
+        """Return the next item when it comes; `meanwhile` is called now and then."""
         while not self.await_one():
             meanwhile()
         with self.changed:
@@ -265,7 +265,7 @@ class _Buffer:
             return item
 
     def await_one(self) -> bool:
-        """Whether there is one; False after a while."""
+        """Wait a while for an item; return whether there is one."""
         with self.changed:
             return bool(self.changed.wait_for(lambda: self.items, WAKE_SECONDS))
 

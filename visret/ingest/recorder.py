@@ -20,7 +20,7 @@ COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each tim
 
 
 class Recorder:
-    """Writes one run into an index. Used by one thread at a time.
+    """It writes one run into an index. Used by one thread at a time.
 
     metadata_of: gives a new document inside a file its metadata. progress: is told which files are done.
     """
@@ -41,7 +41,7 @@ class Recorder:
         self.patience = COMMIT_SECONDS[0]
 
     def carry_out(self, plan: Plan, found: Found | None = None) -> list[Task]:
-        """Write what a plan decides, and count what was found; the files that are to be read, each with its number."""
+        """Write what a plan decides, and count what was found; return the files to be read, each with its number."""
         if found is not None:
             self.failed += found.failures
             self.ignored += found.ignored
@@ -131,7 +131,7 @@ class Recorder:
                 self.progress.bytes += task.size
 
     def commit_where_due(self) -> None:
-        """Commit where much, or for long, waits for it."""
+        """Commit where much waits for it, or something for long."""
         due = self.writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
         if due and not self.writer.awaits_more:
             self.writer.commit()

@@ -18,7 +18,7 @@ Patterns = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be read: page None for the whole file."""
+    """A page could not be read, or, page None, a file."""
 
     path: str
     page: int | None
@@ -48,7 +48,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `add` did.
+    """What `add` and its like did.
 
     documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
     new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
@@ -89,12 +89,12 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """How long it has taken until now."""
         return time.monotonic() - self.started
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimated by the pages that are ahead and what their like has taken; None in the first two seconds."""
+        """How long it will still take, by what pages like those ahead have taken; None in the first two seconds."""
         if self.forecast is None:
             return None
         left = self.forecast.left()
@@ -102,13 +102,15 @@ class Progress:
 
     @property
     def pages_total(self) -> int | None:
-        """That are to be read, those included that turn out empty: an estimate until all files have been opened, see
-        `pages_are_counted`. None before the files are known."""
+        """How many pages are to be read, those included that turn out empty; None before the files are known.
+
+        It is an estimate until all files have been opened, see `pages_are_counted`.
+        """
         return None if self.forecast is None else round(self.forecast.pages)
 
     @property
     def pages_are_counted(self) -> bool:
-        """Whether `pages_total` is no estimate."""
+        """Whether `pages_total` is counted, and no estimate."""
         return self.forecast is not None and self.forecast.is_counted
 
 

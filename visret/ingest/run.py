@@ -212,7 +212,7 @@ def add_pages(
 
 
 def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
-    """Return the options as they are with this model. InvalidQuery for what cannot be one."""
+    """Return the options as this model needs them. InvalidQuery for what is no option."""
     if options.max_pages is not None:
         options = replace(options, max_pages=_given.whole("most_pages", options.max_pages))
     modality = encoder.spec.modality
@@ -220,7 +220,7 @@ def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
 
 
 class _Run:
-    """Reads, encodes and records at the same time. commits: what is done, as it goes on."""
+    """It reads, encodes and records at the same time. commits: whether it commits what is done as it goes on."""
 
     def __init__(
         self, encoder: Encoder, options: ReadOptions, recorded: Recorder, tell: Tell, *, commits: bool = True
@@ -236,7 +236,7 @@ class _Run:
         self.writing: Future[None] | None = None
 
     def read(self, tasks: Sequence[Task], stored: Sequence[Stored] = ()) -> None:
-        """Files, then what is stored already."""
+        """Read files, then what is stored already."""
         self.progress.documents_total = len(tasks) + len(stored)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[Read] = []
@@ -304,7 +304,7 @@ class _Run:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block: a writer that is stopped between two steps holds half a page."""
+    """Let Ctrl-C wait for the end of the block: a writer that is stopped between two steps holds half a page."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -40,7 +40,7 @@ MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
 
 
 class Scout(threading.Thread):
-    """One run's. Use it as a context: it ends with the block, and its worker with it."""
+    """It looks ahead for one run. Use it as a context: it ends with the block, and its worker with it."""
 
     def __init__(self, files: Sequence[File], options: ReadOptions, forecast: Forecast) -> None:
         super().__init__(name="visret-scout", daemon=True)
@@ -86,14 +86,14 @@ class Scout(threading.Thread):
             self._end_worker()
 
     def _in_order(self) -> Iterator[File]:
-        """In turn the largest, and any."""
+        """Return all files, in turn the largest that is left and any other."""
         largest = sorted(self.files, key=lambda file: -file.size)
         any_ = random.Random(0).sample(self.files, len(self.files))
         pairs = zip_longest(largest, any_)
         return iter(dict.fromkeys(file for file in chain.from_iterable(pairs) if file is not None))
 
     def _pause(self) -> None:
-        """Until something may be spent."""
+        """Wait until something may be spent."""
         while not self.over.is_set() and not self._may_spend(0 if self.workers.cpu_seconds else STARTING):
             self.over.wait(0.5)
 
@@ -134,7 +134,7 @@ class Scout(threading.Thread):
         return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MAX_CRASHES
 
     def _try_ocr(self) -> None:
-        """Where OCR will take much of the run, and nothing is known of how long a page takes."""
+        """Have a page read where OCR will take much of the run and nothing is known of how long a page takes."""
         if not self.blind or self._knows_ocr:
             return
         ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
@@ -169,5 +169,5 @@ class Scout(threading.Thread):
 
 
 def _may_be_opened(file: File) -> bool:
-    """Whether it takes a look to know how many pages it has, or how much OCR has to do, and that takes little."""
+    """Say whether a look tells how many pages a file has, or how much OCR has to do, and takes little."""
     return file.kind in ("pdf", "picture")

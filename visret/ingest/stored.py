@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def stored_page(index: PageIndex, ref: PageRef, *, image: bool = True) -> Page:
-    """A page as the index keeps it: its text, and where it was made in memory its picture, unless `image` is False."""
+    """Return a page as the index keeps it: its text and, if made in memory, its picture, unless `image` is False."""
     embedding = index.embedding(ref)
     if embedding.size_pt is None:
         return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
@@ -50,7 +50,7 @@ def stored_image(index: PageIndex, ref: PageRef) -> Image | None:
 
 
 def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | None) -> Page:
-    """A page of a file, read again; words that were read by OCR are those that were indexed."""
+    """Return a page of a file, read again; words that were read by OCR are those that were indexed."""
     snapshot = index.snapshot
     document = snapshot.document(ref.doc)
     check_unchanged(index, document)
@@ -95,7 +95,7 @@ class Stored:
 
 
 def stored_document(index: PageIndex, task: Task, options: ReadOptions) -> Stored:
-    """The pages of a document that was made in memory, as far as they are stored."""
+    """Return the pages of a document that was made in memory, as far as they are stored."""
     document = index.snapshot.document(task.number)
     numbers = sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip)
     return Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, options))
@@ -104,7 +104,7 @@ def stored_document(index: PageIndex, task: Task, options: ReadOptions) -> Store
 def _read_stored(
     index: PageIndex, task: Task, document: Document, numbers: Sequence[int], options: ReadOptions
 ) -> Iterator[Read]:
-    """What comes of these pages, then the end."""
+    """Yield what comes of these pages, then the end."""
     answer: Page | messages.Unread
     for page in numbers:
         ref = PageRef(document.doc, page)
@@ -122,7 +122,7 @@ def _read_stored(
 
 
 def webp(image: Image) -> bytes:
-    """Without loss: the picture may be indexed again with another model."""
+    """Return a picture without loss: it may be indexed again with another model."""
     out = BytesIO()
     image.save(out, "webp", lossless=True, method=0)
     return out.getvalue()

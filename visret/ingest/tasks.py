@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Of a file. pages: how many it has, None where it did not open."""
+    """A file, or a document inside it, has come to its end. pages: how many it has, None where it did not open."""
 
     pages: int | None
 
@@ -60,7 +60,7 @@ class Read:
 
     @property
     def page(self) -> Page | None:
-        """The page, if this is one."""
+        """The page, if this is one, else None."""
         return self.answer if isinstance(self.answer, Page) else None
 
     @property
@@ -71,7 +71,7 @@ class Read:
 
 
 def file_ahead(task: Task) -> File:
-    """A file, for the forecast."""
+    """Return a file that will be read, for the forecast."""
     path = task.pdf or task.source.path
     found = formats.format_of(path)
     kind = "" if found is None else found.reader

@@ -42,7 +42,7 @@ MAX_DRAWN = 2  # pages of a file that are drawn to see how much print OCR will r
 
 
 def main() -> None:
-    """Be a worker."""
+    """Be a worker: answer requests until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(5)  # the encoder, on all cores, would wait for the one that is taken from it
@@ -98,7 +98,7 @@ class _Unpacking:
         self.depth = 0
 
     def refuses(self, size: int) -> str | None:
-        """Count one more of this size; what to do where it is one too many, or they are too large or too deep."""
+        """Count one more of this size; return what to do where there are too many, too large or too deep."""
         self.members -= 1
         self.bytes -= size
         if self.depth >= MAX_DEPTH:
@@ -110,7 +110,7 @@ class _Unpacking:
 
 
 def _document(path: Path, request: Request, place: str, skip: Set[int], unpacking: _Unpacking) -> Iterator[Frame]:
-    """What comes of a file, or of the document at this place inside it."""
+    """Yield what comes of a file, or of the document at this place inside it."""
 
     def frame(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> Frame:
         return ({**header, "in": place} if place else header), raw
@@ -153,7 +153,7 @@ def _pages(document: documents.Document, request: Request, skip: Set[int]) -> It
 
 
 def _members(document: documents.Document, request: Request, place: str, unpacking: _Unpacking) -> Iterator[Frame]:
-    """What comes of the documents inside one; those of other kinds are named in its `lost`."""
+    """Yield what comes of the documents inside one; those of other kinds are named in its `lost`."""
     others: Counter[str] = Counter()
     for member in document.members(Path(tempfile.mkdtemp(dir=request.scratch))):
         inside = f"{place}/{member.name}" if place else member.name
@@ -191,7 +191,7 @@ def _unread(error: Exception, page: int | None = None, *, reached: bool = True) 
 
 
 def _looks(request: Request) -> Iterator[Frame]:
-    """How many pages a file has, and how some of them would be read, spread over it.
+    """Yield how many pages a file has, and how some of them would be read, spread over it.
 
     They are more where it has more pages, and twice `looks` more where OCR reads some of them and not others.
     """
@@ -213,14 +213,14 @@ def _looks(request: Request) -> Iterator[Frame]:
 
 
 def _spread(pages: int, count: int) -> list[int]:
-    """The numbers of so many pages of a file, evenly."""
+    """Return the numbers of so many pages of a file, evenly spread."""
     return [(2 * i + 1) * pages // (2 * count) + 1 for i in range(count)]
 
 
 def _looked(
     document: documents.Document, numbers: Sequence[int], request: Request, found: list[bool]
 ) -> Iterator[Frame]:
-    """How these pages would be read; the first blind ones are drawn. found: of all until now, which are blind."""
+    """Yield how these pages would be read; the first blind ones are drawn. found: of all until now, which are blind."""
     for number in numbers:
         try:
             look = _look(document, number, request.options)
@@ -233,7 +233,7 @@ def _looked(
 
 
 def _look(document: documents.Document, number: int, options: ReadOptions) -> costs.Look:
-    """A page by its words alone."""
+    """Look at a page by its words alone."""
     if options.ocr == "never" and options.pictures:
         return costs.Look(costs.WORDS, 0)
     page = document.page(number, image=False)
@@ -246,7 +246,7 @@ def _look(document: documents.Document, number: int, options: ReadOptions) -> co
 
 
 def _drawn(document: documents.Document, number: int) -> costs.Look:
-    """A page that OCR will read, by its picture."""
+    """Look at a page that OCR will read, by its picture."""
     image = document.page(number, words=False, dpi=_print.DPI).image
     if image is None:
         return costs.Look(costs.BLIND, 0)
@@ -275,7 +275,7 @@ def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
 
 
 def _limit() -> None:
-    """At most MEMORY, and no traces of a crash but its signal: no core files, no windows."""
+    """Allow at most MEMORY, and no traces of a crash but its signal: no core files, no windows."""
     if os.name == "nt":
         import msvcrt
 
@@ -291,7 +291,7 @@ def _limit() -> None:
 
 
 class _Log(logging.Handler):
-    """Keeps what is logged, for the parent to log."""
+    """It keeps what is logged, for the parent to log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
