@@ -22,16 +22,35 @@ from visret.index import Document, PageIndex, Snapshot, renditions
 from visret.ingest import messages
 from visret.ingest.discovery import Source, free_name
 from visret.ingest.options import ReadOptions
-from visret.ingest.report import Failure, Metadata
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata
 from visret.ingest.tasks import KnownMembers, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """A document stays as it is; what it lacks is reported again."""
+    """A document stays as it is. is_read: whether it was, else it failed. The rest is what the report says of it again.
 
-    document: Document
+    Of a large index there are many, so they hold nothing else of their documents.
+    """
+
     source: Source
+    is_read: bool
+    failed: tuple[Failure, ...]
+    empty: tuple[EmptyPage, ...]
+    lost: tuple[Lost, ...]
+
+    @classmethod
+    def as_it_is(cls, document: Document, source: Source) -> Leave:
+        """Return the step that leaves this document."""
+        path, is_read = source.shown, document.state != "failed"
+        failed = [(None, document.reason or "failed before")] if not is_read else []
+        return cls(
+            source,
+            is_read,
+            tuple(Failure(path, page, reason) for page, reason in [*failed, *document.failed]),
+            tuple(EmptyPage(path, page) for page in document.empty),
+            tuple(Lost(path, page, what, help_) for page, what, help_ in document.lost),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,8 +338,8 @@ class _Planner:
 
 def _left(judge: Judge, document: Document, source: Source) -> list[Step]:
     """Return the steps that leave a file as it is, with the documents inside it."""
-    members = judge.members_of(document)
-    return [Leave(document, source), *(Leave(one, Source(source.path, one.doc, one.member)) for one in members)]
+    members = [(one, Source(source.path, one.doc, one.member)) for one in judge.members_of(document)]
+    return [Leave.as_it_is(*one) for one in [(document, source), *members]]
 
 
 def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document]:

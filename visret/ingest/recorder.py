@@ -47,9 +47,9 @@ class Recorder:
             self.ignored += found.ignored
         for step in plan.steps:
             match step:
-                case Leave(document, source):
+                case Leave(source):
                     self.inside += source.member != ""
-                    self.leave(document, source)
+                    self.leave(step)
                 case Update(number, columns):
                     self.writer.update(number, **columns)
                 case Remove(doc, is_gone):
@@ -73,16 +73,12 @@ class Recorder:
         self.updated += len(plan.updated)
         return plan.tasks
 
-    def leave(self, document: Document, source: Source) -> None:
+    def leave(self, step: Leave) -> None:
         """Count a document that is as it was: what it lacks is reported again."""
-        path = source.shown
-        if document.state == "failed":
-            self.failed.append(Failure(path, None, document.reason or "failed before"))
-        else:
-            self.unchanged += 1
-        self.failed += [Failure(path, page, reason) for page, reason in document.failed]
-        self.empty += [EmptyPage(path, page) for page in document.empty]
-        self.lost += [Lost(path, page, what, help_) for page, what, help_ in document.lost]
+        self.unchanged += step.is_read
+        self.failed += step.failed
+        self.empty += step.empty
+        self.lost += step.lost
 
     def resume(self, document: Document, source: Source, done: Set[int]) -> None:
         """Count the pages of a document that are not read again, and what is known of them."""
@@ -149,7 +145,7 @@ class Recorder:
             if done is None:
                 task.left = True
                 task.parent.whole.add(task.source.member)
-                self.leave(known, task.source)
+                self.leave(Leave.as_it_is(known, task.source))
             else:
                 self.resume(known, task.source, done)
             return
