@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, registry
-from visret._report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Report, shown
+from visret import _forks, _given, ingest, registry
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
 from visret.heatmap import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
@@ -26,7 +27,6 @@ from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from visret._progress import Progress
 
 PICTURE_DPI = 100
 
@@ -187,22 +187,17 @@ class Retriever:
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.
         """
-        from visret import ingest
-
         self._password = password or self._password
         return ingest.add(
             self._index,
             self.encoder,
             paths,
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
             include=include,
             exclude=exclude,
             sync=sync,
             retry_failed=retry_failed,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -225,19 +220,14 @@ class Retriever:
 
         InvalidQuery where there is no such document, IndexLocked while another process writes.
         """
-        from visret import ingest
-
         self._password = password or self._password
         return ingest.replace_document(
             self._index,
             self.encoder,
             doc,
             Path(path),
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -249,9 +239,7 @@ class Retriever:
         Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
         what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
-        from visret import ingest
-
-        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
+        return ingest.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
@@ -309,8 +297,6 @@ class Retriever:
         PageIndexError, and nothing changed, where not one page can be read. password, ocr, page_seconds, progress: as
         in `add`.
         """
-        from visret import ingest
-
         self._password = password or self._password
         if model is None:
             model = self._given or self.model
@@ -326,9 +312,7 @@ class Retriever:
             self._index,
             encoder,
             storage,
-            password=password,
-            ocr_mode=ocr,
-            page_seconds=page_seconds,
+            ReadOptions(password, ocr, page_seconds=page_seconds),
             progress=progress,
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
@@ -427,8 +411,6 @@ class Retriever:
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
         """
-        from visret import ingest
-
         ref = page_ref(hit)
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
@@ -442,8 +424,6 @@ class Retriever:
         picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
         had one. It is logged as a warning as well.
         """
-        from visret import ingest
-
         ref = page_ref(hit)
         stored = ingest.stored_page(self._index, ref, image=False)
         if not picture or stored.size_pt is None:
@@ -477,8 +457,6 @@ class Retriever:
 
         DocumentError as for `page`, and for a document inside a file, which has none of its own.
         """
-        from visret import ingest
-
         document = self.document(doc)
         if document.source is None:
             return None

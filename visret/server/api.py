@@ -21,10 +21,10 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
-from visret._progress import Progress
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
+from visret.ingest.report import Progress
 from visret.retriever import PICTURE_DPI, Retriever, as_json
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths

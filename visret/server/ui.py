@@ -23,10 +23,10 @@ from PIL import Image, ImageDraw
 from visret import registry
 from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
-from visret._progress import Progress
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
+from visret.ingest.report import Progress
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
 from visret.server.batches import Asked, Hits
