@@ -144,7 +144,7 @@ def test_every_figure_has_its_command_machine_and_date():
         first = rest.partition("\n\n")[0]
         if heading == "Indexing that does not break":
             first = first.replace("Commands in `tests/soak/`", "`python tests/soak/`")
-        assert re.match(r"`python tests/[^`]+`.* · .*(AVX2|VNNI).* · \d+ \w+ 20\d\d", first), heading
+        assert re.match(r"`python tests/[^`]+`.* · .*(AVX2|VNNI|Zen 5).* · \d+ \w+ 20\d\d", first), heading
 
 
 # ---- links
@@ -288,6 +288,9 @@ def check_python(arguments: list[str]) -> None:
             for path in (word for word in arguments[2:] if word.startswith("tests/")):
                 assert (ROOT / path).exists(), path
             check_options(arguments[2:], ROOT / "tests" / "conftest.py")
+        return
+    if arguments[0] == "-c":
+        compile(arguments[1], "-c", "exec")
         return
     assert (ROOT / arguments[0]).is_file(), arguments[0]
     own = ROOT / ("visret/cli.py" if arguments[0].startswith("apps/") else arguments[0])

@@ -45,7 +45,7 @@ def decoded(data: bytes) -> Decoded:
 
 def _hidden(text: str) -> Iterator[Loss]:
     for tag in _HIDING:
-        opens = [found.start() for found in re.finditer(rf"<{tag}\b(?![^>]*/>)", text, re.IGNORECASE)]
+        opens = [found.start() for found in re.finditer(rf"<{tag}\b(?![^<>]*/>)", text, re.IGNORECASE)]
         if opens and not re.search(rf"</{tag}\b", text[opens[-1] :], re.IGNORECASE):
             yield Loss(f"what follows a <{tag}> that nothing closes", f"close it (</{tag}>), and save the page")
             return

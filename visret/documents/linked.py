@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 from visret.documents.opendocument import MAX_XML
 from visret.types import Loss
 
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError)  # and what has a password, or an unknown method
 _INSIDE = re.compile(rb"\bType=[\"'][^\"']*/(package|oleObject|aFChunk)[\"']")
 _OF_CHART = re.compile(r"(^|/)(charts|diagrams)/_rels/")
-_FORMULA = re.compile(rb"\bprog[Ii][Dd]=[\"'](?:Equation|MathType)|\bProgID=[\"'](?:Equation|MathType)")
+_FORMULA = re.compile(rb"\b[Pp]rog[Ii][Dd]=[\"'](?:Equation|MathType)")
 _PICTURE = re.compile(rb"<draw:image\b[^>]*?\bxlink:href=[\"']([^\"']*)")
 
 
@@ -25,7 +27,7 @@ def pictures(source: Path) -> list[Loss]:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
             number = _of_opendocument(archive) if "content.xml" in names else _of_open_xml(archive, names)
-    except (zipfile.BadZipFile, OSError):  # another kind of file, or LibreOffice says what is wrong with it
+    except _BROKEN:  # another kind of file, or LibreOffice says what is wrong with it
         return []
     what = "a picture that the document only links to" if number == 1 else f"{number:,} pictures that it only links to"
     return [Loss(what, "embed linked pictures (File, Info, Edit Links to Files), and save it again")] if number else []
@@ -42,7 +44,7 @@ def embedded(source: Path) -> list[Loss]:
             if b"oleObject" in kinds:
                 told = (_read(archive, name) for name in names if name.endswith(".xml") and name.count("/") < 3)
                 number -= sum(len(_FORMULA.findall(part)) for part in told)
-    except (zipfile.BadZipFile, OSError):
+    except _BROKEN:
         return []
     what = "a document embedded in it" if number == 1 else f"{number:,} documents embedded in it"
     return [Loss(what, "open it in its program, and save them as files of their own")] if number > 0 else []

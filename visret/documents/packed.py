@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 _ROOT = re.compile(rb"/Root\s+(\d+)\s+\d+\s+R")
 _FIRST = re.compile(rb"/First\s+(\d+)")
-_EMBEDDED = re.compile(
-    rb"(?<!\d)(\d{1,10})\s+\d+\s+obj\s*<<(?:(?!endobj|stream).){0,2000}?/EmbeddedFile(?!\w)", re.DOTALL
-)
+_EMBEDDED = re.compile(rb"/EmbeddedFile(?!\w)")
+_NUMBER = re.compile(rb"(\d+)\s+\d+\s+obj\b(?!.*\bobj\b)", re.DOTALL)  # of the object that begins last
+_NAMED = 1_000  # embedded files that are counted
 _LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
 _MOST = 1 << 24  # bytes of a stream of objects that are unpacked
@@ -41,7 +42,8 @@ def may_hold(path: Path, key: bytes) -> bool:
 def embedded_files(path: Path) -> int:
     """How many files a document holds, by the streams that say they are one; 0 too where its size hides them."""
     data = _bytes(path) or b""
-    return len({found[1] for found in _EMBEDDED.finditer(data)}) if b"/EmbeddedFile" in data else 0
+    heads = (data[max(0, found.start() - _HEAD) : found.start()] for found in islice(_EMBEDDED.finditer(data), _NAMED))
+    return len({number[1] for head in heads if (number := _NUMBER.search(head))})
 
 
 def _bytes(path: Path) -> bytes | None:
