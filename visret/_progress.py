@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from visret import _render, _trust, ocr
+from visret import _render, ocr
 from visret._forecast import BLIND, DOUBTFUL, ENCODING, WORDS, File, Forecast, Look
 from visret._scout import Scout
+from visret.ocr import trust
 from visret.types import ModelSpec, Page
 
 SILENT = 1.5  # seconds, in which too little is known
@@ -153,7 +154,7 @@ class Watch:
             return Look(WORDS, words)
         if ocr.METADATA in page.metadata or not words:  # of which OCR may have found none
             return Look(BLIND, words, page.size_pt[0] * page.size_pt[1] / INCH**2 / 100)
-        return Look(DOUBTFUL if words < _trust.FEW else WORDS, words)
+        return Look(DOUBTFUL if words < trust.FEW else WORDS, words)
 
     @contextmanager
     def encoding(self, pages: Sequence[Page]) -> Iterator[None]:

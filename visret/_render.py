@@ -46,10 +46,11 @@ from typing import IO, Any, NoReturn
 import numpy as np
 from PIL import Image
 
-from visret import _forecast, _forks, _print, _trust, documents, ocr
+from visret import _forecast, _forks, documents, ocr
 from visret.documents import formats, office
 from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError, VisretError
+from visret.ocr import printed, trust
 from visret.types import Loss, Page, PageRef, Word
 
 COMMAND = (sys.executable, "-P", "-m", "visret._render")
@@ -545,19 +546,19 @@ def _look(document: documents.Document, number: int, request: Request) -> _forec
         return _forecast.Look(_forecast.WORDS, 0)
     page = document.page(number, image=False)
     own = len(page.words or ()) or len(page.plain or "") / 6
-    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not trust.doubtful(page)):
         return _forecast.Look(_forecast.WORDS, own)
-    if request.ocr == "auto" and page.words and not _trust.garbage(page.words):
+    if request.ocr == "auto" and page.words and not trust.garbage(page.words):
         return _forecast.Look(_forecast.DOUBTFUL, own)
     return _forecast.Look(_forecast.BLIND, 0)
 
 
 def _drawn(document: documents.Document, number: int) -> _forecast.Look:
     """A page that OCR will read, by its picture."""
-    image = document.page(number, words=False, dpi=_print.DPI).image
+    image = document.page(number, words=False, dpi=printed.DPI).image
     if image is None:
         return _forecast.Look(_forecast.BLIND, 0)
-    inches = _print.lines((), image, None).all * image.width / _print.DPI
+    inches = printed.lines((), image, None).all * image.width / printed.DPI
     return _forecast.Look(_forecast.BLIND, inches * _forecast.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 
@@ -580,9 +581,9 @@ def _opened(path: Path, request: Request) -> documents.Document:
 def _page(document: documents.Document, number: int, request: Request) -> Page:
     """The page; where its words are in doubt, as they are seen in its picture."""
     page = document.page(number, image=request.image)
-    if request.ocr == "never" and not request.image and (page.torn or page.unread > _trust.BROKEN):
+    if request.ocr == "never" and not request.image and (page.torn or page.unread > trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
-    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not _trust.doubtful(page)):
+    if request.ocr == "never" or page.size_pt is None or (request.ocr == "auto" and not trust.doubtful(page)):
         return page
     dpi = ocr.dpi_of(page.size_pt)
     drawn = document.page(number, words=False, dpi=dpi).image

@@ -3,7 +3,7 @@
 What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
 under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
 letters are those of a language. Only a page that is in doubt is drawn. Its picture then says whether print stands where
-no words are (`_print`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
+no words are (`printed`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
 list of parts, or a cipher.
 """
 
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from visret import _letters, _print
-from visret._lines import Reading
+from visret.ocr import letters, printed
+from visret.ocr.lines import Reading
 from visret.types import Page, Word
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
     So is text in a font whose codes are not its characters, and so are some code, formulas and lists of parts.
     """
     texts = [word.text for word in words]
-    if _letters.looks_right(texts, _RIGHT):
+    if letters.looks_right(texts, _RIGHT):
         return frozenset()
-    triples = _letters.look(texts)
+    triples = letters.look(texts)
     of_line, of = np.unique([word.line for word in words], return_inverse=True)
     if triples.all.sum() < _STRANGE_LEAST:
         return frozenset(of_line.tolist() if _is_strange_script("".join(texts)) else ())
@@ -122,9 +122,9 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
 def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
     """Whether text in Latin letters is that of no language: others stand in their places, or most have accents."""
     text = "".join(texts)
-    if _letters.share_accented(text) > _ACCENTED:
+    if letters.share_accented(text) > _ACCENTED:
         return True
-    return usual < _ODD and _letters.share_other(text) < _OTHER and float(_letters.known(texts).mean()) < _ODD_KNOWN
+    return usual < _ODD and letters.share_other(text) < _OTHER and float(letters.known(texts).mean()) < _ODD_KNOWN
 
 
 def _is_strange_script(text: str) -> bool:
@@ -168,12 +168,12 @@ def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
     """Whether print stands on the page that is in none of the words."""
     if not words:
         return True
-    if len(words) < FEW and _print.covered(words, image) < 0.5:
+    if len(words) < FEW and printed.covered(words, image) < 0.5:
         return True
     least = _SOME if page.unread > UNREAD else _MUCH
-    if _print.lines(words, image, page.size_pt).beside > least:
+    if printed.lines(words, image, page.size_pt).beside > least:
         return True
-    return page.drawn and _print.lines(words, image, _halved(page.size_pt)).beside > least  # letters of a heading
+    return page.drawn and printed.lines(words, image, _halved(page.size_pt)).beside > least  # letters of a heading
 
 
 def _halved(size_pt: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -208,13 +208,13 @@ def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Of each word the index of its line; and of each line sums over its words, by name."""
     texts = [word.text for word in reading.words]
     of_line, of = np.unique([word.line for word in reading.words], return_inverse=True)
-    triples = _letters.look(texts)
+    triples = letters.look(texts)
     each: dict[str, Sequence[float] | np.ndarray] = {
         "words": np.ones(len(texts)),
         "sure": reading.confidences,
         "wide": [word.box[2] - word.box[0] for word in reading.words],
-        "long": [_letters.length(text) > 2 for text in texts],
-        "known": _letters.known(texts),
+        "long": [letters.length(text) > 2 for text in texts],
+        "known": letters.known(texts),
         "usual": triples.usual,
         "total": triples.all,
         "signs": [_is_sign(text) for text in texts],
@@ -227,9 +227,9 @@ def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
     """Whether a good part of the print on a page is in none of its words, though it was read."""
     words = [word for word in words if not _is_sign(word.text)]
-    if _print.covered(words, image) > 1 - _UNREAD_SHARE / 2:
+    if printed.covered(words, image) > 1 - _UNREAD_SHARE / 2:
         return False
-    beside, everything = _print.lines(words, image, page.size_pt)
+    beside, everything = printed.lines(words, image, page.size_pt)
     return beside > max(_UNREAD_LEAST, _UNREAD_SHARE * everything)
 
 
@@ -302,16 +302,16 @@ def is_better(said: str, own: str, doubt: Doubt) -> bool:
     """
     if len(said) < 0.5 * len(own):
         return False
-    if _letters.share_other(own) > 0.5:
+    if letters.share_other(own) > 0.5:
         return worth(said.split()) > _SURELY
     return worth(said.split()) - worth(own.split()) > (doubt.alike if alike(own, said) else doubt.least)
 
 
 def worth(words: Sequence[str]) -> float:
     """Of words: the mean of their share of usual letters and of known words; 1 where they have no letters."""
-    long = [word for word in words if _letters.length(word) > 2]
-    usual = _letters.look(words).share
-    return (usual + float(_letters.known(long).mean())) / 2 if long else usual
+    long = [word for word in words if letters.length(word) > 2]
+    usual = letters.look(words).share
+    return (usual + float(letters.known(long).mean())) / 2 if long else usual
 
 
 def alike(own: str, said: str) -> bool:

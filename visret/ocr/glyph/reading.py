@@ -14,12 +14,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from visret import _lines
-from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
-from visret.glyph import skew
-from visret.glyph.finding import AREA, BESIDE, Found, Line, found
-from visret.glyph.networks import (
+from visret.ocr.edges import is_sharp, scaled, within
+from visret.ocr.glyph import skew
+from visret.ocr.glyph.finding import AREA, BESIDE, Found, FoundLine, found
+from visret.ocr.glyph.networks import (
     FINDER_DPI,
     FRAME,
     LETTERS,
@@ -31,7 +30,8 @@ from visret.glyph.networks import (
     inked,
     said,
 )
-from visret.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
+from visret.ocr.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
+from visret.ocr.lines import Line, Reading, arranged
 from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
@@ -63,7 +63,7 @@ class PageReader:
                 raise WeightsError(f"{folder}: weights missing or unexpected: {', '.join(wrong[:3])}")
             _fuse(network.eval()).to(device, memory_format=torch.channels_last)
 
-    def read(self, image: Image.Image, *, dpi: float) -> _lines.Reading:
+    def read(self, image: Image.Image, *, dpi: float) -> Reading:
         """The words of a picture of about that resolution, whichever way it is turned, skewed by up to 12 degrees."""
         grey = image.convert("L")
         degrees = skew.skew_of(grey)
@@ -74,7 +74,7 @@ class PageReader:
             return reading
         return max(reading, self._read_level(grey, dpi), key=_letters_read)  # what slants may be a drawing
 
-    def _read_level(self, grey: Image.Image, dpi: float) -> _lines.Reading:
+    def _read_level(self, grey: Image.Image, dpi: float) -> Reading:
         """The words of a grey picture whose lines are level or upright."""
         with torch.inference_mode():
             scale = FINDER_DPI / dpi
@@ -83,7 +83,7 @@ class PageReader:
                 seen = merged(seen, self._seen(grey, seen.found.scale / _FARTHER, first=FirstLook(untouched=1)))
             if seen.found.edges.some:
                 seen = self._seen_closer(grey, seen, scale)
-        reading = _lines.arranged(seen.lines, grey.width, grey.height)
+        reading = arranged(seen.lines, grey.width, grey.height)
         return reading._replace(finer=finer(seen))
 
     def _seen(self, grey: Image.Image, scale: float, *, first: FirstLook | None = None, turned: bool = False) -> Seen:
@@ -159,7 +159,7 @@ class PageReader:
         taken = edges_of(seen.lines) - np.array([left, top, left, top])
         return sum(len(line.text) for line in probe.lines if is_sure(line) and share_inside(line, taken) < 0.3)
 
-    def _strips(self, grey: Image.Image, lines: list[Line]) -> list[np.ndarray]:
+    def _strips(self, grey: Image.Image, lines: list[FoundLine]) -> list[np.ndarray]:
         smaller = [grey]
         strips = []
         for line in lines:
@@ -187,7 +187,7 @@ def _count(lines: Iterable[Said]) -> int:
     return sum(character.isalnum() for line in lines for character in line.text)
 
 
-def _letters_read(reading: _lines.Reading) -> float:
+def _letters_read(reading: Reading) -> float:
     """About how many letters and digits were read rightly, by the confidences of their words."""
     read = zip(reading.words, reading.confidences, strict=True)
     return sum(sum(map(str.isalnum, word.text)) * confidence for word, confidence in read)
@@ -226,7 +226,7 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
         order = order[count:]
 
 
-def _strip(grey: Image.Image, line: Line, zoom: float, reduced: int) -> np.ndarray:
+def _strip(grey: Image.Image, line: FoundLine, zoom: float, reduced: int) -> np.ndarray:
     """(STRIP, w) uint8: the line and a little around it. reduced: how many times smaller than the line's picture."""
     turn = math.atan(line.slope)
     twice = 2 if zoom * reduced < _SPARSE else 1
@@ -246,7 +246,7 @@ def _corner(grey: Image.Image) -> int:
     return int(grey.getpixel((0, 0)))  # type: ignore[arg-type]
 
 
-def _placed(line: Line, text: Said) -> _lines.Line:
+def _placed(line: FoundLine, text: Said) -> Line:
     """Each character in a box that reaches half way to its neighbours."""
     places = (np.array(text.frames) + 0.5) * FRAME * line.height / LETTERS
     half = np.minimum(np.diff(places) / 2, 0.35 * line.height)
@@ -259,7 +259,7 @@ def _placed(line: Line, text: Said) -> _lines.Line:
     )
     known = np.array([character != UNKNOWN for character in text.text])
     centre = line.middle + line.slope * (line.right - line.left) / 2
-    return _lines.Line(
+    return Line(
         text.text.replace(UNKNOWN, ""),
         boxes[known],
         np.array(text.confidences)[known],

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from visret._lines import Reading
+from visret.ocr.lines import Reading
 from visret.types import Box
 
 _LEAST, _MOST = 3.5, 12.0  # degrees: lines that slope less are read as well as level ones; larger angles are not found

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import _lines
-from visret.glyph.finding import Found
-from visret.glyph.networks import LETTERS
+from visret.ocr.glyph.finding import Found
+from visret.ocr.glyph.networks import LETTERS
+from visret.ocr.lines import Line, turned_line
 
 CLEAR, SURE, FAIR = 0.92, 0.85, 0.75  # mean confidence of what needs no second look; is read the right way; may be
 _LEGIBLE = 9  # pixels of letters that are large enough
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
     """What was read of a picture at one scale. heights: of each line's letters, in pixels. found: also of what was not
     read."""
 
-    lines: list[_lines.Line]
+    lines: list[Line]
     heights: list[float]
     found: Found
 
@@ -54,12 +54,12 @@ class Seen(NamedTuple):
         if not turn:
             return self
         width, height = size if turn == 2 else size[::-1]
-        lines = [_lines.turned_line(line, turn, width, height) for line in self.lines]
+        lines = [turned_line(line, turn, width, height) for line in self.lines]
         edges = self.found.edges._replace(loose=np.rot90(self.found.edges.loose, -turn))
         return self._replace(lines=lines, found=self.found._replace(edges=edges))
 
 
-def is_sure(line: _lines.Line) -> bool:
+def is_sure(line: Line) -> bool:
     """Whether it is read the right way, by its letters and digits."""
     named = [character.isalnum() for character in line.text]
     return sum(named) >= 3 and float(line.confidences[named].mean()) >= SURE
@@ -79,12 +79,12 @@ def merged(one: Seen, other: Seen) -> Seen:
     return Seen(lines, first.heights + [height for _, height in kept], one.found._replace(edges=edges))
 
 
-def edges_of(lines: list[_lines.Line]) -> np.ndarray:
+def edges_of(lines: list[Line]) -> np.ndarray:
     """(n, 4): left, top, right and bottom of each."""
     return np.array([(line.left, line.top, line.right, line.bottom) for line in lines]).reshape(-1, 4)
 
 
-def share_inside(line: _lines.Line, taken: np.ndarray) -> float:
+def share_inside(line: Line, taken: np.ndarray) -> float:
     """Of a line's area, at most: the part that lies in other lines."""
     low = np.maximum(taken[:, :2], (line.left, line.top))
     high = np.minimum(taken[:, 2:], (line.right, line.bottom))
@@ -93,7 +93,7 @@ def share_inside(line: _lines.Line, taken: np.ndarray) -> float:
 
 
 def finer(seen: Seen) -> float:
-    """See _lines.Reading."""
+    """See `visret.ocr.lines.Reading`."""
     poor = [
         height
         for line, height in zip(seen.lines, seen.heights, strict=True)

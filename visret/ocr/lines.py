@@ -1,7 +1,7 @@
 """Lines as they were read in a picture -> words in reading order.
 
 A picture has no painted order to start from, so the lines are put in one first; words, hyphens and columns of prose are
-then those of the text layer (`_words`).
+then those of the text layer (`visret.documents.words`).
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret import _forks
-from visret._edges import Edges, edges_of, is_sharp, within
-from visret._lines import Line, Reading, arranged, turned_line
+from visret.ocr.edges import Edges, edges_of, is_sharp, within
+from visret.ocr.lines import Line, Reading, arranged, turned_line
 from visret.types import Loss
 
 # The resolution to read at. Words of the text layer found again on 20 pages of manuals and papers, and seconds of one

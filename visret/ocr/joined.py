@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import _trust
-from visret._lines import Reading
+from visret.ocr import trust
+from visret.ocr.lines import Reading
 from visret.types import Box, Word
 
 _COVERED = 0.5  # of a word's area, by the page's own words: it is one of them
@@ -47,16 +47,16 @@ def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
     return tuple(replace(word, line=i) for i, line in enumerate(ordered) for word in line.words)
 
 
-def believed(own: Sequence[Word], reading: Reading, doubt: _trust.Doubt) -> tuple[Word, ...]:
+def believed(own: Sequence[Word], reading: Reading, doubt: trust.Doubt) -> tuple[Word, ...]:
     """Those of the page's own words in whose lines nothing better was read."""
-    if doubt == _trust.NONE:
+    if doubt == trust.NONE:
         return tuple(own)
     out: list[Word] = []
     boxes = np.array([word.box for word in reading.words]).reshape(-1, 4)
     for _, words in groupby(own, key=lambda word: word.line):
         line = list(words)
         said = " ".join(reading.words[i].text for i in _inside(boxes, line))
-        if not _trust.is_better(said, _trust.text_of(line), doubt):
+        if not trust.is_better(said, trust.text_of(line), doubt):
             out += line
     return tuple(out)
 
@@ -88,8 +88,8 @@ def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str
     level = shared > 0.5 * np.minimum(placed[:, 3] - placed[:, 1], around.bottom - around.top)
     level &= (placed[:, 0] < around.right) & (placed[:, 2] > around.left)
     there = " ".join(parts[i][0] for i in np.flatnonzero(level).tolist())
-    said = _trust.text_of(around.words)
-    return len(there) > _WHOLE * len(said) and _trust.alike(there, said)
+    said = trust.text_of(around.words)
+    return len(there) > _WHOLE * len(said) and trust.alike(there, said)
 
 
 def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
@@ -107,7 +107,7 @@ def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], p
     same_height = np.minimum(ratio, 1 / np.maximum(ratio, 1e-9)) >= _HEIGHTS
     if shared[over[same_height]].sum() >= _COVERED * area:
         return True
-    return _trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
+    return trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
 
 
 def _line(words: list[Word]) -> _Line:

@@ -1,10 +1,7 @@
-"""The words of a picture of a page: read by RapidOCR where it is installed (extra `ocr`), else by `glyph`.
+"""What reads a picture of a page on this machine, RapidOCR or `glyph`, and the cache of what was read.
 
-    reading = ocr.read(image)
-    reading.words, reading.confidence
-
-Reading order and hyphens are those of the text layer. Both come with their weights: nothing is downloaded. RapidOCR
-reads more scripts and worse pictures; `glyph` takes a tenth of the time or less (tests/benchmarks/scans.py).
+Both engines come with their weights, so nothing is downloaded. RapidOCR (extra `ocr`) reads more scripts and worse
+pictures; `glyph` takes a tenth of the time or less (tests/benchmarks/scans.py).
 """
 
 from __future__ import annotations
@@ -16,24 +13,23 @@ import logging
 import math
 import os
 import threading
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _joined, _rapidocr, _trust, glyph, registry
-from visret._choices import OCR_MODES as MODES
-from visret._lines import Reading
+from visret import registry
 from visret.errors import InvalidQuery, MissingExtra
-from visret.types import Loss, Page, Word
+from visret.ocr import glyph, rapidocr
+from visret.ocr.lines import Reading
+from visret.types import Loss, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENGINES = ("rapidocr", "glyph")
-_NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
-DPI = {"rapidocr": _rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
+NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
+DPI = {"rapidocr": rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 # of a page as it is drawn: a small one may be a large one whose size is stated wrongly
 _LEAST_PIXELS = {"rapidocr": 500_000, "glyph": 1_000_000}
 _HIGHEST_DPI = 1200
@@ -43,8 +39,6 @@ _CACHE_SHARD = 100  # files in each of 256 folders: about 500 MB in all
 
 _last = threading.local()  # read: the image that was read last, and how much finer it should be
 
-METADATA = "ocr_confidence"  # a page whose words were read here has it in its metadata: their mean confidence
-
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +47,7 @@ def engine() -> str:
 
     InvalidQuery where it names neither; MissingExtra where it names RapidOCR, and that is not installed.
     """
-    installed = _rapidocr.version() is not None
+    installed = rapidocr.version() is not None
     chosen = os.environ.get("VISRET_OCR") or ("rapidocr" if installed else "glyph")
     if chosen not in ENGINES:
         raise InvalidQuery(f"VISRET_OCR: {chosen!r} is not one of {', '.join(ENGINES)}")
@@ -70,7 +64,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     every core. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
-    version = f"{_weights()}-{glyph.READING}" if name == "glyph" else _rapidocr.version()
+    version = f"{_weights()}-{glyph.READING}" if name == "glyph" else rapidocr.version()
     dpi = dpi or DPI[name]
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())
@@ -79,25 +73,10 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     file = folder / key.hexdigest()[:2] / f"{key.hexdigest()}.json"
     reading = _load(file)
     if reading is None:
-        reading = _read_by_glyph(image, dpi, threads) if name == "glyph" else _rapidocr.read(pixels, dpi, threads)
+        reading = _read_by_glyph(image, dpi, threads) if name == "glyph" else rapidocr.read(pixels, dpi, threads)
         _save(file, reading)
     _last.read = image, reading.finer
     return reading
-
-
-def usable_mode(mode: str, modality: str) -> str:
-    """What comes of `mode` with a model that reads "text" or looks at an "image": "auto" is "never" with the latter.
-
-    InvalidQuery for another mode, and for "always" with a model that reads no words; what `engine` raises.
-    """
-    if mode not in MODES:
-        raise InvalidQuery(f"ocr: {mode!r} is not one of {', '.join(MODES)}")
-    if modality == "text":
-        engine()  # a wrong setting is an error before the first file
-        return mode
-    if mode == "always":
-        raise InvalidQuery("ocr: this model looks at the pictures of pages and reads no words; leave 'always' out")
-    return "never"
 
 
 def dpi_of(size_pt: tuple[float, float]) -> float:
@@ -116,51 +95,6 @@ def better_dpi(image: Image, dpi: float) -> float:
     return min(_HIGHEST_DPI, dpi * finer)
 
 
-def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
-    """The page with the words its image shows besides its own, and METADATA; the page itself where there are none.
-
-    mode: "auto" reads the image only where the page's own words are not all that stands on it, or not what stands on it
-    (`_trust`); "always"; "never". Its own words stay as they are, unless they are without meaning, or what is read in
-    their place is something else in better words.
-    """
-    if mode == "never" or page.image is None:
-        return page
-    image, dpi = page.image, _dpi_of(page.image, page.size_pt)
-
-    def said(picture: Image) -> Reading:
-        return read(picture, dpi=dpi, threads=threads)
-
-    own = _trust.sensible(page.words or ())
-    doubt = _trust.ANY if mode == "always" else _trust.doubt(page, own, image, said)
-    if doubt is None:
-        return page
-    whole = said(image)
-    if whole.lost:
-        page = replace(page, lost=(*page.lost, *whole.lost))
-    own = _joined.believed(own, whole, doubt)
-    new = _joined.missing(own, whole)
-    kept = _trust.without_nonsense(new)
-    if len(kept.words) < len(new.words) or _trust.is_unread([*own, *new.words], page, image):
-        kept = _trust.without_nonsense(new, unread=True)
-        page = replace(page, lost=(*page.lost, _unreadable()))
-    if not kept.words:
-        return page
-    metadata = {**page.metadata, METADATA: round(float(kept.confidence), 3)}
-    return replace(page, words=_joined.joined(own, kept), metadata=metadata)
-
-
-def _unreadable() -> Loss:
-    by = engine()
-    more = "pip install 'visret[ocr]' reads Chinese, Japanese and worse pictures; for other scripts, " * (by == "glyph")
-    layer = "put a text layer on it with an OCR program that knows the script, such as ocrmypdf"
-    return Loss(f"print in a picture that {_NAMES[by]} cannot read, as in another script", more + layer)
-
-
-def _dpi_of(image: Image, size_pt: tuple[float, float] | None) -> float | None:
-    """That the image of a page has; None if nothing says it."""
-    return None if size_pt is None else image.width * 72 / size_pt[0]
-
-
 # --------------------------------------------------------------------------------------------------- glyph
 
 
@@ -172,7 +106,7 @@ def _weights() -> str:
 def _read_by_glyph(image: Image, dpi: float, threads: int | None) -> Reading:
     import torch
 
-    from visret.glyph import reading
+    from visret.ocr.glyph import reading
 
     if threads:
         torch.set_num_threads(threads)

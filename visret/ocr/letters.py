@@ -1,6 +1,6 @@
 """How much texts look like words of a language, without a dictionary: by their letters, three at a time.
 
-`_letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
+`letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
 1 where it is usual in one of 30 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
 the triples of running text 97 % are usual, of those of text in cipher about half. Letters of other scripts count for
 nothing.

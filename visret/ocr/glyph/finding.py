@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from visret._edges import Edges, edges_of, scaled, within
-from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
+from visret.ocr.edges import Edges, edges_of, scaled, within
+from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
 # Pixels of letters: of lower ones, some of which are missed, that much is said at the least.
@@ -22,7 +22,7 @@ AREA = 1.6e7  # pixels of a picture that is looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
 
 
-class Line(NamedTuple):
+class FoundLine(NamedTuple):
     """left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters."""
 
     left: float
@@ -35,7 +35,7 @@ class Line(NamedTuple):
 class Found(NamedTuple):
     """Lines, in pixels of the picture. scale: at which they were found. edges: also of what is no line."""
 
-    lines: list[Line]
+    lines: list[FoundLine]
     scale: float
     edges: Edges
 
@@ -55,13 +55,13 @@ def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float,
     return Found(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
 
 
-def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[Line], np.ndarray]:
+def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[FoundLine], np.ndarray]:
     """And the picture at that scale."""
     small = scaled(grey, scale)
     page = inked(torch.from_numpy(small.astype(np.float32) / 255).to(device)[None])
     page = torch.nn.functional.pad(page, (0, -small.shape[1] % 32, 0, -small.shape[0] % 32))
     return [
-        Line(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
+        FoundLine(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
         for line in lines_of(_cells(finder, page))
     ], small
 
@@ -79,7 +79,7 @@ def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
     return np.concatenate(bands, axis=1)
 
 
-def _usual_height(lines: list[Line]) -> float:
+def _usual_height(lines: list[FoundLine]) -> float:
     """That which half of what is written is lower than."""
     if not lines:
         return 0.0
@@ -89,12 +89,12 @@ def _usual_height(lines: list[Line]) -> float:
     return float(height[order][np.searchsorted(letters, letters[-1] / 2)])
 
 
-def _letters(lines: list[Line]) -> float:
+def _letters(lines: list[FoundLine]) -> float:
     """About how many there are."""
     return sum((line.right - line.left) / line.height for line in lines)
 
 
-def _boxes(line: Line) -> Iterator[tuple[float, float, float, float]]:
+def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
     """What a line covers: where it slopes, in parts that are half as high as it is apart."""
     half, width = 0.8 * line.height, line.right - line.left
     step = min(width, half / max(abs(line.slope), 1e-6))
@@ -104,7 +104,7 @@ def _boxes(line: Line) -> Iterator[tuple[float, float, float, float]]:
         yield left, middle - half, min(left + step, line.right), middle + half
 
 
-def lines_of(cells: np.ndarray) -> list[Line]:
+def lines_of(cells: np.ndarray) -> list[FoundLine]:
     """What the finder says of a page, (3, rows, columns), as lines from top to bottom, in its pixels."""
     on = cells[0] > 0
     labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
@@ -132,7 +132,7 @@ def lines_of(cells: np.ndarray) -> list[Line]:
     left, right = left - BESIDE * height, right + BESIDE * height
     kept = (height > 3) & (number * CELL_ROWS > 0.15 * height)
     found = [
-        Line(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
+        FoundLine(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
         for a, b, mx, my, s, h in zip(
             left[kept], right[kept], mean_x[kept], mean_y[kept], slope[kept], height[kept], strict=True
         )
