@@ -1,6 +1,7 @@
 """The architecture holds itself: layers look down, the import is free, names are listed, the README's tree is right."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,7 +58,9 @@ def imports(path: Path):
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
             yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "visret")
+            yield from (
+                f"{node.module}.{alias.name}" for alias in node.names if node.module in {"visret", "visret.ocr"}
+            )
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -68,6 +71,15 @@ def test_a_module_imports_lower_layers_only(path):
         if parts[0] != "visret" or len(parts) == 1 or parts[1] not in set().union(*LAYERS):
             continue
         assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
+
+
+def test_a_module_of_ocr_imports_those_above_it_in_the_list_of_the_package():
+    listed = re.findall(r"^    (\w+)/? {2,}", (PACKAGE / "ocr" / "__init__.py").read_text("utf8"), re.MULTILINE)
+    assert set(listed) == {path.stem for path in (PACKAGE / "ocr").glob("[!_]*") if path.suffix in {"", ".py"}}
+    for path in (PACKAGE / "ocr").rglob("*.py"):
+        own = path.relative_to(PACKAGE / "ocr").parts[0].removesuffix(".py")
+        for name in {n.split(".")[2] for n in imports(path) if n.startswith("visret.ocr.")} - {own}:
+            assert own == "__init__" or listed.index(name) < listed.index(own), f"{path}: {name}"
 
 
 def test_every_module_has_a_layer():
