@@ -8,24 +8,22 @@ from pathlib import Path
 
 import pytest
 
-import visret
+import visret.ingest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_choices", "_folders", "_forks", "_products", "_forecast"},
+    {"errors", "_choices", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "registry"},
     {"maxsim", "reduction", "documents"},
-    {"candidates", "pdf"},
+    {"pdf"},
     {"ocr"},
     {"encoders", "index", "fetch"},
-    {"_render", "_report"},
-    {"_scout"},
-    {"_progress"},
+    {"search"},
     {"ingest"},
     {"retriever", "estimate"},
     {"evaluate", "rag", "cache", "training", "_metadata_file"},
@@ -59,7 +57,9 @@ def imports(path: Path):
             assert not node.level, f"{path}: relative import"
             yield node.module
             yield from (
-                f"{node.module}.{alias.name}" for alias in node.names if node.module in {"visret", "visret.ocr"}
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if node.module in {"visret", "visret.ingest", "visret.ocr"}
             )
 
 
@@ -73,13 +73,23 @@ def test_a_module_imports_lower_layers_only(path):
         assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
 
 
-def test_a_module_of_ocr_imports_those_above_it_in_the_list_of_the_package():
-    listed = re.findall(r"^    (\w+)/? {2,}", (PACKAGE / "ocr" / "__init__.py").read_text("utf8"), re.MULTILINE)
-    assert set(listed) == {path.stem for path in (PACKAGE / "ocr").glob("[!_]*") if path.suffix in {"", ".py"}}
-    for path in (PACKAGE / "ocr").rglob("*.py"):
-        own = path.relative_to(PACKAGE / "ocr").parts[0].removesuffix(".py")
-        for name in {n.split(".")[2] for n in imports(path) if n.startswith("visret.ocr.")} - {own}:
-            assert own == "__init__" or listed.index(name) < listed.index(own), f"{path}: {name}"
+@pytest.mark.parametrize("package", ["ingest", "ocr"])
+def test_a_module_imports_those_above_it_in_the_list_of_its_package(package):
+    folder = PACKAGE / package
+    about = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf8")), clean=False)
+    listed = re.findall(r"^    (\w+)/? {2,}", about, re.MULTILINE)
+    own = {path: path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    assert sorted(listed) == sorted({*own.values()} - {"__init__"})
+    for path, name in own.items():
+        for imported in imports(path):
+            parts = imported.split(".")
+            if parts[:2] == ["visret", package] and parts[2:3] not in ([], [name]) and name != "__init__":
+                assert parts[2] in listed[: listed.index(name)], f"{package}/{name} imports {parts[2]}"
+
+
+def test_what_ingest_offers_is_there():
+    for name in set(dir(visret.ingest)) - set(vars(visret.ingest)):
+        assert getattr(visret.ingest, name) is not None
 
 
 def test_every_module_has_a_layer():
@@ -87,7 +97,7 @@ def test_every_module_has_a_layer():
 
 
 def test_import_is_free():
-    assert loaded_by("import visret, visret.cli") == []
+    assert loaded_by("import visret, visret.cli, visret.ingest") == []
 
 
 def test_help_needs_no_numpy():
@@ -142,5 +152,5 @@ def test_the_readme_tree_is_the_tree():
     text = (ROOT / "README.md").read_text("utf8")
     tree = text[text.index("## Layout") :].split("```")[1]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
-    there = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and p.name != "__pycache__")}
+    there = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or any(p.glob("*.py"))}
     assert named == there - {"__init__.py", "__main__.py"}
