@@ -49,9 +49,10 @@ METADATA = "ocr_confidence"  # a page whose words were read here has it in its m
 
 
 def usable_mode(mode: str, modality: str) -> str:
-    """What comes of `mode` with a model that reads "text" or looks at an "image": "auto" is "never" with the latter.
+    """Return the mode that `mode` comes to with a model that reads "text" or looks at an "image".
 
-    InvalidQuery for another mode, and for "always" with a model that reads no words; what `engine` raises.
+    With a model that looks at images, "auto" comes to "never". Raises InvalidQuery for another mode and for "always"
+    with a model that reads no words, and what `engine` raises.
     """
     if mode not in MODES:
         raise InvalidQuery(f"ocr: {mode!r} is not one of {', '.join(MODES)}")
@@ -64,11 +65,11 @@ def usable_mode(mode: str, modality: str) -> str:
 
 
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
-    """The page with the words its image shows besides its own, and METADATA; the page itself where there are none.
+    """Return the page with METADATA and the words that its image shows besides its own; as it is if there are none.
 
     mode: "auto" reads the image only where the page's own words are not all that stands on it, or not what stands on it
-    (`trust`); "always"; "never". Its own words stay as they are, unless they are without meaning, or what is read in
-    their place is something else in better words.
+    (`trust`); "always" and "never" do as they say. The page's own words stay as they are, unless they have no meaning,
+    or something else, in better words, was read in their place.
     """
     if mode == "never" or page.image is None:
         return page
@@ -104,5 +105,5 @@ def _unreadable() -> Loss:
 
 
 def _dpi_of(image: Image, size_pt: tuple[float, float] | None) -> float | None:
-    """That the image of a page has; None if nothing says it."""
+    """Return the resolution of a page's image; None if nothing says it."""
     return None if size_pt is None else image.width * 72 / size_pt[0]

@@ -43,9 +43,9 @@ _log = logging.getLogger(__name__)
 
 
 def engine() -> str:
-    """What reads on this machine: RapidOCR where it is installed, unless VISRET_OCR names the other.
+    """Return the name of what reads on this machine: RapidOCR if it is installed, unless VISRET_OCR names the other.
 
-    InvalidQuery where it names neither; MissingExtra where it names RapidOCR, and that is not installed.
+    Raises InvalidQuery if VISRET_OCR names neither, and MissingExtra if it names RapidOCR, which is not installed.
     """
     installed = rapidocr.version() is not None
     chosen = os.environ.get("VISRET_OCR") or ("rapidocr" if installed else "glyph")
@@ -57,11 +57,11 @@ def engine() -> str:
 
 
 def read(image: Image, *, dpi: float | None = None, threads: int | None = None) -> Reading:
-    """The words of an RGB picture of a page, kept in the cache folder for the next time.
+    """Read the words of an RGB picture of a page, and keep them in the cache folder for the next time.
 
-    dpi: of the picture; None for what the engine is given best. It is where the search for letters begins, and may be
-    wrong; so may the way up. threads: of the one engine of this process; None for
-    every core. RapidOCR has one engine, for which calls from several threads wait.
+    dpi: of the picture; None for the resolution that suits the engine best. The search for letters begins there; the
+    resolution may be wrong, and so may the way up. threads: of the one engine of this process; None for every core.
+    RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
     version = f"{_weights()}-{glyph.READING}" if name == "glyph" else rapidocr.version()
@@ -80,15 +80,15 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
 
 
 def dpi_of(size_pt: tuple[float, float]) -> float:
-    """At which a page is drawn to be read: more than DPI where it would have few pixels."""
+    """Return the resolution at which a page is drawn to be read: more than DPI where it would have few pixels."""
     name = engine()
     return max(DPI[name], min(_HIGHEST_DPI, 72 * math.sqrt(_LEAST_PIXELS[name] / (size_pt[0] * size_pt[1]))))
 
 
 def better_dpi(image: Image, dpi: float) -> float:
-    """At which a page that was drawn at `dpi` is drawn again, since its letters have too few pixels; else `dpi`.
+    """Return the resolution at which a page is drawn again, if its letters had too few pixels at `dpi`; else `dpi`.
 
-    It goes by what `read` has just read of this very image, in this thread; of another one nothing is known.
+    It goes by what `read` has just read of this very image, in this thread; of any other image nothing is known.
     """
     read_last: tuple[Image, float] | None = getattr(_last, "read", None)
     finer = read_last[1] if read_last is not None and read_last[0] is image else 1.0
@@ -134,7 +134,7 @@ def _load(file: Path) -> Reading | None:
 
 
 def _save(file: Path, reading: Reading) -> None:
-    """Written aside and renamed; the oldest of a full folder make room."""
+    """Write what was read to a draft, and rename it; the oldest files of a full folder make room."""
     placed = zip(reading.words, reading.confidences, strict=True)
     words = [[word.text, word.line, confidence, word.box, word.rest] for word, confidence in placed]
     stored = [reading.finer, reading.lost, *words]

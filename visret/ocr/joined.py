@@ -27,7 +27,7 @@ _HEIGHTS = 0.6  # the lower one's height, of the higher one's: two words of one 
 
 
 class _Line(NamedTuple):
-    """Words side by side, and the box around them."""
+    """A line of words side by side, and the box around them."""
 
     words: list[Word]
     left: float
@@ -37,7 +37,7 @@ class _Line(NamedTuple):
 
 
 def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
-    """All words in reading order. new: what was read and is `missing`."""
+    """Return all words in reading order. new: what was read and is `missing`."""
     lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
     read = [list(words) for _, words in groupby(new.words, key=lambda word: word.line)]
     before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
@@ -48,7 +48,7 @@ def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
 
 
 def believed(own: Sequence[Word], reading: Reading, doubt: trust.Doubt) -> tuple[Word, ...]:
-    """Those of the page's own words in whose lines nothing better was read."""
+    """Return those of the page's own words in whose lines nothing better was read."""
     if doubt == trust.NONE:
         return tuple(own)
     out: list[Word] = []
@@ -62,14 +62,14 @@ def believed(own: Sequence[Word], reading: Reading, doubt: trust.Doubt) -> tuple
 
 
 def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
-    """Which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
+    """Return which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
     around = np.array([box for word in line for box in word.boxes])
     middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
 
 
 def missing(own: Sequence[Word], reading: Reading) -> Reading:
-    """The words that were read where none of the page's own stands."""
+    """Return the words that were read where none of the page's own stands."""
     if not own or not reading.words:
         return reading
     parts = [(word.text, box) for word in own for box in word.boxes]
@@ -82,7 +82,7 @@ def missing(own: Sequence[Word], reading: Reading) -> Reading:
 
 
 def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
-    """Whether the page has the same words beside each other at that height, somewhat elsewhere."""
+    """Say whether the page has the same words beside each other at that height, somewhat to the side."""
     around = _line([word for word, _ in line])
     shared = np.minimum(placed[:, 3], around.bottom) - np.maximum(placed[:, 1], around.top)
     level = shared > 0.5 * np.minimum(placed[:, 3] - placed[:, 1], around.bottom - around.top)
@@ -117,7 +117,7 @@ def _line(words: list[Word]) -> _Line:
 
 
 def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
-    """A line that was read, divided where the page's own words stand in it: what was typed into a form."""
+    """Divide a line that was read where the page's own words stand in it, as what was typed into a form does."""
     whole = _line(words)
     amid = [line for line in lines if _level(line, whole) and whole.left < line.left and line.right < whole.right]
     edges = sorted(line.left for line in amid)
@@ -126,7 +126,7 @@ def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _place(piece: _Line, lines: Sequence[_Line]) -> int:
-    """Before which of the page's own lines it comes."""
+    """Return the index of the page's own line that the piece comes before."""
     for i, line in enumerate(lines):
         if _level(piece, line):
             if piece.left < line.left:
@@ -142,6 +142,6 @@ def _place(piece: _Line, lines: Sequence[_Line]) -> int:
 
 
 def _level(one: _Line, other: _Line) -> bool:
-    """Whether they stand side by side."""
+    """Say whether two lines stand side by side."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)

@@ -23,7 +23,10 @@ _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and
 
 
 class FoundLine(NamedTuple):
-    """left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters."""
+    """Where a line of text lies.
+
+    left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters.
+    """
 
     left: float
     right: float
@@ -33,7 +36,7 @@ class FoundLine(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Lines, in pixels of the picture. scale: at which they were found. edges: also of what is no line."""
+    """The lines of a picture, in its pixels. scale: at which they were found. edges: also of what is no line."""
 
     lines: list[FoundLine]
     scale: float
@@ -41,7 +44,10 @@ class Found(NamedTuple):
 
 
 def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> Found:
-    """The lines of a picture at a scale, or, where it may grow, at a larger one if their letters prove small."""
+    """Find the lines of a picture at a scale.
+
+    grow: whether a larger scale is tried where the letters prove small.
+    """
     scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
     while grow and 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
@@ -56,7 +62,7 @@ def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float,
 
 
 def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[FoundLine], np.ndarray]:
-    """And the picture at that scale."""
+    """Find the lines of a picture at a scale; return them in the picture's pixels, and the picture at that scale."""
     small = scaled(grey, scale)
     page = inked(torch.from_numpy(small.astype(np.float32) / 255).to(device)[None])
     page = torch.nn.functional.pad(page, (0, -small.shape[1] % 32, 0, -small.shape[0] % 32))
@@ -67,7 +73,7 @@ def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float
 
 
 def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
-    """What the finder says of a page, (3, rows, columns); in bands, as memory grows with the area."""
+    """Return what the finder says of a page, (3, rows, columns); it sees bands, since memory grows with the area."""
     height, width = page.shape[2:]
     rows = max(_MARGIN, _BAND // width // 32 * 32)
     bands = []
@@ -80,7 +86,7 @@ def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
 
 
 def _usual_height(lines: list[FoundLine]) -> float:
-    """That which half of what is written is lower than."""
+    """Return the height of letters than which half of what is written is lower."""
     if not lines:
         return 0.0
     height = np.array([line.height for line in lines])
@@ -90,12 +96,12 @@ def _usual_height(lines: list[FoundLine]) -> float:
 
 
 def _letters(lines: list[FoundLine]) -> float:
-    """About how many there are."""
+    """Estimate how many letters stand on the lines."""
     return sum((line.right - line.left) / line.height for line in lines)
 
 
 def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
-    """What a line covers: where it slopes, in parts that are half as high as it is apart."""
+    """Yield the boxes that cover a line: where it slopes, in parts that rise half as much as they are high."""
     half, width = 0.8 * line.height, line.right - line.left
     step = min(width, half / max(abs(line.slope), 1e-6))
     for number in range(math.ceil(width / step)):
@@ -105,7 +111,7 @@ def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
 
 
 def lines_of(cells: np.ndarray) -> list[FoundLine]:
-    """What the finder says of a page, (3, rows, columns), as lines from top to bottom, in its pixels."""
+    """Return what the finder says of a page, (3, rows, columns), as lines from top to bottom, in the page's pixels."""
     on = cells[0] > 0
     labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
     rows, columns = np.nonzero(on)

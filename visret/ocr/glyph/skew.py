@@ -29,7 +29,7 @@ _SURE = 2.0  # times the median sharpness of all angles: less is no text, or a f
 
 
 def skew_of(grey: Image.Image) -> float:
-    """The angle in degrees, clockwise, by which the lines of a grey picture are turned from level or from upright.
+    """Return the angle by which the lines of a grey picture are turned from level or upright, in degrees, clockwise.
 
     It is 0 for a page without an angle that stands out, and for one whose lines are level within _LEAST degrees.
     """
@@ -52,7 +52,7 @@ def skew_of(grey: Image.Image) -> float:
 
 
 def _small(grey: Image.Image) -> np.ndarray:
-    """(rows, columns) uint8: a copy of about _AREA pixels, or all of a picture that has no more."""
+    """Return a copy of about _AREA pixels, or all of a picture that has no more: (rows, columns) uint8."""
     return np.asarray(grey.reduce(max(1, round(math.sqrt(grey.width * grey.height / _AREA)))))
 
 
@@ -76,12 +76,12 @@ class _Profiles:
         self._sign = sign
 
     def is_level(self) -> bool:
-        """Whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
+        """Say whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
         before, level, after = self.sharpness((-_BESIDE, 0.0, _BESIDE))
         return bool(level > _CLEAR * max(before, after))
 
     def sharpness(self, angles: Sequence[float] | np.ndarray) -> np.ndarray:
-        """(n,) float64: how steeply the sums rise and fall at each of n angles in degrees, clockwise."""
+        """Return how steeply the sums rise and fall at each of n angles in degrees, clockwise: (n,) float64."""
         out = np.empty(len(angles))
         for number, angle in enumerate(angles):
             shifts = np.rint(self._middles * math.tan(self._sign * math.radians(angle))).astype(int) + self._margin
@@ -94,7 +94,7 @@ class _Profiles:
 
 
 def _in_runs(whole: np.ndarray) -> np.ndarray:
-    """(rows, n) bool: the parts of a row that lie in a run of _RULE or more that are whole edges.
+    """Return which parts of a row lie in a run of _RULE or more that are whole edges: (rows, n) bool.
 
     These are rules and the borders that scanners add, which are level on a page whose lines are not.
     """
@@ -106,7 +106,7 @@ def _in_runs(whole: np.ndarray) -> np.ndarray:
 
 
 def level(grey: Image.Image, degrees: float) -> Image.Image:
-    """The picture turned back by that angle, large enough for all of it, its corners in the colour of the paper."""
+    """Return the picture turned back by that angle, large enough for all of it, its corners coloured as the paper."""
     size = _size_of_level(grey.size, degrees)
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
@@ -116,13 +116,13 @@ def level(grey: Image.Image, degrees: float) -> Image.Image:
 
 
 def _size_of_level(size: tuple[int, int], degrees: float) -> tuple[int, int]:
-    """Width and height of a picture of that size, turned back by that angle."""
+    """Return width and height of a picture of that size, turned back by that angle."""
     cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
     return math.ceil(size[0] * cos + size[1] * sin), math.ceil(size[0] * sin + size[1] * cos)
 
 
 def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
+    """Return where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
     width, height = _size_of_level(size, degrees)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = point[0] - width / 2, point[1] - height / 2
@@ -130,7 +130,7 @@ def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) ->
 
 
 def as_shown(reading: Reading, degrees: float, size: tuple[int, int]) -> Reading:
-    """What was read of the level picture, with the boxes around the words in the picture as it is, of that size."""
+    """Return what was read of the level picture, with the words' boxes in the picture as it is, of that size."""
     width, height = _size_of_level(size, degrees)
 
     def placed(box: Box) -> Box:
