@@ -133,7 +133,7 @@ def test_what_is_known_of_the_last_picture_says_at_which_resolution_its_page_is_
 
 
 def test_lines_that_are_too_many_are_named(monkeypatch):
-    monkeypatch.setattr(rapidocr, "_MOST_LINES", 3)
+    monkeypatch.setattr(rapidocr, "_MAX_LINES", 3)
     page = rapidocr._Page(np.zeros((9, 9, 3), np.uint8), 1.0, np.zeros((5, 4, 2), np.float32), None)
     ((what, help_),) = rapidocr._left_out(page)
     assert what == "2 of the 5 lines of a picture, the lower ones"

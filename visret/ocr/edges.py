@@ -15,7 +15,7 @@ _SOME, _MANY = 0.2, 0.4  # the share of edges outside of lines (of pages of prin
 _FEW = 200
 _PRINT = 0.02  # the share of the pixels of print that are sharp edges is larger
 _SHARP = 48  # grey values from one pixel to the next
-_LARGEST = 1.5  # times the picture's own size: more shows nothing new
+_MAX_SCALE = 1.5  # times the picture's own size: more shows nothing new
 
 
 class Edges(NamedTuple):
@@ -90,4 +90,4 @@ def scaled(grey: Image, scale: float) -> np.ndarray:
 
 def within(size: tuple[int, int], scale: float, area: float) -> float:
     """Return the scale, or the largest at which a picture of that size has no more pixels than `area`."""
-    return min(scale, _LARGEST, math.sqrt(area / (size[0] * size[1])))
+    return min(scale, _MAX_SCALE, math.sqrt(area / (size[0] * size[1])))

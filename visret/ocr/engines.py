@@ -31,8 +31,8 @@ ENGINES = ("rapidocr", "glyph")
 NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
 DPI = {"rapidocr": rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
 # of a page as it is drawn: a small one may be a large one whose size is stated wrongly
-_LEAST_PIXELS = {"rapidocr": 500_000, "glyph": 1_000_000}
-_HIGHEST_DPI = 1200
+_MIN_PIXELS = {"rapidocr": 500_000, "glyph": 1_000_000}
+_MAX_DPI = 1200
 
 _CACHE_FORMAT = 2
 _CACHE_SHARD = 100  # files in each of 256 folders: about 500 MB in all
@@ -82,7 +82,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
 def dpi_of(size_pt: tuple[float, float]) -> float:
     """Return the resolution at which a page is drawn to be read: more than DPI where it would have few pixels."""
     name = engine()
-    return max(DPI[name], min(_HIGHEST_DPI, 72 * math.sqrt(_LEAST_PIXELS[name] / (size_pt[0] * size_pt[1]))))
+    return max(DPI[name], min(_MAX_DPI, 72 * math.sqrt(_MIN_PIXELS[name] / (size_pt[0] * size_pt[1]))))
 
 
 def better_dpi(image: Image, dpi: float) -> float:
@@ -92,7 +92,7 @@ def better_dpi(image: Image, dpi: float) -> float:
     """
     read_last: tuple[Image, float] | None = getattr(_last, "read", None)
     finer = read_last[1] if read_last is not None and read_last[0] is image else 1.0
-    return min(_HIGHEST_DPI, dpi * finer)
+    return min(_MAX_DPI, dpi * finer)
 
 
 # --------------------------------------------------------------------------------------------------- glyph

@@ -32,7 +32,7 @@ _BLANK = 48  # grey values between the darkest and the lightest of a tile withou
 _LEGIBLE, _LINE, _LARGE = 11, 20, 48  # pixels of a line's height: the least, the best (10 points at DPI), the most
 _CUT = 96  # pixels of a line's height, twice as many as RapidOCR reads: worn print is then read best
 _CLEAR = 0.93  # the confidence with which large letters are read
-_MOST_LINES = 600  # of a page: about a minute
+_MAX_LINES = 600  # of a page: about a minute
 
 _SURE = 0.93  # confidence of a page; with less, a few of its lines are tried upside down. Of upright print .97 to 1
 _TRIED = 4
@@ -115,7 +115,7 @@ def read(pixels: np.ndarray, dpi: float, threads: int | None) -> Reading:
 
 
 def _left_out(page: _Page) -> tuple[Loss, ...]:
-    count = len(page.quads) - _MOST_LINES
+    count = len(page.quads) - _MAX_LINES
     if count <= 0:
         return ()
     what = f"{count:,} of the {len(page.quads):,} lines of a picture, the lower ones"
@@ -291,7 +291,7 @@ class _Cuts:
     def __init__(self, engine: Any, page: _Page, pixels: np.ndarray) -> None:
         self._engine = engine
         sheet, self._zoom = _magnified(page, pixels)
-        self._quads = page.quads[:_MOST_LINES] * np.float32(self._zoom)
+        self._quads = page.quads[:_MAX_LINES] * np.float32(self._zoom)
         self._cuts = engine.crop_text_regions(sheet, self._quads)
         self._upright, turned = engine.cls_and_rotate(self._cuts)
         self._flipped = np.array([_is_flipped(result) for result in turned.cls_res])

@@ -47,13 +47,13 @@ _CHANGED, BETTER, _MOSTLY = 0.12, 0.2, 0.45
 # be read.
 _SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
 _CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
-_NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
-_UNREAD_LEAST, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
+_MIN_NONSENSE, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
+_MIN_UNREAD, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
 _RIGHT = 0.92  # of a page's triples that are usual: too few of its lines can be strange
 _ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
 _ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
 _VARIETY = 0.15  # of a text in Chinese, the share of different signs
-_STRANGE_SHARE, _STRANGE_LEAST = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
+_STRANGE_SHARE, _MIN_STRANGE = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
 
 
 def doubtful(page: Page) -> bool:
@@ -110,11 +110,11 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
         return frozenset()
     triples = letters.look(texts)
     of_line, of = np.unique([word.line for word in words], return_inverse=True)
-    if triples.all.sum() < _STRANGE_LEAST:
+    if triples.all.sum() < _MIN_STRANGE:
         return frozenset(of_line.tolist() if _is_strange_script("".join(texts)) else ())
     usual, total = (np.bincount(of, count) for count in (triples.usual, triples.all))
     strange = (total >= _STRANGE_TRIPLES) & (usual < _STRANGE * total)
-    if total[strange].sum() < max(_STRANGE_LEAST, _STRANGE_SHARE * total.sum()):
+    if total[strange].sum() < max(_MIN_STRANGE, _STRANGE_SHARE * total.sum()):
         strange[:] = _is_other_alphabet(texts, triples.share)
     return frozenset(of_line[strange].tolist())
 
@@ -129,7 +129,7 @@ def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
 
 def _is_strange_script(text: str) -> bool:
     """Say whether text in another script than Latin repeats a few signs, as Chinese never does."""
-    return len(text) > _STRANGE_LEAST and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
+    return len(text) > _MIN_STRANGE and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
 
 
 # ------------------------------------------------------------------------------------------- with the page's image
@@ -195,7 +195,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     unsure = line["sure"] < _SURE * line["words"]
     unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
     odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
-    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
+    if not unread and line["wide"][odd].sum() < max(_MIN_NONSENSE, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
     least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
     odd |= (line["sure"] < least * line["words"]) | (line["signs"] == line["words"])
@@ -230,7 +230,7 @@ def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
     if printed.covered(words, image) > 1 - _UNREAD_SHARE / 2:
         return False
     beside, everything = printed.lines(words, image, page.size_pt)
-    return beside > max(_UNREAD_LEAST, _UNREAD_SHARE * everything)
+    return beside > max(_MIN_UNREAD, _UNREAD_SHARE * everything)
 
 
 # ---------------------------------------------------------------------------------------- with some of its lines read

@@ -36,13 +36,13 @@ from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it
-_NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
+_NARROWER, _MIN_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
 _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
 _SPARSE = 0.8  # pixels of a strip to one of the picture: with fewer, thin strokes fall between them
-_TELLING, _MOST_TELLING = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
+_TELLING, _MAX_BATCHES = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
 
 
 class PageReader:
@@ -108,7 +108,7 @@ class PageReader:
     def _widest(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
         """Read the widest lines, as many as tell which way they stand."""
         out: dict[int, Said] = {}
-        for batch in batches[:_MOST_TELLING]:
+        for batch in batches[:_MAX_BATCHES]:
             out |= self._batch(strips, *batch)
             if _count(out.values()) >= _TELLING:
                 break
@@ -221,7 +221,7 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
     while order:
         width = -(-widths[order[0]] // _STEP) * _STEP
         alike = sum(widths[i] >= _NARROWER * width for i in order)
-        count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_LEAST_COLUMNS // width))))
+        count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_MIN_COLUMNS // width))))
         yield order[:count], width
         order = order[count:]
 

@@ -17,7 +17,8 @@ from PIL import Image
 from visret.ocr.lines import Reading
 from visret.types import Box
 
-_LEAST, _MOST = 3.5, 12.0  # degrees: lines that slope less are read as well as level ones; larger angles are not found
+# Degrees: lines that slope less are read as well as level ones, and larger angles are not found
+_MIN_ANGLE, _MAX_ANGLE = 3.5, 12.0
 _BESIDE = 2.0  # degrees from level, where the sums of a level page are clearly less sharp
 _COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
 _AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
@@ -31,7 +32,7 @@ _SURE = 2.0  # times the median sharpness of all angles: less is no text, or a f
 def skew_of(grey: Image.Image) -> float:
     """Return the angle by which the lines of a grey picture are turned from level or upright, in degrees, clockwise.
 
-    It is 0 for a page without an angle that stands out, and for one whose lines are level within _LEAST degrees.
+    It is 0 for a page without an angle that stands out, and for one whose lines are level within _MIN_ANGLE degrees.
     """
     small = _small(grey).astype(np.int16)
     if min(small.shape) < 2 * _STRIP:
@@ -40,7 +41,7 @@ def skew_of(grey: Image.Image) -> float:
     if rows.is_level():
         return 0.0
     profiles = [rows, _Profiles(small.T, -1)]
-    angles = np.arange(-_MOST, _MOST + _COARSE / 2, _COARSE)
+    angles = np.arange(-_MAX_ANGLE, _MAX_ANGLE + _COARSE / 2, _COARSE)
     sharpness = [profile.sharpness(angles) for profile in profiles]
     clarity = [float(of.max() / max(np.median(of), 1e-6)) for of in sharpness]
     best = int(np.argmax(clarity))
@@ -48,7 +49,7 @@ def skew_of(grey: Image.Image) -> float:
         return 0.0
     near = angles[sharpness[best].argmax()] + np.arange(-_COARSE, _COARSE + _FINE / 2, _FINE)
     angle = float(near[profiles[best].sharpness(near).argmax()])
-    return angle if abs(angle) >= _LEAST else 0.0
+    return angle if abs(angle) >= _MIN_ANGLE else 0.0
 
 
 def _small(grey: Image.Image) -> np.ndarray:
@@ -70,7 +71,7 @@ class _Profiles:
         kept = parts.sum(axis=2, dtype=np.float32)
         kept[_in_runs(parts.min(axis=2) > 0)] = 0
         self._middles = (np.arange(count) + 0.5) * _STRIP - edges.shape[1] / 2
-        self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MOST + _COARSE))) + 1
+        self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MAX_ANGLE + _COARSE))) + 1
         self._strips = np.pad(kept.T, ((0, 0), (self._margin, self._margin)))
         self._rows = len(edges)
         self._sign = sign
