@@ -21,7 +21,7 @@ from visret import Retriever, cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf8")
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "visret" / "glyph" / "README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("visret/**/README.md")])
 HISTORY = {"CHANGELOG.md", "log.md"}  # they speak of what was; only their links are checked
 CURRENT = [page for page in PAGES if page.name not in HISTORY]
 

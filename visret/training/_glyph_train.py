@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
 from visret import registry
-from visret.glyph.networks import (
+from visret.ocr.glyph.networks import (
     BLANK,
     CELL_COLUMNS,
     CELL_ROWS,
@@ -35,7 +35,7 @@ from visret.glyph.networks import (
     numbers,
     said,
 )
-from visret.glyph.reading import PageReader
+from visret.ocr.glyph.reading import PageReader
 from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 
