@@ -9,9 +9,10 @@ from contextlib import closing
 import platformdirs
 import pytest
 
-from visret import cache, cli, ocr, registry
+from visret import cache, cli, ocr
 from visret.encoders import toy
 from visret.errors import WeightsError
+from visret.models import registry
 from visret.types import Page
 
 

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 from sheets import write_pdf
 
-from visret import Retriever, cli, ingest, registry
+from visret import Retriever, cli, ingest
 from visret.__main__ import stoppable
 from visret.encoders import toy
+from visret.models import registry
 from visret.types import Hit, PageRef
 
 

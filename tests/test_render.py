@@ -20,9 +20,10 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Page, Retriever, _render, documents, ingest, registry
+from visret import Page, Retriever, _render, documents, ingest
 from visret._progress import Watch
 from visret.errors import VisretError
+from visret.models import registry
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
 pytestmark = pytest.mark.usefixtures("fresh_workers")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
 
-from visret import registry
+from visret.models import registry
 
 DIM = 128
 _WORDPIECE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")

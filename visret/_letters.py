@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import registry
+from visret.models import registry
 
 FILE = Path(__file__).with_suffix(".bin")
 EDGE, MARK, DIGIT, SIGN, OTHER = range(26, 31)  # white space, what divides words, the rest; letters of other scripts

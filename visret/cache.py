@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visret import registry
 from visret._folders import expanded, unwritable
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
 from visret.index.layout import CATALOGUE
+from visret.models import registry
 from visret.retriever import Retriever
 from visret.types import Encoder
 

@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import visret
-from visret import ocr, registry
+from visret import ocr
 from visret._folders import expanded, unwritable
 from visret.documents import office
 from visret.errors import VisretError
+from visret.models import registry
 
 WIDTH = 80  # columns of a terminal
 SECONDS = 3.0  # that another program has to say its version

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import _joined, _rapidocr, _trust, glyph, registry
+from visret import _joined, _rapidocr, _trust, glyph
 from visret._choices import OCR_MODES as MODES
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
+from visret.models import registry
 from visret.types import Loss, Page, Word
 
 if TYPE_CHECKING:

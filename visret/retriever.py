@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, candidates, registry
+from visret import _forks, _given, candidates
 from visret import heatmap as heatmaps
 from visret._report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Report, shown
 from visret.codec import Codec
@@ -21,6 +21,7 @@ from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
 from visret.index.model import check_same, record
 from visret.maxsim import packed
 from visret.maxsim.device import on_device
+from visret.models import registry
 from visret.reduction import Storage
 from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, Ranked, page_ref
 

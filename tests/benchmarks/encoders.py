@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import Page, documents, load_encoder, registry
+from visret import Page, documents, load_encoder
 from visret.encoders import _reading, _torch
 from visret.errors import DocumentError
+from visret.models import registry
 
 MODEL = "all-minilm-l6-v2"
 THREADS = (1, 2)

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from visret import PageRef, Retriever, documents, metrics, registry
+from visret import PageRef, Retriever, documents, metrics
 from visret.encoders._torch import quiet
+from visret.models import registry
 
 HERE = Path(__file__).parent
 ELSEWHERE = """

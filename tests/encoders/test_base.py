@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from visret import Page, registry
+from visret import Page
 from visret.encoders import _base, _scripts, load_encoder
 from visret.errors import InvalidModelSpec, WeightsError
+from visret.models import registry
 from visret.types import ModelSpec
 
 HUB = ModelSpec("nobody/nothing", "colqwen", "nobody/nothing", "", "image", 128, "mit", 1.0)

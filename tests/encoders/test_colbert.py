@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from visret import registry
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, WeightsError
+from visret.models import registry
 from visret.types import Page, Word
 
 TEXT = "Where is the red circle of the sales report, and where is the figure?"

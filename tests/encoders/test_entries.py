@@ -12,8 +12,9 @@ import tiny_vision
 import yaml
 from PIL import Image
 
-from visret import Retriever, registry
+from visret import Retriever
 from visret.encoders import _torch, load_encoder
+from visret.models import registry
 
 ENTRIES = [spec for spec in registry.specs() if spec.architecture in tiny_vision.CHECKPOINTS]
 A4 = Image.new("RGB", (620, 877), "grey")

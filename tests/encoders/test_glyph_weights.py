@@ -6,8 +6,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from safetensors.numpy import load_file, save_file
 from sheets import draw
 
-from visret import Page, Retriever, load_encoder, registry
+from visret import Page, Retriever, load_encoder
 from visret.errors import ShapeError, WeightsError
+from visret.models import registry
 
 LINES = ["The lighthouse keeper repaired", "a broken lantern before the storm", "Invoice number 40172"]
 

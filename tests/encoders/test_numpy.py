@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from visret import registry
 from visret.encoders import _layout, _numpy, _torch, load_encoder
 from visret.encoders._bert import Bert
 from visret.encoders._layout import Tensors
 from visret.errors import WeightsError
+from visret.models import registry
 from visret.types import Page
 
 QUESTIONS = Path(__file__).parent.parent / "benchmarks" / "questions.jsonl"

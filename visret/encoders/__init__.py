@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from visret import registry
 from visret.errors import InvalidModelSpec
+from visret.models import registry
 from visret.types import Encoder, ModelSpec
 
 __all__ = ["load_encoder"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import registry
 from visret.encoders import _scripts
 from visret.encoders._reading import Reading
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
+from visret.models import registry
 from visret.types import ModelSpec, Page
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import _forks, registry
+from visret import _forks
 from visret._folders import unwritable
 from visret.encoders import _base, _numpy
 from visret.encoders._layout import Layout, Tensors
 from visret.errors import InvalidModelSpec
+from visret.models import registry
 
 _FORMAT = 1  # of the notes; another number makes them again
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers")

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visret import registry
 from visret._folders import unwritable
 from visret.encoders._bert import Bert
 from visret.errors import MissingExtra, WeightsError
+from visret.models import registry
 
 _FORMAT = 1  # of the exported files; another number exports again
 

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import _forks, registry
+from visret import _forks
 from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
 from visret.glyph import DPI
+from visret.models import registry
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
 
 if TYPE_CHECKING:

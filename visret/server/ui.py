@@ -20,13 +20,13 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image, ImageDraw
 
-from visret import registry
 from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
 from visret._progress import Progress
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
+from visret.models import registry
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
 from visret.server.uploads import keep

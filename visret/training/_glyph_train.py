@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
-from visret import registry
 from visret.glyph.networks import (
     BLANK,
     CELL_COLUMNS,
@@ -36,6 +35,7 @@ from visret.glyph.networks import (
     said,
 )
 from visret.glyph.reading import PageReader
+from visret.models import registry
 from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 

@@ -12,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from visret import registry
 from visret.errors import UnknownModel, WeightsError
-from visret.fetch import fetch
+from visret.models import registry
+from visret.models.fetch import fetch
 
 COMMIT = "c" * 40
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from visret import registry
 from visret._folders import expanded, unwritable
 from visret.errors import WeightsError, cannot_lock
+from visret.models import registry
 
 __all__ = ["fetch"]
 

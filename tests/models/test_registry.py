@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from visret import registry
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
+from visret.models import registry
 
 ENTRY = {
     "family": "toy",

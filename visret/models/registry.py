@@ -50,7 +50,7 @@ __all__ = [
 
 CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 BUNDLED = _PACKAGE / "glyph"  # the folder of the model that comes with this package
 _DEFAULTS: Mapping[str, Any] = {
     f.name: f.default if f.default is not MISSING else {}
