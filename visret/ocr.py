@@ -24,9 +24,10 @@ import numpy as np
 
 from visret import _joined, _rapidocr, _trust, glyph
 from visret._choices import OCR_MODES as MODES
+from visret._folders import cache_folder
 from visret._lines import Reading
 from visret.errors import InvalidQuery, MissingExtra
-from visret.models import registry
+from visret.models import weights
 from visret.types import Loss, Page, Word
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())
     key.update(np.ascontiguousarray(pixels).data)
-    folder = registry.cache_folder() / "ocr" / f"{name}-{version}-{_CACHE_FORMAT}"
+    folder = cache_folder() / "ocr" / f"{name}-{version}-{_CACHE_FORMAT}"
     file = folder / key.hexdigest()[:2] / f"{key.hexdigest()}.json"
     reading = _load(file)
     if reading is None:
@@ -167,7 +168,7 @@ def _dpi_of(image: Image, size_pt: tuple[float, float] | None) -> float | None:
 
 @functools.cache  # as long as a process runs, its networks are those it has loaded
 def _weights() -> str:
-    return registry.sha256(registry.BUNDLED / "model.safetensors")[:12]
+    return weights.sha256(weights.BUNDLED / "model.safetensors")[:12]
 
 
 def _read_by_glyph(image: Image, dpi: float, threads: int | None) -> Reading:
@@ -214,7 +215,7 @@ def _save(file: Path, reading: Reading) -> None:
         for old in kept[:-_CACHE_SHARD]:
             old.unlink(missing_ok=True)
     except OSError as error:  # a read-only home, or a full disk: read again next time
-        _say_not_kept(registry.cache_folder(), error.strerror or str(error))
+        _say_not_kept(cache_folder(), error.strerror or str(error))
 
 
 @functools.cache  # once, and not for every page

@@ -38,6 +38,8 @@ def load_encoder(
     UnknownModel, InvalidModelSpec, WeightsError. Each call loads anew: keep what it returns.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
+    if spec.task != "encode":
+        raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():
         raise InvalidModelSpec(
             f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}"

@@ -24,7 +24,7 @@ from visret import _forks
 from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
 from visret.glyph import DPI
-from visret.models import registry
+from visret.models import fetch, registry, weights
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
 
 if TYPE_CHECKING:
@@ -143,10 +143,10 @@ def spelling_vector(word: str) -> np.ndarray:
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> GlyphEncoder:
     """The encoder. WeightsError where the folder's weights are not exactly those of its networks."""
     chosen = _base.options(spec, _OPTIONS)
-    folder = _base.weights_folder(spec)
+    folder = fetch.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     place = _base.Place(device, "float32")
-    encoder = GlyphEncoder(_base.pinned(spec, folder), folder, text, place=place, threads=threads)
+    encoder = GlyphEncoder(weights.pinned(spec, folder), folder, text, place=place, threads=threads)
     if not spec.source.startswith("package:"):  # whose sha256 was checked
         encoder._reader  # noqa: B018 - loads it, and refuses weights that are not its own
     return encoder

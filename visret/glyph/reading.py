@@ -32,7 +32,7 @@ from visret.glyph.networks import (
     said,
 )
 from visret.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
-from visret.models.registry import BUNDLED
+from visret.models.weights import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it

@@ -26,7 +26,7 @@ from visret._progress import Progress
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
-from visret.models import registry
+from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
 from visret.server.uploads import keep
@@ -427,7 +427,7 @@ def build(
 
 def here() -> list[str]:
     """The models that are on this machine."""
-    return [spec.name for spec in registry.specs() if registry.location(spec).here and not spec.remote_code]
+    return [spec.name for spec in registry.specs() if weights.location(spec).here and not spec.remote_code]
 
 
 def empty(encoders: dict[str, Encoder]) -> Uploads:
