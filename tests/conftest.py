@@ -17,8 +17,9 @@ import workers
 from hypothesis import settings
 from sheets import write_pdf
 
-from visret import Retriever, _render, estimate, ocr
+from visret import Retriever, ocr
 from visret.encoders import toy
+from visret.ingest import process
 
 # Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
 # are marked heavy. What it still runs needs only packages that are installed within seconds.
@@ -75,8 +76,7 @@ def nothing_is_durable():
 def reused_workers():
     """Most tests do not look at the processes that read documents."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (_render, estimate):
-            patch.setattr(module, "Worker", workers.Reused)
+        patch.setattr(process, "Worker", workers.Reused)
         yield
     for _, known in workers.Reused.waiting:
         workers.end(known)
@@ -85,8 +85,7 @@ def reused_workers():
 @pytest.fixture
 def fresh_workers(monkeypatch):
     """As outside tests: a process is started for each run, and ended with it."""
-    for module in (_render, estimate):
-        monkeypatch.setattr(module, "Worker", workers.Fresh)
+    monkeypatch.setattr(process, "Worker", workers.Fresh)
 
 
 @pytest.fixture

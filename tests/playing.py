@@ -6,7 +6,8 @@ import math
 import random
 from dataclasses import dataclass, field
 
-from visret._forecast import BLIND, LOADING, WORDS, File, Forecast, Look
+from visret.ingest.costs import BLIND, LOADING, WORDS, File, Look
+from visret.ingest.forecast import Forecast
 
 BATCH_PAGES, BATCH_SECONDS = 32, 10.0  # as in ingest
 SECOND_A_WORD = 0.00015

@@ -7,26 +7,24 @@ from pathlib import Path
 
 import pytest
 
-import visret
+import visret.ingest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "visret"
 
 # A module may import modules of lower layers, and of its own folder.
 LAYERS = [
-    {"errors", "_choices", "_folders", "_forks", "_products", "_forecast"},
+    {"errors", "_choices", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
     {"codec", "heatmap", "metrics", "models", "_print"},
     {"_letters"},
     {"maxsim", "reduction", "documents"},
-    {"candidates", "_edges", "_lines", "pdf"},
+    {"_edges", "_lines", "pdf"},
     {"_trust"},
     {"glyph", "_rapidocr", "_joined"},
     {"ocr", "encoders", "index"},
-    {"_render", "_report"},
-    {"_scout"},
-    {"_progress"},
+    {"search"},
     {"ingest"},
     {"retriever", "estimate"},
     {"evaluate", "rag", "cache", "training", "_metadata_file"},
@@ -59,7 +57,9 @@ def imports(path: Path):
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative import"
             yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "visret")
+            yield from (
+                f"{node.module}.{alias.name}" for alias in node.names if node.module in ("visret", "visret.ingest")
+            )
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -72,12 +72,27 @@ def test_a_module_imports_lower_layers_only(path):
         assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
 
 
+def test_a_module_of_ingest_imports_those_above_it_in_the_list_of_the_package():
+    listed = [line.split()[0] for line in visret.ingest.__doc__.splitlines() if line.startswith("    ")]
+    assert sorted(listed) == sorted(path.stem for path in (PACKAGE / "ingest").glob("*.py") if path.stem != "__init__")
+    for place, name in enumerate(listed):
+        for imported in imports(PACKAGE / "ingest" / f"{name}.py"):
+            parts = imported.split(".")
+            if parts[:2] == ["visret", "ingest"] and len(parts) > 2:
+                assert parts[2] in listed[:place], f"ingest/{name} imports {parts[2]}"
+
+
+def test_what_ingest_offers_is_there():
+    for name in set(dir(visret.ingest)) - set(vars(visret.ingest)):
+        assert getattr(visret.ingest, name) is not None
+
+
 def test_every_module_has_a_layer():
     assert {unit(path) for path in modules()} == set().union(*LAYERS)
 
 
 def test_import_is_free():
-    assert loaded_by("import visret, visret.cli") == []
+    assert loaded_by("import visret, visret.cli, visret.ingest") == []
 
 
 def test_help_needs_no_numpy():

@@ -158,6 +158,7 @@ def test_as_many_files_as_fit_and_the_number_of_the_others(tmp_path, monkeypatch
         (packed([]), "is an archive without any file"),
         (packed([("d/", "")]), "is an archive without any file"),
     ],
+    ids=["no archive", "cut off", "empty", "folders alone"],  # the bytes hold the time, and two workers need one name
 )
 def test_what_cannot_be_unpacked_says_why(data, said, tmp_path):
     with pytest.raises(DocumentError, match=said):

@@ -17,9 +17,10 @@ import pytest
 from PIL import Image
 from sheets import write_pdf
 
-from visret import Retriever, cli, ingest
+from visret import Retriever, cli
 from visret.__main__ import stoppable
 from visret.encoders import toy
+from visret.ingest import encoding
 from visret.models import registry
 from visret.types import Hit, PageRef
 
@@ -79,7 +80,7 @@ def test_find_reports_a_missing_path_and_answers_from_the_others(capsys, papers,
 
 
 def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch):
-    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    monkeypatch.setattr(encoding, "BATCH_PAGES", {"image": 1, "text": 1})
     encode = toy.ToyEncoder.encode_pages
 
     def stop(self, pages):

@@ -5,7 +5,7 @@ from sheets import write_pdf
 
 from visret import Retriever, load_encoder
 from visret.errors import DocumentError, InvalidQuery
-from visret.estimate import estimate
+from visret.ingest.estimate import estimate
 from visret.reduction import Storage
 
 
@@ -38,7 +38,7 @@ def test_pages_and_bytes_are_those_of_the_index(tmp_path, papers, toy, storage):
 
 
 def test_files_that_are_not_opened_count_like_the_others(papers, toy, monkeypatch):
-    monkeypatch.setattr("visret.estimate.SECONDS", 0)  # one file, one batch
+    monkeypatch.setattr("visret.ingest.estimate.SECONDS", 0)  # one file, one batch
     assert estimate(papers, encoder=toy).pages in {12, 24, 36}
 
 
@@ -57,3 +57,9 @@ def test_nothing_to_estimate_from(papers, toy, tmp_path):
         estimate(tmp_path / "notes.txt", encoder=toy)
     with pytest.raises(DocumentError, match="toy reads none"):
         estimate(tmp_path / "nowhere", encoder=toy)
+
+
+def test_the_old_place_of_an_estimate_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match="import it from visret.ingest.estimate"):
+        from visret.estimate import estimate as old
+    assert old is estimate

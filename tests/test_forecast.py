@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from playing import KINDS, Doc, Play, blind, one_file, plain, played
 
-from visret._forecast import BLIND, DOUBTFUL, WORDS, File, Forecast, Look, finish
+from visret.ingest.costs import BLIND, DOUBTFUL, WORDS, File, Look
+from visret.ingest.forecast import Forecast, finish
 
 
 class Clock:
@@ -102,7 +103,7 @@ def test_who_encodes_is_quicker_when_nobody_reads_any_more():
 @pytest.mark.parametrize(("mine", "left"), [(12.0, 6.0), (4.0, 10.0)], ids=["all cores are busy", "some are idle"])
 def test_what_is_left_to_encode_has_the_cores_of_who_read(clock, monkeypatch, mine, left):
     used = [0.0]
-    monkeypatch.setattr("visret._forecast.time.process_time", lambda: used[0])
+    monkeypatch.setattr("visret.ingest.forecast.time.process_time", lambda: used[0])
     pages = [Look(WORDS, 300)] * 2
     forecast = Forecast([File("a", "pdf", 1000, pages=6)], clock=clock, cores=2)
 

@@ -155,7 +155,8 @@ def test_an_index_is_not_locked_by_a_child_that_outlives_the_writing(tmp_path):
 
 def test_a_child_lets_the_reader_of_its_parent_alone(tmp_path, fresh_workers):
     """Nor does it hold the pipe whose end ends the reader, as long as the child lives."""
-    from visret._render import Request, Worker
+    from visret.ingest.messages import Request
+    from visret.ingest.process import Worker
 
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     others = set(_forks._private)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from visret import _render, documents
+from visret import documents
 from visret.documents import books, formats, mail, pictures, text
 from visret.errors import DocumentError
+from visret.ingest import messages, process
 from visret.types import Page
 
 ROOT = Path(__file__).parent.parent
@@ -479,12 +480,12 @@ def test_the_worker_reads_them_and_says_what_is_lost(tmp_path):
         "a.ipynb": notebook({"source": "words", "outputs": [{"data": {"image/png": ""}}]}).encode(),
         "a.epub": book({"a.xhtml": "<p>words</p>", "b.xhtml": None}),
     }
-    worker = _render.Worker()
+    worker = process.Worker()
     try:
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
-            answers = list(worker.read(_render.Request(str(tmp_path / name)), doc=name))
+            answers = list(worker.read(messages.Request(str(tmp_path / name)), doc=name))
             assert any(isinstance(answer, Page) and answer.plain.strip() for answer in answers), name
-            assert any(isinstance(answer, _render.Lost) for answer in answers) == (name != "a.csv"), name
+            assert any(isinstance(answer, messages.Lacking) for answer in answers) == (name != "a.csv"), name
     finally:
         worker.close()

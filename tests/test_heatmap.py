@@ -1,7 +1,11 @@
 """An explanation accounts for the whole score, and points at the right place."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from visret import heatmap
@@ -87,6 +91,19 @@ def test_words_of_one_line_are_one_box_and_the_best_line_is_quoted():
     assert [b.score for b in why.boxes] == pytest.approx([2 / 3, 1 / 3])
     assert why.line == "on the mat"
     assert why.maps.shape == (3, 8)
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.integers(0, 99), st.booleans())
+def test_a_line_is_quoted_alike_whether_vectors_are_numbered_as_places_or_not(best, seed, spans):
+    """Also of tokens that share a vector, of negative matches, and of markers that lie nowhere."""
+    rng = np.random.default_rng(seed)
+    starts = np.cumsum([0, *(len(word) + 1 for word in WORDS.split()[:-1])])
+    where = np.stack([starts, starts + 2], axis=1).astype(np.float32) if spans else BOXES.copy()
+    where[rng.integers(8)] = np.nan
+    made = page(np.eye(16, dtype=np.float32)[:8], where, text=WORDS, word_boxes=BOXES)
+    numbered = replace(made, rows=np.arange(8, dtype=np.int32))
+    shares = heatmap.shares(rng.uniform(-0.3, 1, len(best)).astype(np.float32))
+    assert heatmap.best_line(made, np.array(best), shares) == heatmap.best_line(numbered, np.array(best), shares)
 
 
 def test_word_pieces_are_one_word():

@@ -14,9 +14,10 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 
-from visret import Page, Retriever, ingest, load_encoder
+from visret import Page, Retriever, load_encoder
 from visret.errors import DocumentError, IndexLocked, InvalidQuery
 from visret.index import Writer, writer
+from visret.ingest import encoding, messages, reader, recorder, run
 
 
 @pytest.fixture
@@ -75,8 +76,8 @@ def test_a_renamed_file_is_not_read_again(retriever, folder):
 
 
 def test_new_files_are_hashed_when_they_are_read(retriever, folder, monkeypatch):
-    of_file = ingest._sha256
-    monkeypatch.setattr(ingest, "_sha256", lambda path: pytest.fail(f"the first page waits for {path}"))
+    of_file = messages.sha256
+    monkeypatch.setattr(messages, "sha256", lambda path: pytest.fail(f"the first page waits for {path}"))
     retriever.add(folder)
     write_pdf(folder / "one.pdf", "red", "green", "blue")  # another size: not the file it was
     assert counts(retriever.add(folder)) == (3, 3, 1, 2, 0)
@@ -87,8 +88,15 @@ def test_new_files_are_hashed_when_they_are_read(retriever, folder, monkeypatch)
 def test_a_file_that_goes_before_it_is_read_leaves_its_pages_as_they_are(retriever, folder, monkeypatch):
     retriever.add(folder)
     changed = [write_pdf(folder / "one.pdf", "magenta"), write_pdf(folder / "new.pdf", "magenta")]
+    carry = run.Recorder.carry_out
+
+    def carry_out(self, *decided):
+        for path in changed:
+            path.unlink()
+        return carry(self, *decided)
+
     with monkeypatch.context() as patch:  # after the files were looked at
-        patch.setattr(ingest._Run, "remove_gone", lambda *_: [path.unlink() for path in changed])
+        patch.setattr(run.Recorder, "carry_out", carry_out)
         report = retriever.add(folder, metadata={"hidden": True})
     assert all(retriever.document(doc).metadata == {"hidden": True} for doc in retriever.documents())
     assert [(Path(failure.path).name, failure.page) for failure in report.failed] == [
@@ -235,7 +243,7 @@ def test_a_page_that_cannot_be_encoded_fails_alone(tmp_path, folder, monkeypatch
 
 
 def test_stopped_in_the_middle_it_keeps_what_is_done_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    monkeypatch.setattr(encoding, "BATCH_PAGES", {"image": 1, "text": 1})
     path = write_pdf(tmp_path / "p" / "many.pdf", *["red", "green", "blue", "yellow", "cyan"])
     encoder = load_encoder("toy")
     encode, seen = type(encoder).encode_pages, []
@@ -395,8 +403,8 @@ def test_progress_counts_to_the_end(retriever, folder):
 @pytest.fixture
 def learning(tmp_path, monkeypatch):
     """An index that learns from two pages of 11 x 16 cells, and commits after every page."""
-    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
-    monkeypatch.setattr(ingest, "COMMIT_BYTES", 0)
+    monkeypatch.setattr(encoding, "BATCH_PAGES", {"image": 1, "text": 1})
+    monkeypatch.setattr(recorder, "COMMIT_BYTES", 0)
     monkeypatch.setattr(writer, "SAMPLE", 2 * 176)
     with Retriever.create(tmp_path / "l.visret", model="toy", codec="residual2") as made:
         yield made
@@ -469,7 +477,7 @@ def test_metadata_stays_with_a_document_whatever_becomes_of_its_file(retriever, 
 
 
 def test_metadata_stays_with_a_document_that_was_stopped(retriever, folder, stopping_at_page_2, monkeypatch):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         retriever.add(folder / "one.pdf", metadata=HIDDEN)
     assert retriever.document("one.pdf").state == "partial"
@@ -479,9 +487,7 @@ def test_metadata_stays_with_a_document_that_was_stopped(retriever, folder, stop
 
 def test_metadata_of_files_that_have_not_changed_is_replaced_without_reading(retriever, folder, monkeypatch):
     retriever.add(folder, metadata={"year": 2023, "shelf": "a"})
-    monkeypatch.setattr(
-        ingest._Reader, "__iter__", lambda reader: iter(()) if not reader.tasks else pytest.fail("read")
-    )
+    monkeypatch.setattr(reader.Reader, "__iter__", lambda reader: iter(()) if not reader.tasks else pytest.fail("read"))
     report = retriever.add(folder, metadata=lambda path: {"year": 2024} if path.name == "one.pdf" else None)
     assert (counts(report), report.updated) == ((3, 0, 0, 3, 0), 1)
     assert metadata(retriever)["one.pdf"] == {"year": 2024}

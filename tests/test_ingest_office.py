@@ -12,10 +12,11 @@ from sheets import write_pdf
 from test_office import needs_libreoffice, write_odt
 from test_render import wait_for_end
 
-from visret import Retriever, _render, ingest
+from visret import Retriever
 from visret.documents import kinds, office
 from visret.errors import DocumentError
 from visret.index import renditions
+from visret.ingest import encoding, process
 
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="the stand-in for LibreOffice is a script with a #! line"),
@@ -128,7 +129,7 @@ def test_a_document_waits_for_libreoffice(none, retriever, installed, tmp_path, 
     path = write_rtf(tmp_path / "papers" / "two.rtf", "two.pdf")
     with monkeypatch.context() as patch:
         assert failures(retriever.add(path)) == {"two.rtf": office.MISSING}
-        patch.setattr(_render.Worker, "__init__", lambda _: pytest.fail("it is tried again"))
+        patch.setattr(process.Worker, "__init__", lambda _: pytest.fail("it is tried again"))
         assert failures(retriever.add(path)) == {"two.rtf": office.MISSING}
     installed()
     assert retriever.add(path).pages == 2
@@ -153,7 +154,7 @@ def test_stopped_it_goes_on_with_the_pdf_it_has(none, retriever, installed, tmp_
     path = write_rtf(tmp_path / "papers" / "two.rtf", "two.pdf")
     nothing = os.environ["PATH"]
     installed()
-    monkeypatch.setattr(ingest, "BATCH_PAGES", {"image": 1, "text": 1})
+    monkeypatch.setattr(encoding, "BATCH_PAGES", {"image": 1, "text": 1})
     with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         retriever.add(path)
     assert retriever.info()["partial"] == 1
@@ -186,13 +187,13 @@ def test_a_crash_of_the_pdf_library_leaves_the_pdf_that_pages_came_from(retrieve
     installed()
     wrapper = tmp_path / "wrapper.py"
     wrapper.write_text(
-        "import os\nfrom visret import _render, documents\npage = documents.Document.page\n"
+        "import os\nfrom visret import documents\nfrom visret.ingest import worker\npage = documents.Document.page\n"
         "def breaking(self, number, **options):\n"
         "    if number == 1 and self.path.name == 'document.pdf':\n        os._exit(3)\n"
         "    return page(self, number, **options)\n"
-        "documents.Document.page = breaking\n_render.main()\n"
+        "documents.Document.page = breaking\nworker.main()\n"
     )
-    monkeypatch.setattr(_render, "COMMAND", (sys.executable, "-P", str(wrapper)))
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-P", str(wrapper)))
     report = retriever.add(write_rtf(tmp_path / "papers" / "two.rtf", "two.pdf"))
     assert (report.pages, [failure.page for failure in report.failed]) == (1, [1])
     assert best(retriever, "blue") == ("two.rtf", 2)

@@ -7,8 +7,9 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from sheets import draw
 
-from visret import Page, Retriever, _rapidocr, _render, cli, documents, load_encoder, ocr
+from visret import Page, Retriever, _rapidocr, cli, documents, load_encoder, ocr
 from visret.errors import InvalidQuery, MissingExtra
+from visret.ingest import ReadOptions, pages, process
 
 PAGES = (
     ["Invoice number 40172", "Payment is due within thirty days"],
@@ -48,7 +49,7 @@ def idle(monkeypatch):
     """idle(): from now on no worker starts, so no file is read."""
 
     def use():
-        monkeypatch.setattr(_render.Worker, "__init__", lambda _: pytest.fail("a file is read"))
+        monkeypatch.setattr(process.Worker, "__init__", lambda _: pytest.fail("a file is read"))
 
     return use
 
@@ -165,10 +166,10 @@ def test_a_page_with_text_enough_is_not_drawn(tmp_path, monkeypatch):
     canvas.save()
     monkeypatch.setattr(documents.pdf.Pdf, "_drawn", None)
     with documents.open_document(tmp_path / "born.pdf") as document:
-        request = _render.Request("born.pdf", image=False, ocr="auto")
-        assert len(_render._page(document, 1, request).words) == 70
+        options = ReadOptions(pictures=False, ocr="auto")
+        assert len(pages.read_page(document, 1, options).words) == 70
         with pytest.raises(TypeError):
-            _render._page(document, 1, _render.Request("born.pdf", image=False, ocr="always"))
+            pages.read_page(document, 1, ReadOptions(pictures=False, ocr="always"))
 
 
 def test_neither_is_favoured_in_a_mixed_folder(engine, retriever, tmp_path):

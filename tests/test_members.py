@@ -13,6 +13,7 @@ from test_render import breaks
 
 from visret import Retriever, cli, ingest
 from visret.errors import DocumentError
+from visret.ingest import recorder
 
 __all__ = ["breaks"]  # a fixture
 
@@ -153,7 +154,7 @@ def test_what_cannot_be_read_in_one_is_named_and_the_rest_is_there(retriever, ma
 
 def test_an_interrupted_archive_goes_on_where_it_was(retriever, make, monkeypatch):
     archive = make("letters.zip", {f"{n}.pdf": [colour] for n, colour in enumerate(["red", "green", "blue"] * 15)})
-    monkeypatch.setattr(ingest, "COMMIT_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr(recorder, "COMMIT_SECONDS", (0.0, 0.0))
 
     def stop(progress):
         if progress.pages >= 8:

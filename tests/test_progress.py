@@ -15,9 +15,11 @@ from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 from waiting import until
 
-from visret import Retriever, _progress, _render, _scout, cli, ingest
-from visret._forecast import BLIND, WORDS, File, Forecast
+from visret import Retriever, cli
 from visret.encoders import toy
+from visret.ingest import ReadOptions, encoding, process, progress, reader, report, scout
+from visret.ingest.costs import BLIND, WORDS, File
+from visret.ingest.forecast import Forecast
 
 SENTENCE = "The lighthouse keeper repaired a broken lantern before the storm reached the harbour wall"
 
@@ -46,8 +48,8 @@ def write_pages(path, *pages):
 
 @pytest.mark.usefixtures("fresh_workers")  # one that is there already has nothing to wait for
 def test_it_is_told_from_the_start_to_the_end_in_one_thread(retriever, papers, monkeypatch):
-    monkeypatch.setattr(_progress, "EVERY", 0.05)
-    monkeypatch.setattr(ingest, "WAKE_SECONDS", 0.05)
+    monkeypatch.setattr(progress, "EVERY", 0.05)
+    monkeypatch.setattr(reader, "WAKE_SECONDS", 0.05)
     told = []
 
     def note(progress):
@@ -66,7 +68,7 @@ def test_it_is_told_from_the_start_to_the_end_in_one_thread(retriever, papers, m
 
 
 def test_it_is_told_that_pages_are_ahead(retriever, papers, monkeypatch):
-    monkeypatch.setattr(_progress, "SILENT", 0)
+    monkeypatch.setattr(report, "SILENT", 0)
     told = []
     retriever.add(papers, progress=lambda p: told.append((p.seconds_left, p.pages_total, p.pages_are_counted)))
     assert told[0][0] > 0
@@ -74,8 +76,8 @@ def test_it_is_told_that_pages_are_ahead(retriever, papers, monkeypatch):
 
 
 def test_a_callable_that_fails_while_nothing_comes_ends_the_run(retriever, papers, monkeypatch):
-    monkeypatch.setattr(_progress, "EVERY", 0.01)
-    monkeypatch.setattr(ingest, "WAKE_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "EVERY", 0.01)
+    monkeypatch.setattr(reader, "WAKE_SECONDS", 0.01)
     calls = []
 
     def stop(progress):
@@ -92,7 +94,7 @@ def test_a_callable_that_fails_while_nothing_comes_ends_the_run(retriever, paper
 
 def test_the_meter_shows_a_figure_while_a_batch_takes_long(retriever, papers, monkeypatch, capsys):
     monkeypatch.setattr(cli, "SILENT", 0.1)
-    monkeypatch.setattr(_progress, "SILENT", 0)
+    monkeypatch.setattr(report, "SILENT", 0)
     said = []
     encode = toy.ToyEncoder.encode_pages
 
@@ -116,17 +118,17 @@ def test_the_meter_shows_a_figure_while_a_batch_takes_long(retriever, papers, mo
 @pytest.fixture
 def scouting(monkeypatch):
     """A function that lets a scout look at all files of a folder, and gives what it told."""
-    monkeypatch.setattr(_scout, "SHORT", -1)
-    monkeypatch.setattr(_scout, "DELAY", 0)
-    monkeypatch.setattr(_scout, "AT_ONCE", 99)
-    monkeypatch.setattr(_scout, "SHARE", 99)
+    monkeypatch.setattr(scout, "SHORT", -1)
+    monkeypatch.setattr(scout, "DELAY", 0)
+    monkeypatch.setattr(scout, "AT_ONCE", 99)
+    monkeypatch.setattr(scout, "SHARE", 99)
 
-    def look(folder, **common):
+    def look(folder, **options):
         files = [File(str(path), "pdf", path.stat().st_size) for path in sorted(folder.iterdir())]
-        forecast = Forecast(files, ocr=common.get("ocr", "auto"), engine="glyph")
-        with _scout.Scout(files, _render.Request("", **common), forecast) as scout:
-            until(lambda: not (scout.is_alive() and scout.looking))
-        return forecast, scout
+        forecast = Forecast(files, ocr=options.get("ocr", "auto"), engine="glyph")
+        with scout.Scout(files, ReadOptions(**options), forecast) as looks:
+            until(lambda: not (looks.is_alive() and looks.looking))
+        return forecast, looks
 
     return look
 
@@ -137,7 +139,7 @@ def test_a_scout_counts_pages_and_sees_which_ocr_will_read(tmp_path, scouting):
     write_pages(folder / "scan.pdf", (True, 30), (True, 5))
     write_pages(folder / "mixed.pdf", *[(False, 30), (True, 20)] * 6)
     folder.joinpath("broken.pdf").write_bytes(b"%PDF-1.4 nothing")
-    forecast, scout = scouting(folder, ocr="auto", image=False)
+    forecast, looked = scouting(folder, ocr="auto", pictures=False)
     ahead = forecast.ahead
     pages = {Path(key).name: ahead.pages[i] for key, i in ahead.place.items()}
     assert pages == {"digital.pdf": 9, "scan.pdf": 2, "mixed.pdf": 12, "broken.pdf": 0}
@@ -148,65 +150,66 @@ def test_a_scout_counts_pages_and_sees_which_ocr_will_read(tmp_path, scouting):
     dense, bare = (look.words for look in ahead.looks[ahead.place[str(folder / "scan.pdf")]].values())
     assert 250 < dense < 900  # 30 lines of 14 words
     assert bare < dense / 3
-    assert scout.worker is None
+    assert looked.workers.current is None
 
 
 def test_a_scout_skips_a_file_that_ends_its_worker(tmp_path, scouting, monkeypatch):
     for name in "abc":
         write_pages(tmp_path / "papers" / f"{name}.pdf", *[(False, 30)] * 2)
     died = []
-    receive = _render.Worker._receive
+    receive = process.Worker._receive
 
     def dying(self, seconds):
         frame = receive(self, seconds)
         if "pages" in frame[0] and not died:
             died.append(self)
             self.close()
-            raise _render.Died("crashed")
+            raise process.Died("crashed")
         return frame
 
-    monkeypatch.setattr(_render.Worker, "_receive", dying)
-    forecast, scout = scouting(tmp_path / "papers", image=False)
-    assert scout.crashes == 1
+    monkeypatch.setattr(process.Worker, "_receive", dying)
+    forecast, looked = scouting(tmp_path / "papers", pictures=False)
+    assert looked.crashes == 1
     assert sorted(forecast.ahead.pages[~(forecast.ahead.looked.sum(axis=1) == 0)]) == [2, 2]
 
 
 def test_a_scout_does_not_look_at_pages_of_files_that_are_too_long(tmp_path, scouting):
     write_pages(tmp_path / "papers" / "a.pdf", *[(False, 30)] * 5)
     write_pages(tmp_path / "papers" / "b.pdf", (False, 30))
-    forecast, _ = scouting(tmp_path / "papers", most_pages=4)
+    forecast, _ = scouting(tmp_path / "papers", max_pages=4)
     assert sorted(forecast.ahead.pages) == [0, 1]
 
 
 @pytest.mark.heavy
 def test_a_scout_has_a_page_read_where_ocr_will_take_long(tmp_path, scouting, monkeypatch):
     monkeypatch.setenv("VISRET_OCR", "glyph")
-    monkeypatch.setattr(_scout, "MUCH_OCR", 0)
-    monkeypatch.setattr(_scout, "TRIES", 1)
+    monkeypatch.setattr(scout, "MUCH_OCR", 0)
+    monkeypatch.setattr(scout, "TRIES", 1)
     for name in "ab":
         write_pages(tmp_path / "papers" / f"{name}.pdf", (True, 3))
-    forecast, scout = scouting(tmp_path / "papers", ocr="auto", image=False)
-    assert scout.tries == 1
+    forecast, looked = scouting(tmp_path / "papers", ocr="auto", pictures=False)
+    assert looked.tries == 1
     assert forecast.costs.reading[BLIND].weight > 0
-    assert not scout.loaded  # OCR takes much memory: its process is gone
+    assert not looked.loaded  # OCR takes much memory: its process is gone
 
 
 def test_a_short_run_is_not_looked_ahead_of(retriever, papers, monkeypatch):
-    monkeypatch.setattr(_scout, "DELAY", 0)
-    monkeypatch.setattr(_scout.Scout, "_look", lambda *_: pytest.fail("it was"))
+    monkeypatch.setattr(scout, "DELAY", 0)
+    monkeypatch.setattr(scout.Scout, "_look", lambda *_: pytest.fail("it was"))
     assert retriever.add(papers).pages == 3
 
 
 SCRIPT = """
 import sys, time
-from visret import Retriever, _render, _scout
+from visret import Retriever
 from visret.encoders import toy
-_scout.SHORT, _scout.DELAY, _scout.AT_ONCE, _scout.SHARE = -1, 0, 99, 99
-started = _render.Worker.__init__
+from visret.ingest import process, scout
+scout.SHORT, scout.DELAY, scout.AT_ONCE, scout.SHARE = -1, 0, 99, 99
+started = process.Worker.__init__
 def tell(self):
     started(self)
     print(self._process.pid, flush=True)
-_render.Worker.__init__ = tell
+process.Worker.__init__ = tell
 toy.ToyEncoder.encode_pages = lambda self, pages: [time.sleep(0.1) for _ in range(600)]
 with Retriever.create(sys.argv[1], model="toy") as retriever:
     retriever.add(sys.argv[2])
@@ -239,14 +242,14 @@ def test_a_big_run_is_looked_ahead_of(tmp_path, scouting, monkeypatch):
     looked = threading.Event()
     encode, tell = toy.ToyEncoder.encode_pages, Forecast.looked
     monkeypatch.setattr(Forecast, "looked", lambda *found: (tell(*found), looked.set()))
-    monkeypatch.setattr(ingest, "AHEAD_BYTES", 1)  # no file is read before it is its turn
+    monkeypatch.setattr(reader, "AHEAD_BYTES", 1)  # no file is read before it is its turn
 
     def wait(self, pages):
         looked.wait(30)
         return encode(self, pages)
 
     monkeypatch.setattr(toy.ToyEncoder, "encode_pages", wait)
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
         assert retriever.add(tmp_path / "papers").pages == 8
     assert looked.is_set()
@@ -254,7 +257,7 @@ def test_a_big_run_is_looked_ahead_of(tmp_path, scouting, monkeypatch):
 
 @pytest.mark.heavy
 def test_pages_in_another_script_are_said_once_a_run(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "text", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "text", 1)
     for name, text in {"a": "Где находится библиотека", "b": "a house", "c": "图书馆在哪里", "d": "что это"}.items():
         (tmp_path / f"{name}.txt").write_text(text, "utf8")
     with Retriever.create(tmp_path / "i.visret", model="all-minilm-l6-v2") as retriever:

@@ -15,9 +15,10 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 
-from visret import Page, Retriever, cli, ingest, load_encoder
+from visret import Page, Retriever, cli, load_encoder
 from visret.errors import IndexLocked, ModelMismatch, PageIndexError
 from visret.index import PageIndex
+from visret.ingest import encoding
 
 ROOT = Path(__file__).parent.parent
 COLOURS = ("red", "green", "blue", "yellow")
@@ -205,7 +206,7 @@ def stop(progress):
 
 
 def test_a_stopped_one_goes_on(retriever, folder, monkeypatch):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     before, asked = pages(retriever), answers(retriever, COLOURS)
     for _ in range(2):
         with pytest.raises(Stopped):
@@ -232,7 +233,7 @@ def test_a_stopped_one_goes_on(retriever, folder, monkeypatch):
 
 
 def test_another_choice_starts_over_and_compact_lets_go(retriever, monkeypatch):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     for codec in ("float32", "float16"):
         with pytest.raises(Stopped):
             retriever.reindex(codec=codec, progress=stop)
@@ -326,8 +327,8 @@ def test_on_the_command_line(retriever, folder, capsys):
 
 SCRIPT = """
 import sys
-from visret import ingest
-ingest.COMMIT_SECONDS, ingest.BATCH_PAGES["image"] = (0.0, 0.0), 1
+from visret.ingest import encoding, recorder
+recorder.COMMIT_SECONDS, encoding.BATCH_PAGES["image"] = (0.0, 0.0), 1
 from visret.cli import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -390,7 +391,7 @@ def test_metadata_is_of_a_document_and_not_of_a_version(retriever, folder):
 
 
 def test_metadata_set_while_a_reindex_is_stopped_costs_no_page(retriever, stopping_at_page_2, monkeypatch):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         retriever.reindex(codec="float32")
     retriever.set_metadata("one.pdf", {"hidden": True})

@@ -20,9 +20,12 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Page, Retriever, _render, documents, ingest
-from visret._progress import Watch
+from visret import Page, Retriever, documents, ingest
 from visret.errors import VisretError
+from visret.ingest import ReadOptions, messages, process, reader
+from visret.ingest import worker as worker_process
+from visret.ingest.progress import Watch
+from visret.ingest.tasks import Task, file_ahead
 from visret.models import registry
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
@@ -32,11 +35,12 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and memory limits ar
 # A worker that breaks on the pages it is told to: {file name: {page, or 0 for opening: what happens}}.
 WRAPPER = """
 import json, os, signal, sys, time
-from visret import _render, documents
+from visret import documents
 from visret.documents import pdf
+from visret.ingest import worker
 
 plan = json.loads(sys.argv[1])
-_render.MEMORY = 1 << 30
+worker.MEMORY = 1 << 30
 
 def happen(path, number):
     what = plan.get(path.name, {}).get(str(number))
@@ -70,7 +74,7 @@ def breaking_open(path, **options):
     return open_document(path, **options)
 
 documents.Document.page, pdf.Pdf.close, documents.open_document = breaking_page, breaking_close, breaking_open
-_render.main()
+worker.main()
 """
 
 
@@ -90,14 +94,14 @@ def breaks(tmp_path, monkeypatch):
 
     def use(plan):
         command = (sys.executable, "-P", str(tmp_path / "wrapper.py"), json.dumps(plan))
-        monkeypatch.setattr(_render, "COMMAND", command)
+        monkeypatch.setattr(process, "COMMAND", command)
 
     return use
 
 
 @pytest.fixture
 def worker():
-    made = _render.Worker()
+    made = process.Worker()
     yield made
     made.close()
 
@@ -135,9 +139,9 @@ def of_each_kind(tmp_path_factory):
 def test_pages_are_those_that_are_read_here(of_each_kind, worker, image):
     kinds = set()
     for path in of_each_kind:
-        request = _render.Request(str(path), password="sesame", image=image, hash=True)
+        request = messages.Request(str(path), ReadOptions(password="sesame", pictures=image), hash=True)
         hashed, opened, *pages = worker.read(request, doc="x")
-        assert hashed.hash == ingest._sha256(path)
+        assert hashed.hash == messages.sha256(path)
         with documents.open_document(path, password="sesame") as document:
             assert opened.pages == len(document) == len(pages)
             for number, page in enumerate(pages, 1):
@@ -153,32 +157,32 @@ def test_pages_are_those_that_are_read_here(of_each_kind, worker, image):
 
 
 def test_pages_that_are_not_wanted_are_not_read(worker, papers):
-    opened, *pages = worker.read(_render.Request(str(papers / "b.pdf"), skip=(1, 2, 5)), doc="b")
+    opened, *pages = worker.read(messages.Request(str(papers / "b.pdf"), skip=(1, 2, 5)), doc="b")
     assert opened.pages == 6
     assert [page.ref for page in pages] == [("b", 3), ("b", 4), ("b", 6)]
 
 
 def test_one_worker_reads_file_after_file_and_says_what_is_wrong(worker, papers, tmp_path):
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.7 and then nothing")
-    (unread,) = worker.read(_render.Request(str(tmp_path / "bad.pdf")), doc="x")
+    (unread,) = worker.read(messages.Request(str(tmp_path / "bad.pdf")), doc="x")
     assert (unread.page, unread.reached) == (None, True)
     assert "damaged" in unread.reason
-    (unread,) = worker.read(_render.Request(str(tmp_path / "gone.pdf"), hash=True), doc="x")
-    assert unread == _render.Unread(None, "No such file or directory", reached=False)
-    assert len(list(worker.read(_render.Request(str(papers / "a.pdf")), doc="x"))) == 4
+    (unread,) = worker.read(messages.Request(str(tmp_path / "gone.pdf"), hash=True), doc="x")
+    assert unread == messages.Unread(None, "No such file or directory", reached=False)
+    assert len(list(worker.read(messages.Request(str(papers / "a.pdf")), doc="x"))) == 4
 
 
 def test_what_a_worker_logs_is_logged_here(worker, papers, caplog):
     whole = (papers / "b.pdf").read_bytes()
     (papers / "b.pdf").write_bytes(whole.replace(b"%%EOF", b"%%___"))
     with caplog.at_level(logging.WARNING, logger="visret.documents.pdf"):
-        list(worker.read(_render.Request(str(papers / "b.pdf")), doc="x"))
+        list(worker.read(messages.Request(str(papers / "b.pdf")), doc="x"))
     assert [(record.name, record.levelname) for record in caplog.records] == [("visret.documents.pdf", "WARNING")]
     assert "end is missing" in caplog.text
 
 
 def test_starting_is_light():
-    code = "import sys, visret._render; print(*sys.modules)"
+    code = "import sys, visret.ingest.worker; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "visret.documents" in loaded
     assert not {"torch", "transformers", "scipy", "multiprocessing", "sqlite3", "visret.index"} & set(loaded)
@@ -224,7 +228,7 @@ def test_a_file_that_crashes_again_and_again_is_given_up(retriever, papers, brea
 def test_a_hang_is_ended(tmp_path, papers, breaks, at, lost):
     breaks({"a.pdf": {at: "hang"}})
     with Retriever.create(tmp_path / "h.visret", model="toy") as retriever:
-        report = ingest.add(retriever._index, retriever.encoder, papers, page_seconds=2)
+        report = retriever.add(papers, page_seconds=2)
         assert list(failures(report)) == [lost]
         assert "took more than 2" in failures(report)[lost]
         assert ("c.pdf", 1) in indexed(retriever)
@@ -264,7 +268,7 @@ def test_what_a_library_prints_does_no_harm(retriever, papers, breaks):
 
 
 def test_a_worker_that_does_not_start_stops_the_run(retriever, papers, monkeypatch):
-    monkeypatch.setattr(_render, "COMMAND", (sys.executable, "-c", "raise SystemExit(5)"))
+    monkeypatch.setattr(process, "COMMAND", (sys.executable, "-c", "raise SystemExit(5)"))
     with pytest.raises(VisretError, match=r"does not start.*exit 5"):
         retriever.add(papers)
     monkeypatch.undo()
@@ -292,59 +296,60 @@ def test_damaged_files_stop_nothing_and_all_are_told_of(tmp_path):
 
 def reader_of(tasks):
     """What reads them, watched by something that nobody listens to."""
-    common, lanes = _render.Request(""), ingest._lanes(len(tasks))
-    spec, files = registry.resolve("toy"), [ingest._ahead(task) for task in tasks]
-    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, common=common, spec=spec, room=1)
-    return ingest._Reader(tasks, common, watch)
+    options, lanes = ReadOptions(), reader.lane_count(len(tasks))
+    spec, files = registry.resolve("toy"), [file_ahead(task) for task in tasks]
+    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, options=options, spec=spec, room=1)
+    return reader.Reader(tasks, options, watch)
 
 
 def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     breaks({"a.pdf": {1: "exit"}, "c.pdf": {0: "exit"}})
     tasks = [
-        ingest._Task(ingest.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
+        Task(ingest.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
         for number, path in enumerate(sorted(papers.iterdir()))
     ]
-    with reader_of(tasks) as reader:
-        assert len(reader.lanes) == 3
-        read = list(reader)
+    with reader_of(tasks) as reads:
+        assert len(reads.lanes) == 3
+        read = list(reads)
     pages = [item.page.ref for item in read if item.page]
     assert pages == [ref for ref in ALL[1:-1] if ref != ("b.pdf", 4)]
     assert [item.task.doc for item in read if item.is_last] == ["a.pdf", "b.pdf", "c.pdf"]
 
 
 def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
-    monkeypatch.setattr(ingest, "AHEAD_BYTES", 3 * 4 * 128 * 192)  # three pages of 64 x 96 points, at 144 dpi
-    task = ingest._Task(ingest.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
-    with reader_of([task]) as reader:
-        buffer, read = reader.lanes[0].buffer, iter(reader)
+    monkeypatch.setattr(reader, "AHEAD_BYTES", 3 * 4 * 128 * 192)  # three pages of 64 x 96 points, at 144 dpi
+    task = Task(ingest.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
+    with reader_of([task]) as reads:
+        buffer, read = reads.lanes[0].buffer, iter(reads)
         with buffer.changed:
-            buffer.changed.wait_for(lambda: buffer.bytes == ingest.AHEAD_BYTES)
+            buffer.changed.wait_for(lambda: buffer.bytes == reader.AHEAD_BYTES)
         for _ in range(8):
             next(read)
             with buffer.changed:
-                assert buffer.bytes == sum(size for _, size in buffer.items) <= ingest.AHEAD_BYTES
+                assert buffer.bytes == sum(size for _, size in buffer.items) <= reader.AHEAD_BYTES
 
 
 def test_stopping_ends_the_worker_at_once(papers, breaks):
     breaks({"a.pdf": {2: "hang"}})
-    task = ingest._Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
-    with reader_of([task]) as reader:
-        assert [type(item.answer).__name__ for item in islice(reader, 2)] == ["Hashed", "Page"]
-        process = reader.lanes[0].worker._process
+    task = Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
+    with reader_of([task]) as reads:
+        assert [type(item.answer).__name__ for item in islice(reads, 2)] == ["Hashed", "Page"]
+        process = reads.lanes[0].workers.current._process
     assert process.returncode is not None
     assert "visret-reader" not in {thread.name for thread in threading.enumerate()}
 
 
 SCRIPT = """
 import sys
-from visret import Retriever, _render
-_render.COMMAND = (sys.executable, "-P", sys.argv[1], sys.argv[2])
-started = _render.Worker.__init__
+from visret import Retriever
+from visret.ingest import process
+process.COMMAND = (sys.executable, "-P", sys.argv[1], sys.argv[2])
+started = process.Worker.__init__
 def tell(self):
     started(self)
     print(self._process.pid, flush=True)
-_render.Worker.__init__ = tell
+process.Worker.__init__ = tell
 with Retriever.create(sys.argv[3], model="toy") as retriever:
     print(retriever.add(sys.argv[4]).pages)
 """
@@ -401,12 +406,12 @@ def test_frames_survive_anything_in_names_and_words(tmp_path, worker):
         "caf? 日本.pdf" if os.name == "nt" or sys.platform == "darwin" else os.fsdecode(b"caf\xe9 \n \xed\xa0\xbd.pdf")
     )
     path = write_pdf(tmp_path / "plain.pdf", "red").rename(tmp_path / name.replace("?", "é"))
-    assert len(list(worker.read(_render.Request(str(path)), doc="x"))) == 2
+    assert len(list(worker.read(messages.Request(str(path)), doc="x"))) == 2
     page = Page.from_image(
         Image.new("RGB", (3, 2), "red"), doc="x", page=7, words=[("\udce9x", (0.1, 1e-300, np.pi / 10, 1.0))]
     )
-    header, raw = _render._packed(page)
-    again = _render._unpacked(json.loads(json.dumps(header)), memoryview(b"".join(raw)), "x")
+    header, raw = messages.packed(page)
+    again = messages.unpacked(json.loads(json.dumps(header)), memoryview(b"".join(raw)), "x")
     assert (again.ref, again.size_pt, again.words) == (page.ref, page.size_pt, page.words)
 
 
@@ -428,7 +433,7 @@ def test_a_system_without_a_limit_reads_as_well(monkeypatch):
         raise ValueError("current limit exceeds maximum limit")
 
     monkeypatch.setattr("resource.setrlimit", refuse)
-    _render._limit()
+    worker_process._limit()
 
 
 @pytest.fixture
@@ -439,8 +444,8 @@ def windows(monkeypatch):
     monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(**fake))
     monkeypatch.setattr("subprocess.CREATE_NO_WINDOW", 8, raising=False)
     monkeypatch.setattr("subprocess.CREATE_NEW_PROCESS_GROUP", 16, raising=False)
-    environment = _render._environment()
-    monkeypatch.setattr(_render, "_environment", lambda: environment)
+    environment = process._environment()
+    monkeypatch.setattr(process, "_environment", lambda: environment)
     monkeypatch.setattr(os, "name", "nt")
     return called
 
@@ -453,20 +458,20 @@ def test_on_windows_a_worker_has_no_window_and_a_group_of_its_own(windows, monke
 
     monkeypatch.setattr("subprocess.Popen", popen)
     with pytest.raises(InterruptedError):
-        _render.Worker()
+        process.Worker()
     assert windows[0]["creationflags"] == 24
     assert "start_new_session" not in windows[0]
 
 
 @POSIX
 def test_on_windows_a_crash_opens_no_window_and_the_end_takes_the_children(windows, monkeypatch):
-    _render._limit()
+    worker_process._limit()
     monkeypatch.setattr("subprocess.run", lambda command, **_: windows.append(command))
-    _render._end(7)
+    process.end(7)
     assert windows == [3, ["taskkill", "/F", "/T", "/PID", "7"]]
 
 
 def test_a_crash_on_windows_is_told_by_its_number(monkeypatch):
-    worker = object.__new__(_render.Worker)
+    worker = object.__new__(process.Worker)
     worker._expired, worker._process = None, SimpleNamespace(returncode=0xC0000005)
     assert "(exit 0xc0000005)" in worker._epitaph()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from visret import Page, PageRef, Retriever, candidates, load_encoder
+from visret import Page, PageRef, Retriever, load_encoder
 from visret.codec import CODECS
 from visret.errors import InvalidQuery, ModelMismatch, PageIndexError, VisretError
 from visret.maxsim import reference
@@ -327,7 +327,7 @@ def test_storage_that_cannot_be_is_refused_in_words(tmp_path, wrong, message):
 def test_a_large_index_is_searched_through_its_summaries(colours, monkeypatch):
     exact = colours.search_many(["red", "blue"], k=3)
     assert colours.info()["scan"] == "every page"
-    monkeypatch.setattr(candidates, "EXACT_UP_TO", 0)
+    monkeypatch.setattr("visret.search.late_interaction.EXACT_UP_TO", 0)
     assert colours.info()["scan"] == "the summary of every page, then those pages that may be among the best"
     assert colours.search_many(["red", "blue"], k=3) == exact
     assert colours.search_many(["red", "blue"], k=3, exact=True) == exact

@@ -6,8 +6,9 @@ from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from visret import _edges, _lines, _rapidocr, _render, documents, ocr
+from visret import _edges, _lines, _rapidocr, documents, ocr
 from visret.documents.pictures import _rgb
+from visret.ingest import ReadOptions, pages
 
 NUMBERED = "harbour office keeps small notebooks near lanterns"
 
@@ -34,7 +35,7 @@ def written(size, lines, height, *, step, at=(30, 30)):
 def read(path):
     """A file's first page, as a worker reads it."""
     with documents.open_document(path) as document:
-        return _render._page(document, 1, _render.Request(str(path), image=False, ocr="auto"))
+        return pages.read_page(document, 1, ReadOptions(pictures=False, ocr="auto"))
 
 
 def found(words, expected):

@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from visret import _joined, _letters, _print, _render, _trust, documents
+from visret import _joined, _letters, _print, _trust, documents
 from visret._lines import Reading
 from visret.documents import misread
+from visret.ingest import ReadOptions, pages
 from visret.types import Page, PageRef, Word
 
 BODY = [
@@ -395,7 +396,7 @@ def in_form(*draw):
 
 def read(path, ocr="never"):
     with documents.open_document(path) as document:
-        return _render._page(document, 1, _render.Request(str(path), image=False, ocr=ocr))
+        return pages.read_page(document, 1, ReadOptions(pictures=False, ocr=ocr))
 
 
 def test_how_much_of_a_page_lies_under_pictures(tmp_path):
@@ -504,7 +505,7 @@ def test_a_scan_in_another_script_is_named_and_no_nonsense_is_indexed(glyph, tmp
 
 def test_text_without_characters_is_named_where_it_may_not_be_read(tmp_path):
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 + ord(c), BODY, [HEADER])
-    assert read(path).lost == (_render.UNREAD_TEXT,)
+    assert read(path).lost == (pages.UNREAD_TEXT,)
     assert not read(write(tmp_path / "b.pdf", text(BODY, 800))).lost
 
 
@@ -514,7 +515,7 @@ def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
     torn = read(path)
     assert torn.torn
     assert _trust.doubtful(torn)
-    assert torn.lost == (_render.UNREAD_TEXT,)
+    assert torn.lost == (pages.UNREAD_TEXT,)
     marked = [f"* {line}" for line in BODY * 3]
     assert not read(cipher_pdf(tmp_path / "b.pdf", lambda c: 0xE000 if c == "*" else ord(c), marked)).torn
     assert _trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", _trust.TORN)

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
-from visret import _render
+from visret.ingest import messages, process
 
-Fresh = _render.Worker  # what visret does: one that has done its work is ended
+Fresh = process.Worker  # what visret does: one that has done its work is ended
 MOST = 2
 # Each test may have a cache of its own; what a worker has read by OCR is the same in any.
 MEANS_NOTHING = {"PYTEST_CURRENT_TEST", "VISRET_CACHE"}
@@ -30,7 +30,7 @@ class Reused(Fresh):
                 return
         super().__init__()
 
-    def read(self, request: _render.Request, *, doc: str) -> Iterator[_render.Answer]:
+    def read(self, request: messages.Request, *, doc: str) -> Iterator[messages.Answer]:
         """One that is left in the middle of a file is of no use to anybody else."""
         self._idle = False
         yield from super().read(request, doc=doc)
@@ -63,5 +63,5 @@ def end(known) -> None:
 
 def _around() -> object:
     """Everything that a worker is started with, and by whom: a process that was forked has no part in it."""
-    environment = {name: value for name, value in _render._environment().items() if name not in MEANS_NOTHING}
-    return os.getpid(), tuple(_render.COMMAND), os.getcwd(), environment  # noqa: PTH109
+    environment = {name: value for name, value in process._environment().items() if name not in MEANS_NOTHING}
+    return os.getpid(), tuple(process.COMMAND), os.getcwd(), environment  # noqa: PTH109

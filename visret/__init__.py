@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visret._report import Report
     from visret.encoders import load_encoder
     from visret.errors import VisretError
     from visret.heatmap import Explanation
+    from visret.ingest.report import Report
     from visret.retriever import Retriever
     from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
 
@@ -37,7 +37,7 @@ __all__ = [
 _MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
     "Explanation": "heatmap",
-    "Report": "_report",
+    "Report": "ingest.report",
     "Retriever": "retriever",
     "VisretError": "errors",
     "load_encoder": "encoders",

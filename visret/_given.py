@@ -115,18 +115,17 @@ def box(value: Any) -> tuple[float, float, float, float]:
 
 def boxes(value: np.ndarray) -> np.ndarray:
     """(n, 4) boxes, as `box`; rows of NaN, which lie nowhere, stay. ShapeError for any other."""
-    fits = _fit(value)
-    if fits.all():
+    if _all_fit(value):
         return value
     made = value.copy()
-    for row in np.flatnonzero(~fits).tolist():
+    for row in np.flatnonzero(~_fit(value)).tolist():
         made[row] = box(value[row].tolist())
     return made
 
 
 def clipped(value: np.ndarray) -> np.ndarray:
     """(n, 4) boxes that are stored already: what no box may be, an older version or a stranger wrote. (n, 2) stay."""
-    if value.shape[1] != 4 or _fit(value).all():
+    if value.shape[1] != 4 or _all_fit(value):
         return value
     made: np.ndarray = np.clip(np.nan_to_num(value, nan=0.0), 0, 1)
     made[:, 2:] = np.maximum(made[:, :2], made[:, 2:])
@@ -144,6 +143,14 @@ def size(value: Any) -> tuple[float, float]:
     if not good:
         raise ShapeError(f"the size of a page is its width and height in points (1/72 inch), positive; got {value!r}")
     return width, height
+
+
+def _all_fit(value: np.ndarray) -> bool:
+    """Whether all of (n, 4) are boxes, which a glance tells of most pages, or lie nowhere."""
+    if not len(value):
+        return True
+    inside = value.min() >= 0 and value.max() <= 1 and (value[:, :2] <= value[:, 2:]).all()
+    return bool(inside or _fit(value).all())
 
 
 def _fit(value: np.ndarray) -> np.ndarray:

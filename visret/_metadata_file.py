@@ -11,9 +11,9 @@ from typing import Any
 from unicodedata import normalize
 
 from visret._folders import expanded
-from visret._report import Failure
 from visret.errors import InvalidQuery
 from visret.ingest import Source
+from visret.ingest.report import Failure
 
 PATH = "path"  # the column or key that names the file
 SUFFIXES = (".csv", ".jsonl")

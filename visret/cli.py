@@ -37,9 +37,8 @@ PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file sy
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
-    from visret._progress import Progress
-    from visret._report import EmptyPage, Failure, Lost, Metadata, Report
     from visret.heatmap import Explanation
+    from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
     from visret.types import Hit, ModelSpec, Ranked
@@ -681,7 +680,7 @@ def _storage(arguments: argparse.Namespace) -> dict[str, Any]:
 def _estimate(arguments: argparse.Namespace) -> int:
     """Say what a new index will take."""
     from visret.encoders import load_encoder
-    from visret.estimate import estimate
+    from visret.ingest.estimate import estimate
     from visret.reduction import Storage
 
     about = estimate(

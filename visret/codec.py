@@ -35,7 +35,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret._choices import CODECS as CODECS
+from visret._products import rows_at_once
 from visret.errors import ShapeError
+from visret.types import Matches
 
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
 _FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}
@@ -213,6 +215,34 @@ def decode(rows: Rows, codec: Codec) -> np.ndarray:
     assert rows.scales is not None
     vectors *= rows.scales[:, None]
     return vectors
+
+
+def matches(rows: Rows, codec: Codec, query: np.ndarray) -> Matches:
+    """Return which of the stored vectors of a page each query vector (m, d) float32 is most alike, and how much.
+
+    The similarities are those of `decode(rows, codec) @ query.T`, but for the order in which float32 values are added.
+    The rows are read once, a block at a time, and never lie decoded in memory: of a page of the default model that
+    would be a megabyte, new for every hit.
+    """
+    count, asked = len(rows.codes), np.ascontiguousarray(query.T)
+    similar = np.empty((count, len(query)), np.float32)
+    size = rows_at_once(asked)
+    if codec.name == "int8":
+        assert rows.scales is not None
+        block = np.empty((min(size, count), codec.dim), np.float32)
+        for start in range(0, count, size):
+            codes = rows.codes[start : start + size]
+            block[: len(codes)] = codes
+            np.matmul(block[: len(codes)], asked, out=similar[start : start + size])
+        # The 128 and the scale of a row are taken out of its products, which are fewer than its components.
+        similar -= 128 * asked.sum(axis=0)
+        similar *= rows.scales[:, None]
+    else:
+        for start in range(0, count, size):
+            where = slice(start, start + size)
+            np.matmul(decode(rows.part(where), codec), asked, out=similar[where])
+    best = similar.argmax(axis=0)
+    return Matches(best, similar[best, np.arange(len(query))])
 
 
 def _encode_int8(block: np.ndarray, peaks: np.ndarray, start: int, room: Rows) -> None:

@@ -65,7 +65,8 @@ def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]
     if not questions:
         raise InvalidQuery("there are no questions to evaluate")
     results = []
-    for (question, right), hits in zip(questions.items(), retriever.search_many(list(questions), k), strict=True):
+    ranked = retriever.search_many(list(questions), k, explain=False)
+    for (question, right), hits in zip(questions.items(), ranked, strict=True):
         found = tuple(hit.ref for hit in hits)
         scores = (measure(found, right, k) for measure in (metrics.ndcg, metrics.recall, metrics.reciprocal_rank))
         results.append(Result(question, found, *scores))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
@@ -181,8 +181,7 @@ class Explanation:
     @cached_property
     def shares(self) -> np.ndarray:
         """(m,) float32 shares of the score, summing to 1; a token whose best match is negative explains nothing."""
-        positive: np.ndarray = np.maximum(self.values, 0)
-        return np.asarray(positive / (positive.sum() or 1))
+        return shares(self.values)
 
     @cached_property
     def by_place(self) -> np.ndarray:
@@ -349,26 +348,54 @@ def explain(
     return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
 
 
-def best_line(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> str:
-    """The line of the page's text whose words hold the largest part of `shares`.
+class Quotable(Protocol):
+    """A page as far as a line of it can be quoted: a PageEmbedding, or what an index stores beside the vectors."""
+
+    @property
+    def text(self) -> str:
+        """As in PageEmbedding, like the others."""
+
+    @property
+    def word_boxes(self) -> np.ndarray | None:
+        """(w, 4)."""
+
+    @property
+    def where(self) -> Grid | np.ndarray:
+        """A Grid, (places, 4) or (places, 2)."""
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """(places,) int32."""
+
+    def vector_of_place(self) -> np.ndarray:
+        """(places,) int32."""
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+    """Return the share of the score that each token's best match (m,) has, (m,) float32; a negative one has none."""
+    positive: np.ndarray = np.maximum(values, 0)
+    return np.asarray(positive / (positive.sum() or 1))
+
+
+def best_line(page: Quotable, best: np.ndarray, shares: np.ndarray) -> str:
+    """Return the line of the page's text whose words hold the largest part of `shares`; "" where it has no words.
 
     best: (m,) the page's vector that each query token matched; shares: (m,) what each is worth.
     """
-    lines = embedding.text.split("\n")
+    lines = page.text.split("\n")
     of_line = np.zeros(len(lines))
-    of_place = _worth(embedding, best, shares)
-    marked = np.flatnonzero(of_place)
-    where = embedding.where
+    marked, worth = _marked(page, best, shares)
+    where = page.where
     if not isinstance(where, Grid) and where.shape[1] == 2:
         ends = np.cumsum([len(line) + 1 for line in lines])
-        np.add.at(of_line, np.searchsorted(ends, where[marked, 0], side="right"), of_place[marked])
-    elif embedding.word_boxes is not None and len(embedding.word_boxes):
+        np.add.at(of_line, np.searchsorted(ends, where[marked, 0], side="right"), worth)
+    elif page.word_boxes is not None and len(page.word_boxes):
         line_of = np.repeat(np.arange(len(lines)), [len(line.split()) for line in lines])
-        x, y = (embedding.word_boxes.T[:2] + embedding.word_boxes.T[2:]) / 2
+        x, y = (page.word_boxes.T[:2] + page.word_boxes.T[2:]) / 2
         x0, y0, x1, y1 = _boxes(where, marked).T[:, :, None]
         box, word = np.nonzero((x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1))
         held = np.bincount(box, minlength=len(marked))  # a patch may hold words of several lines
-        np.add.at(of_line, line_of[word], of_place[marked[box]] / held[box])
+        np.add.at(of_line, line_of[word], worth[box] / held[box])
     return lines[int(of_line.argmax())].strip() if of_line.any() else ""
 
 
@@ -466,13 +493,25 @@ def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(number), where.dtype).reshape(-1, where.shape[1]), place_of
 
 
-def _worth(embedding: PageEmbedding, best: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _marked(page: Quotable, best: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the places where a share of the score was found, some of them twice, and the shares."""
+    if isinstance(page.where, Grid) or page.rows is not None:
+        of_place = _worth(page, best, shares)
+        places = np.flatnonzero(of_place)
+        return places, of_place[places]
+    found = (shares > 0) & ~np.isnan(page.where[best, 0])  # each vector lies at the place of its own number
+    return best[found], shares[found]
+
+
+def _worth(page: Quotable, best: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """(places,) float32: the share of each cell, box or span; those of one vector have equal parts of its share."""
-    rows = embedding.vector_of_place()
+    rows = page.vector_of_place()
     placed = rows >= 0
-    if not isinstance(embedding.where, Grid):
-        placed = placed & ~np.isnan(embedding.where[:, 0])
-    n = len(embedding.vectors)
+    if not isinstance(page.where, Grid):
+        placed = placed & ~np.isnan(page.where[:, 0])
+    n = 1 + max(
+        int(best.max(initial=0)), int(rows.max(initial=0))
+    )  # the vectors after these have no share, and no place
     each = np.bincount(best, shares, n) / np.maximum(np.bincount(rows[placed], minlength=n), 1)
     return np.where(placed, each[rows], 0).astype(np.float32)
 

@@ -11,35 +11,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, candidates
-from visret import heatmap as heatmaps
-from visret._report import PAGE_SECONDS, EmptyPage, Failure, Lost, Metadata, Patterns, Report, shown
-from visret.codec import Codec
+from visret import _forks, _given, ingest
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, InvalidQuery, NoPicture
-from visret.index import Document, IndexModel, PageIndex, Segment, Snapshot
+from visret.errors import DocumentError, NoPicture
+from visret.heatmap import Explanation, Region
+from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
-from visret.maxsim import packed
-from visret.maxsim.device import on_device
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
 from visret.reduction import Storage
-from visret.types import Encoder, Hit, Page, PageRef, QueryEmbedding, Ranked, page_ref
+from visret.search.late_interaction import LateInteraction
+from visret.search.pipeline import Among, Pipeline
+from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from visret._progress import Progress
 
 PICTURE_DPI = 100
 
 _log = logging.getLogger("visret")
-
-# A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
-# real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
-WEAK_SHARE = 0.8
-
-# Pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
-Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
 
 
 class Retriever:
@@ -56,7 +48,7 @@ class Retriever:
         self._loading = _forks.Lock()
         self._password: str | None = None
         self._device: str | None = None
-        self._packed: tuple[Snapshot, dict[int, candidates.Part]] | None = None
+        self._late: LateInteraction | None = None
 
     # ---- opening and closing
 
@@ -112,7 +104,7 @@ class Retriever:
 
     def close(self) -> None:
         """Let go of the index's files."""
-        self._packed = None
+        self._late = None
         self._index.close()
 
     def __getstate__(self) -> NoReturn:
@@ -196,22 +188,17 @@ class Retriever:
         No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
         Interrupted, it keeps what is done; the next call goes on there.
         """
-        from visret import ingest
-
         self._password = password or self._password
         return ingest.add(
             self._index,
             self.encoder,
             paths,
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
             include=include,
             exclude=exclude,
             sync=sync,
             retry_failed=retry_failed,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -234,19 +221,14 @@ class Retriever:
 
         InvalidQuery where there is no such document, IndexLocked while another process writes.
         """
-        from visret import ingest
-
         self._password = password or self._password
         return ingest.replace_document(
             self._index,
             self.encoder,
             doc,
             Path(path),
+            ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
-            password=password,
-            ocr_mode=ocr,
-            most_pages=most_pages,
-            page_seconds=page_seconds,
             progress=progress,
         )
 
@@ -258,9 +240,7 @@ class Retriever:
         Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
         what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
-        from visret import ingest
-
-        return ingest.add_pages(self._index, self.encoder, pages, metadata=metadata, ocr_mode=ocr)
+        return ingest.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
@@ -318,8 +298,6 @@ class Retriever:
         PageIndexError, and nothing changed, where not one page can be read. password, ocr, page_seconds, progress: as
         in `add`.
         """
-        from visret import ingest
-
         self._password = password or self._password
         if model is None:
             model = self._given or self.model
@@ -335,9 +313,7 @@ class Retriever:
             self._index,
             encoder,
             storage,
-            password=password,
-            ocr_mode=ocr,
-            page_seconds=page_seconds,
+            ReadOptions(password, ocr, page_seconds=page_seconds),
             progress=progress,
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
@@ -364,6 +340,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        explain: bool = True,
     ) -> Ranked[Hit]:
         """The k best pages, best first; fewer where fewer pass. The list's `warnings` say what was not understood.
 
@@ -375,10 +352,12 @@ class Retriever:
             name of a document for all its pages, or several of these.
         exact: score every page, however many there are. Else, where it saves much, only those whose summaries leave a
             hope of being among the best are scored: .99 of the best pages are found, and a score is never a guess.
+        explain: look at each page that was found, for the `text` and `weak` of its hit. False ranks only, in about half
+            the time: every `text` is "" then, and no hit is `weak`.
 
         InvalidQuery for an empty question, a key no page has, or a page that is not there.
         """
-        return self.search_many([question], k, where=where, among=among, exact=exact)[0]
+        return self.search_many([question], k, where=where, among=among, exact=exact, explain=explain)[0]
 
     def search_many(
         self,
@@ -388,11 +367,15 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        explain: bool = True,
     ) -> list[Ranked[Hit]]:
         """`search` for each question; the pages are read once for all of them."""
-        # An explanation is dropped before the next is made: together they are memory that is new for every question.
-        found = self._answers(questions, k, where=where, among=among, exact=exact)
-        return [Ranked((hit for hit, _ in answers), query.warnings) for query, answers in found]
+        pipeline = self._pipeline()
+        found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
+        return [
+            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
+            for question, ranking in found
+        ]
 
     def explained(
         self,
@@ -402,32 +385,33 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-    ) -> Iterator[Ranked[tuple[Hit, heatmaps.Explanation]]]:
+    ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
 
         Question by question: an explanation holds its page's vectors.
         """
-        found = self._answers(questions, k, where=where, among=among, exact=exact)
-        return (Ranked(answers, query.warnings) for query, answers in found)
+        pipeline = self._pipeline()
+        found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
+        return (
+            Ranked(pipeline.explained(question, ranking), pipeline.query(question).warnings)
+            for question, ranking in found
+        )
 
-    def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> heatmaps.Explanation:
+    def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
 
         From the stored vectors: nothing is encoded but the question.
         """
-        ref = page_ref(hit)
-        snapshot = self._index.snapshot
-        snapshot.find(ref)
-        (query,) = self._encode([question], snapshot)
-        return self._explain(snapshot, query, ref)
+        ref, pipeline = page_ref(hit), self._pipeline()
+        pipeline.snapshot.find(ref)
+        (asked,) = pipeline.read([question])
+        return pipeline.explain(asked, ref)
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """The page as it was indexed, with picture and words, read again from its source.
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
         """
-        from visret import ingest
-
         ref = page_ref(hit)
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
@@ -441,8 +425,6 @@ class Retriever:
         picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
         had one. It is logged as a warning as well.
         """
-        from visret import ingest
-
         ref = page_ref(hit)
         stored = ingest.stored_page(self._index, ref, image=False)
         if not picture or stored.size_pt is None:
@@ -476,8 +458,6 @@ class Retriever:
 
         DocumentError as for `page`, and for a document inside a file, which has none of its own.
         """
-        from visret import ingest
-
         document = self.document(doc)
         if document.source is None:
             return None
@@ -557,105 +537,35 @@ class Retriever:
 
     def _scan_in_words(self) -> str:
         """What a question without a filter makes read."""
-        if candidates.used(list(self._scannable()[1].values())):
+        if self._scorer().has_first_stage:
             return "the summary of every page, then those pages that may be among the best"
         return "every page"
 
-    def _encode(self, questions: list[str], snapshot: Snapshot) -> list[QueryEmbedding]:
-        """Questions as they meet the vectors of the index."""
-        queries = self._encoder_of(snapshot.model).encode_queries(questions)
-        if snapshot.fitted is None:
-            return queries
-        return [replace(query, vectors=snapshot.fitted.project(query.vectors)) for query in queries]
+    def _pipeline(self) -> Pipeline:
+        """What answers questions from the committed state that is seen now."""
+        late = self._scorer()
+        return Pipeline(late, partial(self._encoder_of, late.snapshot.model), self._drawn)
 
-    def _scannable(self) -> tuple[Snapshot, dict[int, candidates.Part]]:
-        """The committed state and its segments, ready to be scanned: both of the same moment."""
-        snapshot, known = self._index.snapshot, self._packed
-        if known is None or known[0] is not snapshot:
-            before = {} if known is None else known[1]
-            pages = {s.number: before.get(s.number) or self._part(s) for s in snapshot.segments}
-            known = self._packed = snapshot, pages
+    def _scorer(self) -> LateInteraction:
+        """What ranks the pages of the committed state, kept until there is another state."""
+        snapshot, known = self._index.snapshot, self._late
+        if known is None or known.snapshot is not snapshot:
+            known = self._late = LateInteraction(snapshot, device=self._device, before=known)
         return known
-
-    def _part(self, segment: Segment) -> candidates.Part:
-        lay: Callable[..., packed.PackedPages] = packed.over
-        if self._device is not None:
-            lay = partial(on_device, device=self._device)
-        return candidates.Part(
-            lay(segment.rows, segment.offsets, segment.codec),
-            lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
-        )
-
-    def _explain(self, snapshot: Snapshot, query: QueryEmbedding, ref: PageRef) -> heatmaps.Explanation:
-        embedding = snapshot.embedding(ref)
-        render = None if embedding.size_pt is None else partial(self._drawn, ref)
-        return heatmaps.explain(query, embedding, render=render)
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)
 
-    def _answers(
-        self,
-        questions: Sequence[str],
-        k: int,
-        *,
-        where: Mapping[str, Any] | None,
-        among: Among | None,
-        exact: bool,
-    ) -> Iterator[tuple[QueryEmbedding, Iterator[tuple[Hit, heatmaps.Explanation]]]]:
-        """Each question as it was encoded, and `explained`, hit by hit."""
-        listed = isinstance(questions, Iterable) and not isinstance(questions, str)
-        questions = list(questions) if listed else []
-        if not listed or not all(isinstance(question, str) for question in questions):
-            raise InvalidQuery("search takes a question as text, search_many a list of them")
-        snapshot, pages = self._scannable()
-        k = min(_given.whole("k", k), max(len(snapshot), 1))
-        chosen = snapshot.select(where, None if among is None else _refs(snapshot, among))
-        queries = self._encode(questions, snapshot)
-        numbers = list(chosen)
-        wanted = [None if len(chosen[n]) == len(pages[n].pages) else chosen[n] for n in numbers]
-        parts = [pages[n]._replace(only=only) for n, only in zip(numbers, wanted, strict=True)]
-        best = candidates.top_k_of_parts(parts, [query.vectors for query in queries], k, exact=exact)
-        return (
-            (query, self._hits(snapshot, query, [numbers[part] for part in found], rows.tolist(), scores.tolist()))
-            for query, (found, rows, scores) in zip(queries, best, strict=True)
-        )
 
-    def _hits(
-        self,
-        snapshot: Snapshot,
-        query: QueryEmbedding,
-        segments: Sequence[int],
-        rows: Sequence[int],
-        scores: Sequence[float],
-    ) -> Iterator[tuple[Hit, heatmaps.Explanation]]:
-        weak_below = self._encoder_of(snapshot.model).spec.options.get("weak_below")
-        best = 0.0
-        knows_a_word = bool(query.content.any()) or not query.warnings
-        for rank, (segment, row, score) in enumerate(zip(segments, rows, scores, strict=True), 1):
-            ref = snapshot.ref(segment, row)
-            why = self._explain(snapshot, query, ref)
-            answers = strength(why)
-            best = max(best, answers)
-            weak = not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
-            (source, member), metadata = snapshot.place_of(segment, row), snapshot.metadata(segment, row)
-            yield Hit(ref, score, rank, why.line, source, metadata, weak, member), why
+def pipeline_of(retriever: Retriever) -> Pipeline:
+    """Return what answers questions from the state the retriever sees now, for a caller inside visret.
+
+    The server ranks a batch of questions first, and explains to each caller as much as was asked for.
+    """
+    return retriever._pipeline()
 
 
-def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
-    """The pages that `search` is to rank. InvalidQuery for one that is not there."""
-    pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
-    refs: list[PageRef] = []
-    for one in [among] if pair else _given.several(among):
-        if isinstance(one, Hit | tuple | list):
-            refs.append(page_ref(one))  # type: ignore[arg-type]
-        else:
-            document = snapshot.document(_given.name(one))
-            refs += [PageRef(document.doc, page) for page in document.pages]
-    return refs
-
-
-def as_json(hit: Hit, boxes: Sequence[heatmaps.Region] = ()) -> dict[str, Any]:
+def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
     """A hit as `visret search --json` prints it; its picture is where the caller drew one."""
     return {
         "rank": hit.rank,
@@ -677,8 +587,3 @@ def sendable(value: Any) -> Any:
     Names of documents have the same mark in the same place.
     """
     return json.loads(json.dumps(value, ensure_ascii=False).encode("utf8", "replace"))
-
-
-def strength(why: heatmaps.Explanation) -> float:
-    """How well a page answers, whatever the length of the question: the mean best match of its content tokens."""
-    return float(why.values[why.content].mean()) if why.content.any() else float(why.values.mean())

@@ -266,9 +266,14 @@ class PageEmbedding:
 
     def vector_of_place(self) -> np.ndarray:
         """(places,) int32: the vector that stands for each cell (row by row), box or span; -1 for none."""
-        if isinstance(self.where, Grid):
-            return self.where.vector_of_cell().ravel()
-        return np.arange(len(self.vectors), dtype=np.int32) if self.rows is None else self.rows
+        return vector_of_place(self.where, self.rows, len(self.vectors))
+
+
+def vector_of_place(where: Grid | np.ndarray, rows: np.ndarray | None, count: int) -> np.ndarray:
+    """Return (places,) int32, as `PageEmbedding.vector_of_place`, of a page with so many vectors."""
+    if isinstance(where, Grid):
+        return where.vector_of_cell().ravel()
+    return np.arange(count, dtype=np.int32) if rows is None else rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -343,11 +348,12 @@ class Hit:
     """A page that answers a question. Hits are equal where all of this is; they can be keys, and members of a set.
 
     score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
-    rank: from 1. text: the line that explains most of the score, "" where the page has no words.
-    source: absolute path of the file, None for pages made in memory.
+    rank: from 1. text: the line that explains most of the score, "" where the page has no words, or where the search
+        was told not to explain. source: absolute path of the file, None for pages made in memory.
     member: the place of the document in that file, where it is an archive, say; "" for the file itself.
     weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
-        models.yaml; never, for models without one), or the model knows no word of the question.
+        models.yaml; never, for models without one), or the model knows no word of the question. False where the search
+        was told not to explain: then nobody has looked.
     """
 
     ref: PageRef
@@ -379,6 +385,77 @@ class Ranked(list[Item]):
     def __init__(self, found: Iterable[Item] = (), warnings: Sequence[str] = ()) -> None:
         super().__init__(found)
         self.warnings = tuple(warnings)
+
+
+class Ranking(NamedTuple):
+    """Pages that were found for a question, best first.
+
+    keys: (n,) int64, `document << 32 | page` by the document's number in the index: the name of a page that stays the
+        same when segments are merged. scores: (n,) float32; they can be compared within one ranking only.
+    """
+
+    keys: np.ndarray
+    scores: np.ndarray
+
+    def first(self, k: int) -> Ranking:
+        """Return the ranking of the k best of these pages."""
+        return Ranking(self.keys[:k], self.scores[:k])
+
+
+class Selection(NamedTuple):
+    """The pages that a question may find.
+
+    rows: number of a segment to the rows of it that may be found, (L,) int64, sorted and never empty.
+    filter: the tree of the filter that chose them (`visret.index.filters`), for stores that select pages themselves;
+        None where there was no filter. is_all: whether nothing was asked for, so that all pages of the index are here.
+    """
+
+    rows: Mapping[int, np.ndarray]
+    filter: object | None
+    is_all: bool
+
+
+class Matches(NamedTuple):
+    """Where the score of a page comes from, token by token of the question.
+
+    best: (m,) int64, the page's vector that each token is most alike; values: (m,) float32, how much. They sum to the
+    score.
+    """
+
+    best: np.ndarray
+    values: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Question:
+    """A question on its way through a search: every model reads it once, and all that ask for pages take it from here.
+
+    text: as it was asked. encoded: by the name of a scorer, what its model made of the text; for "late" a
+    QueryEmbedding, in the dimensions of the stored vectors.
+    """
+
+    text: str
+    encoded: Mapping[str, Any]
+
+
+class Scorer(Protocol):
+    """What ranks the pages of one committed state of an index.
+
+    name: "late" for late interaction; the others are "bm25", "sparse" and "dense".
+    """
+
+    @property
+    def name(self) -> str:
+        """What the scorer is called."""
+
+    def rank(self, questions: Sequence[Question], k: int, among: Selection) -> list[Ranking]:
+        """Return the k best pages for each question, in order; fewer where fewer may be found."""
+
+    def explain(self, question: Question, key: int) -> Matches | None:
+        """Return where on a page its score comes from; None from a scorer that cannot tell.
+
+        Not an Explanation, which draws pages: that is made of these matches by who wants to see them.
+        """
 
 
 class Encoder(Protocol):

@@ -9,7 +9,8 @@
               without a first stage. Peer: maxsim-cpu
     busy      the same while a process on every core spins, beside the time without. Peer: maxsim-cpu
     batch     the same, 32 questions at once. Peer: maxsim-cpu
-    system    the same from an index on disk, with hits. Peers: LanceDB, fast-plaid, qdrant-edge
+    system    the same from an index on disk, with ten hits that say where they answer, and without that ("ranks
+              only"). Peers: LanceDB, fast-plaid, qdrant-edge
     large     100,000 pages of about 200 vectors: real ones, neighbours merged, repeated with noise. The same peers,
               each at the largest size it can hold
 
@@ -513,7 +514,7 @@ def run_batch(bench: Bench) -> None:
 def run_system(bench: Bench) -> None:
     work_ = real_work(bench, "ragged")
     with ExitStack() as stack:
-        settings = "int8", "int8, every page"
+        settings = "int8", "int8, ranks only", "int8, every page"
         ours = [stack.enter_context(bench.engine("with_visret_index", work_, setting)) for setting in settings]
         bench.race(
             work_, [*ours, *(stack.enter_context(bench.engine(peer, work_)) for peer in SYSTEMS)], label="system"

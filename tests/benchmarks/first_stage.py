@@ -9,7 +9,7 @@ The pages are real and all different: the default model's vectors, those that ar
 taken from the pages again. Exact means float32 scores of these vectors.
 
     exact              every page with the int8 kernel
-    summaries          visret.candidates: centroids of each page's own vectors: a smaller page
+    summaries          visret.reduction: centroids of each page's own vectors: a smaller page
     cheaper summaries  vectors at equal distances; neighbours merged
     MUVERA             fixed dimensional encodings (Dhulipala et al. 2024): one long vector a page, int8, scanned
     IVF-PQ             every vector in faiss, 1,000 lists, 32 x 8 bits, 32 probed; the pages of each token's best hits
@@ -21,7 +21,7 @@ taken from the pages again. Exact means float32 scores of these vectors.
 Each row: what the way adds to a page, how long it took to build, and for .95 and .99 recall the smallest shortlist that
 reaches it, with milliseconds a question: finding the shortlist, and all, with the exact top ten of it. Times are
 medians of questions asked one after another; a row that has no time does not reach the recall with any shortlist. Then
-what a search does, which has no fixed shortlist: it stops where summaries leave no hope (visret/maxsim/packed.py).
+what a search does, which has no fixed shortlist: it stops where summaries leave no hope (visret/maxsim/_settle.py).
 Where the machine has two cores, everything has two threads.
 """
 
@@ -40,9 +40,11 @@ from pathlib import Path
 import numpy as np
 from quality import questions
 
-from visret import Page, PageEmbedding, PageRef, VisretError, candidates, codec, documents, load_encoder, reduction
-from visret.maxsim import PackedPages, pack, packed
-from visret.maxsim.packed import largest
+from visret import Page, PageEmbedding, PageRef, VisretError, codec, documents, load_encoder, reduction
+from visret.maxsim import PackedPages, _settle, pack
+from visret.maxsim._settle import largest
+from visret.reduction import summarise, summary_size
+from visret.search.late_interaction import Staged, best_pages
 
 MODEL = "all-minilm-l6-v2"
 K = 10
@@ -52,7 +54,7 @@ PAGES_A_DOCUMENT = 40
 TIMED = 24  # questions
 TARGETS = (0.95, 0.99)
 SIZES = [round(16 * 2 ** (i / 2)) for i in range(24)]  # of shortlists
-DEFAULT_HOPE = packed.HOPE
+DEFAULT_HOPE = _settle.HOPE
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,9 +229,7 @@ def summaries(pages: Collection, name: str, summarise: Callable[[np.ndarray], np
 
 def default(pages: Collection) -> tuple[Stage, PackedPages]:
     """As an index does it."""
-    return summaries(
-        pages, "summaries, the default", lambda page: candidates.summarise(page, candidates.summary_size(len(page)))
-    )
+    return summaries(pages, "summaries, the default", lambda page: summarise(page, summary_size(len(page))))
 
 
 def stages(pages: Collection, folder: Path, only: Sequence[str]) -> Iterator[Stage]:
@@ -240,10 +240,10 @@ def stages(pages: Collection, folder: Path, only: Sequence[str]) -> Iterator[Sta
             yield summaries(
                 pages,
                 f"summaries, 1 for {share} vectors",
-                lambda page, n=share: candidates.summarise(page, max(1, len(page) // n)),
+                lambda page, n=share: summarise(page, max(1, len(page) // n)),
             )[0]
         for k in (4, 8, 16, 32, 64):
-            yield summaries(pages, f"summaries of {k}", lambda page, k=k: candidates.summarise(page, k))[0]
+            yield summaries(pages, f"summaries of {k}", lambda page, k=k: summarise(page, k))[0]
     if "cheap" in only:
         for name, choose in (("vectors at equal distances", evenly_spaced), ("neighbours merged", neighbours_merged)):
             yield summaries(pages, f"{name}, 1 of 16", lambda page, choose=choose: choose(page, -(-len(page) // 16)))[0]
@@ -472,24 +472,24 @@ def exact(pages: Collection) -> str:
 
 
 def staged(pages: Collection, summaries: PackedPages) -> Iterator[str]:
-    """What a search does, which settles by itself how many pages are scored: recall and time by `packed.HOPE`, for all
+    """What a search does, which settles by itself how many pages are scored: recall and time by `_settle.HOPE`, for all
     pages and for random parts of them."""
     order = np.random.default_rng(0).permutation(len(pages))
     for part in (16, 4, 1):
         some = np.sort(order[: len(pages) // part])
         best = top(pages.exact[:, some])
-        given = [candidates.Part(pages.packed, summaries, some)]
+        given = [Staged(pages.packed, summaries, some)]
         for hope in (0.9, 1.0, 1.1, 1.2, 1.3, None):
-            packed.HOPE = hope or DEFAULT_HOPE
+            _settle.HOPE = hope or DEFAULT_HOPE
             times, kept = [], []
             for query, wanted in zip(pages.queries, best, strict=True):
                 start = time.perf_counter()
-                ((_, found, _),) = candidates.top_k_of_parts(given, [query], K, exact=hope is None)
+                ((_, found, _),) = best_pages(given, [query], K, exact=hope is None)
                 times.append(time.perf_counter() - start)
                 kept.append(np.isin(some[wanted], found).mean())
             what = f"a hope of {hope}" if hope else "exact"
             yield f"{len(some):,} pages, {what}: recall {np.mean(kept):.3f}, {np.median(times) * 1000:.1f} ms"
-    packed.HOPE = DEFAULT_HOPE
+    _settle.HOPE = DEFAULT_HOPE
 
 
 def main() -> None:

@@ -31,7 +31,7 @@ def main() -> None:
         report = retriever.add(arguments.folder / "documents")
         for question in questions:
             right = [PageRef(question["file"], question["page"]), *(PageRef(*other) for other in question["also"])]
-            found = [hit.ref for hit in retriever.search(question["query"], k=5)]
+            found = [hit.ref for hit in retriever.search(question["query"], k=5, explain=False)]
             each[question["id"]] = score = metrics.ndcg(found, right, 5)
             other = "English" if question["lang"] == "en" else "other languages"
             for group in ("all", question["kind"], "scans" if question["scan"] else "text layers", other):

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 from engines import CORES, PAGES, Work, make_short, work
 
-from visret import candidates
-from visret.candidates import Part
 from visret.codec import Codec, Rows, encode, fit
 from visret.index import PageIndex
-from visret.maxsim.packed import PackedPages, over
+from visret.maxsim import PackedPages
+from visret.reduction import summarise, summary_size
+from visret.search.late_interaction import Staged, best_pages
 
 TIMES = 10
 CHANGED = 0.05
@@ -52,7 +52,7 @@ def main() -> None:
     for turn in range(3):
         for number in real.some():
             start = time.perf_counter()
-            candidates.top_k_of_parts([part], [queries[number]], 10)
+            best_pages([part], [queries[number]], 10)
             times.append(time.perf_counter() - start)
         if not turn:
             cold, times = times, []
@@ -73,18 +73,18 @@ def recall(real: Work, queries: list[np.ndarray], codec: Codec) -> float:
     offsets = np.load(real.folder / "offsets.npy")
     blocks = [encode(np.asarray(vectors[i : i + BLOCK], np.float32), codec) for i in range(0, len(vectors), BLOCK)]
     rows = Rows(*(None if parts[0] is None else np.concatenate(parts) for parts in zip(*blocks, strict=True)))
-    short = [
-        candidates.summarise(np.asarray(vectors[a:b], np.float32), candidates.summary_size(int(b - a)))
-        for a, b in pairwise(offsets)
-    ]
+    short = [summarise(np.asarray(vectors[a:b], np.float32), summary_size(int(b - a))) for a, b in pairwise(offsets)]
     summaries = encode(np.concatenate(short), Codec("int8", codec.dim))
-    part = Part(over(rows, offsets, codec), over(summaries, np.cumsum([0, *map(len, short)]), Codec("int8", codec.dim)))
+    part = Staged(
+        PackedPages(rows, offsets, codec),
+        PackedPages(summaries, np.cumsum([0, *map(len, short)]), Codec("int8", codec.dim)),
+    )
     asked = real.some()
-    found = candidates.top_k_of_parts([part], [queries[number] for number in asked], 10)
+    found = best_pages([part], [queries[number] for number in asked], 10)
     return real.recall(asked, [rows.tolist() for _, rows, _ in found])
 
 
-def million(at: Path, index: PageIndex, codec: Codec) -> Part:
+def million(at: Path, index: PageIndex, codec: Codec) -> Staged:
     """The pages, made where they are not there."""
     at.mkdir(parents=True, exist_ok=True)
     if not (at / "done").exists():
@@ -93,8 +93,8 @@ def million(at: Path, index: PageIndex, codec: Codec) -> Part:
     arrays = {file.stem: np.load(file, mmap_mode="r") for file in at.glob("*.npy")}
     rows = Rows(codes=arrays["codes"], scales=arrays["scales"], centroids=arrays["centroids"])
     summaries = Rows(codes=arrays["summaries"], scales=arrays["summary_scales"])
-    pages = over(rows, np.asarray(arrays["offsets"]), codec)
-    return Part(pages, over(summaries, np.asarray(arrays["summary_offsets"]), Codec("int8", codec.dim)))
+    pages = PackedPages(rows, np.asarray(arrays["offsets"]), codec)
+    return Staged(pages, PackedPages(summaries, np.asarray(arrays["summary_offsets"]), Codec("int8", codec.dim)))
 
 
 def make(at: Path, index: PageIndex, codec: Codec) -> None:
@@ -142,7 +142,7 @@ def make(at: Path, index: PageIndex, codec: Codec) -> None:
         file.flush()
 
 
-def bytes_of(part: Part) -> int:
+def bytes_of(part: Staged) -> int:
     """Of all mapped arrays."""
 
     def size(pages: PackedPages) -> int:

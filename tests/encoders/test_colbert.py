@@ -75,7 +75,7 @@ def refuse(*args): raise AssertionError("network")
 socket.socket.connect = refuse
 from visret.encoders import load_encoder
 load_encoder("all-minilm-l6-v2").encode_queries([{TEXT!r}])
-print([m for m in ("transformers", "sentence_transformers", "torchvision") if m in sys.modules])
+print([m for m in ("torch", "transformers", "sentence_transformers") if m in sys.modules])
 """
     done = subprocess.run([sys.executable, "-W", "default", "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
@@ -212,20 +212,27 @@ def test_other_scripts_are_said_once(minilm, caplog, text, warns):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_a_question_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch, threads):
+def test_a_question_in_torch_takes_one_thread_and_pages_share_none(checkpoints, monkeypatch, threads):
     encoder = load_encoder(checkpoints / "bert", threads=threads)
+    encoder.encode_pages([Page.from_text("red", doc="a")])  # loads torch's
     before, seen = torch.get_num_threads(), []
-    encode = encoder._model.encode
+    encode = encoder._model._loaded
 
     def watch(*args):
         seen.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
         return encode(*args)
 
-    monkeypatch.setattr(encoder._model, "encode", watch)
+    monkeypatch.setattr(encoder._model, "_loaded", watch)
+    monkeypatch.setattr(encoder._model, "_questions", None)  # as of a checkpoint that NumPy does not compute
     encoder.encode_queries(["red"])
     encoder.encode_pages([Page.from_text("red", doc="a")])
     assert seen == [(1, True), (1, False)]
     assert torch.get_num_threads() == before
+
+
+def test_a_question_in_numpy_leaves_the_threads_of_torch_alone(sentences, monkeypatch):
+    monkeypatch.setattr(torch, "set_num_threads", None)
+    assert len(sentences.encode_queries(["red"])) == 1
 
 
 @pytest.mark.parametrize("name", ["bert", "colbert"])

@@ -306,7 +306,7 @@ class Machine(RuleBasedStateMachine):
             assert page.text == f"{n}"
         for doc, of in self.docs.items():
             chosen = self.index.snapshot.select({"n": {">=": max(of.values())}, "doc": doc})
-            assert sum(map(len, chosen.values())) == len(of)
+            assert sum(map(len, chosen.rows.values())) == len(of)
         assert set(self.index.snapshot.docs()) == set(self.docs)
         assert len(self.index.snapshot.segments) < layout.MERGED
 

@@ -56,7 +56,7 @@ def test_an_index_remembers_its_model_and_storage(path):
 def test_an_empty_index_works(index):
     assert refs(index) == []
     assert len(index.snapshot) == 0
-    assert index.snapshot.select() == {}
+    assert index.snapshot.select().rows == {}
     assert index.verify() == []
     assert index.stats().bytes_per_page == 0
     with index.writing() as writer:

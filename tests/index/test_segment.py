@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from conftest import DIM, MODEL, add, embed
 
-from visret import candidates, codec
+from visret import codec
 from visret.codec import CODECS, Codec
 from visret.errors import IndexFormatError, ShapeError
 from visret.index import PageIndex, layout
-from visret.reduction import Storage
+from visret.reduction import Storage, summarise, summary_size
 from visret.types import Grid, PageRef
 
 NAN = np.nan
@@ -108,7 +108,7 @@ def test_the_files_are_what_the_format_says(tmp_path):
     rows = codec.encode(np.concatenate([page.vectors for page in PAGES[:2]]), int8)
     np.testing.assert_array_equal(arrays["vectors"], rows.codes)
     np.testing.assert_array_equal(arrays["scales"], rows.scales)
-    summaries = [candidates.summarise(p.vectors, candidates.summary_size(len(p.vectors))) for p in PAGES[:2]]
+    summaries = [summarise(p.vectors, summary_size(len(p.vectors))) for p in PAGES[:2]]
     rows = codec.encode(np.concatenate(summaries), int8)
     np.testing.assert_array_equal(arrays["summaries"], rows.codes)
     np.testing.assert_array_equal(arrays["summary_scales"], rows.scales)

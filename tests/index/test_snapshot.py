@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from visret.errors import InvalidQuery
 from visret.index import PageIndex
+from visret.index.filters import parse
 from visret.types import PageRef
 
 
@@ -26,12 +27,12 @@ def filed(index):
 def found(index, where=None, among=None):
     snapshot = index.snapshot
     chosen = snapshot.select(where, among)
-    for rows in chosen.values():
+    for rows in chosen.rows.values():
         assert rows.dtype == np.int64
         assert len(rows), "segments without any are not there"
         assert (np.diff(rows) > 0).all()
     return sorted(
-        "{}{}".format(*snapshot.ref(n, row)).replace(".pdf", "") for n, rows in chosen.items() for row in rows
+        "{}{}".format(*snapshot.ref(n, row)).replace(".pdf", "") for n, rows in chosen.rows.items() for row in rows
     )
 
 
@@ -161,6 +162,43 @@ def test_lookups_agree(filed):
         snapshot.document("z.pdf")
 
 
+def test_keys_are_of_documents_and_pages(filed):
+    snapshot = filed.snapshot
+    places = [snapshot.find(ref) for ref in refs(filed)][::-1]
+    keys = snapshot.keys(np.array([segment for segment, _ in places]), np.array([row for _, row in places]))
+    assert keys.dtype == np.int64
+    assert keys.tolist() == [snapshot.docs()[doc] << 32 | page for doc, page in refs(filed)][::-1]
+    assert [snapshot.locate(key) for key in keys.tolist()] == places
+    assert len(snapshot.keys(np.empty(0, np.int64), np.empty(0, np.int64))) == 0
+    for wrong in (0, 1 << 32 | 3, 9 << 32 | 1):
+        with pytest.raises(KeyError):
+            snapshot.locate(wrong)
+
+
+def test_a_filter_that_is_nested_too_deeply_is_refused(filed):
+    for depth in (150, 300, 450, 600, 5000):  # also one that is just not too deep for the tree
+        where = {"page": 2}
+        for _ in range(depth):
+            where = {"not": where}
+        try:
+            assert found(filed, where) == ["a2", "b2", "c2"]
+        except InvalidQuery as error:
+            assert "nested too deeply" in str(error)  # noqa: PT017
+            assert depth > 150
+        else:
+            assert depth < 5000
+
+
+def test_what_was_selected_says_by_what(filed):
+    everything = filed.snapshot.select()
+    assert (everything.is_all, everything.filter) == (True, None)
+    assert filed.snapshot.select({}, None).is_all
+    some = filed.snapshot.select({"page": 2})
+    assert (some.is_all, some.filter) == (False, parse({"page": 2}, ()))
+    among = filed.snapshot.select(among=refs(filed))
+    assert (among.is_all, among.filter) == (False, None)
+
+
 def test_what_a_reader_gets_cannot_change_the_snapshot(filed):
     place = filed.snapshot.find(("c.pdf", 2))
     filed.snapshot.metadata(*place)["year"] = 0
@@ -171,7 +209,7 @@ def test_what_a_reader_gets_cannot_change_the_snapshot(filed):
 
 
 def test_rows_that_died_are_no_pages(filed):
-    (segment,) = filed.snapshot.select({"doc": "b.pdf"})
+    (segment,) = filed.snapshot.select({"doc": "b.pdf"}).rows
     with filed.writing() as writer:
         writer.remove("b.pdf")
     assert filed.snapshot.rows(segment).tolist() == [3, 4, 5]
@@ -260,4 +298,4 @@ def test_filters_equal_the_definition(tmp_path_factory, documents, questions):
         for where in questions:
             snapshot = index.snapshot
             chosen = snapshot.select({"and": [where, {"doc": list(filed)}]})
-            assert sorted(snapshot.ref(n, r) for n, rows in chosen.items() for r in rows) == naive(filed, where)
+            assert sorted(snapshot.ref(n, r) for n, rows in chosen.rows.items() for r in rows) == naive(filed, where)

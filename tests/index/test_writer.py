@@ -259,7 +259,7 @@ def test_a_file_name_that_is_not_utf8_comes_back(index):
     snapshot = PageIndex.open(index.path).snapshot
     assert snapshot.document("caf_.pdf").source == source
     assert snapshot.sources() == {source: 1}
-    assert len(snapshot.select({"source": source})) == 1
+    assert len(snapshot.select({"source": source}).rows) == 1
     with index.writing() as writer, pytest.raises(DuplicateDocument):
         writer.add("other.pdf", source=source)
 

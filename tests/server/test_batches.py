@@ -6,18 +6,24 @@ import pytest
 
 from visret import Retriever
 from visret.errors import InvalidQuery
-from visret.retriever import as_json
-from visret.server.batches import TOGETHER, Batches, Question
+from visret.server.batches import TOGETHER, Asked, Batches
 
 
 class Slow(Retriever):
     """Waits before it answers, and writes down what was asked together."""
 
-    def explained(self, questions, k=10, **named):
-        self.asked.append((list(questions), k, named["where"]))
-        self.entered.set()
-        assert self.open.wait(60)
-        return super().explained(questions, k, **named)
+    def _pipeline(self):
+        pipeline = super()._pipeline()
+        rank = pipeline.rank
+
+        def wait(questions, k, **named):
+            self.asked.append((list(questions), k, named["where"]))
+            self.entered.set()
+            assert self.open.wait(60)
+            return rank(questions, k, **named)
+
+        pipeline.rank = wait
+        return pipeline
 
 
 @pytest.fixture
@@ -29,23 +35,28 @@ def retriever(papers, tmp_path):
         yield opened
 
 
-def alone(retriever, question):
-    (hits,) = Retriever.explained(retriever, [question.text], question.k, where=question.where, exact=question.exact)
-    return [as_json(hit, why.boxes) for hit, why in hits]
+def alone(retriever, asked):
+    with Retriever.open(retriever.info()["path"], model=retriever.encoder) as other:
+        (hits,) = other.explained([asked.text], asked.k, where=asked.where, exact=asked.exact)
+        return [(hit, why.boxes if asked.boxes else ()) for hit, why in hits]
 
 
 def test_what_waits_goes_together_and_is_answered_as_if_alone(retriever, monkeypatch):
     monkeypatch.setattr("visret.server.batches.THREADS", 1)
     batches = Batches(retriever)
-    first = batches.ask(Question("red"))
+    first = batches.ask(Asked("red"))
     assert retriever.entered.wait(60)
-    questions = [Question(text, 2) for text in ("blue", "mauvish", "yellow", " ")]
-    questions += [Question("red", 2, {"doc": "two.pdf"}), Question("blue", 2, {"colour": "red"}), Question("blue", 3)]
+    questions = [Asked(text, 2) for text in ("blue", "mauvish", "yellow", " ")]
+    questions += [
+        Asked("red", 2, {"doc": "two.pdf"}),
+        Asked("blue", 2, {"colour": "red"}),
+        Asked("blue", 3, boxes=False),
+    ]
     answers = [batches.ask(question) for question in questions]
-    forgotten = batches.ask(Question("cyan"))
+    forgotten = batches.ask(Asked("cyan"))
     assert forgotten.cancel()
     retriever.open.set()
-    assert first.result(60) == alone(retriever, Question("red"))
+    assert first.result(60) == alone(retriever, Asked("red"))
     for number in (0, 2, 4, 6):
         assert answers[number].result(60) == alone(retriever, questions[number])
     for number, reason in (
@@ -55,18 +66,18 @@ def test_what_waits_goes_together_and_is_answered_as_if_alone(retriever, monkeyp
     ):
         with pytest.raises(InvalidQuery, match=reason):
             answers[number].result(60)
-    asked = [texts for texts, k, where in retriever.asked if k == 2 and where is None]
-    assert asked[0] == ["blue", "mauvish", "yellow", " "]
+    together = [texts for texts, _, where in retriever.asked[1:] if where is None]
+    assert together[0] == ["blue", "mauvish", "yellow", " ", "blue"]
     assert "cyan" not in {text for texts, *_ in retriever.asked for text in texts}
-    assert {hit["doc"] for hit in answers[4].result()} == {"two.pdf"}
+    assert {found.hit.doc for found in answers[4].result()} == {"two.pdf"}
     batches.close()
 
 
 def test_a_crowd_is_answered_in_parts(retriever):
     retriever.open.set()
     batches = Batches(retriever)
-    answers = [batches.ask(Question("red", 1)) for _ in range(5 * TOGETHER)]
-    assert {answer.result(60)[0]["page"] for answer in answers} == {1}
+    answers = [batches.ask(Asked("red", 1)) for _ in range(5 * TOGETHER)]
+    assert {answer.result(60)[0].hit.page for answer in answers} == {1}
     assert max(len(texts) for texts, *_ in retriever.asked) <= TOGETHER
     batches.close()
 
@@ -76,7 +87,7 @@ def test_pages_committed_meanwhile_are_found(retriever, papers):
     batches = Batches(retriever)
     with Retriever.open(retriever.info()["path"]) as other:
         other.remove("one.pdf")
-    assert [hit["doc"] for hit in batches.ask(Question("red")).result(60)] == ["two.pdf"]
+    assert [found.hit.doc for found in batches.ask(Asked("red")).result(60)] == ["two.pdf"]
     batches.close()
 
 
@@ -87,5 +98,21 @@ def test_defects_reach_who_asked(retriever, monkeypatch):
     monkeypatch.setattr(retriever, "refresh", broken)
     batches = Batches(retriever)
     with pytest.raises(ZeroDivisionError):
-        batches.ask(Question("red")).result(60)
+        batches.ask(Asked("red")).result(60)
+    batches.close()
+
+
+@pytest.mark.parametrize(("k", "depth"), [(1, 16), (10, 16), (16, 16), (17, 32), (100, 128), (128, 128)])
+def test_how_many_are_ranked_follows_from_k_alone(k, depth):
+    assert Asked("red", k).depth == depth
+    assert Asked("red", k).kind == Asked("blue", depth).kind
+    assert Asked("red", k).kind != Asked("red", k, {"page": 1}).kind
+
+
+def test_a_question_for_fewer_pages_gets_the_best_of_them(retriever):
+    retriever.open.set()
+    batches = Batches(retriever)
+    many, few = batches.ask(Asked("red", 3)).result(60), batches.ask(Asked("red", 1)).result(60)
+    assert (len(many), len(few)) == (3, 1)
+    assert few[0] == many[0]
     batches.close()

@@ -16,6 +16,7 @@ from waiting import until
 from visret import Hit, PageRef, Retriever
 from visret.heatmap import Span
 from visret.server import ui
+from visret.server.batches import Asked, Batches
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,32 @@ def test_an_index_is_searched_and_its_pages_are_shown(serve, index):
             page.click(number)
             assert caption.replace("p.", "page") in page.text
             assert page.colour(page.part("image")["value"]) == pytest.approx(pictures[caption], abs=4)
+
+
+def test_a_visitors_question_goes_the_way_of_all_others(serve, index, monkeypatch):
+    """So that it is scanned together with those that come over HTTP and MCP."""
+    asked = []
+    ask = Batches.ask
+
+    def note(self, question):
+        asked.append(question)
+        return ask(self, question)
+
+    monkeypatch.setattr(Batches, "ask", note)
+    with Visitor(serve(index)) as page:
+        page.ask("blue")
+        assert page.captions[0] == "one.pdf, p. 2"
+        assert asked == [Asked("blue", ui.RESULTS, boxes=False)]
+        assert asked[0].kind == Asked("red", 5).kind
+        page.part("textbox", label="Metadata, as JSON")["value"] = '{"page": 1}'
+        page.ask("blue")
+        assert sorted(page.captions) == ["one.pdf, p. 1", "two.pdf, p. 1"]
+        page.ask("mauvish")
+        assert "toy knows the colours" in page.text
+        page.part("textbox", label="Metadata, as JSON")["value"] = json.dumps({"or": [{}] * 2000})
+        page.ask("blue")
+        assert "a filter has at most" in page.text
+        assert len(asked) == 3
 
 
 def test_what_is_clicked_is_marked_for_the_question_that_was_asked(page, tmp_path):

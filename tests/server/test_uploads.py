@@ -5,10 +5,11 @@ import io
 import pytest
 from sheets import write_pdf
 
-from visret import Retriever, ingest
+from visret import Retriever
 from visret.errors import IndexLocked, InvalidQuery
 from visret.index.layout import UPLOADS_LOCK
 from visret.index.writer import writer_lock
+from visret.ingest import encoding, recorder
 from visret.server import uploads
 
 
@@ -104,8 +105,8 @@ def test_what_cannot_be_read_replaces_nothing(retriever, tmp_path):
 
 
 def test_the_old_one_answers_until_the_new_one_is_read(retriever, tmp_path, stopping_at_page_2, monkeypatch):
-    monkeypatch.setattr(ingest, "COMMIT_SECONDS", (0.0, 0.0))
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setattr(recorder, "COMMIT_SECONDS", (0.0, 0.0))
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     bring(retriever, tmp_path, ("a.pdf", write_pdf(tmp_path / "red.pdf", "red").read_bytes()))
     new = write_pdf(tmp_path / "new.pdf", "green", "blue").read_bytes()
     with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
@@ -118,7 +119,7 @@ def test_the_old_one_answers_until_the_new_one_is_read(retriever, tmp_path, stop
 
 
 def test_what_a_killed_server_left_is_finished_or_deleted(retriever, tmp_path, papers, stopping_at_page_2, monkeypatch):
-    monkeypatch.setitem(ingest.BATCH_PAGES, "image", 1)
+    monkeypatch.setitem(encoding.BATCH_PAGES, "image", 1)
     retriever.add(papers)
     folder = tmp_path / "i.visret" / "uploads"
     bring(retriever, tmp_path, ("whole.pdf", write_pdf(tmp_path / "red.pdf", "red").read_bytes()))

@@ -32,9 +32,8 @@ COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta", "orange", "purpl
 # The run of the script, with commits as often as pages come.
 SCRIPT = """
 import runpy, sys
-from visret import ingest
-if hasattr(ingest, "COMMIT_SECONDS"):
-    ingest.COMMIT_SECONDS = 0.0, 0.0
+from visret.ingest import recorder
+recorder.COMMIT_SECONDS = 0.0, 0.0
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -90,13 +90,7 @@ def soak(folder: Path, files: Sequence[Path], *, model: str = "toy", page_second
     """Add the files to an index in the folder, and look for each of their pages."""
     beats = [time.monotonic()]
     with Retriever.create(folder / "index.visret", model=model) as retriever:
-        report = ingest.add(
-            retriever._index,
-            retriever.encoder,
-            files,
-            page_seconds=page_seconds,
-            progress=lambda _: beats.append(time.monotonic()),
-        )
+        report = retriever.add(files, page_seconds=page_seconds, progress=lambda _: beats.append(time.monotonic()))
         snapshot = retriever._index.snapshot
         documents = {document.source: document for document in snapshot.documents()}
         damage = retriever._index.verify()

@@ -63,7 +63,7 @@ little-endian, no pickles. A file whose array would be empty is not there, and n
     scales         (N,)      float32 or float16, by the codec
     centroids      (N,)      uint16, residual codecs only: a row of fitted/centroids
     offsets        (P+1,)    int64; page p has the vectors offsets[p] to offsets[p + 1], at least one
-    summaries      (S, d)    uint8: a few vectors that stand for each page (visret/candidates.py), codec int8
+    summaries      (S, d)    uint8: a few vectors that stand for each page (visret/reduction.py), codec int8
     summary_scales (S,)      float32
     summary_offsets (P+1,)   int64; as offsets
     kinds          (P,)      uint8, how places are stored: 0 GRID, 1 CELLS, 2 BOXES, 3 SPANS

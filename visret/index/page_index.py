@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from visret import _forks, candidates
+from visret import _forks
 from visret._folders import unwritable
 from visret.codec import Codec
 from visret.errors import PageIndexError
@@ -28,7 +28,7 @@ from visret.index.segment import Segment, open_segment, pack_page
 from visret.index.snapshot import Snapshot
 from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
-from visret.reduction import Storage
+from visret.reduction import Storage, summary_size
 from visret.types import PageEmbedding
 
 _Segments = dict[int, tuple[Segment, LivePages]]
@@ -67,7 +67,7 @@ def page_bytes(storage: Storage, page: PageEmbedding) -> int:
     count, d = reduced.vectors.shape
     d = storage.dim or d
     vectors = count * Codec(storage.codec, d).bytes_a_vector
-    summary = candidates.summary_size(count) * Codec("int8", d).bytes_a_vector
+    summary = summary_size(count) * Codec("int8", d).bytes_a_vector
     return int(vectors + summary + sum(array.nbytes for array in pack_page(reduced).values()))
 
 

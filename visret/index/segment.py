@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
@@ -10,8 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import candidates
-from visret.codec import Codec, Rows, decode, encode
+from visret.codec import Codec, Rows, decode, encode, matches
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
@@ -30,7 +30,8 @@ from visret.index.layout import (
     VECTORS,
     segment_folder,
 )
-from visret.types import Grid, PageEmbedding
+from visret.reduction import summarise, summary_size
+from visret.types import Grid, Matches, PageEmbedding, vector_of_place
 
 Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
 
@@ -45,6 +46,23 @@ class SegmentPage(NamedTuple):
     rows: np.ndarray | None
     text: str
     word_boxes: np.ndarray | None
+
+
+class PlacedText(NamedTuple):
+    """The text of a page as stored, and where it and the page's vectors lie; the fields as in `PageEmbedding`.
+
+    size: how many vectors the page has.
+    """
+
+    text: str
+    word_boxes: np.ndarray | None
+    where: Grid | np.ndarray
+    rows: np.ndarray | None
+    size: int
+
+    def vector_of_place(self) -> np.ndarray:
+        """Return (places,) int32, as `PageEmbedding.vector_of_place`."""
+        return vector_of_place(self.where, self.rows, self.size)
 
 
 class Segment:
@@ -83,12 +101,19 @@ class Segment:
 
     def page(self, row: int) -> SegmentPage:
         """Everything stored of the page in this row."""
-        stored = self.rows.part(slice(self.offsets[row], self.offsets[row + 1]))
-        try:
+        with self._decoding(row) as stored:
             vectors = decode(stored, self.codec)
-        except ShapeError as error:
-            raise self._files.damaged("centroids", f"page {row}: {error}") from error
         return SegmentPage(vectors, *self._where(row), self.text(row), self.word_boxes(row))
+
+    def matches(self, row: int, query: np.ndarray) -> Matches:
+        """Return where query vectors (m, d) float32 find their best matches on the page in this row."""
+        with self._decoding(row) as stored:
+            return matches(stored, self.codec, query)
+
+    def placed_text(self, row: int) -> PlacedText:
+        """Return the text of the page in this row and where it stands, without reading a vector."""
+        size = int(self.offsets[row + 1] - self.offsets[row])
+        return PlacedText(self.text(row), self.word_boxes(row), *self._where(row), size)
 
     def packed(self, row: int) -> Packed:
         """The page's part of each array, as it is stored."""
@@ -133,6 +158,14 @@ class Segment:
                 self._where(row)
         except PageIndexError as error:
             yield error.reason
+
+    @contextmanager
+    def _decoding(self, row: int) -> Iterator[Rows]:
+        """The stored vectors of a page; numbers in them that mean nothing are damage of the file."""
+        try:
+            yield self.rows.part(slice(self.offsets[row], self.offsets[row + 1]))
+        except ShapeError as error:
+            raise self._files.damaged("centroids", f"page {row}: {error}") from error
 
     def _where(self, row: int) -> tuple[Grid | np.ndarray, np.ndarray | None]:
         """`where` and `rows` of the page."""
@@ -266,7 +299,7 @@ def pack_page(page: PageEmbedding) -> Packed:
 def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
     """A page's part of the arrays of vectors (n, D), as the model made them, and of summaries."""
     vectors = fitted.project(vectors)
-    summary = candidates.summarise(vectors, candidates.summary_size(len(vectors)))
+    summary = summarise(vectors, summary_size(len(vectors)))
     packed: Packed = {}
     for names, rows in (
         (VECTORS, encode(vectors, fitted.codec)),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim.packed import PackedPages, pack
+from visret.maxsim import device as devices
+from visret.maxsim import packed
+from visret.maxsim.packed import PackedPages
 
 __all__ = ["PackedPages", "pack", "page_scores"]
 
@@ -22,3 +25,34 @@ def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> 
     if rows.ndim != 2 or not rows.shape[1]:
         raise ShapeError(f"vectors: expected (N, d), got {rows.shape}")
     return PackedPages(Rows(rows), np.asarray(offsets), Codec("float32", rows.shape[1])).scores(query)
+
+
+def pack(
+    vectors: np.ndarray,
+    offsets: np.ndarray,
+    codec: str | Codec = "int8",
+    *,
+    threads: int | None = None,
+    path: str | None = None,
+    device: str | None = None,
+) -> PackedPages:
+    """Lay pages out once, to be scored often.
+
+    vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
+    codec: a name of `codec.CODECS`, fitted to these vectors where it has to be, or a codec: "int8" (a quarter of the
+    memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others; visret/codec.py tells what each costs.
+    threads, path: as in PackedPages. device: None for this CPU; or a name torch knows ("cuda", "cuda:1", "mps", "cpu"),
+    in whose memory the pages lie and are scored.
+    """
+    vectors = np.asarray(vectors)
+    if vectors.ndim != 2 or not vectors.shape[1]:
+        raise ShapeError(f"vectors: expected (N, d), got {vectors.shape}")
+    offsets = np.ascontiguousarray(offsets, np.int64)
+    packed.check_offsets(offsets, len(vectors))
+    vectors = vectors.astype(np.float32, copy=False)
+    if isinstance(codec, str):
+        codec = codecs.fit(codec, vectors)
+    rows = codecs.encode(vectors, codec)
+    if device is not None:
+        return devices.on_device(rows, offsets, codec, device)
+    return PackedPages(rows, offsets, codec, threads, path)

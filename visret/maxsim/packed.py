@@ -16,23 +16,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from visret import _forks
-from visret import codec as codecs
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
-from visret.maxsim import _paths
+from visret.maxsim import _paths, _settle
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
 SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
 
-# How many pages go on from one stage of a search to the next, finer one at once, and what decides on more of them:
-# tests/benchmarks/first_stage.py. More at first, or a larger HOPE, is slower and misses less.
-FIRST_SCANNED, FIRST_EXACT = 64, 12
-HOPE = 1.1
-
 
 @dataclass(frozen=True, eq=False)
 class PackedPages:
-    """Many pages, ready to be scored; make one with `pack`, or with `over` from the mapped arrays of an index.
+    """Many pages, ready to be scored, from the mapped arrays of an index; `pack` makes them of vectors.
 
     rows: N vectors as stored by `codec`. offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never
     empty. threads: how many scan; None: one a core this process may use. path: a name of `maxsim._paths.PATHS` for the
@@ -288,10 +282,10 @@ class _Pages:
         numbers = np.arange(len(scores))
         scorer = partial(self._scorer, query, {}, threads)
         if staged:
-            numbers, scores = _settle(numbers, scores, k, FIRST_SCANNED, scorer(exact=False))
+            numbers, scores = _settle.settle(numbers, scores, k, _settle.FIRST_SCANNED, scorer(exact=False))
         if not self.are_float:
-            numbers, scores = _settle(numbers, scores, k, FIRST_EXACT, scorer(exact=True))
-        found = largest(scores, k)
+            numbers, scores = _settle.settle(numbers, scores, k, _settle.FIRST_EXACT, scorer(exact=True))
+        found = _settle.largest(scores, k)
         found = found[np.lexsort((numbers[found], -scores[found]))]
         return self.part[numbers[found]], self.row[numbers[found]], scores[found]
 
@@ -311,76 +305,6 @@ class _Pages:
             return np.concatenate([part[:, 0] for part in scanned])
 
         return score
-
-
-def _settle(
-    numbers: np.ndarray,
-    estimates: np.ndarray,
-    k: int,
-    first: int,
-    score: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of pages by rising number, with estimates of their scores, those that may be among the k best: numbers, rising,
-    and scores.
-
-    The best `first` are scored; what the others may reach is told from how far the estimates were wrong there: by the
-    mean error and HOPE sqrt(2 ln n) of its standard deviations, which the largest of n such errors rarely exceeds.
-    """
-    hope = HOPE * math.sqrt(2 * math.log(max(len(numbers), 2)))
-    open_ = np.ones(len(numbers), bool)
-    found = np.empty(0, np.int64)
-    scores = np.empty(0, np.float32)
-    more = np.sort(largest(estimates, max(first, k + 2)))
-    while len(more):
-        open_[more] = False
-        found, scores = np.append(found, more), np.append(scores, score(numbers[more]))
-        errors = scores - estimates[found]
-        kth = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
-        more = np.flatnonzero(open_ & (estimates >= kth - errors.mean() - hope * errors.std()))
-        if len(more) > 3 * len(found):  # with these the others may need no look
-            more = more[np.sort(largest(estimates[more], 3 * len(found)))]
-    order = np.argsort(found)
-    return numbers[found[order]], scores[order]
-
-
-def pack(
-    vectors: np.ndarray,
-    offsets: np.ndarray,
-    codec: str | Codec = "int8",
-    *,
-    threads: int | None = None,
-    path: str | None = None,
-    device: str | None = None,
-) -> PackedPages:
-    """Lay pages out once, to be scored often.
-
-    vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
-    codec: a name of `codec.CODECS`, fitted to these vectors where it has to be, or a codec: "int8" (a quarter of the
-    memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others; visret/codec.py tells what each costs.
-    threads, path: as in PackedPages. device: None for this CPU; or a name torch knows ("cuda", "cuda:1", "mps", "cpu"),
-    in whose memory the pages lie and are scored.
-    """
-    vectors = np.asarray(vectors)
-    if vectors.ndim != 2 or not vectors.shape[1]:
-        raise ShapeError(f"vectors: expected (N, d), got {vectors.shape}")
-    offsets = np.ascontiguousarray(offsets, np.int64)
-    check_offsets(offsets, len(vectors))
-    vectors = vectors.astype(np.float32, copy=False)
-    if isinstance(codec, str):
-        codec = codecs.fit(codec, vectors)
-    rows = codecs.encode(vectors, codec)
-    if device is None:
-        return PackedPages(rows, offsets, codec, threads, path)
-    from visret.maxsim.device import on_device
-
-    return on_device(rows, offsets, codec, device)
-
-
-def over(
-    rows: Rows, offsets: np.ndarray, codec: Codec, *, threads: int | None = None, path: str | None = None
-) -> PackedPages:
-    """Stored rows as PackedPages, without a copy."""
-    return PackedPages(rows, offsets, codec, threads, path)
 
 
 def check_rows(rows: Rows, codec: Codec) -> None:
@@ -419,15 +343,6 @@ def check_offsets(offsets: np.ndarray, count: int) -> None:
     if (np.diff(offsets) < 1).any():
         page = int(np.argmin(np.diff(offsets)))
         raise ShapeError(f"page {page} has no vectors: offsets must rise (an empty page cannot be scored)")
-
-
-def largest(scores: np.ndarray, k: int) -> np.ndarray:
-    """The places of the k largest scores, in no order; of equal ones those with the lower index."""
-    if k >= len(scores):
-        return np.arange(len(scores))
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > threshold)
-    return np.concatenate([above, np.flatnonzero(scores == threshold)[: k - len(above)]])
 
 
 def cores() -> int:

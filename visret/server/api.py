@@ -21,14 +21,15 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
-from visret._progress import Progress
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
 from visret.index import Document
-from visret.retriever import PICTURE_DPI, Retriever
+from visret.ingest.report import Progress
+from visret.retriever import PICTURE_DPI, Retriever, as_json
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths
-from visret.server.batches import Batches, Hits, Question
+from visret.server.batches import Asked, Batches, Hits
+from visret.types import Ranked
 
 MOST_HITS = 100
 DEEPEST_FILTER, LARGEST_FILTER = 10, 1000  # filters in filters, and parts in all
@@ -81,10 +82,15 @@ class Library:
         # meanwhile the model loads; what goes wrong is raised, and said, when it is needed
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
-    async def search(self, question: Question) -> Hits:
+    def ask(self, asked: Asked) -> Future[Hits]:
+        """Put a question to the index; the answer comes later. InvalidQuery at once for a filter that is too large."""
+        check_filter(asked.where)
+        return self._batches.ask(asked)
+
+    async def search(self, asked: Asked) -> Ranked[dict[str, Any]]:
         """Hits as `visret search --json` prints them, with the warnings of the question."""
-        check_filter(question.where)
-        return await asyncio.wrap_future(self._batches.ask(question))
+        found = await asyncio.wrap_future(self.ask(asked))
+        return Ranked((as_json(hit, boxes) for hit, boxes in found), found.warnings)
 
     async def draw(self, work: Callable[[], Image]) -> bytes:
         """A picture as PNG."""
@@ -218,7 +224,7 @@ def routes(library: Library) -> APIRouter:
     async def search(asked: Search) -> Response:
         """The best pages for a question, best first. warnings: what the model could not make of the question. unread:
         how much cannot be found; `GET /unread` lists it."""
-        hits = await library.search(Question(asked.question, asked.k, asked.where, asked.exact))
+        hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact))
         failed, empty = retriever.unread_counts()
         unread = {"failed": failed, "empty": empty}
         return Json({"query": asked.question, "hits": hits, "warnings": hits.warnings, "unread": unread})

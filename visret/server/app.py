@@ -69,7 +69,7 @@ def build(
         else:
             app.add_api_route("/mcp", _no_tools, methods=["GET", "POST"], include_in_schema=False)
     if ui:
-        _mount_page(app, retriever, folders=folders, most_pages=most_pages, upload_bytes=rules.upload_bytes)
+        _mount_page(app, library, folders=folders, most_pages=most_pages, upload_bytes=rules.upload_bytes)
     return Guard(app, rules)
 
 
@@ -195,13 +195,19 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _mount_page(
-    app: FastAPI, retriever: Retriever | None, *, folders: bool, most_pages: int, upload_bytes: int
+    app: FastAPI, library: api.Library | None, *, folders: bool, most_pages: int, upload_bytes: int
 ) -> None:
     import gradio
 
     from visret.server import ui
 
-    page = ui.build(retriever, folders=folders, most_pages=most_pages, documents_at="document/")
+    page = ui.build(
+        None if library is None else library.retriever,
+        ask_index=None if library is None else library.ask,
+        folders=folders,
+        most_pages=most_pages,
+        documents_at="document/",
+    )
     gradio.mount_gradio_app(
         app,
         page,

@@ -20,7 +20,7 @@ from visret.errors import VisretError
 from visret.retriever import sendable
 from visret.server.answers import without_paths, words
 from visret.server.api import Library
-from visret.server.batches import Question
+from visret.server.batches import Asked
 from visret.types import PageRef
 
 INSTRUCTIONS = (
@@ -46,7 +46,7 @@ def application(library: Library) -> Starlette:
         weak: it hardly answers. warnings: what was not understood of the question. where: only pages with this
         metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
         """
-        hits = await library.search(Question(question, k, where))
+        hits = await library.search(Asked(question, k, where, boxes=False))
         pages = [{name: hit[name] for name in ("doc", "page", "score", "text", "weak")} for hit in hits]
         return {"pages": pages, "warnings": list(hits.warnings)}
 

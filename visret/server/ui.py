@@ -10,8 +10,8 @@ import re
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,14 @@ from PIL import Image, ImageDraw
 
 from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
-from visret._progress import Progress
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
+from visret.ingest.report import Progress
 from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
+from visret.server.batches import Asked, Hits
 from visret.server.uploads import keep
 from visret.types import Encoder, Hit
 
@@ -93,11 +94,27 @@ WRITE_ADDRESS = """(question, documents, where) => {
 SWITCH_DARK = "() => { document.body.classList.toggle('dark') }"
 
 
+Ask = Callable[[Asked], Future[Hits]]
+
+
 @dataclass(frozen=True)
 class Session:
-    """What a visitor searches: one index, or two side by side."""
+    """What a visitor searches: one index, or two side by side.
+
+    ask_index: puts a question to the one index that other visitors and programs ask, too.
+    """
 
     retrievers: tuple[Retriever, ...]
+    ask_index: Ask | None = None
+
+    def search(self, question: str, where: dict[str, Any] | None) -> tuple[list[Hit], ...]:
+        """Return what each of the indexes finds, with what was committed meanwhile."""
+        if self.ask_index is not None:
+            found = self.ask_index(Asked(question, RESULTS, where, boxes=False)).result()
+            return ([hit for hit, _ in found],)
+        for retriever in self.retrievers:
+            retriever.refresh()
+        return tuple(retriever.search(question, k=RESULTS, where=where) for retriever in self.retrievers)
 
     def close(self) -> None:
         """Let go of the indexes."""
@@ -105,7 +122,7 @@ class Session:
             retriever.close()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Uploads(Session):
     """A visitor's own files; the folder holds them, and for each model an index of them."""
 
@@ -124,7 +141,7 @@ class Uploads(Session):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Results:
     """What was asked, and what each of the indexes found."""
 
     question: str
@@ -135,6 +152,7 @@ class Answer:
 def build(
     index: str | Path | Retriever | None = None,
     *,
+    ask_index: Ask | None = None,
     model: str = DEFAULT_MODEL,
     folders: bool = True,
     most_pages: int | None = None,
@@ -142,13 +160,14 @@ def build(
 ) -> gr.Blocks:
     """The page, to be launched or mounted, with CSS and THEME.
 
-    index: everybody may search it. model: reads the uploads, unless the visitor chooses another; where there is an
-    index, its model does. folders: visitors may open other indexes of this machine by their folders. most_pages: of an
-    upload. documents_at: the address under which PDFs of `index` are served, followed by their names; None where nobody
-    serves them.
+    index: everybody may search it. ask_index: puts their questions to it, together with those of others; None asks it
+        here. model: reads the uploads, unless the visitor chooses another; where there is an index, its model does.
+    folders: visitors may open other indexes of this machine by their folders. most_pages: of an upload.
+    documents_at: the address under which PDFs of `index` are served, followed by their names; None where nobody serves
+        them.
     """
     retriever = Retriever.open(index) if isinstance(index, str | Path) else index
-    shared = None if retriever is None else Session((retriever,))
+    shared = None if retriever is None else Session((retriever,), ask_index)
     default = retriever.model if retriever else model
     # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
     loading = ThreadPoolExecutor(1)
@@ -284,9 +303,7 @@ def build(
             if not text.strip():
                 raise VisretError("Type a question first.")
             wanted = restrict(names, condition)
-            for each in source.retrievers:
-                each.refresh()
-            found = tuple(each.search(text, k=RESULTS, where=wanted) for each in source.retrievers)
+            found = source.search(text, wanted)
             if not any(found):
                 raise VisretError("No page passes the filter." if wanted else "There is no page to search in.")
             pictures = [
@@ -300,10 +317,10 @@ def build(
         several = len(found) > 1
         changes: dict[Any, Any] = {
             session: own,  # a session whose connection broke ends an hour after this, not after its last upload
-            answer: Answer(text, source, found),
+            answer: Results(text, source, found),
             said: weak if found[first][0].weak else "Best first; click one to see why.",
             results: gr.Row(visible=True),
-            **display(Answer(text, source, found), first, 0),
+            **display(Results(text, source, found), first, 0),
         }
         for number in range(2):
             there = number < len(found)
@@ -318,12 +335,12 @@ def build(
             )
         return changes
 
-    def show(given: Answer | None, number: int, event: gr.SelectData) -> dict[Any, Any]:
+    def show(given: Results | None, number: int, event: gr.SelectData) -> dict[Any, Any]:
         if given is None:
             return {}
         return {**display(given, number, event.index), galleries[1 - number]: gr.Gallery(selected_index=None)}
 
-    def display(given: Answer, number: int, place: int) -> dict[Any, Any]:
+    def display(given: Results, number: int, place: int) -> dict[Any, Any]:
         """The hit as it is when it is first seen: all tokens switched on."""
         source, hit = given.session.retrievers[number], given.found[number][place]
         link = link_to(hit, documents_at) if given.session is shared else ""
@@ -438,7 +455,7 @@ def empty(encoders: dict[str, Encoder]) -> Uploads:
         Retriever.create(Path(folder.name, f"index{number}"), model=encoder)
         for number, encoder in enumerate(encoders.values())
     ]
-    return Uploads(tuple(made), tuple(encoders), folder)
+    return Uploads(tuple(made), models=tuple(encoders), folder=folder)
 
 
 def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:

@@ -21,15 +21,14 @@ from itertools import count
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
-from visret._progress import Progress
-from visret._report import EmptyPage, Failure, Report
 from visret.documents import formats
 from visret.errors import InvalidQuery
 from visret.index import Document, versions
 from visret.index.catalogue import load_source
+from visret.index.filters import BUILT_IN, JOINS
 from visret.index.layout import UPLOADS, UPLOADS_LOCK
-from visret.index.snapshot import BUILT_IN, JOINS
 from visret.index.writer import writer_lock
+from visret.ingest.report import EmptyPage, Failure, Progress, Report
 from visret.retriever import Retriever
 from visret.server.answers import without_paths
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from worker import Data, Search, Settings, best, serve
 
-from visret import candidates
 from visret.maxsim import PackedPages, pack
+from visret.reduction import summarise, summary_size
+from visret.search.late_interaction import Staged, best_pages
 
 CODECS = ("int8", "float16", "float32")
 
@@ -23,9 +24,9 @@ def prepare(data: Data, folder: Path) -> Settings:
 
     def staged() -> Search:
         vectors = data.pages()
-        short = [candidates.summarise(page, candidates.summary_size(len(page))) for page in vectors]
-        parts = [candidates.Part(packed(vectors, "int8"), packed(short, "int8"))]
-        return lambda queries, k: [rows.tolist() for _, rows, _ in candidates.top_k_of_parts(parts, queries, k)]
+        short = [summarise(page, summary_size(len(page))) for page in vectors]
+        parts = [Staged(packed(vectors, "int8"), packed(short, "int8"))]
+        return lambda queries, k: [rows.tolist() for _, rows, _ in best_pages(parts, queries, k)]
 
     settings = {codec: lambda codec=codec: search(codec) for codec in CODECS}
     return {**settings, "int8, the scan alone": scan, "int8, first stage": staged}

@@ -45,7 +45,7 @@ def number_of(doc: str, page: int) -> int:
 def prepare(data: Data, folder: Path) -> Settings:
     encoder = Given(data)
 
-    def search(codec: str, *, exact: bool = False) -> Search:
+    def search(codec: str, *, exact: bool = False, explain: bool = True) -> Search:
         def make(at: Path) -> None:
             with Retriever.create(at, model=encoder, codec=codec) as retriever:
                 retriever.add_pages(
@@ -57,13 +57,17 @@ def prepare(data: Data, folder: Path) -> Settings:
 
         def found(queries: list[np.ndarray], k: int) -> list[list[int]]:
             encoder.questions = queries
-            hits = retriever.search_many([str(i) for i in range(len(queries))], k, exact=exact)
+            hits = retriever.search_many([str(i) for i in range(len(queries))], k, exact=exact, explain=explain)
             return [[number_of(*hit.ref) for hit in one] for one in hits]
 
         return found
 
     settings = {codec: lambda codec=codec: search(codec) for codec in CODECS}
-    return {**settings, "int8, every page": lambda: search("int8", exact=True)}
+    return {
+        **settings,
+        "int8, every page": lambda: search("int8", exact=True),
+        "int8, ranks only": lambda: search("int8", explain=False),
+    }
 
 
 serve(prepare)

@@ -1,23 +1,24 @@
-"""What a run that reads files says of them: what was read, what failed, what is missing."""
+"""What a run that reads files says of them: how far it is, then what was read, what failed and what is missing."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from visret.index import Document
-
-PAGE_SECONDS = 60.0  # that a page has to be read, unless somebody says otherwise
-
+if TYPE_CHECKING:
+    from visret.index import Document
+    from visret.ingest.forecast import Forecast
+SILENT = 1.5  # seconds, in which too little is known
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What could not be read: page None for the whole file."""
+    """A page could not be read, or, page None, a file."""
 
     path: str
     page: int | None
@@ -47,7 +48,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `add` did.
+    """What `add` and its like did.
 
     documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
     new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
@@ -67,6 +68,50 @@ class Report:
     updated: int = 0
     lost: list[Lost] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far `add` is; handed to the `progress` callable, which may keep it: it is always up to date.
+
+    documents, pages, bytes: what is done, of so many in all; bytes are sizes of files. failed: pages and files that
+    could not be read.
+    """
+
+    documents: int = 0
+    documents_total: int = 0
+    pages: int = 0
+    failed: int = 0
+    bytes: int = 0
+    bytes_total: int = 0
+    started: float = field(default_factory=time.monotonic)
+    forecast: Forecast | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken until now."""
+        return time.monotonic() - self.started
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will still take, by what pages like those ahead have taken; None in the first two seconds."""
+        if self.forecast is None:
+            return None
+        left = self.forecast.left()
+        return None if left and self.forecast.seconds < SILENT else left
+
+    @property
+    def pages_total(self) -> int | None:
+        """How many pages are to be read, those included that turn out empty; None before the files are known.
+
+        It is an estimate until all files have been opened, see `pages_are_counted`.
+        """
+        return None if self.forecast is None else round(self.forecast.pages)
+
+    @property
+    def pages_are_counted(self) -> bool:
+        """Whether `pages_total` is counted, and no estimate."""
+        return self.forecast is not None and self.forecast.is_counted
 
 
 def shown(document: Document) -> str:

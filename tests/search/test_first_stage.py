@@ -1,4 +1,4 @@
-"""What stands for a page in the first stage."""
+"""What stands for a page in the first stage of a search, and which pages are scanned then."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from visret.candidates import EXACT_UP_TO, Part, needed, summarise, summary_size, top_k_of_parts
 from visret.maxsim import PackedPages, pack, page_scores
+from visret.reduction import summarise, summary_size
+from visret.search.late_interaction import Staged, best_pages, has_first_stage
 
 
 def units(*shape: int, seed: int = 0) -> np.ndarray:
@@ -96,28 +97,28 @@ class Counted(PackedPages):
         return super()._prepare(queries, only, exact=exact, laid_out=laid_out)
 
 
-def collection(pages: list[np.ndarray], summaries: list[np.ndarray]) -> list[Part]:
+def collection(pages: list[np.ndarray], summaries: list[np.ndarray]) -> list[Staged]:
     """Two parts, counting what is scanned."""
     parts = []
     for some, short in zip((pages[:100], pages[100:]), (summaries[:100], summaries[100:]), strict=True):
         whole, small = (pack(np.concatenate(x), np.cumsum([0, *map(len, x)])) for x in (some, short))
-        parts.append(Part(Counted(whole.rows, whole.offsets, whole.codec), small))
+        parts.append(Staged(Counted(whole.rows, whole.offsets, whole.codec), small))
     return parts
 
 
 @pytest.mark.parametrize("first", [7, 64])  # in many rounds, or in few
 def test_pages_without_hope_are_not_scanned(monkeypatch, first):
-    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
-    monkeypatch.setattr("visret.maxsim.packed.FIRST_SCANNED", first)
+    monkeypatch.setattr("visret.search.late_interaction.EXACT_UP_TO", 0)
+    monkeypatch.setattr("visret.maxsim._settle.FIRST_SCANNED", first)
     middles = units(300, 6, 24)
     pages = [around(some, 30, 0.6, seed=number) for number, some in enumerate(middles)]
     parts = collection(pages, [summarise(page, 6) for page in pages])
     queries = [around(middles[number, :2], 3, 0.5, seed=1000 + number) for number in range(20)]
     Counted.scanned = 0
-    every = top_k_of_parts(parts, queries, 5, exact=True)
+    every = best_pages(parts, queries, 5, exact=True)
     assert Counted.scanned == 300  # read once for all questions
     Counted.scanned = 0
-    found = top_k_of_parts(parts, queries, 5)
+    found = best_pages(parts, queries, 5)
     assert 20 * first <= Counted.scanned < 20 * 150
     kept = [np.isin(a[0] * 1000 + a[1], b[0] * 1000 + b[1]).mean() for a, b in zip(every, found, strict=True)]
     assert np.mean(kept) > 0.95
@@ -126,36 +127,36 @@ def test_pages_without_hope_are_not_scanned(monkeypatch, first):
         exact = [parts[p].pages.exact_scores(one, np.array([r]))[0] for p, r in zip(part, row, strict=True)]
         np.testing.assert_array_equal(exact, scores)
     assert [list(map(list, one)) for one in found] == [
-        list(map(list, top_k_of_parts(parts, [query], 5)[0])) for query in queries
+        list(map(list, best_pages(parts, [query], 5)[0])) for query in queries
     ]
 
 
 def test_where_summaries_tell_nothing_every_page_is_scanned(monkeypatch):
-    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    monkeypatch.setattr("visret.search.late_interaction.EXACT_UP_TO", 0)
     pages = list(units(300, 20, 24))
     parts = collection(pages, [units(1, 24)] * 300)
     for number in range(5):
         query = units(4, 24, seed=number + 1)
         Counted.scanned = 0
-        ((part, row, scores),) = top_k_of_parts(parts, [query], 5)
+        ((part, row, scores),) = best_pages(parts, [query], 5)
         assert Counted.scanned == 300
-        ((same, rows, exact),) = top_k_of_parts(parts, [query], 5, exact=True)
+        ((same, rows, exact),) = best_pages(parts, [query], 5, exact=True)
         assert np.array_equal(part, same)
         assert np.array_equal(row, rows)
         assert np.array_equal(scores, exact)
 
 
 def test_more_pages_may_be_wanted_than_there_are(monkeypatch):
-    monkeypatch.setattr("visret.candidates.EXACT_UP_TO", 0)
+    monkeypatch.setattr("visret.search.late_interaction.EXACT_UP_TO", 0)
     pages = list(units(200, 9, 16))
     parts = collection(pages, [summarise(page, 4) for page in pages])
-    ((part, row, scores),) = top_k_of_parts(parts, [units(3, 16, seed=5)], 1000)
+    ((part, row, scores),) = best_pages(parts, [units(3, 16, seed=5)], 1000)
     assert len(scores) == 200
     assert len(set(zip(part.tolist(), row.tolist(), strict=True))) == 200
     only = [parts[0]._replace(only=np.array([7, 3])), parts[1]._replace(only=np.array([], np.int64))]
-    ((part, row, scores),) = top_k_of_parts(only, [units(3, 16, seed=5)], 10)
+    ((part, row, scores),) = best_pages(only, [units(3, 16, seed=5)], 10)
     assert sorted(row.tolist()) == [3, 7]
-    assert top_k_of_parts([], [units(3, 16)], 10)[0][2].shape == (0,)
+    assert best_pages([], [units(3, 16)], 10)[0][2].shape == (0,)
 
 
 @pytest.mark.parametrize(("rows", "k"), [(1, 4), (127, 4), (160, 5), (1024, 32)])
@@ -163,8 +164,12 @@ def test_a_thirty_second_of_the_rows_and_at_least_four(rows: int, k: int):
     assert summary_size(rows) == k
 
 
-def test_it_is_needed_only_where_there_is_much_to_scan():
-    assert not needed(100 * 554, 384)
-    assert needed(100_000 * 200, 128)
-    assert not needed(EXACT_UP_TO // 128, 128)
-    assert needed(EXACT_UP_TO // 128 + 1, 128)
+def test_summaries_are_read_only_where_there_is_much_to_scan(monkeypatch):
+    monkeypatch.setattr("visret.search.late_interaction.EXACT_UP_TO", 100 * 9 * 16)
+    pages = list(units(200, 9, 16))
+    first, second = collection(pages, [summarise(page, 4) for page in pages])
+    assert not has_first_stage([])
+    assert not has_first_stage([first])  # 100 pages of 9 vectors, to the last value
+    assert has_first_stage([first, second])
+    assert not has_first_stage([first._replace(only=np.arange(60)), second._replace(only=np.arange(40))])
+    assert has_first_stage([first, second._replace(only=np.array([7]))])

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, zip_longest
 
-from visret import _render
-from visret._forecast import BLIND, File, Forecast, Look
 from visret.errors import VisretError
+from visret.ingest import messages, process
+from visret.ingest.costs import BLIND, File, Look
+from visret.ingest.forecast import Forecast
+from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Page
 
 _log = logging.getLogger(__name__)
@@ -32,26 +34,24 @@ AT_ONCE = 1.0  # CPU seconds
 STARTING = 0.5  # CPU seconds that a worker takes
 LOOKS = 12  # at pages of one file, and twice as many more where they differ
 FILE_SECONDS = 5.0  # for opening, and for a page
-MOST_CRASHES = 3
+MAX_CRASHES = 3
 TRIES = 3  # pages read by OCR, before any was
 MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
 
 
 class Scout(threading.Thread):
-    """One run's. Use it as a context: it ends with the block, and its worker with it."""
+    """It looks ahead for one run. Use it as a context: it ends with the block, and its worker with it."""
 
-    def __init__(self, files: Sequence[File], common: _render.Request, forecast: Forecast) -> None:
+    def __init__(self, files: Sequence[File], options: ReadOptions, forecast: Forecast) -> None:
         super().__init__(name="visret-scout", daemon=True)
         self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
-        self.common = replace(common, opening_seconds=FILE_SECONDS, page_seconds=FILE_SECONDS, hash=False)
+        self.options = options
         self.forecast = forecast
-        self.worker: _render.Worker | None = None
-        self.spent = 0.0  # CPU seconds of workers that are gone
+        self.workers = process.Workers(quiet=True)  # the run will say it
         self.crashes = self.tries = 0
         self.looking = True  # whether files are left to be looked into
         self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
-        self.starting = threading.Lock()
         self.started_at = time.monotonic()
         self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one a file
 
@@ -61,10 +61,8 @@ class Scout(threading.Thread):
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self.starting:
-            self.over.set()
-            if self.worker is not None:
-                self.worker.kill()
+        self.over.set()
+        self.workers.stop()
         if self.ident is not None:
             self.join()
 
@@ -74,7 +72,7 @@ class Scout(threading.Thread):
             self.over.wait(DELAY)
             for file in self._in_order():
                 self._pause()
-                if self.over.is_set() or self.crashes == MOST_CRASHES:
+                if self.over.is_set() or self.crashes == MAX_CRASHES:
                     return
                 self._look(file)
                 self._try_ocr()
@@ -88,15 +86,15 @@ class Scout(threading.Thread):
             self._end_worker()
 
     def _in_order(self) -> Iterator[File]:
-        """In turn the largest, and any."""
+        """Return all files, in turn the largest that is left and any other."""
         largest = sorted(self.files, key=lambda file: -file.size)
         any_ = random.Random(0).sample(self.files, len(self.files))
         pairs = zip_longest(largest, any_)
         return iter(dict.fromkeys(file for file in chain.from_iterable(pairs) if file is not None))
 
     def _pause(self) -> None:
-        """Until something may be spent."""
-        while not self.over.is_set() and not self._may_spend(0 if self.worker or self.spent else STARTING):
+        """Wait until something may be spent."""
+        while not self.over.is_set() and not self._may_spend(0 if self.workers.cpu_seconds else STARTING):
             self.over.wait(0.5)
 
     def _may_spend(self, seconds: float) -> bool:
@@ -105,29 +103,26 @@ class Scout(threading.Thread):
         share = SHARE * run if run > SHORT else 0.0
         if share < ANYWAY and elapsed > PATIENCE and self.forecast.at_worst() > LONG:
             share = ANYWAY
-        return self._seconds() + seconds < min(share, AT_ONCE + AT_FIRST * elapsed)
-
-    def _seconds(self) -> float:
-        return self.spent + (self.worker.cpu_seconds if self.worker else 0)
+        return self.workers.cpu_seconds + seconds < min(share, AT_ONCE + AT_FIRST * elapsed)
 
     def _look(self, file: File) -> None:
         if not self.forecast.is_unknown(file.key):
             return
-        answers = self._read(replace(self.common, path=file.key, looks=LOOKS))
+        answers = self._read(file.key, looks=LOOKS)
         if answers:
             self._found(file, answers)
 
-    def _found(self, file: File, answers: Sequence[_render.Answer | _render.Inside]) -> None:
+    def _found(self, file: File, answers: Sequence[messages.Answer | messages.Inside]) -> None:
         pages, looks = 0, dict[int, Look]()
         for answer in answers:
             match answer:
-                case _render.Opened(pages=pages):
+                case messages.Opened(pages=pages):
                     pass
-                case _render.Looked(page=page, look=look):
+                case messages.Looked(page=page, look=look):
                     looks[page] = look
-                case _render.Unread(page=None):  # the run will say why
+                case messages.Unread(page=None):  # the run will say why
                     pages = 0
-        if self.common.most_pages is not None and pages > self.common.most_pages:
+        if self.options.max_pages is not None and pages > self.options.max_pages:
             pages, looks = 0, {}
         self.forecast.looked(file.key, pages, looks)
         blind = [page for page, look in looks.items() if look.page_class == BLIND and look.is_drawn]
@@ -136,55 +131,43 @@ class Scout(threading.Thread):
 
     @property
     def _knows_ocr(self) -> bool:
-        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MOST_CRASHES
+        return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MAX_CRASHES
 
     def _try_ocr(self) -> None:
-        """Where OCR will take much of the run, and nothing is known of how long a page takes."""
+        """Have a page read where OCR will take much of the run and nothing is known of how long a page takes."""
         if not self.blind or self._knows_ocr:
             return
         ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
         if ocr < max(MUCH_OCR, left / 4) or not self._may_spend(2 * self.forecast.ocr_seconds()):
             return
         key, page, look = self.blind.pop(random.Random(self.tries).randrange(len(self.blind)))
-        before = self._seconds()
-        answers = self._read(replace(self.common, path=key, only=(page,), page_seconds=60))
+        before = self.workers.cpu_seconds
+        answers = self._read(key, only=(page,), page_seconds=PAGE_SECONDS)
         if any(isinstance(answer, Page) for answer in answers):
-            self.forecast.tried(look, self._seconds() - before, loaded=self.loaded)
+            self.forecast.tried(look, self.workers.cpu_seconds - before, loaded=self.loaded)
             self.tries += 1
             self.loaded = True
         if self._knows_ocr:
             self._end_worker()  # OCR takes much memory
 
-    def _read(self, request: _render.Request) -> list[_render.Answer | _render.Inside]:
-        """What comes of a file; nothing where it ends the worker."""
+    def _read(
+        self, path: str, *, looks: int = 0, only: tuple[int, ...] | None = None, page_seconds: float = FILE_SECONDS
+    ) -> list[messages.Answer | messages.Inside]:
+        """Return what comes of a file; nothing where it ends the worker."""
+        options = replace(self.options, page_seconds=page_seconds)
+        request = messages.Request(path, options, looks=looks, only=only, opening_seconds=FILE_SECONDS)
         try:
-            return list(self._ready_worker().read(request, doc=request.path))
-        except _render.Died:  # in the run too, which says so
+            return list(self.workers.read(request, doc=request.path))
+        except process.Died:  # in the run too, which says so
             self.crashes += 1
             self._end_worker()
             return []
 
-    def _ready_worker(self) -> _render.Worker:
-        with self.starting:
-            if self.over.is_set():
-                raise _render.Died
-        if self.worker is None:
-            worker = _render.Worker()
-            worker.quiet = True  # the run will say it
-            with self.starting:
-                self.worker = worker
-                if self.over.is_set():
-                    worker.kill()
-        return self.worker
-
     def _end_worker(self) -> None:
-        self.spent = self._seconds()
-        if self.worker is not None:
-            self.worker.close()
-            self.worker = None
+        self.workers.close()
         self.loaded = False
 
 
 def _may_be_opened(file: File) -> bool:
-    """Whether it takes a look to know how many pages it has, or how much OCR has to do, and that takes little."""
+    """Say whether a look tells how many pages a file has, or how much OCR has to do, and takes little."""
     return file.kind in ("pdf", "picture")

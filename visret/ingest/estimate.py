@@ -1,0 +1,102 @@
+"""What indexing will take, before a long run: pages, time and bytes, from a sample of the pages."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from visret.documents import formats
+from visret.errors import DocumentError
+from visret.index import page_bytes
+from visret.ingest.discovery import discover
+from visret.ingest.encoding import batches, encode
+from visret.ingest.messages import Answer, Inside, Opened, Request
+from visret.ingest.options import ReadOptions
+from visret.ingest.process import Died, Workers
+from visret.ingest.report import Patterns
+from visret.reduction import Storage
+from visret.types import Encoder, Page, PageEmbedding
+
+PAGES = 96  # of the sample
+SECONDS = 20.0  # for opening files, and for encoding pages
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What indexing will take. Documents and bytes are counted, pages too where all files can be opened in SECONDS.
+
+    Office documents are taken to be like the others; documents in archives, and OCR, some seconds a page, are left out.
+    pages: with something the model reads. seconds: for them, on this machine. index_bytes: what they take on disk.
+    """
+
+    documents: int
+    bytes: int
+    pages: int
+    seconds: float
+    index_bytes: int
+
+
+def estimate(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    encoder: Encoder,
+    storage: Storage | None = None,
+    include: Patterns = (),
+    exclude: Patterns = (),
+    password: str | None = None,
+) -> Estimate:
+    """Estimate what a new index of these files and folders will take; nothing is written.
+
+    include, exclude, password: as for `Retriever.add`. DocumentError where no page of the sample can be read.
+    """
+    files = [source.path for source in discover(paths, include=include, exclude=exclude).sources]
+    chance = random.Random(0)
+    options = ReadOptions(password=password, pictures=encoder.spec.modality == "image")
+    with closing(Workers()) as workers:
+        places, opened = [], 0  # every page of the files that were opened
+        deadline = time.monotonic() + SECONDS
+        quick = [path for path in files if not formats.converts(path)]  # others are converted for it
+        for path in chance.sample(quick, len(quick)):
+            opened += 1
+            answers = _read(workers, Request(str(path), options, only=()))
+            pages_of_it = sum(answer.pages for answer in answers if isinstance(answer, Opened))
+            places += [(path, number) for number in range(1, pages_of_it + 1)]
+            if time.monotonic() > deadline:
+                break
+        sample = chance.sample(places, min(PAGES, len(places)))
+        read = [_read(workers, Request(str(path), options, only=(number,))) for path, number in sample]
+    pages = [answer for answers in read for answer in answers if isinstance(answer, Page)]
+    readable = [page for page in pages if encoder.can_read(page)]
+    seconds, size = _encode(encoder, readable, storage or Storage())
+    count = len(places) / opened * len(files) * len(readable) / len(sample)
+    total = sum(path.stat().st_size for path in files)
+    return Estimate(len(files), total, round(count), round(count * seconds, 3), round(count * size))
+
+
+def _read(workers: Workers, request: Request) -> list[Answer]:
+    """Return what comes of a file; nothing where it ends the worker, as it will in the run, which says so."""
+    try:
+        answers = list(workers.read(request, doc=request.path))
+    except Died:
+        return []
+    return [answer for answer in answers if not isinstance(answer, Inside)]
+
+
+def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[float, float]:
+    """Return the seconds and bytes that a page takes. DocumentError where none can be encoded."""
+    list(encode(encoder, pages[:1]))  # what happens only once
+    started = time.monotonic()
+    sizes = []
+    for batch in batches(pages, encoder):
+        for _, outcome in encode(encoder, batch):
+            if isinstance(outcome, PageEmbedding):
+                sizes.append(page_bytes(storage, outcome))
+        if time.monotonic() - started > SECONDS:
+            break
+    if not sizes:
+        raise DocumentError("estimate", f"{encoder.spec.name} reads none of the pages that were tried")
+    return (time.monotonic() - started) / len(sizes), sum(sizes) / len(sizes)

@@ -1,0 +1,276 @@
+"""Reads files in worker processes ahead of whoever encodes: what a file does to a worker costs a page or that file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from visret.documents import formats
+from visret.ingest import messages, process
+from visret.ingest.ahead import HOLDING
+from visret.ingest.discovery import Source
+from visret.ingest.options import ReadOptions
+from visret.ingest.progress import Watch
+from visret.ingest.tasks import End, Read, Task
+from visret.types import Loss, Page
+
+AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
+MAX_CRASHES = 3  # of workers by one file, before it is given up
+MAX_WORKERS = 4
+WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
+
+
+def lane_count(files: int) -> int:
+    """Return how many workers read so many files."""
+    return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2, files))
+
+
+class Reader:
+    """It reads files in worker processes, ahead of who iterates, and yields what comes of them, file by file, in order.
+
+    One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
+    cores there are more workers, each with files of its own.
+    """
+
+    def __init__(self, tasks: Sequence[Task], options: ReadOptions, watch: Watch) -> None:
+        self.tasks = tasks
+        self.watch = watch
+        count = lane_count(len(tasks))
+        self.lanes = [_Lane(i, tasks[i::count], options, _Buffer(AHEAD_BYTES // count), watch) for i in range(count)]
+
+    def __enter__(self) -> Reader:
+        for lane in self.lanes:
+            lane.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lane in self.lanes:
+            lane.stop()
+        for lane in self.lanes:
+            lane.join()
+
+    def __iter__(self) -> Iterator[Read]:
+        for i in range(len(self.tasks)):
+            buffer = self.lanes[i % len(self.lanes)].buffer
+            while True:
+                item = buffer.get(self.watch.tick)
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                if item.is_last:
+                    break
+
+
+class _Lane(threading.Thread):
+    """Files, the worker that reads them, and what it has read of them."""
+
+    def __init__(self, number: int, tasks: Sequence[Task], options: ReadOptions, buffer: _Buffer, watch: Watch) -> None:
+        super().__init__(name="visret-reader", daemon=True)
+        self.number = number
+        self.watch = watch
+        self.tasks = tasks
+        self.options = options
+        self.buffer = buffer
+        self.workers = process.Workers()
+
+    def stop(self) -> None:
+        """Come to an end, in the middle of a page too."""
+        self.workers.stop()
+        self.buffer.close()
+
+    def run(self) -> None:
+        """Read all files."""
+        try:
+            for task in self.tasks:
+                reading = _Reading(task, self.options, self)
+                for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
+                    if not self.buffer.put(read, messages.size_in_memory(read.answer)):
+                        return
+        except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
+            self.buffer.put(error)
+        finally:
+            self.workers.close()
+
+    def cores(self) -> float:
+        """Return the seconds of cores that reading has used."""
+        return self.workers.cpu_seconds
+
+
+class _Reading:
+    """The reading of one file and the documents inside it, whatever their pages do to the worker."""
+
+    def __init__(self, task: Task, options: ReadOptions, lane: _Lane) -> None:
+        self.lane = lane
+        self.options = options
+        self.task = task
+        self.path = task.pdf or task.source.path
+        self.reached = {"": _Reached(task)}  # the file, and what is inside it, by place
+        self.at = ""  # what is being read
+        self.crashes = 0
+
+    def answers(self) -> Iterator[Read]:
+        """Yield what comes of them."""
+        while True:
+            try:
+                for answer in self.lane.workers.read(self.request(), doc=self.task.doc):
+                    if isinstance(answer, messages.Inside):
+                        yield from self.taken(answer.member, answer.answer)
+                    else:
+                        yield from self.taken("", answer)
+                    if self.reached[""].is_over:  # by a reason
+                        return
+                break
+            except process.Died as death:
+                if self.lane.workers.stopped:
+                    return
+                one = self.reached[self.at]
+                if self.at == "" and one.pages is not None and one.next_page() is None:
+                    yield from self.died_of_unpacking(death)
+                    break
+                yield from self.died(one, death)
+                if self.reached[""].is_over:
+                    return
+        yield Read(self.task, End(self.reached[""].pages))
+
+    def request(self) -> messages.Request:
+        """Return the request for what is still wanted."""
+        known: dict[str, tuple[str, tuple[int, ...] | None]] = {
+            place: (document.hash or "", None if done is None else tuple(sorted(done)))
+            for place, (document, done) in self.task.known.items()
+        }
+        for place, one in self.reached.items():
+            if place:
+                known[place] = one.hash or "", None if one.is_over else tuple(sorted(one.done))
+        return messages.Request(
+            str(self.path),
+            self.options,
+            hash=self.reached[""].hash is None,
+            skip=tuple(sorted(self.reached[""].done)),
+            opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.options.page_seconds),
+            known=known,
+        )
+
+    def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
+        """Yield what an answer says that is not known yet."""
+        self.at = place
+        if isinstance(answer, messages.Begun) and place not in self.reached:
+            self.reached[place] = _Reached(self.member(place, answer.hash))
+            yield Read(self.reached[place].task, answer)
+        one = self.reached[place]
+        match answer:
+            case messages.Hashed(hash=digest):
+                one.hash = digest
+            case messages.Opened(pages=pages):
+                one.pages = pages
+                self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
+                return
+            case messages.Converted() if one.pages is not None:
+                return  # after a crash the first one stays
+            case messages.Begun() | messages.Looked():
+                return
+            case messages.Ended():
+                if not one.is_over:
+                    one.is_over = True
+                    yield Read(one.task, End(one.pages))
+                self.at = ""
+                return
+            case messages.Unread(page=None):
+                one.is_over = True
+            case Page(ref=ref):
+                one.done.add(ref.page)
+            case messages.Unread(page=int() as page):
+                one.done.add(page)
+        yield Read(one.task, answer)
+
+    def member(self, place: str, digest: str) -> Task:
+        """Return the task of a document inside the file."""
+        known = self.task.known.get(place)
+        doc = known[0].doc if known else f"{self.task.doc}/{place}"
+        done = known[1] if known and known[0].hash == digest else None
+        source = Source(self.task.source.path, doc, place)
+        return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
+
+    def died(self, one: _Reached, death: process.Died) -> Iterator[Read]:
+        """Give up the page or the document that ended the worker; after too many of them, the file."""
+        number = one.next_page()
+        if one.pages is None or number is None:
+            one.is_over = True
+            yield Read(one.task, messages.Unread(None, str(death)))
+        else:
+            one.done.add(number)
+            yield Read(one.task, messages.Unread(number, str(death)))
+        self.crashes += 1
+        file = self.reached[""]
+        if self.crashes == MAX_CRASHES and not file.is_over:
+            where = f"page {number}" if self.at == "" else f"{self.at} inside it"
+            reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
+            file.is_over = True
+            yield Read(self.task, messages.Unread(None, reason))
+
+    def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
+        """Say what may be lost where the worker died after the last page; nothing is where a file holds no others."""
+        found = formats.format_of(self.path)
+        if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
+            loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
+            yield Read(self.task, messages.Lacking(None, loss))
+
+
+class _Reached:
+    """How far the reading of a file, or of a document inside it, has come.
+
+    hash: None until it is known. pages: None until it is open. done: those that need not be read again.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.hash = task.hash
+        self.done = set(task.skip)
+        self.pages: int | None = None
+        self.is_over = False
+
+    def next_page(self) -> int | None:
+        """Return the page that is being read; None where none is left."""
+        return next((number for number in range(1, (self.pages or 0) + 1) if number not in self.done), None)
+
+
+class _Buffer:
+    """A queue for one thread on either side, bounded by the bytes in it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.most_bytes = most_bytes
+        self.items: deque[tuple[Read | BaseException, int]] = deque()
+        self.bytes = 0
+        self.closed = False
+        self.changed = threading.Condition()
+
+    def put(self, item: Read | BaseException, size: int = 0) -> bool:
+        """Put an item in as soon as there is room; return False where nobody waits for it any more."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.closed or not self.bytes or self.bytes + size <= self.most_bytes)
+            self.items.append((item, size))
+            self.bytes += size
+            self.changed.notify_all()
+            return not self.closed
+
+    def get(self, meanwhile: Callable[[], None]) -> Read | BaseException:
+        """Return the next item when it comes; `meanwhile` is called now and then."""
+        while not self.await_one():
+            meanwhile()
+        with self.changed:
+            item, size = self.items.popleft()
+            self.bytes -= size
+            self.changed.notify_all()
+            return item
+
+    def await_one(self) -> bool:
+        """Wait a while for an item; return whether there is one."""
+        with self.changed:
+            return bool(self.changed.wait_for(lambda: self.items, WAKE_SECONDS))
+
+    def close(self) -> None:
+        """Let nobody wait for room."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()

@@ -1,0 +1,204 @@
+"""What goes into the index: a plan is carried out, what comes of its files is written and counted for the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence, Set
+
+from visret.errors import DuplicateDocument, ShapeError
+from visret.index import Document, Writer
+from visret.ingest import messages
+from visret.ingest.discovery import Found, Source
+from visret.ingest.options import ReadOptions
+from visret.ingest.plan import Begin, Fail, Leave, MetadataOf, Plan, Remove, Resume, Update
+from visret.ingest.report import EmptyPage, Failure, Lost, Progress, Report
+from visret.ingest.tasks import End, Read, Task
+from visret.types import Page, PageEmbedding, PageRef
+
+COMMIT_BYTES = 128 << 20
+COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
+
+
+class Recorder:
+    """It writes one run into an index. Used by one thread at a time.
+
+    metadata_of: gives a new document inside a file its metadata. progress: is told which files are done.
+    """
+
+    def __init__(self, writer: Writer, options: ReadOptions, metadata_of: MetadataOf, progress: Progress) -> None:
+        self.writer = writer
+        self.options = options
+        self.metadata_of = metadata_of
+        self.progress = progress
+        self.empty: list[EmptyPage] = []
+        self.failed: list[Failure] = []
+        self.lost: list[Lost] = []
+        self.ignored: list[str] = []
+        self.inside = 0  # documents inside files
+        self.pages = self.added = self.unchanged = self.removed = self.updated = 0
+        self.with_pages: set[int] = set()
+        self.committed = time.monotonic()
+        self.patience = COMMIT_SECONDS[0]
+
+    def carry_out(self, plan: Plan, found: Found | None = None) -> list[Task]:
+        """Write what a plan decides, and count what was found; return the files to be read, each with its number."""
+        if found is not None:
+            self.failed += found.failures
+            self.ignored += found.ignored
+        for step in plan.steps:
+            match step:
+                case Leave(source):
+                    self.inside += source.member != ""
+                    self.leave(step)
+                case Update(number, columns):
+                    self.writer.update(number, **columns)
+                case Remove(doc, is_gone):
+                    self.writer.remove(doc)
+                    self.removed += is_gone
+                case Begin(task, metadata):
+                    task.number = self.writer.add(
+                        task.doc,
+                        source=str(task.source.path),
+                        hash=task.hash,
+                        size=task.size,
+                        mtime_ns=task.mtime_ns,
+                        metadata=metadata,
+                    )
+                case Resume(task, document):
+                    self.resume(document, task.source, task.skip)
+                case Fail(failure, number):
+                    self.failed.append(failure)
+                    if number is not None:
+                        self.writer.finish(number, "partial", failure.reason)
+        self.updated += len(plan.updated)
+        return plan.tasks
+
+    def leave(self, step: Leave) -> None:
+        """Count a document that is as it was: what it lacks is reported again."""
+        self.unchanged += step.is_read
+        self.failed += step.failed
+        self.empty += step.empty
+        self.lost += step.lost
+
+    def resume(self, document: Document, source: Source, done: Set[int]) -> None:
+        """Count the pages of a document that are not read again, and what is known of them."""
+        self.empty += [EmptyPage(source.shown, page) for page in document.empty if page in done]
+        for page, what, help_ in document.lost:
+            if page in done:
+                self.lost.append(Lost(source.shown, page, what, help_))
+            else:
+                self.writer.regain(document.number, page)
+        if document.pages:
+            self.with_pages.add(document.number)
+
+    def write(self, batch: Sequence[Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
+        """Write down what came of files. outcomes: of the pages that were encoded, as `encoding.encode` gives them."""
+        for read in batch:
+            task = read.task
+            if task.left and not isinstance(read.answer, messages.Begun):
+                continue
+            match read.answer:
+                case messages.Begun(hash=digest):
+                    self.begin_member(task, digest)
+                case Page(ref=ref):
+                    self.write_page(task, ref.page, outcomes.get(ref))
+                case messages.Hashed(hash=digest):
+                    self.writer.update(task.number, hash=digest)
+                case messages.Converted(pdf=data):
+                    self.writer.keep_pdf(task.number, data)
+                case messages.Lacking(page=page, loss=loss):
+                    self.lost.append(Lost(task.source.shown, page, *loss))
+                    self.writer.lose(task.number, page, *loss)
+                case messages.Unread(page=int() as page, reason=reason):
+                    self.write_page(task, page, reason)
+                case messages.Unread(reason=reason, reached=reached):
+                    self.failed.append(Failure(task.source.shown, None, reason))
+                    if reached:  # else the index has what it had, and the next run looks again
+                        self.remove_gone_members(task)
+                        self.writer.finish(task.number, "failed", reason)
+                case End(pages=pages):
+                    self.added += 1
+                    self.remove_gone_members(task)
+                    self.writer.update(task.number, expected=pages)
+                    filled = task.number in self.with_pages or task.seen
+                    self.writer.finish(task.number, "done" if filled else "empty")
+            if read.is_last:
+                self.progress.documents += 1
+                self.progress.bytes += task.size
+
+    def commit_where_due(self) -> None:
+        """Commit where much waits for it, or something for long."""
+        due = self.writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
+        if due and not self.writer.awaits_more:
+            self.writer.commit()
+            self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
+            self.committed = time.monotonic()
+
+    def begin_member(self, task: Task, digest: str) -> None:
+        """Give a document inside a file its row: the one that it has, if it is the same, else a new one."""
+        assert task.parent is not None
+        task.parent.seen.add(task.source.member)
+        self.inside += 1
+        known, done = task.parent.known.get(task.source.member, (None, None))
+        if known is not None and known.hash == digest:
+            task.number = known.number
+            if done is None:
+                task.left = True
+                task.parent.whole.add(task.source.member)
+                self.leave(Leave.as_it_is(known, task.source))
+            else:
+                self.resume(known, task.source, done)
+            return
+        try:
+            task.number = self.writer.add(
+                task.doc,
+                source=str(task.source.path),
+                hash=digest,
+                size=task.parent.size,
+                mtime_ns=task.parent.mtime_ns,
+                metadata=None if known else self.metadata_of(task.source.path),
+                member=task.source.member,
+            )
+        except DuplicateDocument as error:
+            task.left = True
+            self.failed.append(Failure(task.source.shown, None, error.reason))
+
+    def remove_gone_members(self, task: Task) -> None:
+        """Remove what was inside an earlier version of a file and is not any more."""
+        for place, (document, _) in task.known.items():
+            if place not in task.seen and not any(place.startswith(f"{whole}/") for whole in task.whole):
+                self.writer.remove(document.doc)
+
+    def write_page(self, task: Task, page: int, outcome: PageEmbedding | str | None) -> None:
+        """Write a page's embedding, the reason why it has none, or, None, that it is empty."""
+        path = task.source.shown
+        if isinstance(outcome, PageEmbedding):
+            try:
+                self.writer.put(task.number, outcome)
+            except ShapeError as error:  # vectors that cannot be stored
+                outcome = str(error)
+            else:
+                self.with_pages.add(task.number)
+                self.pages += 1
+                return
+        self.writer.skip(task.number, page, outcome, blank=self.options.ocr != "never")
+        if outcome is None:
+            self.empty.append(EmptyPage(path, page))
+        else:
+            self.failed.append(Failure(path, page, outcome))
+
+    def report(self, documents: int) -> Report:
+        """Return what was done with so many documents."""
+        return Report(
+            documents=documents,
+            pages=self.pages,
+            added=self.added,
+            unchanged=self.unchanged,
+            removed=self.removed,
+            empty=self.empty,
+            failed=self.failed,
+            seconds=round(time.monotonic() - self.progress.started, 3),
+            updated=self.updated,
+            lost=self.lost,
+            ignored=self.ignored,
+        )

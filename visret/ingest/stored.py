@@ -1,0 +1,128 @@
+"""Pages as the index keeps them: those made in memory, which have no file, and those whose file is drawn again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visret import documents, ocr
+from visret.documents import formats
+from visret.documents.inside import unpacked
+from visret.errors import DocumentError, VisretError
+from visret.index import Document, PageIndex, renditions
+from visret.ingest import messages
+from visret.ingest.options import ReadOptions
+from visret.ingest.tasks import End, Read, Task
+from visret.types import Page, PageRef, Word
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def stored_page(index: PageIndex, ref: PageRef, *, image: bool = True) -> Page:
+    """Return a page as the index keeps it: its text and, if made in memory, its picture, unless `image` is False."""
+    embedding = index.embedding(ref)
+    if embedding.size_pt is None:
+        return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
+    words = None
+    if embedding.word_boxes is not None:
+        lines = [(word, line) for line, text in enumerate(embedding.text.split("\n")) for word in text.split()]
+        boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in embedding.word_boxes]
+        words = tuple(Word(word, box, (), line) for (word, line), box in zip(lines, boxes, strict=True))
+    picture = stored_image(index, ref) if image else None
+    return Page(ref, embedding.size_pt, picture, words, None, embedding.metadata)
+
+
+def stored_image(index: PageIndex, ref: PageRef) -> Image | None:
+    """Return the picture that the index keeps of a page, or None; DocumentError where it is damaged."""
+    from PIL import Image
+
+    data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
+    try:
+        return None if data is None else Image.open(BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = f"its picture in the index is damaged ({error}); `visret verify` says what else is"
+        raise DocumentError(ref.doc, reason, page=ref.page) from error
+
+
+def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | None) -> Page:
+    """Return a page of a file, read again; words that were read by OCR are those that were indexed."""
+    snapshot = index.snapshot
+    document = snapshot.document(ref.doc)
+    check_unchanged(index, document)
+    metadata = snapshot.page_metadata(*snapshot.find(ref))
+    path = renditions.pdf_of(index.path, document.number) or Path(document.source or "")
+    if path == Path(document.source or "") and formats.converts(document.member or path):
+        page = stored_page(index, ref)
+        if page.size_pt is None:  # HTML that was read as plain text
+            return page
+        raise DocumentError(path, "the PDF it was converted to is lost; index it again")
+    with ExitStack() as stack:
+        if document.member and path == Path(document.source or ""):
+            path = stack.enter_context(unpacked(path, document.member, password=password))
+        opened = stack.enter_context(documents.open_document(path, password=password))
+        page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
+    return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
+
+
+def check_unchanged(index: PageIndex, document: Document) -> None:
+    """Raise DocumentError unless the document's file is the one that was indexed."""
+    path = Path(document.source or "")
+    if document.member and (file := index.snapshot.at(str(path))) is not None:
+        document = index.snapshot.document(file)
+    try:
+        stat = path.stat()
+        same = (stat.st_size, stat.st_mtime_ns) == (document.size, document.mtime_ns)
+        if same or messages.sha256(path) == document.hash:
+            return
+    except OSError as error:
+        reason = "is no longer there" if isinstance(error, FileNotFoundError) else error.strerror
+        raise DocumentError(path, f"{reason}; put it back, or index again") from error
+    raise DocumentError(path, "has changed since it was indexed; index it again to see its pages")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document that was made in memory. pages: how many are to be read. reads: what comes of it, read as needed."""
+
+    key: str
+    pages: int
+    reads: Iterator[Read]
+
+
+def stored_document(index: PageIndex, task: Task, options: ReadOptions) -> Stored:
+    """Return the pages of a document that was made in memory, as far as they are stored."""
+    document = index.snapshot.document(task.number)
+    numbers = sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip)
+    return Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, options))
+
+
+def _read_stored(
+    index: PageIndex, task: Task, document: Document, numbers: Sequence[int], options: ReadOptions
+) -> Iterator[Read]:
+    """Yield what comes of these pages, then the end."""
+    answer: Page | messages.Unread
+    for page in numbers:
+        ref = PageRef(document.doc, page)
+        try:
+            if page in document.pages:
+                answer = stored_page(index, ref)
+            else:  # its picture, if an earlier model could read it; else it stays a page without anything to read
+                image = stored_image(index, ref)
+                answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
+            answer = ocr.with_words(answer, options.ocr)
+        except (OSError, VisretError) as error:
+            answer = messages.Unread(page, str(error))
+        yield Read(task, answer)
+    yield Read(task, End(document.expected))
+
+
+def webp(image: Image) -> bytes:
+    """Return a picture without loss: it may be indexed again with another model."""
+    out = BytesIO()
+    image.save(out, "webp", lossless=True, method=0)
+    return out.getvalue()

@@ -1,0 +1,106 @@
+"""The Scorer "late": late interaction of a question with the stored vectors of every page, MaxSim.
+
+From EXACT_UP_TO stored values on, a first stage scans the summaries of the pages (`reduction.summarise`), which are
+smaller pages of the same kind; then those pages are scanned that their summaries leave a hope of being among the best
+(`maxsim._settle`). The first stage decides only what is looked at: a score that is given is always of the stored page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from visret.codec import Codec
+from visret.index import Segment, Snapshot
+from visret.maxsim.device import on_device
+from visret.maxsim.packed import PackedPages, top_k_of_parts
+from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
+
+EXACT_UP_TO = 1 << 25
+"""Values (vectors x dimensions) that are scanned whole, in some milliseconds on two cores."""
+
+
+class Staged(NamedTuple):
+    """Pages with their summaries, row by row, and which of them are wanted (None: all)."""
+
+    pages: PackedPages
+    summaries: PackedPages
+    only: np.ndarray | None = None
+
+
+class LateInteraction:
+    """Ranks the pages of one committed state; nothing of it is read before a question is asked.
+
+    device: where pages are scanned, None for this CPU, else a name that torch knows. before: the scorer of an earlier
+    state, whose segments are taken over: on a device they lie in its memory already.
+    """
+
+    name = "late"
+
+    def __init__(self, snapshot: Snapshot, *, device: str | None = None, before: LateInteraction | None = None) -> None:
+        self.snapshot = snapshot
+        known: Mapping[int, Staged] = {} if before is None else before._segments
+        self._segments: dict[int, Staged] = {
+            s.number: known.get(s.number) or _staged(s, device) for s in snapshot.segments
+        }
+
+    @property
+    def has_first_stage(self) -> bool:
+        """Whether a question that may find every page reads the summaries first."""
+        return has_first_stage(list(self._segments.values()))
+
+    def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:
+        """Return the k best pages for each question; the pages are read once for all of them.
+
+        exact: scan every page, without the first stage.
+        """
+        numbers = np.fromiter(among.rows, np.int64, len(among.rows))
+        parts = []
+        for number, rows in among.rows.items():
+            staged = self._segments[number]
+            parts.append(staged if len(rows) == len(staged.pages) else staged._replace(only=rows))
+        found = best_pages(parts, [self._query(question).vectors for question in questions], k, exact=exact)
+        return [Ranking(self.snapshot.keys(numbers[part], rows), scores) for part, rows, scores in found]
+
+    def explain(self, question: Question, key: int) -> Matches:
+        """Return the page's vector that each token is most alike, from one pass over the vectors as they are stored."""
+        segment, row = self.snapshot.locate(key)
+        return self.snapshot.segment(segment).matches(row, self._query(question).vectors)
+
+    def _query(self, question: Question) -> QueryEmbedding:
+        query: QueryEmbedding = question.encoded[self.name]
+        return query
+
+
+def best_pages(
+    parts: Sequence[Staged], queries: Sequence[np.ndarray], k: int, *, exact: bool = False
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return for each query the part, the row in it and the exact score of the k best pages, as `top_k_of_parts` does.
+
+    Of much that would have to be scanned only that is scanned which its summaries leave a hope for; exact: all of it.
+    """
+    summaries = [part.summaries for part in parts] if not exact and has_first_stage(parts) else None
+    return top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries)
+
+
+def has_first_stage(parts: Sequence[Staged]) -> bool:
+    """Whether a search of these pages reads their summaries first."""
+    rows = 0
+    for pages, _, only in parts:
+        rows += int(pages.offsets[-1] if only is None else (pages.offsets[only + 1] - pages.offsets[only]).sum())
+    return bool(parts) and rows * parts[0].pages.dim > EXACT_UP_TO
+
+
+def _staged(segment: Segment, device: str | None) -> Staged:
+    lay: Callable[..., PackedPages] = PackedPages if device is None else partial(on_device, device=device)
+    return Staged(
+        lay(segment.rows, segment.offsets, segment.codec),
+        lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
+    )
+
+
+if TYPE_CHECKING:  # holds the class to the protocol
+    _SCORER: type[Scorer] = LateInteraction

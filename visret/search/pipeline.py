@@ -1,0 +1,135 @@
+"""The way of a question through a search: it is encoded, pages are ranked, and what was found becomes hits.
+
+Ranking and explaining are two steps. A hit is explained when somebody asks for it: `hits` reads the stored vectors of
+its page once and quotes a line, `explained` makes the whole Explanation, and without either nothing but ranks is paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visret import _given, heatmap
+from visret.errors import InvalidQuery
+from visret.heatmap import Explanation
+from visret.index import Snapshot
+from visret.search import ranking
+from visret.search.late_interaction import LateInteraction
+from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, page_ref
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
+# real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
+WEAK_SHARE = 0.8
+
+# Pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
+Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
+
+
+class Pipeline:
+    """Questions for one committed state of an index.
+
+    encoder: gives the model, which is loaded when it is first needed. draw: draws a page at some dpi, for explanations.
+    """
+
+    def __init__(
+        self, late: LateInteraction, encoder: Callable[[], Encoder], draw: Callable[[PageRef, int], Image]
+    ) -> None:
+        self._late = late
+        self.snapshot = late.snapshot
+        self._encoder = encoder
+        self._draw = draw
+
+    def rank(
+        self,
+        questions: Sequence[str],
+        k: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Among | None = None,
+        exact: bool = False,
+    ) -> list[tuple[Question, Ranking]]:
+        """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
+        listed = isinstance(questions, Iterable) and not isinstance(questions, str)
+        questions = list(questions) if listed else []
+        if not listed or not all(isinstance(question, str) for question in questions):
+            raise InvalidQuery("search takes a question as text, search_many a list of them")
+        k = min(_given.whole("k", k), max(len(self.snapshot), 1))
+        chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
+        asked = self.read(questions)
+        return list(zip(asked, self._late.rank(asked, k, chosen, exact=exact), strict=True))
+
+    def read(self, texts: Sequence[str]) -> list[Question]:
+        """Return questions as they meet the vectors of the index."""
+        queries, fitted = self._encoder().encode_queries(texts), self.snapshot.fitted
+        if fitted is not None:
+            queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
+        return [Question(text, {self._late.name: query}) for text, query in zip(texts, queries, strict=True)]
+
+    def query(self, question: Question) -> QueryEmbedding:
+        """Return what the model made of a question, with its warnings."""
+        query: QueryEmbedding = question.encoded[self._late.name]
+        return query
+
+    def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
+        """Yield the hits of a ranking, best first. explain: with text and weak, which take a look at each page."""
+        if not explain:
+            yield from (hit for _, hit in ranking.hits(self.snapshot, found))
+            return
+        is_weak = self._weakness(question)
+        for key, hit in ranking.hits(self.snapshot, found):
+            best, values = self._late.explain(question, key)
+            line = heatmap.best_line(self.snapshot.placed_text(key), best, heatmap.shares(values))
+            yield replace(hit, text=line, weak=is_weak(values))
+
+    def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
+        """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
+        is_weak = self._weakness(question)
+        for _, hit in ranking.hits(self.snapshot, found):
+            why = self.explain(question, hit.ref)
+            yield replace(hit, text=why.line, weak=is_weak(why.values)), why
+
+    def explain(self, question: Question, ref: PageRef) -> Explanation:
+        """Return where on a page the question is answered."""
+        embedding = self.snapshot.embedding(ref)
+        render = None if embedding.size_pt is None else partial(self._draw, ref)
+        return heatmap.explain(self.query(question), embedding, render=render)
+
+    def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
+        """What tells of a page's matches (m,), page by page from the best one, whether they are weak."""
+        query = self.query(question)
+        weak_below = self._encoder().spec.options.get("weak_below")
+        knows_a_word = bool(query.content.any()) or not query.warnings
+        best = 0.0
+
+        def is_weak(values: np.ndarray) -> bool:
+            nonlocal best
+            answers = _strength(values, query.content)
+            best = max(best, answers)
+            return not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
+
+        return is_weak
+
+
+def _strength(values: np.ndarray, content: np.ndarray) -> float:
+    """How well a page answers, whatever the length of the question: the mean best match of its content tokens."""
+    return float(values[content].mean() if content.any() else values.mean())
+
+
+def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
+    """The pages that `search` is to rank. InvalidQuery for one that is not there."""
+    pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
+    refs: list[PageRef] = []
+    for one in [among] if pair else _given.several(among):
+        if isinstance(one, Hit | tuple | list):
+            refs.append(page_ref(one))  # type: ignore[arg-type]
+        else:
+            document = snapshot.document(_given.name(one))
+            refs += [PageRef(document.doc, page) for page in document.pages]
+    return refs

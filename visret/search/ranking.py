@@ -1,0 +1,17 @@
+"""What a ranking of keys says to who asked: hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from visret.index import Snapshot
+from visret.types import Hit, Ranking
+
+
+def hits(snapshot: Snapshot, ranking: Ranking) -> Iterator[tuple[int, Hit]]:
+    """Yield the key and the hit of each page, best first, without what only an explanation knows (text and weak)."""
+    for rank, (key, score) in enumerate(zip(ranking.keys.tolist(), ranking.scores.tolist(), strict=True), 1):
+        segment, row = snapshot.locate(key)
+        source, member = snapshot.place(key >> 32)
+        ref, metadata = snapshot.ref(segment, row), snapshot.metadata(segment, row)
+        yield key, Hit(ref, score, rank, "", source, metadata, False, member)
