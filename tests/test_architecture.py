@@ -1,6 +1,7 @@
 """The architecture holds itself: layers look down, the import is free, names are listed, the README's tree is right."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,13 +18,11 @@ LAYERS = [
     {"errors", "_choices", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
-    {"codec", "heatmap", "metrics", "models", "_print"},
-    {"_letters"},
+    {"codec", "heatmap", "metrics", "models"},
     {"maxsim", "reduction", "documents"},
-    {"_edges", "_lines", "pdf"},
-    {"_trust"},
-    {"glyph", "_rapidocr", "_joined"},
-    {"ocr", "encoders", "index"},
+    {"pdf"},
+    {"ocr"},
+    {"encoders", "index"},
     {"search"},
     {"ingest"},
     {"retriever", "estimate"},
@@ -58,7 +57,9 @@ def imports(path: Path):
             assert not node.level, f"{path}: relative import"
             yield node.module
             yield from (
-                f"{node.module}.{alias.name}" for alias in node.names if node.module in ("visret", "visret.ingest")
+                f"{node.module}.{alias.name}"
+                for alias in node.names
+                if node.module in {"visret", "visret.ingest", "visret.ocr"}
             )
 
 
@@ -72,14 +73,18 @@ def test_a_module_imports_lower_layers_only(path):
         assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
 
 
-def test_a_module_of_ingest_imports_those_above_it_in_the_list_of_the_package():
-    listed = [line.split()[0] for line in visret.ingest.__doc__.splitlines() if line.startswith("    ")]
-    assert sorted(listed) == sorted(path.stem for path in (PACKAGE / "ingest").glob("*.py") if path.stem != "__init__")
-    for place, name in enumerate(listed):
-        for imported in imports(PACKAGE / "ingest" / f"{name}.py"):
+@pytest.mark.parametrize("package", ["ingest", "ocr"])
+def test_a_module_imports_those_above_it_in_the_list_of_its_package(package):
+    folder = PACKAGE / package
+    about = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf8")), clean=False)
+    listed = re.findall(r"^    (\w+)/? {2,}", about, re.MULTILINE)
+    own = {path: path.relative_to(folder).parts[0].removesuffix(".py") for path in folder.rglob("*.py")}
+    assert sorted(listed) == sorted({*own.values()} - {"__init__"})
+    for path, name in own.items():
+        for imported in imports(path):
             parts = imported.split(".")
-            if parts[:2] == ["visret", "ingest"] and len(parts) > 2:
-                assert parts[2] in listed[:place], f"ingest/{name} imports {parts[2]}"
+            if parts[:2] == ["visret", package] and parts[2:3] not in ([], [name]) and name != "__init__":
+                assert parts[2] in listed[: listed.index(name)], f"{package}/{name} imports {parts[2]}"
 
 
 def test_what_ingest_offers_is_there():
@@ -147,5 +152,5 @@ def test_the_readme_tree_is_the_tree():
     text = (ROOT / "README.md").read_text("utf8")
     tree = text[text.index("## Layout") :].split("```")[1]
     named = {line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")}
-    there = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and p.name != "__pycache__")}
+    there = {p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or any(p.glob("*.py"))}
     assert named == there - {"__init__.py", "__main__.py"}

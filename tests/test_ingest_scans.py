@@ -7,9 +7,10 @@ from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from sheets import draw
 
-from visret import Page, Retriever, _rapidocr, cli, documents, load_encoder, ocr
+from visret import Page, Retriever, cli, documents, load_encoder, ocr
 from visret.errors import InvalidQuery, MissingExtra
 from visret.ingest import ReadOptions, pages, process
+from visret.ocr import rapidocr
 
 PAGES = (
     ["Invoice number 40172", "Payment is due within thirty days"],
@@ -135,7 +136,7 @@ def test_always_needs_a_model_that_reads(retriever, tmp_path, idle, monkeypatch)
     with pytest.raises(InvalidQuery, match="rapidocr, glyph"):
         retriever.add(path)
     monkeypatch.setenv("VISRET_OCR", "rapidocr")
-    monkeypatch.setattr(_rapidocr, "version", lambda: None)
+    monkeypatch.setattr(rapidocr, "version", lambda: None)
     with pytest.raises(MissingExtra, match=r"visret\[ocr\]"):
         retriever.add_pages([Page.from_text("words", doc="x")])
     assert retriever.documents() == []

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 from sheets import draw
 
-from visret import _lines, _rapidocr, ocr
+from visret import ocr
 from visret.errors import InvalidQuery
+from visret.ocr import engines, rapidocr
+from visret.ocr.lines import CONFIDENT, Line, Reading, arranged
 from visret.types import Page, Word
 
 LINES = ["Invoice number 40172", "Payment is due within thirty days"]
@@ -122,30 +124,28 @@ def test_confidence(engine):
     image, _ = scan()
     reading = ocr.read(image)
     assert len(reading.confidences) == len(reading.words)
-    assert all(_lines.CONFIDENT <= c <= 1 for c in reading.confidences)
+    assert all(CONFIDENT <= c <= 1 for c in reading.confidences)
     assert reading.confidence > {"rapidocr": 0.95, "glyph": 0.9}[engine]
     assert reading.confidence == pytest.approx(np.mean(reading.confidences))
 
 
 def test_words_read_without_confidence_are_left_out():
     boxes = np.array([(10 * i, 10, 10 * i + 10, 30) for i in range(9)], float)
-    line = _lines.Line("sure odd.", boxes, np.array([0.9] * 4 + [1.0] + [0.99, 0.3, 0.2, 0.1]), 0, 0, 10, 90, 30)
-    assert _lines.arranged([line], 200, 100) == _lines.Reading((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
+    line = Line("sure odd.", boxes, np.array([0.9] * 4 + [1.0] + [0.99, 0.3, 0.2, 0.1]), 0, 0, 10, 90, 30)
+    assert arranged([line], 200, 100) == Reading((Word("sure", (0, 0.1, 0.2, 0.3)),), (0.9,))
 
 
 def test_words_beside_the_page_are_left_out():
     boxes = np.array([(10 * i - 60, 10, 10 * i - 50, 30) for i in range(4)], float)
-    line = _lines.Line("away", boxes, np.ones(4), 0, -60, 10, -20, 30)
-    assert _lines.arranged([line], 200, 100) == _lines.Reading((), ())
+    line = Line("away", boxes, np.ones(4), 0, -60, 10, -20, 30)
+    assert arranged([line], 200, 100) == Reading((), ())
 
 
 def test_each_word_has_the_confidence_of_its_own_letters():
     boxes = np.array([(10 * i - 5, 10, 10 * i + 5, 30) for i in range(9)], float)
     odd = np.array([0.9] * 4 + [1.0] + [0.7] * 4)
-    lines = [
-        _lines.Line("sure fair", boxes + np.array([0, 40, 0, 40]) * n, odd - n / 20, 0, 0, 10, 90, 30) for n in (0, 1)
-    ]
-    assert _lines.arranged(lines, 80, 100).confidences == (0.9, 0.7, 0.85, 0.65)
+    lines = [Line("sure fair", boxes + np.array([0, 40, 0, 40]) * n, odd - n / 20, 0, 0, 10, 90, 30) for n in (0, 1)]
+    assert arranged(lines, 80, 100).confidences == (0.9, 0.7, 0.85, 0.65)
 
 
 def test_a_page_is_read_once(cache, monkeypatch):
@@ -154,7 +154,7 @@ def test_a_page_is_read_once(cache, monkeypatch):
     (file,) = cache.rglob("*.json")
     assert not [path for path in file.parent.iterdir() if path != file]
     with monkeypatch.context() as patch:
-        patch.setattr(_rapidocr, "_engine", None)
+        patch.setattr(rapidocr, "_engine", None)
         assert ocr.read(image) == reading
         other = image.copy()
         other.putpixel((0, 0), (0, 0, 0))
@@ -162,13 +162,13 @@ def test_a_page_is_read_once(cache, monkeypatch):
             ocr.read(other)
     file.write_text('[["cut of')
     assert ocr.read(image) == reading
-    assert ocr._load(file) == reading
+    assert engines._load(file) == reading
 
 
 def test_a_full_cache_loses_its_oldest(cache, monkeypatch):
-    monkeypatch.setattr(ocr, "_CACHE_SHARD", 2)
+    monkeypatch.setattr(engines, "_CACHE_SHARD", 2)
     for name in "abc":
-        ocr._save(cache / f"{name}.json", ocr.Reading((), ()))
+        engines._save(cache / f"{name}.json", Reading((), ()))
     assert len(list(cache.iterdir())) == 2
     assert (cache / "c.json").exists()
 

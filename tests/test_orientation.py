@@ -7,8 +7,9 @@ import pytest
 from PIL import Image, ImageDraw
 from sheets import draw
 
-from visret import _lines, ocr
-from visret.glyph import skew
+from visret import ocr
+from visret.ocr.glyph import skew
+from visret.ocr.lines import Line, Reading, arranged, turned
 from visret.types import Page, Word
 
 LINES = [
@@ -165,7 +166,7 @@ def test_a_place_on_the_level_page_is_found_again_on_the_page_as_it_is(degrees):
     assert level.getpixel((0, 0)) == 200
     x0, y0, x1, y1 = (np.array(level.point(lambda v: 255 * (v < 100)).getbbox()) / (level.size * 2)).tolist()
     box = (x0, y0, x1, y1)
-    (word,) = skew.as_shown(_lines.Reading((Word("ab", box, ((1, box),)),), (0.9,)), degrees, page.size).words
+    (word,) = skew.as_shown(Reading((Word("ab", box, ((1, box),)),), (0.9,)), degrees, page.size).words
     for shown_box in word.boxes:
         left, top, right_, bottom = np.array(shown_box) * (page.size * 2)
         assert ((left + right_) / 2, (top + bottom) / 2) == pytest.approx((105, 305), abs=1)
@@ -220,24 +221,24 @@ def line(text, box, turn):
         ],
         axis=1,
     )
-    return _lines.Line(text, boxes.astype(float), np.full(len(text), 0.9), turn, x0, y0, x1, y1)
+    return Line(text, boxes.astype(float), np.full(len(text), 0.9), turn, x0, y0, x1, y1)
 
 
 def test_turned_lines_come_in_the_order_of_the_upright_page():
     upside_down = [line("third", (60, 10, 140, 30), 2), line("first", (60, 90, 140, 110), 2)]
     upside_down.insert(1, line("second", (60, 50, 140, 70), 2))
-    assert texts(_lines.arranged(upside_down, 200, 120).words) == ["first", "second", "third"]
+    assert texts(arranged(upside_down, 200, 120).words) == ["first", "second", "third"]
     to_the_right = [line("lower", (10, 20, 30, 100), 1), line("upper", (60, 20, 80, 100), 1)]
-    assert texts(_lines.arranged(to_the_right, 120, 200).words) == ["upper", "lower"]
+    assert texts(arranged(to_the_right, 120, 200).words) == ["upper", "lower"]
     to_the_left = [line("lower", (60, 20, 80, 100), 3), line("upper", (10, 20, 30, 100), 3)]
-    assert texts(_lines.arranged(to_the_left, 120, 200).words) == ["upper", "lower"]
+    assert texts(arranged(to_the_left, 120, 200).words) == ["upper", "lower"]
 
 
 @pytest.mark.parametrize("turn", range(4))
 def test_boxes_turn_with_their_page_and_back(turn):
     boxes = np.array([(10.0, 20.0, 40.0, 30.0), (0.0, 0.0, 100.0, 50.0)])
-    there = _lines.turned(boxes, turn, 100, 50)
+    there = turned(boxes, turn, 100, 50)
     assert there[1].tolist() == [0, 0, *((50, 100) if turn % 2 else (100, 50))]
     size = (50, 100) if turn % 2 else (100, 50)
-    np.testing.assert_array_equal(_lines.turned(there, -turn, *size), boxes)
-    assert _lines.turned(boxes[:1], 1, 100, 50).tolist() == [[20, 10, 30, 40]]
+    np.testing.assert_array_equal(turned(there, -turn, *size), boxes)
+    assert turned(boxes[:1], 1, 100, 50).tolist() == [[20, 10, 30, 40]]

@@ -36,12 +36,14 @@ def install(target, *what):
     run("-m", "pip", "install", *options, "--target", target, *what)
 
 
-def test_a_wheel_has_the_models(tmp_path):
+def test_a_wheel_has_the_models_and_the_weights(tmp_path):
     run("-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path, cwd=ROOT)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert archive.read("visret/models.yaml") == (ROOT / "models.yaml").read_bytes()
-        assert "visret/py.typed" in archive.namelist()
+        assert {"visret/py.typed", "visret/ocr/letters.bin"} <= set(archive.namelist())
+        weights = "visret/ocr/glyph/model.safetensors"
+        assert archive.read(weights) == (ROOT / weights).read_bytes()
     install(tmp_path / "site", wheel)
     package, models, names = ask(f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r})")
     assert Path(package).parent == Path(models).parent == tmp_path / "site" / "visret"

@@ -6,9 +6,12 @@ from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from visret import _edges, _lines, _rapidocr, documents, ocr
+from visret import documents, ocr
 from visret.documents.pictures import _rgb
 from visret.ingest import ReadOptions, pages
+from visret.ocr import engines, rapidocr
+from visret.ocr.edges import edges_of
+from visret.ocr.lines import Reading
 
 NUMBERED = "harbour office keeps small notebooks near lanterns"
 
@@ -53,7 +56,7 @@ def found(words, expected):
 @pytest.mark.parametrize(("name", "count", "least"), [("glyph", 60, 0.95), ("rapidocr", 10, 0.9)])
 def test_a_tall_picture_is_read_to_its_end_and_no_line_twice(name, count, least, tmp_path, monkeypatch):
     monkeypatch.setenv("VISRET_OCR", name)
-    monkeypatch.setattr(_rapidocr, "_TILE", 416)
+    monkeypatch.setattr(rapidocr, "_TILE", 416)
     lines = [f"{number} {NUMBERED}" for number in range(1000, 1000 + count)]
     size = (720, 60 + 60 * count)
     written(size, lines, 24, step=60).save(tmp_path / "tall.png")
@@ -121,7 +124,7 @@ def test_small_print_beside_a_large_title_is_read(glyph, tmp_path):
 def test_what_is_known_of_the_last_picture_says_at_which_resolution_its_page_is_drawn_again(monkeypatch):
     image, other = Image.new("RGB", (40, 40)), Image.new("RGB", (40, 40))
     for name in ocr.ENGINES:
-        monkeypatch.setattr(ocr, "_load", lambda _: _lines.Reading((), (), 2.5))
+        monkeypatch.setattr(engines, "_load", lambda _: Reading((), (), 2.5))
         monkeypatch.setenv("VISRET_OCR", name)
         ocr.read(image)
         assert ocr.better_dpi(image, 100) == 250
@@ -130,38 +133,38 @@ def test_what_is_known_of_the_last_picture_says_at_which_resolution_its_page_is_
 
 
 def test_lines_that_are_too_many_are_named(monkeypatch):
-    monkeypatch.setattr(_rapidocr, "_MOST_LINES", 3)
-    page = _rapidocr._Page(np.zeros((9, 9, 3), np.uint8), 1.0, np.zeros((5, 4, 2), np.float32), None)
-    ((what, help_),) = _rapidocr._left_out(page)
+    monkeypatch.setattr(rapidocr, "_MAX_LINES", 3)
+    page = rapidocr._Page(np.zeros((9, 9, 3), np.uint8), 1.0, np.zeros((5, 4, 2), np.float32), None)
+    ((what, help_),) = rapidocr._left_out(page)
     assert what == "2 of the 5 lines of a picture, the lower ones"
     assert "VISRET_OCR=glyph" in help_
-    assert _rapidocr._left_out(page._replace(quads=page.quads[:3])) == ()
+    assert rapidocr._left_out(page._replace(quads=page.quads[:3])) == ()
 
 
 def test_lines_are_cut_out_of_the_picture_where_it_shows_more_than_the_sheet():
     quads = np.array([[(10, 10), (90, 10), (90, 42), (10, 42)]], np.float32)
     pixels = np.zeros((400, 800, 3), np.uint8)
-    page = _rapidocr._Page(np.zeros((100, 200, 3), np.uint8), 0.25, quads, None)
-    sheet, zoom = _rapidocr._magnified(page, pixels)
+    page = rapidocr._Page(np.zeros((100, 200, 3), np.uint8), 0.25, quads, None)
+    sheet, zoom = rapidocr._magnified(page, pixels)
     assert (sheet.shape, zoom) == ((300, 600, 3), 3)  # the line is 96 pixels high
     whole = page._replace(sheet=pixels, scale=1.0)
-    assert _rapidocr._magnified(whole, pixels)[0] is whole.sheet
+    assert rapidocr._magnified(whole, pixels)[0] is whole.sheet
 
 
 def test_tiles_cover_a_side_once():
     for length in (32, 1024, 1216, 5024):
-        tiles = list(_rapidocr._tiles(length))
+        tiles = list(rapidocr._tiles(length))
         assert [row for _, kept in tiles for row in range(kept.start, kept.stop)] == list(range(length))
         for seen, kept in tiles:
             assert seen.start <= kept.start < kept.stop <= seen.stop
-            assert seen.stop - seen.start <= _rapidocr._TILE
+            assert seen.stop - seen.start <= rapidocr._TILE
 
 
 def test_edges_outside_of_lines_are_loose():
     grey = np.full((100, 200), 255, np.uint8)
     grey[20:40, 20:80:4] = 0
     grey[60:80, 120:180:4] = 0
-    edges = _edges.edges_of(grey, 0.5)
+    edges = edges_of(grey, 0.5)
     assert edges.share == 1
     half = edges.without([(30, 30, 170, 90)])
     assert half.share == pytest.approx(0.5, abs=0.05)

@@ -14,7 +14,7 @@ import torch
 from samples import FOLDER
 
 from visret import Page, load_encoder
-from visret.glyph.reading import bundled
+from visret.ocr.glyph.reading import bundled
 from visret.training import _glyph_data, _glyph_sheets, _glyph_train, glyph
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
-from visret import _joined, _letters, _print, _trust, documents
-from visret._lines import Reading
+from visret import documents
 from visret.documents import misread
 from visret.ingest import ReadOptions, pages
+from visret.ocr import joined, letters, printed, trust
+from visret.ocr.lines import Reading
 from visret.types import Page, PageRef, Word
 
 BODY = [
@@ -86,15 +87,15 @@ def sheet(lines=BODY, size=(827, 1169), height=20, step=60, font=None):
 
 def test_triples_of_languages_are_usual_and_those_of_ciphers_are_not():
     for language in ("English", "Czech", "Finnish", "German"):
-        assert _letters.look(RIGHT[language].split()).share > 0.9, language
+        assert letters.look(RIGHT[language].split()).share > 0.9, language
     for name in ("29 lower", "one higher", "by rank"):
-        assert _letters.look(CIPHERS[name](RIGHT["English"]).split()).share < 0.65, name
-    assert _letters.look([]).share == 1
-    assert _letters.look(["Паром", "не", "ходит"]).all.sum() == 0
+        assert letters.look(CIPHERS[name](RIGHT["English"]).split()).share < 0.65, name
+    assert letters.look([]).share == 1
+    assert letters.look(["Паром", "не", "ходит"]).all.sum() == 0
 
 
 def test_each_text_has_its_own_triples():
-    found = _letters.look(["the", "xq", "17", "the"])
+    found = letters.look(["the", "xq", "17", "the"])
     assert found.all.tolist() == [3, 2, 0, 3]
     assert found.usual.tolist() == [3, 0, 0, 3]
 
@@ -102,7 +103,7 @@ def test_each_text_has_its_own_triples():
 @pytest.mark.heavy
 def test_words_are_known_whole_and_by_their_longer_parts():
     words = ["Ferry,", "cafés", "DeclareInput", "well-known", "cart5", "xqz", "1987", "Ilapom"]
-    assert _letters.known(words).tolist() == [True, True, True, True, False, False, False, False]
+    assert letters.known(words).tolist() == [True, True, True, True, False, False, False, False]
 
 
 # --------------------------------------------------------------------------------------------- what costs nothing
@@ -110,35 +111,35 @@ def test_words_are_known_whole_and_by_their_longer_parts():
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_text_of_a_language_is_not_strange(name):
-    assert not _trust.strange_lines(layer(*[RIGHT[name]] * 3))
+    assert not trust.strange_lines(layer(*[RIGHT[name]] * 3))
 
 
 @pytest.mark.parametrize("name", CIPHERS)
 def test_text_in_a_cipher_is_strange(name):
     cipher = [CIPHERS[name](line) for line in ["\n".join(BODY).replace("\n", " ")] * 3]
-    assert _trust.strange_lines(layer(*cipher)) == {0, 1, 2}
+    assert trust.strange_lines(layer(*cipher)) == {0, 1, 2}
 
 
 @pytest.mark.heavy
 def test_letters_that_stand_for_others_are_strange():
     table = str.maketrans("abcdefghijklmnopqrstuvwxyz", _SHUFFLED)
-    assert len(_trust.strange_lines(layer(*(line.lower().translate(table) for line in BODY)))) > 3
+    assert len(trust.strange_lines(layer(*(line.lower().translate(table) for line in BODY)))) > 3
 
 
 def test_only_the_strange_lines_of_a_page_are_named():
     mixed = [HEADER, *(CIPHERS["one higher"](line) for line in BODY)]
-    assert {2, 3, 4, 5, 6} <= _trust.strange_lines(layer(*mixed)) <= {1, 2, 3, 4, 5, 6}
-    assert not _trust.strange_lines(layer(*BODY, *BODY, CIPHERS["one higher"](BODY[0])))
+    assert {2, 3, 4, 5, 6} <= trust.strange_lines(layer(*mixed)) <= {1, 2, 3, 4, 5, 6}
+    assert not trust.strange_lines(layer(*BODY, *BODY, CIPHERS["one higher"](BODY[0])))
 
 
 def test_what_makes_a_page_doubtful():
     words = layer(*BODY)
-    assert not _trust.doubtful(page(words))
-    assert not _trust.doubtful(page(words, pictured=0.08))
+    assert not trust.doubtful(page(words))
+    assert not trust.doubtful(page(words, pictured=0.08))
     for known in ({"pictured": 0.5}, {"unread": 0.3}, {"drawn": True}, {"torn": True}):
-        assert _trust.doubtful(page(words, **known))
-    assert _trust.doubtful(page(words[: _trust.FEW - 1]))
-    assert _trust.doubtful(page(layer("\ue001 " * 100)))
+        assert trust.doubtful(page(words, **known))
+    assert trust.doubtful(page(words[: trust.FEW - 1]))
+    assert trust.doubtful(page(layer("\ue001 " * 100)))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_what_makes_a_page_doubtful():
     ],
 )
 def test_words_without_a_meaning_are_left_out(text, expected):
-    assert _trust.text_of(_trust.sensible(layer(text))) == expected
+    assert trust.text_of(trust.sensible(layer(text))) == expected
 
 
 # ----------------------------------------------------------------------------------------------- print in pictures
@@ -171,7 +172,7 @@ def inked(image, lines=BODY, step=60):
 
 
 def beside(words, image):
-    return _print.lines(words, image, None).beside
+    return printed.lines(words, image, None).beside
 
 
 def test_print_is_what_lies_beside_the_words():
@@ -202,17 +203,17 @@ def test_photographs_and_drawings_are_no_print():
 def test_print_without_words_is_missing():
     image = sheet()
     words = inked(image)
-    assert _trust.is_missing(page(), (), image)
-    assert not _trust.is_missing(page(words), words, image)
+    assert trust.is_missing(page(), (), image)
+    assert not trust.is_missing(page(words), words, image)
     footer = layer(HEADER, HEADER, top=0.9)
-    assert _trust.is_missing(page(footer), footer, image)
-    assert _trust.is_missing(page(footer), footer, image.resize((1654, 2338)))  # at any resolution
+    assert trust.is_missing(page(footer), footer, image)
+    assert trust.is_missing(page(footer), footer, image.resize((1654, 2338)))  # at any resolution
     white = Image.new("RGB", (827, 1169), "white")
-    assert not _trust.is_missing(page(footer), footer, white)
+    assert not trust.is_missing(page(footer), footer, white)
     large = sheet(["ANNUAL MEETING"], height=60)
     footer = layer(*[HEADER] * 3, top=0.9)
-    assert not _trust.is_missing(page(footer), footer, large)
-    assert _trust.is_missing(page(footer, drawn=True), footer, large)
+    assert not trust.is_missing(page(footer), footer, large)
+    assert trust.is_missing(page(footer, drawn=True), footer, large)
 
 
 # --------------------------------------------------------------------------------------- a few lines of it read
@@ -233,14 +234,14 @@ def says(lines):
 def test_a_cipher_is_one_where_the_lines_say_something_else():
     image, words = sheet(), layer(*map(CIPHERS["one higher"], BODY))
     sampled = [BODY[i] for i in (1, 2, 4, 5)]
-    assert _trust.is_wrong(page(words), words, image, says(sampled))
+    assert trust.is_wrong(page(words), words, image, says(sampled))
     right = layer(*["MPX5700 LM317T BC547B 2N3904 XC9572 74HC595 TL072"] * 4)
-    assert _trust.strange_lines(right)
-    assert not _trust.is_wrong(page(right), right, image, says([_trust.text_of(right[:7])] * 4))
-    assert not _trust.is_wrong(page(words), words, image, lambda _: reading(()))
-    assert not _trust.is_wrong(page(words), words, image, says(["xq zzv kjh wwq pfft"] * 4))
+    assert trust.strange_lines(right)
+    assert not trust.is_wrong(page(right), right, image, says([trust.text_of(right[:7])] * 4))
+    assert not trust.is_wrong(page(words), words, image, lambda _: reading(()))
+    assert not trust.is_wrong(page(words), words, image, says(["xq zzv kjh wwq pfft"] * 4))
     english = layer(*BODY)
-    assert not _trust.is_wrong(page(english), english, image, None)  # nothing is read
+    assert not trust.is_wrong(page(english), english, image, None)  # nothing is read
 
 
 @pytest.mark.heavy
@@ -248,41 +249,41 @@ def test_lines_without_a_language_are_those_that_are_compared_under_a_heading_th
     """Of a page in a font without characters, whose codes look like signs and figures."""
     garbage = ["'/, -,88> (*8599 :/, ,9:;(8> 9:569 =/,4 :/,", "$4 =04:,8 :/, 2(9: *859904. 2,(<,9 :/, 458:/ 7;(>"]
     words, image = layer(HEADER, HEADER, HEADER, *garbage), sheet()
-    assert not _trust.strange_lines(words)
-    assert _trust.is_wrong(page(words, unread=0.5), words, image, says(BODY[:2]))
-    assert not _trust.is_wrong(page(words, unread=0.5), words, image, says(garbage))
+    assert not trust.strange_lines(words)
+    assert trust.is_wrong(page(words, unread=0.5), words, image, says(BODY[:2]))
+    assert not trust.is_wrong(page(words, unread=0.5), words, image, says(garbage))
 
 
 @pytest.mark.heavy
 def test_a_layer_is_poor_where_a_new_reading_has_better_words():
     poor = [line.replace("e", "c").replace("r", "x") for line in BODY]
     words, image = layer(*poor), sheet()
-    lines = _trust._sample(words, range(6))
+    lines = trust._sample(words, range(6))
     better = says([BODY[line[0].line] for line in lines])
-    assert _trust.is_poor(page(words, hidden=True), words, image, better)
-    assert not _trust.is_poor(page(words), words, image, None)  # words that are seen are exact
-    assert not _trust.is_poor(page(words, hidden=True), words, image, says([poor[line[0].line] for line in lines]))
+    assert trust.is_poor(page(words, hidden=True), words, image, better)
+    assert not trust.is_poor(page(words), words, image, None)  # words that are seen are exact
+    assert not trust.is_poor(page(words, hidden=True), words, image, says([poor[line[0].line] for line in lines]))
     good = layer(*BODY)
-    assert not _trust.is_poor(page(good, hidden=True), good, image, None)
+    assert not trust.is_poor(page(good, hidden=True), good, image, None)
     german = layer(*[RIGHT["German"][:60]] * 4)
     worse = RIGHT["German"][:60].replace("ä", "a").replace("e", "c")
-    assert not _trust.is_poor(page(german, hidden=True), german, image, says([worse] * 4))
+    assert not trust.is_poor(page(german, hidden=True), german, image, says([worse] * 4))
 
 
 @pytest.mark.heavy
 def test_an_unknown_script_is_not_read_as_what_looks_alike():
     nonsense = ["IlapoM He xoMTt npv CMnbHOM BeTpe", "locnenHM peuc c cesepHoro npvnana", "yxonMT B nonoBvHe wectoro"]
     alike = reading(layer(*nonsense), 0.8)
-    assert _trust.without_nonsense(alike).words == ()
+    assert trust.without_nonsense(alike).words == ()
     both = Reading((*layer(*BODY), *layer(*nonsense, top=0.5)), (0.97,) * 60 + (0.8,) * 15)
     numbered = [word if i < 60 else Word(word.text, word.box, (), 6 + word.line) for i, word in enumerate(both.words)]
-    assert _trust.without_nonsense(Reading(tuple(numbered[-40:]), both.confidences[-40:])).words == tuple(
+    assert trust.without_nonsense(Reading(tuple(numbered[-40:]), both.confidences[-40:])).words == tuple(
         numbered[-40:-15]
     )
     for language in ("English", "Czech", "Finnish", "German"):
         right = reading(layer(RIGHT[language]), 0.86)
-        assert _trust.without_nonsense(right) == right, language
-    assert _trust.without_nonsense(reading(())) == reading(())
+        assert trust.without_nonsense(right) == right, language
+    assert trust.without_nonsense(reading(())) == reading(())
 
 
 # ------------------------------------------------------------------------------------------------------ one text
@@ -296,8 +297,8 @@ def test_own_words_stay_and_missing_ones_come_where_they_stand():
     header, footer = layer(HEADER, top=0.02), layer("page 7 of 12", top=0.95, width=0.1)
     own = (*header, *(Word(w.text, w.box, (), 1) for w in footer))
     body = layer(*BODY)
-    added = _joined.missing(own, reading(body)).words
-    words = _joined.joined(own, reading(added))
+    added = joined.missing(own, reading(body)).words
+    words = joined.joined(own, reading(added))
     assert lines_of(words) == [HEADER, *BODY, "page 7 of 12"]
     assert [word.line for word in words] == sorted(word.line for word in words)
     assert len(added) == len(body)
@@ -307,19 +308,19 @@ def test_what_was_misread_of_own_words_is_not_added():
     own = layer("Case 11-22222 Filed 06/13/19", "Паром не ходит")
     misread = [Word(text, word.box, (), word.line) for text, word in
                zip(["Case", "11-2222Z", "Flled", "O06/13/19", "lIapom", "He", "xoAiT"], own, strict=True)]  # fmt: skip
-    added = _joined.missing(own, reading([*misread, *layer("Received in May", top=0.5, width=0.3)])).words
-    words = _joined.joined(own, reading(added))
+    added = joined.missing(own, reading([*misread, *layer("Received in May", top=0.5, width=0.3)])).words
+    words = joined.joined(own, reading(added))
     assert lines_of(words) == ["Case 11-22222 Filed 06/13/19", "Паром не ходит", "Received in May"]
     assert len(added) == 3
     elsewhere = layer("Case 11-22222 Filed O6/13/19", top=0.11, left=0.13)  # the same line, a little off
-    assert not _joined.missing(own, reading(elsewhere)).words
+    assert not joined.missing(own, reading(elsewhere)).words
 
 
 def test_print_under_a_watermark_is_added():
     mark = [Word("COPY", (0.1 + 0.2 * i, 0.107, 0.25 + 0.2 * i, 0.113)) for i in range(4)]
     body = layer(BODY[0])
-    added = _joined.missing(mark, reading(body)).words
-    words = _joined.joined(mark, reading(added))
+    added = joined.missing(mark, reading(body)).words
+    words = joined.joined(mark, reading(added))
     assert len(added) == len(body)
     assert [word.text for word in words if word.text != "COPY"] == BODY[0].split()
 
@@ -328,14 +329,14 @@ def test_what_was_typed_into_a_form_stands_behind_its_label():
     typed = [Word("Ottilie", (0.4, 0.1, 0.5, 0.12), (), 0), Word("Kittiwake", (0.4, 0.2, 0.5, 0.22), (), 1)]
     labels = [Word("Name:", (0.1, 0.1, 0.2, 0.12), (), 0), Word("Seal:", (0.8, 0.1, 0.9, 0.12), (), 0),
               Word("Boat:", (0.1, 0.2, 0.2, 0.22), (), 1)]  # fmt: skip
-    assert lines_of(_joined.joined(typed, reading(labels))) == ["Name:", "Ottilie", "Seal:", "Boat:", "Kittiwake"]
+    assert lines_of(joined.joined(typed, reading(labels))) == ["Name:", "Ottilie", "Seal:", "Boat:", "Kittiwake"]
 
 
 def test_a_picture_in_a_column_is_read_with_its_column():
     left = layer(*BODY * 2, left=0.05, width=0.4)
     right = [Word(w.text, w.box, (), 12 + w.line) for w in layer(*BODY, left=0.55, width=0.4, top=0.3)]
     picture = layer("North quay and slipway", left=0.55, width=0.3, top=0.15)
-    found = lines_of(_joined.joined([*left, *right], reading(picture)))
+    found = lines_of(joined.joined([*left, *right], reading(picture)))
     assert found == [*BODY * 2, "North quay and slipway", *BODY]
 
 
@@ -344,13 +345,13 @@ def test_lines_in_doubt_give_way_to_better_ones_only():
     cipher = CIPHERS["one higher"](BODY[1])
     own = layer(HEADER[: len(BODY[0])], cipher, "Паром не ходит при сильном ветре", "17 041")
     read = layer(HEADER[: len(BODY[0])].replace("o", "0"), BODY[1], "IIapoM He xoAuT npu cunbHoM BeTpe", "17 041")
-    kept = _joined.believed(own, reading(read), _trust.WRONG)
+    kept = joined.believed(own, reading(read), trust.WRONG)
     assert lines_of(kept) == [HEADER[: len(BODY[0])], "Паром не ходит при сильном ветре", "17 041"]
-    assert _joined.believed(own, reading(read), _trust.NONE) == own
-    assert _joined.believed(own, reading(()), _trust.ANY) == own
+    assert joined.believed(own, reading(read), trust.NONE) == own
+    assert joined.believed(own, reading(()), trust.ANY) == own
     worn = layer(BODY[0].replace("e", "c"))
-    assert _joined.believed(worn, reading(layer(BODY[0])), _trust.POOR) == ()
-    assert _joined.believed(worn, reading(layer(BODY[0])), _trust.WRONG) == worn
+    assert joined.believed(worn, reading(layer(BODY[0])), trust.POOR) == ()
+    assert joined.believed(worn, reading(layer(BODY[0])), trust.WRONG) == worn
 
 
 # --------------------------------------------------------------------------------------------------------- files
@@ -514,13 +515,13 @@ def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
     path = cipher_pdf(tmp_path / "a.pdf", lambda c: 0xE000 if c == "v" else ord(c), BODY * 3)
     torn = read(path)
     assert torn.torn
-    assert _trust.doubtful(torn)
+    assert trust.doubtful(torn)
     assert torn.lost == (pages.UNREAD_TEXT,)
     marked = [f"* {line}" for line in BODY * 3]
     assert not read(cipher_pdf(tmp_path / "b.pdf", lambda c: 0xE000 if c == "*" else ord(c), marked)).torn
-    assert _trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", _trust.TORN)
-    assert not _trust.is_better("The ferry stops at five", "The ferry stops at five", _trust.TORN)
-    assert not _trust.is_better("The fcrry stops at fivc", "The ferry stops at five", _trust.TORN)
+    assert trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", trust.TORN)
+    assert not trust.is_better("The ferry stops at five", "The ferry stops at five", trust.TORN)
+    assert not trust.is_better("The fcrry stops at fivc", "The ferry stops at five", trust.TORN)
 
 
 def test_lines_that_are_all_blanks_are_looked_at(tmp_path):
@@ -547,5 +548,5 @@ def test_any_text_may_be_looked_at():
             for _ in range(9)
         ]
         words = [Word(text, (0, 0, 1, 1), (), i // 3) for i, text in enumerate(texts)]
-        assert (_letters.look(texts).usual <= _letters.look(texts).all).all()
-        assert set(_trust.strange_lines(words)) <= {0, 1, 2}
+        assert (letters.look(texts).usual <= letters.look(texts).all).all()
+        assert set(trust.strange_lines(words)) <= {0, 1, 2}

@@ -33,6 +33,7 @@ from visret._folders import cache_folder, expanded, unwritable
 from visret.documents import office
 from visret.errors import VisretError
 from visret.models import registry, weights
+from visret.ocr import rapidocr
 
 WIDTH = 80  # columns of a terminal
 SECONDS = 3.0  # that another program has to say its version
@@ -314,9 +315,7 @@ def _models() -> Iterator[Line]:
 def _ocr() -> Iterator[Line]:
     if not (weights.BUNDLED / "model.safetensors").is_file():
         yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
-    from visret import _rapidocr
-
-    version = _rapidocr.version()
+    version = rapidocr.version()
     other = f"RapidOCR {version} is installed" if version else "RapidOCR is not installed"
     brings = None if version else "where scans are bad, or Chinese or Japanese: pip install 'visret[ocr]'"
     yield Line("ocr", f"{ocr.engine()} reads scans; {other}{f' ({brings})' if brings else ''}")

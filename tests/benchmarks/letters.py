@@ -1,4 +1,4 @@
-"""Make visret/_letters.bin: which triples of letters are usual in a language that is written in Latin letters.
+"""Make visret/ocr/letters.bin: which triples of letters are usual in a language that is written in Latin letters.
 
     python tests/benchmarks/letters.py FOLDER     # Debian's dictionaries (hunspell-*) are fetched into FOLDER, once
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visret import _letters
+from visret.ocr import letters
 
 PACKAGES = {  # of Debian: the dictionary in each
     "en-us": "en_US", "de-de": "de_DE", "fr-classical": "fr", "it": "it_IT", "es": "es_ES", "pt-pt": "pt_PT",
@@ -53,11 +53,11 @@ def words(file: Path) -> list[str]:
 
 def triples(texts: list[str]) -> np.ndarray:
     """(27, 27, 27): the share of each triple of letters."""
-    kinds = _letters.kinds_of(" " + " ".join(texts) + " ")
-    kinds[kinds == _letters.MARK] = _letters.EDGE
-    kinds = kinds[np.append(True, (kinds[1:] != _letters.EDGE) | (kinds[:-1] != _letters.EDGE))]
+    kinds = letters.kinds_of(" " + " ".join(texts) + " ")
+    kinds[kinds == letters.MARK] = letters.EDGE
+    kinds = kinds[np.append(True, (kinds[1:] != letters.EDGE) | (kinds[:-1] != letters.EDGE))]
     windows = np.stack([kinds[:-2], kinds[1:-1], kinds[2:]])
-    kept = windows[:, (windows <= _letters.EDGE).all(axis=0) & (windows[1] < _letters.EDGE)].astype(int)
+    kept = windows[:, (windows <= letters.EDGE).all(axis=0) & (windows[1] < letters.EDGE)].astype(int)
     counts = np.bincount(np.ravel_multi_index(kept, (27, 27, 27)), minlength=27**3).reshape(27, 27, 27)
     return counts / counts.sum()
 
@@ -69,7 +69,7 @@ def main() -> None:
     usual = np.zeros((27, 27, 27), bool)
     for package, name in PACKAGES.items():
         usual |= triples(words(folder / package / "usr/share/hunspell" / f"{name}.dic")) > USUAL
-    _letters.FILE.write_bytes(np.packbits(usual.ravel()).tobytes())
+    letters.FILE.write_bytes(np.packbits(usual.ravel()).tobytes())
     print(f"{usual.mean():.0%} of the triples are usual")
 
 

@@ -25,10 +25,11 @@ import torch
 from PIL import Image, ImageFilter
 from quality import KINDS, bm25, fetch, questions, relevant, table_row
 
-from visret import Page, PageRef, _rapidocr, documents, load_encoder
-from visret.glyph.reading import bundled
-from visret.glyph.skew import skew_of
+from visret import Page, PageRef, documents, load_encoder
 from visret.maxsim import page_scores
+from visret.ocr import rapidocr
+from visret.ocr.glyph.reading import bundled
+from visret.ocr.glyph.skew import skew_of
 from visret.types import Encoder, PageEmbedding, Word
 
 COPIED_DPI = 75  # of worn pages
@@ -222,9 +223,9 @@ def by_rapidocr(text_model: Encoder) -> Callable[[Page], PageEmbedding | None]:
 
     def make(page: Page) -> PageEmbedding | None:
         image = page.image.resize(
-            (round(page.size_pt[0] * _rapidocr.DPI / 72), round(page.size_pt[1] * _rapidocr.DPI / 72))
+            (round(page.size_pt[0] * rapidocr.DPI / 72), round(page.size_pt[1] * rapidocr.DPI / 72))
         )
-        words = _rapidocr.read(np.asarray(image), _rapidocr.DPI, 1).words
+        words = rapidocr.read(np.asarray(image), rapidocr.DPI, 1).words
         return text_model.encode_pages([replace(page, words=words)])[0] if words else None
 
     return make

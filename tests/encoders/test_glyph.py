@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from visret.encoders.glyph import spelling_vector
-from visret.glyph.finding import Line, lines_of
-from visret.glyph.networks import (
+from visret.ocr.glyph.finding import FoundLine, lines_of
+from visret.ocr.glyph.networks import (
     ALPHABET,
     CELL_COLUMNS,
     CELL_ROWS,
@@ -22,7 +22,7 @@ from visret.glyph.networks import (
     said,
     spelled,
 )
-from visret.glyph.reading import _strip
+from visret.ocr.glyph.reading import _strip
 
 
 def cells_of(lines, rows=60, columns=40):
@@ -59,7 +59,7 @@ def test_no_thin_stroke_of_a_black_and_white_line_is_lost_where_the_line_is_made
     strokes = np.arange(5, 395, 10)
     picture[:, strokes] = 0
     zoom = LETTERS / 29
-    strip = _strip(Image.fromarray(picture), Line(0, 400, 20, 0.0, 29), zoom, 1)
+    strip = _strip(Image.fromarray(picture), FoundLine(0, 400, 20, 0.0, 29), zoom, 1)
     assert strip.shape == (STRIP, math.ceil(400 * zoom))
     at = ((strokes + 0.5) * zoom).astype(int)
     assert max(int(strip[STRIP // 2, column - 1 : column + 2].min()) for column in at) < 200

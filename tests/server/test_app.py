@@ -619,4 +619,4 @@ def test_torch_is_loaded_when_something_is_to_be_indexed(tmp_path):
         assert "libtorch" in maps.read_text("utf8")
     finally:
         server.process.kill()
-        server.process.communicate()
+        server.process.communicate()  # closes its pipes, too

@@ -23,12 +23,11 @@ import numpy as np
 from visret import _forks
 from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
-from visret.glyph import DPI
 from visret.models import fetch, registry, weights
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
 
 if TYPE_CHECKING:
-    from visret.glyph.reading import PageReader
+    from visret.ocr.glyph.reading import PageReader
 
 SPELLING = 128  # dimensions
 _SPELLING_SHARE = 0.2  # of a page's vectors
@@ -64,7 +63,7 @@ class GlyphEncoder:
     @functools.cached_property
     def _reader(self) -> PageReader:
         """The networks that read pictures, loaded with the first page. WeightsError for weights that are not theirs."""
-        from visret.glyph.reading import PageReader
+        from visret.ocr.glyph.reading import PageReader
 
         return PageReader(self._folder, device=self._place.found[0])
 
@@ -89,6 +88,8 @@ class GlyphEncoder:
         return [self._question(question) for question in self._text.encode_queries(texts)]
 
     def _words(self, page: Page) -> tuple[Word, ...]:
+        from visret.ocr.glyph import DPI
+
         assert page.image is not None
         dpi = page.image.width * 72 / page.size_pt[0] if page.size_pt else DPI
         return self._reader.read(page.image, dpi=dpi).words

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from visret import _trust, documents, ocr
+from visret import documents, ocr
 from visret.documents import formats, office
 from visret.ingest.options import ReadOptions
+from visret.ocr import trust
 from visret.types import Loss, Page
 
 OCR_THREADS = 2  # a page takes half the time, of 1.2 times the work, and the encoder waits for it
@@ -34,9 +35,9 @@ def opened(path: Path, options: ReadOptions) -> documents.Document:
 def read_page(document: documents.Document, number: int, options: ReadOptions) -> Page:
     """Return a page; where its words are in doubt, with those that are seen in its picture."""
     page = document.page(number, image=options.pictures)
-    if options.ocr == "never" and not options.pictures and (page.torn or page.unread > _trust.BROKEN):
+    if options.ocr == "never" and not options.pictures and (page.torn or page.unread > trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))
-    if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not _trust.doubtful(page)):
+    if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not trust.doubtful(page)):
         return page
     dpi = ocr.dpi_of(page.size_pt)
     drawn = document.page(number, words=False, dpi=dpi).image

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
-from visret import _trust, ocr
+from visret import ocr
 from visret.ingest import messages
 from visret.ingest.costs import BLIND, DOUBTFUL, ENCODING, WORDS, File, Look
 from visret.ingest.forecast import Forecast
 from visret.ingest.options import ReadOptions
 from visret.ingest.report import Progress
 from visret.ingest.scout import Scout
+from visret.ocr import trust
 from visret.types import ModelSpec, Page
 
 EVERY = 1.0  # seconds, in which something is told while nothing comes
@@ -114,7 +115,7 @@ class Watch:
             return Look(WORDS, words)
         if ocr.METADATA in page.metadata or not words:  # of which OCR may have found none
             return Look(BLIND, words, page.size_pt[0] * page.size_pt[1] / INCH**2 / 100)
-        return Look(DOUBTFUL if words < _trust.FEW else WORDS, words)
+        return Look(DOUBTFUL if words < trust.FEW else WORDS, words)
 
     @contextmanager
     def encoding(self, pages: Sequence[Page]) -> Iterator[None]:

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from visret import _print, _trust, documents
+from visret import documents
 from visret.documents import formats, office
 from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 from visret.errors import DocumentError
@@ -33,6 +33,7 @@ from visret.ingest.messages import Frame, Request, packed, read_frame, seconds_a
 from visret.ingest.options import ReadOptions
 from visret.ingest.pages import is_converted, opened, read_page
 from visret.ingest.process import GRACE_SECONDS, end
+from visret.ocr import printed, trust
 from visret.types import Loss
 
 MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
@@ -238,19 +239,19 @@ def _look(document: documents.Document, number: int, options: ReadOptions) -> co
         return costs.Look(costs.WORDS, 0)
     page = document.page(number, image=False)
     own = len(page.words or ()) or len(page.plain or "") / 6
-    if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not _trust.doubtful(page)):
+    if options.ocr == "never" or page.size_pt is None or (options.ocr == "auto" and not trust.doubtful(page)):
         return costs.Look(costs.WORDS, own)
-    if options.ocr == "auto" and page.words and not _trust.garbage(page.words):
+    if options.ocr == "auto" and page.words and not trust.garbage(page.words):
         return costs.Look(costs.DOUBTFUL, own)
     return costs.Look(costs.BLIND, 0)
 
 
 def _drawn(document: documents.Document, number: int) -> costs.Look:
     """Look at a page that OCR will read, by its picture."""
-    image = document.page(number, words=False, dpi=_print.DPI).image
+    image = document.page(number, words=False, dpi=printed.DPI).image
     if image is None:
         return costs.Look(costs.BLIND, 0)
-    inches = _print.lines((), image, None).all * image.width / _print.DPI
+    inches = printed.lines((), image, None).all * image.width / printed.DPI
     return costs.Look(costs.BLIND, inches * costs.WORDS_PER_INCH, image.width * image.height / 1e6)
 
 

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-BUNDLED = _PACKAGE / "glyph"  # the folder of the model that comes with this package
+BUNDLED = _PACKAGE / "ocr" / "glyph"  # the folder of the model that comes with this package
 FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 """The names that the weights of a checkpoint have; one of them is there."""
 

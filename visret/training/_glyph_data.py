@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from visret.errors import VisretError
-from visret.glyph.networks import UNKNOWN, spelled
+from visret.ocr.glyph.networks import UNKNOWN, spelled
 from visret.types import Page, Word
 
 ROWS, COLUMNS = 36, 512

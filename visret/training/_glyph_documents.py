@@ -17,7 +17,7 @@ from PIL import Image, ImageFont
 
 from visret.documents import office
 from visret.errors import DocumentError
-from visret.glyph.networks import UNKNOWN, spelled
+from visret.ocr.glyph.networks import UNKNOWN, spelled
 from visret.training import _glyph_data as data
 from visret.training._glyph_sheets import Words
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from visret.glyph.networks import ALPHABET, UNKNOWN, spelled
+from visret.ocr.glyph.networks import ALPHABET, UNKNOWN, spelled
 from visret.training._glyph_data import DPI, Line, Piece, Shard, add
 
 _SHEETS_A_SHARD = 120

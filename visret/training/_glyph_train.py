@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
-from visret.glyph.networks import (
+from visret.models import registry
+from visret.ocr.glyph.networks import (
     BLANK,
     CELL_COLUMNS,
     CELL_ROWS,
@@ -34,8 +35,7 @@ from visret.glyph.networks import (
     numbers,
     said,
 )
-from visret.glyph.reading import PageReader
-from visret.models import registry
+from visret.ocr.glyph.reading import PageReader
 from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 

@@ -1,6 +1,6 @@
 """How much texts look like words of a language, without a dictionary: by their letters, three at a time.
 
-`_letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
+`letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
 1 where it is usual in one of 30 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
 the triples of running text 97 % are usual, of those of text in cipher about half. Letters of other scripts count for
 nothing.
@@ -30,7 +30,10 @@ _KNOWN = 0x1F00  # where the letters of Latin script end, but for rare ones
 
 
 class Look(NamedTuple):
-    """Of n texts, each (n,) int: usual triples of letters and all of them, Latin letters and those of other scripts."""
+    """What was counted in n texts, each (n,) int.
+
+    usual, all: triples of letters. latin, other: letters of Latin script and of other scripts.
+    """
 
     usual: np.ndarray
     all: np.ndarray
@@ -39,12 +42,12 @@ class Look(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the usual ones; 1 where there are none at all."""
+        """The share of the triples that are usual; 1 where there are none at all."""
         return float(self.usual.sum() / self.all.sum()) if self.all.any() else 1.0
 
 
 def looks_right(texts: Sequence[str], least: float) -> bool:
-    """Whether at least so large a share of the triples is usual, and few letters have accents: quicker than `look`."""
+    """Say, quicker than `look`, whether so large a share of the triples is usual, and few letters have accents."""
     text = f" {' '.join(texts)} "
     worth = _worth_of(text)
     all_of_them = np.count_nonzero(worth)
@@ -53,7 +56,7 @@ def looks_right(texts: Sequence[str], least: float) -> bool:
 
 
 def look(texts: Sequence[str]) -> Look:
-    """How usual the letters of texts are.
+    """Count how usual the letters of texts are.
 
     A sign amid a word is as unusual as a triple can be, and so is a digit between two letters, or a letter or digit
     between two signs; hyphens, apostrophes, full stops and the like divide words.
@@ -69,28 +72,29 @@ def look(texts: Sequence[str]) -> Look:
 
 
 def _worth_of(text: str) -> np.ndarray:
-    """(n - 2,) uint8: what each triple of a text is worth."""
+    """Return what each triple of a text is worth, (n - 2,) uint8."""
     kinds = kinds_of(text).astype(np.int32)
     return np.asarray(_worth()[(kinds[:-2] * _KINDS + kinds[1:-1]) * _KINDS + kinds[2:]])
 
 
 def share_other(text: str) -> float:
-    """Of its letters, those of other scripts than Latin; 0 where it has none."""
+    """Return the share of a text's letters that are of other scripts than Latin; 0 where it has none."""
     kinds = kinds_of(text)
     other = int((kinds == OTHER).sum())
     return other / max(1, other + int((kinds < EDGE).sum()))
 
 
 def share_accented(text: str) -> float:
-    """Of its Latin letters, those that are not a to z; 0 where it has none."""
+    """Return the share of a text's Latin letters that are not a to z; 0 where it has none."""
     codes, kinds = _codes(text), kinds_of(text)
     return float((codes[kinds < EDGE] > 0x7F).mean()) if (kinds < EDGE).any() else 0.0
 
 
 def known(words: Sequence[str]) -> np.ndarray:
-    """(n,) bool: whether each is a word of the vocabulary of the default model, or has a longer one of them in it.
+    """Say of each word whether the vocabulary of the default model has it, or a longer part of it: (n,) bool.
 
-    They are 22,000 words, most of them English, all without accents. "DeclareInputText" and "well-known" have some.
+    The vocabulary has 22,000 words, most of them English, all without accents. "DeclareInputText" and "well-known" have
+    parts that it knows.
     """
     return np.array([_is_known(word) for word in words], bool)
 
@@ -102,7 +106,7 @@ def _is_known(word: str) -> bool:
 
 
 def length(word: str) -> int:
-    """In letters."""
+    """Return how many letters a word has."""
     return len("".join(_PARTS.findall(_plain(word))))
 
 
@@ -121,7 +125,7 @@ def _vocabulary() -> frozenset[str]:
 
 
 def kinds_of(text: str) -> np.ndarray:
-    """(n,) uint8: the kind of each character."""
+    """Return the kind of each character, (n,) uint8."""
     return np.asarray(_table()[np.minimum(_codes(text), _KNOWN)])
 
 
@@ -131,7 +135,7 @@ def _codes(text: str) -> np.ndarray:
 
 @functools.cache
 def _worth() -> np.ndarray:
-    """(_KINDS**3,) uint8: of each triple of kinds 1 if it is usual, 2 if not, 0 where it says nothing."""
+    """Return what each triple of kinds is worth, (_KINDS**3,) uint8: 1 if usual, 2 if not, 0 if it says nothing."""
     bits = np.unpackbits(np.frombuffer(FILE.read_bytes(), np.uint8), count=27**3).reshape(27, 27, 27)
     as_edge = np.minimum(np.arange(_KINDS), EDGE)
     worth = 2 - bits[np.ix_(as_edge, as_edge, as_edge)]
@@ -147,12 +151,12 @@ def _worth() -> np.ndarray:
 
 @functools.cache
 def _table() -> np.ndarray:
-    """(_KNOWN + 1,) uint8: the kind of each character: its letter, 0 to 25, or EDGE, SIGN or OTHER."""
+    """Return the kind of each character, (_KNOWN + 1,) uint8: its letter, 0 to 25, or one of the other kinds."""
     return np.array([*map(kind, map(chr, range(_KNOWN))), OTHER], np.uint8)
 
 
 def kind(character: str) -> int:
-    """0 to 25 for a to z, whatever accent it has; or one of the others."""
+    """Return the kind of a character: 0 to 25 for a to z, whatever accent it has, or one of the other kinds."""
     plain = unicodedata.normalize("NFKD", character.lower())[:1]
     plain = _WRITTEN_OUT.get(plain, plain)
     if "a" <= plain <= "z":

@@ -35,18 +35,18 @@ _LOOKALIKES = str.maketrans({
 
 
 def spelled(text: str) -> str:
-    """A text in the characters the reader knows: compatibility forms written out, look-alikes made one."""
+    """Return a text in the characters that the reader knows: compatibility forms written out, look-alikes made one."""
     known = unicodedata.normalize("NFKC", text.translate(_LOOKALIKES)).translate(_LOOKALIKES)
     return "".join(character if character in _NUMBER else UNKNOWN for character in known)
 
 
 def numbers(text: str) -> list[int]:
-    """Of a spelled text, for the loss."""
+    """Return the numbers of a spelled text's characters, for the loss."""
     return [_NUMBER[character] for character in text]
 
 
 class Block(nn.Module):  # type: ignore[misc]  # torch is not typed
-    """Depthwise over the neighbourhood, then two products over the channels, added to what came in."""
+    """A depthwise convolution over the neighbourhood and two products over the channels, added to what came in."""
 
     def __init__(self, channels: int, kernel: tuple[int, int], *, wider: int = 2) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def _step(inside: int, out: int, kernel: tuple[int, int], stride: tuple[int, int
 
 
 class Reader(nn.Module):  # type: ignore[misc]
-    """Lines, (b, 1, STRIP, w) as `inked` makes them with w a multiple of 4, to (b, w / FRAME, classes) logits."""
+    """It reads lines, (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to (b, w / FRAME, classes) logits."""
 
     def __init__(self, narrow: int = 48, wide: int = 160, depth: int = 5) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class Reader(nn.Module):  # type: ignore[misc]
 
 
 def inked(lines: Tensor) -> Tensor:
-    """(b, h, w) grey values of any range to (b, 1, h, w): the background 0, the ink about 1, dark or light alike."""
+    """Bring (b, h, w) grey values of any range to (b, 1, h, w): background 0, ink about 1, dark or light."""
     sample = lines[:, ::2, ::2].flatten(1)
     ground = sample.median(1).values[:, None]
     low, high = (ground - sample).amax(1), (sample - ground).amax(1)
@@ -113,7 +113,7 @@ class Said(NamedTuple):
 
 
 def said(logits: Tensor) -> list[Said]:
-    """Of (b, frames, classes) logits, each line."""
+    """Return each line that (b, frames, classes) logits say."""
     best = logits.argmax(-1)
     named = (best != BLANK) & (best != F.pad(best, (1, 0), value=BLANK)[:, :-1])
     line, frame = named.nonzero(as_tuple=True)
@@ -133,10 +133,10 @@ CELL_ROWS, CELL_COLUMNS = 2, 8  # pixels of a page at FINDER_DPI
 
 
 class Finder(nn.Module):  # type: ignore[misc]
-    """Pages, (b, 1, h, w) as `inked` makes them with h and w multiples of 32, to (b, 3, rows, columns) of cells.
+    """It finds lines: (b, 1, h, w) as `inked` makes them, h and w multiples of 32, to (b, 3, rows, columns) of cells.
 
-    Of each cell: the logit that a line of text passes through its middle, the logarithm of the height of its letters in
-    pixels, and how far below the cell's middle the line's middle is, in heights.
+    A cell has the logit that a line of text passes through its middle, the logarithm of the height of its letters in
+    pixels, and how far the middle of the line is below that of the cell, in heights.
     """
 
     def __init__(self, narrow: int = 20, wide: int = 40, widest: int = 80) -> None:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import _trust
-from visret._lines import Reading
+from visret.ocr import trust
+from visret.ocr.lines import Reading
 from visret.types import Box, Word
 
 _COVERED = 0.5  # of a word's area, by the page's own words: it is one of them
@@ -27,7 +27,7 @@ _HEIGHTS = 0.6  # the lower one's height, of the higher one's: two words of one 
 
 
 class _Line(NamedTuple):
-    """Words side by side, and the box around them."""
+    """A line of words side by side, and the box around them."""
 
     words: list[Word]
     left: float
@@ -37,7 +37,7 @@ class _Line(NamedTuple):
 
 
 def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
-    """All words in reading order. new: what was read and is `missing`."""
+    """Return all words in reading order. new: what was read and is `missing`."""
     lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
     read = [list(words) for _, words in groupby(new.words, key=lambda word: word.line)]
     before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
@@ -47,29 +47,29 @@ def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
     return tuple(replace(word, line=i) for i, line in enumerate(ordered) for word in line.words)
 
 
-def believed(own: Sequence[Word], reading: Reading, doubt: _trust.Doubt) -> tuple[Word, ...]:
-    """Those of the page's own words in whose lines nothing better was read."""
-    if doubt == _trust.NONE:
+def believed(own: Sequence[Word], reading: Reading, doubt: trust.Doubt) -> tuple[Word, ...]:
+    """Return those of the page's own words in whose lines nothing better was read."""
+    if doubt == trust.NONE:
         return tuple(own)
     out: list[Word] = []
     boxes = np.array([word.box for word in reading.words]).reshape(-1, 4)
     for _, words in groupby(own, key=lambda word: word.line):
         line = list(words)
         said = " ".join(reading.words[i].text for i in _inside(boxes, line))
-        if not _trust.is_better(said, _trust.text_of(line), doubt):
+        if not trust.is_better(said, trust.text_of(line), doubt):
             out += line
     return tuple(out)
 
 
 def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
-    """Which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
+    """Return which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
     around = np.array([box for word in line for box in word.boxes])
     middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
 
 
 def missing(own: Sequence[Word], reading: Reading) -> Reading:
-    """The words that were read where none of the page's own stands."""
+    """Return the words that were read where none of the page's own stands."""
     if not own or not reading.words:
         return reading
     parts = [(word.text, box) for word in own for box in word.boxes]
@@ -82,14 +82,14 @@ def missing(own: Sequence[Word], reading: Reading) -> Reading:
 
 
 def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
-    """Whether the page has the same words beside each other at that height, somewhat elsewhere."""
+    """Say whether the page has the same words beside each other at that height, somewhat to the side."""
     around = _line([word for word, _ in line])
     shared = np.minimum(placed[:, 3], around.bottom) - np.maximum(placed[:, 1], around.top)
     level = shared > 0.5 * np.minimum(placed[:, 3] - placed[:, 1], around.bottom - around.top)
     level &= (placed[:, 0] < around.right) & (placed[:, 2] > around.left)
     there = " ".join(parts[i][0] for i in np.flatnonzero(level).tolist())
-    said = _trust.text_of(around.words)
-    return len(there) > _WHOLE * len(said) and _trust.alike(there, said)
+    said = trust.text_of(around.words)
+    return len(there) > _WHOLE * len(said) and trust.alike(there, said)
 
 
 def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
@@ -107,7 +107,7 @@ def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], p
     same_height = np.minimum(ratio, 1 / np.maximum(ratio, 1e-9)) >= _HEIGHTS
     if shared[over[same_height]].sum() >= _COVERED * area:
         return True
-    return _trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
+    return trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
 
 
 def _line(words: list[Word]) -> _Line:
@@ -117,7 +117,7 @@ def _line(words: list[Word]) -> _Line:
 
 
 def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
-    """A line that was read, divided where the page's own words stand in it: what was typed into a form."""
+    """Divide a line that was read where the page's own words stand in it, as what was typed into a form does."""
     whole = _line(words)
     amid = [line for line in lines if _level(line, whole) and whole.left < line.left and line.right < whole.right]
     edges = sorted(line.left for line in amid)
@@ -126,7 +126,7 @@ def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
 
 
 def _place(piece: _Line, lines: Sequence[_Line]) -> int:
-    """Before which of the page's own lines it comes."""
+    """Return the index of the page's own line that the piece comes before."""
     for i, line in enumerate(lines):
         if _level(piece, line):
             if piece.left < line.left:
@@ -142,6 +142,6 @@ def _place(piece: _Line, lines: Sequence[_Line]) -> int:
 
 
 def _level(one: _Line, other: _Line) -> bool:
-    """Whether they stand side by side."""
+    """Say whether two lines stand side by side."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)

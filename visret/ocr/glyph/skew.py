@@ -14,10 +14,11 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from visret._lines import Reading
+from visret.ocr.lines import Reading
 from visret.types import Box
 
-_LEAST, _MOST = 3.5, 12.0  # degrees: lines that slope less are read as well as level ones; larger angles are not found
+# Degrees: lines that slope less are read as well as level ones, and larger angles are not found
+_MIN_ANGLE, _MAX_ANGLE = 3.5, 12.0
 _BESIDE = 2.0  # degrees from level, where the sums of a level page are clearly less sharp
 _COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
 _AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
@@ -29,9 +30,9 @@ _SURE = 2.0  # times the median sharpness of all angles: less is no text, or a f
 
 
 def skew_of(grey: Image.Image) -> float:
-    """The angle in degrees, clockwise, by which the lines of a grey picture are turned from level or from upright.
+    """Return the angle by which the lines of a grey picture are turned from level or upright, in degrees, clockwise.
 
-    It is 0 for a page without an angle that stands out, and for one whose lines are level within _LEAST degrees.
+    It is 0 for a page without an angle that stands out, and for one whose lines are level within _MIN_ANGLE degrees.
     """
     small = _small(grey).astype(np.int16)
     if min(small.shape) < 2 * _STRIP:
@@ -40,7 +41,7 @@ def skew_of(grey: Image.Image) -> float:
     if rows.is_level():
         return 0.0
     profiles = [rows, _Profiles(small.T, -1)]
-    angles = np.arange(-_MOST, _MOST + _COARSE / 2, _COARSE)
+    angles = np.arange(-_MAX_ANGLE, _MAX_ANGLE + _COARSE / 2, _COARSE)
     sharpness = [profile.sharpness(angles) for profile in profiles]
     clarity = [float(of.max() / max(np.median(of), 1e-6)) for of in sharpness]
     best = int(np.argmax(clarity))
@@ -48,11 +49,11 @@ def skew_of(grey: Image.Image) -> float:
         return 0.0
     near = angles[sharpness[best].argmax()] + np.arange(-_COARSE, _COARSE + _FINE / 2, _FINE)
     angle = float(near[profiles[best].sharpness(near).argmax()])
-    return angle if abs(angle) >= _LEAST else 0.0
+    return angle if abs(angle) >= _MIN_ANGLE else 0.0
 
 
 def _small(grey: Image.Image) -> np.ndarray:
-    """(rows, columns) uint8: a copy of about _AREA pixels, or all of a picture that has no more."""
+    """Return a copy of about _AREA pixels, or all of a picture that has no more: (rows, columns) uint8."""
     return np.asarray(grey.reduce(max(1, round(math.sqrt(grey.width * grey.height / _AREA)))))
 
 
@@ -70,18 +71,18 @@ class _Profiles:
         kept = parts.sum(axis=2, dtype=np.float32)
         kept[_in_runs(parts.min(axis=2) > 0)] = 0
         self._middles = (np.arange(count) + 0.5) * _STRIP - edges.shape[1] / 2
-        self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MOST + _COARSE))) + 1
+        self._margin = math.ceil(edges.shape[1] / 2 * math.tan(math.radians(_MAX_ANGLE + _COARSE))) + 1
         self._strips = np.pad(kept.T, ((0, 0), (self._margin, self._margin)))
         self._rows = len(edges)
         self._sign = sign
 
     def is_level(self) -> bool:
-        """Whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
+        """Say whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
         before, level, after = self.sharpness((-_BESIDE, 0.0, _BESIDE))
         return bool(level > _CLEAR * max(before, after))
 
     def sharpness(self, angles: Sequence[float] | np.ndarray) -> np.ndarray:
-        """(n,) float64: how steeply the sums rise and fall at each of n angles in degrees, clockwise."""
+        """Return how steeply the sums rise and fall at each of n angles in degrees, clockwise: (n,) float64."""
         out = np.empty(len(angles))
         for number, angle in enumerate(angles):
             shifts = np.rint(self._middles * math.tan(self._sign * math.radians(angle))).astype(int) + self._margin
@@ -94,7 +95,7 @@ class _Profiles:
 
 
 def _in_runs(whole: np.ndarray) -> np.ndarray:
-    """(rows, n) bool: the parts of a row that lie in a run of _RULE or more that are whole edges.
+    """Return which parts of a row lie in a run of _RULE or more that are whole edges: (rows, n) bool.
 
     These are rules and the borders that scanners add, which are level on a page whose lines are not.
     """
@@ -106,7 +107,7 @@ def _in_runs(whole: np.ndarray) -> np.ndarray:
 
 
 def level(grey: Image.Image, degrees: float) -> Image.Image:
-    """The picture turned back by that angle, large enough for all of it, its corners in the colour of the paper."""
+    """Return the picture turned back by that angle, large enough for all of it, its corners coloured as the paper."""
     size = _size_of_level(grey.size, degrees)
     turn = math.radians(degrees)
     cos, sin = math.cos(turn), math.sin(turn)
@@ -116,13 +117,13 @@ def level(grey: Image.Image, degrees: float) -> Image.Image:
 
 
 def _size_of_level(size: tuple[int, int], degrees: float) -> tuple[int, int]:
-    """Width and height of a picture of that size, turned back by that angle."""
+    """Return width and height of a picture of that size, turned back by that angle."""
     cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
     return math.ceil(size[0] * cos + size[1] * sin), math.ceil(size[0] * sin + size[1] * cos)
 
 
 def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
+    """Return where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
     width, height = _size_of_level(size, degrees)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = point[0] - width / 2, point[1] - height / 2
@@ -130,7 +131,7 @@ def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) ->
 
 
 def as_shown(reading: Reading, degrees: float, size: tuple[int, int]) -> Reading:
-    """What was read of the level picture, with the boxes around the words in the picture as it is, of that size."""
+    """Return what was read of the level picture, with the words' boxes in the picture as it is, of that size."""
     width, height = _size_of_level(size, degrees)
 
     def placed(box: Box) -> Box:

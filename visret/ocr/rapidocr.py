@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visret import _forks
-from visret._edges import Edges, edges_of, is_sharp, within
-from visret._lines import Line, Reading, arranged, turned_line
+from visret.ocr.edges import Edges, edges_of, is_sharp, within
+from visret.ocr.lines import Line, Reading, arranged, turned_line
 from visret.types import Loss
 
 # The resolution to read at. Words of the text layer found again on 20 pages of manuals and papers, and seconds of one
@@ -32,7 +32,7 @@ _BLANK = 48  # grey values between the darkest and the lightest of a tile withou
 _LEGIBLE, _LINE, _LARGE = 11, 20, 48  # pixels of a line's height: the least, the best (10 points at DPI), the most
 _CUT = 96  # pixels of a line's height, twice as many as RapidOCR reads: worn print is then read best
 _CLEAR = 0.93  # the confidence with which large letters are read
-_MOST_LINES = 600  # of a page: about a minute
+_MAX_LINES = 600  # of a page: about a minute
 
 _SURE = 0.93  # confidence of a page; with less, a few of its lines are tried upside down. Of upright print .97 to 1
 _TRIED = 4
@@ -42,7 +42,10 @@ _engines: dict[int | None, Any] = {}
 
 
 def _forked() -> None:
-    """Others are made here. The parent's are never let go of: their ends wait for threads that are not there."""
+    """Forget the parent's engines, so that a forked process makes its own.
+
+    They are never let go of: their ends would wait for threads that are not there.
+    """
     for engine in _engines.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
     _engines.clear()
@@ -52,7 +55,7 @@ _forks.in_child(_forked)
 
 
 def version() -> str | None:
-    """Of RapidOCR; None where it, or what runs its models, is not installed."""
+    """Return the version of RapidOCR; None where it, or what runs its models, is not installed."""
     try:
         importlib.metadata.version("onnxruntime")
         return importlib.metadata.version("rapidocr")
@@ -79,8 +82,11 @@ def _engine(threads: int | None) -> Any:
 
 
 class _Page(NamedTuple):
-    """A page at the scale to the picture at which its lines were found. sheet: (h, w, 3) BGR. quads: (n, 4, 2) the
-    corners of its lines, clockwise from top left. edges: also of what is no line."""
+    """A page at the scale at which its lines were found.
+
+    sheet: (h, w, 3) uint8 BGR. quads: (n, 4, 2) the corners of its lines, clockwise from top left. edges: also of what
+    is no line.
+    """
 
     sheet: np.ndarray
     scale: float
@@ -89,12 +95,12 @@ class _Page(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Of its lines, in pixels of the sheet, as a rule; 0 without any."""
+        """The usual height of its lines, in pixels of the sheet; 0 without any."""
         return float(np.median(_sides(self.quads).min(axis=1))) if len(self.quads) else 0.0
 
 
 def read(pixels: np.ndarray, dpi: float, threads: int | None) -> Reading:
-    """The words of (h, w, 3) uint8 RGB pixels of about that resolution, whichever way they are turned."""
+    """Read the words of (h, w, 3) uint8 RGB pixels of about that resolution, whichever way they are turned."""
     height, width = pixels.shape[:2]
     with _lock:
         engine = _engine(threads)
@@ -109,7 +115,7 @@ def read(pixels: np.ndarray, dpi: float, threads: int | None) -> Reading:
 
 
 def _left_out(page: _Page) -> tuple[Loss, ...]:
-    count = len(page.quads) - _MOST_LINES
+    count = len(page.quads) - _MAX_LINES
     if count <= 0:
         return ()
     what = f"{count:,} of the {len(page.quads):,} lines of a picture, the lower ones"
@@ -122,7 +128,7 @@ def _finer(page: _Page, confidence: float) -> float:
 
 
 def _in_picture(line: Line, scale: float) -> Line:
-    """A line of a sheet that is so many times as large as the picture."""
+    """Return a line in the picture, given it on a sheet that is so many times as large."""
     edges = (v / scale for v in (line.left, line.top, line.right, line.bottom))
     return Line(line.text, line.boxes / scale, line.confidences, line.turn, *edges)
 
@@ -131,7 +137,7 @@ def _in_picture(line: Line, scale: float) -> Line:
 
 
 def _found(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
-    """The lines, at a scale at which their letters have the size that is read best."""
+    """Find the lines, at a scale at which their letters have the size that is read best."""
     size = pixels.shape[1], pixels.shape[0]
     page = _at(engine, pixels, min(scale, within(size, scale, _FIRST)))
     if page.edges.many or not len(page.quads):
@@ -146,7 +152,7 @@ def _found(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
 
 
 def _closer(engine: Any, pixels: np.ndarray, page: _Page) -> _Page:
-    """Much of what looks like print lies outside of the lines: it may be small."""
+    """Look again at larger scales, since much of what looks like print lies outside of the lines: it may be small."""
     size = pixels.shape[1], pixels.shape[0]
     for closer in (page.scale * _CLOSER, page.scale * _CLOSER**2):
         if within(size, closer, _AREA) < 1.2 * closer / _CLOSER:
@@ -168,7 +174,7 @@ def _total(page: _Page) -> float:
 
 
 def _loose_lines(quads: np.ndarray, edges: Edges) -> int:
-    """How many of these lines lie where the sharp edges are loose, rather than in lines that are known."""
+    """Count the lines that lie where the sharp edges are loose, rather than in lines that are known."""
     count = 0
     for quad in quads * edges.scale:
         (x0, y0), (x1, y1) = quad.min(axis=0).astype(int).clip(0), quad.max(axis=0).astype(int)
@@ -177,13 +183,13 @@ def _loose_lines(quads: np.ndarray, edges: Edges) -> int:
 
 
 def _letters(quads: np.ndarray) -> float:
-    """About how many there are."""
+    """Estimate how many letters stand on the lines."""
     sides = _sides(quads)
     return float((sides.max(axis=1) / sides.min(axis=1).clip(1)).sum())
 
 
 def _sides(quads: np.ndarray) -> np.ndarray:
-    """(n, 2): width and height."""
+    """Return width and height of each line, (n, 2)."""
     sides = np.linalg.norm(quads - np.roll(quads, -1, axis=1), axis=2)
     return np.stack([sides[:, ::2].max(axis=1), sides[:, 1::2].max(axis=1)], axis=1)
 
@@ -214,8 +220,11 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
 
 
 def _detected(detector: Any, sheet: np.ndarray) -> np.ndarray:
-    """(n, 4, 2) float32 corners. A large sheet is looked at in tiles that overlap, and what is seen of each is laid
-    side by side before lines are made of it: a line that lies in two tiles is one."""
+    """Return the corners of the lines on a sheet, (n, 4, 2) float32.
+
+    A large sheet is looked at in tiles that overlap. What is seen of each is laid side by side before lines are made of
+    it, so a line that lies in two tiles is one.
+    """
     height, width = sheet.shape[:2]
     if height * width <= _TILE**2:
         found = detector(sheet).boxes
@@ -237,7 +246,7 @@ def _detected(detector: Any, sheet: np.ndarray) -> np.ndarray:
 
 
 def _tiles(length: int) -> Iterator[tuple[slice, slice]]:
-    """What is looked at of a side, and the part of it for which that counts; all are multiples of 32."""
+    """Yield what is looked at of a side, and the part of it for which that counts; all are multiples of 32."""
     step = _TILE - 2 * _MARGIN
     for start in range(0, length, step):
         stop = min(length, start + step)
@@ -252,7 +261,7 @@ def _within(part: slice, whole: slice) -> slice:
 
 
 def _upright(engine: Any, pixels: np.ndarray, page: _Page) -> tuple[int, _Page, list[Line]]:
-    """The page turned to the left by so many quarter turns, so that most of its lines stand upright, and these."""
+    """Turn most of a page's lines upright; return the quarter turns to the left, the page and the lines."""
     cuts = _Cuts(engine, page, pixels)
     if turns := cuts.turn:  # one by one, short lines are taken for another way too often
         page = _turned(engine, page, turns)
@@ -266,30 +275,30 @@ def _upright(engine: Any, pixels: np.ndarray, page: _Page) -> tuple[int, _Page, 
 
 
 def _sureness(lines: Sequence[Line]) -> float:
-    """The mean confidence of all letters; 1 without any."""
+    """Return the mean confidence of all letters; 1 without any."""
     return float(np.concatenate([line.confidences for line in lines]).mean()) if lines else 1.0
 
 
 def _turned(engine: Any, page: _Page, turns: int) -> _Page:
-    """With lines that are looked for again: they are found best where they stand upright."""
+    """Return the page turned, with lines that are looked for again: they are found best where they stand upright."""
     pixels = np.ascontiguousarray(np.rot90(page.sheet, turns)[:, :, ::-1])
     return _at(engine, pixels, 1.0)._replace(scale=page.scale)
 
 
 class _Cuts:
-    """The lines of a page, cut out of its picture: it shows worn letters better than the sheet they were found on."""
+    """The lines of a page, cut out of its picture, which shows worn letters better than the sheet."""
 
     def __init__(self, engine: Any, page: _Page, pixels: np.ndarray) -> None:
         self._engine = engine
         sheet, self._zoom = _magnified(page, pixels)
-        self._quads = page.quads[:_MOST_LINES] * np.float32(self._zoom)
+        self._quads = page.quads[:_MAX_LINES] * np.float32(self._zoom)
         self._cuts = engine.crop_text_regions(sheet, self._quads)
         self._upright, turned = engine.cls_and_rotate(self._cuts)
         self._flipped = np.array([_is_flipped(result) for result in turned.cls_res])
 
     @property
     def turn(self) -> int:
-        """Quarter turns to the right by which most of them, by their length, are turned."""
+        """The quarter turns to the right by which most of the lines, by their length, are turned."""
         long = _sides(self._quads).max(axis=1)
         high = _are_high(self._quads)
         sideways = bool(long[high].sum() > 2 * long[~high].sum())
@@ -297,7 +306,7 @@ class _Cuts:
         return sideways + 2 * int(long[self._flipped].sum() > long[~self._flipped].sum())
 
     def is_read_better_flipped(self) -> bool:
-        """Whether a few of the longest lines are read with more confidence upside down, as the classifier missed."""
+        """Say whether a few of the longest lines are read better upside down, which the classifier missed."""
         some = np.argsort(-_sides(self._quads).max(axis=1))[:_TRIED]
         cuts = [np.ascontiguousarray(self._cut_as_read(i)) for i in some.tolist()]
         said = self._engine.recognize_txt([*cuts, *(np.ascontiguousarray(cut[::-1, ::-1]) for cut in cuts)])
@@ -305,12 +314,12 @@ class _Cuts:
         return bool(scores[len(cuts) :].mean() > scores[: len(cuts)].mean())
 
     def _cut_as_read(self, i: int) -> np.ndarray:
-        """One line as the page has it, whatever the classifier says."""
+        """Return one line as the page has it, whatever the classifier says."""
         cut: np.ndarray = self._upright[i]
         return cut[::-1, ::-1] if self._flipped[i] else cut
 
     def read(self) -> list[Line]:
-        """Those that the classifier takes to be upside down, on a page that is not, are read both ways."""
+        """Read the lines; those that the classifier takes to be upside down, unlike the page, are read both ways."""
         said = self._engine.recognize_txt(self._upright)
         read = list(zip(said.txts, said.word_results, said.scores, self._flipped.tolist(), strict=True))
         doubtful = np.flatnonzero(self._flipped).tolist()
@@ -329,7 +338,7 @@ class _Cuts:
 
 
 def _magnified(page: _Page, pixels: np.ndarray) -> tuple[np.ndarray, float]:
-    """The sheet to cut a page's lines out of, and how many times as large as that of the page it is."""
+    """Return the sheet to cut a page's lines out of, and how many times as large as that of the page it is."""
     size = pixels.shape[1], pixels.shape[0]
     scale = within(size, page.scale * _CUT / max(page.height, 1), _AREA)
     if page.scale > 0.8 or scale < 1.2 * page.scale:  # the sheet shows all that the picture shows
@@ -343,16 +352,16 @@ def _is_flipped(result: tuple[str, float]) -> bool:
 
 
 def _are_high(quads: np.ndarray) -> np.ndarray:
-    """Which lines RapidOCR turns a quarter turn to the left."""
+    """Say which lines RapidOCR turns a quarter turn to the left."""
     width, height = _sides(quads).astype(int).T
     return np.asarray(height >= 1.5 * width)
 
 
 def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool) -> Line:
-    """Where the characters of a line lie.
+    """Return a line with the places of its characters.
 
-    info: the decoder's steps. quad: (4, 2) the line's corners, clockwise from top left. cut: its pixels, which
-    RapidOCR turns a quarter turn to the left where they are high. flipped: it then read them upside down.
+    info: the decoder's steps. quad: (4, 2) the line's corners, clockwise from top left. cut: its pixels, which RapidOCR
+    turns a quarter turn to the left where they are high. flipped: it then read them upside down.
     """
     high = bool(_are_high(quad[None])[0])
     starts, ends = _spans(text, info, cut[::-1, ::-1] if flipped else cut)
@@ -374,7 +383,7 @@ def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool
 
 
 def _spans(text: str, info: Any, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of n characters starts and ends on its line: two (n,), 0 to 1. White space has no width."""
+    """Return where each of n characters starts and ends on its line: two (n,), 0 to 1. White space has no width."""
     width = cut.shape[1]
     at = np.array([i for i, c in enumerate(text) if not c.isspace()])
     centres = (np.concatenate(info.word_cols) + 0.5) / info.line_txt_len * width
@@ -393,7 +402,7 @@ def _spans(text: str, info: Any, cut: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _inked(cut: np.ndarray) -> np.ndarray:
-    """(width,) bool: the columns of pixels that are not all paper, leaving out the neighbouring lines' edges."""
+    """Return which columns of pixels are not all paper, (width,) bool, leaving out the neighbouring lines' edges."""
     height = cut.shape[0]
     grey = cut[height // 6 : height - height // 6].mean(axis=2)
     far = np.abs(grey - np.median(grey))
@@ -401,7 +410,7 @@ def _inked(cut: np.ndarray) -> np.ndarray:
 
 
 def _gap(inked: np.ndarray, left: float, right: float) -> tuple[float, float]:
-    """Start and end of the widest white space between two letters' centres."""
+    """Return start and end of the widest white space between two letters' centres."""
     first = int(left)
     ink = np.flatnonzero(np.concatenate([[True], inked[first : int(right) + 1], [True]]))
     widest = int(np.diff(ink).argmax())

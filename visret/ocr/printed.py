@@ -19,9 +19,9 @@ _GAP = 9  # pixels between the letters and words of a line, at DPI
 
 
 def covered(words: Sequence[Word], image: Image) -> float:
-    """The share of a page's sharp edges that lies in the boxes of words; 1 on a page without any.
+    """Return the share of a page's sharp edges that lies in the boxes of words; 1 for a page without any.
 
-    Print has many edges, paper, plain colours and most photographs have few.
+    Print has many edges; paper, plain colours and most photographs have few.
     """
     grey = np.asarray(image.convert("L").reduce(2), np.int16)
     edges = np.abs(np.diff(grey, axis=1, append=grey[:, -1:])) > 64
@@ -37,7 +37,7 @@ class Print(NamedTuple):
 
 
 def lines(words: Sequence[Word], image: Image, size_pt: tuple[float, float] | None) -> Print:
-    """The lines of print on a page: the upright ones, or where those are few, such as are turned by a quarter."""
+    """Measure the lines of print on a page: the upright ones or, where those are few, those turned by a quarter."""
     grey = np.asarray(_small(image.convert("L"), size_pt), np.int16)
     inside = _inside(words, grey.shape)
     width = grey.shape[1]
@@ -49,7 +49,7 @@ def lines(words: Sequence[Word], image: Image, size_pt: tuple[float, float] | No
 
 
 def _small(image: Image, size_pt: tuple[float, float] | None) -> Image:
-    """At no more than DPI."""
+    """Return the picture at no more than DPI."""
     width, height = (round(side * DPI / 72) for side in size_pt or image.size)
     if not size_pt or image.width < 1.1 * width or not width * height:
         return image
@@ -66,7 +66,7 @@ def _inside(words: Sequence[Word], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _lines(grey: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
-    """The pixels that lines of print are long, those that lie mostly outside and all.
+    """Return how many pixels of lines of print there are: on lines that lie mostly outside of words, and on all.
 
     A line is a long, low piece of the page full of edges, with none around it: photographs have few of those.
     """
@@ -88,13 +88,13 @@ def _lines(grey: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
 
 
 def _closed(edges: np.ndarray) -> np.ndarray:
-    """Where an edge lies, or less than _GAP pixels between two of a row."""
+    """Mark where an edge lies, and what lies between two edges of a row that are less than _GAP pixels apart."""
     reach = _GAP // 2
     return ~_widened(~_widened(edges, reach), reach)
 
 
 def _widened(marked: np.ndarray, reach: int) -> np.ndarray:
-    """What lies at most so many pixels of its row from a marked one; within the picture."""
+    """Mark what lies at most so many pixels of its row from a marked pixel; within the picture."""
     wide = marked.copy()
     for step in range(1, reach + 1):
         wide[:, step:] |= marked[:, :-step]

@@ -3,7 +3,7 @@
 What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
 under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
 letters are those of a language. Only a page that is in doubt is drawn. Its picture then says whether print stands where
-no words are (`_print`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
+no words are (`printed`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
 list of parts, or a cipher.
 """
 
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from visret import _letters, _print
-from visret._lines import Reading
+from visret.ocr import letters, printed
+from visret.ocr.lines import Reading
 from visret.types import Page, Word
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ _CHANGED, BETTER, _MOSTLY = 0.12, 0.2, 0.45
 # be read.
 _SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
 _CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
-_NONSENSE_LEAST, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
-_UNREAD_LEAST, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
+_MIN_NONSENSE, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
+_MIN_UNREAD, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
 _RIGHT = 0.92  # of a page's triples that are usual: too few of its lines can be strange
 _ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
 _ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
 _VARIETY = 0.15  # of a text in Chinese, the share of different signs
-_STRANGE_SHARE, _STRANGE_LEAST = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
+_STRANGE_SHARE, _MIN_STRANGE = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
 
 
 def doubtful(page: Page) -> bool:
-    """Whether it takes the page's image to say if its words are what stands on it."""
+    """Say whether it takes the page's image to know if its words are what stands on it."""
     words = page.words or ()
     return (
         len(words) < FEW
@@ -71,14 +71,14 @@ def doubtful(page: Page) -> bool:
 
 
 def garbage(words: Sequence[Word]) -> bool:
-    """Whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
+    """Say whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
     characters = "".join(word.text for word in words)
     senseless = sum(characters.count(character) for character in set(characters) if _is_senseless(character))
     return 3 * senseless > len(characters) or _signs_only(words)
 
 
 def sensible(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Those of which two thirds of the characters have a meaning; where most are signs only, those that are not."""
+    """Return the words that have a meaning in two thirds of their characters; where most are signs, without these."""
     signs = _signs_only(words)
     return tuple(
         word
@@ -101,35 +101,35 @@ def _is_senseless(character: str) -> bool:
 
 
 def strange_lines(words: Sequence[Word]) -> frozenset[int]:
-    """The lines whose letters are those of no language, if they are a good part of the page's text; else none.
+    """Return the lines whose letters are those of no language, if they are a good part of the page's text; else none.
 
-    So is text in a font whose codes are not its characters, and so are some code, formulas and lists of parts.
+    Text in a font whose codes are not its characters is like that, and so are some code, formulas and lists of parts.
     """
     texts = [word.text for word in words]
-    if _letters.looks_right(texts, _RIGHT):
+    if letters.looks_right(texts, _RIGHT):
         return frozenset()
-    triples = _letters.look(texts)
+    triples = letters.look(texts)
     of_line, of = np.unique([word.line for word in words], return_inverse=True)
-    if triples.all.sum() < _STRANGE_LEAST:
+    if triples.all.sum() < _MIN_STRANGE:
         return frozenset(of_line.tolist() if _is_strange_script("".join(texts)) else ())
     usual, total = (np.bincount(of, count) for count in (triples.usual, triples.all))
     strange = (total >= _STRANGE_TRIPLES) & (usual < _STRANGE * total)
-    if total[strange].sum() < max(_STRANGE_LEAST, _STRANGE_SHARE * total.sum()):
+    if total[strange].sum() < max(_MIN_STRANGE, _STRANGE_SHARE * total.sum()):
         strange[:] = _is_other_alphabet(texts, triples.share)
     return frozenset(of_line[strange].tolist())
 
 
 def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
-    """Whether text in Latin letters is that of no language: others stand in their places, or most have accents."""
+    """Say whether text in Latin letters is that of no language: others stand in their places, or most have accents."""
     text = "".join(texts)
-    if _letters.share_accented(text) > _ACCENTED:
+    if letters.share_accented(text) > _ACCENTED:
         return True
-    return usual < _ODD and _letters.share_other(text) < _OTHER and float(_letters.known(texts).mean()) < _ODD_KNOWN
+    return usual < _ODD and letters.share_other(text) < _OTHER and float(letters.known(texts).mean()) < _ODD_KNOWN
 
 
 def _is_strange_script(text: str) -> bool:
-    """Whether text in another script than Latin repeats a few signs, as Chinese never does."""
-    return len(text) > _STRANGE_LEAST and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
+    """Say whether text in another script than Latin repeats a few signs, as Chinese never does."""
+    return len(text) > _MIN_STRANGE and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
 
 
 # ------------------------------------------------------------------------------------------- with the page's image
@@ -139,7 +139,7 @@ class Doubt(NamedTuple):
     """By how much what is read has to be better in `worth`, to take the place of a line of the layer.
 
     least: where the two are different. alike: where they differ in a few letters; those of the layer are the right
-    ones, unless it is a reading itself.
+    ones, unless the layer is a reading itself.
     """
 
     least: float
@@ -154,7 +154,7 @@ ANY = Doubt(-BETTER)  # nothing is known of them
 
 
 def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> Doubt | None:
-    """What is wrong with a page's words; None where its image need not be read."""
+    """Say what is wrong with a page's words; None where its image need not be read."""
     if is_poor(page, words, image, read):
         return POOR
     if is_wrong(page, words, image, read):
@@ -165,15 +165,15 @@ def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image
 
 
 def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
-    """Whether print stands on the page that is in none of the words."""
+    """Say whether print stands on the page that is in none of the words."""
     if not words:
         return True
-    if len(words) < FEW and _print.covered(words, image) < 0.5:
+    if len(words) < FEW and printed.covered(words, image) < 0.5:
         return True
     least = _SOME if page.unread > UNREAD else _MUCH
-    if _print.lines(words, image, page.size_pt).beside > least:
+    if printed.lines(words, image, page.size_pt).beside > least:
         return True
-    return page.drawn and _print.lines(words, image, _halved(page.size_pt)).beside > least  # letters of a heading
+    return page.drawn and printed.lines(words, image, _halved(page.size_pt)).beside > least  # letters of a heading
 
 
 def _halved(size_pt: tuple[float, float] | None) -> tuple[float, float] | None:
@@ -184,10 +184,10 @@ def _halved(size_pt: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
-    """What was read without the lines that are no words: print in a script that is not known, read as what looks alike.
+    """Return what was read without lines that are no words: print in an unknown script, read as what looks alike.
 
-    Only where they are a good part of the page, since a line of code or of names may look like one of them; or where a
-    good part of the print is `unread`, all lines without a word that is known or certain.
+    Such lines go only where they are a good part of the page, since a line of code or of names may look like one of
+    them. Where a good part of the print is `unread`, all lines go that have no word that is known or certain.
     """
     if not reading.words:
         return reading
@@ -195,7 +195,7 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
     unsure = line["sure"] < _SURE * line["words"]
     unlike = (line["usual"] <= _USUAL * line["total"]) | (line["other"] > _OTHER * (line["other"] + line["latin"]))
     odd = unsure & unlike & (line["known"] <= _KNOWN * line["long"])
-    if not unread and line["wide"][odd].sum() < max(_NONSENSE_LEAST, _NONSENSE_SHARE * line["wide"].sum()):
+    if not unread and line["wide"][odd].sum() < max(_MIN_NONSENSE, _NONSENSE_SHARE * line["wide"].sum()):
         return reading
     least = np.where(line["long"] > 0, np.where(line["known"] > 0, 0, _CERTAIN[1]), _CERTAIN[0])
     odd |= (line["sure"] < least * line["words"]) | (line["signs"] == line["words"])
@@ -205,16 +205,16 @@ def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
 
 
 def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Of each word the index of its line; and of each line sums over its words, by name."""
+    """Return the index of each word's line, and for each line sums over its words, by name."""
     texts = [word.text for word in reading.words]
     of_line, of = np.unique([word.line for word in reading.words], return_inverse=True)
-    triples = _letters.look(texts)
+    triples = letters.look(texts)
     each: dict[str, Sequence[float] | np.ndarray] = {
         "words": np.ones(len(texts)),
         "sure": reading.confidences,
         "wide": [word.box[2] - word.box[0] for word in reading.words],
-        "long": [_letters.length(text) > 2 for text in texts],
-        "known": _letters.known(texts),
+        "long": [letters.length(text) > 2 for text in texts],
+        "known": letters.known(texts),
         "usual": triples.usual,
         "total": triples.all,
         "signs": [_is_sign(text) for text in texts],
@@ -225,25 +225,25 @@ def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
-    """Whether a good part of the print on a page is in none of its words, though it was read."""
+    """Say whether a good part of the print on a page is in none of its words, though it was read."""
     words = [word for word in words if not _is_sign(word.text)]
-    if _print.covered(words, image) > 1 - _UNREAD_SHARE / 2:
+    if printed.covered(words, image) > 1 - _UNREAD_SHARE / 2:
         return False
-    beside, everything = _print.lines(words, image, page.size_pt)
-    return beside > max(_UNREAD_LEAST, _UNREAD_SHARE * everything)
+    beside, everything = printed.lines(words, image, page.size_pt)
+    return beside > max(_MIN_UNREAD, _UNREAD_SHARE * everything)
 
 
 # ---------------------------------------------------------------------------------------- with some of its lines read
 
 
 def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
-    """Whether the layer says something else than what stands there: text in a cipher, read as it stands."""
+    """Say whether the layer says something else than what stands there: text in a cipher, read as it stands."""
     lines = _sample(words, strange_lines(words) or (_unsure_lines(words) if page.unread > BROKEN else ()))
     return sum(map(_vote, map(text_of, lines), _said(lines, image, read))) < 0
 
 
 def _unsure_lines(words: Sequence[Word]) -> set[int]:
-    """The lines that are not of a language without a doubt: a page in broken letters may have a heading in others."""
+    """Return the lines that are not clearly of a language: a page in broken letters may have a heading in others."""
     of: dict[int, list[str]] = {}
     for word in words:
         of.setdefault(word.line, []).append(word.text)
@@ -251,7 +251,7 @@ def _unsure_lines(words: Sequence[Word]) -> set[int]:
 
 
 def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
-    """Whether the layer is an old reading of a page that is one picture, and a new one gives clearly better words."""
+    """Say whether the layer is an old reading of a page that is one picture, and a new one is clearly better."""
     if not page.hidden or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
         return False
     lines = _sample(words, {word.line for word in words})
@@ -264,7 +264,7 @@ def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Ima
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of the one that stand as others in the other."""
+    """Return the words of `own` that stand as others in `said`, and those others."""
     old: list[str] = []
     new: list[str] = []
     for what, i, j, k, m in difflib.SequenceMatcher(None, own, said, autojunk=False).get_opcodes():
@@ -275,7 +275,7 @@ def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[s
 
 
 def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
-    """A few of some lines that are not turned, from all over the page, none of the shorter half."""
+    """Return a few lines that are not turned, from all over the page, none of the shorter half."""
     of: dict[int, list[Word]] = {number: [] for number in lines}
     for word in words:
         if word.line in of and not word.rest:
@@ -291,42 +291,42 @@ def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
 
 
 def _vote(own: str, said: str) -> int:
-    """1 where a line was read as the layer has it, -1 where as something else in better words, 0 where neither."""
+    """Return 1 where a line was read as the layer has it, -1 where as something else in better words, else 0."""
     return 1 if alike(own, said) else -is_better(said, own, Doubt(BETTER))
 
 
 def is_better(said: str, own: str, doubt: Doubt) -> bool:
-    """Whether what was read in the place of a line is better words than what the layer has there.
+    """Say whether what was read in the place of a line is better words than what the layer has there.
 
     Letters of another script than Latin give way only to words that are known.
     """
     if len(said) < 0.5 * len(own):
         return False
-    if _letters.share_other(own) > 0.5:
+    if letters.share_other(own) > 0.5:
         return worth(said.split()) > _SURELY
     return worth(said.split()) - worth(own.split()) > (doubt.alike if alike(own, said) else doubt.least)
 
 
 def worth(words: Sequence[str]) -> float:
-    """Of words: the mean of their share of usual letters and of known words; 1 where they have no letters."""
-    long = [word for word in words if _letters.length(word) > 2]
-    usual = _letters.look(words).share
-    return (usual + float(_letters.known(long).mean())) / 2 if long else usual
+    """Return the mean of the words' share of usual letters and of their share of known words; 1 without letters."""
+    long = [word for word in words if letters.length(word) > 2]
+    usual = letters.look(words).share
+    return (usual + float(letters.known(long).mean())) / 2 if long else usual
 
 
 def alike(own: str, said: str) -> bool:
-    """Whether one is what was read of the other, with a few letters wrong."""
+    """Say whether one text is what was read of the other, with a few letters wrong."""
     one, other = (text.replace(" ", "").casefold() for text in (own, said))
     return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ALIKE
 
 
 def text_of(words: Sequence[Word]) -> str:
-    """With a space between words."""
+    """Return the words with a space between them."""
     return " ".join(word.text for word in words)
 
 
 def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image], Reading]) -> list[str]:
-    """What is read of lines when their strips of the page stand one below the other on a sheet."""
+    """Read lines whose strips of the page stand one below the other on a sheet."""
     from PIL import Image as Pictures
 
     if not lines:
@@ -344,7 +344,7 @@ def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image],
 
 
 def _strip(line: Sequence[Word], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where a line lies in an image, with a quarter of its height around it."""
+    """Return where a line lies in an image, with a quarter of its height around it: left, top, right, bottom."""
     corners = np.array([word.box for word in line])
     x0, y0 = corners[:, :2].min(axis=0) * size
     x1, y1 = corners[:, 2:].max(axis=0) * size

@@ -14,12 +14,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from visret import _lines
-from visret._edges import is_sharp, scaled, within
 from visret.errors import WeightsError
-from visret.glyph import skew
-from visret.glyph.finding import AREA, BESIDE, Found, Line, found
-from visret.glyph.networks import (
+from visret.models.weights import BUNDLED
+from visret.ocr.edges import is_sharp, scaled, within
+from visret.ocr.glyph import skew
+from visret.ocr.glyph.finding import AREA, BESIDE, Found, FoundLine, found
+from visret.ocr.glyph.networks import (
     FINDER_DPI,
     FRAME,
     LETTERS,
@@ -31,22 +31,22 @@ from visret.glyph.networks import (
     inked,
     said,
 )
-from visret.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
-from visret.models.weights import BUNDLED
+from visret.ocr.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
+from visret.ocr.lines import Line, Reading, arranged
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it
-_NARROWER, _LEAST_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
+_NARROWER, _MIN_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
 _FIRST = 1.2e6  # pixels in which lines are looked for first
 _PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
 _SPARSE = 0.8  # pixels of a strip to one of the picture: with fewer, thin strokes fall between them
-_TELLING, _MOST_TELLING = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
+_TELLING, _MAX_BATCHES = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
 
 
 class PageReader:
-    """Both networks of a folder's model.safetensors. WeightsError unless the weights are exactly theirs."""
+    """Both networks of a folder's model.safetensors. WeightsError is raised unless the weights are exactly theirs."""
 
     def __init__(self, folder: Path, *, device: torch.device) -> None:
         self.device = device
@@ -63,8 +63,8 @@ class PageReader:
                 raise WeightsError(f"{folder}: weights missing or unexpected: {', '.join(wrong[:3])}")
             _fuse(network.eval()).to(device, memory_format=torch.channels_last)
 
-    def read(self, image: Image.Image, *, dpi: float) -> _lines.Reading:
-        """The words of a picture of about that resolution, whichever way it is turned, skewed by up to 12 degrees."""
+    def read(self, image: Image.Image, *, dpi: float) -> Reading:
+        """Read the words of a picture of about that resolution, whichever way it is turned, skewed up to 12 degrees."""
         grey = image.convert("L")
         degrees = skew.skew_of(grey)
         if not degrees:
@@ -74,8 +74,8 @@ class PageReader:
             return reading
         return max(reading, self._read_level(grey, dpi), key=_letters_read)  # what slants may be a drawing
 
-    def _read_level(self, grey: Image.Image, dpi: float) -> _lines.Reading:
-        """The words of a grey picture whose lines are level or upright."""
+    def _read_level(self, grey: Image.Image, dpi: float) -> Reading:
+        """Read the words of a grey picture whose lines are level or upright."""
         with torch.inference_mode():
             scale = FINDER_DPI / dpi
             seen = self._seen(grey, within(grey.size, scale, _FIRST))
@@ -83,13 +83,13 @@ class PageReader:
                 seen = merged(seen, self._seen(grey, seen.found.scale / _FARTHER, first=FirstLook(untouched=1)))
             if seen.found.edges.some:
                 seen = self._seen_closer(grey, seen, scale)
-        reading = _lines.arranged(seen.lines, grey.width, grey.height)
+        reading = arranged(seen.lines, grey.width, grey.height)
         return reading._replace(finer=finer(seen))
 
     def _seen(self, grey: Image.Image, scale: float, *, first: FirstLook | None = None, turned: bool = False) -> Seen:
-        """What is read at one scale, of a page that stands upright or on its head.
+        """Read a page that stands upright or on its head, at one scale.
 
-        first: where it is not known whether there is anything, what there must be. turned: it has been put upright.
+        first: what there must be, where it is not known that there is print. turned: the page has been put upright.
         """
         where = found(self.finder, self.device, grey, scale, grow=first is None)
         if first is not None and not first.is_promising(where):
@@ -106,9 +106,9 @@ class PageReader:
         return self._read(where, strips, batches, widest)
 
     def _widest(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
-        """What the widest lines say, as many as tell which way they stand."""
+        """Read the widest lines, as many as tell which way they stand."""
         out: dict[int, Said] = {}
-        for batch in batches[:_MOST_TELLING]:
+        for batch in batches[:_MAX_BATCHES]:
             out |= self._batch(strips, *batch)
             if _count(out.values()) >= _TELLING:
                 break
@@ -117,7 +117,7 @@ class PageReader:
     def _read(
         self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], widest: dict[int, Said]
     ) -> Seen:
-        """What all lines say, of which the widest are known."""
+        """Read all lines, of which the widest are read already."""
         out = dict(widest)
         for some, width in batches:
             if some[0] not in out:
@@ -126,7 +126,7 @@ class PageReader:
         return Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
 
     def _seen_closer(self, grey: Image.Image, seen: Seen, scale: float) -> Seen:
-        """What looks like print lies outside of the lines: it may lie on its side, or be small.
+        """Read what looks like print outside of the lines as well: it may lie on its side, or be small.
 
         scale: at which the lines were to be looked for.
         """
@@ -144,13 +144,13 @@ class PageReader:
         return seen
 
     def _and(self, grey: Image.Image, seen: Seen, turn: int, scale: float, new: int) -> Seen:
-        """And what is read that way and at that scale, if a look at a part finds so many new letters."""
+        """Add what is read that way and at that scale, if a look at a part finds so many new letters."""
         if self._new_letters(grey, seen, turn, scale) < new:
             return seen
         return merged(seen, self._seen(_left(grey, turn), scale).shown(turn, grey.size))
 
     def _new_letters(self, grey: Image.Image, seen: Seen, turn: int, scale: float) -> int:
-        """How many are read well, that way and at that scale, where the print is densest that has not been read."""
+        """Count the letters that are read well, that way and at that scale, where most of the print is unread."""
         left, top, right, bottom = seen.found.edges.densest(grey.size, _PROBE / scale)
         part = grey.crop((left, top, right, bottom))
         if not is_sharp(scaled(part, scale)):
@@ -159,7 +159,7 @@ class PageReader:
         taken = edges_of(seen.lines) - np.array([left, top, left, top])
         return sum(len(line.text) for line in probe.lines if is_sure(line) and share_inside(line, taken) < 0.3)
 
-    def _strips(self, grey: Image.Image, lines: list[Line]) -> list[np.ndarray]:
+    def _strips(self, grey: Image.Image, lines: list[FoundLine]) -> list[np.ndarray]:
         smaller = [grey]
         strips = []
         for line in lines:
@@ -178,23 +178,23 @@ class PageReader:
 
 
 def _left(grey: Image.Image, turn: int) -> Image.Image:
-    """Turned a quarter turn to the left, if it is one."""
+    """Return the picture, turned to the left if `turn` is one quarter turn."""
     return grey.transpose(Image.Transpose.ROTATE_90) if turn else grey
 
 
 def _count(lines: Iterable[Said]) -> int:
-    """Of their letters and digits."""
+    """Count the letters and digits of lines."""
     return sum(character.isalnum() for line in lines for character in line.text)
 
 
-def _letters_read(reading: _lines.Reading) -> float:
-    """About how many letters and digits were read rightly, by the confidences of their words."""
+def _letters_read(reading: Reading) -> float:
+    """Estimate how many letters and digits were read right, by the confidences of their words."""
     read = zip(reading.words, reading.confidences, strict=True)
     return sum(sum(map(str.isalnum, word.text)) * confidence for word, confidence in read)
 
 
 def _certainty(lines: Iterable[Said]) -> float:
-    """The mean confidence of their letters and digits, as a dot is one either way; 0 without any."""
+    """Return the mean confidence of letters and digits, since a dot is one either way; 0 without any."""
     confidences = [
         confidence
         for line in lines
@@ -205,10 +205,10 @@ def _certainty(lines: Iterable[Said]) -> float:
 
 
 def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool:
-    """By the confidence with which the same lines are read both ways.
+    """Say whether a page is upside down, by the confidence with which the same lines are read both ways.
 
-    Of print it is .87 to .98 the right way, and .65 to .81 the wrong way; of scripts that are not known .6 to .7 either
-    way, which tells nothing.
+    Print is read with .87 to .98 the right way, and .65 to .81 the wrong way; scripts that are not known with .6 to .7
+    either way, which tells nothing.
     """
     upright, turned = list(upright), list(turned)
     needed = 0.05 if _count(turned) >= _TELLING // 3 else 0.12
@@ -216,18 +216,21 @@ def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool
 
 
 def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Which lines are read together, the widest first, and how wide they are made for that."""
+    """Yield which lines are read together, the widest first, and how wide they are made for that."""
     order = sorted(range(len(widths)), key=lambda i: -widths[i])
     while order:
         width = -(-widths[order[0]] // _STEP) * _STEP
         alike = sum(widths[i] >= _NARROWER * width for i in order)
-        count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_LEAST_COLUMNS // width))))
+        count = max(1, min(_BATCH_COLUMNS // width, max(alike, -(-_MIN_COLUMNS // width))))
         yield order[:count], width
         order = order[count:]
 
 
-def _strip(grey: Image.Image, line: Line, zoom: float, reduced: int) -> np.ndarray:
-    """(STRIP, w) uint8: the line and a little around it. reduced: how many times smaller than the line's picture."""
+def _strip(grey: Image.Image, line: FoundLine, zoom: float, reduced: int) -> np.ndarray:
+    """Return the line and a little around it, (STRIP, w) uint8.
+
+    zoom: from the picture to the strip. reduced: how many times smaller `grey` is than the picture that has the line.
+    """
     turn = math.atan(line.slope)
     twice = 2 if zoom * reduced < _SPARSE else 1
     step = 1 / zoom / reduced / twice
@@ -246,8 +249,8 @@ def _corner(grey: Image.Image) -> int:
     return int(grey.getpixel((0, 0)))  # type: ignore[arg-type]
 
 
-def _placed(line: Line, text: Said) -> _lines.Line:
-    """Each character in a box that reaches half way to its neighbours."""
+def _placed(line: FoundLine, text: Said) -> Line:
+    """Return a line with each character in a box that reaches half way to its neighbours."""
     places = (np.array(text.frames) + 0.5) * FRAME * line.height / LETTERS
     half = np.minimum(np.diff(places) / 2, 0.35 * line.height)
     if not len(half):
@@ -259,7 +262,7 @@ def _placed(line: Line, text: Said) -> _lines.Line:
     )
     known = np.array([character != UNKNOWN for character in text.text])
     centre = line.middle + line.slope * (line.right - line.left) / 2
-    return _lines.Line(
+    return Line(
         text.text.replace(UNKNOWN, ""),
         boxes[known],
         np.array(text.confidences)[known],
@@ -272,7 +275,7 @@ def _placed(line: Line, text: Said) -> _lines.Line:
 
 
 def _fuse(network: torch.nn.Module) -> torch.nn.Module:
-    """Batch norms into the convolutions before them, in place."""
+    """Fold batch norms into the convolutions before them, in place."""
     for module in network.modules():
         names = list(module._modules)
         for first, second in pairwise(names):
@@ -285,5 +288,5 @@ def _fuse(network: torch.nn.Module) -> torch.nn.Module:
 
 @functools.cache
 def bundled() -> PageReader:
-    """That of the package, on the CPU."""
+    """Return the reader of the package's own weights, on the CPU."""
     return PageReader(BUNDLED, device=torch.device("cpu"))

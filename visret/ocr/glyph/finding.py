@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from visret._edges import Edges, edges_of, scaled, within
-from visret.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
+from visret.ocr.edges import Edges, edges_of, scaled, within
+from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # of a line's height, white space before and after it
 # Pixels of letters: of lower ones, some of which are missed, that much is said at the least.
@@ -22,8 +22,11 @@ AREA = 1.6e7  # pixels of a picture that is looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
 
 
-class Line(NamedTuple):
-    """left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters."""
+class FoundLine(NamedTuple):
+    """Where a line of text lies.
+
+    left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters.
+    """
 
     left: float
     right: float
@@ -33,15 +36,18 @@ class Line(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Lines, in pixels of the picture. scale: at which they were found. edges: also of what is no line."""
+    """The lines of a picture, in its pixels. scale: at which they were found. edges: also of what is no line."""
 
-    lines: list[Line]
+    lines: list[FoundLine]
     scale: float
     edges: Edges
 
 
 def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> Found:
-    """The lines of a picture at a scale, or, where it may grow, at a larger one if their letters prove small."""
+    """Find the lines of a picture at a scale.
+
+    grow: whether a larger scale is tried where the letters prove small.
+    """
     scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
     while grow and 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
@@ -55,19 +61,19 @@ def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float,
     return Found(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
 
 
-def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[Line], np.ndarray]:
-    """And the picture at that scale."""
+def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[FoundLine], np.ndarray]:
+    """Find the lines of a picture at a scale; return them in the picture's pixels, and the picture at that scale."""
     small = scaled(grey, scale)
     page = inked(torch.from_numpy(small.astype(np.float32) / 255).to(device)[None])
     page = torch.nn.functional.pad(page, (0, -small.shape[1] % 32, 0, -small.shape[0] % 32))
     return [
-        Line(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
+        FoundLine(line.left / scale, line.right / scale, line.middle / scale, line.slope, line.height / scale)
         for line in lines_of(_cells(finder, page))
     ], small
 
 
 def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
-    """What the finder says of a page, (3, rows, columns); in bands, as memory grows with the area."""
+    """Return what the finder says of a page, (3, rows, columns); it sees bands, since memory grows with the area."""
     height, width = page.shape[2:]
     rows = max(_MARGIN, _BAND // width // 32 * 32)
     bands = []
@@ -79,8 +85,8 @@ def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
     return np.concatenate(bands, axis=1)
 
 
-def _usual_height(lines: list[Line]) -> float:
-    """That which half of what is written is lower than."""
+def _usual_height(lines: list[FoundLine]) -> float:
+    """Return the height of letters than which half of what is written is lower."""
     if not lines:
         return 0.0
     height = np.array([line.height for line in lines])
@@ -89,13 +95,13 @@ def _usual_height(lines: list[Line]) -> float:
     return float(height[order][np.searchsorted(letters, letters[-1] / 2)])
 
 
-def _letters(lines: list[Line]) -> float:
-    """About how many there are."""
+def _letters(lines: list[FoundLine]) -> float:
+    """Estimate how many letters stand on the lines."""
     return sum((line.right - line.left) / line.height for line in lines)
 
 
-def _boxes(line: Line) -> Iterator[tuple[float, float, float, float]]:
-    """What a line covers: where it slopes, in parts that are half as high as it is apart."""
+def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the boxes that cover a line: where it slopes, in parts that rise half as much as they are high."""
     half, width = 0.8 * line.height, line.right - line.left
     step = min(width, half / max(abs(line.slope), 1e-6))
     for number in range(math.ceil(width / step)):
@@ -104,8 +110,8 @@ def _boxes(line: Line) -> Iterator[tuple[float, float, float, float]]:
         yield left, middle - half, min(left + step, line.right), middle + half
 
 
-def lines_of(cells: np.ndarray) -> list[Line]:
-    """What the finder says of a page, (3, rows, columns), as lines from top to bottom, in its pixels."""
+def lines_of(cells: np.ndarray) -> list[FoundLine]:
+    """Return what the finder says of a page, (3, rows, columns), as lines from top to bottom, in the page's pixels."""
     on = cells[0] > 0
     labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
     rows, columns = np.nonzero(on)
@@ -132,7 +138,7 @@ def lines_of(cells: np.ndarray) -> list[Line]:
     left, right = left - BESIDE * height, right + BESIDE * height
     kept = (height > 3) & (number * CELL_ROWS > 0.15 * height)
     found = [
-        Line(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
+        FoundLine(float(a), float(b), float(my + s * (a - mx)), float(s), float(h))
         for a, b, mx, my, s, h in zip(
             left[kept], right[kept], mean_x[kept], mean_y[kept], slope[kept], height[kept], strict=True
         )

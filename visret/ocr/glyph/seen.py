@@ -6,67 +6,69 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import _lines
-from visret.glyph.finding import Found
-from visret.glyph.networks import LETTERS
+from visret.ocr.glyph.finding import Found
+from visret.ocr.glyph.networks import LETTERS
+from visret.ocr.lines import Line, turned_line
 
 CLEAR, SURE, FAIR = 0.92, 0.85, 0.75  # mean confidence of what needs no second look; is read the right way; may be
 _LEGIBLE = 9  # pixels of letters that are large enough
 
 
 class FirstLook(NamedTuple):
-    """At a part of a page, or another way.
+    """What a first look, at a part of a page or another way, must see for the rest to be read.
 
     loose: the sharp edges that should lie in lines; None for all that are seen. untouched: the share of them outside of
-    lines with which nothing is read.
+    lines from which on nothing is read.
     """
 
     loose: np.ndarray | None = None
     untouched: float = 0.75
 
     def is_promising(self, where: Found) -> bool:
-        """Whether enough of them do."""
+        """Say whether enough of the edges lie in lines."""
         if self.loose is None:
             return bool(where.lines) and where.edges.share < self.untouched
         return bool((self.loose & where.edges.loose).sum() < self.untouched * self.loose.sum())
 
 
 class Seen(NamedTuple):
-    """What was read of a picture at one scale. heights: of each line's letters, in pixels. found: also of what was not
-    read."""
+    """What was read of a picture at one scale.
 
-    lines: list[_lines.Line]
+    heights: of each line's letters, in pixels. found: also of what was not read.
+    """
+
+    lines: list[Line]
     heights: list[float]
     found: Found
 
     @property
     def letters(self) -> int:
-        """How many were read."""
+        """How many letters were read."""
         return sum(len(line.text) for line in self.lines)
 
     @property
     def sure(self) -> int:
-        """Letters of lines that are read well."""
+        """How many letters stand on lines that are read well."""
         return sum(len(line.text) for line in self.lines if is_sure(line))
 
     def shown(self, turn: int, size: tuple[int, int]) -> Seen:
-        """That of a page turned back by so many quarter turns, on the page as it is shown, of that size."""
+        """Return what was seen of a page turned by so many quarter turns, on the page of that size as it is shown."""
         if not turn:
             return self
         width, height = size if turn == 2 else size[::-1]
-        lines = [_lines.turned_line(line, turn, width, height) for line in self.lines]
+        lines = [turned_line(line, turn, width, height) for line in self.lines]
         edges = self.found.edges._replace(loose=np.rot90(self.found.edges.loose, -turn))
         return self._replace(lines=lines, found=self.found._replace(edges=edges))
 
 
-def is_sure(line: _lines.Line) -> bool:
-    """Whether it is read the right way, by its letters and digits."""
+def is_sure(line: Line) -> bool:
+    """Say whether a line is read the right way, by its letters and digits."""
     named = [character.isalnum() for character in line.text]
     return sum(named) >= 3 and float(line.confidences[named].mean()) >= SURE
 
 
 def merged(one: Seen, other: Seen) -> Seen:
-    """The one of which more is read well; of the other what is read well and lies beside it."""
+    """Return the look that read more well, with what the other read well beside it."""
     first, second = (one, other) if one.sure >= other.sure else (other, one)
     taken = edges_of(first.lines)
     kept = [
@@ -79,13 +81,13 @@ def merged(one: Seen, other: Seen) -> Seen:
     return Seen(lines, first.heights + [height for _, height in kept], one.found._replace(edges=edges))
 
 
-def edges_of(lines: list[_lines.Line]) -> np.ndarray:
-    """(n, 4): left, top, right and bottom of each."""
+def edges_of(lines: list[Line]) -> np.ndarray:
+    """Return left, top, right and bottom of each line, (n, 4)."""
     return np.array([(line.left, line.top, line.right, line.bottom) for line in lines]).reshape(-1, 4)
 
 
-def share_inside(line: _lines.Line, taken: np.ndarray) -> float:
-    """Of a line's area, at most: the part that lies in other lines."""
+def share_inside(line: Line, taken: np.ndarray) -> float:
+    """Return the share of a line's area that lies in other lines, at most."""
     low = np.maximum(taken[:, :2], (line.left, line.top))
     high = np.minimum(taken[:, 2:], (line.right, line.bottom))
     area = (line.right - line.left) * (line.bottom - line.top)
@@ -93,7 +95,7 @@ def share_inside(line: _lines.Line, taken: np.ndarray) -> float:
 
 
 def finer(seen: Seen) -> float:
-    """See _lines.Reading."""
+    """Return `visret.ocr.lines.Reading.finer`: how many times as many pixels a letter should have."""
     poor = [
         height
         for line, height in zip(seen.lines, seen.heights, strict=True)

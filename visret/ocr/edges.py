@@ -15,12 +15,15 @@ _SOME, _MANY = 0.2, 0.4  # the share of edges outside of lines (of pages of prin
 _FEW = 200
 _PRINT = 0.02  # the share of the pixels of print that are sharp edges is larger
 _SHARP = 48  # grey values from one pixel to the next
-_LARGEST = 1.5  # times the picture's own size: more shows nothing new
+_MAX_SCALE = 1.5  # times the picture's own size: more shows nothing new
 
 
 class Edges(NamedTuple):
-    """loose: (rows, columns) bool, the sharp edges outside of lines. scale: of that to the picture. number: of
-    all edges, those in lines included."""
+    """The sharp edges of a picture.
+
+    loose: (rows, columns) bool, those outside of lines. scale: the size of `loose` as a multiple of the picture's.
+    number: of all edges, those in lines included.
+    """
 
     loose: np.ndarray
     scale: float
@@ -28,21 +31,21 @@ class Edges(NamedTuple):
 
     @property
     def share(self) -> float:
-        """Of the edges that are loose."""
+        """The share of the edges that are loose."""
         return float(self.loose.sum()) / max(1, self.number)
 
     @property
     def some(self) -> bool:
-        """Whether so many are loose that a part of the print may not have been found."""
+        """Whether so many edges are loose that a part of the print may not have been found."""
         return self.share > _SOME and self.loose.sum() > _FEW
 
     @property
     def many(self) -> bool:
-        """Whether so many are loose that most of the print may not have been found."""
+        """Whether so many edges are loose that most of the print may not have been found."""
         return self.share > _MANY and self.loose.sum() > _FEW
 
     def without(self, boxes: Iterable[Iterable[float]]) -> Edges:
-        """Those outside of these boxes too, x0, y0, x1, y1 in pixels of the picture."""
+        """Return the edges where those in these boxes are not loose. boxes: x0, y0, x1, y1 in pixels of the picture."""
         loose = self.loose.copy()
         for box in boxes:
             x0, y0, x1, y1 = (max(0, int(v * self.scale)) for v in box)
@@ -50,7 +53,10 @@ class Edges(NamedTuple):
         return self._replace(loose=loose)
 
     def densest(self, size: tuple[int, int], side: float) -> tuple[int, int, int, int]:
-        """The square of so many pixels, of a picture of that size, in which most edges are loose."""
+        """Return the square in which most edges are loose: left, top, right, bottom in pixels of the picture.
+
+        size: width and height of the picture. side: of the square, in pixels of the picture.
+        """
         from scipy import ndimage
 
         window = max(1, round(side * self.scale))
@@ -61,7 +67,7 @@ class Edges(NamedTuple):
 
 
 def edges_of(small: np.ndarray, scale: float) -> Edges:
-    """Those of grey values, all of them loose."""
+    """Return the sharp edges of grey values, all of them loose."""
     grey = small.astype(np.int16)
     edges = np.zeros(grey.shape, bool)
     edges[:, 1:] |= np.abs(np.diff(grey, axis=1)) > _SHARP
@@ -70,12 +76,12 @@ def edges_of(small: np.ndarray, scale: float) -> Edges:
 
 
 def is_sharp(small: np.ndarray) -> bool:
-    """Whether a part of a picture has as many sharp edges as print; an enlarged photograph has not."""
+    """Say whether a part of a picture has as many sharp edges as print has; an enlarged photograph has fewer."""
     return edges_of(small, 1).number > _PRINT * small.size
 
 
 def scaled(grey: Image, scale: float) -> np.ndarray:
-    """(rows, columns) uint8: the picture, larger or smaller."""
+    """Return the picture, larger or smaller: (rows, columns) uint8."""
     from PIL import Image as Pictures
 
     size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
@@ -83,5 +89,5 @@ def scaled(grey: Image, scale: float) -> np.ndarray:
 
 
 def within(size: tuple[int, int], scale: float, area: float) -> float:
-    """The scale, or the largest at which a picture of that size has no more pixels than `area`."""
-    return min(scale, _LARGEST, math.sqrt(area / (size[0] * size[1])))
+    """Return the scale, or the largest at which a picture of that size has no more pixels than `area`."""
+    return min(scale, _MAX_SCALE, math.sqrt(area / (size[0] * size[1])))

@@ -1,7 +1,7 @@
 """Lines as they were read in a picture -> words in reading order.
 
 A picture has no painted order to start from, so the lines are put in one first; words, hyphens and columns of prose are
-then those of the text layer (`_words`).
+then those of the text layer (`visret.documents.words`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONFIDENT = 0.6  # the mean probability of a word's characters: of those below, 
 
 
 class Reading(NamedTuple):
-    """What was read. words: in reading order; confidences: of each, 0 to 1.
+    """What was read in a picture. words: in reading order. confidences: of each word, 0 to 1.
 
     finer: how many times as many pixels a letter should have, where many are too small to be read; else 1. lost: what
     was seen and not read.
@@ -36,12 +36,15 @@ class Reading(NamedTuple):
 
     @property
     def confidence(self) -> float:
-        """The mean; 0 where nothing was read."""
+        """The mean of the words' confidences; 0 where nothing was read."""
         return sum(self.confidences) / len(self.confidences) if self.confidences else 0.0
 
 
 class Line(NamedTuple):
-    """A line of n characters, white space among them. boxes: (n, 4) in pixels. confidences: (n,). turn: clockwise."""
+    """A line of n characters, white space among them.
+
+    boxes: (n, 4) in pixels. confidences: (n,). turn: quarter turns clockwise by which it is turned.
+    """
 
     text: str
     boxes: np.ndarray
@@ -54,7 +57,7 @@ class Line(NamedTuple):
 
 
 def arranged(lines: list[Line], width: int, height: int) -> Reading:
-    """The confident words of lines, in reading order; first those of the direction in which most of them are read."""
+    """Return the confident words of lines in reading order; those of the way in which most are turned come first."""
     texts, boxes, turns, confidences = [], [], [], []
     by_turn = [[_standing(line, width, height) for line in lines if line.turn == turn] for turn in range(4)]
     for line in chain.from_iterable(map(_ordered, by_turn)):
@@ -85,7 +88,7 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
 
 
 def turned(boxes: np.ndarray, turn: int, width: float, height: float) -> np.ndarray:
-    """Where boxes, (n, 4), of a page of that size lie when it is turned by quarter turns clockwise."""
+    """Return where boxes, (n, 4), of a page of that size lie when it is turned by quarter turns clockwise."""
     x0, y0, x1, y1 = boxes.T
     views = (
         (x0, y0, x1, y1),
@@ -97,7 +100,7 @@ def turned(boxes: np.ndarray, turn: int, width: float, height: float) -> np.ndar
 
 
 def turned_line(line: Line, turn: int, width: float, height: float) -> Line:
-    """A line of a page of that size, where it lies when the page is turned by quarter turns clockwise."""
+    """Return a line of a page of that size where it lies when the page is turned by quarter turns clockwise."""
     edges = np.array([(line.left, line.top, line.right, line.bottom)])
     ((left, top, right, bottom),) = turned(edges, turn, width, height).tolist()
     boxes = turned(line.boxes, turn, width, height)
@@ -105,14 +108,14 @@ def turned_line(line: Line, turn: int, width: float, height: float) -> Line:
 
 
 def _standing(line: Line, width: int, height: int) -> Line:
-    """A line with its edges as its reader sees them, who has turned the page; the boxes stay."""
+    """Return a line with its edges as they are for a reader who has turned the page; the boxes stay."""
     return (
         turned_line(line, -line.turn, width, height)._replace(turn=line.turn, boxes=line.boxes) if line.turn else line
     )
 
 
 def _ordered(lines: Sequence[Line]) -> Iterator[Line]:
-    """Strips from the top, in each its columns of prose from the left: a picture has no painted order to start from."""
+    """Yield the lines in reading order: strips from the top, and in each strip its columns of prose from the left."""
     left = strips(lines)
     while left:
         group = left.pop(0)
@@ -127,7 +130,7 @@ def _ordered(lines: Sequence[Line]) -> Iterator[Line]:
 
 
 def _columns(lines: Sequence[Line]) -> list[list[Line]]:
-    """Divided at vertical white bands half as wide as a line is high, or wider; from the left."""
+    """Divide lines at vertical white bands that are half as wide as a line is high, or wider; from the left."""
     wide = statistics.median(line.bottom - line.top for line in lines)  # of the letters
     columns: list[list[Line]] = []
     edge = 0.0
@@ -141,14 +144,14 @@ def _columns(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def _is_prose(column: Sequence[Line]) -> bool:
-    """Long lines of one length, not the cells of a table."""
+    """Say whether a column has long lines of one length, not the cells of a table."""
     widths = [line.right - line.left for line in column]
     letters = statistics.median(len(line.text) for line in column)
     return len(column) >= 4 and letters >= 20 and statistics.median(widths) > 0.7 * max(widths)
 
 
 def _rows(lines: Sequence[Line]) -> Iterator[Line]:
-    """From the top, those side by side from the left."""
+    """Yield lines from the top, and those side by side from the left."""
     row: list[Line] = []
     for line in sorted(lines, key=lambda line: line.top + line.bottom):
         if row and (line.top + line.bottom) / 2 > row[0].bottom:
@@ -159,7 +162,7 @@ def _rows(lines: Sequence[Line]) -> Iterator[Line]:
 
 
 def _rounded(word: Word) -> Word:
-    """As it is stored, so that a page read again from the cache is the same."""
+    """Return a word as it is stored, so that a page read again from the cache is the same."""
 
     def short(box: Box) -> Box:
         x0, y0, x1, y1 = (round(v, 5) for v in box)
