@@ -5,13 +5,13 @@ Needs neither torch nor transformers, so that whoever only asks questions loads 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from visret.errors import WeightsError
+from visret.models.weights import read_json
 
 QKV = tuple(f"attention.self.{part}" for part in ("query", "key", "value"))
 TABLES = tuple(f"embeddings.{name}_embeddings.weight" for name in ("word", "position", "token_type"))
@@ -58,7 +58,7 @@ def read(folder: Path) -> Layout:
 
     WeightsError unless it is a BERT with exact GELU and absolute positions.
     """
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = read_json(folder / "config.json")
     kind = (config.get("model_type"), config.get("hidden_act"), config.get("position_embedding_type", "absolute"))
     if kind != ("bert", "gelu", "absolute"):
         raise WeightsError(f"{folder}: only BERT encoders can be used token by token, this is {kind}")

@@ -230,7 +230,7 @@ def load(
             _, report = kind_of_model.from_pretrained(
                 base, device_map="meta", output_loading_info=True, local_files_only=True
             )
-            _check_weights(report, base, spec, given=_tensors(folder / "adapter_model.safetensors"))
+            _check_weights(report, base, spec, given=list(weights.Tensors(folder / "adapter_model.safetensors")))
         model, report = kind_of_model.from_pretrained(
             base, dtype=kind, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more
         )
@@ -291,12 +291,6 @@ def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, *, 
             f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for kind, names in wrong.items()
         )
         raise WeightsError(f"{folder}: the weights are not those of a {spec.family} checkpoint ({listed})")
-
-
-def _tensors(path: Path) -> list[str]:
-    from safetensors import safe_open
-
-    return list(safe_open(path, framework="pt").keys())  # type: ignore[no-untyped-call]
 
 
 def _image_token(config: Any) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ARCHITECTURES", "Architecture", "of"]
+__all__ = ["ARCHITECTURES", "CONFIG", "SENTENCE_TRANSFORMERS", "Architecture", "of"]
 
 CONFIG = "config.json"
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"

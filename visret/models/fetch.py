@@ -181,7 +181,7 @@ def _download(repository: str, revision: str | None, *, into: Path | None) -> Pa
 def _asking(
     what: str,
     *,
-    advice: str = "check its name and the connection, and try again: what has arrived is kept",
+    advice: str = "check its name, the connection and the room on the disk, and try again: what has arrived is kept",
     without_locks: str = "that folder's file system has no locks: fetch to a local disk",
 ) -> Iterator[None]:
     """Turn what goes wrong between here and the hub into WeightsError, with what to do about it."""
