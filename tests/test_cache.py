@@ -9,9 +9,11 @@ from contextlib import closing
 import platformdirs
 import pytest
 
-from visret import cache, cli, ocr, registry
+from visret import cache, cli, ocr
 from visret.encoders import toy
 from visret.errors import WeightsError
+from visret.models import registry
+from visret.ocr import engines
 from visret.types import Page
 
 
@@ -125,8 +127,8 @@ def test_what_was_read_from_pictures_and_cannot_be_kept_is_said_once(caplog, tmp
     monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "file"))
     for page in ("a", "b"):
         file = tmp_path / "file" / "ocr" / f"{page}.json"
-        assert ocr._load(file) is None
-        ocr._save(file, ocr.Reading((), ()))
+        assert engines._load(file) is None
+        engines._save(file, ocr.Reading((), ()))
     assert caplog.text.count("cannot be kept") == 1
 
 

@@ -17,10 +17,11 @@ import pytest
 from PIL import Image
 from sheets import write_pdf
 
-from visret import Retriever, cli, registry
+from visret import Retriever, cli
 from visret.__main__ import stoppable
 from visret.encoders import toy
 from visret.ingest import encoding
+from visret.models import registry
 from visret.types import Hit, PageRef
 
 

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import pytest
 from waiting import until
 
-from visret import Retriever, cli, doctor, registry
+from visret import Retriever, cli, doctor
 from visret.index import IndexModel, PageIndex
+from visret.models import registry
 from visret.reduction import Storage
 
 

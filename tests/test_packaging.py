@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 ASK = """
 import json, sys
 import visret
-from visret import registry
+from visret.models import registry
 print(json.dumps([visret.__file__, str(registry._models_yaml()), registry.names()]))
 """
 

@@ -20,12 +20,13 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Page, Retriever, documents, ingest, registry
+from visret import Page, Retriever, documents, ingest
 from visret.errors import VisretError
 from visret.ingest import ReadOptions, messages, process, reader
 from visret.ingest import worker as worker_process
 from visret.ingest.progress import Watch
 from visret.ingest.tasks import Task, file_ahead
+from visret.models import registry
 
 COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
 pytestmark = pytest.mark.usefixtures("fresh_workers")

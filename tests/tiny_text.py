@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
 
-from visret import registry
+from visret.models import registry, weights
 
 DIM = 128
 _WORDPIECE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -22,7 +22,7 @@ _WORDPIECE = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.jso
 
 def minilm() -> Path:
     """The folder of the sentence model that the checkpoints are made from."""
-    folder = registry.location(registry.get("all-minilm-l6-v2")).path
+    folder = weights.location(registry.get("all-minilm-l6-v2")).path
     assert folder is not None
     return folder
 

@@ -1,7 +1,8 @@
-"""Folders as users name them, and whether they can be written, asked before the work whose results go there."""
+"""Folders as users name them, whether they can be written (asked before the work for them), and the cache folder."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -23,3 +24,19 @@ def unwritable(folder: str | Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or str(error)
+
+
+def cache_folder() -> Path:
+    """Return where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder.
+
+    Whoever writes there goes on without where that fails, as it does for a user who has no home folder.
+    """
+    import platformdirs
+
+    if chosen := os.environ.get("VISRET_CACHE"):
+        return expanded(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir("visret", appauthor=False))
+    except RuntimeError:  # no home folder; an earlier platformdirs gives a relative path, to a folder called ~
+        folder = Path("~")
+    return folder if folder.is_absolute() else Path(os.devnull, "visret")

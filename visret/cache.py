@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visret import registry
-from visret._folders import expanded, unwritable
+from visret._folders import cache_folder, expanded, unwritable
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
 from visret.index.layout import CATALOGUE
@@ -142,7 +141,7 @@ def _complete(folder: Path) -> bool:
 
 
 def _find_folder() -> Path:
-    return registry.cache_folder() / "find"
+    return cache_folder() / "find"
 
 
 def cached() -> list[Entry]:

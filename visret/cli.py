@@ -277,9 +277,9 @@ def reindex(arguments: argparse.Namespace) -> int:
 
 def models(arguments: argparse.Namespace) -> int:
     """List the models, their licences, and whether their weights are on this machine."""
-    from visret import registry
+    from visret.models import registry, weights
 
-    listed = [(spec, registry.location(spec)) for spec in registry.specs()]
+    listed = [(spec, weights.location(spec)) for spec in registry.specs()]
     if arguments.json:
         rows = [
             {**asdict(spec), "here": location.here, "path": str(location.path) if location.path else None}
@@ -308,7 +308,7 @@ def models(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Put a model into a folder, with all it needs, for a machine without network."""
-    from visret.fetch import fetch as fetch_model
+    from visret.models.fetch import fetch as fetch_model
 
     folder = fetch_model(arguments.model, arguments.to)
     print(f"{folder}: use it with --model {shlex.quote(str(folder))}")

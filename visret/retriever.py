@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, ingest, registry
+from visret import _forks, _given, ingest
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
 from visret.heatmap import Explanation, Region
@@ -19,6 +19,7 @@ from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
+from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline

@@ -318,6 +318,7 @@ class ModelSpec:
     purpose: what it is for, where that is not any page: "code", "biomedicine".
     unconfirmed: fields whose value no source confirms.
     remote_code: only its own code can run it, which visret never does.
+    task: what it is for: "encode", pages and questions to many vectors, which is all that visret has families for.
     """
 
     name: str
@@ -339,6 +340,7 @@ class ModelSpec:
     purpose: str = ""
     unconfirmed: tuple[str, ...] = ()
     remote_code: bool = False
+    task: str = "encode"
 
 
 @dataclass(frozen=True, slots=True)

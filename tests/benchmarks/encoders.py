@@ -26,9 +26,10 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import Page, documents, load_encoder, registry
+from visret import Page, documents, load_encoder
 from visret.encoders import _reading, _torch
 from visret.errors import DocumentError
+from visret.models import registry, weights
 
 MODEL = "all-minilm-l6-v2"
 THREADS = (1, 2)
@@ -78,7 +79,7 @@ def visret(backend: str, threads: int) -> Engine:
 
 def peer(threads: int) -> Engine:
     """Each page's windows as texts, and their token embeddings without [CLS] and [SEP] as unit rows."""
-    folder = registry.location(registry.get(MODEL)).path
+    folder = weights.location(registry.get(MODEL)).path
     assert folder is not None
     with _torch.quiet():
         from sentence_transformers import SentenceTransformer

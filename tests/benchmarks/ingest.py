@@ -22,9 +22,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from visret import Page, PageEmbedding, Retriever, documents, ingest, load_encoder, registry
+from visret import Page, PageEmbedding, Retriever, documents, ingest, load_encoder
 from visret.encoders import _torch
 from visret.errors import DocumentError
+from visret.models import registry
 from visret.types import Encoder
 
 

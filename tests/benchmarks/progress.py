@@ -18,7 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visret import Retriever, ingest, registry
+from visret import Retriever, ingest
+from visret.models import registry
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 EVERY = 0.25  # seconds

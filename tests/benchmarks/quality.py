@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from visret import PageRef, Retriever, documents, metrics, registry
+from visret import PageRef, Retriever, documents, metrics
 from visret.encoders._torch import quiet
+from visret.models import registry, weights
 
 HERE = Path(__file__).parent
 ELSEWHERE = """
@@ -110,7 +111,7 @@ def pooled(pages: dict[PageRef, str], words: int = 180) -> list[list[PageRef]]:
     with quiet():
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(registry.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
+        model = SentenceTransformer(str(weights.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
     chunks = [
         (ref, " ".join(text.split()[at : at + words]))
         for ref, text in pages.items()

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from visret import Page, registry
-from visret.encoders import _base, _scripts, load_encoder
+from visret import Page
+from visret.encoders import _scripts, load_encoder
 from visret.errors import InvalidModelSpec, WeightsError
+from visret.models import registry, weights
 from visret.types import ModelSpec
 
 HUB = ModelSpec("nobody/nothing", "colqwen", "nobody/nothing", "", "image", 128, "mit", 1.0)
@@ -56,27 +57,12 @@ def test_a_failed_download_says_so(monkeypatch):
         load_encoder(HUB)
 
 
-def test_a_download_is_used(monkeypatch, tmp_path):
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    asked = []
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(
-        huggingface_hub,
-        "snapshot_download",
-        lambda repository, **more: asked.append((repository, more["revision"])) or tmp_path,
-    )
-    assert _base.weights_folder(dataclasses.replace(HUB, revision="v1")) == tmp_path
-    assert asked == [("nobody/nothing", "v1")]
-
-
 def test_a_folder_is_pinned_when_it_is_loaded(checkpoints):
     folder = checkpoints / "bert"
     assert registry.resolve(folder).revision == ""
-    assert load_encoder(folder).spec.revision == registry.folder_sha256(folder)
-    assert _base.pinned(HUB, Path("/cache/snapshots/abc")).revision == "abc"
-    assert _base.pinned(dataclasses.replace(HUB, revision="v1"), Path("/cache/snapshots/abc")).revision == "v1"
+    assert load_encoder(folder).spec.revision == weights.folder_sha256(folder)
+    assert weights.pinned(HUB, Path("/cache/snapshots/abc")).revision == "abc"
+    assert weights.pinned(dataclasses.replace(HUB, revision="v1"), Path("/cache/snapshots/abc")).revision == "v1"
 
 
 @pytest.mark.parametrize("name", ["bert", "colbert", "ColQwen2"])
@@ -101,6 +87,8 @@ def test_the_code_of_a_repository_is_never_run():
 def test_a_family_that_is_not_there_is_refused():
     with pytest.raises(InvalidModelSpec, match=r"family: must be one of colbert, .*, got '_base'"):
         load_encoder(dataclasses.replace(HUB, family="_base"))
+    with pytest.raises(InvalidModelSpec, match="task: an encoder has the task encode, got 'rerank'"):
+        load_encoder(dataclasses.replace(HUB, task="rerank"))
 
 
 def test_every_family_loads_by_the_same_call():

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from visret import registry
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, WeightsError
+from visret.models import registry, weights
 from visret.types import Page, Word
 
 TEXT = "Where is the red circle of the sales report, and where is the figure?"
@@ -56,7 +56,7 @@ def test_the_default_has_the_token_vectors_of_all_minilm(minilm):
     with _torch.quiet():
         from sentence_transformers import SentenceTransformer
 
-        original = SentenceTransformer(str(registry.location(minilm.spec).path), device="cpu")
+        original = SentenceTransformer(str(weights.location(minilm.spec).path), device="cpu")
     expected = original.encode([TEXT], output_value="token_embeddings")[0]
     expected = torch.nn.functional.normalize(expected, dim=-1).numpy()[1:-1]  # without [CLS] and [SEP]
     (page,) = minilm.encode_pages([Page.from_text(TEXT, doc="a")])

@@ -6,8 +6,9 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from safetensors.numpy import load_file, save_file
 from sheets import draw
 
-from visret import Page, Retriever, load_encoder, registry
+from visret import Page, Retriever, load_encoder
 from visret.errors import ShapeError, WeightsError
+from visret.models import weights
 
 LINES = ["The lighthouse keeper repaired", "a broken lantern before the storm", "Invoice number 40172"]
 
@@ -136,7 +137,7 @@ def test_a_paraphrase_finds_the_page_and_the_mark_lies_on_its_word(tmp_path):
 
 
 def test_other_weights_are_refused(tmp_path):
-    stored = load_file(registry.BUNDLED / "model.safetensors")
+    stored = load_file(weights.BUNDLED / "model.safetensors")
     (tmp_path / "visret.yaml").write_text(
         "mine: {family: glyph, source: ./, revision: '', modality: image, dim: 512, license: mit, size_gb: 0.002}"
     )

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from visret import registry
 from visret.encoders import _layout, _numpy, _torch, load_encoder
 from visret.encoders._bert import Bert
-from visret.encoders._layout import Tensors
 from visret.errors import WeightsError
+from visret.models import registry, weights
+from visret.models.weights import Tensors
 from visret.types import Page
 
 QUESTIONS = Path(__file__).parent.parent / "benchmarks" / "questions.jsonl"
@@ -223,6 +223,6 @@ from visret import load_encoder
 load_encoder("glyph", dtype="float32").encode_queries(["the red circle"])
 print("torch" in sys.modules)
 """
-    assert registry.location(registry.get("glyph")).here
+    assert weights.location(registry.get("glyph")).here
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

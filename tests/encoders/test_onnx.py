@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from visret import registry
 from visret.encoders import _onnx, load_encoder
 from visret.errors import InvalidModelSpec, MissingExtra, WeightsError
+from visret.models import registry
 from visret.types import Page
 
 for package in ("onnx", "onnxruntime", "onnxscript"):

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from tiny_vision import CHECKPOINTS
 
-from visret import registry
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError
+from visret.models import registry
 from visret.types import Page
 
 PORTRAIT, LANDSCAPE, SQUARE, SMALL = (300, 400), (400, 300), (256, 256), (40, 60)

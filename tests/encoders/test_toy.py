@@ -11,7 +11,7 @@ from PIL import Image
 from visret.encoders import load_encoder
 from visret.encoders.toy import COLOURS, vectors_of
 from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError
-from visret.registry import get
+from visret.models.registry import get
 from visret.types import Page
 
 fraction = st.floats(0, 1)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from visret import registry
 from visret.errors import InvalidModelSpec
+from visret.models import registry
 from visret.types import Encoder, ModelSpec
 
 __all__ = ["load_encoder"]
@@ -38,6 +38,8 @@ def load_encoder(
     UnknownModel, InvalidModelSpec, WeightsError. Each call loads anew: keep what it returns.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
+    if spec.task != "encode":
+        raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():
         raise InvalidModelSpec(
             f"{spec.name}, family: must be one of {', '.join(registry.families())}, got {spec.family!r}"

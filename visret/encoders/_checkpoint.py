@@ -21,11 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import _forks, registry
-from visret._folders import unwritable
+from visret import _forks
+from visret._folders import cache_folder, unwritable
 from visret.encoders import _base, _numpy
-from visret.encoders._layout import Layout, Tensors
+from visret.encoders._layout import Layout
 from visret.errors import InvalidModelSpec
+from visret.models.weights import Tensors, folder_sha256
 
 _FORMAT = 1  # of the notes; another number makes them again
 _LIBRARIES = ("sentence-transformers", "transformers", "tokenizers")
@@ -238,4 +239,4 @@ def _note(folder: Path, conventions: Conventions) -> None:
 
 def _file(folder: Path) -> Path:
     versions = "-".join(version(library) for library in _LIBRARIES)
-    return registry.cache_folder() / "questions" / f"{registry.folder_sha256(folder)}-{versions}-{_FORMAT}.json"
+    return cache_folder() / "questions" / f"{folder_sha256(folder)}-{versions}-{_FORMAT}.json"

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visret import registry
-from visret._folders import unwritable
+from visret._folders import cache_folder, unwritable
 from visret.encoders._bert import Bert
 from visret.errors import MissingExtra, WeightsError
+from visret.models.weights import folder_sha256
 
 _FORMAT = 1  # of the exported files; another number exports again
 
@@ -60,7 +60,7 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
     WeightsError for a network that cannot be exported.
     """
     kind = type(module).__name__.strip("_").lower()  # one folder may be read token by token and as a checkpoint
-    file = registry.cache_folder() / "onnx" / f"{registry.folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
+    file = cache_folder() / "onnx" / f"{folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
     if not file.is_file():
         _package("onnxruntime")  # before the work
         if reason := unwritable(file.parent):

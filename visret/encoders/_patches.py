@@ -6,7 +6,7 @@ import importlib
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ import torch
 
 from visret.encoders import _base, _torch
 from visret.errors import InvalidModelSpec, MissingExtra, ShapeError, VisretError, WeightsError
+from visret.models import architectures, fetch, weights
 from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
 
 # Every family has these options; what an entry does not say is as the checkpoint's own library has it.
@@ -29,14 +30,6 @@ OPTIONS: Mapping[str, Any] = {
 }
 _SUFFIX_COUNT = 10  # of colpali-engine and of transformers
 _MOST_PAGES = 16  # at once
-
-
-class Architecture(NamedTuple):
-    """A class of checkpoints: the model and the processor that load it, and the module that has both."""
-
-    model: str
-    processor: str
-    library: str = "colpali_engine.models"
 
 
 class Loaded(NamedTuple):
@@ -210,7 +203,6 @@ class PatchEncoder(ABC):
 
 def load(
     spec: ModelSpec,
-    architectures: Mapping[str, Architecture],
     options: Mapping[str, Any],
     *,
     dtype: str,
@@ -222,40 +214,42 @@ def load(
     check: given the architecture, raises where it cannot be loaded.
     """
     chosen = _base.options(spec, {**OPTIONS, **options})
-    folder = _base.weights_folder(spec)
+    known = architectures.of(spec.family)
+    folder = fetch.weights_folder(spec)
     where, kind = _base.Place(device, dtype).found
-    base = _base.base_folder(spec, folder)
+    base = fetch.base_folder(spec, folder)
     more = _four_bit(spec, where, kind) if chosen["four_bit"] else {}
-    with _torch.quiet(), _base.reading(base, tokenizer=folder):
-        name = _architecture(spec, base, architectures)
+    with _torch.quiet(), weights.reading(base, tokenizer=folder):
+        name = _architecture(spec, base, known)
         check(name)
-        library = importlib.import_module(architectures[name].library)
-        kind_of_model = getattr(library, architectures[name].model)
+        library = importlib.import_module(known[name].library)
+        kind_of_model = getattr(library, name)
         adapter = None
         if base != folder:  # then the report is of the adapter only: the base's comes first, without its data
             adapter = {"_adapter_model_path": str(folder)}
             _, report = kind_of_model.from_pretrained(
                 base, device_map="meta", output_loading_info=True, local_files_only=True
             )
-            _check_weights(report, base, spec, given=_tensors(folder / "adapter_model.safetensors"))
+            _check_weights(report, base, spec, given=list(weights.Tensors(folder / "adapter_model.safetensors")))
         model, report = kind_of_model.from_pretrained(
             base, dtype=kind, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more
         )
         _check_weights(report, folder, spec)
-        processor = getattr(library, architectures[name].processor).from_pretrained(folder, local_files_only=True)
+        processor = getattr(library, known[name].processor).from_pretrained(folder, local_files_only=True)
     _base.check_dim(spec, getattr(model, "dim", None) or model.config.embedding_dim)
     for module in model.modules():
         if hasattr(module, "lm_head"):  # scores the next word for every token of a page, and nobody asks
             module.lm_head = torch.nn.Identity()
     if not more:
         model = model.to(where)
-    return Loaded(_base.pinned(spec, folder, base), name, model.eval(), processor, chosen)
+    return Loaded(weights.pinned(spec, folder, base), name, model.eval(), processor, chosen)
 
 
-def _architecture(spec: ModelSpec, base: Path, known: Mapping[str, Architecture]) -> str:
+def _architecture(spec: ModelSpec, base: Path, known: Collection[str]) -> str:
     """Which of a family's architectures a checkpoint has: by its configuration, or by the entry where that is of a
     plain language model."""
-    found = [name for name in _base.architectures(base / "config.json") if name in known]
+    named = weights.read_json(base / "config.json").get("architectures") or []
+    found = [name for name in map(str, named) if name in known]
     said = spec.architecture
     if said and said not in known:
         raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")
@@ -297,12 +291,6 @@ def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, *, 
             f"{kind.replace('_', ' ')}: {', '.join(map(str, names[:3]))}" for kind, names in wrong.items()
         )
         raise WeightsError(f"{folder}: the weights are not those of a {spec.family} checkpoint ({listed})")
-
-
-def _tensors(path: Path) -> list[str]:
-    from safetensors import safe_open
-
-    return list(safe_open(path, framework="pt").keys())  # type: ignore[no-untyped-call]
 
 
 def _image_token(config: Any) -> int:

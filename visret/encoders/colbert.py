@@ -37,6 +37,7 @@ from visret.encoders import _base, _layout, _numpy, _scripts
 from visret.encoders._checkpoint import Checkpoint, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
+from visret.models import fetch, weights
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class SentenceModel:
 
     def __init__(self, folder: Path, *, place: _base.Place, onnx: bool) -> None:
         layout = _layout.read(folder)
-        stored = _layout.Tensors(folder / "model.safetensors")
+        stored = weights.Tensors(folder / "model.safetensors")
         names = {name.removeprefix("bert."): name for name in stored}
         _layout.check(layout, names, folder)
         self._folder = folder
@@ -282,7 +283,7 @@ class ColbertEncoder:
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColbertEncoder:
     """The encoder. WeightsError where the folder's weights are not exactly those of the model."""
     chosen = _base.options(spec, _OPTIONS)
-    folder = _base.weights_folder(spec)
+    folder = fetch.weights_folder(spec)
     lengths = {"query": chosen["query_length"], "document": chosen["page_length"]}
     if chosen["token_by_token"]:
         if any(lengths.values()):
@@ -300,13 +301,13 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     if device not in ("auto", "cpu"):
         place.found  # noqa: B018 - raises where torch has no such device
     model: Checkpoint | SentenceModel
-    with _base.reading(folder, tokenizer=folder):
+    with weights.reading(folder, tokenizer=folder):
         if chosen["token_by_token"]:
             model = SentenceModel(folder, place=place, onnx=onnx)
         else:
             model = Checkpoint(folder, place=place, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
-    return ColbertEncoder(_base.pinned(spec, folder), model, chosen=chosen, place=place, threads=threads)
+    return ColbertEncoder(weights.pinned(spec, folder), model, chosen=chosen, place=place, threads=threads)
 
 
 def _named(content: slice, length: int) -> np.ndarray:

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from visret.encoders import _patches
-from visret.encoders._patches import Architecture, PatchEncoder, Places
+from visret.encoders._patches import PatchEncoder, Places
 from visret.types import ModelSpec
-
-ARCHITECTURES = {"ColGemma3": Architecture("ColGemma3", "ColGemmaProcessor3")}
 
 
 class ColgemmaEncoder(PatchEncoder):
@@ -36,4 +34,4 @@ class ColgemmaEncoder(PatchEncoder):
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColgemmaEncoder:
     """The encoder. WeightsError for missing, unexpected or misshapen weights."""
-    return ColgemmaEncoder(_patches.load(spec, ARCHITECTURES, {}, dtype=dtype, device=device), threads=threads)
+    return ColgemmaEncoder(_patches.load(spec, {}, dtype=dtype, device=device), threads=threads)

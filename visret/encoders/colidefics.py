@@ -19,15 +19,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from visret.encoders import _patches
-from visret.encoders._patches import Architecture, Loaded, PatchEncoder, Places
+from visret.encoders._patches import Loaded, PatchEncoder, Places
 from visret.errors import ShapeError
 from visret.types import Grid, ModelSpec
-
-ARCHITECTURES = {
-    "ColIdefics3": Architecture("ColIdefics3", "ColIdefics3Processor"),
-    "ColModernVBert": Architecture("ColModernVBert", "ColModernVBertProcessor"),
-    "ColModernVBertForRetrieval": Architecture("ColModernVBertForRetrieval", "ColModernVBertProcessor", "transformers"),
-}
 
 
 class ColideficsEncoder(PatchEncoder):
@@ -59,4 +53,4 @@ class ColideficsEncoder(PatchEncoder):
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColideficsEncoder:
     """The encoder. WeightsError for missing, unexpected or misshapen weights."""
     options = {"longest_edge": None}
-    return ColideficsEncoder(_patches.load(spec, ARCHITECTURES, options, dtype=dtype, device=device), threads=threads)
+    return ColideficsEncoder(_patches.load(spec, options, dtype=dtype, device=device), threads=threads)

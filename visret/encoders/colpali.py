@@ -19,13 +19,8 @@ from typing import Any
 import torch
 
 from visret.encoders import _patches
-from visret.encoders._patches import Architecture, PatchEncoder, Places
+from visret.encoders._patches import PatchEncoder, Places
 from visret.types import ModelSpec
-
-ARCHITECTURES = {
-    "ColPali": Architecture("ColPali", "ColPaliProcessor"),
-    "ColPaliForRetrieval": Architecture("ColPaliForRetrieval", "ColPaliProcessor", "transformers"),
-}
 
 
 class ColpaliEncoder(PatchEncoder):
@@ -42,4 +37,4 @@ class ColpaliEncoder(PatchEncoder):
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColpaliEncoder:
     """The encoder. WeightsError for missing, unexpected or misshapen weights."""
-    return ColpaliEncoder(_patches.load(spec, ARCHITECTURES, {}, dtype=dtype, device=device), threads=threads)
+    return ColpaliEncoder(_patches.load(spec, {}, dtype=dtype, device=device), threads=threads)

@@ -19,18 +19,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from visret.encoders import _patches
-from visret.encoders._patches import Architecture, Loaded, PatchEncoder, Places
+from visret.encoders._patches import Loaded, PatchEncoder, Places
 from visret.errors import WeightsError
 from visret.types import Grid, ModelSpec
 
-ARCHITECTURES = {
-    "ColQwen2": Architecture("ColQwen2", "ColQwen2Processor"),
-    "ColQwen2_5": Architecture("ColQwen2_5", "ColQwen2_5_Processor"),
-    "ColQwen3": Architecture("ColQwen3", "ColQwen3Processor"),
-    "ColQwen3_5": Architecture("ColQwen3_5", "ColQwen3_5Processor"),
-    "ColQwen2_5Omni": Architecture("ColQwen2_5Omni", "ColQwen2_5OmniProcessor"),
-    "ColQwen2ForRetrieval": Architecture("ColQwen2ForRetrieval", "ColQwen2Processor", "transformers"),
-}
 _OMNI_BEFORE = (5, 21)  # of transformers
 
 
@@ -77,5 +69,5 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
             )
 
     options = {"max_patches": None}
-    loaded = _patches.load(spec, ARCHITECTURES, options, dtype=dtype, device=device, check=check)
+    loaded = _patches.load(spec, options, dtype=dtype, device=device, check=check)
     return ColqwenEncoder(loaded, threads=threads)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import _forks, registry
+from visret import _forks
 from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
+from visret.models import fetch, registry, weights
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding, Word
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ def spelling_vector(word: str) -> np.ndarray:
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> GlyphEncoder:
     """The encoder. WeightsError where the folder's weights are not exactly those of its networks."""
     chosen = _base.options(spec, _OPTIONS)
-    folder = _base.weights_folder(spec)
+    folder = fetch.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     place = _base.Place(device, "float32")
-    encoder = GlyphEncoder(_base.pinned(spec, folder), folder, text, place=place, threads=threads)
+    encoder = GlyphEncoder(weights.pinned(spec, folder), folder, text, place=place, threads=threads)
     if not spec.source.startswith("package:"):  # whose sha256 was checked
         encoder._reader  # noqa: B018 - loads it, and refuses weights that are not its own
     return encoder

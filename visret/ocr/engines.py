@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret import registry
+from visret._folders import cache_folder
 from visret.errors import InvalidQuery, MissingExtra
+from visret.models import weights
 from visret.ocr import glyph, rapidocr
 from visret.ocr.lines import Reading
 from visret.types import Loss, Word
@@ -69,7 +70,7 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
     pixels = np.asarray(image.convert("RGB"))
     key = hashlib.sha256(repr((pixels.shape, round(dpi))).encode())
     key.update(np.ascontiguousarray(pixels).data)
-    folder = registry.cache_folder() / "ocr" / f"{name}-{version}-{_CACHE_FORMAT}"
+    folder = cache_folder() / "ocr" / f"{name}-{version}-{_CACHE_FORMAT}"
     file = folder / key.hexdigest()[:2] / f"{key.hexdigest()}.json"
     reading = _load(file)
     if reading is None:
@@ -100,7 +101,7 @@ def better_dpi(image: Image, dpi: float) -> float:
 
 @functools.cache  # as long as a process runs, its networks are those it has loaded
 def _weights() -> str:
-    return registry.sha256(registry.BUNDLED / "model.safetensors")[:12]
+    return weights.sha256(weights.BUNDLED / "model.safetensors")[:12]
 
 
 def _read_by_glyph(image: Image, dpi: float, threads: int | None) -> Reading:
@@ -147,7 +148,7 @@ def _save(file: Path, reading: Reading) -> None:
         for old in kept[:-_CACHE_SHARD]:
             old.unlink(missing_ok=True)
     except OSError as error:  # a read-only home, or a full disk: read again next time
-        _say_not_kept(registry.cache_folder(), error.strerror or str(error))
+        _say_not_kept(cache_folder(), error.strerror or str(error))
 
 
 @functools.cache  # once, and not for every page

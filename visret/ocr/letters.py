@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret import registry
+from visret.models import registry, weights
 
 FILE = Path(__file__).with_suffix(".bin")
 EDGE, MARK, DIGIT, SIGN, OTHER = range(26, 31)  # white space, what divides words, the rest; letters of other scripts
@@ -118,7 +118,7 @@ def _plain(word: str) -> str:
 
 @functools.cache
 def _vocabulary() -> frozenset[str]:
-    folder = registry.location(registry.get(registry.DEFAULT_MODEL)).path
+    folder = weights.location(registry.get(registry.DEFAULT_MODEL)).path
     if folder is None or not (folder / "vocab.txt").exists():
         return frozenset()
     return frozenset(word for word in (folder / "vocab.txt").read_text("utf8").split("\n") if word.isalpha())

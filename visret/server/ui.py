@@ -20,13 +20,13 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image, ImageDraw
 
-from visret import registry
 from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
 from visret.heatmap import Explanation, Legend, Span
 from visret.ingest.report import Progress
+from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
 from visret.server.batches import Asked, Hits
@@ -444,7 +444,7 @@ def build(
 
 def here() -> list[str]:
     """The models that are on this machine."""
-    return [spec.name for spec in registry.specs() if registry.location(spec).here and not spec.remote_code]
+    return [spec.name for spec in registry.specs() if weights.location(spec).here and not spec.remote_code]
 
 
 def empty(encoders: dict[str, Encoder]) -> Uploads:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
-from visret import registry
+from visret.models import registry
 from visret.ocr.glyph.networks import (
     BLANK,
     CELL_COLUMNS,

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from visret.errors import WeightsError
+from visret.models.weights import BUNDLED
 from visret.ocr.edges import is_sharp, scaled, within
 from visret.ocr.glyph import skew
 from visret.ocr.glyph.finding import AREA, BESIDE, Found, FoundLine, found
@@ -32,7 +33,6 @@ from visret.ocr.glyph.networks import (
 )
 from visret.ocr.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
 from visret.ocr.lines import Line, Reading, arranged
-from visret.registry import BUNDLED
 
 _BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it

@@ -1,5 +1,6 @@
 """`visret models fetch`, against a stand-in for the Hugging Face hub on this machine."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,9 +13,10 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
-from visret import registry
 from visret.errors import UnknownModel, WeightsError
-from visret.fetch import fetch
+from visret.models import registry, weights
+from visret.models.fetch import base_folder, fetch, weights_folder
+from visret.types import ModelSpec
 
 COMMIT = "c" * 40
 
@@ -131,7 +133,7 @@ def test_an_entry_comes_with_its_base_and_its_facts(hub, tmp_path):
     spec = registry.resolve(moved)
     assert (spec.name, spec.source, spec.license, spec.languages) == (str(moved), str(moved), "gemma", ("en",))
     assert (spec.dim, spec.options) == (128, {"max_patches": 5})
-    assert registry.base_folder(moved) == moved / "base"
+    assert weights.base_folder(moved) == moved / "base"
 
 
 def test_what_models_yaml_does_not_know_is_told_by_its_configuration(hub, tmp_path):
@@ -163,7 +165,7 @@ def test_a_hub_that_does_not_answer_leaves_nothing_that_looks_complete(hub, tmp_
         fetch("someone/base", tmp_path / "new")
     hub.server.shutdown()
     hub.server.server_close()
-    with pytest.raises(WeightsError, match=r"someone/base could not be fetched: .*refused"):
+    with pytest.raises(WeightsError, match=r"someone/base could not be fetched .*refused"):
         fetch("someone/base", tmp_path / "new")
 
 
@@ -190,3 +192,27 @@ def test_what_cannot_be_fetched_is_said(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="HF_HUB_OFFLINE"):
         fetch("someone/base", tmp_path / "new2")
+
+
+ADAPTER = ModelSpec("mine", "colqwen", "someone/adapter", "", "image", 128, "mit", 1.0)
+
+
+def test_a_model_that_is_loaded_is_fetched_into_the_cache_without_pickles_or_code(hub, tmp_path):
+    folder = weights_folder(ADAPTER)
+    assert folder == tmp_path / "home" / "hub" / "models--someone--adapter" / "snapshots" / COMMIT
+    assert files_in(folder) == {
+        "adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "1_Dense/config.json"
+    }  # fmt: skip
+    base = base_folder(ADAPTER, folder)
+    assert files_in(base) == {"config.json", "model.safetensors"}
+    asked = list(hub.asked)
+    assert weights_folder(ADAPTER) == folder
+    assert base_folder(ADAPTER, folder) == base
+    assert hub.asked == asked  # what is here is not asked for
+
+
+def test_a_model_without_safetensors_is_not_loaded(hub):
+    hub.repositories["someone/pickles"] = {"config.json": b"{}", "pytorch_model.bin": b"pickle"}
+    with pytest.raises(WeightsError, match=r"someone/pickles has no safetensors, and visret reads no other weights"):
+        weights_folder(dataclasses.replace(ADAPTER, source="someone/pickles"))
+    assert hub.asked == ["someone/pickles/config.json"]

@@ -1,0 +1,79 @@
+"""The table of architectures: the classes of checkpoints that visret can load, one row a class.
+
+A family adds the classes that it loads here. Recognising a folder, checking an entry of models.yaml and loading weights
+all read this table. It is data, so that a checkpoint can be recognised before torch is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["ARCHITECTURES", "CONFIG", "SENTENCE_TRANSFORMERS", "Architecture", "of"]
+
+CONFIG = "config.json"
+SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+_COLPALI_ENGINE = "colpali_engine.models"
+
+
+class Architecture(NamedTuple):
+    """A class of checkpoints, and what its configuration leaves unsaid.
+
+    family: a file in visret/encoders/. modality: "text" or "image".
+    dim: dimensions of a vector, unless the configuration has the key `dim_key`, or that of a text model says it
+        elsewhere.
+    options: those of an entry for a folder that is recognised.
+    named_in: the file that names the class: in `architectures` of config.json (of an adapter: in `auto_mapping` of
+        adapter_config.json), or in `model_type` of config_sentence_transformers.json.
+    library, processor: the module that has a class of this name, and its class that prepares pages and questions; ""
+        where the family does not load by class.
+    """
+
+    family: str
+    modality: str
+    dim: int = 128
+    dim_key: str = ""
+    options: Mapping[str, Any] = {}
+    named_in: str = CONFIG
+    library: str = ""
+    processor: str = ""
+
+
+def _colpali_engine(family: str, processor: str, *, dim: int = 128, dim_key: str = "") -> Architecture:
+    """Make the row of a class of colpali-engine, which has most dimensions in its code."""
+    return Architecture(family, "image", dim, dim_key, library=_COLPALI_ENGINE, processor=processor)
+
+
+def _transformers(family: str, processor: str) -> Architecture:
+    """Make the row of a class of transformers, which names the dimensions in the configuration."""
+    return Architecture(family, "image", dim_key="embedding_dim", library="transformers", processor=processor)
+
+
+def _sentence_transformers(options: Mapping[str, Any] = {}) -> Architecture:
+    """Make the row of a text model that is a folder of sentence-transformers."""
+    return Architecture("colbert", "text", options=options, named_in=SENTENCE_TRANSFORMERS)
+
+
+ARCHITECTURES: Mapping[str, Architecture] = {
+    "HF_ColBERT": Architecture("colbert", "text"),
+    "ColBERT": _sentence_transformers(),
+    "MultiVectorEncoder": _sentence_transformers(),
+    "SentenceTransformer": _sentence_transformers({"token_by_token": True}),
+    "ColPali": _colpali_engine("colpali", "ColPaliProcessor"),
+    "ColPaliForRetrieval": _transformers("colpali", "ColPaliProcessor"),
+    "ColQwen2": _colpali_engine("colqwen", "ColQwen2Processor"),
+    "ColQwen2ForRetrieval": _transformers("colqwen", "ColQwen2Processor"),
+    "ColQwen2_5": _colpali_engine("colqwen", "ColQwen2_5_Processor"),
+    "ColQwen2_5Omni": _colpali_engine("colqwen", "ColQwen2_5OmniProcessor"),
+    "ColQwen3": _colpali_engine("colqwen", "ColQwen3Processor", dim=320, dim_key="dim"),
+    "ColQwen3_5": _colpali_engine("colqwen", "ColQwen3_5Processor", dim_key="dim"),
+    "ColIdefics3": _colpali_engine("colidefics", "ColIdefics3Processor"),
+    "ColModernVBert": _colpali_engine("colidefics", "ColModernVBertProcessor"),
+    "ColModernVBertForRetrieval": _transformers("colidefics", "ColModernVBertProcessor"),
+    "ColGemma3": _colpali_engine("colgemma", "ColGemmaProcessor3"),
+}
+
+
+def of(family: str) -> dict[str, Architecture]:
+    """Return the rows of a family by name; none for a family whose weights have no class."""
+    return {name: row for name, row in ARCHITECTURES.items() if row.family == family}

