@@ -33,9 +33,11 @@ MODULES = {
     "visret.rag": ["answer", "messages", "citations", "fence", "name", "Answer", "Citation"],
     "visret.maxsim": ["page_scores", "pack", "PackedPages"],
 }
-RETURNED = ["visret.types.Ranked", "visret.types.Encoder", "visret.heatmap.Region", "visret.heatmap.Span"]
-RETURNED += ["visret.heatmap.Table", "visret.ingest.Progress", "visret.ingest.Failure", "visret.ingest.EmptyPage"]
-RETURNED += ["visret.ingest.Lost"]
+RETURNED = {
+    "visret.types": ["Ranked", "Encoder"],
+    "visret.explain.attribution": ["Region", "Span", "Table"],
+    "visret.ingest": ["Progress", "Failure", "EmptyPage", "Lost"],
+}
 
 
 def commands() -> str:
@@ -117,9 +119,9 @@ def python_api() -> str:
         for name in names:
             lines += _documented(name, getattr(importlib.import_module(module), name))
     lines += ["", "## What methods return and take"]
-    for path in RETURNED:
-        module, _, name = path.rpartition(".")
-        lines += _documented(name, getattr(importlib.import_module(module), name))
+    for module, names in RETURNED.items():
+        for name in names:
+            lines += _documented(name, getattr(importlib.import_module(module), name))
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import visret.explain
 import visret.ingest
 
 ROOT = Path(__file__).parent.parent
@@ -18,7 +19,7 @@ LAYERS = [
     {"errors", "_choices", "_folders", "_forks", "_products"},
     {"_given"},
     {"types"},
-    {"codec", "heatmap", "metrics", "models"},
+    {"codec", "explain", "metrics", "models"},
     {"maxsim", "reduction", "documents"},
     {"pdf"},
     {"ocr"},
@@ -59,7 +60,7 @@ def imports(path: Path):
             yield from (
                 f"{node.module}.{alias.name}"
                 for alias in node.names
-                if node.module in {"visret", "visret.ingest", "visret.ocr"}
+                if node.module in {"visret", "visret.explain", "visret.ingest", "visret.ocr"}
             )
 
 
@@ -73,7 +74,7 @@ def test_a_module_imports_lower_layers_only(path):
         assert parts[1] == own or layer(parts[1]) < layer(own), f"{own} imports {parts[1]}"
 
 
-@pytest.mark.parametrize("package", ["ingest", "ocr"])
+@pytest.mark.parametrize("package", ["explain", "ingest", "ocr"])
 def test_a_module_imports_those_above_it_in_the_list_of_its_package(package):
     folder = PACKAGE / package
     about = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf8")), clean=False)
@@ -87,9 +88,11 @@ def test_a_module_imports_those_above_it_in_the_list_of_its_package(package):
                 assert parts[2] in listed[: listed.index(name)], f"{package}/{name} imports {parts[2]}"
 
 
-def test_what_ingest_offers_is_there():
-    for name in set(dir(visret.ingest)) - set(vars(visret.ingest)):
-        assert getattr(visret.ingest, name) is not None
+@pytest.mark.parametrize("package", [visret.explain, visret.ingest], ids=lambda package: package.__name__)
+def test_what_a_package_offers_is_there(package):
+    for name in package._HOME_OF:
+        assert name in dir(package)
+        assert getattr(package, name) is not None
 
 
 def test_every_module_has_a_layer():
@@ -97,7 +100,7 @@ def test_every_module_has_a_layer():
 
 
 def test_import_is_free():
-    assert loaded_by("import visret, visret.cli, visret.ingest") == []
+    assert loaded_by("import visret, visret.cli, visret.explain.attribution, visret.ingest") == []
 
 
 def test_help_needs_no_numpy():

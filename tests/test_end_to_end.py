@@ -11,8 +11,9 @@ from PIL import Image, ImageDraw
 from samples import FOLDER, QUESTIONS
 from tiny_vision import CHECKPOINTS
 
-from visret import Page, QueryEmbedding, Retriever, heatmap, load_encoder, metrics
+from visret import Page, QueryEmbedding, Retriever, load_encoder, metrics
 from visret.encoders import _torch
+from visret.explain import explain
 
 ANSWERED = [question for question in QUESTIONS if question.passage]
 
@@ -111,7 +112,7 @@ def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, arch
         moved = np.linalg.norm(after.vectors - before.vectors, axis=1)[: rows * cols]
         assert np.unravel_index(moved.argmax(), (rows, cols)) == (row, col)
         asked = after.vectors[[moved.argmax()]]
-        why = heatmap.explain(
+        why = explain(
             QueryEmbedding("the painted cell", asked, ("cell",), np.ones(1, bool)),
             after,
             render=lambda dpi: retriever.picture(("painted.png", 1), dpi=dpi),

@@ -11,7 +11,7 @@ from PIL import Image
 
 from visret import Page, PageEmbedding, PageRef, Word, _given
 from visret.errors import InvalidQuery, ShapeError
-from visret.heatmap import overlay
+from visret.explain import overlay
 
 INCH = (72.0, 72.0)
 

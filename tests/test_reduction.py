@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from visret import Grid, Page, PageEmbedding, PageRef, heatmap, load_encoder, reduction
+from visret import Grid, Page, PageEmbedding, PageRef, load_encoder, reduction
 from visret.codec import CODECS, decode, encode, fit
 from visret.encoders.toy import vectors_of as toy_vectors
 from visret.errors import ShapeError
+from visret.explain import explain
 from visret.reduction import Storage, fit_projection, pool, project, prune
 
 
@@ -242,7 +243,7 @@ def test_a_painted_cell_is_found_where_it_was(toy, name, storage, kind):
             made, query = project(made, projection), replace(asked, vectors=project(asked.vectors, projection))
         fitted = fit(name, made)
         stored = replace(reduced, vectors=decode(encode(made, fitted), fitted))
-        why = heatmap.explain(query, stored)
+        why = explain(query, stored)
         if kind == "spans":
             assert [(span.start, span.end) for span in why.spans] == [(number, number + 1)]
         else:

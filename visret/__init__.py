@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visret.encoders import load_encoder
     from visret.errors import VisretError
-    from visret.heatmap import Explanation
+    from visret.explain.attribution import Explanation
     from visret.ingest.report import Report
     from visret.retriever import Retriever
     from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
@@ -36,7 +36,7 @@ __all__ = [
 
 _MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
-    "Explanation": "heatmap",
+    "Explanation": "explain.attribution",
     "Report": "ingest.report",
     "Retriever": "retriever",
     "VisretError": "errors",

@@ -37,7 +37,7 @@ PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file sy
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
-    from visret.heatmap import Explanation
+    from visret.explain import Explanation
     from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules

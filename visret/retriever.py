@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from visret import _forks, _given, ingest
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
-from visret.heatmap import Explanation, Region
+from visret.explain import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
 from visret.ingest.options import PAGE_SECONDS, ReadOptions

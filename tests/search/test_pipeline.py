@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visret import Page, PageEmbedding, Retriever, evaluate, heatmap, load_encoder
+from visret import Page, PageEmbedding, Retriever, evaluate, load_encoder
 from visret.codec import CODECS
+from visret.explain import attribution
 from visret.index import Segment
 from visret.retriever import pipeline_of
 from visret.types import ModelSpec, QueryEmbedding
@@ -119,7 +120,7 @@ def test_a_hit_needs_no_decoded_page(retriever, monkeypatch):
         raise AssertionError("a whole page was decoded")
 
     monkeypatch.setattr(Segment, "page", whole)
-    monkeypatch.setattr(heatmap, "explain", whole)
+    monkeypatch.setattr(attribution, "explain", whole)
     assert retriever.search("grey pink") == expected
 
 

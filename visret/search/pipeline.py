@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import _given, heatmap
+from visret import _given
 from visret.errors import InvalidQuery
-from visret.heatmap import Explanation
+from visret.explain import Explanation, attribution
 from visret.index import Snapshot
 from visret.search import ranking
 from visret.search.late_interaction import LateInteraction
@@ -85,7 +85,7 @@ class Pipeline:
         is_weak = self._weakness(question)
         for key, hit in ranking.hits(self.snapshot, found):
             best, values = self._late.explain(question, key)
-            line = heatmap.best_line(self.snapshot.placed_text(key), best, heatmap.shares(values))
+            line = attribution.best_line(self.snapshot.placed_text(key), best, attribution.shares(values))
             yield replace(hit, text=line, weak=is_weak(values))
 
     def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
@@ -99,7 +99,7 @@ class Pipeline:
         """Return where on a page the question is answered."""
         embedding = self.snapshot.embedding(ref)
         render = None if embedding.size_pt is None else partial(self._draw, ref)
-        return heatmap.explain(self.query(question), embedding, render=render)
+        return attribution.explain(self.query(question), embedding, render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
         """What tells of a page's matches (m,), page by page from the best one, whether they are weak."""

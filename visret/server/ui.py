@@ -24,7 +24,7 @@ from visret._choices import DEFAULT_MODEL
 from visret._folders import expanded
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidQuery, VisretError
-from visret.heatmap import Explanation, Legend, Span
+from visret.explain import Explanation, Legend, Span
 from visret.ingest.report import Progress
 from visret.models import registry, weights
 from visret.retriever import Retriever, sendable

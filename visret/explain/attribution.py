@@ -1,14 +1,13 @@
-"""Why a page was found: where each query token found its match, as numbers, boxes and a picture.
+"""Which places of a page a score comes from: where each query token found its match, as shares, boxes and a line.
 
 The explanation of a late-interaction score is exact: the score is a sum over query tokens, each token's part is its
 maximum, and the maximum stands at one vector, which lies at one place. (A sum of similarity maps over tokens is not: it
-lights up places that no maximum came from.)
+lights up places that no maximum came from.) Colours and pictures are made by `drawing`, which is loaded when one is
+asked for.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,20 +16,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from visret import _given
 from visret._products import product
 from visret.errors import InvalidQuery, ShapeError
-from visret.types import Box, Grid, PageEmbedding, QueryEmbedding
+from visret.types import Grid, PageEmbedding, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# White, then ColorBrewer's YlOrBr (colorbrewer2.org: safe for the colour-blind, and in grey), without its darkest
-# colours: text stays legible under these.
-SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
-PEN = "#993404"  # YlOrBr too
-FAINTEST = 0.35  # of the scale: what the least share of a score gets
-MOST_BOXES = 20
+    from visret.explain.drawing import Legend
+
+MAX_BOXES = 20  # and as many spans
 
 Mode = Literal["attribution", "similarity"]
 
@@ -87,33 +82,14 @@ class Table:
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{html.escape(place)}</th>' for place in self.places)
-        rows = []
-        levels = _levels(self.values, self.scale)
-        for row, (token, named) in enumerate(zip(self.tokens, self.content, strict=True)):
-            cells = "".join(
-                f'<td style="color:#000;background:{_colour(levels[row, column])}'
-                + (f';font-weight:bold">{value:.2f}*</td>' if column == self.best[row] else f'">{value:.2f}</td>')
-                for column, value in enumerate(self.values[row])
-            )
-            dim = "" if named else ' style="opacity:.6;font-weight:normal"'
-            rows.append(f'<tr><th scope="row"{dim}>{html.escape(token)}</th>{cells}</tr>')
-        return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table>"
+        from visret.explain.drawing import table_html
 
-
-@dataclass(frozen=True, slots=True)
-class Legend:
-    """What colours stand for, and what the first and the last of them do; colours as CSS writes them, evenly spaced."""
-
-    what: str
-    low: str
-    high: str
-    colours: tuple[str, ...]
+        return table_html(self.tokens, self.content, self.places, self.values, self.best, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Where a score comes from.
+    """An Explanation says which places of a page its score comes from.
 
     best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well; they sum to `score`.
     """
@@ -131,13 +107,13 @@ class Explanation:
 
     @cached_property
     def _distinct(self) -> tuple[np.ndarray, np.ndarray]:
-        """A text's places without repetition, in reading order; for each place of the page which of them it is."""
+        """Return a text's places without repetition, in reading order, and for each place of the page which it is."""
         assert not isinstance(self.embedding.where, Grid)
         return _distinct(self.embedding.where)
 
     @cached_property
     def _similarity(self) -> np.ndarray:
-        """(m, n) float32."""
+        """Return the similarity of each query token with each vector of the page, (m, n) float32."""
         return product(self.embedding.vectors, self.query.vectors.T).T
 
     @cached_property
@@ -192,7 +168,7 @@ class Explanation:
         return self._found(np.arange(len(self.tokens)))
 
     def _found(self, tokens: np.ndarray) -> np.ndarray:
-        """`by_place` of some tokens."""
+        """Return `by_place` as far as it comes from some tokens, by their numbers."""
         worth = _worth(self.embedding, self.best[tokens], self.shares[tokens])
         if isinstance(self.places, Grid):
             return worth.reshape(self.places.rows, self.places.cols)
@@ -215,7 +191,7 @@ class Explanation:
             merged = _merge_words(self.by_place, self.places, self.embedding.size_pt or (1.0, 1.0))
         else:
             return []
-        return sorted(merged, key=lambda region: -region.score)[:MOST_BOXES]
+        return sorted(merged, key=lambda region: -region.score)[:MAX_BOXES]
 
     @property
     def boxes_pt(self) -> list[Region]:
@@ -233,7 +209,7 @@ class Explanation:
             for (start, end), share in zip(self.places, self.by_place, strict=True)
             if share > 0
         ]
-        return sorted(found, key=lambda span: -span.score)[:MOST_BOXES]
+        return sorted(found, key=lambda span: -span.score)[:MAX_BOXES]
 
     @property
     def line(self) -> str:
@@ -255,7 +231,7 @@ class Explanation:
         return Table(self.tokens, self.content, labels, np.stack(values, axis=1), best, self.scale)
 
     def _label(self, place: int) -> str:
-        """A name for a place."""
+        """Return a name for a place: its word, its row and column, or where its middle lies on the page."""
         where, embedding = self.places, self.embedding
         if isinstance(where, Grid):
             return f"{place // where.cols},{place % where.cols}"
@@ -276,7 +252,7 @@ class Explanation:
         opacity: float = 0.75,
         legend: bool = False,
     ) -> Image:
-        """The page with marks on it, as an RGB picture. One scale of colours for whatever tokens are shown.
+        """Return the page with marks on it, as an RGB picture; its colours have one scale, whatever tokens are shown.
 
         tokens: positions in `tokens`; None for all.
         mode: "attribution" marks the places where the score comes from, stronger where more of it is. "similarity"
@@ -284,8 +260,10 @@ class Explanation:
             there; between the cells of a grid it is interpolated, so that the peak stays in the middle of its cell.
         opacity: from 0 to 1. legend: with a strip beneath the page that says what is shown.
 
-        ShapeError for plain text, which has no picture; InvalidQuery for a token that is not there.
+        Raises ShapeError for plain text, which has no picture, and InvalidQuery for a token that is not there.
         """
+        from visret.explain import drawing
+
         if self._render is None:
             raise ShapeError(f"{self.embedding.ref.doc} is plain text: it has no picture; use .spans and .line")
         count = len(self.tokens)
@@ -295,43 +273,34 @@ class Explanation:
         page = self._render(dpi)
         if mode == "attribution":
             boxes, shares = self._marks(chosen)
-            marked = overlay(page, boxes, shares / (self.by_place.max(initial=0) or 1), opacity=opacity)
+            marked = drawing.overlay(page, boxes, shares / (self.by_place.max(initial=0) or 1), opacity=opacity)
         elif mode == "similarity":
-            marked = _blend(page, self._field(chosen, page.size), opacity)
+            most = self.maps[chosen].max(axis=0) if len(chosen) else np.full_like(self.maps[0], np.nan)
+            boxes_of_words = None if isinstance(self.places, Grid) else self.places
+            marked = drawing.overlay_similarities(page, most, self.scale, boxes_of_words, opacity=opacity)
         else:
             raise InvalidQuery(f"mode: attribution or similarity, got {mode!r}")
         if not legend:
             return marked
-        return _with_legend(marked, " ".join(self.tokens[i] for i in chosen if self.content[i]), self.legend(mode))
+        shown = " ".join(self.tokens[i] for i in chosen if self.content[i])
+        return drawing.with_legend(marked, shown, self.legend(mode))
 
     def legend(self, mode: Mode = "attribution") -> Legend:
-        """What the colours of `image` say."""
+        """Return what the colours of `image` say."""
+        from visret.explain import drawing
+
         if mode == "attribution":
-            return Legend("share of the score", "0%", f"{self.by_place.max(initial=0):.0%}", _colours(FAINTEST))
-        return Legend("similarity", f"{self.scale[0]:.2f} or less", f"{self.scale[1]:.2f}", _colours(0.0))
+            return drawing.legend_of_shares(float(self.by_place.max(initial=0)))
+        return drawing.legend_of_similarities(self.scale)
 
     def _marks(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where these tokens have their maxima, boxes (k, 4), and the share of the score there (k,)."""
+        """Return where these tokens have their maxima, boxes (k, 4), and the share of the score there, (k,)."""
         found = self._found(tokens).ravel()
         marked = np.flatnonzero(found > 0)
         return _boxes(self.places, marked), found[marked]
 
-    def _field(self, tokens: np.ndarray, size: tuple[int, int]) -> Image:
-        """Levels from 0 to 255 for every pixel of a picture: the largest similarity to these tokens."""
-        from PIL import Image, ImageDraw
-
-        of_tokens = self.maps[tokens] if len(tokens) else np.full_like(self.maps[:1], np.nan)
-        levels = np.round(255 * _levels(of_tokens.max(axis=0), self.scale)).astype(np.uint8)
-        if isinstance(self.places, Grid):  # bilinear never exceeds the cells, as bicubic and Lanczos do
-            return Image.fromarray(levels).resize(size, Image.Resampling.BILINEAR)
-        field = Image.new("L", size)
-        draw = ImageDraw.Draw(field)
-        for place in np.argsort(levels, kind="stable"):
-            draw.rectangle(_pixels(self.places[place], size), fill=int(levels[place]))
-        return field
-
     def _repr_png_(self) -> bytes | None:
-        """What a notebook shows."""
+        """Return the PNG that a notebook shows; None for plain text."""
         if self._render is None:
             return None
         out = BytesIO()
@@ -342,7 +311,7 @@ class Explanation:
 def explain(
     query: QueryEmbedding, embedding: PageEmbedding, *, render: Callable[[int], Image] | None = None
 ) -> Explanation:
-    """The exact attribution of a page's score. render: draws the page at some dpi, called by `Explanation.image`."""
+    """Return where a page's score comes from. render: draws the page at some dpi; `Explanation.image` calls it."""
     similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
     best = similarity.argmax(axis=1)
     return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
@@ -399,92 +368,11 @@ def best_line(page: Quotable, best: np.ndarray, shares: np.ndarray) -> str:
     return lines[int(of_line.argmax())].strip() if of_line.any() else ""
 
 
-def overlay(image: Image, boxes: np.ndarray, levels: Sequence[float] | np.ndarray, *, opacity: float = 0.75) -> Image:
-    """Mark boxes (k, 4), in page fractions, on a page like a highlighter pen. levels: (k,) from 0 to 1."""
-    from PIL import Image, ImageDraw
-
-    inside, outline = Image.new("L", image.size), Image.new("L", image.size)
-    pen = max(1, round(image.height / 700))
-    for box, level in sorted(zip(map(_given.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
-        corners = _pixels(box, image.size)
-        strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
-        ImageDraw.Draw(inside).rectangle(corners, fill=strength)
-        ImageDraw.Draw(outline).rectangle(corners, outline=round(strength * opacity), width=pen)
-    return Image.composite(Image.new("RGB", image.size, PEN), _blend(image, inside, opacity), outline)
-
-
-def _colours(first: float) -> tuple[str, ...]:
-    """The colours from a level on, dense enough to be drawn with straight lines between them."""
-    return tuple(_colour(level) for level in np.linspace(first, 1, 13))
-
-
-def _colour(level: float) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*_ramp()[round(255 * float(level))])
-
-
-def _ramp() -> np.ndarray:
-    """(256, 3) uint8: the scale."""
-    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in SCALE])
-    at = np.linspace(0, len(stops) - 1, 256)
-    channels = [np.interp(at, np.arange(len(stops)), channel) for channel in stops.T]
-    return np.stack(channels, axis=1).round().astype(np.uint8)
-
-
-def _levels(similarity: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """Similarities on the scale, from 0 to 1; 0 where there is none."""
-    low, high = scale
-    return np.nan_to_num(np.clip((similarity - low) / (high - low or 1), 0, 1))
-
-
-def _blend(image: Image, levels: Image, opacity: float) -> Image:
-    """Colour a page: paper like ink, so that what is black stays black, and what is dark all over like light.
-
-    levels: "L", 0 to 255, of its size.
-    """
-    from PIL import Image, ImageChops, ImageFilter
-
-    ramp = _ramp()
-    ink, light = (
-        Image.merge("RGB", [levels.point(channel.tolist()) for channel in colours.T])
-        for colours in (ramp, ramp * np.arange(256)[:, None] // 255)
-    )
-    inked, lit = ImageChops.multiply(image, ink), ImageChops.screen(image, light)
-    grey = image.convert("L").filter(ImageFilter.BoxBlur(image.height / 50))
-    dark = grey.point([min(255, max(0, 6 * (110 - value))) for value in range(256)])
-    return Image.blend(image, Image.composite(lit, inked, dark), opacity)
-
-
-def _pixels(box: Box, size: tuple[int, int]) -> list[int]:
-    """The first and the last pixel, x and y each, of a box in page fractions."""
-    width, height = size
-    x0, y0 = int(box[0] * width), int(box[1] * height)
-    return [x0, y0, max(x0, math.ceil(box[2] * width) - 1), max(y0, math.ceil(box[3] * height) - 1)]
-
-
-def _with_legend(page: Image, tokens: str, legend: Legend) -> Image:
-    """The page, and beneath it the tokens that are shown and what the colours say."""
-    from PIL import Image, ImageDraw, ImageFont
-
-    size = max(11, page.width // 60)
-    font, pad = ImageFont.load_default(size), size // 2
-    sheet = Image.new("RGB", (page.width, page.height + 2 * size + 4 * pad), "white")
-    sheet.paste(page)
-    draw, x, y = ImageDraw.Draw(sheet), pad, page.height + pad
-    draw.line((0, page.height, page.width, page.height), fill="#888")
-    draw.text((x, y), tokens, fill="black", font=font)
-    y += size + pad
-    before = f"{legend.what}: {legend.low}"
-    draw.text((x, y), before, fill="black", font=font)
-    x += round(draw.textlength(before, font=font)) + pad
-    step = page.width // (4 * len(legend.colours))
-    for number, colour in enumerate(legend.colours):
-        draw.rectangle((x + number * step, y, x + (number + 1) * step - 1, y + size), fill=colour)
-    draw.text((x + len(legend.colours) * step + pad, y), legend.high, fill="black", font=font)
-    return sheet
-
-
 def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Places (n, 4) or (n, 2), NaN for nowhere -> the distinct ones in order of appearance, and which each is (n,)."""
+    """Return the distinct places of (n, 4) or (n, 2), in order of appearance, and which of them each is, (n,) int64.
+
+    A place of NaN lies nowhere: it is -1, and not among the distinct ones.
+    """
     place_of = np.full(len(where), -1)
     known = np.flatnonzero(~np.isnan(where[:, 0]))
     raw, size = where[known].tobytes(), where.shape[1] * where.itemsize
@@ -494,7 +382,7 @@ def _distinct(where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _marked(page: Quotable, best: np.ndarray, shares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the places where a share of the score was found, some of them twice, and the shares."""
+    """Return the numbers of the places where a share of the score was found, some of them twice, and the shares."""
     if isinstance(page.where, Grid) or page.rows is not None:
         of_place = _worth(page, best, shares)
         places = np.flatnonzero(of_place)
@@ -504,27 +392,26 @@ def _marked(page: Quotable, best: np.ndarray, shares: np.ndarray) -> tuple[np.nd
 
 
 def _worth(page: Quotable, best: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """(places,) float32: the share of each cell, box or span; those of one vector have equal parts of its share."""
+    """Return the share of each cell, box or span, (places,) float32; those of one vector share equally."""
     rows = page.vector_of_place()
     placed = rows >= 0
     if not isinstance(page.where, Grid):
         placed = placed & ~np.isnan(page.where[:, 0])
-    n = 1 + max(
-        int(best.max(initial=0)), int(rows.max(initial=0))
-    )  # the vectors after these have no share, and no place
+    # the vectors after these have no share, and no place
+    n = 1 + max(int(best.max(initial=0)), int(rows.max(initial=0)))
     each = np.bincount(best, shares, n) / np.maximum(np.bincount(rows[placed], minlength=n), 1)
     return np.where(placed, each[rows], 0).astype(np.float32)
 
 
 def _boxes(where: Grid | np.ndarray, places: np.ndarray) -> np.ndarray:
-    """(k, 4) of some cells, by their numbers row by row, or words."""
+    """Return the boxes (k, 4) of some cells, by their numbers row by row, or of some words, by theirs."""
     if not isinstance(where, Grid):
         return np.asarray(where[places])
     return np.array([where.cell_box(*divmod(place, where.cols)) for place in places.tolist()]).reshape(-1, 4)
 
 
 def _merge_cells(shares: np.ndarray, grid: Grid) -> list[Region]:
-    """Cells that share a side are one region."""
+    """Return a region for each group of cells that have a share of the score and are joined by their sides."""
     left = {(int(r), int(c)) for r, c in np.argwhere(shares > 0)}
     regions = []
     while left:
@@ -543,7 +430,7 @@ def _merge_cells(shares: np.ndarray, grid: Grid) -> list[Region]:
 
 
 def _merge_words(shares: np.ndarray, boxes: np.ndarray, size_pt: tuple[float, float]) -> list[Region]:
-    """Marked words that follow each other on a line, at most about two characters apart, are one region."""
+    """Return a region for each run of words with a share on a line, at most about two characters apart."""
     regions: list[Region] = []
     aspect = size_pt[0] / size_pt[1]
     for index in np.flatnonzero(shares > 0):
@@ -563,6 +450,7 @@ def _merge_words(shares: np.ndarray, boxes: np.ndarray, size_pt: tuple[float, fl
 
 
 def _around(boxes: np.ndarray, score: float) -> Region:
+    """Return the smallest region that holds the boxes (k, 4)."""
     x0, y0 = (float(x) for x in boxes[:, :2].min(axis=0))
     x1, y1 = (float(x) for x in boxes[:, 2:].max(axis=0))
     return Region(x0, y0, x1, y1, score)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visret import heatmap
 from visret.errors import InvalidQuery, ShapeError
+from visret.explain import best_line, drawing, explain, shares
 from visret.maxsim import reference
 from visret.types import Grid, PageEmbedding, PageRef, QueryEmbedding
 
@@ -36,7 +36,7 @@ def test_the_parts_sum_to_the_score_on_every_kind_of_page():
     cells = np.full((5, 9), -1, np.int32)
     cells[2, 4] = 7
     for where in (Grid(6, 6), Grid(5, 9, cells), boxes, boxes[:, :2]):
-        why = heatmap.explain(ask(query), page(vectors, where))
+        why = explain(ask(query), page(vectors, where))
         assert why.score == pytest.approx(score, abs=1e-5)
         assert why.by_place.sum() + why.unplaced == pytest.approx(1, abs=1e-5)
 
@@ -50,7 +50,7 @@ def test_the_marked_cell_is_where_the_vector_lies(rows, cols):
     vectors[row * cols + col] = np.eye(16, dtype=np.float32)[0]
     query = np.eye(16, dtype=np.float32)[:1]
     sheet = Image.new("RGB", (cols * 20, rows * 20), "white")
-    why = heatmap.explain(ask(query), page(vectors, Grid(rows, cols)), render=lambda _: sheet)
+    why = explain(ask(query), page(vectors, Grid(rows, cols)), render=lambda _: sheet)
     assert np.unravel_index(np.nanargmax(why.maps[0]), (rows, cols)) == (row, col)
     (box,) = why.boxes
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((col / cols, row / rows, (col + 1) / cols, 1.0))
@@ -65,7 +65,7 @@ def test_the_marked_cell_is_where_the_vector_lies(rows, cols):
 def test_cells_that_share_a_vector_or_have_none():
     vectors = np.eye(4, dtype=np.float32)
     cells = np.array([[-1, 0], [0, 2]], np.int32)
-    why = heatmap.explain(ask(vectors[[0, 2, 3]]), page(vectors, Grid(2, 2, cells)))
+    why = explain(ask(vectors[[0, 2, 3]]), page(vectors, Grid(2, 2, cells)))
     assert np.isnan(why.maps[:, 0, 0]).all()
     assert why.maps[0].ravel()[1:].tolist() == [1, 1, 0]
     assert why.by_place.ravel() == pytest.approx([0, 1 / 6, 1 / 6, 1 / 3])  # the two of vector 0 share what it found
@@ -86,7 +86,7 @@ BOXES = np.array(
 def test_words_of_one_line_are_one_box_and_the_best_line_is_quoted():
     vectors = np.eye(16, dtype=np.float32)[:8]
     query = vectors[[4, 5, 7]]
-    why = heatmap.explain(ask(query), page(vectors, BOXES, text=WORDS, word_boxes=BOXES))
+    why = explain(ask(query), page(vectors, BOXES, text=WORDS, word_boxes=BOXES))
     assert [(round(b.x0, 2), round(b.y0, 2), round(b.x1, 2)) for b in why.boxes] == [(0.21, 0.13, 0.4), (0.8, 0.5, 0.9)]
     assert [b.score for b in why.boxes] == pytest.approx([2 / 3, 1 / 3])
     assert why.line == "on the mat"
@@ -102,13 +102,13 @@ def test_a_line_is_quoted_alike_whether_vectors_are_numbered_as_places_or_not(be
     where[rng.integers(8)] = np.nan
     made = page(np.eye(16, dtype=np.float32)[:8], where, text=WORDS, word_boxes=BOXES)
     numbered = replace(made, rows=np.arange(8, dtype=np.int32))
-    shares = heatmap.shares(rng.uniform(-0.3, 1, len(best)).astype(np.float32))
-    assert heatmap.best_line(made, np.array(best), shares) == heatmap.best_line(numbered, np.array(best), shares)
+    worth = shares(rng.uniform(-0.3, 1, len(best)).astype(np.float32))
+    assert best_line(made, np.array(best), worth) == best_line(numbered, np.array(best), worth)
 
 
 def test_word_pieces_are_one_word():
     vectors = np.eye(16, dtype=np.float32)[:3]
-    why = heatmap.explain(ask(vectors[1:3]), page(vectors, BOXES[[0, 1, 1]], text="the cat", word_boxes=BOXES[:2]))
+    why = explain(ask(vectors[1:3]), page(vectors, BOXES[[0, 1, 1]], text="the cat", word_boxes=BOXES[:2]))
     assert why.maps.shape == (2, 2)
     assert why.by_place == pytest.approx([0, 1])
 
@@ -119,13 +119,13 @@ def test_words_that_share_a_vector_share_what_it_found():
     where = np.concatenate([BOXES[:3], np.full((2, 4), np.nan, np.float32)])
     rows = np.array([1, 0, 1, 1, 2], np.int32)
     pooled = page(vectors, where, rows=rows, text=WORDS, word_boxes=BOXES)
-    why = heatmap.explain(ask(vectors[[1, 1, 2, 0]]), pooled)
+    why = explain(ask(vectors[[1, 1, 2, 0]]), pooled)
     assert why.maps.tolist() == [[1, 0, 1], [1, 0, 1], [0, 0, 0], [0, 1, 0]]
     assert why.by_place == pytest.approx([1 / 4, 1 / 4, 1 / 4])
     assert why.unplaced == pytest.approx(1 / 4)
     assert why.line == "the cat sat"
     spans = np.array([[0, 3], [4, 7], [12, 14], [np.nan, np.nan], [np.nan, np.nan]], np.float32)
-    why = heatmap.explain(ask(vectors[[1]]), PageEmbedding(PageRef("a.txt", 1), None, vectors, spans, WORDS, rows=rows))
+    why = explain(ask(vectors[[1]]), PageEmbedding(PageRef("a.txt", 1), None, vectors, spans, WORDS, rows=rows))
     assert [(span.start, span.end, span.score) for span in why.spans] == [(0, 3, 0.5), (12, 14, 0.5)]
 
 
@@ -147,9 +147,9 @@ def test_places_need_a_vector_each(where, rows, message):
 
 def test_a_patch_quotes_the_line_it_lies_on():
     vectors = np.eye(16, dtype=np.float32)[:8]
-    why = heatmap.explain(ask(vectors[:1]), page(vectors, Grid(8, 1), text=WORDS, word_boxes=BOXES))
+    why = explain(ask(vectors[:1]), page(vectors, Grid(8, 1), text=WORDS, word_boxes=BOXES))
     assert why.line in {"the cat sat", ""}
-    why = heatmap.explain(ask(vectors[4:5]), page(vectors, Grid(8, 1), text=WORDS, word_boxes=BOXES))
+    why = explain(ask(vectors[4:5]), page(vectors, Grid(8, 1), text=WORDS, word_boxes=BOXES))
     assert why.line == "not here"
 
 
@@ -157,7 +157,7 @@ def test_plain_text_has_spans_and_no_picture():
     vectors = np.eye(16, dtype=np.float32)[:3]
     spans = np.array([[0, 3], [4, 7], [12, 14]], np.float32)
     embedding = PageEmbedding(PageRef("a.txt", 1), None, vectors, spans, text=WORDS)
-    why = heatmap.explain(ask(vectors[[2]]), embedding)
+    why = explain(ask(vectors[[2]]), embedding)
     assert [(span.start, span.end) for span in why.spans] == [(12, 14)]
     assert WORDS[12:14] == "on"
     assert why.line == "on the mat"
@@ -168,7 +168,7 @@ def test_plain_text_has_spans_and_no_picture():
 
 def test_a_negative_match_explains_nothing():
     vectors = np.eye(4, dtype=np.float32)[:2]
-    why = heatmap.explain(ask(-vectors), page(-vectors[:1] * 0 - np.ones((1, 4), np.float32) / -2, Grid(1, 1)))
+    why = explain(ask(-vectors), page(-vectors[:1] * 0 - np.ones((1, 4), np.float32) / -2, Grid(1, 1)))
     assert why.score < 0
     assert why.boxes == []
     assert why.unplaced == 0
@@ -178,7 +178,7 @@ def test_at_most_twenty_boxes_best_first():
     vectors = np.eye(32, dtype=np.float32)
     boxes = np.array([[0.1, i / 40, 0.2, i / 40 + 0.01] for i in range(32)], np.float32)
     weights = np.linspace(0.5, 1, 32, dtype=np.float32)[:, None]
-    why = heatmap.explain(ask(vectors * weights), page(vectors, boxes))
+    why = explain(ask(vectors * weights), page(vectors, boxes))
     assert len(why.boxes) == 20
     assert [b.score for b in why.boxes] == sorted((b.score for b in why.boxes), reverse=True)
     assert why.boxes[0].y0 == pytest.approx(31 / 40)
@@ -201,7 +201,7 @@ def test_the_peak_of_a_token_stays_in_its_cell(rows, cols, size):
     vectors = unit(rng, rows * cols, 64)
     peaks = [0, cols - 1, (rows - 1) * cols, rows * cols // 2]
     sheet = Image.new("RGB", size, "white")
-    why = heatmap.explain(ask(vectors[peaks]), page(vectors, Grid(rows, cols)), render=lambda _: sheet)
+    why = explain(ask(vectors[peaks]), page(vectors, Grid(rows, cols)), render=lambda _: sheet)
     for token, peak in enumerate(peaks):
         light = shown(why, [token], mode="similarity", opacity=1).sum(axis=2)
         ys, xs = np.nonzero(light == light.min())
@@ -217,7 +217,7 @@ def test_one_scale_for_all_tokens():
     vectors = np.eye(4, dtype=np.float32)
     weak = np.array([0, 0.3, 0, 0.2], np.float32)
     sheet = Image.new("RGB", (80, 80), "white")
-    why = heatmap.explain(ask(np.stack([vectors[0], weak])), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    why = explain(ask(np.stack([vectors[0], weak])), page(vectors, Grid(2, 2)), render=lambda _: sheet)
     for mode in ("attribution", "similarity"):
         strong, faint = (255 * 3 - shown(why, [token], mode=mode).sum(axis=2) for token in (0, 1))
         assert strong[20, 20] > 1.4 * faint[20, 60] > 0
@@ -234,7 +234,7 @@ def test_a_token_that_is_left_out_changes_its_place_only(where):
     cells = np.array([[0, 1], [2, 3], [4, 4], [-1, 5]], np.int32)
     places = {"words": BOXES, "cells": Grid(4, 2), "pooled": Grid(4, 2, cells)}[where]
     sheet = Image.effect_noise((700, 900), 80).convert("RGB")
-    why = heatmap.explain(ask(vectors[[1, 4]]), page(vectors, places), render=lambda _: sheet)
+    why = explain(ask(vectors[[1, 4]]), page(vectors, places), render=lambda _: sheet)
     changed = (shown(why) != shown(why, [0])).any(axis=2)
     number = 4
     boxes = BOXES[[4]] if where == "words" else [Grid(4, 2).cell_box(2, 0), Grid(4, 2).cell_box(2, 1)]
@@ -251,7 +251,7 @@ def test_dark_places_are_lit():
     """Ink on black would not be seen."""
     vectors = np.eye(4, dtype=np.float32)
     sheet = Image.new("RGB", (200, 200), (10, 10, 30))
-    why = heatmap.explain(ask(vectors[[3]]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    why = explain(ask(vectors[[3]]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
     light = shown(why, mode="similarity").sum(axis=2)
     assert light[150, 150] > 250 > 60 > light[50, 50]
 
@@ -264,7 +264,7 @@ def test_the_table_marks_each_maximum_and_sums_to_the_score():
         "q", vectors[[7, 2, 1, 2]] * np.float32([[0.5], [1], [0.9], [0.8]]), ("[Q]", "sat", "<cat>", "##s"),
         np.array([False, True, True, True]),
     )  # fmt: skip
-    table = heatmap.explain(query, page(vectors, where, text=WORDS, word_boxes=BOXES)).table
+    table = explain(query, page(vectors, where, text=WORDS, word_boxes=BOXES)).table
     assert table.places == ("nowhere", "cat", "sat")
     assert table.values == pytest.approx(np.array([[0.5, 0, 0], [0, 0, 1], [0, 0.9, 0], [0, 0, 0.8]]))
     assert table.values[range(4), table.best].sum() == pytest.approx(3.2)
@@ -285,22 +285,22 @@ def test_columns_of_the_table_are_places():
     """Cells by row and column; of a pooled vector the first; pieces of a word together; characters of plain text."""
     vectors = np.eye(16, dtype=np.float32)[:4]
     cells = np.array([[-1, 0, 1], [2, 1, -1]], np.int32)
-    table = heatmap.explain(ask(vectors[[1, 2]]), page(vectors, Grid(2, 3, cells))).table
+    table = explain(ask(vectors[[1, 2]]), page(vectors, Grid(2, 3, cells))).table
     assert table.places == ("0,2", "1,0")
     assert table.best.tolist() == [0, 1]
-    table = heatmap.explain(ask(vectors[:3]), page(vectors[:3], BOXES[[0, 1, 1]], text="the cat")).table
+    table = explain(ask(vectors[:3]), page(vectors[:3], BOXES[[0, 1, 1]], text="the cat")).table
     assert table.places == ("15%,11%", "25%,11%")  # nobody kept the words
     assert table.best.tolist() == [0, 1, 1]
     spans = np.array([[0, 3], [4, 7], [8, 11]], np.float32)
     plain = PageEmbedding(PageRef("a.txt", 1), None, vectors[:3], spans, text=WORDS)
-    assert heatmap.explain(ask(vectors[[2, 0]]), plain).table.places == ("the", "sat")
+    assert explain(ask(vectors[[2, 0]]), plain).table.places == ("the", "sat")
 
 
 def test_a_page_whose_vectors_lie_nowhere_has_a_table_and_a_bare_picture():
     vectors = np.eye(4, dtype=np.float32)
     sheet = Image.new("RGB", (60, 80), "white")
     for where in (np.full((4, 4), np.nan, np.float32), Grid(1, 1, np.array([[-1]], np.int32))):
-        why = heatmap.explain(ask(vectors[:2]), page(vectors, where), render=lambda _: sheet)
+        why = explain(ask(vectors[:2]), page(vectors, where), render=lambda _: sheet)
         assert why.table.places == ("nowhere",)
         assert why.table.values.tolist() == [[1], [1]]
         for mode in ("attribution", "similarity"):
@@ -309,7 +309,7 @@ def test_a_page_whose_vectors_lie_nowhere_has_a_table_and_a_bare_picture():
 
 def test_boxes_in_points():
     vectors = np.eye(16, dtype=np.float32)[:8]
-    why = heatmap.explain(ask(vectors[[4, 5]]), page(vectors, BOXES, text=WORDS, word_boxes=BOXES))
+    why = explain(ask(vectors[[4, 5]]), page(vectors, BOXES, text=WORDS, word_boxes=BOXES))
     (box,) = why.boxes_pt
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((0.21 * 600, 0.13 * 800, 0.4 * 600, 0.15 * 800))
     assert box.score == why.boxes[0].score
@@ -318,17 +318,17 @@ def test_boxes_in_points():
 def test_the_legend_stands_beneath_the_page():
     vectors = np.eye(4, dtype=np.float32)
     sheet = Image.new("RGB", (300, 400), "white")
-    why = heatmap.explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
+    why = explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: sheet)
     for mode in ("attribution", "similarity"):
         bare, with_legend = (shown(why, mode=mode, legend=legend) for legend in (False, True))
         assert (with_legend[:399] == bare[:399]).all()
-        end = [int(heatmap.SCALE[-1][i : i + 2], 16) for i in (1, 3, 5)]
+        end = [int(drawing.SCALE[-1][i : i + 2], 16) for i in (1, 3, 5)]
         assert np.abs(with_legend[400:] - end).max(axis=2).min() < 10
 
 
 @pytest.mark.parametrize("wrong", [{"tokens": [2]}, {"tokens": [-1]}, {"mode": "heat"}])
 def test_what_cannot_be_shown_is_said(wrong):
     vectors = np.eye(4, dtype=np.float32)
-    why = heatmap.explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: Image.new("RGB", (9, 9)))
+    why = explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: Image.new("RGB", (9, 9)))
     with pytest.raises(InvalidQuery, match=r"tokens of this question are 0 to 1|attribution or similarity"):
         why.image(**wrong)

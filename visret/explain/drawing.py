@@ -1,0 +1,176 @@
+"""Explanations in colour: marks on the picture of a page, legends, and tables as HTML.
+
+Nothing here knows what an explanation is: what is drawn comes as arrays of numbers, and places as page fractions.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
+
+from visret import _given
+from visret.types import Box
+
+# White, then ColorBrewer's YlOrBr (colorbrewer2.org: safe for the colour-blind, and in grey), without its darkest
+# colours: text stays legible under these.
+SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
+PEN = "#993404"  # YlOrBr too
+FAINTEST = 0.35  # of the scale: what the least share of a score gets
+
+
+@dataclass(frozen=True, slots=True)
+class Legend:
+    """What colours stand for, and what the first and the last of them do; colours as CSS writes them, evenly spaced."""
+
+    what: str
+    low: str
+    high: str
+    colours: tuple[str, ...]
+
+
+def legend_of_shares(largest: float) -> Legend:
+    """Return what the colours of `overlay` say where the highest level stands for this share of a score."""
+    return Legend("share of the score", "0%", f"{largest:.0%}", _colours(FAINTEST))
+
+
+def legend_of_similarities(scale: tuple[float, float]) -> Legend:
+    """Return what the colours of `overlay_similarities` say. scale: the similarities at their two ends."""
+    return Legend("similarity", f"{scale[0]:.2f} or less", f"{scale[1]:.2f}", _colours(0.0))
+
+
+def overlay(
+    image: Image.Image, boxes: np.ndarray, levels: Sequence[float] | np.ndarray, *, opacity: float = 0.75
+) -> Image.Image:
+    """Return a page with boxes (k, 4), in page fractions, marked like with a highlighter pen.
+
+    levels: (k,) from 0 to 1, how strong each mark is. Raises ShapeError for what is not a box of the page.
+    """
+    inside, outline = Image.new("L", image.size), Image.new("L", image.size)
+    pen = max(1, round(image.height / 700))
+    for box, level in sorted(zip(map(_given.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
+        corners = _pixels(box, image.size)
+        strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
+        ImageDraw.Draw(inside).rectangle(corners, fill=strength)
+        ImageDraw.Draw(outline).rectangle(corners, outline=round(strength * opacity), width=pen)
+    return Image.composite(Image.new("RGB", image.size, PEN), _blend(image, inside, opacity), outline)
+
+
+def overlay_similarities(
+    image: Image.Image,
+    similarities: np.ndarray,
+    scale: tuple[float, float],
+    boxes: np.ndarray | None = None,
+    *,
+    opacity: float = 0.75,
+) -> Image.Image:
+    """Return a page coloured by the similarity of its places, NaN where there is none.
+
+    similarities: (rows, cols) of cells that cover the page, or (w,) of boxes (w, 4) in page fractions, where the more
+    similar one lies on top. scale: the similarities at the two ends of the colours.
+    """
+    levels = np.round(255 * _levels(similarities, scale)).astype(np.uint8)
+    if boxes is None:  # bilinear never exceeds the cells, as bicubic and Lanczos do
+        return _blend(image, Image.fromarray(levels).resize(image.size, Image.Resampling.BILINEAR), opacity)
+    field = Image.new("L", image.size)
+    draw = ImageDraw.Draw(field)
+    for place in np.argsort(levels, kind="stable"):
+        draw.rectangle(_pixels(boxes[place], image.size), fill=int(levels[place]))
+    return _blend(image, field, opacity)
+
+
+def with_legend(page: Image.Image, tokens: str, legend: Legend) -> Image.Image:
+    """Return the page, and beneath it the tokens that are shown and what the colours say."""
+    size = max(11, page.width // 60)
+    font, pad = ImageFont.load_default(size), size // 2
+    sheet = Image.new("RGB", (page.width, page.height + 2 * size + 4 * pad), "white")
+    sheet.paste(page)
+    draw, x, y = ImageDraw.Draw(sheet), pad, page.height + pad
+    draw.line((0, page.height, page.width, page.height), fill="#888")
+    draw.text((x, y), tokens, fill="black", font=font)
+    y += size + pad
+    before = f"{legend.what}: {legend.low}"
+    draw.text((x, y), before, fill="black", font=font)
+    x += round(draw.textlength(before, font=font)) + pad
+    step = page.width // (4 * len(legend.colours))
+    for number, colour in enumerate(legend.colours):
+        draw.rectangle((x + number * step, y, x + (number + 1) * step - 1, y + size), fill=colour)
+    draw.text((x + len(legend.colours) * step + pad, y), legend.high, fill="black", font=font)
+    return sheet
+
+
+def table_html(
+    tokens: Iterable[str],
+    content: Iterable[bool],
+    places: Iterable[str],
+    values: np.ndarray,
+    best: np.ndarray,
+    scale: tuple[float, float],
+) -> str:
+    """Return an explanation's table as HTML, its cells coloured and each token's maximum in bold with a star.
+
+    tokens: m labels, dimmed where content is False. places: p labels. values: (m, p) similarities. best: (m,) columns
+    of the maxima. scale: the similarities at the two ends of the colours.
+    """
+    head = "".join(f'<th scope="col">{html.escape(place)}</th>' for place in places)
+    rows = []
+    levels = _levels(values, scale)
+    for row, (token, named) in enumerate(zip(tokens, content, strict=True)):
+        cells = "".join(
+            f'<td style="color:#000;background:{_colour(levels[row, column])}'
+            + (f';font-weight:bold">{value:.2f}*</td>' if column == best[row] else f'">{value:.2f}</td>')
+            for column, value in enumerate(values[row])
+        )
+        dim = "" if named else ' style="opacity:.6;font-weight:normal"'
+        rows.append(f'<tr><th scope="row"{dim}>{html.escape(token)}</th>{cells}</tr>')
+    return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table>"
+
+
+def _colours(first: float) -> tuple[str, ...]:
+    """Return the colours from a level on, dense enough to be drawn with straight lines between them."""
+    return tuple(_colour(level) for level in np.linspace(first, 1, 13))
+
+
+def _colour(level: float) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*_ramp()[round(255 * float(level))])
+
+
+def _ramp() -> np.ndarray:
+    """Return SCALE in 256 steps, (256, 3) uint8."""
+    stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in SCALE])
+    at = np.linspace(0, len(stops) - 1, 256)
+    channels = [np.interp(at, np.arange(len(stops)), channel) for channel in stops.T]
+    return np.stack(channels, axis=1).round().astype(np.uint8)
+
+
+def _levels(similarities: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+    """Return where on the scale similarities stand, from 0 to 1; 0 where there is none."""
+    low, high = scale
+    return np.nan_to_num(np.clip((similarities - low) / (high - low or 1), 0, 1))
+
+
+def _blend(image: Image.Image, levels: Image.Image, opacity: float) -> Image.Image:
+    """Colour a page: paper like ink, so that what is black stays black, and what is dark all over like light.
+
+    levels: "L", 0 to 255, of its size.
+    """
+    ramp = _ramp()
+    ink, light = (
+        Image.merge("RGB", [levels.point(channel.tolist()) for channel in colours.T])
+        for colours in (ramp, ramp * np.arange(256)[:, None] // 255)
+    )
+    inked, lit = ImageChops.multiply(image, ink), ImageChops.screen(image, light)
+    grey = image.convert("L").filter(ImageFilter.BoxBlur(image.height / 50))
+    dark = grey.point([min(255, max(0, 6 * (110 - value))) for value in range(256)])
+    return Image.blend(image, Image.composite(lit, inked, dark), opacity)
+
+
+def _pixels(box: Box, size: tuple[int, int]) -> list[int]:
+    """Return the first and the last pixel, x and y each, of a box in page fractions."""
+    width, height = size
+    x0, y0 = int(box[0] * width), int(box[1] * height)
+    return [x0, y0, max(x0, math.ceil(box[2] * width) - 1), max(y0, math.ceil(box[3] * height) - 1)]
