@@ -2,6 +2,7 @@
 """Run `pytest --light` on every promised Python that this machine has, each in a fresh environment of its own.
 
     .ci/pythons.py [--without 3.11]        # 3.11: one that has run all tests already
+    .ci/pythons.py --this                  # on the Python that runs this, and no other
 
 Which Pythons are promised, and which packages they need, is read from pyproject.toml. One that is not found is named,
 and is no failure. The packages are downloaded for each: 130 MB, and half a minute.
@@ -42,9 +43,13 @@ def main() -> int:
     """The exit status: 1 where the tests of one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--without", default="", help="a Python that is left out")
-    left_out = parser.parse_args().without
+    parser.add_argument("--this", action="store_true", help="run on this Python alone")
+    arguments = parser.parse_args()
+    left_out = arguments.without
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]
     promised = [c.rpartition(" ")[2] for c in project["classifiers"] if re.search(r":: Python :: 3\.\d+$", c)]
+    if arguments.this:
+        return int(not passes(sys.executable, packages(project)))
     failed = []
     for version in promised:
         if version == left_out:

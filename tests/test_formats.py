@@ -30,8 +30,9 @@ def read(path: Path, data: bytes | str):
 # ---- what is read
 
 
-def test_the_readme_lists_every_ending():
-    section = (ROOT / "README.md").read_text("utf8").split("## What is read")[1].split("\n## ")[0]
+def test_the_documents_list_every_ending():
+    page = (ROOT / "docs" / "documents-and-ocr.md").read_text("utf8")
+    section = page.split("## What is read")[1].split("\n## ")[0]
     assert set(re.findall(r"`(\.\w+)`", section)) == set(formats.FORMATS)
 
 

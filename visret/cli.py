@@ -334,7 +334,7 @@ def cache(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Say what this machine gives visret and what it lacks, for a report of a bug; of an index too."""
+    """Say what this machine gives visret and what it lacks, and examine an index; a bug report needs this."""
     start = time.perf_counter()
     from visret.doctor import as_json, as_text, examine
 
@@ -433,14 +433,14 @@ INDEX_TO_SERVE: Argument = (
     {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, bring files in the browser"},
 )
 INDEX_TO_LOOK_AT: Argument = ("index",), {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index"}
-K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "how many pages at most (10)"}
+K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "the largest number of pages (10)"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
-    {"metavar": "DIR", "type": _path, "help": "draw each page with the places that answer, into this folder"},
+    {"metavar": "DIR", "type": _path, "help": "draw each page, with the places that answer marked, into this folder"},
 )
-NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same again)"}
-UNDO: Argument = ("--undo",), {"action": "store_true", "help": "be again what the index was before the last reindex"}
+NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same as before)"}
+UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to what the index was before the last reindex"}
 MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
 STORAGE: dict[str, Argument] = {
     "codec": (("--codec",), {"choices": CODECS, "help": "how a vector is stored (int8), for a new index"}),
@@ -450,21 +450,29 @@ STORAGE: dict[str, Argument] = {
     ),
     "pool": (
         ("--pool",),
-        {"metavar": "N", "type": _positive, "help": "merge the vectors of a page that are alike, N to one (1: none)"},
+        {
+            "metavar": "N",
+            "type": _positive,
+            "help": "merge similar vectors of a page, so that one in N is left (1: all)",
+        },
     ),
     "prune": (
         ("--prune",),
-        {"metavar": "SHARE", "type": _share, "help": "leave out this share of a page's vectors, the least telling (0)"},
+        {
+            "metavar": "SHARE",
+            "type": _share,
+            "help": "leave out this share of a page's vectors, those that say least (0)",
+        },
     ),
 }
 METADATA: list[Argument] = [
-    (("--metadata",), {"metavar": "JSON", "help": "an object for all these files, for filters: '{\"year\": 2024}'"}),
+    (("--metadata",), {"metavar": "JSON", "help": "metadata of all these files, for filters: '{\"year\": 2024}'"}),
     (
         ("--metadata-file",),
         {
             "metavar": "FILE",
             "type": _path,
-            "help": "a table, CSV or JSONL, of what each file is to have; its column or key 'path' names the file",
+            "help": "a table (CSV or JSONL) with the metadata of each file; its column or key 'path' names the file",
         },
     ),
 ]
@@ -481,34 +489,49 @@ SYNC: Argument = (
     ("--sync",),
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
 )
-RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
+RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try again the files that failed before"}
 PAGE_SECONDS: Argument = (
     ("--page-seconds",),
-    {"metavar": "N", "type": _positive, "default": 60, "help": "give a page up that takes longer to read (60)"},
+    {
+        "metavar": "N",
+        "type": _positive,
+        "default": 60,
+        "help": "give up a page that takes more seconds to read than this (60)",
+    },
 )
 OCR: Argument = (
     ("--ocr",),
     {
         "choices": OCR_MODES,
         "default": "auto",
-        "help": "read words from the pictures of pages: of those without usable text (auto), of none (never), of all "
-        "(always)",
+        "help": "read words from the pictures of pages: of pages without usable text (auto), of none (never), or "
+        "of all (always)",
     },
 )
 FILES: list[Argument] = [
     (
         ("--include",),
-        {"metavar": "GLOB", "action": "append", "default": [], "help": "only files or folders of this name: '*.pdf'"},
+        {
+            "metavar": "GLOB",
+            "action": "append",
+            "default": [],
+            "help": "read only files or folders with such a name: '*.pdf'",
+        },
     ),
     (
         ("--exclude",),
-        {"metavar": "GLOB", "action": "append", "default": [], "help": "no files or folders of this name: 'drafts'"},
+        {
+            "metavar": "GLOB",
+            "action": "append",
+            "default": [],
+            "help": "read no files or folders with such a name: 'drafts'",
+        },
     ),
     PAGE_SECONDS,
 ]
 ESTIMATE: Argument = (
     ("--estimate",),
-    {"action": "store_true", "help": "only say how long it will take, and how much room, from a sample"},
+    {"action": "store_true", "help": "only estimate, from a sample, how long indexing will take and how much room"},
 )
 PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "for encrypted PDFs"}
 WHERE: Argument = (
@@ -542,34 +565,42 @@ MODE: Argument = (
 HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
 PORT: Argument = ("--port",), {"metavar": "N", "type": _port, "default": 7860, "help": "port to listen on (7860)"}
 SERVER: list[Argument] = [
-    (("--api-key-file",), {"metavar": "FILE", "help": "holds the key that clients must know; or set VISRET_API_KEY"}),
+    (
+        ("--api-key-file",),
+        {"metavar": "FILE", "help": "the file with the key that clients must know; or set VISRET_API_KEY"},
+    ),
     (("--no-key",), {"action": "store_true", "help": "let other machines in without a key"}),
-    (("--no-ui",), {"action": "store_true", "help": "the HTTP API and MCP alone"}),
+    (("--no-ui",), {"action": "store_true", "help": "serve the HTTP API and MCP without the page in the browser"}),
     (
         ("--name",),
-        {"metavar": "HOST", "action": "append", "default": [], "help": "a name of this server, as behind a proxy"},
+        {
+            "metavar": "HOST",
+            "action": "append",
+            "default": [],
+            "help": "a host name of this server, such as that of its proxy",
+        },
     ),
     (
         ("--upload-mb",),
-        {"metavar": "N", "type": _positive, "default": 100, "help": "megabytes of an upload at most (100)"},
+        {"metavar": "N", "type": _positive, "default": 100, "help": "the largest upload, in megabytes (100)"},
     ),
     (
         ("--most-pages",),
-        {"metavar": "N", "type": _positive, "default": 500, "help": "pages of an uploaded file at most (500)"},
+        {"metavar": "N", "type": _positive, "default": 500, "help": "the most pages of an uploaded file (500)"},
     ),
     (
         ("--rate",),
-        {"metavar": "N", "type": _positive, "default": 20, "help": "requests a second from one address (20)"},
+        {"metavar": "N", "type": _positive, "default": 20, "help": "the most requests a second from one address (20)"},
     ),
 ]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
-TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "a new folder"}
+TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to make"}
 REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
 SMALLER: list[Argument] = [
-    (("--codec",), {"choices": CODECS, "help": "store vectors with this codec from now on"}),
+    (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on"}),
     (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions"}),
 ]
-CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove it all"}
+CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove all of it"}
 
 # Every verb once; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
