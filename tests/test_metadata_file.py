@@ -4,8 +4,9 @@ from unicodedata import normalize
 
 import pytest
 
-from visret import _metadata_file, ingest
+from visret import ingest
 from visret.errors import InvalidQuery
+from visret.ingest import metadata_file
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def read(papers, text, name="m.csv", known=()):
     table = papers.parent / name
     table.write_text(text, "utf8")
     sources = ingest.discover([papers]).sources
-    found, lost = _metadata_file.match(table, sources, [papers], dict(known))
+    found, lost = metadata_file.match(table, sources, [papers], dict(known))
     return {path.relative_to(papers.parent).as_posix(): metadata for path, metadata in found.items()}, lost
 
 
@@ -86,6 +87,6 @@ def test_a_table_that_cannot_be_read_is_refused_in_words(papers, text, name, mat
 def test_a_table_in_another_encoding_or_nowhere_is_refused(papers, tmp_path):
     (tmp_path / "m.csv").write_bytes("path,y\nü.txt,1".encode("latin-1"))
     with pytest.raises(InvalidQuery, match="is not UTF-8"):
-        _metadata_file.match(tmp_path / "m.csv", [], [], {})
+        metadata_file.match(tmp_path / "m.csv", [], [], {})
     with pytest.raises(InvalidQuery, match="cannot be read: No such file"):
-        _metadata_file.match(tmp_path / "n.csv", [], [], {})
+        metadata_file.match(tmp_path / "n.csv", [], [], {})

@@ -519,6 +519,10 @@ def test_words_that_lack_letters_are_read_again_or_named(tmp_path):
     assert torn.lost == (pages.UNREAD_TEXT,)
     marked = [f"* {line}" for line in BODY * 3]
     assert not read(cipher_pdf(tmp_path / "b.pdf", lambda c: 0xE000 if c == "*" else ord(c), marked)).torn
+
+
+@pytest.mark.weights
+def test_a_line_that_lacks_letters_gives_way_to_known_words_only():
     assert trust.is_better("The ferry gives way to seven boats", "The ferry gies way to seen boats", trust.TORN)
     assert not trust.is_better("The ferry stops at five", "The ferry stops at five", trust.TORN)
     assert not trust.is_better("The fcrry stops at fivc", "The ferry stops at five", trust.TORN)

@@ -738,12 +738,13 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
     common = None if arguments.metadata is None else _object("--metadata", arguments.metadata, '{"year": 2024}')
     if arguments.metadata_file is None:
         return common, []
-    from visret import _metadata_file, ingest
+    from visret import ingest
+    from visret.ingest import metadata_file
 
     sources = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude).sources
     documents = map(retriever.document, retriever.documents())
     known = {document.doc: document.source for document in documents if document.source and not document.member}
-    table, lost = _metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
+    table, lost = metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
     here = {source.path for source in sources}
     if beside := sorted(path for path in table if path not in here):
         _say(f"{arguments.metadata_file} names {_count(len(beside), 'file')} that is not read now, such as {beside[0]}")
@@ -752,7 +753,7 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
 
 def _changes(given: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE as keys and values."""
-    from visret._metadata_file import value
+    from visret.ingest.metadata_file import value
 
     changes: dict[str, Any] = {}
     for change in given:

@@ -24,6 +24,7 @@ modules above it in this list:
     recorder       carries a plan out, and writes what comes of its files
     run            add, replace, reindex, add_pages
     estimate       what indexing will take, from a sample
+    metadata_file  a table of metadata, CSV or JSONL: which line is of which file
 """
 
 import importlib

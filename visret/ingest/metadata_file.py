@@ -12,7 +12,7 @@ from unicodedata import normalize
 
 from visret._folders import expanded
 from visret.errors import InvalidQuery
-from visret.ingest import Source
+from visret.ingest.discovery import Source
 from visret.ingest.report import Failure
 
 PATH = "path"  # the column or key that names the file
