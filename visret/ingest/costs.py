@@ -19,6 +19,7 @@ READING = {WORDS: 0.012, DOUBTFUL: 0.06}
 OCR = {"rapidocr": 1.3, "glyph": 0.55}  # for a million pixels at 100 dpi, and
 PER_WORD = 0.016  # of that for each word
 LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, once in every process that reads
+SURPRISE = 4  # how many times as long as usual a page is believed to take
 THREADS = 1.8  # cores that OCR uses
 OPENING = 0.01
 CONVERTING = 3.0
@@ -96,7 +97,7 @@ class Costs:
     def __init__(self, engine: str, encoding: float) -> None:
         self.engine = engine
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
-        self.reading = [Mean(200), Mean(50), Mean(200, 1)]
+        self.reading = [Mean(200), Mean(50), Mean(200, 4)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
         self.lasting = [Mean(20, 1) for _ in range(CLASSES)]  # seconds for a second of a core
         self.opening: dict[tuple[str, bool], Mean] = {}
@@ -106,15 +107,18 @@ class Costs:
         self.batches = 0
 
     def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
-        """Note that a page was read; return the seconds of a core for it.
+        """Note that a page was read; return the seconds of a core that were believed.
 
-        loaded: whether OCR had been used in that process before."""
+        loaded: whether OCR had been used in that process before; a page that waited for it tells nothing of others. One
+        page that takes very long, such as a drawing, does not say that all will.
+        """
         if look.page_class == BLIND and not loaded:
-            core_seconds = self.without_loading(core_seconds)
-        else:
-            self.lasting[look.page_class].add(seconds, core_seconds)
+            return self.reading[BLIND].value(self._guess(BLIND)) * look.reading
+        self.lasting[look.page_class].add(seconds, core_seconds)
+        usual = self.reading[look.page_class].value(self._guess(look.page_class))
+        core_seconds = min(core_seconds, SURPRISE * usual * look.reading)
         self.reading[look.page_class].add(core_seconds, look.reading)
-        self.reading_kind.setdefault((kind, look.page_class), Mean(200, 2)).add(core_seconds, look.reading)
+        self.reading_kind.setdefault((kind, look.page_class), Mean(200, 4)).add(core_seconds, look.reading)
         return core_seconds
 
     def without_loading(self, core_seconds: float) -> float:
@@ -123,11 +127,13 @@ class Costs:
 
     def unit(self, kind: str, page_class: int) -> float:
         """Return the seconds that a unit of reading takes."""
-        guess = OCR.get(self.engine, READING[DOUBTFUL]) if page_class == BLIND else READING[page_class]
-        value = self.reading[page_class].value(guess)
+        value = self.reading[page_class].value(self._guess(page_class))
         if (mine := self.reading_kind.get((kind, page_class))) is not None:
             value = mine.value(value)
         return value * self.lasts(page_class)
+
+    def _guess(self, page_class: int) -> float:
+        return OCR.get(self.engine, READING[DOUBTFUL]) if page_class == BLIND else READING[page_class]
 
     def lasts(self, page_class: int) -> float:
         """Return the seconds that a second of a core lasts."""
