@@ -1,7 +1,12 @@
-"""The old name of `visret.documents`, which stays for one version."""
+"""The old place of `visret.documents`; it goes with the next version."""
 
 import warnings
+from typing import Any
 
-from visret.documents import *  # noqa: F403
+from visret import documents as _moved
 
-warnings.warn("visret.pdf is called visret.documents now", DeprecationWarning, stacklevel=2)
+
+def __getattr__(name: str) -> Any:
+    found = getattr(_moved, name)
+    warnings.warn(f"visret.pdf.{name} has moved: import it from visret.documents", DeprecationWarning, stacklevel=2)
+    return found
