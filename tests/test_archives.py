@@ -127,7 +127,7 @@ def test_what_a_header_says_of_sizes_is_not_believed(claimed, tmp_path):
 def small_bounds(monkeypatch):
     for module in (archives, members):
         monkeypatch.setattr(module, "MAX_MEMBER_BYTES", 3 << 20)
-    monkeypatch.setattr(archives, "_MOST_SPENT", 4 << 20)
+    monkeypatch.setattr(archives, "_MAX_SPENT", 4 << 20)
 
 
 def test_a_bomb_is_not_unpacked_and_costs_what_comes_after_it_nothing(small_bounds, tmp_path):

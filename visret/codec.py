@@ -45,7 +45,7 @@ _FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}
 # Floats worked on at a time: 4 MB, so that encoding needs no second copy of a large array.
 _BLOCK = 1 << 20
 
-_MOST_CENTROIDS = 1 << 16  # a uint16 names them
+_MAX_CENTROIDS = 1 << 16  # a uint16 names them
 _CENTROIDS = 256
 _SAMPLE_A_CENTROID = 4
 _ROUNDS = 8  # of k-means
@@ -88,7 +88,7 @@ class Codec:
         if self.centroids is None or self.weights is None or self.step is None or not self.needs_fit:
             raise ShapeError(f"{self.name}: centroids, weights and step belong to a residual codec, all three of them")
         k, levels = len(self.centroids), 1 << _BITS[self.name]
-        fits = k.bit_count() == 1 and k <= _MOST_CENTROIDS and self.step > 0
+        fits = k.bit_count() == 1 and k <= _MAX_CENTROIDS and self.step > 0
         fits &= self.centroids.shape == (k, self.dim) and self.weights.shape == (levels,)
         if not fits or not self.centroids.dtype == self.weights.dtype == np.int8:
             raise ShapeError(
@@ -151,7 +151,7 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
     units = _directions(sample, _peaks(sample, 0))[0][rng.permutation(len(sample))]
     seen, held_out = (units, units) if len(units) < 64 else np.split(units, [-(len(units) // 16)])
     wanted = 16 * np.sqrt(count) if count else _CENTROIDS
-    most = max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MOST_CENTROIDS))
+    most = max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MAX_CENTROIDS))
     centroids = _tree(seen, 1 << min(round(np.log2(wanted)), most.bit_length() - 1), rng)
     # What is left of vectors that were seen is too small.
     weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << _BITS[name])

@@ -31,7 +31,7 @@ INSTRUCTION = (
     "[1]. If the pages do not answer it, say so."
 )
 MAX_PIXELS = 1_000_000  # about what vision models scale a page to; more costs tokens and shows nothing new
-LONGEST_SIDE = 2000  # Anthropic refuses longer ones in a request with more than 20 pictures
+MAX_SIDE = 2000  # Anthropic refuses longer ones in a request with more than 20 pictures
 
 Messages = list[dict[str, Any]]
 
@@ -358,9 +358,9 @@ def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
 
 
 def fitted(image: Image, max_pixels: int) -> Image:
-    """It, or a smaller one of its shape, with at most so many pixels, and none of its sides over LONGEST_SIDE."""
+    """It, or a smaller one of its shape, with at most so many pixels, and none of its sides over MAX_SIDE."""
     width, height = image.size
-    shrink = min((max_pixels / (width * height)) ** 0.5, LONGEST_SIDE / max(width, height))
+    shrink = min((max_pixels / (width * height)) ** 0.5, MAX_SIDE / max(width, height))
     if shrink >= 1:
         return image
     return image.resize((max(1, int(width * shrink)), max(1, int(height * shrink))))

@@ -25,7 +25,7 @@ PACKAGES = {  # of Debian: the dictionary in each
     "eu": "eu_ES", "id": "id_ID", "vi": "vi_VN", "lv": "lv_LV", "gl": "gl_ES", "is": "is_IS", "sr": "sr_Latn_RS",
     "et": "et_EE", "sw": "sw_KE", "af": "af_ZA",
 }  # fmt: skip
-MOST_WORDS = 60_000
+MAX_WORDS = 60_000
 USUAL = 2e-5
 
 
@@ -48,7 +48,7 @@ def words(file: Path) -> list[str]:
     name = encoding.group(1).decode().lower().removeprefix("microsoft-") if encoding else "utf-8"
     found = [re.split(r"[/\t ]", line)[0] for line in file.read_bytes().decode(name, "replace").splitlines()[1:]]
     random.Random(0).shuffle(found)
-    return found[:MOST_WORDS]
+    return found[:MAX_WORDS]
 
 
 def triples(texts: list[str]) -> np.ndarray:

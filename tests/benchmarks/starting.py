@@ -27,7 +27,7 @@ from visret.index.layout import CATALOGUE
 HERE = Path(__file__).parent
 RUNS = 10
 PERIOD = 0.001  # seconds between two looks at the memory
-MOST_SECONDS, MOST_MIB, SHARE = 0.7, 200, 0.6  # of a search; the share of the time that importing torch takes
+MAX_SECONDS, MAX_MIB, SHARE = 0.7, 200, 0.6  # of a search; the share of the time that importing torch takes
 
 
 def anonymous_memory(process: int) -> int:
@@ -97,7 +97,7 @@ def main() -> int:
     for name, one in made.items():
         print(f"{name:16}{one.seconds:9.2f}{one.seconds / whole:10.2f}{one.work:7.2f}{one.peak / (1 << 20):7.0f}")
     print(json.dumps({name: one._asdict() for name, one in made.items()}))
-    return int(search.seconds > min(MOST_SECONDS, SHARE * whole) or search.peak > MOST_MIB << 20)
+    return int(search.seconds > min(MAX_SECONDS, SHARE * whole) or search.peak > MAX_MIB << 20)
 
 
 def _measured(commands: dict[str, list[str]], runs: int) -> dict[str, Run]:

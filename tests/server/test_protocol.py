@@ -21,7 +21,7 @@ async def slow_echo(scope, receive, send):
 @pytest.fixture
 def port(monkeypatch):
     monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(protocol, "MOST_OF_ONE", 5)
+    monkeypatch.setattr(protocol, "MAX_OF_ONE", 5)
     configuration = app.configuration(slow_echo)
     configuration.lifespan = "off"
     server = uvicorn.Server(configuration)

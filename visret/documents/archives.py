@@ -16,7 +16,7 @@ from visret.errors import DocumentError, PasswordRequired
 from visret.types import Loss
 
 PIECE = 1 << 20
-_MOST_SPENT = 2 * MAX_MEMBER_BYTES  # of unpacking: what one bomb takes, and what may be kept
+_MAX_SPENT = 2 * MAX_MEMBER_BYTES  # of unpacking: what one bomb takes, and what may be kept
 _NAMED = 10  # of the files that are left out
 _HELP = "unpack it and add the files"
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member
@@ -77,7 +77,7 @@ class Archive(Document):
                 reading.left_out.append((name, "is a link"))
             elif info.file_size > MAX_MEMBER_BYTES:
                 reading.left_out.append((name, "is too large"))
-            elif reading.spent > _MOST_SPENT:
+            elif reading.spent > _MAX_SPENT:
                 reading.left_out.append((name, "comes after too many bytes"))
             else:
                 found = unpacking.add(name, reading.pieces(name, info))

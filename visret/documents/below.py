@@ -25,7 +25,7 @@ from visret.documents.soffice import LibreOffice
 from visret.errors import DocumentError
 
 SIZE, LINE, EDGE = 10.0, 15.0, 18.0  # points: of letters, of a line at least, around the text
-MOST_LINES = 400  # of one sheet of a strip, as a page has an end in LibreOffice
+MAX_LINES = 400  # of one sheet of a strip, as a page has an end in LibreOffice
 
 
 class _Sheet(NamedTuple):
@@ -90,12 +90,12 @@ def stand_below(office: LibreOffice, pdf: Path, notes: Mapping[int, Sequence[Not
 def _sheets(page: int, width: float, notes: Sequence[Note]) -> Iterator[_Sheet]:
     """A note may be longer than a sheet."""
     sheet, rows = _Sheet(page, max(width, 6 * EDGE), []), 0
-    longest = int(MOST_LINES / 2 * (sheet.width - 2 * EDGE) / SIZE)
+    longest = int(MAX_LINES / 2 * (sheet.width - 2 * EDGE) / SIZE)
     for note in notes:
         lines = [line for line in clean(note.text).splitlines() if line.strip()]
         parts = [line[start : start + longest] for line in lines for start in range(0, len(line), longest)]
         for line in ((True, clean(note.head)), *((False, part) for part in parts)):
-            if rows + sheet.rows(line) > MOST_LINES:
+            if rows + sheet.rows(line) > MAX_LINES:
                 yield sheet
                 sheet, rows = _Sheet(page, sheet.width, []), 0
             sheet.lines.append(line)

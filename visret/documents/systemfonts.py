@@ -24,7 +24,7 @@ _CODE_PAGES = {128: 1 << 17, 134: 1 << 18, 129: 1 << 19, 136: 1 << 20}  # PDFium
 _HAN = 1 << 17 | 1 << 18 | 1 << 20  # have Chinese characters, though not all of each other's
 _SUFFIXES = {".ttf", ".otf", ".ttc"}
 _MOST = 2_000  # font files of a user that are looked at
-_MOST_BYTES = 1 << 27
+_MAX_BYTES = 1 << 27
 _missed: list[str] = []
 
 
@@ -133,7 +133,7 @@ def _folders() -> Iterator[Path]:
 def _pages(path: Path) -> int:
     """What the font says of the code pages it covers: ulCodePageRange1 in the table OS/2 (OpenType 1.9)."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        if path.stat().st_size > _MAX_BYTES:
             return 0
         with path.open("rb") as file:
             start = struct.unpack(">12xI", head)[0] if (head := file.read(16))[:4] == b"ttcf" else 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
-LONGEST_QUESTION = 10_000  # characters; the time of a search grows with them
+MAX_QUESTION = 10_000  # characters; the time of a search grows with them
 
 _COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
 
@@ -100,8 +100,8 @@ def check_questions(texts: Sequence[str]) -> None:
             raise InvalidQuery(f"a question needs at least one word, got {text!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             raise InvalidQuery(f"a question is Unicode text, got half a letter in {text[:80]!r}")
-        if len(text) > LONGEST_QUESTION:
-            raise InvalidQuery(f"a question has at most {LONGEST_QUESTION:,} characters, got {len(text):,}")
+        if len(text) > MAX_QUESTION:
+            raise InvalidQuery(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 
 
 def word_boxes(page: Page) -> np.ndarray | None:

@@ -29,7 +29,7 @@ OPTIONS: Mapping[str, Any] = {
     "four_bit": False,  # weights in 4 bits (bitsandbytes), on a CUDA GPU
 }
 _SUFFIX_COUNT = 10  # of colpali-engine and of transformers
-_MOST_PAGES = 16  # at once
+_MAX_PAGES = 16  # at once
 
 
 class Loaded(NamedTuple):
@@ -115,7 +115,7 @@ class PatchEncoder(ABC):
                     self._batch, self._grows = len(some) // 2, False
                     continue
                 if self._grows and len(some) == self._batch:
-                    self._batch = min(2 * self._batch, _MOST_PAGES)
+                    self._batch = min(2 * self._batch, _MAX_PAGES)
         return out
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from visret.types import ModelSpec, Page
 
 NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}
-MOST_NAMED = 3  # documents in a warning
+MAX_NAMED = 3  # documents in a warning
 
 _LATIN_SCRIPT = frozenset(NAMES)
 _LATIN = ((0x41, 0x24F), (0x1E00, 0x1EFF), (0x2C60, 0x2C7F), (0xA720, 0xA7FF), (0xFB00, 0xFB06), (0xFF21, 0xFF5A))
@@ -79,8 +79,8 @@ class _Together:
     def say(self) -> None:
         if self.spec is None or not self.foreign:
             return
-        named = ", ".join(list(self.foreign)[:MOST_NAMED])
-        if (more := len(self.foreign) - MOST_NAMED) > 0:
+        named = ", ".join(list(self.foreign)[:MAX_NAMED])
+        if (more := len(self.foreign) - MAX_NAMED) > 0:
             named += f" and {more} more {'document' if more == 1 else 'documents'}"
         _warn(self.spec, self.foreign.total(), f"{self.count} pages", f": {named}")
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from visret.errors import VisretError
 
-MOST_DIMENSIONS = 8192  # an int32 sum holds as many products of 8 by 12 bits
+MAX_DIMENSIONS = 8192  # an int32 sum holds as many products of 8 by 12 bits
 CHUNK = 4  # steps of a "pairs" path that are summed in 16 bits
 _CHUNK_SUM = 32767 // 128  # of the sizes of query codes that meet in one 16-bit sum with rows of -128..127
 

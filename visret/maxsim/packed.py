@@ -309,8 +309,8 @@ class _Pages:
 
 def check_rows(rows: Rows, codec: Codec) -> None:
     """Refuse rows that the machine code would not read as they are meant."""
-    if not 0 < codec.dim <= _paths.MOST_DIMENSIONS:
-        raise ShapeError(f"rows must have 1 to {_paths.MOST_DIMENSIONS} dimensions, got {codec.dim}")
+    if not 0 < codec.dim <= _paths.MAX_DIMENSIONS:
+        raise ShapeError(f"rows must have 1 to {_paths.MAX_DIMENSIONS} dimensions, got {codec.dim}")
     if not codec.fitted:
         raise ShapeError(f"{codec.name} has to be fitted before it stores anything")
     for name, array, wanted in zip(Rows._fields, rows, codec.empty(0), strict=True):

@@ -32,8 +32,8 @@ STATUSES = {
     DuplicateDocument: 409,
     MissingExtra: 501,
 }
-MOST_WRONG = 10  # things that one answer says of a request
-LONGEST_PART = 80  # characters of a name that the client gave
+MAX_WRONG = 10  # things that one answer says of a request
+MAX_PART = 80  # characters of a name that the client gave
 # Absolute, and more than one part: what stands before the last part is nobody's business.
 _PATH = re.compile(r"""(?<![\w.:/\\~-])(?:/|[A-Za-z]:[\\/]+|\\\\+)(?:[^/\\'"<>:\n]{0,255}[^/\\'"<>:\s][/\\]+)+""")
 
@@ -90,7 +90,7 @@ def explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def malformed(_: Request, error: RequestValidationError) -> Response:
-        return Json({"detail": [_wrong(one) for one in error.errors()[:MOST_WRONG]]}, 422)
+        return Json({"detail": [_wrong(one) for one in error.errors()[:MAX_WRONG]]}, 422)
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> Response:
@@ -98,5 +98,5 @@ def explain_errors(app: FastAPI) -> None:
 
 
 def _wrong(one: dict[str, Any]) -> dict[str, Any]:
-    place = [part[:LONGEST_PART] if isinstance(part, str) else part for part in one["loc"]]
+    place = [part[:MAX_PART] if isinstance(part, str) else part for part in one["loc"]]
     return {"loc": place, "msg": one["msg"][:1000], "type": one["type"]}

@@ -31,10 +31,10 @@ from visret.server.answers import Json, unless_known, without_paths
 from visret.server.batches import Asked, Batches, Hits
 from visret.types import Ranked
 
-MOST_HITS = 100
-DEEPEST_FILTER, LARGEST_FILTER = 10, 1000  # filters in filters, and parts in all
+MAX_HITS = 100
+MAX_FILTER_DEPTH, MAX_FILTER_PARTS = 10, 1000  # filters in filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
-MOST_SHOWN = 100  # pages of a document that cannot be found
+MAX_SHOWN = 100  # pages of a document that cannot be found
 WRITER = "visret-write"  # the thread, by the beginning of its name
 STOP_SECONDS = 2.0  # for a file that is being read at the end
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
@@ -193,7 +193,7 @@ class Search(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     question: str
-    k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 10
+    k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     where: dict[str, Any] | None = None
     exact: bool = False
 
@@ -203,8 +203,8 @@ def check_filter(where: Any) -> None:
     level, depth, count = [where], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
-        if depth > 2 * DEEPEST_FILTER or count > LARGEST_FILTER:  # a list and an object for each
-            raise InvalidQuery(f"a filter has at most {DEEPEST_FILTER} levels and {LARGEST_FILTER} parts")
+        if depth > 2 * MAX_FILTER_DEPTH or count > MAX_FILTER_PARTS:  # a list and an object for each
+            raise InvalidQuery(f"a filter has at most {MAX_FILTER_DEPTH} levels and {MAX_FILTER_PARTS} parts")
         lists = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in lists for part in one]
 
@@ -335,10 +335,10 @@ def _described(document: Document) -> dict[str, Any]:
         "state": document.state,
         "reason": document.reason and without_paths(document.reason),
         "pages": len(document.pages),
-        "empty": list(document.empty[:MOST_SHOWN]),
-        "failed": [{"page": page, "reason": without_paths(reason)} for page, reason in document.failed[:MOST_SHOWN]],
+        "empty": list(document.empty[:MAX_SHOWN]),
+        "failed": [{"page": page, "reason": without_paths(reason)} for page, reason in document.failed[:MAX_SHOWN]],
         "unread": {"failed": failed, "empty": len(unread) - failed},
-        "lost": [{"page": page, "what": what, "help": help_} for page, what, help_ in document.lost[:MOST_SHOWN]],
+        "lost": [{"page": page, "what": what, "help": help_} for page, what, help_ in document.lost[:MAX_SHOWN]],
         "metadata": dict(document.metadata),
     }
 

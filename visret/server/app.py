@@ -31,13 +31,13 @@ from visret.server.protocol import HEAD_SECONDS, PatientProtocol
 
 KEY = "VISRET_API_KEY"
 SHORTEST_KEY = 16  # characters
-MOST_PAGES = 500  # of an uploaded file
+MAX_PAGES = 500  # of an uploaded file
 CONNECTIONS = 500
 GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a browser holds a connection for ever
 
 
 def build(
-    index: str | Path | None, rules: Rules, *, ui: bool = True, folders: bool = False, most_pages: int = MOST_PAGES
+    index: str | Path | None, rules: Rules, *, ui: bool = True, folders: bool = False, most_pages: int = MAX_PAGES
 ) -> ASGIApp:
     """The application, guarded.
 
@@ -97,7 +97,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     ui: bool = True,
-    most_pages: int = MOST_PAGES,
+    most_pages: int = MAX_PAGES,
     no_key: bool = False,
     announce: Callable[[str], object] = print,
 ) -> None:

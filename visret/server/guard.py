@@ -22,8 +22,8 @@ COOKIE, COOKIE_SECONDS = "visret_key", 365 * 24 * 3600
 FORM = "application/x-www-form-urlencoded"
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
-LONGEST_PATH, LONGEST_QUERY = 2048, 16384  # bytes
-LARGEST_BODY = 1 << 20  # of what is no upload
+MAX_PATH, MAX_QUERY = 2048, 16384  # bytes
+MAX_BODY_BYTES = 1 << 20  # of what is no upload
 UPLOADS = ("/documents", "/gradio_api/upload")
 DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # before the name of one
 STREAMS = ("/mcp", "/gradio_api/")  # where an answer to GET may never end
@@ -104,7 +104,7 @@ class Guard:
         if scope["type"] == "websocket":  # nothing here speaks it
             await send({"type": "websocket.close", "code": 1008})
             return
-        most = self._rules.upload_bytes if scope["path"] in UPLOADS else LARGEST_BODY
+        most = self._rules.upload_bytes if scope["path"] in UPLOADS else MAX_BODY_BYTES
         passage = _Passage(receive, send, most, bodiless=scope["method"] == "HEAD")
         headers = Headers(scope=scope)
         try:
@@ -182,7 +182,7 @@ def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> No
         raise Refused(403, "this is the page of another site asking")
     if site not in ("none", "same-origin") and not followed:
         raise Refused(403, "this is the page of another site asking")
-    if len(scope["raw_path"]) > LONGEST_PATH or len(scope["query_string"]) > LONGEST_QUERY:
+    if len(scope["raw_path"]) > MAX_PATH or len(scope["query_string"]) > MAX_QUERY:
         raise Refused(414, "this address is too long")
     if "\0" in scope["path"]:
         raise Refused(400, "no address holds a null byte")

@@ -7,7 +7,7 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 15.0  # for the head of a request, the first as well as the next
-MOST_OF_ONE = 200  # connections of one address
+MAX_OF_ONE = 200  # connections of one address
 
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: 0\r\n\r\n"
@@ -22,7 +22,7 @@ class PatientProtocol(H11Protocol):
         """Begin to wait, unless this address has too many connections already."""
         super().connection_made(transport)
         addresses = [one.client[0] for one in self.connections if isinstance(one, H11Protocol) and one.client]
-        if self.client and addresses.count(self.client[0]) > MOST_OF_ONE:
+        if self.client and addresses.count(self.client[0]) > MAX_OF_ONE:
             self._end(_BUSY)
         self._watch()
 

@@ -35,10 +35,10 @@ from visret.server.answers import without_paths
 _log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 20.0  # for a page to be read
-LONGEST_NAME = 120  # characters
-MOST_BYTES = 240  # of a name; file systems take 255, and a number may come behind
-LARGEST_METADATA = 1 << 16  # characters
-DEEPEST_METADATA, MOST_METADATA = 10, 1000  # lists and objects in each other, and values in all
+MAX_NAME = 120  # characters
+MAX_BYTES = 240  # of a name; file systems take 255, and a number may come behind
+MAX_METADATA_CHARACTERS = 1 << 16  # characters
+MAX_METADATA_DEPTH, MAX_METADATA_VALUES = 10, 1000  # lists and objects in each other, and values in all
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def safe_name(given: str) -> str:
     path = Path(name)
     if formats.ending(path) not in TAKEN:
         raise InvalidQuery(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
-    stem = path.stem[: LONGEST_NAME - len(path.suffix)].encode()[: MOST_BYTES - len(path.suffix.encode())]
+    stem = path.stem[: MAX_NAME - len(path.suffix)].encode()[: MAX_BYTES - len(path.suffix.encode())]
     return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
 
@@ -178,8 +178,8 @@ def parse_metadata(text: str) -> dict[str, Any] | None:
     """A JSON object; None for nothing, which leaves what there is. InvalidQuery for anything that cannot be stored."""
     if not text.strip():
         return None
-    if len(text) > LARGEST_METADATA:
-        raise InvalidQuery(f"metadata is at most {LARGEST_METADATA:,} characters long")
+    if len(text) > MAX_METADATA_CHARACTERS:
+        raise InvalidQuery(f"metadata is at most {MAX_METADATA_CHARACTERS:,} characters long")
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -197,15 +197,15 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
             raise InvalidQuery(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
     level: list[Any] = [metadata]
     parts = 0
-    for _ in range(DEEPEST_METADATA + 1):
+    for _ in range(MAX_METADATA_DEPTH + 1):
         parts += len(level)
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):
                 raise InvalidQuery("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
         inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in inside for part in one]
-    if level or parts > MOST_METADATA:
-        raise InvalidQuery(f"metadata has at most {DEEPEST_METADATA} levels and {MOST_METADATA} values")
+    if level or parts > MAX_METADATA_VALUES:
+        raise InvalidQuery(f"metadata has at most {MAX_METADATA_DEPTH} levels and {MAX_METADATA_VALUES} values")
     try:
         json.dumps(metadata, ensure_ascii=False).encode()
     except UnicodeEncodeError:
