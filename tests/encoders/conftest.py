@@ -20,3 +20,19 @@ def checkpoints(tmp_path_factory) -> Path:
             make(folder / make.__name__)
         CHECKPOINTS["ColQwen2"](folder / "ColQwen2")
     return folder
+
+
+@pytest.fixture(scope="module")
+def sentences(checkpoints):
+    """A sentence model, token by token."""
+    from visret import load_encoder
+
+    return load_encoder(checkpoints / "bert", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    """The default model."""
+    from visret import load_encoder
+
+    return load_encoder("all-minilm-l6-v2", dtype="float32")

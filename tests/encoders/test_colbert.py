@@ -35,20 +35,9 @@ def assert_same(a, b, atol=1e-5):
 
 
 @pytest.fixture(scope="session")
-def sentences(checkpoints):
-    """A sentence model, token by token."""
-    return load_encoder(checkpoints / "bert", dtype="float32")
-
-
-@pytest.fixture(scope="session")
 def colbert(checkpoints):
     """A ColBERT checkpoint."""
     return load_encoder(checkpoints / "colbert", dtype="float32")
-
-
-@pytest.fixture(scope="session")
-def minilm():
-    return load_encoder("all-minilm-l6-v2", dtype="float32")
 
 
 @pytest.mark.weights

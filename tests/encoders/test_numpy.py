@@ -63,16 +63,6 @@ def sequences_of(encoder, question):
     return [reading.framed(cut) for cut in encoder._windows(reading, "query")]
 
 
-@pytest.fixture(scope="module")
-def bert(checkpoints):
-    return load_encoder(checkpoints / "bert", dtype="float32")
-
-
-@pytest.fixture(scope="module")
-def minilm():
-    return load_encoder("all-minilm-l6-v2", dtype="float32")
-
-
 def test_erf_is_right_to_the_last_digits_of_float32():
     x = np.linspace(-6, 6, 20_001, dtype=np.float32)
     expected = np.array([math.erf(value) for value in x.tolist()])
@@ -107,16 +97,16 @@ def test_it_computes_what_transformers_computes(checkpoints, tmp_path, activatio
 
 
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=200))
-def test_any_sequence_is_that_of_torch(bert, ids):
-    (found,) = bert._model.encode([ids], "query")
-    np.testing.assert_allclose(found.vectors, by_torch(bert, ids), atol=1e-5, rtol=0)
+def test_any_sequence_is_that_of_torch(sentences, ids):
+    (found,) = sentences._model.encode([ids], "query")
+    np.testing.assert_allclose(found.vectors, by_torch(sentences, ids), atol=1e-5, rtol=0)
 
 
 @given(st.text(min_size=1, max_size=80).filter(lambda text: text.strip() and text.isprintable()))
-def test_any_question_is_that_of_torch(bert, question):
-    (query,) = bert.encode_queries([question])
-    sequences = sequences_of(bert, question)
-    expected = np.concatenate([by_torch(bert, ids) for ids in sequences])
+def test_any_question_is_that_of_torch(sentences, question):
+    (query,) = sentences.encode_queries([question])
+    sequences = sequences_of(sentences, question)
+    expected = np.concatenate([by_torch(sentences, ids) for ids in sequences])
     inside = np.concatenate([[False, *[True] * (len(ids) - 2), False] for ids in sequences])
     kept = inside if inside.any() else np.ones(len(inside), bool)  # markers, where nothing else is known
     np.testing.assert_allclose(query.vectors, expected[kept], atol=1e-5, rtol=0)
@@ -142,10 +132,10 @@ def test_questions_are_float32_whatever_the_pages_are(minilm):
     assert (minilm.preprocessing["dtype"], half.preprocessing["dtype"]) == ("float32", "bfloat16")
 
 
-def test_a_question_does_not_depend_on_the_others(bert):
+def test_a_question_does_not_depend_on_the_others(sentences):
     texts = [*ODD, LONG]
-    for text, together in zip(texts, bert.encode_queries(texts), strict=True):
-        (alone,) = bert.encode_queries([text])
+    for text, together in zip(texts, sentences.encode_queries(texts), strict=True):
+        (alone,) = sentences.encode_queries([text])
         np.testing.assert_array_equal(alone.vectors, together.vectors)
 
 

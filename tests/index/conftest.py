@@ -1,3 +1,6 @@
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -37,3 +40,15 @@ def refs(index):
 def index(tmp_path):
     with PageIndex.create(tmp_path / "papers.visret", model=MODEL, storage=FLOATS) as made:
         yield made
+
+
+@pytest.fixture
+def made_by(tmp_path):
+    """made_by(N): the folder of an index that a visret of format N made."""
+
+    def unpacked(number):
+        with zipfile.ZipFile(Path(__file__).with_name(f"format-{number}.zip")) as archive:
+            archive.extractall(tmp_path / "old.visret")
+        return tmp_path / "old.visret"
+
+    return unpacked

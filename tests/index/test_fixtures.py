@@ -29,10 +29,8 @@ def test_there_is_one_for_each_format():
 
 
 @pytest.mark.parametrize("number", layout.READABLE)
-def test_it_lives_on(tmp_path, number):
-    folder = tmp_path / "old.visret"
-    with zipfile.ZipFile(HERE / f"format-{number}.zip") as archive:
-        archive.extractall(folder)
+def test_it_lives_on(made_by, number):
+    folder = made_by(number)
     with Retriever.open(folder) as retriever:
         before = {hit.ref: hit.score for hit in retriever.search("red", k=9)}
         assert sorted(before) == FOUND
@@ -47,10 +45,8 @@ def test_it_lives_on(tmp_path, number):
         assert index.verify() == []
 
 
-def test_what_format_3_added_is_still_there(tmp_path):
-    with zipfile.ZipFile(HERE / "format-3.zip") as archive:
-        archive.extractall(tmp_path / "old.visret")
-    with Retriever.open(tmp_path / "old.visret") as retriever:
+def test_what_format_3_added_is_still_there(made_by):
+    with Retriever.open(made_by(3)) as retriever:
         assert retriever.document("inside.pdf").member == "letters/inside.pdf"
         assert [(lost.page, lost.what, lost.help) for lost in retriever.lost()] == [(None, "a letter", "look again")]
 

@@ -5,9 +5,7 @@ not there, a document that was removed, and what it was before a reindex beside 
 """
 
 import sqlite3
-import zipfile
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,10 +19,8 @@ FOUND = [PageRef("colours.pdf", 1), PageRef("colours.pdf", 2), PageRef("one.pdf"
 
 
 @pytest.fixture
-def old(tmp_path):
-    with zipfile.ZipFile(Path(__file__).parent / "format-2.zip") as archive:
-        archive.extractall(tmp_path / "old.visret")
-    return tmp_path / "old.visret"
+def old(made_by):
+    return made_by(2)
 
 
 def format_of(folder):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pypdfium2 import raw
 
-from visret.documents import characters
+from visret.documents import characters, objects
 from visret.types import Loss
 
 _BOUNDS = (ctypes.c_float * 4)()
@@ -138,14 +138,14 @@ def _doubtful(page: Any, known: Known) -> list[Text]:
 
 def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
     """The text at an address, if its font is missing, or if it has no extent and its font may be the reason."""
-    calls = _calls()
+    calls = objects.calls()
     if not calls.bounds_of(address, *_BOUNDS_AT):
         return None
     left, bottom, right, top = _BOUNDS
     thin = right - left <= _THIN or top - bottom <= _THIN
     if not thin and not known.missing:
         return None
-    font, mode = calls.font_of(address), calls.mode_of(address)
+    font, mode = calls.font_of(address), calls.text_mode_of(address)
     embedded = not font or calls.is_embedded(font) != 0
     if embedded and not (font and thin and mode in _INVISIBLE):
         return None
@@ -171,7 +171,7 @@ def _name(font: Any) -> str:
 
 def _texts(page: int, most: int | None) -> Iterator[int]:
     """The addresses of a page's texts, those in its forms too; of `most` or fewer objects across it, if given."""
-    calls = _calls()
+    calls = objects.calls()
     for one in _some(page, calls.count_of, calls.get, most):
         kind = calls.kind_of(one)
         if kind == raw.FPDF_PAGEOBJ_TEXT:
@@ -181,7 +181,7 @@ def _texts(page: int, most: int | None) -> Iterator[int]:
 
 
 def _texts_inside(form: int, most: int | None, depth: int) -> Iterator[int]:
-    calls = _calls()
+    calls = objects.calls()
     for one in _some(form, calls.count_inside, calls.get_inside, most):
         kind = calls.kind_of(one)
         if kind == raw.FPDF_PAGEOBJ_TEXT:
@@ -196,33 +196,3 @@ def _some(
     count = count_of(owner)
     for i in range(0, count, 1 if most is None else max(1, count // max(1, most))):
         yield get(owner, i)
-
-
-class _Calls(NamedTuple):
-    """Functions of PDFium on plain addresses."""
-
-    count_of: Callable[[int], int]
-    get: Callable[[int, int], int]
-    count_inside: Callable[[int], int]
-    get_inside: Callable[[int, int], int]
-    kind_of: Callable[[int], int]
-    bounds_of: Callable[[int, int, int, int, int], int]
-    font_of: Callable[[int], int]
-    mode_of: Callable[[int], int]
-    is_embedded: Callable[[int], int]
-
-
-@functools.cache
-def _calls() -> _Calls:
-    call, number, address = characters.call, ctypes.c_int, ctypes.c_void_p
-    return _Calls(
-        call(raw.FPDFPage_CountObjects, number),
-        call(raw.FPDFPage_GetObject, address, number),
-        call(raw.FPDFFormObj_CountObjects, number),
-        call(raw.FPDFFormObj_GetObject, address, ctypes.c_ulong),
-        call(raw.FPDFPageObj_GetType, number),
-        call(raw.FPDFPageObj_GetBounds, number, address, address, address, address),
-        call(raw.FPDFTextObj_GetFont, address),
-        call(raw.FPDFTextObj_GetTextRenderMode, number),
-        call(raw.FPDFFont_GetIsEmbedded, number),
-    )

@@ -7,17 +7,16 @@ asked itself, by drawing. Called under the lock of pdf.py only.
 from __future__ import annotations
 
 import ctypes
-import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents import characters
+from visret.documents import objects
 
 _SIDE = 100  # pixels of the picture that a form is looked for in
 _FORMS, _STEPS = 500, 10_000  # forms of a page that are looked for: those with text, and all
@@ -49,7 +48,7 @@ def hide(page: Any) -> None:
 
 def _may_hide_text(page: Any) -> bool:
     """Whether a page has forms, or text on a layer; drawings have ten thousands of other objects."""
-    calls = _calls()
+    calls = objects.calls()
     pointer = _key(page.raw)
     known: dict[int, bool] = {}
     for i in range(calls.count_of(pointer)):
@@ -200,24 +199,3 @@ def _is_text(one: Any) -> bool:
 
 def _key(handle: Any) -> int:
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
-
-
-class _Calls(NamedTuple):
-    """Functions of PDFium on plain addresses."""
-
-    count_of: Callable[[int], int]
-    get: Callable[[int, int], int]
-    kind_of: Callable[[int], int]
-    marks_of: Callable[[int], int]
-    mark_of: Callable[[int, int], int]
-
-
-@functools.cache
-def _calls() -> _Calls:
-    return _Calls(
-        characters.call(raw.FPDFPage_CountObjects, ctypes.c_int),
-        characters.call(raw.FPDFPage_GetObject, ctypes.c_void_p, ctypes.c_int),
-        characters.call(raw.FPDFPageObj_GetType, ctypes.c_int),
-        characters.call(raw.FPDFPageObj_CountMarks, ctypes.c_int),
-        characters.call(raw.FPDFPageObj_GetMark, ctypes.c_void_p, ctypes.c_ulong),
-    )

@@ -8,13 +8,12 @@ filled with a pattern that is a picture, as printers to PDF make it. Called unde
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 from pypdfium2 import raw
 
-from visret.documents import characters
+from visret.documents import objects
 
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
@@ -30,13 +29,13 @@ _LARGE = 0.05  # of the page's area
 
 def may_be_print(page: Any) -> bool:
     """Whether filled shapes on an open page may be letters."""
-    calls, points, kinds = _calls(), 0, set()
+    calls, points, kinds = objects.calls(), 0, set()
     bounds = (ctypes.c_float * 4)()
     edges = [ctypes.addressof(bounds) + 4 * k for k in range(4)]
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     width, height = page.get_size()
     for shape in _shapes(ctypes.cast(page.raw, ctypes.c_void_p).value or 0):
-        if not calls.mode_of(shape, ctypes.addressof(fill), ctypes.addressof(stroke)) or not fill.value:
+        if not calls.draw_mode_of(shape, ctypes.addressof(fill), ctypes.addressof(stroke)) or not fill.value:
             continue
         if not calls.bounds_of(shape, *edges):
             continue
@@ -75,7 +74,7 @@ def _shapes(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> I
 
     left: one for each form that may still be looked into.
     """
-    calls, left = _calls(), iter(range(_FORMS)) if left is None else left
+    calls, left = objects.calls(), iter(range(_FORMS)) if left is None else left
     count_of, get = (calls.count_inside, calls.get_inside) if depth else (calls.count_of, calls.get)
     count = count_of(holder)
     for k in (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count)):
@@ -85,31 +84,3 @@ def _shapes(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> I
             yield one
         elif kind == raw.FPDF_PAGEOBJ_FORM and depth < _FORM_DEPTH and next(left, None) is not None:
             yield from _shapes(one, depth + 1, left)
-
-
-class _Calls(NamedTuple):
-    """Functions of PDFium on plain addresses."""
-
-    count_of: Callable[[int], int]
-    get: Callable[[int, int], int]
-    count_inside: Callable[[int], int]
-    get_inside: Callable[[int, int], int]
-    kind_of: Callable[[int], int]
-    points_of: Callable[[int], int]
-    mode_of: Callable[[int, int, int], int]
-    bounds_of: Callable[[int, int, int, int, int], int]
-
-
-@functools.cache
-def _calls() -> _Calls:
-    call, number, address = characters.call, ctypes.c_int, ctypes.c_void_p
-    return _Calls(
-        call(raw.FPDFPage_CountObjects, number),
-        call(raw.FPDFPage_GetObject, address, number),
-        call(raw.FPDFFormObj_CountObjects, number),
-        call(raw.FPDFFormObj_GetObject, address, ctypes.c_ulong),
-        call(raw.FPDFPageObj_GetType, number),
-        call(raw.FPDFPath_CountSegments, number),
-        call(raw.FPDFPath_GetDrawMode, number, address, address),
-        call(raw.FPDFPageObj_GetBounds, number, address, address, address, address),
-    )
