@@ -4,7 +4,7 @@ import pytest
 from sheets import write_pdf
 
 from visret import Retriever, load_encoder
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import DocumentError, InvalidArgument
 from visret.ingest.estimate import estimate
 from visret.reduction import Storage
 
@@ -49,7 +49,7 @@ def test_pages_a_model_cannot_read_are_left_out(papers, toy, tmp_path):
 
 
 def test_nothing_to_estimate_from(papers, toy, tmp_path):
-    with pytest.raises(InvalidQuery, match="leave no document"):
+    with pytest.raises(InvalidArgument, match="leave no document"):
         estimate(papers, encoder=toy, include="*.png")
     assert estimate(papers, encoder=toy, exclude=["1*.pdf", "2.pdf"]).documents == 8
     (tmp_path / "notes.txt").write_text("words", "utf8")

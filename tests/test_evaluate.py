@@ -6,7 +6,7 @@ import pytest
 from sheets import write_pdf
 
 from visret import PageRef, Retriever, evaluate
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 
 
 @pytest.fixture
@@ -47,5 +47,5 @@ def test_printed_it_is_a_table(retriever):
     ],
 )
 def test_what_cannot_be_evaluated_is_an_error(retriever, questions, said):
-    with pytest.raises(InvalidQuery, match=said):
+    with pytest.raises(InvalidArgument, match=said):
         evaluate.run(retriever, questions)

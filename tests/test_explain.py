@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visret.errors import InvalidQuery, ShapeError
+from visret.errors import InvalidArgument, ShapeError
 from visret.explain import best_line, drawing, explain, shares
 from visret.maxsim import reference
 from visret.types import Grid, PageEmbedding, PageRef, QueryEmbedding
@@ -330,5 +330,5 @@ def test_the_legend_stands_beneath_the_page():
 def test_what_cannot_be_shown_is_said(wrong):
     vectors = np.eye(4, dtype=np.float32)
     why = explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: Image.new("RGB", (9, 9)))
-    with pytest.raises(InvalidQuery, match=r"tokens of this question are 0 to 1|attribution or similarity"):
+    with pytest.raises(InvalidArgument, match=r"tokens of this question are 0 to 1|attribution or similarity"):
         why.image(**wrong)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from visret import Page, Retriever, _forks
+from visret import Page, Retriever, forks
 from visret.index.writer import writer_lock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
@@ -95,7 +95,7 @@ def test_a_child_searches_and_indexes_after_its_parent_has(tmp_path, caplog):
 
 
 def test_a_lock_that_another_thread_holds_is_free_in_a_child():
-    lock, done = _forks.Lock(), threading.Event()
+    lock, done = forks.Lock(), threading.Event()
     thread = held_by_a_thread(lock, done.wait)
 
     def child():
@@ -108,8 +108,8 @@ def test_a_lock_that_another_thread_holds_is_free_in_a_child():
 
 
 def test_a_fork_waits_for_what_must_be_whole_but_not_for_ever(monkeypatch):
-    monkeypatch.setattr(_forks, "_whole", [])
-    lock, steps, done = _forks.Lock(whole=True), [], threading.Event()
+    monkeypatch.setattr(forks, "_whole", [])
+    lock, steps, done = forks.Lock(whole=True), [], threading.Event()
 
     def two_steps():
         steps.append(1)
@@ -126,7 +126,7 @@ def test_a_fork_waits_for_what_must_be_whole_but_not_for_ever(monkeypatch):
     thread.join()
     with lock:
         pass  # it is free in the parent too
-    monkeypatch.setattr(_forks, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(forks, "WAIT_SECONDS", 0.05)
     thread = held_by_a_thread(lock, done.wait)
     assert forked(child, 5)
     done.set()
@@ -159,7 +159,7 @@ def test_a_child_lets_the_reader_of_its_parent_alone(tmp_path, fresh_workers):
     from visret.ingest.process import Worker
 
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    others = set(_forks._private)
+    others = set(forks._private)
     worker = Worker()
     pipes = [worker._process.stdin.fileno(), worker._process.stdout.fileno()]
 
@@ -171,7 +171,7 @@ def test_a_child_lets_the_reader_of_its_parent_alone(tmp_path, fresh_workers):
     assert forked(child)
     assert list(worker.read(Request(str(tmp_path / "a.png")), doc="a.png"))[-1].ref.page == 1
     worker.close()
-    assert _forks._private == others
+    assert forks._private == others
 
 
 def test_what_cannot_go_to_another_process_says_so(retriever):

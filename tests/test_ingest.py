@@ -15,7 +15,7 @@ from reportlab.pdfgen.canvas import Canvas
 from sheets import write_pdf
 
 from visret import Page, Retriever, load_encoder
-from visret.errors import DocumentError, IndexLocked, InvalidQuery
+from visret.errors import DocumentError, IndexLocked, InvalidArgument
 from visret.index import Writer, writer
 from visret.ingest import encoding, messages, reader, recorder, run
 
@@ -152,7 +152,7 @@ def test_sync_leaves_what_is_only_excluded(retriever, folder):
 
 @pytest.mark.parametrize("pattern", ["", "/", "/papers/*.pdf"])
 def test_patterns_that_could_match_nothing_are_refused(retriever, folder, pattern):
-    with pytest.raises(InvalidQuery, match="is no pattern of names"):
+    with pytest.raises(InvalidArgument, match="is no pattern of names"):
         retriever.add(folder, include=pattern)
 
 
@@ -384,7 +384,7 @@ def test_ctrl_c_while_writing_waits_for_the_page_to_be_whole(retriever, folder, 
 
 def test_pages_given_twice_and_documents_without_vectors(retriever):
     sheet = Image.new("RGB", (32, 32), "red")
-    with pytest.raises(InvalidQuery, match="given twice"):
+    with pytest.raises(InvalidArgument, match="given twice"):
         retriever.add_pages([Page.from_image(sheet, doc="x"), Page.from_image(sheet, doc="x")])
     retriever.add_pages([Page.from_text("words", doc="y")])
     assert retriever.info()["empty"] == 1
@@ -544,16 +544,16 @@ def test_metadata_goes_with_the_content_of_files_that_change_names(retriever, fo
 
 def test_metadata_that_no_filter_could_use_is_refused_before_anything_is_read(retriever, folder):
     for wrong in ({"doc": "x"}, {"x": b""}, {5: 1}, "text", lambda path: [1]):
-        with pytest.raises(InvalidQuery, match="metadata of"):
+        with pytest.raises(InvalidArgument, match="metadata of"):
             retriever.add(folder, metadata=wrong)
     assert retriever.documents() == []
 
 
 def test_paths_that_are_none_are_refused(retriever, folder):
     for wrong in ("", [None], [folder, ""], b"a", 5):
-        with pytest.raises(InvalidQuery, match="a path to read is text"):
+        with pytest.raises(InvalidArgument, match="a path to read is text"):
             retriever.add(wrong)
-    with pytest.raises(InvalidQuery, match="no paths to read"):
+    with pytest.raises(InvalidArgument, match="no paths to read"):
         retriever.add([])
     report = retriever.add(path for path in [str(folder / "three.png") + "/", folder / ("x" * 300), "~nobody-here/x"])
     assert (report.documents, len(report.failed)) == (3, 2)

@@ -8,7 +8,7 @@ from reportlab.pdfgen.canvas import Canvas
 from sheets import draw
 
 from visret import Page, Retriever, cli, documents, load_encoder, ocr
-from visret.errors import InvalidQuery, MissingExtra
+from visret.errors import InvalidArgument, MissingExtra
 from visret.ingest import ReadOptions, pages, process
 from visret.ocr import rapidocr
 
@@ -130,10 +130,13 @@ def test_the_hint_does_not_offer_what_was_tried(by, offered, tmp_path, capsys, m
 def test_always_needs_a_model_that_reads(retriever, tmp_path, idle, monkeypatch):
     path = write_scan(tmp_path / "scan.pdf", *PAGES)
     idle()
-    with Retriever.create(tmp_path / "t.visret", model="toy") as colours, pytest.raises(InvalidQuery, match="no words"):
+    with (
+        Retriever.create(tmp_path / "t.visret", model="toy") as colours,
+        pytest.raises(InvalidArgument, match="no words"),
+    ):
         colours.add(path, ocr="always")
     monkeypatch.setenv("VISRET_OCR", "tesseract")
-    with pytest.raises(InvalidQuery, match="rapidocr, glyph"):
+    with pytest.raises(InvalidArgument, match="rapidocr, glyph"):
         retriever.add(path)
     monkeypatch.setenv("VISRET_OCR", "rapidocr")
     monkeypatch.setattr(rapidocr, "version", lambda: None)

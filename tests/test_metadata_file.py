@@ -5,7 +5,7 @@ from unicodedata import normalize
 import pytest
 
 from visret import ingest
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.ingest import metadata_file
 
 
@@ -80,13 +80,13 @@ def test_a_line_that_names_no_file_is_reported(papers):
     ],
 )
 def test_a_table_that_cannot_be_read_is_refused_in_words(papers, text, name, match):
-    with pytest.raises(InvalidQuery, match=match):
+    with pytest.raises(InvalidArgument, match=match):
         read(papers, text, name)
 
 
 def test_a_table_in_another_encoding_or_nowhere_is_refused(papers, tmp_path):
     (tmp_path / "m.csv").write_bytes("path,y\nü.txt,1".encode("latin-1"))
-    with pytest.raises(InvalidQuery, match="is not UTF-8"):
+    with pytest.raises(InvalidArgument, match="is not UTF-8"):
         metadata_file.match(tmp_path / "m.csv", [], [], {})
-    with pytest.raises(InvalidQuery, match="cannot be read: No such file"):
+    with pytest.raises(InvalidArgument, match="cannot be read: No such file"):
         metadata_file.match(tmp_path / "n.csv", [], [], {})

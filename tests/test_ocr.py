@@ -9,7 +9,7 @@ from PIL import Image
 from sheets import draw
 
 from visret import ocr
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.ocr import engines, rapidocr
 from visret.ocr.lines import CONFIDENT, Line, Reading, arranged
 from visret.types import Page, Word
@@ -235,9 +235,9 @@ def test_always_reads_and_keeps_what_it_cannot():
 def test_what_a_mode_comes_to():
     assert [ocr.usable_mode(mode, "text") for mode in ocr.MODES] == list(ocr.MODES)
     assert [ocr.usable_mode(mode, "image") for mode in ("auto", "never")] == ["never", "never"]
-    with pytest.raises(InvalidQuery, match="auto, never, always"):
+    with pytest.raises(InvalidArgument, match="auto, never, always"):
         ocr.usable_mode("sometimes", "text")
-    with pytest.raises(InvalidQuery, match="reads no words"):
+    with pytest.raises(InvalidArgument, match="reads no words"):
         ocr.usable_mode("always", "image")
 
 

@@ -21,7 +21,7 @@ from sheets import write_pdf
 
 from visret import Hit, Page, PageRef, Retriever, documents, rag
 from visret.encoders import _torch
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import DocumentError, InvalidArgument
 
 HITS = [Hit(PageRef("a.pdf", number), 1.0, number, "", None) for number in (1, 2, 3)]
 
@@ -317,7 +317,7 @@ def test_a_transformers_processor_takes_the_messages(mixed, tmp_path):
 
 
 def test_an_unknown_format_is_refused():
-    with pytest.raises(InvalidQuery, match="openai, anthropic, huggingface, got 'gemini'"):
+    with pytest.raises(InvalidArgument, match="openai, anthropic, huggingface, got 'gemini'"):
         rag.messages("?", [], chat="gemini")
 
 
@@ -499,5 +499,5 @@ def test_a_model_that_answers_nothing(retriever, report):
         answer = rag.answer("red", retriever, lambda _: None, vision=False)
     assert (answer.text, answer.citations) == ("", ())
     assert answer.hits
-    with pytest.raises(InvalidQuery, match=r"ask must return the text .* got dict"):
+    with pytest.raises(InvalidArgument, match=r"ask must return the text .* got dict"):
         rag.answer("red", retriever, lambda _: {"content": "x"}, vision=False)

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from visret import Page, PageRef, Retriever, load_encoder
 from visret.codec import CODECS
-from visret.errors import InvalidQuery, ModelMismatch, PageIndexError, VisretError
+from visret.errors import InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.maxsim import reference
 
 COLOURS = ["red", "green", "blue", "yellow"]
@@ -70,7 +70,7 @@ def test_filters(colours, tmp_path):
     assert [hit.metadata for hit in colours.search("red", where={"year": 2024})] == [{"shelf": "b", "year": 2024}]
     assert colours.search("red", where={"shelf": "c"}) == []
     assert colours.search("red", where={"doc": []}) == []
-    with pytest.raises(InvalidQuery, match="shelf"):
+    with pytest.raises(InvalidArgument, match="shelf"):
         colours.search("red", where={"shelv": "b"})
 
 
@@ -79,7 +79,7 @@ def test_among_ranks_only_the_callers_pages(colours):
     assert {hit.doc for hit in colours.search("red", among=some)} == {"blue.png", "green.png"}
     assert colours.search("red", among=[]) == []
     assert len(colours.search("red", among=colours.search("blue", k=3))) == 3
-    with pytest.raises(InvalidQuery, match="nowhere"):
+    with pytest.raises(InvalidArgument, match="nowhere"):
         colours.search("red", among=[("nowhere.png", 1)])
 
 
@@ -92,7 +92,7 @@ def test_many_questions_are_each_question(colours):
 def test_remove_and_add_again(colours):
     colours.remove("red.png")
     assert "red.png" not in {hit.doc for hit in colours.search("red")}
-    with pytest.raises(InvalidQuery, match=r"red\.png"):
+    with pytest.raises(InvalidArgument, match=r"red\.png"):
         colours.remove(["blue.png", "red.png"])
     assert len(colours.search("blue")) == 3  # nothing was removed
     colours.add_pages([Page.from_image(patch("red"), doc="red.png")])
@@ -138,15 +138,15 @@ def test_several_threads_ask_while_one_adds(colours):
 
 def test_bad_questions_are_refused(colours):
     for question in ("", "   ", "mauvish"):
-        with pytest.raises(InvalidQuery):
+        with pytest.raises(InvalidArgument):
             colours.search(question)
     for k in (0, 2.5, "3"):
-        with pytest.raises(InvalidQuery, match="at least 1"):
+        with pytest.raises(InvalidArgument, match="at least 1"):
             colours.search("red", k=k)
     for wrong in ("red", [None], [b"red"]):
-        with pytest.raises(InvalidQuery, match="text"):
+        with pytest.raises(InvalidArgument, match="text"):
             colours.search_many(wrong)
-    with pytest.raises(InvalidQuery, match="no page 2"):
+    with pytest.raises(InvalidArgument, match="no page 2"):
         colours.heatmap("red", ("red.png", 2))
 
 
@@ -193,7 +193,7 @@ def test_pages_a_model_cannot_read_are_empty_not_failed(tmp_path):
         assert [(page.path, page.page) for page in report.empty] == [("a.txt", 1)]
         assert report.failed == []
         assert [hit.doc for hit in retriever.search("red")] == ["b.png"]
-        with pytest.raises(InvalidQuery):
+        with pytest.raises(InvalidArgument):
             retriever.picture(("a.txt", 1))
 
 
@@ -359,9 +359,9 @@ def test_metadata_is_set_without_reading_again(colours):
     assert colours.set_metadata("red.png", {}) == {"year": 2024, "day": "2024-05-01"}
     assert colours._index.snapshot.commits == before
     for changes in ({"doc": "x"}, {"x": b""}, {5: 1}, "text", None):
-        with pytest.raises(InvalidQuery, match="metadata of"):
+        with pytest.raises(InvalidArgument, match="metadata of"):
             colours.set_metadata("red.png", changes)
-    with pytest.raises(InvalidQuery, match=r"no document 'redd.png' in this index; did you mean 'red.png'"):
+    with pytest.raises(InvalidArgument, match=r"no document 'redd.png' in this index; did you mean 'red.png'"):
         colours.set_metadata("redd.png", {"a": 1})
 
 
@@ -403,7 +403,7 @@ def test_any_of_several_values(colours, values):
 
 @pytest.mark.parametrize("k", [True, "3", 2.0, 0, -1, None])
 def test_k_is_a_whole_number(colours, k):
-    with pytest.raises(InvalidQuery, match="k must be a whole number"):
+    with pytest.raises(InvalidArgument, match="k must be a whole number"):
         colours.search("red", k=k)
 
 
@@ -411,7 +411,7 @@ def test_a_huge_k_and_a_generator_of_questions(colours):
     assert len(colours.search("red", k=10**30)) == 4
     assert [len(hits) for hits in colours.search_many(question for question in ("red", "blue"))] == [4, 4]
     for wrong in (5, None):
-        with pytest.raises(InvalidQuery, match="a question as text"):
+        with pytest.raises(InvalidArgument, match="a question as text"):
             colours.search_many(wrong)
 
 
@@ -436,7 +436,7 @@ def test_among_are_names_pages_and_hits(colours):
     ]:
         assert {one.ref for one in colours.search("red", among=among)} == expected
     for wrong in ("twoo", [("two",)], [("two", 3)], [("two", "2")], 5.5, [None]):
-        with pytest.raises(InvalidQuery):
+        with pytest.raises(InvalidArgument):
             colours.search("red", among=wrong)
 
 

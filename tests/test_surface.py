@@ -151,6 +151,8 @@ def test_old_names_warn():
     with pytest.warns(DeprecationWarning, match=r"visret\.documents"):
         from visret.pdf import open_document
     assert open_document is visret.documents.open_document
+    with pytest.warns(DeprecationWarning, match="is called InvalidArgument"):
+        assert visret.errors.InvalidQuery is visret.errors.InvalidArgument
 
 
 if __name__ == "__main__":

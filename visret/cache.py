@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visret._folders import cache_folder, expanded, unwritable
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
+from visret.folders import cache_folder, expanded, unwritable
 from visret.index.layout import CATALOGUE
 from visret.retriever import Retriever
 from visret.types import Encoder

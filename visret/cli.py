@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret._choices import CODECS, DEFAULT_MODEL, OCR_MODES
-from visret._folders import unwritable
-from visret.errors import IndexLocked, InvalidQuery, ModelMismatch, PageIndexError, VisretError
+from visret.choices import CODECS, DEFAULT_MODEL, OCR_MODES
+from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
+from visret.folders import unwritable
 
 KINDS_OF_LOSS = 3  # of a file, on the screen
 SILENT = 1.5  # seconds, after which the first figure of a run is shown
@@ -81,7 +81,7 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
         return int(arguments.run(arguments))
     except VisretError as error:
         _say(f"visret: {error}")
-        return 2 if isinstance(error, InvalidQuery) else 1
+        return 2 if isinstance(error, InvalidArgument) else 1
     except KeyboardInterrupt:
         again = "; run the same command again to go on" if arguments.run in RESUMED else ""
         print(f"\nvisret: stopped{again}", file=sys.stderr)
@@ -166,7 +166,7 @@ def heatmap(arguments: argparse.Namespace) -> int:
 
     out = Path(arguments.out)
     if os.path.isdir(out):  # noqa: PTH112 - Path's raises where it may not look
-        raise InvalidQuery(f"--out takes the name of a picture to write, and {out} is a folder")
+        raise InvalidArgument(f"--out takes the name of a picture to write, and {out} is a folder")
     _check_folder(out.parent)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
@@ -266,7 +266,7 @@ def reindex(arguments: argparse.Namespace) -> int:
                 print(f"{made}, {_pace(report)}")
             return 1 if report.failed else 0
         if any(value is not None for value in changes.values()):
-            raise InvalidQuery("--undo goes back to what the index was, and takes no model and no storage")
+            raise InvalidArgument("--undo goes back to what the index was, and takes no model and no storage")
         before = set(retriever.documents())
         retriever.undo_reindex()
         print(f"{arguments.index}: {retriever.model} again, {_count(len(retriever.documents()), 'document')}")
@@ -381,7 +381,7 @@ def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
     folded = [token.casefold().strip() for token in tokens]
     for name in names:
         if name.casefold().strip() not in folded:
-            raise InvalidQuery(f"--token: the tokens of this question are {' | '.join(tokens)}, got {name}")
+            raise InvalidArgument(f"--token: the tokens of this question are {' | '.join(tokens)}, got {name}")
     wanted = {name.casefold().strip() for name in names}
     return [position for position, token in enumerate(folded) if token in wanted]
 
@@ -759,9 +759,9 @@ def _changes(given: Sequence[str]) -> dict[str, Any]:
     for change in given:
         key, sign, text = change.partition("=")
         if not key or not sign:
-            raise InvalidQuery(f"{change!r} is no change; it looks like year=2024, or year=null to delete it")
+            raise InvalidArgument(f"{change!r} is no change; it looks like year=2024, or year=null to delete it")
         if key in changes:
-            raise InvalidQuery(f"{key} is given twice")
+            raise InvalidArgument(f"{key} is given twice")
         changes[key] = value(text)
     return changes
 
@@ -774,11 +774,11 @@ def _object(option: str, text: str, example: str) -> dict[str, Any]:
     try:
         found = json.loads(text)
     except RecursionError:
-        raise InvalidQuery(f"{option} is nested too deeply") from None
+        raise InvalidArgument(f"{option} is nested too deeply") from None
     except ValueError as error:
-        raise InvalidQuery(f"{option} is not JSON ({error}); it looks like '{example}'") from None
+        raise InvalidArgument(f"{option} is not JSON ({error}); it looks like '{example}'") from None
     if not isinstance(found, dict):
-        raise InvalidQuery(f"{option} takes a JSON object such as {example}, got {text}")
+        raise InvalidArgument(f"{option} takes a JSON object such as {example}, got {text}")
     return found
 
 
@@ -1016,7 +1016,7 @@ def _check_pictures(folder: str | None) -> None:
     if folder is None:
         return
     if os.path.isfile(folder):  # noqa: PTH113 - Path's raises where it may not look
-        raise InvalidQuery(f"--pictures takes a folder, and {folder} is a file")
+        raise InvalidArgument(f"--pictures takes a folder, and {folder} is a file")
     _check_folder(Path(folder))
 
 

@@ -34,9 +34,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from visret._choices import CODECS as CODECS
-from visret._products import rows_at_once
+from visret.choices import CODECS as CODECS
 from visret.errors import ShapeError
+from visret.products import rows_at_once
 from visret.types import Matches
 
 _BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}

@@ -29,9 +29,9 @@ from typing import Any
 
 import visret
 from visret import ocr
-from visret._folders import cache_folder, expanded, unwritable
 from visret.documents import office
 from visret.errors import VisretError
+from visret.folders import cache_folder, expanded, unwritable
 from visret.models import registry, weights
 from visret.ocr import rapidocr
 

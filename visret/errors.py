@@ -8,7 +8,7 @@
     ├── InvalidModelSpec(ValueError)    the models.yaml entry and key
     ├── WeightsError                    missing or unexpected weights, wrong checksum, not available offline
     ├── MissingExtra(ImportError)       the package, and the pip line that brings it
-    ├── InvalidQuery(ValueError)        an empty question, an unknown filter key
+    ├── InvalidArgument(ValueError)     an empty question, an unknown filter key, k=0
     ├── ShapeError(ValueError)          expected, got
     └── PageIndexError(path)
         ├── IndexFormatError            not an index, damaged, or of another format version
@@ -23,7 +23,9 @@ defect and keeps its traceback.
 from __future__ import annotations
 
 import errno
+import warnings
 from pathlib import Path
+from typing import Any
 
 
 class VisretError(Exception):
@@ -64,8 +66,8 @@ class MissingExtra(VisretError, ImportError):
     """An optional package is not installed; the message has the pip line."""
 
 
-class InvalidQuery(VisretError, ValueError):
-    """A question or filter that cannot be answered: empty, or a key the index does not have."""
+class InvalidArgument(VisretError, ValueError):
+    """An argument that makes no sense: an empty question, a filter on a key that the index does not have, k=0."""
 
 
 class ShapeError(VisretError, ValueError):
@@ -104,3 +106,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOT
 def cannot_lock(error: BaseException) -> bool:
     """Whether a lock failed because the file system has none."""
     return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "InvalidQuery":  # goes with the next version
+        warnings.warn("visret.errors.InvalidQuery is called InvalidArgument", DeprecationWarning, stacklevel=2)
+        return InvalidArgument
+    raise AttributeError(f"module 'visret.errors' has no attribute {name!r}")

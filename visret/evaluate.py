@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from visret import metrics
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.retriever import Retriever
 from visret.types import PageRef, page_ref
 
@@ -54,16 +54,16 @@ class Evaluation:
 def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]]], *, k: int = 5) -> Evaluation:
     """Ask every question, and compare the first k pages with its right ones: PageRefs, or (doc, page).
 
-    InvalidQuery without questions, and where a question has no right page or one of a document that is not there.
+    InvalidArgument without questions, and where a question has no right page or one of a document that is not there.
     """
     there = set(retriever.documents())
     questions = {question: {page_ref(one) for one in right} for question, right in questions.items()}
     for question, right in questions.items():
         unknown = sorted({doc for doc, _ in right} - there)
         if unknown or not right:
-            raise InvalidQuery(f"{question!r}: {f'no document {unknown[0]!r}' if unknown else 'has no right page'}")
+            raise InvalidArgument(f"{question!r}: {f'no document {unknown[0]!r}' if unknown else 'has no right page'}")
     if not questions:
-        raise InvalidQuery("there are no questions to evaluate")
+        raise InvalidArgument("there are no questions to evaluate")
     results = []
     ranked = retriever.search_many(list(questions), k, explain=False)
     for (question, right), hits in zip(questions.items(), ranked, strict=True):

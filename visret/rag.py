@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from visret import documents
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import DocumentError, InvalidArgument
 from visret.types import Hit, Page, PageRef
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def answer(
         warn(warnings[-1], stacklevel=2)
         text = ""
     if not isinstance(text, str):
-        raise InvalidQuery(f"ask must return the text that the model answered, got {type(text).__name__}")
+        raise InvalidArgument(f"ask must return the text that the model answered, got {type(text).__name__}")
     cited = citations(text, hits, question=question, explain=retriever.heatmap)
     return Answer(text, tuple(cited), tuple(hits), sent, tuple(warnings))
 
@@ -190,11 +190,11 @@ def messages(
     vision: False leaves the pictures out and makes every content a string, for models that read text only.
     max_pixels: larger pictures are made smaller. total_pixels: and so that all together have no more than this.
 
-    DocumentError where a page cannot be read: its file is gone or has changed, or it was made in memory. InvalidQuery
-    for an unknown format.
+    DocumentError where a page cannot be read: its file is gone or has changed, or it was made in memory.
+    InvalidArgument for an unknown format.
     """
     if chat not in _PICTURES:
-        raise InvalidQuery(f"chat must be one of {', '.join(_PICTURES)}, got {chat!r}")
+        raise InvalidArgument(f"chat must be one of {', '.join(_PICTURES)}, got {chat!r}")
     read = pages or partial(_from_file, image=vision, max_pixels=4 * max_pixels)
     shown = [(f"[{number}] {name(hit.ref)}", read(hit)) for number, hit in enumerate(hits, 1)]
     begin, end = fence(question, *(head for head, _ in shown), *(page.text for _, page in shown))

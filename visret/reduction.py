@@ -12,10 +12,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from visret import _given
-from visret._products import product
+from visret import arguments
 from visret.codec import CODECS
-from visret.errors import InvalidQuery, ShapeError
+from visret.errors import InvalidArgument, ShapeError
+from visret.products import product
 from visret.types import Grid, PageEmbedding
 
 TOGETHER = 4096  # vectors that are compared with each other; a page of a plot may have 40,000
@@ -44,8 +44,8 @@ class Storage:
             if (value := getattr(self, what)) is None and what == "dim":
                 continue
             try:
-                object.__setattr__(self, what, _given.whole(what, value))
-            except InvalidQuery:
+                object.__setattr__(self, what, arguments.whole(what, value))
+            except InvalidArgument:
                 raise ShapeError(f"{what} must be at least 1 and whole, got {value!r}") from None
         try:
             object.__setattr__(self, "prune", float(self.prune))

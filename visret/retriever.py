@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import _forks, _given, ingest
+from visret import arguments, forks, ingest
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
 from visret.explain import Explanation, Region
@@ -45,7 +45,7 @@ class Retriever:
         self._index = index
         self._given = encoder
         self._loaded: tuple[IndexModel, Encoder] | None = None
-        self._loading = _forks.Lock()
+        self._loading = forks.Lock()
         self._password: str | None = None
         self._device: str | None = None
         self._late: LateInteraction | None = None
@@ -219,7 +219,7 @@ class Retriever:
         Until then, and where the file cannot be read, the document stays as it is; the report's `failed` says why.
         metadata: None keeps the document's. The other arguments are those of `add`.
 
-        InvalidQuery where there is no such document, IndexLocked while another process writes.
+        InvalidArgument where there is no such document, IndexLocked while another process writes.
         """
         self._password = password or self._password
         return ingest.replace_document(
@@ -243,18 +243,18 @@ class Retriever:
         return ingest.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
-        """Take documents out, by name. InvalidQuery, and nothing removed, where one is not there."""
+        """Take documents out, by name. InvalidArgument, and nothing removed, where one is not there."""
         with self._index.writing() as writer:
-            for doc in dict.fromkeys(map(_given.name, _given.several(docs))):
+            for doc in dict.fromkeys(map(arguments.name, arguments.several(docs))):
                 writer.remove(doc)
 
     def set_metadata(self, doc: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Change metadata of a document without reading it again; returns what it has then.
 
-        changes: keys with their new values, as in `add`; None deletes a key, and all others stay. InvalidQuery where
+        changes: keys with their new values, as in `add`; None deletes a key, and all others stay. InvalidArgument where
         there is no such document, or the metadata is none that filters can use.
         """
-        changes = _given.metadata(doc := _given.name(doc), changes)
+        changes = arguments.metadata(doc := arguments.name(doc), changes)
         with self._index.writing() as writer:
             document = self._index.snapshot.document(doc)
             metadata = {key: one for key, one in {**document.metadata, **changes}.items() if one is not None}
@@ -268,7 +268,7 @@ class Retriever:
         What `reindex` took the place of is gone then, or half of what it was building.
 
         codec, dim: store vectors with this codec, of this many dimensions, from now on; both only ever lose, so
-        InvalidQuery where the stored vectors have less. Without them scores stay as they are, to the last bit.
+        InvalidArgument where the stored vectors have less. Without them scores stay as they are, to the last bit.
         """
         self._index.compact(codec=codec, dim=dim)
 
@@ -355,7 +355,7 @@ class Retriever:
         explain: look at each page that was found, for the `text` and `weak` of its hit. False ranks only, in about half
             the time: every `text` is "" then, and no hit is `weak`.
 
-        InvalidQuery for an empty question, a key no page has, or a page that is not there.
+        InvalidArgument for an empty question, a key no page has, or a page that is not there.
         """
         return self.search_many([question], k, where=where, among=among, exact=exact, explain=explain)[0]
 
@@ -450,8 +450,8 @@ class Retriever:
         return [document.doc for document in self._index.snapshot.documents()]
 
     def document(self, doc: str) -> Document:
-        """What is known of a document: its file, its state, its pages. InvalidQuery where there is none."""
-        return self._index.snapshot.document(_given.name(doc))
+        """What is known of a document: its file, its state, its pages. InvalidArgument where there is none."""
+        return self._index.snapshot.document(arguments.name(doc))
 
     def original(self, doc: str) -> Path | None:
         """The file of a document, None where it was made in memory.

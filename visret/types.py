@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from visret import _given
-from visret.errors import InvalidQuery, ShapeError
+from visret import arguments
+from visret.errors import InvalidArgument, ShapeError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,13 +35,13 @@ class PageRef(NamedTuple):
 
 
 def page_ref(given: Hit | tuple[str, int]) -> PageRef:
-    """The page that a hit, a PageRef or a pair of document and page number names. InvalidQuery for anything else."""
+    """The page that a hit, a PageRef or a pair of document and page number names. InvalidArgument for anything else."""
     if isinstance(given, Hit):
         return given.ref
     if not isinstance(given, tuple | list) or len(given) != 2:
-        raise InvalidQuery(f"a page is a hit, a PageRef or a pair such as ('a.pdf', 1), got {given!r}")
+        raise InvalidArgument(f"a page is a hit, a PageRef or a pair such as ('a.pdf', 1), got {given!r}")
     doc, page = given
-    return PageRef(_given.name(doc), _given.whole("a page number", page))
+    return PageRef(arguments.name(doc), arguments.whole("a page number", page))
 
 
 class Loss(NamedTuple):
@@ -75,9 +75,9 @@ class Word:
         box = self.box  # hundreds a page: what is right already is only compared
         right = type(box) is tuple and len(box) == 4 and 0 <= box[0] <= box[2] <= 1 and 0 <= box[1] <= box[3] <= 1
         if not right:
-            object.__setattr__(self, "box", _given.box(box))
+            object.__setattr__(self, "box", arguments.box(box))
         if self.rest:
-            object.__setattr__(self, "rest", tuple((start, _given.box(part)) for start, part in self.rest))
+            object.__setattr__(self, "rest", tuple((start, arguments.box(part)) for start, part in self.rest))
 
     def __iter__(self) -> Iterator[Any]:
         yield self.text
@@ -132,7 +132,7 @@ class Page:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ref", page_ref(self.ref))
         if self.size_pt is not None:
-            object.__setattr__(self, "size_pt", _given.size(self.size_pt))
+            object.__setattr__(self, "size_pt", arguments.size(self.size_pt))
         if self.words is not None and not all(isinstance(word, Word) for word in self.words):
             raise ShapeError(f"the words of a page are visret.Word(text, box), got {list(self.words)[:2]!r}")
 
@@ -247,7 +247,7 @@ class PageEmbedding:
     def __post_init__(self) -> None:
         v, where, rows = self.vectors, self.where, self.rows
         if self.word_boxes is not None and self.word_boxes.shape[1:] == (4,):
-            object.__setattr__(self, "word_boxes", _given.boxes(self.word_boxes))
+            object.__setattr__(self, "word_boxes", arguments.boxes(self.word_boxes))
         if v.ndim != 2 or not len(v) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
         if isinstance(where, Grid):
@@ -262,7 +262,7 @@ class PageEmbedding:
         if rows is not None and places and not 0 <= rows.min() <= rows.max() < len(v):
             raise ShapeError(f"{self.ref}: rows name vectors {rows.min()} to {rows.max()} of {len(v)}")
         if where.shape[1] == 4:
-            object.__setattr__(self, "where", _given.boxes(where))
+            object.__setattr__(self, "where", arguments.boxes(where))
 
     def vector_of_place(self) -> np.ndarray:
         """(places,) int32: the vector that stands for each cell (row by row), box or span; -1 for none."""

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from visret.encoders import _torch, load_encoder
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, WeightsError
+from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, WeightsError
 from visret.models import registry, weights
 from visret.types import Page, Word
 
@@ -173,9 +173,9 @@ def test_a_long_question_is_read_to_its_end(sentences):
 
 def test_questions_without_words_are_refused(sentences):
     for text in ("", " \n"):
-        with pytest.raises(InvalidQuery, match="at least one word"):
+        with pytest.raises(InvalidArgument, match="at least one word"):
             sentences.encode_queries(["red", text])
-    with pytest.raises(InvalidQuery, match="a list of questions"):
+    with pytest.raises(InvalidArgument, match="a list of questions"):
         sentences.encode_queries("red")
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny_vision import CHECKPOINTS
 
 from visret.encoders import _torch, load_encoder
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, VisretError, WeightsError
+from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, VisretError, WeightsError
 from visret.models import registry
 from visret.types import Page
 
@@ -460,6 +460,6 @@ def test_what_it_cannot_read_is_refused(encoders, architecture):
     assert not encoder.can_read(text)
     with pytest.raises(ShapeError, match="no image"):
         encoder.encode_pages([text])
-    with pytest.raises(InvalidQuery):
+    with pytest.raises(InvalidArgument):
         encoder.encode_queries([""])
     assert math.isclose(np.linalg.norm(encoder.encode_queries(["red"])[0].vectors[0]), 1, rel_tol=1e-5)

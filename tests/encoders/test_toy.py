@@ -10,7 +10,7 @@ from PIL import Image
 
 from visret.encoders import load_encoder
 from visret.encoders.toy import COLOURS, vectors_of
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError
+from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError
 from visret.models.registry import get
 from visret.types import Page
 
@@ -84,7 +84,7 @@ def test_words_of_a_page_are_kept_for_quoting(toy):
     [("red boats", "not boats"), ("?!", "knows the colours red, green"), (" ", "at least one word")],
 )
 def test_other_words_are_refused(toy, question, says):
-    with pytest.raises(InvalidQuery, match=says):
+    with pytest.raises(InvalidArgument, match=says):
         toy.encode_queries([question])
 
 

@@ -15,7 +15,7 @@ from test_segment import PAGES, same
 
 from visret import codec
 from visret.codec import CODECS
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.index import PageIndex, compaction, layout, renditions
 from visret.index.catalogue import SegmentRow
 from visret.reduction import Storage
@@ -196,7 +196,7 @@ def test_what_is_lost_does_not_come_back(tmp_path, before, change, message):
         with index.writing() as writer:
             add(writer, "a.pdf", (1, 2, 3))
         commits = index.snapshot.commits
-        with pytest.raises(InvalidQuery, match=message):
+        with pytest.raises(InvalidArgument, match=message):
             index.compact(**change)
         assert (index.snapshot.commits, index.storage) == (commits, before)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.index.filters import And, AnyOf, Not, Or, Range, parse
 
 KEYS = frozenset({"year", "tags"})
@@ -48,7 +48,7 @@ def test_leaves_tell_of_one_value():
 
 
 def test_the_first_thing_that_is_wrong_is_said():
-    with pytest.raises(InvalidQuery, match=r"no page has metadata 'yaer'; .* doc, page, source, tags, year"):
+    with pytest.raises(InvalidArgument, match=r"no page has metadata 'yaer'; .* doc, page, source, tags, year"):
         parse({"year": 1, "yaer": {"min": 1}, "or": 5}, KEYS)
     deep = {}
     for _ in range(5000):

@@ -6,7 +6,7 @@ from conftest import MODEL, add, embed, refs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.index import PageIndex
 from visret.index.filters import parse
 from visret.types import PageRef
@@ -116,7 +116,7 @@ def test_among_is_only_these(filed):
     ],
 )
 def test_filters_that_cannot_be_answered(filed, where, message):
-    with pytest.raises(InvalidQuery, match=message):
+    with pytest.raises(InvalidArgument, match=message):
         filed.snapshot.select(where)
 
 
@@ -132,9 +132,9 @@ def test_filters_that_cannot_be_answered(filed, where, message):
     ],
 )
 def test_unknown_pages(filed, ref, message):
-    with pytest.raises(InvalidQuery, match=message):
+    with pytest.raises(InvalidArgument, match=message):
         filed.snapshot.find(ref)
-    with pytest.raises(InvalidQuery, match=message):
+    with pytest.raises(InvalidArgument, match=message):
         filed.snapshot.select(among=[("b.pdf", 1), ref])
 
 
@@ -158,7 +158,7 @@ def test_lookups_agree(filed):
     assert [document.doc for document in snapshot.documents()] == ["a.pdf", "b.pdf", "c.pdf"]
     assert snapshot.document("c.pdf") == snapshot.document(3)
     assert snapshot.document("c.pdf").pages == (1, 2, 9)
-    with pytest.raises(InvalidQuery, match=r"'z\.pdf'"):
+    with pytest.raises(InvalidArgument, match=r"'z\.pdf'"):
         snapshot.document("z.pdf")
 
 
@@ -182,7 +182,7 @@ def test_a_filter_that_is_nested_too_deeply_is_refused(filed):
             where = {"not": where}
         try:
             assert found(filed, where) == ["a2", "b2", "c2"]
-        except InvalidQuery as error:
+        except InvalidArgument as error:
             assert "nested too deeply" in str(error)  # noqa: PT017
             assert depth > 150
         else:

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from visret.errors import DuplicateDocument, IndexLocked, InvalidQuery, ModelMismatch, PageIndexError
+from visret.errors import DuplicateDocument, IndexLocked, InvalidArgument, ModelMismatch, PageIndexError
 from visret.index import PageIndex, arrays, catalogue, layout, renditions, seal
 from visret.index import writer as writer_module
 from visret.reduction import Storage
@@ -210,13 +210,13 @@ def test_a_page_is_there_once(index):
 def test_what_is_not_there_cannot_be_changed(index):
     with index.writing() as writer:
         number = add(writer, "a.pdf")
-        with pytest.raises(InvalidQuery, match=r"no document 'b\.pdf'"):
+        with pytest.raises(InvalidArgument, match=r"no document 'b\.pdf'"):
             writer.remove("b.pdf")
-        with pytest.raises(InvalidQuery, match=r"page 1 is of 'b\.pdf', but document 1 is 'a\.pdf'"):
+        with pytest.raises(InvalidArgument, match=r"page 1 is of 'b\.pdf', but document 1 is 'a\.pdf'"):
             writer.put(number, embed("b.pdf"))
-        with pytest.raises(InvalidQuery, match="pages count from 1, got page 0"):
+        with pytest.raises(InvalidArgument, match="pages count from 1, got page 0"):
             writer.skip(number, 0)
-        with pytest.raises(InvalidQuery, match="done, partial, failed, empty, not 'finished'"):
+        with pytest.raises(InvalidArgument, match="done, partial, failed, empty, not 'finished'"):
             writer.finish(number, "finished")
         writer.remove("a.pdf")
         for call in (
@@ -225,7 +225,7 @@ def test_what_is_not_there_cannot_be_changed(index):
             lambda: writer.update(number, size=1),
             lambda: writer.skip(number, 1),
         ):
-            with pytest.raises(InvalidQuery, match="no document 1 in this index"):
+            with pytest.raises(InvalidArgument, match="no document 1 in this index"):
                 call()
 
 
@@ -245,9 +245,9 @@ def test_names_that_are_no_text_are_refused(index, doc):
 )
 def test_metadata_that_is_no_json_is_refused(index, metadata):
     with index.writing() as writer:
-        with pytest.raises(InvalidQuery, match=r"metadata of a\.pdf"):
+        with pytest.raises(InvalidArgument, match=r"metadata of a\.pdf"):
             writer.add("a.pdf", metadata=metadata)
-        with pytest.raises(InvalidQuery, match=r"metadata of b\.pdf, page 1"):
+        with pytest.raises(InvalidArgument, match=r"metadata of b\.pdf, page 1"):
             writer.put(writer.add("b.pdf"), embed("b.pdf", metadata=metadata))
 
 
@@ -645,7 +645,7 @@ class Files(RuleBasedStateMachine):
             with self.index.writing() as writer:
                 for doc in sorted(docs):
                     writer.remove(doc)
-        except InvalidQuery:
+        except InvalidArgument:
             assert missing
         else:
             assert not missing

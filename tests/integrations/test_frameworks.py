@@ -16,7 +16,7 @@ from PIL import Image
 from sheets import write_pdf
 
 from visret import Page, Retriever
-from visret.errors import InvalidQuery, MissingExtra
+from visret.errors import InvalidArgument, MissingExtra
 
 FRAMEWORKS = {"langchain": "langchain_core", "llamaindex": "llama_index", "haystack": "haystack"}
 
@@ -163,7 +163,7 @@ def test_langchain_drops_no_argument(retriever):
     filtered = VisretRetriever(retriever=retriever, where=made)
     assert docs(filtered.invoke("red", where=None)) == ["made.png"]  # None is no wish to do without
     for wrong in ({"filter": made}, {"search_kwargs": {"k": 1}}):
-        with pytest.raises(InvalidQuery, match=r"does not understand '.*'; it takes k and where"):
+        with pytest.raises(InvalidArgument, match=r"does not understand '.*'; it takes k and where"):
             pages.invoke("red", **wrong)
     with pytest.raises(ValidationError, match="wher"):
         VisretRetriever(retriever=retriever, wher=made)
@@ -177,7 +177,7 @@ def test_llamaindex_drops_no_argument(retriever):
     pages = VisretRetriever(retriever, k=1, vision=False)
     assert pages.retrieve(QueryBundle("blue"))[0].metadata["doc"] == "made.png"
     for given in ({"embedding": [1.0]}, {"custom_embedding_strs": ["red"]}, {"image_path": "a.png"}):
-        with pytest.raises(InvalidQuery, match=f"does not understand '{next(iter(given))}'; it takes query_str"):
+        with pytest.raises(InvalidArgument, match=f"does not understand '{next(iter(given))}'; it takes query_str"):
             pages.retrieve(QueryBundle("blue", **given))
 
 
@@ -186,7 +186,7 @@ def test_haystack_drops_no_argument(retriever):
 
     saved = VisretRetriever(retriever, top_k=2).to_dict()
     saved["init_parameters"]["filters"] = {"doc": "made.png"}
-    with pytest.raises(InvalidQuery, match="'filters'; it takes index, top_k and where"):
+    with pytest.raises(InvalidArgument, match="'filters'; it takes index, top_k and where"):
         VisretRetriever.from_dict(saved)
     with pytest.raises(TypeError, match="filters"):
         VisretRetriever(retriever).run("red", filters={"doc": "made.png"})

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from visret import Retriever
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.server.batches import TOGETHER, Asked, Batches
 
 
@@ -64,7 +64,7 @@ def test_what_waits_goes_together_and_is_answered_as_if_alone(retriever, monkeyp
         (3, "at least one word"),
         (5, "no page has metadata 'colour'"),
     ):
-        with pytest.raises(InvalidQuery, match=reason):
+        with pytest.raises(InvalidArgument, match=reason):
             answers[number].result(60)
     together = [texts for texts, _, where in retriever.asked[1:] if where is None]
     assert together[0] == ["blue", "mauvish", "yellow", " ", "blue"]

@@ -6,7 +6,7 @@ import pytest
 from sheets import write_pdf
 
 from visret import Retriever
-from visret.errors import IndexLocked, InvalidQuery
+from visret.errors import IndexLocked, InvalidArgument
 from visret.index.layout import UPLOADS_LOCK
 from visret.index.writer import writer_lock
 from visret.ingest import encoding, recorder
@@ -42,7 +42,7 @@ from visret.server import uploads
 )
 def test_a_name_means_nothing_to_the_file_system(given, kept):
     if kept is None:
-        with pytest.raises(InvalidQuery, match="is not taken"):
+        with pytest.raises(InvalidArgument, match="is not taken"):
             uploads.safe_name(given)
     else:
         assert uploads.safe_name(given) == kept
@@ -166,7 +166,7 @@ def test_a_file_of_many_pages_is_refused(retriever, tmp_path):
 
 
 def test_a_kind_that_is_not_taken_stops_all(retriever, tmp_path):
-    with pytest.raises(InvalidQuery, match=r"'b\.exe' is not taken"):
+    with pytest.raises(InvalidArgument, match=r"'b\.exe' is not taken"):
         bring(retriever, tmp_path, ("a.txt", b"red"), ("b.exe", b"MZ"))
     assert names(tmp_path) == []
 
@@ -187,5 +187,5 @@ def test_metadata_is_an_object():
     assert uploads.parse_metadata("{}") == {}
     assert uploads.parse_metadata('{"a": 1}') == {"a": 1}
     for text in ("[1]", "{", "[" * 100_000, "nul"):
-        with pytest.raises(InvalidQuery, match="metadata is"):
+        with pytest.raises(InvalidArgument, match="metadata is"):
             uploads.parse_metadata(text)

@@ -20,7 +20,7 @@ import pypdfium2
 from PIL import Image
 from pypdfium2 import raw
 
-from visret import _forks
+from visret import forks
 from visret.documents import characters, embedded, fonts, layers, misread, notes, outlines, pictured, systemfonts, xfa
 from visret.documents.document import Content, Document, Member, pixels, resolution
 from visret.documents.members import Unpacking, safe_member_name
@@ -31,7 +31,7 @@ from visret.errors import DocumentError, PasswordRequired
 from visret.types import Loss, Word
 
 _log = logging.getLogger(__name__)
-_pdfium_lock = _forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
+_pdfium_lock = forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
 
 
 systemfonts.install()

@@ -15,12 +15,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from visret import _forks
+from visret import forks
 from visret.documents.document import Content, Document, pixels, resolution
 from visret.errors import DocumentError
 from visret.types import Loss
 
-_pillow_lock = _forks.Lock()  # warnings.catch_warnings is not thread-safe
+_pillow_lock = forks.Lock()  # warnings.catch_warnings is not thread-safe
 _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _TIFF_DATA = {273, 324}  # StripOffsets, TileOffsets
 _WITH_PAGES = ("TIFF", "HEIF")

@@ -11,7 +11,7 @@ import numpy as np
 
 from visret.encoders import _scripts
 from visret.encoders._reading import Reading
-from visret.errors import InvalidModelSpec, InvalidQuery, ShapeError, WeightsError
+from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, WeightsError
 from visret.types import ModelSpec, Page
 
 if TYPE_CHECKING:
@@ -92,16 +92,16 @@ def check_dim(spec: ModelSpec, dim: int) -> None:
 
 
 def check_questions(texts: Sequence[str]) -> None:
-    """InvalidQuery for a question without words, and for one that would keep everybody else waiting."""
+    """InvalidArgument for a question without words, and for one that would keep everybody else waiting."""
     if isinstance(texts, str):
-        raise InvalidQuery("encode_queries takes a list of questions; for one question give a list of one")
+        raise InvalidArgument("encode_queries takes a list of questions; for one question give a list of one")
     for text in texts:
         if not text.strip():
-            raise InvalidQuery(f"a question needs at least one word, got {text!r}")
+            raise InvalidArgument(f"a question needs at least one word, got {text!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InvalidQuery(f"a question is Unicode text, got half a letter in {text[:80]!r}")
+            raise InvalidArgument(f"a question is Unicode text, got half a letter in {text[:80]!r}")
         if len(text) > MAX_QUESTION:
-            raise InvalidQuery(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
+            raise InvalidArgument(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 
 
 def word_boxes(page: Page) -> np.ndarray | None:

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import _forks
-from visret._folders import cache_folder, unwritable
+from visret import forks
 from visret.encoders import _base, _numpy
 from visret.encoders._layout import Layout
 from visret.errors import InvalidModelSpec
+from visret.folders import cache_folder, unwritable
 from visret.models.weights import Tensors, folder_sha256
 
 _FORMAT = 1  # of the notes; another number makes them again
@@ -107,7 +107,7 @@ class Checkpoint:
         self._folder = folder
         self._place = place
         self._onnx = onnx
-        self._loading = _forks.Lock()
+        self._loading = forks.Lock()
         self._loaded: Any = None
         known = _noted(folder)
         if known is None:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret._products import product, rows_at_once
 from visret.encoders._layout import QKV, TABLES, Layout
 from visret.maxsim.linear import lanes
 from visret.maxsim.linear import product as product_of_weights
+from visret.products import product, rows_at_once
 
 # erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and what it is at 4 from there on, to 4e-7: the coefficients of Eigen, from
 # the highest power to the lowest.

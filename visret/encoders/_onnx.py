@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visret._folders import cache_folder, unwritable
 from visret.encoders._bert import Bert
 from visret.errors import MissingExtra, WeightsError
+from visret.folders import cache_folder, unwritable
 from visret.models.weights import folder_sha256
 
 _FORMAT = 1  # of the exported files; another number exports again

@@ -119,7 +119,7 @@ class PatchEncoder(ABC):
         return out
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a token. InvalidQuery for a question without words."""
+        """One vector a token. InvalidArgument for a question without words."""
         _base.check_questions(texts)
         with _torch.on_one_thread():
             return [self._query(text) for text in texts]

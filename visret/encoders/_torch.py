@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 
 import torch
 
-from visret import _forks
+from visret import forks
 
 _log = logging.getLogger("visret")
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
 
-_question_lock = _forks.Lock(whole=True)
-_threads_lock = _forks.Lock()
+_question_lock = forks.Lock(whole=True)
+_threads_lock = forks.Lock()
 _inside = _outside = 0  # blocks that set the number of threads now; what it is outside of them
 _own = threading.local()  # count: what the block that this thread is in has set
 _usual: int | None = None  # threads of torch before this process was forked; None where it was not
@@ -71,7 +71,7 @@ def _forked() -> None:
     torch.set_num_threads(1)
 
 
-_forks.in_child(_forked)
+forks.in_child(_forked)
 
 
 @contextmanager

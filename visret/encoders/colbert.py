@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import _forks
+from visret import forks
 from visret.encoders import _base, _layout, _numpy, _scripts
 from visret.encoders._checkpoint import Checkpoint, Scored
 from visret.encoders._reading import WORD, Reading, read, windows
@@ -70,7 +70,7 @@ class SentenceModel:
         _layout.check(layout, names, folder)
         self._folder = folder
         self._place = place
-        self._loading = _forks.Lock()
+        self._loading = forks.Lock()
         self._loaded: Callable[[list[list[int]]], list[torch.Tensor]] | None = None
         self._questions: _numpy.Bert | None = None
         if onnx:
@@ -172,8 +172,8 @@ class ColbertEncoder:
 
         A question longer than the model can read is read in windows. One longer than a checkpoint reads is cut there,
         as the checkpoint's own library does, with a warning in the log. What the model does not know has no vector,
-        and a warning names it; a question of nothing else has the vectors of its markers. InvalidQuery for one without
-        words.
+        and a warning names it; a question of nothing else has the vectors of its markers. Raises InvalidArgument
+        for one without words.
         """
         _base.check_questions(texts)
         _scripts.warn_of_questions(self.spec, texts)

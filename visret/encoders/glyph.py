@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import _forks
+from visret import forks
 from visret.encoders import _base, colbert
 from visret.encoders._reading import Reading
 from visret.models import fetch, registry, weights
@@ -49,7 +49,7 @@ class GlyphEncoder:
         self._text = text
         self._place = place
         self._threads = threads
-        self._loading = _forks.Lock()
+        self._loading = forks.Lock()
 
     @functools.cached_property
     def preprocessing(self) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from visret.encoders import _base
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
 
 COLOURS: Mapping[str, tuple[float, float, float]] = {
@@ -70,7 +70,7 @@ class ToyEncoder:
         return [self._page(page) for page in pages]
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a word. InvalidQuery for a word that is no colour."""
+        """One vector a word. InvalidArgument for a word that is no colour."""
         _base.check_questions(texts)
         return [self._query(text) for text in texts]
 
@@ -90,7 +90,7 @@ class ToyEncoder:
         unknown = [word for word in words if word.lower() not in COLOURS]
         if unknown or not words:
             what = f"not {', '.join(unknown)}" if unknown else f"got {text!r}"
-            raise InvalidQuery(f"toy knows the colours {', '.join(COLOURS)} and nothing else, {what}")
+            raise InvalidArgument(f"toy knows the colours {', '.join(COLOURS)} and nothing else, {what}")
         vectors = vectors_of(np.array([COLOURS[word.lower()] for word in words]))
         return QueryEmbedding(text, vectors, tuple(words), np.ones(len(words), bool))
 

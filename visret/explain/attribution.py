@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from visret._products import product
-from visret.errors import InvalidQuery, ShapeError
+from visret.errors import InvalidArgument, ShapeError
+from visret.products import product
 from visret.types import Grid, PageEmbedding, QueryEmbedding
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class Explanation:
             there; between the cells of a grid it is interpolated, so that the peak stays in the middle of its cell.
         opacity: from 0 to 1. legend: with a strip beneath the page that says what is shown.
 
-        Raises ShapeError for plain text, which has no picture, and InvalidQuery for a token that is not there.
+        Raises ShapeError for plain text, which has no picture, and InvalidArgument for a token that is not there.
         """
         from visret.explain import drawing
 
@@ -269,7 +269,7 @@ class Explanation:
         count = len(self.tokens)
         chosen = np.arange(count) if tokens is None else np.array(sorted(set(tokens)), int)
         if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < count:
-            raise InvalidQuery(f"the tokens of this question are 0 to {count - 1}, got {list(tokens or ())}")
+            raise InvalidArgument(f"the tokens of this question are 0 to {count - 1}, got {list(tokens or ())}")
         page = self._render(dpi)
         if mode == "attribution":
             boxes, shares = self._marks(chosen)
@@ -279,7 +279,7 @@ class Explanation:
             boxes_of_words = None if isinstance(self.places, Grid) else self.places
             marked = drawing.overlay_similarities(page, most, self.scale, boxes_of_words, opacity=opacity)
         else:
-            raise InvalidQuery(f"mode: attribution or similarity, got {mode!r}")
+            raise InvalidArgument(f"mode: attribution or similarity, got {mode!r}")
         if not legend:
             return marked
         shown = " ".join(self.tokens[i] for i in chosen if self.content[i])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
-from visret import _given
+from visret import arguments
 from visret.types import Box
 
 # White, then ColorBrewer's YlOrBr (colorbrewer2.org: safe for the colour-blind, and in grey), without its darkest
@@ -52,7 +52,7 @@ def overlay(
     """
     inside, outline = Image.new("L", image.size), Image.new("L", image.size)
     pen = max(1, round(image.height / 700))
-    for box, level in sorted(zip(map(_given.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
+    for box, level in sorted(zip(map(arguments.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
         corners = _pixels(box, image.size)
         strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
         ImageDraw.Draw(inside).rectangle(corners, fill=strength)

@@ -12,7 +12,7 @@ import numpy as np
 
 from visret.codec import CODECS, Codec, decode, encode
 from visret.codec import fit as fit_codec
-from visret.errors import IndexFormatError, InvalidQuery
+from visret.errors import IndexFormatError, InvalidArgument
 from visret.index.catalogue import SegmentRow
 from visret.index.fitted import Fitted
 from visret.index.layout import MERGED, TIERS, VECTORS
@@ -73,14 +73,14 @@ class Change:
 
 
 def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: int) -> Storage | None:
-    """The storage after a change; None where nothing would change. Raises InvalidQuery for what cannot be."""
+    """The storage after a change; None where nothing would change. Raises InvalidArgument for what cannot be."""
     if codec is not None and codec not in CODECS:
-        raise InvalidQuery(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
+        raise InvalidArgument(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
     again = "index the documents again in a new folder"
     if codec is not None and CODECS.index(codec) < CODECS.index(here.codec):
-        raise InvalidQuery(f"{here.codec} has lost what {codec} would keep; for {codec}, {again}")
+        raise InvalidArgument(f"{here.codec} has lost what {codec} would keep; for {codec}, {again}")
     if dim is not None and not 1 <= dim <= stored_dim:
-        raise InvalidQuery(f"vectors of {stored_dim} dimensions cannot be given {dim}; for more, {again}")
+        raise InvalidArgument(f"vectors of {stored_dim} dimensions cannot be given {dim}; for more, {again}")
     wanted = replace(here, codec=codec or here.codec, dim=here.dim if dim in (None, stored_dim) else dim)
     return None if wanted == here else wanted
 

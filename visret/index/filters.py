@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from operator import ge, gt, le, lt
 from typing import Any
 
-from visret import _given
-from visret.errors import InvalidQuery
+from visret import arguments
+from visret.errors import InvalidArgument
 
 # Keys of a filter that are columns of the catalogue, and those that join filters: no metadata may use them.
 BUILT_IN = ("doc", "page", "source")
@@ -84,18 +84,18 @@ Filter = And | Or | Not | AnyOf | Range
 def parse(where: Any, keys: Collection[str]) -> And:
     """Return the tree of a filter as `Retriever.search` takes it. keys: of all metadata that was ever written.
 
-    Raises InvalidQuery for what is no filter, an unknown key or operator, and values that are not text, numbers, true,
-    false or null; RecursionError for one that is nested too deeply.
+    Raises InvalidArgument for what is no filter, an unknown key or operator, and values that are not text, numbers,
+    true, false or null; RecursionError for one that is nested too deeply.
     """
     if not isinstance(where, Mapping):
-        raise InvalidQuery(f"a filter is an object such as {{'doc': 'a.pdf'}}, got {where!r}")
+        raise InvalidArgument(f"a filter is an object such as {{'doc': 'a.pdf'}}, got {where!r}")
     parts: list[Filter] = []
     for key, value in where.items():
         if key == "not":
             parts.append(Not(parse(value, keys)))
         elif key in JOINS:
             if not isinstance(value, list | tuple):
-                raise InvalidQuery(f"filter {key!r} takes a list of filters, got {value!r}")
+                raise InvalidArgument(f"filter {key!r} takes a list of filters, got {value!r}")
             parts.append((And if key == "and" else Or)(tuple(parse(one, keys) for one in value)))
         else:
             parts += _conditions(key, value, keys)
@@ -106,11 +106,11 @@ def _conditions(key: str, condition: Any, keys: Collection[str]) -> list[Filter]
     """What one key must meet, all of it."""
     if key not in BUILT_IN and key not in keys:
         known = ", ".join([*BUILT_IN, *sorted(keys)])
-        raise InvalidQuery(f"no page has metadata {key!r}; filters can use: {known}")
+        raise InvalidArgument(f"no page has metadata {key!r}; filters can use: {known}")
     if not isinstance(condition, Mapping):
         return [_any_of(key, condition)]
     if not condition or not set(condition) <= set(OPERATORS):
-        raise InvalidQuery(f"filter {key!r}: the operators are {', '.join(OPERATORS)}, got {condition!r}")
+        raise InvalidArgument(f"filter {key!r}: the operators are {', '.join(OPERATORS)}, got {condition!r}")
     bounds = tuple((name, _bound(key, name, bound)) for name, bound in condition.items() if name in _RANGES)
     found: list[Filter] = [Range(key, bounds)] if bounds else []
     if "==" in condition:
@@ -121,22 +121,22 @@ def _conditions(key: str, condition: Any, keys: Collection[str]) -> list[Filter]
 
 
 def _any_of(key: str, wanted: Any) -> AnyOf:
-    return AnyOf(key, tuple(_scalar(key, one) for one in _given.several(wanted)))
+    return AnyOf(key, tuple(_scalar(key, one) for one in arguments.several(wanted)))
 
 
 def _bound(key: str, name: str, bound: Any) -> Any:
     bound = _scalar(key, bound)
     if isinstance(bound, bool) or bound is None:
-        raise InvalidQuery(f"filter {key!r}: {name} compares with a number or with text, got {bound!r}")
+        raise InvalidArgument(f"filter {key!r}: {name} compares with a number or with text, got {bound!r}")
     return bound
 
 
 def _scalar(key: str, value: Any) -> Any:
     """A value of a filter as metadata would have it; a document may be named by a number."""
-    made = _given.plain(f"filter {key!r}", value)
+    made = arguments.plain(f"filter {key!r}", value)
     if isinstance(made, list | dict):
-        raise InvalidQuery(f"filter {key!r}: expected text, a number, true, false or null, got {value!r}")
-    return _given.name(made) if key == "doc" and isinstance(made, int) and not isinstance(made, bool) else made
+        raise InvalidArgument(f"filter {key!r}: expected text, a number, true, false or null, got {value!r}")
+    return arguments.name(made) if key == "doc" and isinstance(made, int) and not isinstance(made, bool) else made
 
 
 def _typed(value: Any) -> tuple[str, Any]:

@@ -15,10 +15,10 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from visret import _forks
-from visret._folders import unwritable
+from visret import forks
 from visret.codec import Codec
 from visret.errors import PageIndexError
+from visret.folders import unwritable
 from visret.index import catalogue, damage, seal, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
@@ -79,7 +79,7 @@ class PageIndex:
 
     def __init__(self, path: str | Path) -> None:
         self._path = self._home = Path(path).absolute()  # of everything; of the catalogue
-        self._guard = _forks.Lock()
+        self._guard = forks.Lock()
         self._state: _State | None = None
         self._written = 0  # the latest commit of our own
         # Segments that somebody in this process may still read, whose folders therefore outlive their pages.
@@ -168,7 +168,7 @@ class PageIndex:
             return True
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
-        """A page as stored: its vectors are what scoring sees. Raises InvalidQuery where there is no such page."""
+        """A page as stored: its vectors are what scoring sees. Raises InvalidArgument where there is no such page."""
         return self.snapshot.embedding(ref)
 
     @contextmanager

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from visret import _given
-from visret.errors import InvalidQuery
+from visret import arguments
+from visret.errors import InvalidArgument
 from visret.index.catalogue import (
     Document,
     DocumentRow,
@@ -94,8 +94,8 @@ class Snapshot:
             `{"or": [...]}` join filters, `{"not": {...}}` turns one round. `visret.index.filters` says what they mean.
         among: only these (doc, page).
 
-        Raises InvalidQuery for a key that was never written, an unknown operator, a page in `among` that is not there,
-        or values that are not text, numbers, true, false or null.
+        Raises InvalidArgument for a key that was never written, an unknown operator, a page in `among` that is not
+        there, or values that are not text, numbers, true, false or null.
         """
         if not where and among is None:
             return Selection({number: live.rows for number, (_, live) in self._entries.items()}, None, True)
@@ -103,7 +103,7 @@ class Snapshot:
             tree = parse(where or {}, self._keys)
             masks = self._passing(tree)
         except RecursionError:
-            raise InvalidQuery("the filter is nested too deeply") from None
+            raise InvalidArgument("the filter is nested too deeply") from None
         if among is not None:
             chosen: dict[int, list[int]] = {}
             for ref in among:
@@ -115,7 +115,7 @@ class Snapshot:
         return Selection(rows, tree if where else None, False)
 
     def find(self, ref: tuple[str, int]) -> tuple[int, int]:
-        """Segment number and row of (doc, page). Raises InvalidQuery where the index has no such page."""
+        """Segment number and row of (doc, page). Raises InvalidArgument where the index has no such page."""
         doc, page = ref
         number = self._numbers.get(doc)
         if number is None:
@@ -123,7 +123,7 @@ class Snapshot:
         if isinstance(page, int | np.integer) and 1 <= page <= MAX_NUMBER:
             with suppress(KeyError):
                 return self.locate(number << 32 | int(page))
-        raise InvalidQuery(f"no page {page} of {doc} in this index")
+        raise InvalidArgument(f"no page {page} of {doc} in this index")
 
     def keys(self, segments: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Return the keys of the pages in live rows of segments, (n,) int64 all: `document << 32 | page`."""
@@ -164,17 +164,17 @@ class Snapshot:
         return self._metadata(int(live.documents[at])) | self.page_metadata(segment, row)
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
-        """A page as stored: its vectors are what scoring sees. Raises InvalidQuery where there is no such page."""
+        """A page as stored: its vectors are what scoring sees. Raises InvalidArgument where there is no such page."""
         segment, row = self.find(ref)
         stored = self.segment(segment).page(row)
         return PageEmbedding(
             ref=PageRef(*ref),
             size_pt=self.size_pt(segment, row),
             vectors=stored.vectors,
-            where=stored.where if isinstance(stored.where, Grid) else _given.clipped(stored.where),
+            where=stored.where if isinstance(stored.where, Grid) else arguments.clipped(stored.where),
             rows=stored.rows,
             text=stored.text,
-            word_boxes=None if stored.word_boxes is None else _given.clipped(stored.word_boxes),
+            word_boxes=None if stored.word_boxes is None else arguments.clipped(stored.word_boxes),
             metadata=self.page_metadata(segment, row),
         )
 
@@ -235,7 +235,7 @@ class Snapshot:
         return sum(n in self._documents for n in self._losses.of), unknown
 
     def document(self, doc: str | int) -> Document:
-        """A document by name or number. Raises InvalidQuery where there is none."""
+        """A document by name or number. Raises InvalidArgument where there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc
         if number is None or number not in self._documents:
             raise no_document(doc, self._numbers)
@@ -328,14 +328,14 @@ class Snapshot:
         return keys[order], segments[order], rows[order]
 
 
-def no_document(doc: str | int, there: Collection[str]) -> InvalidQuery:
+def no_document(doc: str | int, there: Collection[str]) -> InvalidArgument:
     """The error for a name that no document has, with those that are near it."""
     asked = str(doc)
     near = [name for name in there if asked and name.endswith(f"/{asked}")][:NEAR]
     if not near and len(there) <= COMPARED:
         near = get_close_matches(asked, there, NEAR)
     meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return InvalidQuery(f"no document {doc!r} in this index{meant}")
+    return InvalidArgument(f"no document {doc!r} in this index{meant}")
 
 
 def _holds(metadata: Mapping[str, Any], key: str, test: Test) -> bool:

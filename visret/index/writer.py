@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from visret import _forks, _given
+from visret import arguments, forks
 from visret.codec import Codec, encode
 from visret.errors import (
     DuplicateDocument,
     IndexLocked,
-    InvalidQuery,
+    InvalidArgument,
     ModelMismatch,
     PageIndexError,
     ShapeError,
@@ -180,11 +180,11 @@ class Writer:
         doc, at = page.ref.doc, (number, int(page.ref.page))
         self._check_page(number, page.ref.page)
         if self._docs.get(doc) != number:
-            raise InvalidQuery(
+            raise InvalidArgument(
                 f"page {page.ref.page} is of {doc!r}, but document {number} is {self._names[number][0]!r}"
             )
         if page.size_pt is not None:
-            _given.size(page.size_pt)
+            arguments.size(page.size_pt)
         if page.vectors.shape[1] != self._model.dim:
             raise ModelMismatch(
                 self._index,
@@ -238,7 +238,7 @@ class Writer:
     def finish(self, number: int, state: str = "done", reason: str | None = None) -> None:
         """Set the state of a document: done, partial, failed or empty."""
         if state not in STATES:
-            raise InvalidQuery(f"a document is one of {', '.join(STATES)}, not {state!r}")
+            raise InvalidArgument(f"a document is one of {', '.join(STATES)}, not {state!r}")
         self._check_number(number)
         self._appear(number)
         self._do("UPDATE documents SET state = ?, reason = ? WHERE number = ?", state, reason, number)
@@ -279,7 +279,7 @@ class Writer:
     def remove(self, doc: str) -> None:
         """Remove a document with its pages, and a file with the documents in it.
 
-        Raises InvalidQuery where there is none of this name.
+        Raises InvalidArgument where there is none of this name.
         """
         number = self._docs.get(doc)
         if number is None:
@@ -318,7 +318,7 @@ class Writer:
         Lets go of what `reindex` has built or replaced.
 
         codec, dim: store vectors smaller from now on; what has to be learned for it, is from pages of the whole index.
-        Raises InvalidQuery where the stored vectors have lost what would be needed.
+        Raises InvalidArgument where the stored vectors have lost what would be needed.
         """
         versions.discard(self._index / NEXT)
         with reading_errors(self._index):
@@ -552,24 +552,24 @@ class Writer:
 
     def _check_number(self, number: int) -> None:
         if number not in self._names:
-            raise InvalidQuery(f"no document {number} in this index")
+            raise InvalidArgument(f"no document {number} in this index")
 
     def _check_page(self, number: int, page: int) -> None:
         self._check_number(number)
         if not 1 <= page <= MAX_NUMBER:
-            raise InvalidQuery(f"pages count from 1, got page {page} of {self._names[number][0]}")
+            raise InvalidArgument(f"pages count from 1, got page {page} of {self._names[number][0]}")
 
     def _metadata(self, what: str, metadata: Mapping[str, Any]) -> str:
         """Metadata as JSON; its keys become known to filters with the next commit."""
-        made = _given.metadata(what, metadata)
+        made = arguments.metadata(what, metadata)
         for key in made:
             if key in (*BUILT_IN, *JOINS):
-                raise InvalidQuery(f"metadata of {what}: {key!r} cannot be a key; choose another name")
+                raise InvalidArgument(f"metadata of {what}: {key!r} cannot be a key; choose another name")
         try:
             text = json.dumps(made, sort_keys=True, allow_nan=False)
             "".join(made).encode()
         except ValueError as error:
-            raise InvalidQuery(f"metadata of {what} must be a JSON object: {error}") from error
+            raise InvalidArgument(f"metadata of {what} must be a JSON object: {error}") from error
         for key in made:
             self._do("INSERT OR IGNORE INTO metadata_keys VALUES (?)", key)
         return text
@@ -619,7 +619,7 @@ def writer_lock(index: Path, name: str = LOCK) -> Iterator[None]:
         file = (index / name).open("a+b")
     except OSError as error:
         raise PageIndexError(index, f"cannot be written: {error.strerror}") from error
-    with file, _forks.not_for_children(file.fileno()):
+    with file, forks.not_for_children(file.fileno()):
         try:
             locked = _try_lock(file.fileno())
         except OSError as error:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from visret._folders import expanded
 from visret.documents import formats
-from visret.errors import DocumentError, InvalidQuery
+from visret.errors import DocumentError, InvalidArgument
+from visret.folders import expanded
 from visret.index.layout import CATALOGUE
 from visret.ingest.report import Failure, Patterns
 
@@ -95,29 +95,29 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
         else:
             failures.append(Failure(str(given), None, "no such file or folder"))
     if not found and not failures and not (wanted or unwanted):
-        raise InvalidQuery("there are no paths to read; name files or folders")
+        raise InvalidArgument("there are no paths to read; name files or folders")
     if not found and not failures:
-        raise InvalidQuery("include and exclude leave no document; give other patterns")
+        raise InvalidArgument("include and exclude leave no document; give other patterns")
     return Found(list(found.values()), failures, list(ignored))
 
 
 def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """Return one path or several as a list. InvalidQuery for what is no path."""
+    """Return one path or several as a list. InvalidArgument for what is no path."""
     one = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
     listed: list[Any] = [paths] if one else list(paths)  # type: ignore[arg-type]
     for path in listed:
         named = os.fspath(path) if isinstance(path, str | os.PathLike) else None
         if not isinstance(named, str) or not named:  # "" would be the current folder
-            raise InvalidQuery(f"a path to read is text or a pathlib.Path, and not empty; got {path!r}")
+            raise InvalidArgument(f"a path to read is text or a pathlib.Path, and not empty; got {path!r}")
     return listed
 
 
 def _patterns(name: str, given: Patterns) -> list[str]:
-    """Return patterns in the form that names are compared in. InvalidQuery for what is no pattern of names."""
+    """Return patterns in the form that names are compared in. InvalidArgument for what is no pattern of names."""
     patterns = [given] if isinstance(given, str) else given
     for pattern in patterns:
         if not pattern.strip("/") or pattern.startswith("/"):
-            raise InvalidQuery(f"{name}: {pattern!r} is no pattern of names; it looks like '*.pdf' or 'drafts'")
+            raise InvalidArgument(f"{name}: {pattern!r} is no pattern of names; it looks like '*.pdf' or 'drafts'")
     return [pattern.rstrip("/").lower() for pattern in patterns]
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
-from visret._folders import expanded
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
+from visret.folders import expanded
 from visret.ingest.discovery import Source
 from visret.ingest.report import Failure
 
@@ -37,7 +37,7 @@ def match(
     A file is named relative to the table's folder or to one of the given paths, or as a document. sources: the files
     that are read; paths: that were given. known: name to file of the documents of the index.
 
-    InvalidQuery for a table that cannot be read, a file that two lines name, and a name that two files have.
+    InvalidArgument for a table that cannot be read, a file that two lines name, and a name that two files have.
     """
     here = {source.path for source in sources}
     names: dict[str, set[Path]] = {}
@@ -54,13 +54,15 @@ def match(
         meant |= names.get(normalize("NFC", Path(named).as_posix()), set())
         meant = meant & here or meant
         if len(meant) > 1:
-            raise InvalidQuery(f"{file}: {place}, which may be {' or '.join(sorted(map(str, meant)))}; write its path")
+            raise InvalidArgument(
+                f"{file}: {place}, which may be {' or '.join(sorted(map(str, meant)))}; write its path"
+            )
         if not meant:
             lost.append(Failure(str(file), None, f"{place}, and no such file or document is there"))
             continue
         (path,) = meant
         if path in found:
-            raise InvalidQuery(f"{file}: {place}, which line {line_of[path]} names already")
+            raise InvalidArgument(f"{file}: {place}, which line {line_of[path]} names already")
         found[path], line_of[path] = metadata, number
     return found, lost
 
@@ -75,13 +77,15 @@ def _resolved(path: Path) -> Path | None:
 
 def _lines(file: Path) -> Iterator[_Line]:
     if file.suffix.lower() not in SUFFIXES:
-        raise InvalidQuery(f"{file}: a table of metadata ends in {' or '.join(SUFFIXES)}")
+        raise InvalidArgument(f"{file}: a table of metadata ends in {' or '.join(SUFFIXES)}")
     try:
         text = file.read_text("utf-8-sig")
     except OSError as error:
-        raise InvalidQuery(f"{file}: cannot be read: {error.strerror}") from error
+        raise InvalidArgument(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidQuery(f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise InvalidArgument(
+            f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     read: Callable[[Path, str], Iterator[_Line]] = _csv if file.suffix.lower() == ".csv" else _jsonl
     yield from read(file, text)
 
@@ -93,9 +97,9 @@ def _csv(file: Path, text: str) -> Iterator[_Line]:
     try:
         head = [name.strip() for name in next(rows, [])]
         if PATH not in head:
-            raise InvalidQuery(f"{file}: line 1 names the columns, and one of them must be {PATH!r}; got {head}")
+            raise InvalidArgument(f"{file}: line 1 names the columns, and one of them must be {PATH!r}; got {head}")
         if wrong := [name for name in head if not name or head.count(name) > 1]:
-            raise InvalidQuery(
+            raise InvalidArgument(
                 f"{file}: line 1 has a column that is {f'twice: {wrong[0]!r}' if wrong[0] else 'nameless'}"
             )
         for row in rows:
@@ -103,14 +107,14 @@ def _csv(file: Path, text: str) -> Iterator[_Line]:
             if not any(row):
                 continue
             if len(row) > len(head):
-                raise InvalidQuery(f"{file}: line {number} has {len(row)} cells for {len(head)} columns")
+                raise InvalidArgument(f"{file}: line {number} has {len(row)} cells for {len(head)} columns")
             cells = {name: cell for name, cell in zip(head, row, strict=False) if cell.strip()}
             if PATH not in cells:
-                raise InvalidQuery(f"{file}: line {number} names no file in its column {PATH!r}")
+                raise InvalidArgument(f"{file}: line {number} names no file in its column {PATH!r}")
             named = cells.pop(PATH).strip()
             yield number, named, {name: value(cell) for name, cell in cells.items()}
     except csv.Error as error:
-        raise InvalidQuery(f"{file}: line {rows.line_num} is not CSV: {error}") from error
+        raise InvalidArgument(f"{file}: line {rows.line_num} is not CSV: {error}") from error
 
 
 def _jsonl(file: Path, text: str) -> Iterator[_Line]:
@@ -120,10 +124,10 @@ def _jsonl(file: Path, text: str) -> Iterator[_Line]:
         try:
             entry = json.loads(line, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            raise InvalidQuery(f"{file}: line {number} is not JSON: {error}") from error
+            raise InvalidArgument(f"{file}: line {number} is not JSON: {error}") from error
         if not isinstance(entry, dict) or not isinstance(entry.get(PATH), str) or not entry[PATH]:
             example = '{"path": "a.pdf", "year": 2024}'
-            raise InvalidQuery(f"{file}: line {number} must be an object that names its file, such as {example}")
+            raise InvalidArgument(f"{file}: line {number} must be an object that names its file, such as {example}")
         yield number, entry.pop(PATH), entry
 
 

@@ -14,10 +14,10 @@ from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
-from visret import _given
-from visret._folders import expanded
+from visret import arguments
 from visret.documents import formats, office, pictures
 from visret.errors import DocumentError
+from visret.folders import expanded
 from visret.index import Document, PageIndex, Snapshot, renditions
 from visret.ingest import messages
 from visret.ingest.discovery import Source, free_name
@@ -223,15 +223,15 @@ def plan_again(index: PageIndex, judge: Judge) -> Plan:
 def metadata_of_files(given: Metadata) -> MetadataOf:
     """Return what gives the metadata that a file is to have; None leaves what the index has.
 
-    InvalidQuery, now or when it is called, for what is no metadata.
+    InvalidArgument, now or when it is called, for what is no metadata.
     """
     if not callable(given):
-        made = None if given is None else _given.metadata("documents", given)
+        made = None if given is None else arguments.metadata("documents", given)
         return lambda _: made
 
     def of(path: Path) -> Mapping[str, Any] | None:
         one = given(path)
-        return None if one is None else _given.metadata(str(path), one)
+        return None if one is None else arguments.metadata(str(path), one)
 
     return of
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO, Any
 
-from visret import _forks
+from visret import forks
 from visret.errors import VisretError
 from visret.ingest.messages import Answer, Inside, Request, answers_of, read_frame, seconds_after, write_frame
 
@@ -58,7 +58,7 @@ class Worker:
         # A child that is forked meanwhile has no part in it: the worker ends when this process does.
         self._pipes = ExitStack()
         pipes = [pipe.fileno() for pipe in (self._process.stdin, self._process.stdout) if pipe is not None]
-        self._pipes.enter_context(_forks.not_for_children(*pipes))
+        self._pipes.enter_context(forks.not_for_children(*pipes))
         try:
             self._receive(STARTING_SECONDS)
         except Died as death:

@@ -20,10 +20,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from visret import _given, ocr
-from visret._folders import expanded
+from visret import arguments, ocr
 from visret.encoders import _scripts
-from visret.errors import InvalidQuery, PageIndexError
+from visret.errors import InvalidArgument, PageIndexError
+from visret.folders import expanded
 from visret.index import PageIndex, renditions
 from visret.index.model import check_same, record
 from visret.ingest import reader, recorder
@@ -169,7 +169,7 @@ def add_pages(
     started = time.monotonic()
     options = _usable(options, encoder)
     pages = (ocr.with_words(page, options.ocr) for page in pages)
-    metadata = None if metadata is None else _given.metadata("documents", metadata)
+    metadata = None if metadata is None else arguments.metadata("documents", metadata)
     numbers: dict[str, int] = {}
     empty, failed = [], []
     count = updated = 0
@@ -183,7 +183,7 @@ def add_pages(
             for page in batch:
                 doc, number = page.ref
                 if page.ref in given:
-                    raise InvalidQuery(
+                    raise InvalidArgument(
                         f"page {number} of {doc!r} is given twice; pages of one document need page=1, 2 ..."
                     )
                 given.add(page.ref)
@@ -212,9 +212,9 @@ def add_pages(
 
 
 def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
-    """Return the options as this model needs them. InvalidQuery for what is no option."""
+    """Return the options as this model needs them. InvalidArgument for what is no option."""
     if options.max_pages is not None:
-        options = replace(options, max_pages=_given.whole("most_pages", options.max_pages))
+        options = replace(options, max_pages=arguments.whole("most_pages", options.max_pages))
     modality = encoder.spec.modality
     return replace(options, ocr=ocr.usable_mode(options.ocr, modality), pictures=modality == "image")
 

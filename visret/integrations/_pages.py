@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from visret.errors import InvalidQuery, MissingExtra
+from visret.errors import InvalidArgument, MissingExtra
 from visret.retriever import Retriever
 from visret.types import Hit
 
@@ -33,9 +33,9 @@ def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any]
 
 
 def refuse(given: Iterable[str], *, takes: str) -> None:
-    """InvalidQuery for arguments that would be dropped. takes: those that are understood, in words."""
+    """InvalidArgument for arguments that would be dropped. takes: those that are understood, in words."""
     if names := ", ".join(map(repr, given)):
-        raise InvalidQuery(f"visret's retriever does not understand {names}; it takes {takes}")
+        raise InvalidArgument(f"visret's retriever does not understand {names}; it takes {takes}")
 
 
 def missing(extra: str, error: ModuleNotFoundError) -> MissingExtra:

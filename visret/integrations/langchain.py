@@ -27,7 +27,7 @@ class VisretRetriever(BaseRetriever):
 
     A document holds the text of a page; its metadata are the page's own, and doc, page, score, source and boxes.
     k, where: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and the same of
-    `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. InvalidQuery for any other argument.
+    `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. InvalidArgument for any other argument.
     """
 
     model_config = ConfigDict(extra="forbid")  # an argument that is misspelt is not dropped

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding
 
-from visret import _forks
+from visret import forks
 from visret.codec import Codec, Rows, decode
 from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
@@ -70,7 +70,7 @@ def _trusted(codec: str, dim: int, wanted: str, exact: bool) -> tuple[Path, Bind
     return path, interpreted(path, codec, dim)
 
 
-_checking = _forks.Lock()
+_checking = forks.Lock()
 _given_up: dict[str, str] = {}  # path to what differed
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import binding, ir
 
-from visret import _forks
+from visret import forks
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim import _paths
@@ -183,7 +183,7 @@ def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple
     ]
 
 
-compiling = _forks.Lock(whole=True)
+compiling = forks.Lock(whole=True)
 
 
 Scan = Callable[[], None]

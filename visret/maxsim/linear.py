@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from visret import _products
+from visret import products
 from visret.errors import ShapeError
 from visret.maxsim import _check, _kernel, _paths
 from visret.maxsim._kernel import F32, I64, POINTER, _at, _declare, _loop, _splat
@@ -61,7 +61,7 @@ def _chosen() -> tuple[Path, Product]:
         RuntimeWarning,
         stacklevel=2,
     )
-    return path, _products.product
+    return path, products.product
 
 
 def differences(path: Path, made: Product) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from visret import _forks
+from visret import forks
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim import _paths, _settle
@@ -358,4 +358,4 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(256, thread_name_prefix="maxsim")  # made as they are needed
 
 
-_forks.in_child(_pool.cache_clear)
+forks.in_child(_pool.cache_clear)

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from visret._folders import expanded, unwritable
 from visret.errors import InvalidModelSpec, WeightsError, cannot_lock
+from visret.folders import expanded, unwritable
 from visret.models import registry, weights
 from visret.types import ModelSpec
 

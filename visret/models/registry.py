@@ -18,9 +18,9 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from visret._choices import DEFAULT_MODEL
-from visret._folders import expanded
+from visret.choices import DEFAULT_MODEL
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
+from visret.folders import expanded
 from visret.models import architectures
 from visret.models.folders import recognise
 from visret.models.weights import hub_snapshot, is_hub_id, is_path

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from visret._folders import cache_folder, expanded
 from visret.errors import VisretError, WeightsError
+from visret.folders import cache_folder, expanded
 from visret.types import ModelSpec
 
 __all__ = [

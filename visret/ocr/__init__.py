@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from visret._choices import OCR_MODES as MODES
-from visret.errors import InvalidQuery
+from visret.choices import OCR_MODES as MODES
+from visret.errors import InvalidArgument
 from visret.ocr import joined, trust
 from visret.ocr.engines import DPI, ENGINES, NAMES, better_dpi, dpi_of, engine, read
 from visret.ocr.lines import Reading
@@ -51,16 +51,16 @@ METADATA = "ocr_confidence"  # a page whose words were read here has it in its m
 def usable_mode(mode: str, modality: str) -> str:
     """Return the mode that `mode` comes to with a model that reads "text" or looks at an "image".
 
-    With a model that looks at images, "auto" comes to "never". Raises InvalidQuery for another mode and for "always"
+    With a model that looks at images, "auto" comes to "never". Raises InvalidArgument for another mode and for "always"
     with a model that reads no words, and what `engine` raises.
     """
     if mode not in MODES:
-        raise InvalidQuery(f"ocr: {mode!r} is not one of {', '.join(MODES)}")
+        raise InvalidArgument(f"ocr: {mode!r} is not one of {', '.join(MODES)}")
     if modality == "text":
         engine()  # a wrong setting is an error before the first file
         return mode
     if mode == "always":
-        raise InvalidQuery("ocr: this model looks at the pictures of pages and reads no words; leave 'always' out")
+        raise InvalidArgument("ocr: this model looks at the pictures of pages and reads no words; leave 'always' out")
     return "never"
 
 

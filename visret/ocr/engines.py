@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visret._folders import cache_folder
-from visret.errors import InvalidQuery, MissingExtra
+from visret.errors import InvalidArgument, MissingExtra
+from visret.folders import cache_folder
 from visret.models import weights
 from visret.ocr import glyph, rapidocr
 from visret.ocr.lines import Reading
@@ -46,12 +46,12 @@ _log = logging.getLogger(__name__)
 def engine() -> str:
     """Return the name of what reads on this machine: RapidOCR if it is installed, unless VISRET_OCR names the other.
 
-    Raises InvalidQuery if VISRET_OCR names neither, and MissingExtra if it names RapidOCR, which is not installed.
+    Raises InvalidArgument if VISRET_OCR names neither, and MissingExtra if it names RapidOCR, which is not installed.
     """
     installed = rapidocr.version() is not None
     chosen = os.environ.get("VISRET_OCR") or ("rapidocr" if installed else "glyph")
     if chosen not in ENGINES:
-        raise InvalidQuery(f"VISRET_OCR: {chosen!r} is not one of {', '.join(ENGINES)}")
+        raise InvalidArgument(f"VISRET_OCR: {chosen!r} is not one of {', '.join(ENGINES)}")
     if chosen == "rapidocr" and not installed:
         raise MissingExtra("VISRET_OCR says rapidocr, which is not installed: pip install 'visret[ocr]'")
     return chosen

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from visret import _forks
+from visret import forks
 from visret.ocr.edges import Edges, edges_of, is_sharp, within
 from visret.ocr.lines import Line, Reading, arranged, turned_line
 from visret.types import Loss
@@ -37,7 +37,7 @@ _MAX_LINES = 600  # of a page: about a minute
 _SURE = 0.93  # confidence of a page; with less, a few of its lines are tried upside down. Of upright print .97 to 1
 _TRIED = 4
 
-_lock = _forks.Lock()  # RapidOCR keeps state in its engine
+_lock = forks.Lock()  # RapidOCR keeps state in its engine
 _engines: dict[int | None, Any] = {}
 
 
@@ -51,7 +51,7 @@ def _forked() -> None:
     _engines.clear()
 
 
-_forks.in_child(_forked)
+forks.in_child(_forked)
 
 
 def version() -> str | None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret import _given
-from visret.errors import InvalidQuery
+from visret import arguments
+from visret.errors import InvalidArgument
 from visret.explain import Explanation, attribution
 from visret.index import Snapshot
 from visret.search import ranking
@@ -59,8 +59,8 @@ class Pipeline:
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
-            raise InvalidQuery("search takes a question as text, search_many a list of them")
-        k = min(_given.whole("k", k), max(len(self.snapshot), 1))
+            raise InvalidArgument("search takes a question as text, search_many a list of them")
+        k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
         asked = self.read(questions)
         return list(zip(asked, self._late.rank(asked, k, chosen, exact=exact), strict=True))
@@ -123,13 +123,13 @@ def _strength(values: np.ndarray, content: np.ndarray) -> float:
 
 
 def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
-    """The pages that `search` is to rank. InvalidQuery for one that is not there."""
+    """The pages that `search` is to rank. InvalidArgument for one that is not there."""
     pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
     refs: list[PageRef] = []
-    for one in [among] if pair else _given.several(among):
+    for one in [among] if pair else arguments.several(among):
         if isinstance(one, Hit | tuple | list):
             refs.append(page_ref(one))  # type: ignore[arg-type]
         else:
-            document = snapshot.document(_given.name(one))
+            document = snapshot.document(arguments.name(one))
             refs += [PageRef(document.doc, page) for page in document.pages]
     return refs

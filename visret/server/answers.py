@@ -16,7 +16,7 @@ from visret.errors import (
     DocumentError,
     DuplicateDocument,
     IndexLocked,
-    InvalidQuery,
+    InvalidArgument,
     MissingExtra,
     NoPicture,
     PageIndexError,
@@ -25,7 +25,7 @@ from visret.errors import (
 
 # The first that an error is one of; any other VisretError is 500.
 STATUSES = {
-    InvalidQuery: 400,
+    InvalidArgument: 400,
     NoPicture: 404,
     DocumentError: 410,
     IndexLocked: 409,
@@ -54,7 +54,7 @@ def words(error: VisretError) -> str:
         return f"{PurePath(error.path).name}{page}: {without_paths(error.reason)}"
     if isinstance(error, PageIndexError):
         return f"the index {without_paths(error.reason)}"
-    return str(error) if isinstance(error, InvalidQuery) else without_paths(str(error))
+    return str(error) if isinstance(error, InvalidArgument) else without_paths(str(error))
 
 
 def without_paths(text: str) -> str:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
 from visret.documents import formats
-from visret.errors import DocumentError, IndexLocked, InvalidQuery, NoPicture, VisretError
+from visret.errors import DocumentError, IndexLocked, InvalidArgument, NoPicture, VisretError
 from visret.index import Document
 from visret.ingest.report import Progress
 from visret.retriever import PICTURE_DPI, Retriever, as_json
@@ -83,7 +83,7 @@ class Library:
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
     def ask(self, asked: Asked) -> Future[Hits]:
-        """Put a question to the index; the answer comes later. InvalidQuery at once for a filter that is too large."""
+        """Put a question to the index; the answer comes later. InvalidArgument for a filter that is too large."""
         check_filter(asked.where)
         return self._batches.ask(asked)
 
@@ -153,7 +153,7 @@ class Library:
         """
         try:
             document = self.retriever.document(self._name(doc))
-        except InvalidQuery as error:
+        except InvalidArgument as error:
             raise HTTPException(404, str(error)) from error
         if page is not None and page not in document.pages:
             raise HTTPException(404, f"no page {page} of {document.doc} in this index")
@@ -199,12 +199,12 @@ class Search(BaseModel):
 
 
 def check_filter(where: Any) -> None:
-    """InvalidQuery for a filter that is deeper or larger than any question needs."""
+    """InvalidArgument for a filter that is deeper or larger than any question needs."""
     level, depth, count = [where], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > 2 * MAX_FILTER_DEPTH or count > MAX_FILTER_PARTS:  # a list and an object for each
-            raise InvalidQuery(f"a filter has at most {MAX_FILTER_DEPTH} levels and {MAX_FILTER_PARTS} parts")
+            raise InvalidArgument(f"a filter has at most {MAX_FILTER_DEPTH} levels and {MAX_FILTER_PARTS} parts")
         lists = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in lists for part in one]
 
@@ -254,7 +254,7 @@ def routes(library: Library) -> APIRouter:
         try:
             for name, _ in given:
                 uploads.safe_name(name)
-        except InvalidQuery as error:
+        except InvalidArgument as error:
             raise HTTPException(415, str(error)) from error
         report = await library.add(given, uploads.parse_metadata(metadata))
         if report.added or report.unchanged:

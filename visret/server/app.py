@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from visret import __version__
-from visret.errors import InvalidQuery, VisretError
+from visret.errors import InvalidArgument, VisretError
 from visret.retriever import Retriever
 from visret.server import answers, api, offline
 from visret.server.guard import LOOPBACK, Guard, Rules
@@ -111,7 +111,7 @@ def serve(
     local = is_loopback(host)
     check_key(rules, host=host, no_key=no_key)
     if index is None and not ui:
-        raise InvalidQuery("--no-ui serves an index; give the folder of one")
+        raise InvalidArgument("--no-ui serves an index; give the folder of one")
     offline.stay()
     folders = local and rules.key is None and not rules.hosts
     if local:

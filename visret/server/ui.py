@@ -20,11 +20,11 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image, ImageDraw
 
-from visret._choices import DEFAULT_MODEL
-from visret._folders import expanded
+from visret.choices import DEFAULT_MODEL
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, InvalidQuery, VisretError
+from visret.errors import DocumentError, InvalidArgument, VisretError
 from visret.explain import Explanation, Legend, Span
+from visret.folders import expanded
 from visret.ingest.report import Progress
 from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
@@ -459,15 +459,15 @@ def empty(encoders: dict[str, Encoder]) -> Uploads:
 
 
 def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:
-    """The filter for some documents and a condition in JSON; None for none. InvalidQuery where it is not JSON."""
+    """The filter for some documents and a condition in JSON; None for none. InvalidArgument where it is not JSON."""
     parts: list[dict[str, Any]] = [{"doc": list(names)}] if names else []
     if condition.strip():
         try:
             parts.append(json.loads(condition))
         except (json.JSONDecodeError, RecursionError):
-            raise InvalidQuery('The metadata must be JSON, such as {"year": {">=": 2020}}.') from None
+            raise InvalidArgument('The metadata must be JSON, such as {"year": {">=": 2020}}.') from None
         if not isinstance(parts[-1], dict):
-            raise InvalidQuery('The metadata must be a JSON object, such as {"year": {">=": 2020}}.')
+            raise InvalidArgument('The metadata must be a JSON object, such as {"year": {">=": 2020}}.')
     return {"and": parts} if parts else None
 
 

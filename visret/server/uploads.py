@@ -22,7 +22,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any
 
 from visret.documents import formats
-from visret.errors import InvalidQuery
+from visret.errors import InvalidArgument
 from visret.index import Document, versions
 from visret.index.catalogue import load_source
 from visret.index.filters import BUILT_IN, JOINS
@@ -82,13 +82,13 @@ TAKEN = formats.endings(["pdf", "picture", *formats.TEXTS])
 def safe_name(given: str) -> str:
     """The last part of a name that a client gave, without what means something to a file system.
 
-    InvalidQuery where nothing is left of it, or files of its kind are not read.
+    InvalidArgument where nothing is left of it, or files of its kind are not read.
     """
     last = re.split(r"[/\\]", given)[-1]
     name = "".join("_" if sign in '<>:"|?*' else sign for sign in last if sign.isprintable()).strip(" .")
     path = Path(name)
     if formats.ending(path) not in TAKEN:
-        raise InvalidQuery(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
+        raise InvalidArgument(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
     stem = path.stem[: MAX_NAME - len(path.suffix)].encode()[: MAX_BYTES - len(path.suffix.encode())]
     return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
@@ -117,8 +117,8 @@ def add(
     """Bring files, by name, into the index of a folder; what cannot be read is not kept.
 
     A file takes the place of an earlier upload of its name when it has been read, and never that of a file that was
-    not uploaded. metadata: None keeps that of what is there. InvalidQuery, and nothing is kept, for a name that is not
-    taken; IndexLocked while another server changes its uploads. One call at a time.
+    not uploaded. metadata: None keeps that of what is there. InvalidArgument, and nothing is kept, for a name that is
+    not taken; IndexLocked while another server changes its uploads. One call at a time.
     """
     names = [safe_name(name) for name, _ in files]
     uploads = folder / UPLOADS
@@ -147,7 +147,10 @@ def add(
 
 
 def remove(retriever: Retriever, folder: Path, doc: str) -> None:
-    """Take a document out of the index of a folder, and its file where it was uploaded. InvalidQuery where none is."""
+    """Take a document out of the index of a folder, and its file where it was uploaded.
+
+    Raises InvalidArgument where there is none.
+    """
     document = retriever.document(doc)
     source = document.source
     if source is None or document.member or Path(source).parent != (folder / UPLOADS).resolve():
@@ -175,41 +178,44 @@ def recover(
 
 
 def parse_metadata(text: str) -> dict[str, Any] | None:
-    """A JSON object; None for nothing, which leaves what there is. InvalidQuery for anything that cannot be stored."""
+    """Return a JSON object; None for nothing, which leaves what there is.
+
+    Raises InvalidArgument for anything that cannot be stored.
+    """
     if not text.strip():
         return None
     if len(text) > MAX_METADATA_CHARACTERS:
-        raise InvalidQuery(f"metadata is at most {MAX_METADATA_CHARACTERS:,} characters long")
+        raise InvalidArgument(f"metadata is at most {MAX_METADATA_CHARACTERS:,} characters long")
     try:
         metadata = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidQuery(f"metadata is not JSON ({error})") from None
+        raise InvalidArgument(f"metadata is not JSON ({error})") from None
     if not isinstance(metadata, dict):
-        raise InvalidQuery('metadata is a JSON object such as {"year": 2024}')
+        raise InvalidArgument('metadata is a JSON object such as {"year": 2024}')
     check_metadata(metadata)
     return metadata
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """InvalidQuery for metadata that cannot be stored."""
+    """InvalidArgument for metadata that cannot be stored."""
     for key in metadata:
         if key in (*BUILT_IN, *JOINS):
-            raise InvalidQuery(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
+            raise InvalidArgument(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
     level: list[Any] = [metadata]
     parts = 0
     for _ in range(MAX_METADATA_DEPTH + 1):
         parts += len(level)
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):
-                raise InvalidQuery("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
+                raise InvalidArgument("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
         inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in inside for part in one]
     if level or parts > MAX_METADATA_VALUES:
-        raise InvalidQuery(f"metadata has at most {MAX_METADATA_DEPTH} levels and {MAX_METADATA_VALUES} values")
+        raise InvalidArgument(f"metadata has at most {MAX_METADATA_DEPTH} levels and {MAX_METADATA_VALUES} values")
     try:
         json.dumps(metadata, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise InvalidQuery("metadata holds text that is not Unicode") from None
+        raise InvalidArgument("metadata holds text that is not Unicode") from None
 
 
 def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> list[_Place]:

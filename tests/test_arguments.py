@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visret import Page, PageEmbedding, PageRef, Word, _given
-from visret.errors import InvalidQuery, ShapeError
+from visret import Page, PageEmbedding, PageRef, Word, arguments
+from visret.errors import InvalidArgument, ShapeError
 from visret.explain import overlay
 
 INCH = (72.0, 72.0)
@@ -22,14 +22,14 @@ class Kind(StrEnum):
 
 @pytest.mark.parametrize("number", [3, np.int64(3), np.uint8(3), np.array(3)])
 def test_whole_numbers_are_those_of_numpy_too(number):
-    assert (made := _given.whole("k", number)) == 3
+    assert (made := arguments.whole("k", number)) == 3
     assert type(made) is int
 
 
 @pytest.mark.parametrize("wrong", [True, np.True_, "3", 2.0, np.float64(3), None, 0, -1, float("nan"), [3]])
 def test_what_is_no_whole_number_is_refused(wrong):
-    with pytest.raises(InvalidQuery, match="k must be a whole number, at least 1, got"):
-        _given.whole("k", wrong)
+    with pytest.raises(InvalidArgument, match="k must be a whole number, at least 1, got"):
+        arguments.whole("k", wrong)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_what_is_no_whole_number_is_refused(wrong):
     ],
 )
 def test_values_become_those_of_json(given, expected):
-    made = _given.plain("metadata", given)
+    made = arguments.plain("metadata", given)
     assert made == expected
     assert type(made) is type(expected)
 
@@ -63,23 +63,23 @@ def test_values_become_those_of_json(given, expected):
 @pytest.mark.parametrize("name", ["NaTType", "NAType"])
 def test_missing_values_of_pandas_are_null(name):
     missing = type(name, (), {"__module__": "pandas._libs.missing"})()
-    assert _given.plain("metadata", missing) is None
+    assert arguments.plain("metadata", missing) is None
 
 
 @pytest.mark.parametrize("wrong", [b"a", Decimal("1.5"), float("inf"), object(), (x for x in "ab"), {1: 2}, [{1: 2}]])
 def test_what_json_has_no_value_for_is_refused(wrong):
-    with pytest.raises(InvalidQuery, match=r"metadata of a\.pdf"):
-        _given.metadata("a.pdf", {"k": wrong})
+    with pytest.raises(InvalidArgument, match=r"metadata of a\.pdf"):
+        arguments.metadata("a.pdf", {"k": wrong})
 
 
 def test_metadata_is_a_dictionary_of_some_depth():
     deep: dict = {}
     for _ in range(2000):
         deep = {"a": deep}
-    with pytest.raises(InvalidQuery, match="nested too deeply"):
-        _given.metadata("a.pdf", deep)
-    with pytest.raises(InvalidQuery, match="is a dictionary"):
-        _given.metadata("a.pdf", [("a", 1)])
+    with pytest.raises(InvalidArgument, match="nested too deeply"):
+        arguments.metadata("a.pdf", deep)
+    with pytest.raises(InvalidArgument, match="is a dictionary"):
+        arguments.metadata("a.pdf", [("a", 1)])
 
 
 def test_a_document_may_be_named_by_a_number():
@@ -88,10 +88,10 @@ def test_a_document_may_be_named_by_a_number():
     assert [page.ref for page in pages] == [("5", 1)] * 3
     assert all(type(page.ref.page) is int for page in pages)
     for doc in (True, 5.0, None, b"a"):
-        with pytest.raises(InvalidQuery, match="name of a document"):
+        with pytest.raises(InvalidArgument, match="name of a document"):
             Page.from_text("a", doc=doc)
     for page in (True, 0, "1", 1.0):
-        with pytest.raises(InvalidQuery, match="page number"):
+        with pytest.raises(InvalidArgument, match="page number"):
             Page.from_text("a", doc="a", page=page)
 
 
@@ -137,9 +137,9 @@ def test_rounding_is_no_error():
 def test_boxes_of_an_older_index_lie_on_the_page():
     """What was stored before boxes were checked can still be shown."""
     stored = np.array([(40, 50, 80, 75), (0.5, 0.5, 0.2, 0.6), (np.nan,) * 4, (0, 0, 1, 1)], np.float32)
-    made = _given.clipped(stored)
+    made = arguments.clipped(stored)
     np.testing.assert_array_equal(np.isnan(made).all(axis=1), [False, False, True, False])
-    assert (_given.boxes(made) is made, _given.clipped(made) is made) == (True, True)
+    assert (arguments.boxes(made) is made, arguments.clipped(made) is made) == (True, True)
 
 
 @pytest.mark.parametrize("size", [(0, 10), (-1, 10), (float("nan"), 10), (float("inf"), 1), (10,), 5, "ab"])

@@ -12,39 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from visret.errors import InvalidQuery, ShapeError
+from visret.errors import InvalidArgument, ShapeError
 
 SLACK = 1e-3  # of a page: what rounding may put a box beside it
 BOX = "a box is (x0, y0, x1, y1) in fractions of the page, from 0 to 1, with x0 <= x1 and y0 <= y1"
 
 
 def whole(what: str, value: Any, *, least: int = 1) -> int:
-    """A whole number, of NumPy too. InvalidQuery for true and false, text, 2.0, and what is below `least`."""
+    """A whole number, of NumPy too. InvalidArgument for true and false, text, 2.0, and what is below `least`."""
     try:
         number = least - 1 if isinstance(value, bool | np.bool_) else index(value)
     except TypeError:
         number = least - 1
     if number < least:
-        raise InvalidQuery(f"{what} must be a whole number, at least {least}, got {value!r}")
+        raise InvalidArgument(f"{what} must be a whole number, at least {least}, got {value!r}")
     return number
 
 
 def name(value: Any) -> str:
-    """The name of a document: text, or a whole number or a path as text. InvalidQuery for anything else."""
+    """The name of a document: text, or a whole number or a path as text. InvalidArgument for anything else."""
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, PurePath):
         return value.as_posix()
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return str(int(value))
-    raise InvalidQuery(f"the name of a document is text such as 'a.pdf', got {value!r}")
+    raise InvalidArgument(f"the name of a document is text such as 'a.pdf', got {value!r}")
 
 
 def plain(what: str, value: Any) -> Any:
     """A value as JSON has it. Scalars of NumPy and pandas become Python's, and missing ones (NaN, NaT, NA) null; dates
     and times text in ISO 8601, paths text, members of an Enum their values, tuples, sets and arrays lists.
 
-    InvalidQuery, which says of what it is, for anything else.
+    InvalidArgument, which says of what it is, for anything else.
     """
     if isinstance(value, Enum):
         return plain(what, value.value)
@@ -67,7 +67,7 @@ def plain(what: str, value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
-            raise InvalidQuery(f"{what}: {wrong[0]!r} cannot be a key; keys are text")
+            raise InvalidArgument(f"{what}: {wrong[0]!r} cannot be a key; keys are text")
         return {str.__str__(key): plain(what, one) for key, one in value.items()}
     if isinstance(value, np.ndarray) and not value.ndim:
         return plain(what, value[()])
@@ -75,19 +75,19 @@ def plain(what: str, value: Any) -> Any:
         return sorted((plain(what, one) for one in value), key=repr)
     if isinstance(value, list | tuple | np.ndarray):
         return [plain(what, one) for one in value]
-    raise InvalidQuery(
+    raise InvalidArgument(
         f"{what}: expected text, a number, true, false, null, a date, or lists and objects of these, got {value!r}"
     )
 
 
 def metadata(what: str, value: Any) -> dict[str, Any]:
-    """Metadata as a JSON object. InvalidQuery for what is none."""
+    """Metadata as a JSON object. InvalidArgument for what is none."""
     if not isinstance(value, Mapping):
-        raise InvalidQuery(f"metadata of {what} is a dictionary such as {{'year': 2024}}, got {value!r}")
+        raise InvalidArgument(f"metadata of {what} is a dictionary such as {{'year': 2024}}, got {value!r}")
     try:
         made: dict[str, Any] = plain(f"metadata of {what}", value)
     except RecursionError:
-        raise InvalidQuery(f"metadata of {what} is nested too deeply") from None
+        raise InvalidArgument(f"metadata of {what} is nested too deeply") from None
     return made
 
 
