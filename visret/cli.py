@@ -188,7 +188,9 @@ def info(arguments: argparse.Namespace) -> int:
         width = max(map(len, facts))
         for name, value in facts.items():
             shown = f"{value:,}" if isinstance(value, int) else value
-            print(f"{name.replace('_', ' '):{width}}  {shown}")
+            lines = value or ["nothing"] if isinstance(value, list) else [shown]
+            for line in lines:
+                print(f"{name.replace('_', ' '):{width}}  {line}")
     return 0
 
 

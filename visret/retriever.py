@@ -519,6 +519,7 @@ class Retriever:
             "bytes_a_page": round(stats.bytes_per_page),
             "segments": stats.segments,
             "removed_pages": stats.removed,
+            "lacks": list(stats.lacks),
             "bytes_beside": stats.beside,
             "free_on_disk": stats.free,
             "preprocessing": dict(model.preprocessing),

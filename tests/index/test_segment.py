@@ -12,7 +12,7 @@ from conftest import DIM, MODEL, add, embed
 from visret import codec
 from visret.codec import CODECS, Codec
 from visret.errors import IndexFormatError, ShapeError
-from visret.index import PageIndex, layout
+from visret.index import PageIndex, fields, layout
 from visret.reduction import Storage, summarise, summary_size
 from visret.types import Grid, PageRef
 
@@ -119,12 +119,12 @@ def test_the_files_are_what_the_format_says(tmp_path):
     assert arrays["text_offsets"].tolist() == [0, 9, 9]
     second = {file.stem: np.load(file) for file in (tmp_path / "i" / "segments" / "000002").iterdir()}
     for name, array in (arrays | second).items():
-        if name in layout.ARRAYS:
-            assert (array.dtype, array.shape[1:]) == layout.ARRAYS[name]
+        if name in fields.SHAPES:
+            assert (array.dtype, array.shape[1:]) == fields.SHAPES[name]
 
 
 def test_every_file_is_described():
-    for name in (*layout.VECTORS, *layout.SUMMARIES, *layout.ARRAYS):
+    for name in fields.FILES:
         assert re.search(rf"^    {name} ", layout.__doc__, re.MULTILINE), name
 
 
@@ -204,7 +204,7 @@ def test_pickles_are_refused_and_never_loaded(tmp_path, path, folder, name):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("name", ["vectors", "scales", *layout.SUMMARIES, *layout.ARRAYS])
+@pytest.mark.parametrize("name", sorted({*fields.FILES} - {"centroids"}))
 @pytest.mark.parametrize("damage", ["missing", "shorter", "longer", "garbage", "other dtype", "other shape"])
 def test_damaged_files_are_refused_in_words(path, folder, name, damage):
     file = folder / f"{name}.npy"

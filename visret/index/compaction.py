@@ -13,39 +13,63 @@ import numpy as np
 from visret.codec import CODECS, Codec, decode, encode
 from visret.codec import fit as fit_codec
 from visret.errors import IndexFormatError, InvalidArgument
-from visret.index.catalogue import SegmentRow
+from visret.index.catalogue import SegmentRow, parse_object
+from visret.index.fields import VECTORS, Packed, lacking, pack_vectors
 from visret.index.fitted import Fitted
-from visret.index.layout import MERGED, TIERS, VECTORS
-from visret.index.segment import Packed, Segment, open_segment, pack_vectors, problems
+from visret.index.layout import MERGED, TIERS
+from visret.index.segment import Segment, open_segment, problems
 from visret.reduction import Storage, fit_projection, project
 
 Place = tuple[int, int]  # segment and row
 
 
 def due(segments: Sequence[SegmentRow]) -> list[int]:
-    """Numbers of the small segments to be merged into one now; none where there are few. The rule is in layout.py."""
-    tiers: dict[int, list[int]] = {}
+    """Return the numbers of the small segments to merge now; none where there are few. The rule is in layout.py."""
+    alike: dict[tuple[int, frozenset[str]], list[int]] = {}
     for row in segments:
-        tiers.setdefault(bisect_right(TIERS, live_bytes(row)), []).append(row.number)
-    return next((tiers[tier] for tier in range(len(TIERS)) if len(tiers.get(tier, ())) >= MERGED), [])
+        alike.setdefault((bisect_right(TIERS, live_bytes(row)), _without(row)), []).append(row.number)
+    many = [(tier, numbers) for (tier, _), numbers in alike.items() if tier < len(TIERS) and len(numbers) >= MERGED]
+    return min(many, default=(0, []))[1]
 
 
 def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[int]]:
-    """How `compact` puts segments together, by number; those that it would not change are not there."""
+    """Return how `compact` puts segments together, by number; those that it would not change are not there."""
     found: list[list[SegmentRow]] = []
     size = TIERS[-1]
     for row in segments:
-        if size + live_bytes(row) > TIERS[-1]:
+        if size + live_bytes(row) > TIERS[-1] or _without(row) != _without(found[-1][0]):
             found.append([])
             size = 0
         found[-1].append(row)
         size += live_bytes(row)
-    kept = (group for group in found if all_of_them or len(group) > 1 or group[0].live < group[0].pages)
+    kept = (group for group in found if all_of_them or len(group) > 1 or _changes(group[0]))
     return [[row.number for row in group] for group in kept]
 
 
+def _without(row: SegmentRow) -> frozenset[str]:
+    """Return the names of the fields that a segment lacks and that cannot be made of its others."""
+    lacks = lacking(parse_object(row.checksums))
+    return frozenset(field.name for field in lacks if VECTORS in lacks or field.pack_vectors is None)
+
+
+def _changes(row: SegmentRow) -> bool:
+    """Return whether a segment that is written again alone has fewer pages or more fields."""
+    return row.live < row.pages or len(lacking(parse_object(row.checksums))) > len(_without(row))
+
+
+def whole_page(segment: Segment, row: int) -> Packed:
+    """Return a page as it is stored, and what it lacks where that is made of its vectors."""
+    page, codec = segment.packed(row), segment.codec
+    if segment.lacks and VECTORS not in segment.lacks:
+        vectors = decode(VECTORS.joined(page, codec), codec)
+        for field in segment.lacks:
+            if field.pack_vectors is not None:
+                page |= field.named(field.pack_vectors(vectors, field.codec(codec)))
+    return page
+
+
 def live_bytes(row: SegmentRow) -> int:
-    """On disk, of the pages that are still in the index."""
+    """Return the bytes on disk of the pages that are still in the index."""
     return row.bytes * row.live // row.pages
 
 
@@ -63,13 +87,11 @@ class Change:
     def page(self, page: Packed, before: Codec) -> Packed:
         """The page with its vectors stored anew; its summary, too, where they have fewer dimensions."""
         assert self.fitted is not None
-        stored = {field: page[name] for name, field in VECTORS.items() if name in page}
-        rest = {name: array for name, array in page.items() if name not in VECTORS}
-        vectors = decode(before.empty(0)._replace(**stored), before)
+        rest = {name: array for name, array in page.items() if name not in VECTORS.rows}
+        vectors = decode(VECTORS.joined(page, before), before)
         if self.projection is not None:
             return rest | pack_vectors(vectors, replace(self.fitted, projection=self.projection))
-        encoded = encode(vectors, self.fitted.codec)._asdict()
-        return rest | {name: encoded[field] for name, field in VECTORS.items() if encoded[field] is not None}
+        return rest | VECTORS.named(encode(vectors, self.fitted.codec))
 
 
 def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: int) -> Storage | None:

@@ -57,7 +57,9 @@ leftover of a crash.
     weights        (4,)      int8, or (2,)
 
 **Segments.** P pages, N vectors in all, n vectors of one page, d dimensions. Plain .npy version 1.0, C order,
-little-endian, no pickles. A file whose array would be empty is not there, and neither are its offsets.
+little-endian, no pickles. A file whose array would be empty is not there, and neither are its offsets. What is stored
+of a page, and in which files, is data: FIELDS in visret/index/fields.py. A segment may lack a field, the vectors too:
+then `checksums` names none of its files. What needs it says so, and says what adds it and what that costs.
 
     vectors        (N, ..)   codes, by the codec (visret/codec.py); pages one after the other
     scales         (N,)      float32 or float16, by the codec
@@ -101,9 +103,6 @@ current one; that and a previous-N/ not named by `previous` are leftovers. `comp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 FORMAT = 3
 READABLE = (2, 3)
@@ -121,32 +120,6 @@ LOCK = "writer.lock"
 UPLOADS_LOCK = "uploads.lock"
 
 GRID, CELLS, BOXES, SPANS = range(4)
-
-# Of a segment's files, but those of stored vectors: its dtype, and its shape after the first axis.
-ARRAYS: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
-    "offsets": (np.dtype("<i8"), ()),
-    "summary_offsets": (np.dtype("<i8"), ()),
-    "kinds": (np.dtype("u1"), ()),
-    "grids": (np.dtype("<i4"), (2,)),
-    "cells": (np.dtype("<i4"), ()),
-    "boxes": (np.dtype("<f4"), (4,)),
-    "spans": (np.dtype("<i4"), (2,)),
-    "rows": (np.dtype("<i4"), ()),
-    "row_offsets": (np.dtype("<i8"), ()),
-    "text": (np.dtype("u1"), ()),
-    "text_offsets": (np.dtype("<i8"), ()),
-    "word_boxes": (np.dtype("<f4"), (4,)),
-    "word_offsets": (np.dtype("<i8"), ()),
-}
-
-# The files of vectors and of summaries, as visret.codec.Rows names them.
-VECTORS = {"vectors": "codes", "scales": "scales", "centroids": "centroids"}
-SUMMARIES = {"summaries": "codes", "summary_scales": "scales"}
-
-# What pages may lack, and its offsets; in a segment where no page has it, neither file is there.
-OPTIONAL = {"rows": "row_offsets", "text": "text_offsets", "word_boxes": "word_offsets"}
-# The offsets of every array that has its own.
-OFFSETS = {"vectors": "offsets", "summaries": "summary_offsets", **OPTIONAL}
 
 STATES = ("done", "partial", "failed", "empty")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from visret.folders import unwritable
 from visret.index import catalogue, damage, seal, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
+from visret.index.fields import FIELDS, pack_page
 from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
-from visret.index.segment import Segment, open_segment, pack_page
+from visret.index.segment import Segment, open_segment
 from visret.index.snapshot import Snapshot
 from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
@@ -42,6 +43,7 @@ class IndexStats:
     segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
     format: of the catalogue, see layout.py.
     beside: bytes of segments that are not of this version, but of one that a reindex builds or took the place of.
+    lacks: which fields how many pages lack, and what adds them, in words.
     """
 
     documents: int
@@ -54,6 +56,7 @@ class IndexStats:
     free: int
     beside: int
     format: int
+    lacks: Sequence[str]
 
     @property
     def bytes_per_page(self) -> float:
@@ -282,6 +285,7 @@ class PageIndex:
             free=shutil.disk_usage(self._path).free,
             beside=sum(size for (size,) in versions.select(self._path, _SIZE)),
             format=number,
+            lacks=_lacks(snapshot),
         )
 
     def verify(self) -> list[str]:
@@ -368,6 +372,14 @@ class PageIndex:
         segment = open_segment(self._path, row, codec)
         self._open[row.number] = segment
         return segment
+
+
+def _lacks(snapshot: Snapshot) -> list[str]:
+    pages = {field.name: 0 for field in FIELDS}
+    for segment in snapshot.segments:
+        for field in segment.lacks:
+            pages[field.name] += len(snapshot.rows(segment.number))
+    return [f"{pages[f.name]:,} pages have no {f.name}: {f.adding}" for f in FIELDS if pages[f.name]]
 
 
 class _State(NamedTuple):

@@ -11,31 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret.codec import Codec, Rows, decode, encode, matches
+from visret.codec import Codec, Rows, decode, matches
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
 from visret.index.catalogue import SegmentRow, parse_object
-from visret.index.fitted import Fitted
-from visret.index.layout import (
-    ARRAYS,
-    BOXES,
-    CELLS,
-    GRID,
-    MAX_NUMBER,
-    OFFSETS,
-    OPTIONAL,
-    SPANS,
-    SUMMARIES,
-    VECTORS,
-    segment_folder,
-)
-from visret.reduction import summarise, summary_size
-from visret.types import Grid, Matches, PageEmbedding, vector_of_place
-
-Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
-
-FILES = (*VECTORS, *SUMMARIES, *ARRAYS)
+from visret.index.fields import FIELDS, FILES, PLACES, SHAPES, SUMMARIES, VECTORS, Field, Packed, lacking
+from visret.index.layout import BOXES, CELLS, GRID, MAX_NUMBER, SPANS, segment_folder
+from visret.types import Grid, Matches, vector_of_place
 
 
 class SegmentPage(NamedTuple):
@@ -68,9 +51,10 @@ class PlacedText(NamedTuple):
 class Segment:
     """An open segment: read-only, and never closed while somebody holds one of its arrays.
 
-    rows: the N stored vectors, mapped; offsets: (P+1,) int64, in memory; codec: of the vectors.
-    summaries, summary_offsets: the same of the pages' summaries, whose codec is int8.
-    The rest is mapped, and read when a page is asked for.
+    lacks: the fields that it does not have, though pages are not meant to be without; what needs one of them raises
+        PageIndexError, which says what adds it. offsets, summary_offsets: (P+1,) int64, in memory, where each page's
+        vectors and summaries begin. codec: of the vectors; that of the summaries is int8.
+    Everything else is mapped, and read when a page is asked for.
     """
 
     def __init__(
@@ -84,23 +68,34 @@ class Segment:
         vectors: int,
         checksums: Mapping[str, str],
     ) -> None:
-        if number < 1 or pages < 1 or vectors < pages:
-            raise IndexFormatError(index, f"segment {number} of {pages} pages and {vectors} vectors cannot be")
         self.number = number
         self.model = model
         self.codec = codec
+        self.lacks = lacking(checksums)
+        if number < 1 or pages < 1 or (vectors < pages and VECTORS not in self.lacks):
+            raise IndexFormatError(index, f"segment {number} of {pages} pages and {vectors} vectors cannot be")
+        self._index = index
         self._pages = pages
         self._files = Arrays(index, segment_folder(index, number), f"segment {number}", FILES, checksums)
-        self.offsets = self._offsets("vectors", least=1, end=vectors)
-        self.rows = self._map(VECTORS, codec, vectors)
-        self.summary_offsets = self._offsets("summaries", least=1)
-        self.summaries = self._map(SUMMARIES, Codec("int8", codec.dim), int(self.summary_offsets[-1]))
+        self.offsets = self._offsets(VECTORS, end=vectors)
+        self.summary_offsets = self._offsets(SUMMARIES)
+        self._rows = {f.name: self._map(f) for f in (VECTORS, SUMMARIES) if f not in self.lacks}
 
     def __len__(self) -> int:
         return self._pages
 
+    @property
+    def rows(self) -> Rows:
+        """The N stored vectors, mapped."""
+        return self._stored(VECTORS)
+
+    @property
+    def summaries(self) -> Rows:
+        """The stored summaries of the pages, mapped."""
+        return self._stored(SUMMARIES)
+
     def page(self, row: int) -> SegmentPage:
-        """Everything stored of the page in this row."""
+        """Return everything stored of the page in this row."""
         with self._decoding(row) as stored:
             vectors = decode(stored, self.codec)
         return SegmentPage(vectors, *self._where(row), self.text(row), self.word_boxes(row))
@@ -116,140 +111,136 @@ class Segment:
         return PlacedText(self.text(row), self.word_boxes(row), *self._where(row), size)
 
     def packed(self, row: int) -> Packed:
-        """The page's part of each array, as it is stored."""
-        places = self._places
-        kind, first = places.kinds[row], int(places.first[row])
-        height, width = (int(x) for x in places.grids[row])
-        at = {"rows": places.rows, "text": places.text, "word_boxes": places.words}
-        parts = {name: self._of_page(name, at[name], row) for name in OPTIONAL}
-        for names, stored, offsets in (
-            (VECTORS, self.rows, self.offsets),
-            (SUMMARIES, self.summaries, self.summary_offsets),
-        ):
-            some = stored.part(slice(offsets[row], offsets[row + 1]))._asdict()
-            parts |= {name: some[field] for name, field in names.items() if some[field] is not None}
-        if kind == CELLS:
-            parts["cells"] = self._part("cells", first, height * width)
-        elif kind in (BOXES, SPANS):
-            name = "boxes" if kind == BOXES else "spans"
-            parts[name] = self._part(name, first, len(parts["rows"]) or len(parts["vectors"]))
-        return parts | {"kinds": places.kinds[row : row + 1], "grids": places.grids[row : row + 1]}
+        """Return the page's part of each array, as it is stored."""
+        parts = {name: self.part(name, row) for name in self._bounds}
+        for field, offsets in ((VECTORS, self.offsets), (SUMMARIES, self.summary_offsets)):
+            if field not in self.lacks:
+                parts |= field.named(self._rows[field.name].part(slice(offsets[row], offsets[row + 1])))
+        return parts
+
+    def part(self, name: str, row: int) -> np.ndarray:
+        """Return what an array has of the page in this row, read-only; for every array but those of stored vectors."""
+        first, end = self._bounds[name][row : row + 2].tolist()
+        return self._files.part(name, *SHAPES[name], first, end - first)
 
     def text(self, row: int) -> str:
-        """The text of the page in this row; "" where unknown."""
-        return self._of_page("text", self._places.text, row).tobytes().decode("utf-8", "replace")
+        """Return the text of the page in this row; "" where unknown."""
+        return self.part("text", row).tobytes().decode("utf-8", "replace")
 
     def word_boxes(self, row: int) -> np.ndarray | None:
-        """(w, 4) float32 boxes of the words of the page in this row; None where it has none."""
-        boxes = self._of_page("word_boxes", self._places.words, row)
+        """Return (w, 4) float32 boxes of the words of the page in this row; None where it has none."""
+        boxes = self.part("word_boxes", row)
         return boxes if len(boxes) else None
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the content, in words, beyond what the checksums say."""
+        """Yield what is wrong with the content, in words, beyond what the checksums say."""
         wrong = f"segment {self.number}: "
-        for name, scales in (("scales", self.rows.scales), ("summary_scales", self.summaries.scales)):
+        for field, name in ((VECTORS, "scales"), (SUMMARIES, "summary_scales")):
+            scales = None if field in self.lacks else self._rows[field.name].scales
             if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
                 yield f"{wrong}{name}.npy has values that are not positive"
-        known, named = self.codec.centroids, self.rows.centroids
+        known, named = self.codec.centroids, None if VECTORS in self.lacks else self.rows.centroids
         if known is not None and named is not None and named.max() >= len(known):
             yield f"{wrong}centroids.npy names centroids that fitted/centroids.npy does not have"
         try:
-            for row in range(len(self)):
+            for row in range(len(self) if self._has_places else 0):
                 self._where(row)
         except PageIndexError as error:
             yield error.reason
 
     @contextmanager
     def _decoding(self, row: int) -> Iterator[Rows]:
-        """The stored vectors of a page; numbers in them that mean nothing are damage of the file."""
+        """Give the stored vectors of a page; numbers in them that mean nothing are damage of the file."""
         try:
             yield self.rows.part(slice(self.offsets[row], self.offsets[row + 1]))
         except ShapeError as error:
             raise self._files.damaged("centroids", f"page {row}: {error}") from error
 
     def _where(self, row: int) -> tuple[Grid | np.ndarray, np.ndarray | None]:
-        """`where` and `rows` of the page."""
-        places = self._places
-        kind, first, n = places.kinds[row], int(places.first[row]), int(self.offsets[row + 1] - self.offsets[row])
+        """Return `where` and `rows` of the page."""
+        if not self._has_places:
+            raise self._lacking(VECTORS if VECTORS in self.lacks else PLACES)
+        (kind,), n = self.part("kinds", row).tolist(), int(self.offsets[row + 1] - self.offsets[row])
         if kind in (BOXES, SPANS):
-            rows = self._of_page("rows", places.rows, row)
+            rows = self.part("rows", row)
             if len(rows) and (rows.min() < 0 or rows.max() >= n):
                 raise self._files.damaged("rows", f"page {row} names vectors it does not have")
-            name = "boxes" if kind == BOXES else "spans"
-            where = self._part(name, first, len(rows) or n)
+            where = self.part("boxes" if kind == BOXES else "spans", row)
             if kind == SPANS:
                 where = where.astype(np.float32)
                 where[where < 0] = np.nan
             return where, rows if len(rows) else None
-        height, width = (int(x) for x in places.grids[row])
+        height, width = self.part("grids", row)[0].tolist()
         if kind == GRID:
             return Grid(height, width), None
-        cells = self._part("cells", first, height * width)
+        cells = self.part("cells", row)
         if cells.min() < -1 or cells.max() >= n:
             raise self._files.damaged("cells", f"page {row} names vectors it does not have")
         return Grid(height, width, cells.reshape(height, width)), None
 
+    @property
+    def _has_places(self) -> bool:
+        """Whether it says where vectors lie: without vectors, places mean nothing."""
+        return VECTORS not in self.lacks and PLACES not in self.lacks
+
     @cached_property
-    def _places(self) -> _Places:
+    def _bounds(self) -> dict[str, np.ndarray]:
+        """Where each page's part of each array begins and ends, (P+1,) int64; checked, as are the arrays themselves."""
+        bounds: dict[str, np.ndarray] = {}
+        for field in FIELDS:
+            if field.offsets and field.pack is not None:
+                bounds |= dict.fromkeys(field.arrays, self._offsets(field))
+        if self._has_places:
+            bounds |= self._bounds_of_places(np.diff(bounds["rows"]))
+        for name, offsets in bounds.items():
+            self._files.check(name, *SHAPES[name], int(offsets[-1]))
+        return bounds
+
+    def _bounds_of_places(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the bounds of the arrays of places. rows: (P,) how many places have a vector by its number."""
         pages = len(self)
-        kinds, grids = self._read("kinds", pages), self._read("grids", pages)
+        kinds, grids = (self._files.read(name, *SHAPES[name], pages) for name in ("kinds", "grids"))
         n, cells = np.diff(self.offsets), grids[:, 0].astype(np.int64) * grids[:, 1]
         gridded = kinds <= CELLS
         wrong = (grids[gridded] < 1).any() or (cells > MAX_NUMBER).any() or (cells > n)[kinds == GRID].any()
         if wrong or kinds.max() > SPANS:
             raise self._files.damaged("kinds", "the pages do not fit their grids")
-        optional = []
-        for name in OPTIONAL:
-            optional.append(offsets := self._offsets(name, least=0))
-            self._files.check(name, *ARRAYS[name], int(offsets[-1]))
-        rows = np.diff(optional[0])
-        boxes = np.where(rows > 0, rows, n)
-        first = np.zeros(pages, np.int64)
-        for kind, name, sizes in ((CELLS, "cells", cells), (BOXES, "boxes", boxes), (SPANS, "spans", boxes)):
-            ends = np.cumsum(np.where(kinds == kind, sizes, 0))
-            first[kinds == kind] = (ends - sizes)[kinds == kind]
-            self._files.check(name, *ARRAYS[name], int(ends[-1]))
-        return _Places(kinds, grids, first, *optional)
+        places = np.where(rows > 0, rows, n)
+        bounds = dict.fromkeys(("kinds", "grids"), np.arange(pages + 1))
+        for kind, name, sizes in ((CELLS, "cells", cells), (BOXES, "boxes", places), (SPANS, "spans", places)):
+            bounds[name] = np.append(0, np.cumsum(np.where(kinds == kind, sizes, 0)))
+        return bounds
 
-    def _offsets(self, name: str, *, least: int, end: int | None = None) -> np.ndarray:
-        """The offsets of an array, checked; all zero where no page has any of it."""
-        file, count = OFFSETS[name], self._pages + 1
-        if least == 0 and file not in self._files:
+    def _offsets(self, field: Field, *, end: int | None = None) -> np.ndarray:
+        """Return the offsets of a field, checked; all zero where no page has any of it."""
+        name, count = field.offsets, self._pages + 1
+        if field in self.lacks or (not field.adding and name not in self._files):
             return np.zeros(count, np.int64)
-        offsets = self._read(file, count)
+        offsets = self._files.read(name, *SHAPES[name], count)
+        least = 1 if field.adding else 0
         if offsets[0] != 0 or (end is not None and offsets[-1] != end) or (offsets[1:] - offsets[:-1] < least).any():
-            raise self._files.damaged(file, "the offsets do not rise to the number of rows")
+            raise self._files.damaged(name, "the offsets do not rise to the number of rows")
         return offsets
 
-    def _map(self, names: Mapping[str, str], codec: Codec, count: int) -> Rows:
-        like = codec.empty(0)._asdict()
-        fields = {field: (name, like[field]) for name, field in names.items() if like[field] is not None}
-        return Rows(**{f: self._files.map(name, a.dtype, a.shape[1:], count) for f, (name, a) in fields.items()})
+    def _map(self, field: Field) -> Rows:
+        offsets = self.offsets if field is VECTORS else self.summary_offsets
+        codec, count = field.codec(self.codec), int(offsets[-1])
+        like = field.named(codec.empty(0))
+        mapped = {name: self._files.map(name, array.dtype, array.shape[1:], count) for name, array in like.items()}
+        return field.joined(mapped, codec)
 
-    def _of_page(self, name: str, offsets: np.ndarray, row: int) -> np.ndarray:
-        start, stop = (int(x) for x in offsets[row : row + 2])
-        return self._part(name, start, stop - start)
+    def _stored(self, field: Field) -> Rows:
+        if field in self.lacks:
+            raise self._lacking(field)
+        return self._rows[field.name]
 
-    def _read(self, name: str, count: int) -> np.ndarray:
-        return self._files.read(name, *ARRAYS[name], count)
-
-    def _part(self, name: str, first: int, count: int) -> np.ndarray:
-        return self._files.part(name, *ARRAYS[name], first, count)
-
-
-class _Places(NamedTuple):
-    """Where a segment's pages have theirs. first: row in cells, boxes or spans, by kind; the rest: offsets."""
-
-    kinds: np.ndarray
-    grids: np.ndarray
-    first: np.ndarray
-    rows: np.ndarray
-    text: np.ndarray
-    words: np.ndarray
+    def _lacking(self, field: Field) -> PageIndexError:
+        """Return the error for what needs a field that is not there."""
+        return PageIndexError(self._index, f"segment {self.number} has no {field.name}: {field.adding}")
 
 
 def open_segment(index: Path, row: SegmentRow, codec: Codec) -> Segment:
-    """The segment of a row of the catalogue."""
+    """Open the segment of a row of the catalogue."""
     sums = parse_object(row.checksums)
     return Segment(
         index, row.number, model=row.model, codec=codec, pages=row.pages, vectors=row.vectors, checksums=sums
@@ -257,7 +248,7 @@ def open_segment(index: Path, row: SegmentRow, codec: Codec) -> Segment:
 
 
 def problems(index: Path, row: SegmentRow, codec: Codec) -> Iterator[str]:
-    """What is wrong with the files of a segment, in words; reads all of them."""
+    """Yield what is wrong with the files of a segment, in words; reads all of them."""
     folder, what = segment_folder(index, row.number), f"segment {row.number}"
     wrong = list(Arrays(index, folder, what, (), parse_object(row.checksums)).problems())
     yield from wrong
@@ -268,53 +259,12 @@ def problems(index: Path, row: SegmentRow, codec: Codec) -> Iterator[str]:
             yield error.reason
 
 
-def pack_page(page: PageEmbedding) -> Packed:
-    """The page's part of all arrays but those of `pack_vectors`. Raises ShapeError for what cannot be stored."""
-    n = len(page.vectors)
-    packed = {"text": np.frombuffer(page.text.encode("utf-8", "replace"), np.uint8)}
-    where, kind, grid = page.where, GRID, (0, 0)
-    if isinstance(where, Grid):
-        grid = (where.rows, where.cols)
-        if where.cells is not None:
-            kind, packed["cells"] = CELLS, where.cells.reshape(-1)
-            if where.cells.min() < -1 or where.cells.max() >= n:
-                raise ShapeError(f"cells name vectors outside 0..{n - 1}")
-        elif where.rows * where.cols > n:
-            raise ShapeError(f"{n} vectors for {where.rows} x {where.cols} cells")
-    elif where.shape[1] == 4:
-        kind, packed["boxes"] = BOXES, where
-    else:
-        kind, packed["spans"] = SPANS, np.nan_to_num(where, nan=-1)
-    if page.rows is not None:
-        packed["rows"] = page.rows
-    if page.word_boxes is not None:
-        packed["word_boxes"] = page.word_boxes
-        if page.word_boxes.shape != (words := len(page.text.split()), 4):
-            raise ShapeError(f"word_boxes must be ({words}, 4), got {page.word_boxes.shape}")
-    packed["kinds"], packed["grids"] = np.array([kind]), np.array([grid])
-    # Converting here, not when written, so that what waits for a commit is as small as it will be on disk.
-    return {name: np.ascontiguousarray(array, ARRAYS[name][0]) for name, array in packed.items()}
-
-
-def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
-    """A page's part of the arrays of vectors (n, D), as the model made them, and of summaries."""
-    vectors = fitted.project(vectors)
-    summary = summarise(vectors, summary_size(len(vectors)))
-    packed: Packed = {}
-    for names, rows in (
-        (VECTORS, encode(vectors, fitted.codec)),
-        (SUMMARIES, encode(summary, Codec("int8", fitted.codec.dim))),
-    ):
-        stored = rows._asdict()
-        packed |= {name: stored[field] for name, field in names.items() if stored[field] is not None}
-    return packed
-
-
 def write_segment(folder: Path, pages: Sequence[Packed]) -> dict[str, str]:
-    """Write the folder of a new segment and make it durable; file name to SHA-256."""
-    parts = {name: [page[name] for page in pages if name in page] for name in FILES}
-    for name, offsets in OFFSETS.items():
-        if any(map(len, parts[name])):
-            ends = accumulate((len(page.get(name, ())) for page in pages), initial=0)
-            parts[offsets] = [np.fromiter(ends, ARRAYS[offsets][0])]
+    """Write the folder of a new segment and make it durable; return the SHA-256 of each file by its name."""
+    parts = {name: [page[name] for page in pages if name in page] for field in FIELDS for name in field.parts}
+    for field in FIELDS:
+        first = field.parts[0]
+        if field.offsets and any(map(len, parts[first])):
+            ends = accumulate((len(page.get(first, ())) for page in pages), initial=0)
+            parts[field.offsets] = [np.fromiter(ends, SHAPES[field.offsets][0])]
     return arrays.write(folder, parts)

@@ -24,7 +24,7 @@ from visret.index.catalogue import (
     parse_object,
     reading_errors,
 )
-from visret.index.filters import BUILT_IN, And, AnyOf, Filter, Not, Or, Range, Test, parse
+from visret.index.filters import BUILT_IN, And, Filter, Not, Or, Test, parse
 from visret.index.fitted import Fitted
 from visret.index.layout import MAX_NUMBER
 from visret.index.segment import PlacedText, Segment
@@ -266,11 +266,11 @@ class Snapshot:
         return live, at
 
     def _passing(self, tree: Filter) -> _Masks:
-        """Which live pages pass a filter."""
-        if isinstance(tree, AnyOf | Range):
-            return self._testing(tree.key, tree.test())
+        """Return which live pages pass a filter."""
         if isinstance(tree, Not):
             return {number: ~mask for number, mask in self._passing(tree.part).items()}
+        if not isinstance(tree, And | Or):
+            return self._testing(tree.key, tree.test())
         masks = self._all(isinstance(tree, And))
         for part in tree.parts:
             for number, mask in self._passing(part).items():

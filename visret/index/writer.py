@@ -41,10 +41,11 @@ from visret.index.catalogue import (
     without_locks,
     writing_errors,
 )
+from visret.index.fields import Packed, pack_page, pack_vectors
 from visret.index.filters import BUILT_IN, JOINS
 from visret.index.fitted import Fitted
 from visret.index.layout import FITTED, LOCK, MAX_NUMBER, NEXT, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
-from visret.index.segment import Packed, Segment, pack_page, pack_vectors, write_segment
+from visret.index.segment import Segment, write_segment
 from visret.index.snapshot import Snapshot, no_document
 from visret.reduction import Storage
 from visret.types import PageEmbedding
@@ -365,7 +366,7 @@ class Writer:
 
         def pages(group: list[compaction.Place]) -> Iterator[Packed]:
             for number, row in group:
-                page = opened[number].packed(row)
+                page = compaction.whole_page(opened[number], row)
                 yield page if change is None else change.page(page, before)
 
         first = self._next_segment()

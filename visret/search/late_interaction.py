@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from visret.codec import Codec
 from visret.index import Segment, Snapshot
+from visret.index.fields import SUMMARIES
 from visret.maxsim.device import on_device
 from visret.maxsim.packed import PackedPages, top_k_of_parts
 from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
@@ -24,10 +24,10 @@ EXACT_UP_TO = 1 << 25
 
 
 class Staged(NamedTuple):
-    """Pages with their summaries, row by row, and which of them are wanted (None: all)."""
+    """Pages with their summaries (None where they lack them), row by row, and which of them are wanted (None: all)."""
 
     pages: PackedPages
-    summaries: PackedPages
+    summaries: PackedPages | None
     only: np.ndarray | None = None
 
 
@@ -82,13 +82,17 @@ def best_pages(
 
     Of much that would have to be scanned only that is scanned which its summaries leave a hope for; exact: all of it.
     """
-    summaries = [part.summaries for part in parts] if not exact and has_first_stage(parts) else None
+    summaries = None
+    if not exact and has_first_stage(parts):
+        summaries = [part.summaries for part in parts if part.summaries is not None]
     return top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries)
 
 
 def has_first_stage(parts: Sequence[Staged]) -> bool:
     """Whether a search of these pages reads their summaries first."""
     rows = 0
+    if any(part.summaries is None for part in parts):
+        return False
     for pages, _, only in parts:
         rows += int(pages.offsets[-1] if only is None else (pages.offsets[only + 1] - pages.offsets[only]).sum())
     return bool(parts) and rows * parts[0].pages.dim > EXACT_UP_TO
@@ -96,10 +100,10 @@ def has_first_stage(parts: Sequence[Staged]) -> bool:
 
 def _staged(segment: Segment, device: str | None) -> Staged:
     lay: Callable[..., PackedPages] = PackedPages if device is None else partial(on_device, device=device)
-    return Staged(
-        lay(segment.rows, segment.offsets, segment.codec),
-        lay(segment.summaries, segment.summary_offsets, Codec("int8", segment.codec.dim)),
-    )
+    pages = lay(segment.rows, segment.offsets, segment.codec)
+    if SUMMARIES in segment.lacks:
+        return Staged(pages, None)
+    return Staged(pages, lay(segment.summaries, segment.summary_offsets, SUMMARIES.codec(segment.codec)))
 
 
 if TYPE_CHECKING:  # holds the class to the protocol

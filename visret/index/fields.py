@@ -1,0 +1,168 @@
+"""The fields of a segment, as data: their arrays, how a page is packed into them, and what adds one that is missing.
+
+Writing, merging and checking go by FIELDS. To store something new of every page, write the function that packs it, add
+an entry, and describe its files in layout.py; `Segment.part` gives what a page has of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from visret.codec import Codec, Rows, encode
+from visret.errors import ShapeError
+from visret.index.fitted import Fitted
+from visret.index.layout import BOXES, CELLS, GRID, SPANS
+from visret.reduction import summarise, summary_size
+from visret.types import Grid, PageEmbedding
+
+Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
+Shape = tuple[np.dtype[Any], tuple[int, ...]]  # of an array: its dtype, and its shape after the first axis
+
+
+class Field(NamedTuple):
+    """One kind of thing that a segment stores of each page.
+
+    arrays: the files that have it; or, of stored vectors, rows: the files, and the attribute of `Rows` that each holds.
+    offsets: the file that says where each page's part begins; "" where the arrays of "places" tell.
+    pack: makes a page's part of the arrays, of what the model made after `Storage.reduce`.
+    pack_vectors: makes rows of the page's vectors (n, d) as they meet in a score, once the index has learned its codec.
+    adding: what adds the field to pages that lack it, and what that costs, in words; "" where pages may be without.
+    """
+
+    name: str
+    offsets: str
+    arrays: Mapping[str, Shape] = MappingProxyType({})
+    rows: Mapping[str, str] = MappingProxyType({})
+    pack: Callable[[PageEmbedding], Packed] | None = None
+    pack_vectors: Callable[[np.ndarray, Codec], Rows] | None = None
+    adding: str = ""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of the files that hold the pages' parts one after the other, without ending."""
+        return (*self.arrays, *self.rows)
+
+    def codec(self, vectors: Codec) -> Codec:
+        """Return the codec of its rows, where `vectors` is that of the stored vectors."""
+        return vectors if self.name == "vectors" else Codec("int8", vectors.dim)
+
+    def named(self, rows: Rows) -> Packed:
+        """Return stored rows under the names of their files."""
+        stored = rows._asdict()
+        return {name: stored[part] for name, part in self.rows.items() if stored[part] is not None}
+
+    def joined(self, packed: Mapping[str, np.ndarray], codec: Codec) -> Rows:
+        """Return the rows that `named` took apart."""
+        return codec.empty(0)._replace(**{part: packed[name] for name, part in self.rows.items() if name in packed})
+
+
+def _summarise(vectors: np.ndarray, codec: Codec) -> Rows:
+    return encode(summarise(vectors, summary_size(len(vectors))), codec)
+
+
+def _pack_places(page: PageEmbedding) -> Packed:
+    where, n = page.where, len(page.vectors)
+    kind, grid, packed = GRID, (0, 0), Packed()
+    if isinstance(where, Grid):
+        grid = (where.rows, where.cols)
+        if where.cells is not None:
+            kind, packed["cells"] = CELLS, where.cells.reshape(-1)
+            if where.cells.min() < -1 or where.cells.max() >= n:
+                raise ShapeError(f"cells name vectors outside 0..{n - 1}")
+        elif where.rows * where.cols > n:
+            raise ShapeError(f"{n} vectors for {where.rows} x {where.cols} cells")
+    elif where.shape[1] == 4:
+        kind, packed["boxes"] = BOXES, where
+    else:
+        kind, packed["spans"] = SPANS, np.nan_to_num(where, nan=-1)
+    return packed | {"kinds": np.array([kind]), "grids": np.array([grid])}
+
+
+def _pack_rows(page: PageEmbedding) -> Packed:
+    return {} if page.rows is None else {"rows": page.rows}
+
+
+def _pack_text(page: PageEmbedding) -> Packed:
+    return {"text": np.frombuffer(page.text.encode("utf-8", "replace"), np.uint8)}
+
+
+def _pack_words(page: PageEmbedding) -> Packed:
+    if page.word_boxes is None:
+        return {}
+    if page.word_boxes.shape != (words := len(page.text.split()), 4):
+        raise ShapeError(f"word_boxes must be ({words}, 4), got {page.word_boxes.shape}")
+    return {"word_boxes": page.word_boxes}
+
+
+_INT32, _FLOAT32 = np.dtype("<i4"), np.dtype("<f4")
+
+VECTORS = Field(
+    "vectors",
+    "offsets",
+    rows={"vectors": "codes", "scales": "scales", "centroids": "centroids"},
+    pack_vectors=encode,
+    adding="visret reindex reads and encodes all pages again, some a second",
+)
+SUMMARIES = Field(
+    "summaries",
+    "summary_offsets",
+    rows={"summaries": "codes", "summary_scales": "scales"},
+    pack_vectors=_summarise,
+    adding="visret compact makes them of the vectors, hundreds of pages a second; until then every page is scanned",
+)
+PLACES = Field(
+    "places",
+    "",
+    {
+        "kinds": (np.dtype("u1"), ()),
+        "grids": (_INT32, (2,)),
+        "cells": (_INT32, ()),
+        "boxes": (_FLOAT32, (4,)),
+        "spans": (_INT32, (2,)),
+    },
+    pack=_pack_places,
+    adding="visret reindex reads and encodes all pages again, some a second",
+)
+FIELDS = (
+    VECTORS,
+    SUMMARIES,
+    PLACES,
+    Field("rows", "row_offsets", {"rows": (_INT32, ())}, pack=_pack_rows),
+    Field("text", "text_offsets", {"text": (np.dtype("u1"), ())}, pack=_pack_text),
+    Field("words", "word_offsets", {"word_boxes": (_FLOAT32, (4,))}, pack=_pack_words),
+)
+
+# Every file but those of stored vectors, and every file.
+SHAPES: dict[str, Shape] = {field.offsets: (np.dtype("<i8"), ()) for field in FIELDS if field.offsets}
+SHAPES |= {name: shape for field in FIELDS for name, shape in field.arrays.items()}
+FILES = (*SHAPES, *VECTORS.rows, *SUMMARIES.rows)
+
+
+def pack_page(page: PageEmbedding) -> Packed:
+    """Pack a page into all fields but those of vectors. Raises ShapeError for what cannot be stored."""
+    packed: Packed = {}
+    for field in FIELDS:
+        if field.pack is not None:
+            packed |= field.pack(page)
+    # Converting here, not when written, so that what waits for a commit is as small as it will be on disk.
+    return {name: np.ascontiguousarray(array, SHAPES[name][0]) for name, array in packed.items()}
+
+
+def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
+    """Pack a page's vectors (n, D), as the model made them, into the fields that are made of them."""
+    vectors = fitted.project(vectors)
+    packed: Packed = {}
+    for field in FIELDS:
+        if field.pack_vectors is not None:
+            packed |= field.named(field.pack_vectors(vectors, field.codec(fitted.codec)))
+    return packed
+
+
+def lacking(files: Iterable[str]) -> tuple[Field, ...]:
+    """Return the fields that a segment with these files lacks, of those that no page is meant to be without."""
+    there = set(files)
+    return tuple(field for field in FIELDS if field.adding and f"{field.parts[0]}.npy" not in there)
