@@ -11,7 +11,7 @@ from PIL import Image
 
 from visret import Page, PageEmbedding, PageRef, Word, arguments
 from visret.errors import InvalidArgument, ShapeError
-from visret.explain import overlay
+from visret.explain.drawing import overlay
 
 INCH = (72.0, 72.0)
 

@@ -13,7 +13,7 @@ from tiny_vision import CHECKPOINTS
 
 from visret import Page, QueryEmbedding, Retriever, load_encoder, metrics
 from visret.encoders import _torch
-from visret.explain import explain
+from visret.explain.attribution import explain
 
 ANSWERED = [question for question in QUESTIONS if question.passage]
 

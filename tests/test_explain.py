@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visret.errors import InvalidArgument, ShapeError
-from visret.explain import best_line, drawing, explain, shares
+from visret.explain import drawing
+from visret.explain.attribution import best_line, explain, shares
 from visret.maxsim import reference
 from visret.types import Grid, PageEmbedding, PageRef, QueryEmbedding
 

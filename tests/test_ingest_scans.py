@@ -9,7 +9,8 @@ from sheets import draw
 
 from visret import Page, Retriever, cli, documents, load_encoder, ocr
 from visret.errors import InvalidArgument, MissingExtra
-from visret.ingest import ReadOptions, pages, process
+from visret.ingest import pages, process
+from visret.ingest.options import ReadOptions
 from visret.ocr import rapidocr
 
 PAGES = (

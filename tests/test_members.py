@@ -11,9 +11,9 @@ from sheets import write_pdf
 from test_ingest import best, counts
 from test_render import breaks
 
-from visret import Retriever, cli, ingest
+from visret import Retriever, cli
 from visret.errors import DocumentError
-from visret.ingest import recorder
+from visret.ingest import recorder, report
 
 __all__ = ["breaks"]  # a fixture
 
@@ -260,8 +260,8 @@ def test_what_is_missing_is_said_in_a_line_a_file(tmp_path, capsys):
 
 
 def test_many_losses_make_one_line():
-    lost = [ingest.Lost("a.pdf", page, "a stamp", "flatten it") for page in range(1, 9)]
-    lost += [ingest.Lost("a.pdf", None, f"the attachment {name}", "unpack it") for name in "abc"]
+    lost = [report.Lost("a.pdf", page, "a stamp", "flatten it") for page in range(1, 9)]
+    lost += [report.Lost("a.pdf", None, f"the attachment {name}", "unpack it") for name in "abc"]
     assert cli._losses(lost) == (
         "a stamp, pages 1, 2, 3, 4, 5 and 3 more (flatten it); the attachment a (unpack it); "
         "the attachment b (unpack it); and 1 more (--json lists them)"

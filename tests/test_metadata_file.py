@@ -4,9 +4,8 @@ from unicodedata import normalize
 
 import pytest
 
-from visret import ingest
 from visret.errors import InvalidArgument
-from visret.ingest import metadata_file
+from visret.ingest import discovery, metadata_file
 
 
 @pytest.fixture
@@ -22,7 +21,7 @@ def read(papers, text, name="m.csv", known=()):
     """Name of file to metadata, and what was lost."""
     table = papers.parent / name
     table.write_text(text, "utf8")
-    sources = ingest.discover([papers]).sources
+    sources = discovery.discover([papers]).sources
     found, lost = metadata_file.match(table, sources, [papers], dict(known))
     return {path.relative_to(papers.parent).as_posix(): metadata for path, metadata in found.items()}, lost
 

@@ -17,9 +17,10 @@ from waiting import until
 
 from visret import Retriever, cli
 from visret.encoders import toy
-from visret.ingest import ReadOptions, encoding, process, progress, reader, report, scout
+from visret.ingest import encoding, process, progress, reader, report, scout
 from visret.ingest.costs import BLIND, WORDS, File
 from visret.ingest.forecast import Forecast
+from visret.ingest.options import ReadOptions
 
 SENTENCE = "The lighthouse keeper repaired a broken lantern before the storm reached the harbour wall"
 

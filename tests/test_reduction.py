@@ -12,7 +12,7 @@ from visret import Grid, Page, PageEmbedding, PageRef, load_encoder, reduction
 from visret.codec import CODECS, decode, encode, fit
 from visret.encoders.toy import vectors_of as toy_vectors
 from visret.errors import ShapeError
-from visret.explain import explain
+from visret.explain.attribution import explain
 from visret.reduction import Storage, fit_projection, pool, project, prune
 
 

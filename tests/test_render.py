@@ -20,10 +20,11 @@ from samples import FOLDER
 from sheets import write_pdf
 from soak import mutate
 
-from visret import Page, Retriever, documents, ingest
+from visret import Page, Retriever, documents
 from visret.errors import VisretError
-from visret.ingest import ReadOptions, messages, process, reader
+from visret.ingest import discovery, messages, process, reader, report
 from visret.ingest import worker as worker_process
+from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Watch
 from visret.ingest.tasks import Task, file_ahead
 from visret.models import registry
@@ -298,7 +299,7 @@ def reader_of(tasks):
     """What reads them, watched by something that nobody listens to."""
     options, lanes = ReadOptions(), reader.lane_count(len(tasks))
     spec, files = registry.resolve("toy"), [file_ahead(task) for task in tasks]
-    watch = Watch(ingest.Progress(), lambda _: None, files, lanes=lanes, options=options, spec=spec, room=1)
+    watch = Watch(report.Progress(), lambda _: None, files, lanes=lanes, options=options, spec=spec, room=1)
     return reader.Reader(tasks, options, watch)
 
 
@@ -306,7 +307,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     breaks({"a.pdf": {1: "exit"}, "c.pdf": {0: "exit"}})
     tasks = [
-        Task(ingest.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
+        Task(discovery.Source(path, path.name), path.name, number, 0, None, {4} if number == 1 else set())
         for number, path in enumerate(sorted(papers.iterdir()))
     ]
     with reader_of(tasks) as reads:
@@ -319,7 +320,7 @@ def test_several_workers_give_files_in_order(retriever, papers, breaks, monkeypa
 
 def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
     monkeypatch.setattr(reader, "AHEAD_BYTES", 3 * 4 * 128 * 192)  # three pages of 64 x 96 points, at 144 dpi
-    task = Task(ingest.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
+    task = Task(discovery.Source(papers / "b.pdf", "b"), "b", 1, 0, None, set())
     with reader_of([task]) as reads:
         buffer, read = reads.lanes[0].buffer, iter(reads)
         with buffer.changed:
@@ -332,7 +333,7 @@ def test_pages_wait_for_the_encoder_within_a_bound(papers, monkeypatch):
 
 def test_stopping_ends_the_worker_at_once(papers, breaks):
     breaks({"a.pdf": {2: "hang"}})
-    task = Task(ingest.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
+    task = Task(discovery.Source(papers / "a.pdf", "a"), "a", 1, 0, None, set())
     with reader_of([task]) as reads:
         assert [type(item.answer).__name__ for item in islice(reads, 2)] == ["Hashed", "Page"]
         process = reads.lanes[0].workers.current._process

@@ -8,7 +8,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from visret import documents, ocr
 from visret.documents.pictures import _rgb
-from visret.ingest import ReadOptions, pages
+from visret.ingest import pages
+from visret.ingest.options import ReadOptions
 from visret.ocr import engines, rapidocr
 from visret.ocr.edges import edges_of
 from visret.ocr.lines import Reading

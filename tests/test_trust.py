@@ -11,7 +11,8 @@ from reportlab.pdfgen.canvas import Canvas
 
 from visret import documents
 from visret.documents import misread
-from visret.ingest import ReadOptions, pages
+from visret.ingest import pages
+from visret.ingest.options import ReadOptions
 from visret.ocr import joined, letters, printed, trust
 from visret.ocr.lines import Reading
 from visret.types import Page, PageRef, Word

@@ -37,7 +37,7 @@ PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file sy
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
-    from visret.explain import Explanation
+    from visret.explain.attribution import Explanation
     from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
@@ -740,10 +740,9 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
     common = None if arguments.metadata is None else _object("--metadata", arguments.metadata, '{"year": 2024}')
     if arguments.metadata_file is None:
         return common, []
-    from visret import ingest
-    from visret.ingest import metadata_file
+    from visret.ingest import discovery, metadata_file
 
-    sources = ingest.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude).sources
+    sources = discovery.discover(arguments.paths, include=arguments.include, exclude=arguments.exclude).sources
     documents = map(retriever.document, retriever.documents())
     known = {document.doc: document.source for document in documents if document.source and not document.member}
     table, lost = metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)

@@ -20,7 +20,7 @@ from visret.types import Hit, Page, PageRef
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from visret.explain import Explanation, Region
+    from visret.explain.attribution import Explanation, Region
     from visret.retriever import Retriever
 
 INSTRUCTION = (

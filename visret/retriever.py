@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from visret import arguments, forks, ingest
+from visret import arguments, forks
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
-from visret.explain import Explanation, Region
+from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
@@ -189,7 +189,9 @@ class Retriever:
         Interrupted, it keeps what is done; the next call goes on there.
         """
         self._password = password or self._password
-        return ingest.add(
+        from visret.ingest import run
+
+        return run.add(
             self._index,
             self.encoder,
             paths,
@@ -222,7 +224,9 @@ class Retriever:
         InvalidArgument where there is no such document, IndexLocked while another process writes.
         """
         self._password = password or self._password
-        return ingest.replace_document(
+        from visret.ingest import run
+
+        return run.replace_document(
             self._index,
             self.encoder,
             doc,
@@ -240,7 +244,9 @@ class Retriever:
         Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
         what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
         """
-        return ingest.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
+        from visret.ingest import run
+
+        return run.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Take documents out, by name. InvalidArgument, and nothing removed, where one is not there."""
@@ -309,7 +315,9 @@ class Retriever:
             pool=now.pool if pool is None else pool,
             prune=now.prune if prune is None else prune,
         )
-        report = ingest.reindex(
+        from visret.ingest import run
+
+        report = run.reindex(
             self._index,
             encoder,
             storage,
@@ -412,11 +420,13 @@ class Retriever:
 
         DocumentError where the file is gone or has changed since: another page is never shown in its place.
         """
+        from visret.ingest import stored
+
         ref = page_ref(hit)
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
-            return ingest.stored_page(self._index, ref)
-        return ingest.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
+            return stored.stored_page(self._index, ref)
+        return stored.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
 
     def read(self, hit: Hit | tuple[str, int], *, picture: bool = True) -> tuple[Page, DocumentError | None]:
         """The page for somebody who reads it: the text as it was indexed, and the picture where it can still be drawn.
@@ -425,8 +435,10 @@ class Retriever:
         picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
         had one. It is logged as a warning as well.
         """
+        from visret.ingest.stored import stored_page
+
         ref = page_ref(hit)
-        stored = ingest.stored_page(self._index, ref, image=False)
+        stored = stored_page(self._index, ref, image=False)
         if not picture or stored.size_pt is None:
             return stored, None
         try:
@@ -458,12 +470,14 @@ class Retriever:
 
         DocumentError as for `page`, and for a document inside a file, which has none of its own.
         """
+        from visret.ingest.stored import check_unchanged
+
         document = self.document(doc)
         if document.source is None:
             return None
         if document.member:
             raise DocumentError(document.source, f"holds {document.member}; unpack it to open that by itself")
-        ingest.check_unchanged(self._index, document)
+        check_unchanged(self._index, document)
         return Path(document.source)
 
     def unread(self) -> tuple[list[Failure], list[EmptyPage]]:

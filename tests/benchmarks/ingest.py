@@ -22,9 +22,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from visret import Page, PageEmbedding, Retriever, documents, ingest, load_encoder
+from visret import Page, PageEmbedding, Retriever, documents, load_encoder
 from visret.encoders import _torch
 from visret.errors import DocumentError
+from visret.ingest import encoding
 from visret.models import registry
 from visret.types import Encoder
 
@@ -62,7 +63,7 @@ def cores() -> float:
 
 def encode(encoder: Encoder, pages: list[Page]) -> tuple[float, float]:
     """Pages a second, in batches as large as those of `Retriever.add`; CPU seconds a page."""
-    size, started, before = ingest.BATCH_PAGES[encoder.spec.modality], time.perf_counter(), cores()
+    size, started, before = encoding.BATCH_PAGES[encoder.spec.modality], time.perf_counter(), cores()
     for start in range(0, len(pages), size):
         encoder.encode_pages(pages[start : start + size])
     return len(pages) / (time.perf_counter() - started), (cores() - before) / len(pages)

@@ -18,7 +18,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visret import Retriever, ingest
+from visret import Retriever
+from visret.ingest.report import Progress, Report
 from visret.models import registry
 
 SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
@@ -29,12 +30,12 @@ EVERY = 0.25  # seconds
 class Listener:
     """Notes what is said, whatever the run does meanwhile."""
 
-    progress: ingest.Progress | None = None
+    progress: Progress | None = None
     told: list[tuple[float, float | None, int, int | None]] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
-    def __call__(self, progress: ingest.Progress) -> None:
+    def __call__(self, progress: Progress) -> None:
         self.progress = progress
         self.calls.append(time.monotonic())
 
@@ -45,7 +46,7 @@ class Listener:
                 self.told.append((time.monotonic(), now.seconds_left, now.pages, now.pages_total))
 
 
-def listened(retriever: Retriever, folder: Path) -> tuple[Listener, ingest.Report, float]:
+def listened(retriever: Retriever, folder: Path) -> tuple[Listener, Report, float]:
     """A run; when it ended."""
     listener = Listener()
     thread = threading.Thread(target=listener.listen)
@@ -58,7 +59,7 @@ def listened(retriever: Retriever, folder: Path) -> tuple[Listener, ingest.Repor
         thread.join()
 
 
-def say(listener: Listener, report: ingest.Report, end: float) -> float:
+def say(listener: Listener, report: Report, end: float) -> float:
     """A table; the largest ratio."""
     begun = listener.calls[0]
     total = end - begun

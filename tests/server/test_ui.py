@@ -14,7 +14,7 @@ from sheets import write_pdf
 from waiting import until
 
 from visret import Hit, PageRef, Retriever
-from visret.explain import Span
+from visret.explain.attribution import Span
 from visret.server import ui
 from visret.server.batches import Asked, Batches
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 from reportlab.pdfgen.canvas import Canvas  # noqa: E402
 
 from visret import Retriever  # noqa: E402
-from visret.ingest import Progress  # noqa: E402
+from visret.ingest.report import Progress  # noqa: E402
 
 BAND = 200  # MiB
 WORDS = ("pages", "vector", "is", "scored", "of", "the", "index", "by", "a", "question", "and", "1984", "model")

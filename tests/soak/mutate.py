@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from visret import Retriever, ingest
+from visret import Retriever
+from visret.ingest import encoding
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "documents"
 SMALL = 300_000  # of a PDF in --pdfs: small ones break in as many ways, and sooner
@@ -111,7 +112,7 @@ def soak(folder: Path, files: Sequence[Path], *, model: str = "toy", page_second
     for failure in report.failed:
         if "defect" in failure.reason or len(failure.reason) < 10 or "\n" in failure.reason:
             wrong.append(f"{failure.path}, page {failure.page}: {failure.reason}")
-    if longest > (page_seconds + 5) * (1 + max(ingest.BATCH_PAGES.values())):
+    if longest > (page_seconds + 5) * (1 + max(encoding.BATCH_PAGES.values())):
         wrong.append(f"nothing happened for {longest:.0f} s")
     return Outcome(
         files=len(files),

@@ -15,7 +15,8 @@ import numpy as np
 
 from visret import arguments
 from visret.errors import InvalidArgument
-from visret.explain import Explanation, attribution
+from visret.explain import attribution
+from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.search import ranking
 from visret.search.late_interaction import LateInteraction

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from visret.explain import Region
+from visret.explain.attribution import Region
 from visret.retriever import Retriever, pipeline_of
 from visret.search.pipeline import Pipeline
 from visret.types import Hit, Question, Ranked, Ranking

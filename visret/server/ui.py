@@ -23,7 +23,8 @@ from PIL import Image, ImageDraw
 from visret.choices import DEFAULT_MODEL
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, VisretError
-from visret.explain import Explanation, Legend, Span
+from visret.explain.attribution import Explanation, Span
+from visret.explain.drawing import Legend
 from visret.folders import expanded
 from visret.ingest.report import Progress
 from visret.models import registry, weights
