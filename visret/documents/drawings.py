@@ -24,9 +24,9 @@ ElementTree.register_namespace("", _SVG)
 
 
 def secure(source: Path, path: Path) -> list[Loss]:
-    """Take out of a drawing what is not in it, and what is no drawing; what that leaves out.
+    """Remove from a drawing all that lies outside it or is not drawn, and return what that leaves out.
 
-    path: how errors name it.
+    path: the path that errors name.
     """
     data = source.read_bytes()
     if len(data) > MAX_XML:
@@ -68,7 +68,7 @@ def _prune(element: Element) -> None:
 
 
 def _unlink(element: Element) -> bool:
-    """Drop references of an element to what is outside the file; whether that leaves out a picture."""
+    """Drop an element's references to what is outside the file, and return whether that leaves out a picture."""
     lost = False
     for name, value in list(element.attrib.items()):
         if name.rpartition("}")[2] == "href" and not _INSIDE.match(value):
@@ -85,7 +85,7 @@ def _unlink(element: Element) -> bool:
 
 
 def _space(text: Element) -> None:
-    """Blanks as SVG has them, so that LibreOffice keeps the one before a word in bold (it drops it, 7.4)."""
+    """Collapse blanks as SVG does, so that LibreOffice keeps the one before a bold word (version 7.4 drops it)."""
     if text.get(_SPACE) == "preserve":
         return
     text.set(_SPACE, "preserve")

@@ -13,10 +13,10 @@ from visret.errors import DocumentError
 
 @contextmanager
 def unpacked(path: Path, member: str, *, password: str | None = None) -> Iterator[Path]:
-    """The document at this place inside a file, as a file of its own for as long as the block lasts.
+    """Unpack the document at this place inside a file, as a file that exists for as long as the block lasts.
 
-    member: its place; it goes on into files inside the file, as in "letters.zip/1.pdf". DocumentError where there is
-    none, or the file cannot be opened.
+    member: its place; it continues into files inside the file, as in "letters.zip/1.pdf". Raises DocumentError where
+    there is none, or the file cannot be opened.
     """
     with tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True) as folder:
         found = _find(path, member, Path(folder), password)
