@@ -1,13 +1,13 @@
-"""Why a page was found: where each query token found its match, as numbers, boxes and a picture.
+"""The explanation of a score: where each query token found its match, as numbers, boxes and a picture.
 
     why = explain(query, embedding, render=draw_page)
     why.boxes, why.line, why.image()
 
-Importing this package costs nothing: what it offers is loaded when it is asked for. Each module imports only modules
-above it in this list:
+Importing this package costs nothing, because its names are loaded when they are asked for. Each module imports only
+modules above it in this list:
 
     drawing        marks on the picture of a page, legends and tables, in colour
-    attribution    which places a score comes from, exactly; it loads `drawing` when a picture is asked for
+    attribution    the places that a score comes from, exactly; it loads `drawing` when a picture is asked for
 """
 
 import importlib
