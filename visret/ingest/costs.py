@@ -31,7 +31,7 @@ WORDS_PER_INCH = 2.8  # of lines of print
 
 
 class Look(NamedTuple):
-    """The facts that decide how long a page takes. words: of a blind page, those in its picture. megapixels: of that."""
+    """The facts that decide how long a page takes. words: of a blind page, those in its picture. megapixels: of it."""
 
     page_class: int
     words: float

@@ -151,7 +151,7 @@ class Forecast:
     ) -> None:
         """Note what a lane was reading: a page, or, if None, something else that a file takes time for.
 
-        number, size: of the page, the size in memory; one without a size is not encoded. core_seconds: used for reading.
+        number, size: of the page, the size in memory; one without a size is not encoded. core_seconds: of reading it.
         """
         with self.lock:
             mine = self.lanes[lane]

@@ -71,7 +71,7 @@ def _step(inside: int, out: int, kernel: tuple[int, int], stride: tuple[int, int
 
 
 class Reader(nn.Module):  # type: ignore[misc]
-    """The reader: lines (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to (b, w / FRAME, classes) logits."""
+    """The reader: (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to logits (b, w / FRAME, classes)."""
 
     def __init__(self, narrow: int = 48, wide: int = 160, depth: int = 5) -> None:
         super().__init__()

@@ -89,7 +89,7 @@ class PageReader:
     def _seen(self, grey: Image.Image, scale: float, *, first: FirstLook | None = None, turned: bool = False) -> Seen:
         """Read a page that is upright or upside down, at one scale.
 
-        first: what must be seen first, if it is unknown whether there is print. turned: whether it has been put upright.
+        first: what must be seen first, if it is unknown whether there is print. turned: whether it was put upright.
         """
         where = found(self.finder, self.device, grey, scale, grow=first is None)
         if first is not None and not first.is_promising(where):
