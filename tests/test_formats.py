@@ -332,7 +332,7 @@ def test_an_item_of_the_spine_is_a_page(tmp_path):
 
 
 def test_a_chapter_that_is_longer_than_any_is_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "LONGEST", 10)
+    monkeypatch.setattr(books, "MAX_CHARACTERS", 10)
     pages, _ = read(tmp_path / "a.epub", book({"a.xhtml": "<p>" + "x" * 25 + "</p>"}))
     assert [len(page) for page in pages] == [10, 10, 5]
 
@@ -378,7 +378,7 @@ def test_a_book_is_bounded_and_its_entities_are_not_expanded(tmp_path, monkeypat
     with pytest.raises(DocumentError, match="defines entities"):
         read(tmp_path / "a.epub", book({"a.xhtml": "words"}))
     monkeypatch.undo()
-    monkeypatch.setattr(books, "MOST", 100_000)
+    monkeypatch.setattr(books, "MAX_BYTES", 100_000)
     with pytest.raises(DocumentError, match="of text; divide it"):
         read(tmp_path / "a.epub", book({f"{n}.xhtml": " " * 60_000 for n in range(3)}))
 

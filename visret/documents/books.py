@@ -17,8 +17,8 @@ from visret.documents.text import Text
 from visret.errors import DocumentError
 from visret.types import Loss
 
-MOST = 256 << 20  # bytes of a book's texts, unpacked
-LONGEST = 200_000  # characters of a page
+MAX_BYTES = 256 << 20  # bytes of a book's texts, unpacked
+MAX_CHARACTERS = 200_000  # characters of a page
 _DAMAGED = "copy or download it again"
 _PICTURE = re.compile(r"<(?:img|image)\b[^<>]*>", re.IGNORECASE)
 _FONTS = ("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC")  # algorithms that disguise fonts only
@@ -37,7 +37,7 @@ def opened(path: Path, _: str | None) -> Document:
 
 
 def _cut(text: str) -> Iterator[str]:
-    yield from (text[start : start + LONGEST] for start in range(0, max(1, len(text)), LONGEST))
+    yield from (text[start : start + MAX_CHARACTERS] for start in range(0, max(1, len(text)), MAX_CHARACTERS))
 
 
 class _Book:
@@ -46,7 +46,7 @@ class _Book:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self.path, self._archive = path, archive
         self._names = {name.lower(): name for name in archive.namelist()}
-        self._left = MOST
+        self._left = MAX_BYTES
         self._missing: list[str] = []
         self._pictures = 0
         self._check_licence()
@@ -116,7 +116,7 @@ class _Book:
             return None
         self._left -= len(data)
         if self._left < 0:
-            raise DocumentError(self.path, f"has more than {MOST >> 20} MiB of text; divide it")
+            raise DocumentError(self.path, f"has more than {MAX_BYTES >> 20} MiB of text; divide it")
         return data
 
 

@@ -17,11 +17,11 @@ from pypdfium2 import raw
 from visret.documents.misread import repaired, with_ligatures
 from visret.documents.words import SPACES
 
-LONGEST = 1_000_000  # characters of a string that is read
+MAX_CHARACTERS = 1_000_000  # characters of a string that is read
 _SAMPLE = 16  # characters of a page whose meaning is checked; all are, if one of these has none
 _TOUCHING = 0.15  # the gap between letters of a word, in heights of the line
-_FEWEST_TORN, _TORN = 3, 0.003  # characters without a meaning inside words: how many, and as a share of all letters
-_FEWEST_BLANK, _LONG_BLANK = 3, 8.0  # lines of blanks: how many, and how wide, in heights of the line
+_MIN_TORN, _TORN = 3, 0.003  # characters without a meaning inside words: how many, and as a share of all letters
+_MIN_BLANK, _LONG_BLANK = 3, 8.0  # lines of blanks: how many, and how wide, in heights of the line
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
 _BARE = np.zeros(0x10001, bool)  # control characters, private use, and codes that are no characters
 for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFF)):
@@ -64,7 +64,7 @@ class Characters(NamedTuple):
         torn = np.zeros(len(letters), bool)
         torn[1:] |= odd[1:] & letters[:-1] & touch
         torn[:-1] |= odd[:-1] & letters[1:] & touch
-        return bool(torn.sum() >= max(_FEWEST_TORN, _TORN * letters.sum()))
+        return bool(torn.sum() >= max(_MIN_TORN, _TORN * letters.sum()))
 
     def some(self, which: np.ndarray) -> Characters:
         """Select the characters that `which`, an index or a mask, takes."""
@@ -112,7 +112,7 @@ def _read(textpage: Any) -> Characters:
 def _has_lines_of_blanks(textpage: Any, codes: np.ndarray) -> bool:
     ends = np.concatenate([[True], np.isin(codes, (10, 13)), [True]])
     alone = np.flatnonzero((codes == 0x20) & ends[:-2] & ends[2:])
-    if len(alone) < _FEWEST_BLANK:
+    if len(alone) < _MIN_BLANK:
         return False
     edges, wide = [ctypes.c_float() for _ in range(4)], 0
     for k in alone[:_SAMPLE].tolist():
@@ -120,7 +120,7 @@ def _has_lines_of_blanks(textpage: Any, codes: np.ndarray) -> bool:
         if one and raw.FPDFPageObj_GetBounds(one, *edges):
             left, bottom, right, top = (edge.value for edge in edges)
             wide += right - left > _LONG_BLANK * (top - bottom) > 0
-    return wide >= _FEWEST_BLANK
+    return wide >= _MIN_BLANK
 
 
 def joined(parts: Iterable[Characters]) -> Characters:
@@ -191,7 +191,7 @@ def _reads(codes: np.ndarray) -> bool:
 
 def utf16(get: Callable[[Any, int], int]) -> str:
     """Return a string that PDFium writes as UTF-16 with a zero at its end, and whose size in bytes it gives."""
-    size = min(get(None, 0), 2 * LONGEST)
+    size = min(get(None, 0), 2 * MAX_CHARACTERS)
     if size <= 2:
         return ""
     buffer = ctypes.create_string_buffer(size)

@@ -12,7 +12,7 @@ from visret.documents.opendocument import MAX_XML, serialised
 from visret.errors import DocumentError
 from visret.types import Loss
 
-LARGEST = 10_000.0  # in units of the drawing (CSS pixels); larger ones are drawn smaller
+MAX_SIDE = 10_000.0  # in units of the drawing (CSS pixels); larger ones are drawn smaller
 
 _SVG = "http://www.w3.org/2000/svg"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
@@ -98,11 +98,11 @@ def _space(text: Element) -> None:
 
 def _shrink(root: Element) -> None:
     sizes = [_length(root.get(side)) for side in ("width", "height")]
-    if max(sizes) <= LARGEST:
+    if max(sizes) <= MAX_SIDE:
         return
     if root.get("viewBox") is None:
-        root.set("viewBox", f"0 0 {sizes[0] or LARGEST} {sizes[1] or LARGEST}")
-    scale = LARGEST / max(sizes)
+        root.set("viewBox", f"0 0 {sizes[0] or MAX_SIDE} {sizes[1] or MAX_SIDE}")
+    scale = MAX_SIDE / max(sizes)
     for side, size in zip(("width", "height"), sizes, strict=True):
         root.set(side, f"{max(1.0, size * scale):.1f}")
 

@@ -102,7 +102,7 @@ _STRANGE_LETTER, _STRANGE_SIGN, _NONE = -8.0, -10.0, -14.0
 _CAPITAL, _CAPITAL_INSIDE, _TWO_SCRIPTS, _ALONE, _BESIDE, _SIGN_INSIDE = -2.0, -5.0, -6.0, -3.0, -2.0, -6.0
 _SMALL_WORDS, _FITS_BETTER, _ORDER = 4.0, 4.0, 0.002
 _UNKNOWN = -5.0  # no known language scores less
-_LEAST = 8  # bytes beyond ASCII that are enough to recognise another language
+_MIN_BEYOND = 8  # bytes beyond ASCII that are enough to recognise another language
 _MOST_FREQUENT = frozenset(  # Chinese characters, simplified and traditional
     "的一是不了在人有我他这这個们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种"
     "事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公"
@@ -134,7 +134,7 @@ def encoding_of(data: bytes) -> str | None:
     best = max((_best(sample, encoding, rank) for rank, encoding in enumerate(_ENCODINGS)), key=lambda one: one.score)
     if best.score > _UNKNOWN:
         return best.encoding
-    if beyond < _LEAST:
+    if beyond < _MIN_BEYOND:
         return None
     found = charset_normalizer.from_bytes(sample).best()
     return codecs.lookup(found.encoding).name if found else None

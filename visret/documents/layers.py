@@ -20,7 +20,7 @@ from visret.documents import objects
 
 _SIDE = 100  # pixels: the side of the picture in which a form is looked for
 _FORMS, _STEPS = 500, 10_000  # forms of a page that are looked for: those with text, and all of them
-_DEEPEST = 8  # forms within forms
+_MAX_DEPTH = 8  # forms within forms
 
 
 def hide(page: Any) -> None:
@@ -71,7 +71,7 @@ def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
     for i in range(raw.FPDFFormObj_CountObjects(form)):
         one = raw.FPDFFormObj_GetObject(form, i)
         yield one
-        if _is_form(one) and depth < _DEEPEST:
+        if _is_form(one) and depth < _MAX_DEPTH:
             yield from _inside(one, depth + 1)
 
 
@@ -85,7 +85,7 @@ def _ways(way: _Way) -> Iterator[_Way]:
     """
     *before, (siblings, _) = way
     active = ctypes.c_int()
-    for one in siblings if len(way) <= _DEEPEST else ():
+    for one in siblings if len(way) <= _MAX_DEPTH else ():
         if _is_form(one):
             yield [*before, (siblings, one)]
             if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value:

@@ -11,7 +11,7 @@ from visret.types import Loss
 
 MAX_MEMBERS = 10_000
 MAX_MEMBER_BYTES = 1 << 30  # of all of them together
-_LONGEST = 200  # bytes of a part of a name; file systems allow 255
+_MAX_NAME_BYTES = 200  # bytes of a part of a name; file systems allow 255
 _FORBIDDEN = '<>:"|?*'  # on Windows
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
 
@@ -37,11 +37,11 @@ def _safe_part(part: str) -> str:
 
 def _short(part: str) -> str:
     """Shorten a part of a name to what file systems allow; its ending stays, because it says what the file is."""
-    if len(part.encode()) <= _LONGEST:
+    if len(part.encode()) <= _MAX_NAME_BYTES:
         return part
     suffix = PurePosixPath(part).suffix
     suffix = suffix if len(suffix.encode()) <= 20 else ""
-    return part.encode()[: _LONGEST - len(suffix.encode())].decode(errors="ignore") + suffix
+    return part.encode()[: _MAX_NAME_BYTES - len(suffix.encode())].decode(errors="ignore") + suffix
 
 
 class Unpacking:

@@ -15,16 +15,16 @@ import numpy as np
 
 from visret.documents import languages
 
-_LEAST = 20  # letters beyond ASCII in words that have few others; no language in Latin letters has more than a third
+_MIN_LETTERS = 20  # beyond ASCII, in words that have few others; no language in Latin letters has more than a third
 _SHARE = 0.6  # the share of letters in such a word, and of letters beyond ASCII in such words
-_FEWEST_ACCENTS = 6  # characters beyond ASCII, to tell one language from another
+_MIN_ACCENTS = 6  # characters beyond ASCII, to tell one language from another
 _LOOKED_AT = 800  # characters of lines that have some
 # Of texts in ten languages that lack letters of Latin-1, the better encoding had -0.5 to -2.5 and 1.5 to 10 more than
 # Latin-1; of sixteen that are in Latin-1 the best other one had at most 0.4 more, or less than -4.
 _FITS, _FITS_BETTER = -3.0, 1.2
 _FIRST, _LAST = 0xC380, 0xD7BF  # two bytes of UTF-8 as one unit of UTF-16, below the surrogates: é to ׿
 _HANGUL = 0xAC00
-_FEWEST = 8  # letters: of eight Korean syllables all look like UTF-8 once in 65,000 texts
+_MIN_REPAIRED = 8  # letters: of eight Korean syllables all look like UTF-8 once in 65,000 texts
 
 
 def mended(text: str) -> str:
@@ -35,7 +35,7 @@ def mended(text: str) -> str:
     if text.isascii():
         return text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    if (codes >= 0x80).sum() < _FEWEST_ACCENTS:
+    if (codes >= 0x80).sum() < _MIN_ACCENTS:
         return text
     encoding = _of_other_letters(text) or _of_other_accents(text)
     return text.translate(_table(encoding)) if encoding else text
@@ -47,7 +47,7 @@ def _of_other_letters(text: str) -> str | None:
     counts = [(sum("\xc0" <= sign <= "\xff" for sign in word), word) for word in words]
     strange = [(count, word) for count, word in counts if count >= max(4, _SHARE * sum(map(str.isalpha, word)))]
     high = sum(count for count, _ in strange)
-    if high < max(_LEAST, _SHARE * sum(count for count, _ in counts)):
+    if high < max(_MIN_LETTERS, _SHARE * sum(count for count, _ in counts)):
         return None
     found = languages.encoding_of(" ".join(word for _, word in strange).encode("cp1252", "replace"))
     return found if found in _ENCODINGS else None
@@ -120,7 +120,7 @@ def repaired(codes: np.ndarray) -> np.ndarray:
         return codes
     for find in (_utf8, _swapped):
         which, right, others = find(codes)
-        if int(which.sum()) >= _FEWEST and not others.any():
+        if int(which.sum()) >= _MIN_REPAIRED and not others.any():
             return np.where(which, right, codes).astype(codes.dtype)
     return codes
 

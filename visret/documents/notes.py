@@ -42,7 +42,7 @@ _MARKING = {raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_S
 _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
-MOST = 5_000  # annotations of a page that are read
+MAX_NOTES = 5_000  # annotations of a page that are read
 _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, in points, tried for a value without an appearance
 
@@ -76,7 +76,7 @@ def kinds(page: Any) -> set[int]:
     count_of, get, kind_of, close = _calls()
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
     found = set()
-    for i in range(min(MOST, count_of(pointer))):
+    for i in range(min(MAX_NOTES, count_of(pointer))):
         if one := get(pointer, i):
             found.add(kind_of(one))
             close(one)
@@ -85,7 +85,7 @@ def kinds(page: Any) -> set[int]:
 
 def beyond(page: Any) -> int:
     """Count the annotations of an open page that are not read because there are too many."""
-    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MOST)
+    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MAX_NOTES)
 
 
 def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
@@ -155,7 +155,7 @@ def take_stickers(page: Any) -> list[tuple[str, str]]:
 
 
 def _notes(page: Any, form: Any) -> Iterator[Note]:
-    for i in range(min(MOST, raw.FPDFPage_GetAnnotCount(page))):
+    for i in range(min(MAX_NOTES, raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             if one is None:
                 continue
@@ -193,7 +193,7 @@ def _value(one: Any, form: Any) -> str:
         return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
         characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
-        for k in range(min(MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
+        for k in range(min(MAX_NOTES, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
     return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
@@ -366,7 +366,7 @@ def _laid_out(text: str, box: tuple[float, float, float, float]) -> Characters:
     """Lay out a text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
     left, top, right, bottom = box
     width, height = max(right - left, 1.0), max(top - bottom, 1.0)
-    text = text[: characters.LONGEST].encode("utf-16", "ignore").decode("utf-16")
+    text = text[: characters.MAX_CHARACTERS].encode("utf-16", "ignore").decode("utf-16")
     for size in _SIZES:
         lines = list(_wrapped(text, max(1, int(width / (0.5 * size)))))
         if len(lines) * 1.2 * size <= height:

@@ -17,7 +17,8 @@ from visret.documents import objects
 
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
-_LEAST, _HIGHEST = 8, 60.0  # points of an outline, more than a box has; the most PDF points a line of print is high
+_MIN_POINTS = 8  # of an outline: more than a box has
+_MAX_HEIGHT = 60.0  # PDF points of a line of print
 _MUCH = 400  # points of all outlines: those of some twenty letters
 _LONG = 1_000  # points of one shape that is a text
 _KINDS = 8  # of outlines, by their number of points: the marks of a diagram are all alike
@@ -43,12 +44,12 @@ def may_be_print(page: Any) -> bool:
         wide, high = bounds[2] - bounds[0], bounds[3] - bounds[1]
         if wide * high > _LARGE * width * height and _has_pattern(shape):
             return True
-        if count < _LEAST:
+        if count < _MIN_POINTS:
             continue
-        is_line = high <= _HIGHEST and wide > 3 * high
+        is_line = high <= _MAX_HEIGHT and wide > 3 * high
         if count >= (_MUCH if is_line else _LONG) and _is_curved(shape, count):
             return True
-        if high <= _HIGHEST:
+        if high <= _MAX_HEIGHT:
             points += count
             kinds.add(count)
             if points >= _MUCH and len(kinds) >= _KINDS:

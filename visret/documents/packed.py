@@ -13,9 +13,9 @@ _FIRST = re.compile(rb"/First\s+(\d+)")
 _EMBEDDED = re.compile(rb"/EmbeddedFile(?!\w)")
 _NUMBER = re.compile(rb"(\d+)\s+\d+\s+obj\b(?!.*\bobj\b)", re.DOTALL)  # the number of the last object that begins
 _NAMED = 1_000  # embedded files that are counted
-_LARGEST = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
+_MAX_BYTES = 1 << 28  # bytes of a file that is looked through, and of what is packed in it
 _HEAD = 2_000  # bytes around "/ObjStm" that hold the rest of its dictionary
-_MOST = 1 << 24  # bytes of a stream of objects that are unpacked
+_MAX_STREAM_BYTES = 1 << 24  # bytes of a stream of objects that are unpacked
 
 
 def catalogue_may_hold(path: Path, key: bytes) -> bool:
@@ -48,7 +48,7 @@ def embedded_files(path: Path) -> int:
 
 def _bytes(path: Path) -> bytes | None:
     """Read the file; None where it is too large to be searched."""
-    return path.read_bytes() if path.stat().st_size <= _LARGEST else None
+    return path.read_bytes() if path.stat().st_size <= _MAX_BYTES else None
 
 
 def _all(data: bytes, wanted: bytes) -> Iterator[int]:
@@ -60,12 +60,12 @@ def _all(data: bytes, wanted: bytes) -> Iterator[int]:
 
 def _unpacked(data: bytes, wanted: set[bytes] | None) -> Iterator[bytes]:
     """Yield the unpacked streams of objects that hold one of the wanted numbers, or all of them, up to a total size."""
-    left = _LARGEST
+    left = _MAX_BYTES
     for at in _all(data, b"/ObjStm"):
         start = data.find(b"stream", at, at + _HEAD)
         first = _FIRST.search(data[max(0, at - _HEAD) : start]) if start >= 0 else None
         if first and (wanted is None or _holds(data, start + 6, int(first[1]), wanted)):
-            yield (found := _inflated(data, start + 6, min(left, _MOST)))
+            yield (found := _inflated(data, start + 6, min(left, _MAX_STREAM_BYTES)))
             left -= len(found)
             if left <= 0:
                 return
@@ -73,7 +73,7 @@ def _unpacked(data: bytes, wanted: set[bytes] | None) -> Iterator[bytes]:
 
 def _holds(data: bytes, start: int, first: int, wanted: set[bytes]) -> bool:
     """Return whether a stream has one of these objects; the numbers of its objects stand before them."""
-    return not wanted.isdisjoint(_inflated(data, start, min(first, _MOST)).split()[::2])
+    return not wanted.isdisjoint(_inflated(data, start, min(first, _MAX_STREAM_BYTES)).split()[::2])
 
 
 def _inflated(data: bytes, start: int, most: int) -> bytes:

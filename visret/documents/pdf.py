@@ -176,7 +176,9 @@ class Pdf(Document):
             except pypdfium2.PdfiumError:
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
             if more := notes.beyond(page):
-                lost.append(Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MOST:,} are read"))
+                lost.append(
+                    Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MAX_NOTES:,} are read")
+                )
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         places = characters.placed_boxes(page, size_pt, places) if said else places
         placed = characters.displayed(page, size_pt, content)

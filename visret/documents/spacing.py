@@ -6,8 +6,8 @@ import numpy as np
 
 from visret.documents.geometry import Steps
 
-_FEWEST = 6  # single letters on a line, which are then neither a formula nor a list
-_WIDEST = 0.6  # white space within a word, in heights of the line
+_MIN_LETTERS = 6  # single letters on a line, which are then neither a formula nor a list
+_MAX_GAP = 0.6  # white space within a word, in heights of the line
 _WIDER = 0.1  # excess of a gap between words over one within a word, in heights of the line
 _HEADING = 24  # letters of a heading in one word
 
@@ -19,7 +19,7 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     from each character to the next.
     """
     alone = np.diff(np.append(first, len(codes))) == 1
-    if np.count_nonzero(alone[1:] & alone[:-1]) < _FEWEST - 1:
+    if np.count_nonzero(alone[1:] & alone[:-1]) < _MIN_LETTERS - 1:
         return first
     letter = alone & _alphabetic(codes[first])
     ends = first[1:] - 1  # the steps from piece to piece
@@ -27,7 +27,7 @@ def letters_apart(codes: np.ndarray, first: np.ndarray, step: Steps, turned: np.
     goes_on &= (step.ahead[ends] > -0.2 * step.tall[ends]) & (step.ahead[ends] < 4 * step.tall[ends])
     line = np.concatenate([[0], np.cumsum(~goes_on)])
     pieces, letters = np.bincount(line), np.bincount(line, weights=letter)
-    apart = (letters >= _FEWEST) & (letters >= 0.6 * pieces) & (np.bincount(line, weights=alone) >= 0.85 * pieces)
+    apart = (letters >= _MIN_LETTERS) & (letters >= 0.6 * pieces) & (np.bincount(line, weights=alone) >= 0.85 * pieces)
     if not apart.any():
         return first
     gaps = step.ahead[ends] / step.tall[ends]
@@ -58,7 +58,7 @@ def _narrow(gaps: np.ndarray) -> np.ndarray:
     usual = float(np.median(gaps))
     beyond = np.sort(gaps[gaps >= usual])
     jumps = np.flatnonzero(np.diff(beyond) > max(_WIDER, 0.4 * usual))
-    if usual > _WIDEST or not len(jumps):
+    if usual > _MAX_GAP or not len(jumps):
         return np.zeros(len(gaps), bool)
     return np.asarray(gaps <= beyond[jumps[0]])
 
@@ -66,7 +66,7 @@ def _narrow(gaps: np.ndarray) -> np.ndarray:
 def _is_one_word(gaps: np.ndarray, codes: np.ndarray, widest: float) -> bool:
     """Return whether a line with equal gaps is one word: a heading, or set no wider than the words of other lines."""
     usual = float(np.median(gaps))
-    return len(codes) <= _HEADING and usual <= (_WIDEST if (codes < 0x61).all() else widest)
+    return len(codes) <= _HEADING and usual <= (_MAX_GAP if (codes < 0x61).all() else widest)
 
 
 def _is_list(codes: np.ndarray) -> bool:

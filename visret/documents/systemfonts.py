@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _CODE_PAGES = {128: 1 << 17, 134: 1 << 18, 129: 1 << 19, 136: 1 << 20}  # PDFium's character sets -> the bits in OS/2
 _HAN = 1 << 17 | 1 << 18 | 1 << 20  # these have Chinese characters, though not all of each other's
 _SUFFIXES = {".ttf", ".otf", ".ttc"}
-_MOST = 2_000  # font files of a user that are looked at
+_MAX_FILES = 2_000  # font files of a user that are looked at
 _MAX_BYTES = 1 << 27
 _missed: list[str] = []
 
@@ -100,7 +100,7 @@ class _Fonts(pypdfium2.PdfSysfontBase):  # type: ignore[misc]
 
 
 def _is_own(handle: int | None) -> bool:
-    return handle is not None and 0 < handle <= _MOST  # no address is that small
+    return handle is not None and 0 < handle <= _MAX_FILES  # no address is that small
 
 
 @functools.lru_cache(1)
@@ -116,7 +116,9 @@ def _of_user() -> tuple[_Font, ...]:
     """Return the user's fonts for Chinese, Japanese and Korean, regular ones first."""
     files = (path for folder in _folders() for path in sorted(folder.rglob("*")))
     fonts = [
-        path for path, _ in zip(files, range(_MOST), strict=False) if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
+        path
+        for path, _ in zip(files, range(_MAX_FILES), strict=False)
+        if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
     ]
     found = [_Font(path, pages) for path in fonts if (pages := _pages(path)) & sum(_CODE_PAGES.values())]
     return tuple(sorted(found, key=lambda font: "regular" not in font.path.stem.lower()))

@@ -12,8 +12,8 @@ from visret.documents.geometry import upright
 
 _FIRST = 0x2E80  # of the scripts that are written like this
 _LAST = 0xFFEF
-_WIDEST_STEP = 1.5  # from the middle of a letter to that of the next, in widths of a letter
-_SHORTEST = 3  # letters below each other that are not just rows of a table
+_MAX_STEP = 1.5  # from the middle of a letter to that of the next, in widths of a letter
+_MIN_LETTERS = 3  # letters below each other that are not just rows of a table
 
 
 def turned_down(
@@ -57,7 +57,7 @@ def _down(boxes: np.ndarray, ideographic: np.ndarray) -> np.ndarray:
     shared = np.minimum(x1[1:], x1[:-1]) - np.maximum(x0[1:], x0[:-1])
     step = (y0 + y1)[1:] / 2 - (y0 + y1)[:-1] / 2
     tallest = np.maximum((x1 - x0)[1:], (x1 - x0)[:-1])
-    straight = (shared > 0.7 * wide) & (step > 0.4 * tallest) & (step < _WIDEST_STEP * tallest)
+    straight = (shared > 0.7 * wide) & (step > 0.4 * tallest) & (step < _MAX_STEP * tallest)
     return np.asarray(straight & ideographic[1:] & ideographic[:-1])
 
 
@@ -67,6 +67,6 @@ def _long(down: np.ndarray) -> np.ndarray:
     starts, ends = edges[::2], edges[1::2]
     long = np.zeros(len(down), bool)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        if end - start + 1 >= _SHORTEST:
+        if end - start + 1 >= _MIN_LETTERS:
             long[start:end] = True
     return long

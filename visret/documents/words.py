@@ -36,7 +36,7 @@ _ACCENTS = {  # as TeX paints them beside the letter -> as Unicode puts them on 
 }  # fmt: skip
 _ACCENT = re.compile(f"[{''.join(map(re.escape, _ACCENTS))}]")
 _DOTLESS = {"ı": "i", "ȷ": "j"}
-_DEEPEST = 12  # nested cuts; real pages need about four, and a hostile one must not exhaust the stack
+_MAX_DEPTH = 12  # nested cuts; real pages need about four, and a hostile one must not exhaust the stack
 _LOOKAHEAD = 8  # strips below the last one that joined; bounds the time on a page painted at random
 
 
@@ -310,7 +310,7 @@ def _blocks(runs: list[_Run]) -> list[_Block]:
 def _ordered(blocks: list[_Block], wide: float, depth: int = 0) -> Iterator[_Block]:
     """Yield blocks in reading order: strips from the top, and in each its columns from the left."""
     for group in _groups(_strips(blocks), wide):
-        columns = _columns(group, wide) if len(group) > 1 and depth < _DEEPEST else [group]
+        columns = _columns(group, wide) if len(group) > 1 and depth < _MAX_DEPTH else [group]
         if len(columns) > 1 and not _prose([[run for block in column for run in block.runs] for column in columns]):
             columns = _flows(columns)
         if len(columns) > 1:

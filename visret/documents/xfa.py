@@ -14,8 +14,8 @@ from pypdfium2 import raw
 
 from visret.types import Loss
 
-_MOST = 1 << 26  # bytes of a form
-_LONGEST = 200_000  # characters of its text
+_MAX_BYTES = 1 << 26  # bytes of a form
+_MAX_CHARACTERS = 200_000  # characters of its text
 _SHORT = 2_000  # characters of a page that only asks for patience
 _UNSEEN = {"script", "items", "pattern", "bindItems", "picture", "message", "desc", "extras", "config"}
 
@@ -55,7 +55,7 @@ def texts(pdf: Any) -> list[str]:
     for tree in _trees(pdf):
         for text in _texts(tree):
             length += len(text)
-            if length > _LONGEST:
+            if length > _MAX_CHARACTERS:
                 return list(out)
             out[text] = None
     return list(out)
@@ -74,7 +74,7 @@ def _trees(pdf: Any) -> Iterator[ElementTree.Element]:
 
 def _content(pdf: Any, index: int) -> bytes:
     size = ctypes.c_ulong()
-    if not raw.FPDF_GetXFAPacketContent(pdf, index, None, 0, ctypes.byref(size)) or not 0 < size.value <= _MOST:
+    if not raw.FPDF_GetXFAPacketContent(pdf, index, None, 0, ctypes.byref(size)) or not 0 < size.value <= _MAX_BYTES:
         return b""
     buffer = ctypes.create_string_buffer(size.value)
     raw.FPDF_GetXFAPacketContent(pdf, index, buffer, size.value, ctypes.byref(size))

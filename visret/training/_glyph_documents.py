@@ -24,7 +24,7 @@ from visret.training import _glyph_data as data
 from visret.training._glyph_sheets import Words
 
 _DOCUMENTS_A_SHARD, _SCREENS_A_SHARD = 40, 64
-_LONGEST = 22  # characters of a word, because it has to fit in a column
+_MAX_WORD = 22  # characters, because it has to fit in a column
 _NAMES = {
     **{name: name for name in ("office", "style", "text", "table")},
     **{"fo": "xsl-fo-compatible", "svg": "svg-compatible", "draw": "drawing"},
@@ -80,7 +80,7 @@ class Author:
     def words(self, low: int, high: int) -> list[str]:
         """Return some words that can be written."""
         said = self._say(self.rng.randint(low, high))
-        return [escape(word) for word in said if UNKNOWN not in word and len(word) <= _LONGEST] or ["x"]
+        return [escape(word) for word in said if UNKNOWN not in word and len(word) <= _MAX_WORD] or ["x"]
 
 
 class Office(Author):

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement
 from visret.documents.opendocument import children_gone, q
 
 EDGE = 24.0  # points around the content of a page
-LARGEST = 8000.0  # points, the longest side that LibreOffice gives a page
+MAX_SIDE = 8000.0  # points, the longest side that LibreOffice gives a page
 HEADER = 24.0  # points: height of the line with the sheet's name
 
 
@@ -52,7 +52,7 @@ class Pages:
             master.insert(0, header)
         self._masters.append(master)
         width, height = _paper(size)
-        self._layouts.append(_layout(made, width, height, fitted=size.drawn or width == LARGEST))
+        self._layouts.append(_layout(made, width, height, fitted=size.drawn or width == MAX_SIDE))
         return made
 
 
@@ -70,12 +70,12 @@ def _drop_fields(edge: Element) -> None:
 
 def _paper(size: Size) -> tuple[float, float]:
     """Return the width and height of a page for a sheet."""
-    width = min(max(size.width, 200.0) + 2 * EDGE, LARGEST)
+    width = min(max(size.width, 200.0) + 2 * EDGE, MAX_SIDE)
     around = 2 * (EDGE + HEADER)
     page = max(842.0, 1.414 * width, 1.2 * size.tallest + around + 60)
     if size.height + around <= 1.5 * page:  # avoid a second page of a few rows
         page = 1.1 * size.height + around
-    return width, min(max(page, 100.0), LARGEST)
+    return width, min(max(page, 100.0), MAX_SIDE)
 
 
 def _layout(name: str, width: float, height: float, *, fitted: bool) -> Element:

@@ -13,10 +13,10 @@ from visret.documents.opendocument import children_gone, points, q, text_of
 from visret.documents.sheets.pages import Size
 from visret.documents.sheets.styles import Styles, ems
 
-WIDEST = 300.0  # points, beyond which a text gets several lines
-LINES = 40  # of a cell at most; then its column becomes wider, because the height of a row is limited
+MAX_TEXT_WIDTH = 300.0  # points, beyond which a text gets several lines
+MAX_LINES = 40  # of a cell at most; then its column becomes wider, because the height of a row is limited
 COMMENT = 180.0
-WIDEST_COLUMN, TALLEST = 1800.0, 2800.0  # points: LibreOffice's limits of a column and a row
+MAX_COLUMN_WIDTH, MAX_ROW_HEIGHT = 1800.0, 2800.0  # points: LibreOffice's limits of a column and a row
 FOLDED = 60  # this many empty rows or columns in a row are left out
 
 
@@ -122,7 +122,7 @@ class Table:
         """Make a row taller if it is not tall enough: LibreOffice breaks lines otherwise than it prints them."""
         name = row.get(_STYLE, "")
         if height > self.styles.number("table-row", name, "style:row-height", 13.0) + 1:
-            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, TALLEST))))
+            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, MAX_ROW_HEIGHT))))
             self.tallest = max(self.tallest, height)
 
     def cells(self, row: Element) -> Iterator[_Cell]:
@@ -166,21 +166,21 @@ class Table:
         if needed <= sum(self.widths[cell.column : max(until, end) if runs_on else end]):
             return line * len(cell.lines)
         longest = max((look.width(word) for text in cell.lines for word in text.split()), default=0.0)
-        lines = LINES if cell.rows == 1 else max(1, int(row_height * cell.rows / line))
-        wide = max(needed / lines * 1.15, min(longest, 4 * WIDEST)) - others
-        if not look.wraps and needed - others <= max(WIDEST, wide):
+        lines = MAX_LINES if cell.rows == 1 else max(1, int(row_height * cell.rows / line))
+        wide = max(needed / lines * 1.15, min(longest, 4 * MAX_TEXT_WIDTH)) - others
+        if not look.wraps and needed - others <= max(MAX_TEXT_WIDTH, wide):
             self.widen(cell.column, needed - others)
             return line * len(cell.lines)
         if not look.wraps:
             cell.element.set(_STYLE, self.styles.wrapped(name))
-            wide = max(wide, WIDEST - others)
+            wide = max(wide, MAX_TEXT_WIDTH - others)
         self.widen(cell.column, wide)
         whole = self.widths[cell.column] + others
         return line * sum(math.ceil(1.1 * look.width(text) / whole) for text in cell.lines)
 
     def widen(self, column: int, width: float) -> None:
         """Make a column wider if it is not wide enough."""
-        self.widths[column] = max(self.widths[column], min(width, WIDEST_COLUMN))
+        self.widths[column] = max(self.widths[column], min(width, MAX_COLUMN_WIDTH))
 
     # ------------------------------------------------------------------------------------------ comments
 
@@ -204,7 +204,7 @@ class Table:
         for row, said in self.comments:
             texts.setdefault(id(row), []).extend(said)
         longest = max(sum(map(ems, said)) for said in texts.values()) * 10.0
-        self.widths.append(max(COMMENT, longest / LINES * 1.2))
+        self.widths.append(max(COMMENT, longest / MAX_LINES * 1.2))
         self.defaults.append("")
         self.filled.add(len(self.widths) - 1)
         style = self.styles.wrapped("")

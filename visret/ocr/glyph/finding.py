@@ -16,7 +16,7 @@ from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
 BESIDE = 0.35  # white space before and after a line, in heights of it
 # Height of letters in pixels; lower letters are partly missed, and are reported as at least this high.
-SMALLEST = 6
+MIN_HEIGHT = 6
 _COMFORTABLE = 10  # height in pixels that small letters are enlarged to
 AREA = 1.6e7  # pixels of a picture that are looked at, at most
 _BAND, _MARGIN = 2 << 20, 256  # pixels of a picture seen in one piece, and rows around it that it depends on
@@ -50,7 +50,7 @@ def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float,
     """
     scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
-    while grow and 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # lower letters are said to be as high
+    while grow and 0 < (height := _usual_height(lines) * scale) < MIN_HEIGHT:  # lower letters are said to be as high
         larger = within(grey.size, scale * _COMFORTABLE / height, AREA)
         if larger < 1.2 * scale:
             break
