@@ -54,7 +54,7 @@ def test_a_long_log_is_read_in_pieces_and_its_pages_kept_on_the_disk(tmp_path, m
     assert "".join(pages) == lines.replace("\r\n", "\n") + "\ufffd"
     assert "".join(whole) == lines.replace("\r\n", "\n")
     assert max(map(len, pages)) <= text.TEXT_PAGE
-    assert lost == ["one byte that is no windows-1252"]
+    assert lost == ["one byte that is not windows-1252"]
     pages, lost = read(tmp_path / "a.log", lines.encode("utf-16"))
     assert "".join(pages) == lines.replace("\r\n", "\n")
     assert not lost
@@ -443,9 +443,9 @@ def test_no_other_reader_of_pillow_is_reached(kind, ending, tmp_path):
 
 TEXT = b"From: a@example.org\nSubject: ferry\n\nThe last crossing leaves at half past five.\n"
 NOT_THAT = {
-    "IMG_0001.HEIC": "is not a picture .*; give it",
-    "scan.gif": "is not a picture .*; give it",
-    "photo.jfif": "is not a picture .*; give it",
+    "IMG_0001.HEIC": "is not a picture .*; rename it",
+    "scan.gif": "is not a picture .*; rename it",
+    "photo.jfif": "is not a picture .*; rename it",
     "book.epub": "is no EPUB file .*; copy",
     "archive.zip": "is no ZIP file .*; copy",
     "a.ipynb": "is no notebook.*; save",

@@ -57,7 +57,7 @@ class Archive(Document):
         self._password = password.encode() if password else None
         files = [info for info in archive.infolist() if not info.is_dir()]
         if not files:
-            raise DocumentError(path, "is an archive without any file in it")
+            raise DocumentError(path, "is an archive that holds no files")
         self._check_password(files)
         names = _names(files)
         self._files = sorted((name, number, files[number]) for number, name in enumerate(names) if _is_shown(name))
@@ -78,7 +78,7 @@ class Archive(Document):
             elif info.file_size > MAX_MEMBER_BYTES:
                 reading.left_out.append((name, "is too large"))
             elif reading.spent > _MAX_SPENT:
-                reading.left_out.append((name, "comes after too many bytes"))
+                reading.left_out.append((name, "lies beyond the limit of unpacked bytes"))
             else:
                 found = unpacking.add(name, reading.pieces(name, info))
                 if found and not reading.failed:
@@ -101,8 +101,8 @@ class Archive(Document):
                 member.read(1)
         except RuntimeError as error:  # NotImplementedError too, for a way of encrypting that zipfile does not know
             if isinstance(error, NotImplementedError):
-                raise DocumentError(self.path, f"is encrypted in a way that is not read; {_HELP}") from error
-            raise PasswordRequired(self.path, "is encrypted, and this is not its password") from error
+                raise DocumentError(self.path, f"is encrypted in a way that visret cannot read; {_HELP}") from error
+            raise PasswordRequired(self.path, "is encrypted, and the password is wrong") from error
         except BROKEN:
             return
 
@@ -134,7 +134,7 @@ class _Reading:
         for name, reason in self.left_out[:_NAMED]:
             yield Loss(f"{safe_member_name(name)[-60:]!r} in it, which {reason}", _HELP)
         if (more := len(self.left_out) - _NAMED) > 0:
-            yield Loss(f"{more:,} more of the files in it, which cannot be unpacked", _HELP)
+            yield Loss(f"{more:,} more files in it, which cannot be unpacked", _HELP)
 
 
 def _names(files: list[zipfile.ZipInfo]) -> list[str]:
@@ -171,7 +171,7 @@ def _is_special(info: zipfile.ZipInfo) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, NotImplementedError):
-        return "is packed or encrypted in a way that is not read"
+        return "is packed or encrypted in a way that visret cannot read"
     if isinstance(error, RuntimeError):
         return "is encrypted"
     return f"is damaged ({error})"

@@ -91,14 +91,16 @@ class _Book:
         algorithms = re.findall(rb"EncryptionMethod[^<>]*Algorithm\s*=\s*[\"']([^\"']+)", stated)
         sealed = any(one.decode("ascii", "replace") not in _FONTS for one in algorithms)
         if sealed or any(name.lower() in self._names for name in _LICENCES):
-            raise DocumentError(self.path, "is protected (DRM) and opens only in its shop's reader; get a free copy")
+            raise DocumentError(
+                self.path, "is protected (DRM) and opens only in its shop's reader; get a copy without it"
+            )
 
     def _xml(self, name: str) -> ElementTree.Element:
         data = self._bytes(name)
         if data is None:
             raise DocumentError(self.path, f"is no EPUB book, or a damaged one (no {name}); {_DAMAGED}")
         if b"<!ENTITY" in data:
-            raise DocumentError(self.path, f"is a book whose {name} defines entities, which is not read; {_DAMAGED}")
+            raise DocumentError(self.path, f"is a book whose {name} defines entities, which is refused; {_DAMAGED}")
         try:
             return ElementTree.fromstring(data)
         except ElementTree.ParseError as error:

@@ -80,7 +80,7 @@ def unreadable(count: int, encoding: str) -> tuple[Loss, ...]:
     if not count:
         return ()
     name = re.sub(r"-[LB]E$", "", encoding.upper()).replace("CP125", "windows-125")
-    what = f"one byte that is no {name}" if count == 1 else f"{count:,} bytes that are no {name}"
+    what = f"one byte that is not {name}" if count == 1 else f"{count:,} bytes that are not {name}"
     return (Loss(what, "save the file as UTF-8"),)
 
 

@@ -47,7 +47,7 @@ def _hidden(text: str) -> Iterator[Loss]:
     for tag in _HIDING:
         opens = [found.start() for found in re.finditer(rf"<{tag}\b(?![^<>]*/>)", text, re.IGNORECASE)]
         if opens and not re.search(rf"</{tag}\b", text[opens[-1] :], re.IGNORECASE):
-            yield Loss(f"what follows a <{tag}> that nothing closes", f"close it (</{tag}>), and save the page")
+            yield Loss(f"what follows a <{tag}> that is never closed", f"close it (</{tag}>), and save the page")
             return
 
 

@@ -21,7 +21,7 @@ def unpacked(path: Path, member: str, *, password: str | None = None) -> Iterato
     with tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True) as folder:
         found = _find(path, member, Path(folder), password)
         if found is None:
-            raise DocumentError(path, f"holds no {member} any more; index it again")
+            raise DocumentError(path, f"no longer holds {member}; index it again")
         yield found
 
 

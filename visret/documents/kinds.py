@@ -79,7 +79,7 @@ def _compound(path: Path, suffix: str) -> str:
         raise PasswordRequired(path, "is encrypted; save a copy without a password")
     there = [kind for stream, kind in _STREAMS.items() if f"{stream}\0".encode("utf-16-le") in data]
     if not there:
-        said = "is in the format of Office before 2007, but neither of Word nor Excel nor PowerPoint"
+        said = "is in the format of Office before 2007, but not of Word, Excel or PowerPoint"
         raise DocumentError(path, f"{said}; open it in the program that made it, and save it as PDF")
     old = suffix[:4]  # .doc of .docx
     return old if old in there else there[0]
@@ -118,4 +118,4 @@ def _text(path: Path, suffix: str, head: bytes) -> str:
     if re.search(rb"<(!doctype\s+html|html|head|body|table)\b", head.replace(b"\0", b""), re.IGNORECASE):
         return ".html"
     what = "is plain text" if b"\0" not in head and not head.startswith(b"%PDF") else "has other content"
-    raise DocumentError(path, f"is no {name} file: it {what}; give it the ending of what it is")
+    raise DocumentError(path, f"is no {name} file: it {what}; rename it with the ending of its real format")

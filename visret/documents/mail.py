@@ -42,7 +42,7 @@ def opened(path: Path, _: str | None) -> Mail:
             raise DocumentError(path, "is no e-mail: it does not begin with lines such as From:, Date: or Subject:")
         return Mail(path, message)
     except RecursionError as error:
-        raise DocumentError(path, "is an e-mail whose parts lie too deep in each other; save its text") from error
+        raise DocumentError(path, "is an e-mail whose parts are nested too deeply; save its text") from error
 
 
 class Mail(Text):

@@ -78,7 +78,7 @@ class Unpacking:
         some = ", ".join(_quoted(raw) for raw in self._beyond[:3])
         more = f" and {len(self._beyond) - 3:,} more" if len(self._beyond) > 3 else ""
         what = f"{len(self._beyond):,} of the files inside it ({some}{more})"
-        most = f"{MAX_MEMBERS:,} files and {MAX_MEMBER_BYTES >> 30} GiB are the most that are unpacked"
+        most = f"at most {MAX_MEMBERS:,} files and {MAX_MEMBER_BYTES >> 30} GiB are unpacked"
         self._lost.append(Loss(what, f"unpack it and add the files themselves: {most}"))
 
     def _untaken(self, name: str) -> str:

@@ -44,7 +44,7 @@ def loss(said: list[str]) -> Loss:
     """Return the loss of a form of which these texts were read."""
     what = "the pages of an XFA form"
     if said:
-        what += " (its texts are read, but not where they stand)"
+        what += " (its texts are read, but not their places)"
     return Loss(what, "open it in Adobe Acrobat Reader and print it to a new PDF")
 
 

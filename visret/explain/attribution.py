@@ -279,7 +279,7 @@ class Explanation:
             boxes_of_words = None if isinstance(self.places, Grid) else self.places
             marked = drawing.overlay_similarities(page, most, self.scale, boxes_of_words, opacity=opacity)
         else:
-            raise InvalidArgument(f"mode: attribution or similarity, got {mode!r}")
+            raise InvalidArgument(f"mode: expected attribution or similarity, got {mode!r}")
         if not legend:
             return marked
         shown = " ".join(self.tokens[i] for i in chosen if self.content[i])

@@ -117,7 +117,7 @@ def _patterns(name: str, given: Patterns) -> list[str]:
     patterns = [given] if isinstance(given, str) else given
     for pattern in patterns:
         if not pattern.strip("/") or pattern.startswith("/"):
-            raise InvalidArgument(f"{name}: {pattern!r} is no pattern of names; it looks like '*.pdf' or 'drafts'")
+            raise InvalidArgument(f"{name}: {pattern!r} is not a pattern of names such as '*.pdf' or 'drafts'")
     return [pattern.rstrip("/").lower() for pattern in patterns]
 
 

@@ -58,11 +58,11 @@ def match(
                 f"{file}: {place}, which may be {' or '.join(sorted(map(str, meant)))}; write its path"
             )
         if not meant:
-            lost.append(Failure(str(file), None, f"{place}, and no such file or document is there"))
+            lost.append(Failure(str(file), None, f"{place}, but there is no such file or document"))
             continue
         (path,) = meant
         if path in found:
-            raise InvalidArgument(f"{file}: {place}, which line {line_of[path]} names already")
+            raise InvalidArgument(f"{file}: {place}, which line {line_of[path]} already names")
         found[path], line_of[path] = metadata, number
     return found, lost
 

@@ -205,7 +205,7 @@ class _Reading:
         file = self.reached[""]
         if self.crashes == MAX_CRASHES and not file.is_over:
             where = f"page {number}" if self.at == "" else f"{self.at} inside it"
-            reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
+            reason = f"was given up at {where}, the last of {self.crashes} that ended like this: it {death}"
             file.is_over = True
             yield Read(self.task, messages.Unread(None, reason))
 
@@ -213,7 +213,7 @@ class _Reading:
         """Report what may be lost if the worker died after the last page: nothing, unless a file can hold others."""
         found = formats.format_of(self.path)
         if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
-            loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
+            loss = Loss("what else is inside it", f"unpack it into a folder: reading it {death}")
             yield Read(self.task, messages.Lacking(None, loss))
 
 

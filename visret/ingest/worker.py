@@ -135,7 +135,7 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
 def _pages(document: documents.Document, request: Request, skip: Set[int]) -> Iterator[Frame]:
     path, pages = document.path, len(document)
     if request.options.max_pages is not None and pages > request.options.max_pages:
-        raise DocumentError(path, f"has {pages:,} pages; {request.options.max_pages:,} are the most; divide it")
+        raise DocumentError(path, f"has {pages:,} pages; at most {request.options.max_pages:,} are read; divide it")
     yield {"pages": pages}, ()
     in_a_row = 0
     for number in range(1, pages + 1) if request.only is None else request.only:

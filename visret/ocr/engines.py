@@ -130,7 +130,7 @@ def _load(file: Path) -> Reading | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
-        _log.warning("%s cannot be used, the page is read again: %s", file, error)
+        _log.warning("%s cannot be used, so the page is read again: %s", file, error)
         return None
 
 
@@ -153,4 +153,4 @@ def _save(file: Path, reading: Reading) -> None:
 
 @functools.cache  # once, and not for every page
 def _say_not_kept(folder: Path, reason: str) -> None:
-    _log.warning("%s: what was read from pictures cannot be kept (%s); set VISRET_CACHE to another", folder, reason)
+    _log.warning("%s: readings of pictures cannot be kept (%s); set VISRET_CACHE to another folder", folder, reason)
