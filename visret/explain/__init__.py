@@ -1,7 +1,7 @@
 """The explanation of a score: where each query token found its match, as numbers, boxes and a picture.
 
-    why = explain(query, embedding, render=draw_page)
-    why.boxes, why.line, why.image()
+    explanation = explain(query, embedding, render=draw_page)
+    explanation.boxes, explanation.line, explanation.image()
 
 Importing this package costs nothing, because its names are loaded when they are asked for. Each module imports only
 modules above it in this list:

@@ -26,10 +26,10 @@ def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any]
     metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
     the share of the score, best first).
     """
-    for hit, why in next(retriever.explained([question], k, where=where)):
+    for hit, explanation in next(retriever.explained([question], k, where=where)):
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
-        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in why.boxes]}
-        yield Found(hit, f"{hit.doc}#page={hit.page}", why.embedding.text, metadata)
+        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in explanation.boxes]}
+        yield Found(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)
 
 
 def refuse(given: Iterable[str], *, takes: str) -> None:
