@@ -138,11 +138,11 @@ def test_a_mark_is_believed(encoding):
 @pytest.mark.parametrize(
     ("before", "bad", "after", "said"),
     [
-        ("Die Fähre fährt nicht. " * 20, b"\xff", " hier", "one byte that is no UTF-8"),
-        ("Die Fähre ", b"\xe2\x82", " hier", "one byte that is no UTF-8"),
-        ("Паром " * 9, b"\xd0", "", "one byte that is no UTF-8"),
-        ("plain words and ", b"\xff", " more", "one byte that is no UTF-8"),
-        ("渡轮停航 " * 9, b"\xff\xfe a \xf8", "", "3 bytes that are no UTF-8"),
+        ("Die Fähre fährt nicht. " * 20, b"\xff", " hier", "one byte that is not UTF-8"),
+        ("Die Fähre ", b"\xe2\x82", " hier", "one byte that is not UTF-8"),
+        ("Паром " * 9, b"\xd0", "", "one byte that is not UTF-8"),
+        ("plain words and ", b"\xff", " more", "one byte that is not UTF-8"),
+        ("渡轮停航 " * 9, b"\xff\xfe a \xf8", "", "3 bytes that are not UTF-8"),
     ],
 )
 def test_a_bad_byte_costs_only_itself(before, bad, after, said):
@@ -157,13 +157,13 @@ def test_a_bad_byte_costs_only_itself(before, bad, after, said):
 def test_a_bad_byte_in_an_old_encoding_is_named_too():
     data = "Die Fähre fährt nicht bei Sturm, für Räder gibt es keine Gebühr.\n".encode("cp1252") * 5 + b"\x81"
     text, encoding, (loss,) = decode(data)
-    assert (encoding, loss.what) == ("cp1252", "one byte that is no windows-1252")
+    assert (encoding, loss.what) == ("cp1252", "one byte that is not windows-1252")
     assert text.endswith("\ufffd")
 
 
 def test_half_a_character_at_the_end_of_utf16_is_named():
     text, encoding, (loss,) = decode("The ferry stops.".encode("utf-16-le") + b"x")
-    assert (text[:-1], encoding, loss.what) == ("The ferry stops.", "utf-16-le", "one byte that is no UTF-16")
+    assert (text[:-1], encoding, loss.what) == ("The ferry stops.", "utf-16-le", "one byte that is not UTF-16")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_a_long_log_is_read_in_pieces_and_its_pages_kept_on_the_disk(tmp_path, m
     assert "".join(pages) == lines.replace("\r\n", "\n") + "\ufffd"
     assert "".join(whole) == lines.replace("\r\n", "\n")
     assert max(map(len, pages)) <= text.TEXT_PAGE
-    assert lost == ["one byte that is no windows-1252"]
+    assert lost == ["one byte that is not windows-1252"]
     pages, lost = read(tmp_path / "a.log", lines.encode("utf-16"))
     assert "".join(pages) == lines.replace("\r\n", "\n")
     assert not lost
@@ -332,7 +332,7 @@ def test_an_item_of_the_spine_is_a_page(tmp_path):
 
 
 def test_a_chapter_that_is_longer_than_any_is_cut(tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "LONGEST", 10)
+    monkeypatch.setattr(books, "MAX_CHARACTERS", 10)
     pages, _ = read(tmp_path / "a.epub", book({"a.xhtml": "<p>" + "x" * 25 + "</p>"}))
     assert [len(page) for page in pages] == [10, 10, 5]
 
@@ -378,7 +378,7 @@ def test_a_book_is_bounded_and_its_entities_are_not_expanded(tmp_path, monkeypat
     with pytest.raises(DocumentError, match="defines entities"):
         read(tmp_path / "a.epub", book({"a.xhtml": "words"}))
     monkeypatch.undo()
-    monkeypatch.setattr(books, "MOST", 100_000)
+    monkeypatch.setattr(books, "MAX_BYTES", 100_000)
     with pytest.raises(DocumentError, match="of text; divide it"):
         read(tmp_path / "a.epub", book({f"{n}.xhtml": " " * 60_000 for n in range(3)}))
 
@@ -443,9 +443,9 @@ def test_no_other_reader_of_pillow_is_reached(kind, ending, tmp_path):
 
 TEXT = b"From: a@example.org\nSubject: ferry\n\nThe last crossing leaves at half past five.\n"
 NOT_THAT = {
-    "IMG_0001.HEIC": "is not a picture .*; give it",
-    "scan.gif": "is not a picture .*; give it",
-    "photo.jfif": "is not a picture .*; give it",
+    "IMG_0001.HEIC": "is not a picture .*; rename it",
+    "scan.gif": "is not a picture .*; rename it",
+    "photo.jfif": "is not a picture .*; rename it",
     "book.epub": "is no EPUB file .*; copy",
     "archive.zip": "is no ZIP file .*; copy",
     "a.ipynb": "is no notebook.*; save",

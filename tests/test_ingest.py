@@ -152,7 +152,7 @@ def test_sync_leaves_what_is_only_excluded(retriever, folder):
 
 @pytest.mark.parametrize("pattern", ["", "/", "/papers/*.pdf"])
 def test_patterns_that_could_match_nothing_are_refused(retriever, folder, pattern):
-    with pytest.raises(InvalidArgument, match="is no pattern of names"):
+    with pytest.raises(InvalidArgument, match="is not a pattern of names"):
         retriever.add(folder, include=pattern)
 
 

@@ -253,7 +253,7 @@ def test_what_is_missing_is_said_in_a_line_a_file(tmp_path, capsys):
     (folder / "a.txt").write_bytes("Die Fähre fährt nicht bei Sturm.\n".encode() * 20 + b"ein \xff Byte\n")
     index = ["index", str(folder), "--index", str(tmp_path / "x.visret"), "--model", "toy"]
     cli.main(index)
-    said = f"missing: {folder / 'a.txt'}: one byte that is no UTF-8 (save the file as UTF-8)\n"
+    said = f"missing: {folder / 'a.txt'}: one byte that is not UTF-8 (save the file as UTF-8)\n"
     assert said in capsys.readouterr().err
     cli.main(index)
     assert said in capsys.readouterr().err  # of what was read before, too

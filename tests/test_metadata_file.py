@@ -58,13 +58,13 @@ def test_names_may_be_composed_and_documents_named(papers):
 def test_a_line_that_names_no_file_is_reported(papers):
     found, lost = read(papers, "path,y\na.txt,1\nb.txt,2\n")
     assert list(found) == ["papers/a.txt"]
-    assert [failure.reason for failure in lost] == ["line 3 names 'b.txt', and no such file or document is there"]
+    assert [failure.reason for failure in lost] == ["line 3 names 'b.txt', but there is no such file or document"]
 
 
 @pytest.mark.parametrize(
     ("text", "name", "match"),
     [
-        ("path,y\na.txt,1\npapers/a.txt,2\n", "m.csv", "line 3 names 'papers/a.txt', which line 2 names already"),
+        ("path,y\na.txt,1\npapers/a.txt,2\n", "m.csv", "line 3 names 'papers/a.txt', which line 2 already names"),
         ("file,y\na.txt,1\n", "m.csv", "one of them must be 'path'"),
         ("", "m.csv", "one of them must be 'path'"),
         ("path,y,y\na.txt,1,2\n", "m.csv", "a column that is twice: 'y'"),

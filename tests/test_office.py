@@ -274,7 +274,7 @@ def test_libreoffice_is_found_where_windows_puts_it(tmp_path, monkeypatch):
         ("a.xls", b"a\tb\n1\t2", DocumentError, "no XLS file: it is plain text"),
         ("a.doc", b"%PDF-1.7 ", DocumentError, "no DOC file: it has other content"),
         ("a.doc", b"Date: x\nMIME-Version: 1.0\n", DocumentError, "web archive"),
-        ("a.ppt", kinds.OLE + b"nothing", DocumentError, "neither of Word nor Excel nor PowerPoint"),
+        ("a.ppt", kinds.OLE + b"nothing", DocumentError, "not of Word, Excel or PowerPoint"),
         ("a.svg", b"<html></html>", DocumentError, "no <svg> in it"),
         ("a.svg", gzip.compress(b"<svg/>", mtime=0), DocumentError, "compressed SVG"),
         ("a.rtf", b"PK\3\4", DocumentError, "not an RTF"),
@@ -357,7 +357,7 @@ def test_what_nothing_closes_hides_nothing(page, text):
 )
 def test_what_an_element_hides_that_nothing_closes_is_named(page, named):
     lost = [loss.what for loss in html.in_utf8(page)[1]]
-    assert lost == ([f"what follows a {named} that nothing closes"] if named else [])
+    assert lost == ([f"what follows a {named} that is never closed"] if named else [])
 
 
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"

@@ -290,7 +290,7 @@ def test_notes_that_cannot_be_read_are_named(tmp_path, monkeypatch):
 
 
 def test_notes_beyond_those_that_are_read_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(documents.pdf.notes, "MOST", 2)
+    monkeypatch.setattr(documents.pdf.notes, "MAX_NOTES", 2)
     found = read(one_page(tmp_path, [("Text", BOX, f"/Contents (note {n})") for n in "abcd"]))
     assert found.text.split("\n")[1:] == ["note a", "note b"]
     assert [loss.what for loss in found.lost] == ["2 of the fields and notes of a page"]

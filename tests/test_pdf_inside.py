@@ -186,10 +186,10 @@ def test_a_key_is_found_in_the_catalogue(tmp_path, where):
 
 
 def test_streams_that_grow_without_end_are_not_looked_through(tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "_LARGEST", 100_000)
+    monkeypatch.setattr(packed, "_MAX_BYTES", 100_000)
     stream = zlib.compress(b"1 0 " + b" " * 1_000_000 + b"/Key", 9)
     data = b"5 0 obj\n<< /Type /ObjStm /First 4 >>\nstream\n" + stream + b"\nendstream\nendobj\n"
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.5\n" + 3 * data + b"trailer << /Root 1 0 R >>")
     assert not packed.may_hold(tmp_path / "a.pdf", b"/Key")
-    monkeypatch.setattr(packed, "_LARGEST", 1 << 28)
+    monkeypatch.setattr(packed, "_MAX_BYTES", 1 << 28)
     assert packed.may_hold(tmp_path / "a.pdf", b"/Key")

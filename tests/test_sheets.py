@@ -72,7 +72,7 @@ def test_words_lie_on_their_ink(read):
 def test_a_sheet_keeps_the_proportions_of_paper(read):
     for page in read.pages:
         width, height = page.size_pt
-        assert width <= pages.LARGEST
+        assert width <= pages.MAX_SIDE
         assert height <= max(1.5 * width, 900)
     assert len(read.pages) <= 7  # no page of the million empty rows
 
@@ -162,10 +162,10 @@ def test_a_title_runs_over_empty_cells_and_a_long_text_over_lines(fitted):
     (first, *_), _ = fitted([[title, None, None, None, None], ["a", "b", "c", "d", "e"]])
     assert first == 64
     (first, *_), content = fitted([["long " * 200, "b"]])
-    assert first == pytest.approx(tables.WIDEST, abs=1)
+    assert first == pytest.approx(tables.MAX_TEXT_WIDTH, abs=1)
     assert next(content.iter(q("style:table-cell-properties"))).get(q("fo:wrap-option")) == "wrap"
     (first, *_), _ = fitted([["long " * 5000, "b"]])
-    assert first > 2 * tables.WIDEST  # a row has an end
+    assert first > 2 * tables.MAX_TEXT_WIDTH  # the height of a row is limited
 
 
 def test_the_process_that_reads_cells_imports_nothing_of_visret():

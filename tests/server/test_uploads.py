@@ -160,7 +160,7 @@ def test_an_index_that_was_moved_keeps_its_files(retriever, tmp_path):
 def test_a_file_of_many_pages_is_refused(retriever, tmp_path):
     pages = write_pdf(tmp_path / "three.pdf", "red", "blue", "red").read_bytes()
     report = bring(retriever, tmp_path, ("a.pdf", pages), most_pages=2)
-    assert "has 3 pages; 2 are the most" in report.failed[0].reason
+    assert "has 3 pages; at most 2 are read" in report.failed[0].reason
     assert names(tmp_path) == []
     assert bring(retriever, tmp_path, ("a.pdf", pages), most_pages=3).pages == 3
 

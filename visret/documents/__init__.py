@@ -23,8 +23,8 @@ from visret.errors import DocumentError
 if TYPE_CHECKING:
     from PIL import Image
 
-# The module whose `opened(path, password)` reads a file, by the reader that its name asks for. What is called a PDF,
-# and is none, is a picture; HTML and office files are read as what they are converted to.
+# The module whose `opened(path, password)` reads a file, by the reader that its ending asks for. A file that is called
+# .pdf but is no PDF is read as a picture; HTML and office files are read as the PDFs made of them.
 _OPENERS = {
     "pdf": "visret.documents.pictures",
     "picture": "visret.documents.pictures",
@@ -40,10 +40,10 @@ __all__ = ["DPI", "FORMATS", "MAX_PIXELS", "Document", "count", "open_document",
 
 
 def open_document(path: str | Path, *, password: str | None = None, backend: str = "pdfium") -> Document:
-    """The document in a file, by its content: a picture called .pdf opens as the picture it is.
+    """Open the document in a file by its content: a picture called .pdf opens as the picture it is.
 
     backend: "pdfium", or "poppler" (must be installed), draws the pages of PDFs.
-    Raises PasswordRequired where an encrypted PDF needs a password or another one, DocumentError where the file is
+    Raises PasswordRequired where an encrypted PDF needs a password or another one, and DocumentError where the file is
     missing, empty, damaged or of another kind.
     """
     path = Path(path)
@@ -74,14 +74,14 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
 
 
 def text_document(path: str | Path, text: str) -> Document:
-    """The document in a file whose text was taken out of it elsewhere, in pages like those of plain text."""
+    """Return a document whose text was extracted elsewhere, in pages like those of plain text."""
     from visret.documents.text import Text
 
     return Text(Path(path), text)
 
 
 def count(path: str | Path, *, password: str | None = None) -> int:
-    """How many pages a file has."""
+    """Count the pages of a file."""
     with open_document(path, password=password) as document:
         return len(document)
 
@@ -95,7 +95,7 @@ def render(
     password: str | None = None,
     backend: str = "pdfium",
 ) -> Image.Image:
-    """Page `page` (from 1) as displayed, RGB; see Document.page for the size."""
+    """Draw page `page` (from 1) as it is displayed, in RGB; `Document.page` says how large it becomes."""
     with open_document(path, password=password, backend=backend) as document:
         image = document.page(page, words=False, dpi=dpi, max_pixels=max_pixels).image
     if image is None:

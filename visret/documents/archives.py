@@ -1,4 +1,4 @@
-"""ZIP archives: the files in them are members, as those of a folder are documents."""
+"""ZIP archives, whose files are members, as those of a folder are documents."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from visret.errors import DocumentError, PasswordRequired
 from visret.types import Loss
 
 PIECE = 1 << 20
-_MAX_SPENT = 2 * MAX_MEMBER_BYTES  # of unpacking: what one bomb takes, and what may be kept
-_NAMED = 10  # of the files that are left out
+_MAX_SPENT = 2 * MAX_MEMBER_BYTES  # bytes unpacked: those of one bomb, and those that may be kept
+_NAMED = 10  # files left out that are named
 _HELP = "unpack it and add the files"
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # flags of a member
 BROKEN = (  # what zipfile raises on damaged members, and on those it has no method or password for
@@ -27,7 +27,7 @@ BROKEN = (  # what zipfile raises on damaged members, and on those it has no met
 
 
 def zip_file(path: Path) -> zipfile.ZipFile:
-    """The archive in a file. DocumentError where there is none."""
+    """Open the archive in a file. Raises DocumentError where there is none."""
     try:
         return zipfile.ZipFile(path)
     except BROKEN as error:
@@ -39,7 +39,7 @@ def zip_file(path: Path) -> zipfile.ZipFile:
 
 
 def opened(path: Path, password: str | None) -> Archive:
-    """The archive in a file. PasswordRequired where nothing of it can be had without one."""
+    """Open the archive in a file. Raises PasswordRequired where nothing in it can be read without one."""
     archive = zip_file(path)
     try:
         return Archive(path, archive, password)
@@ -49,7 +49,7 @@ def opened(path: Path, password: str | None) -> Archive:
 
 
 class Archive(Document):
-    """A ZIP archive: it has no pages, but members. Hidden files and links are left out, as of a folder."""
+    """A ZIP archive, which has members but no pages. Hidden files and links are left out, as in a folder."""
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, password: str | None) -> None:
         super().__init__(path)
@@ -57,7 +57,7 @@ class Archive(Document):
         self._password = password.encode() if password else None
         files = [info for info in archive.infolist() if not info.is_dir()]
         if not files:
-            raise DocumentError(path, "is an archive without any file in it")
+            raise DocumentError(path, "is an archive that holds no files")
         self._check_password(files)
         names = _names(files)
         self._files = sorted((name, number, files[number]) for number, name in enumerate(names) if _is_shown(name))
@@ -66,11 +66,11 @@ class Archive(Document):
         return 0
 
     def close(self) -> None:
-        """Let go of the file; no member can be unpacked afterwards."""
+        """Close the file; no member can be unpacked afterwards."""
         self._archive.close()
 
     def members(self, folder: Path) -> Iterator[Member]:
-        """The files in the archive, by name. No more is unpacked than fits, whatever the archive says of sizes."""
+        """Yield the files in the archive, by name. No more is unpacked than fits, whatever sizes the archive claims."""
         unpacking, reading = Unpacking(folder, self.lost), _Reading(self._archive, self._password)
         for name, _, info in self._files:
             if _is_special(info):
@@ -78,7 +78,7 @@ class Archive(Document):
             elif info.file_size > MAX_MEMBER_BYTES:
                 reading.left_out.append((name, "is too large"))
             elif reading.spent > _MAX_SPENT:
-                reading.left_out.append((name, "comes after too many bytes"))
+                reading.left_out.append((name, "lies beyond the limit of unpacked bytes"))
             else:
                 found = unpacking.add(name, reading.pieces(name, info))
                 if found and not reading.failed:
@@ -101,14 +101,18 @@ class Archive(Document):
                 member.read(1)
         except RuntimeError as error:  # NotImplementedError too, for a way of encrypting that zipfile does not know
             if isinstance(error, NotImplementedError):
-                raise DocumentError(self.path, f"is encrypted in a way that is not read; {_HELP}") from error
-            raise PasswordRequired(self.path, "is encrypted, and this is not its password") from error
+                raise DocumentError(self.path, f"is encrypted in a way that visret cannot read; {_HELP}") from error
+            raise PasswordRequired(self.path, "is encrypted, and the password is wrong") from error
         except BROKEN:
             return
 
 
 class _Reading:
-    """Unpacks members. spent: bytes unpacked, kept or not. failed: whether the last one did; left_out: why not."""
+    """The unpacking of members, and what went wrong with it.
+
+    spent: bytes unpacked so far, kept or not. failed: whether the last member failed. left_out: the name of each member
+    that was left out, and why.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, password: bytes | None) -> None:
         self._archive, self._password = archive, password
@@ -130,11 +134,11 @@ class _Reading:
         for name, reason in self.left_out[:_NAMED]:
             yield Loss(f"{safe_member_name(name)[-60:]!r} in it, which {reason}", _HELP)
         if (more := len(self.left_out) - _NAMED) > 0:
-            yield Loss(f"{more:,} more of the files in it, which cannot be unpacked", _HELP)
+            yield Loss(f"{more:,} more files in it, which cannot be unpacked", _HELP)
 
 
 def _names(files: list[zipfile.ZipInfo]) -> list[str]:
-    """What the files are called. Where an archive does not say that names are UTF-8, all are in one encoding."""
+    """Return the names of the files. Names not marked as UTF-8 are taken to be in one encoding, which is guessed."""
     old = [info.orig_filename.encode("cp437", "replace") for info in files if not info.flag_bits & _UTF8]
     encoding = _encoding(b"\n".join(name for name in old if not name.isascii()))
     return [
@@ -154,20 +158,20 @@ def _encoding(names: bytes) -> str:
 
 
 def _is_shown(name: str) -> bool:
-    """Whether a folder would show it: no hidden files, none that an open office program or macOS puts beside."""
+    """Return whether a folder would show the file: it is not hidden, and no temporary file of Office or macOS."""
     parts = name.replace("\\", "/").split("/")
     return not any((part.startswith((".", "~$")) and part not in (".", "..")) or part == "__MACOSX" for part in parts)
 
 
 def _is_special(info: zipfile.ZipInfo) -> bool:
-    """Whether it is a link or a device, not a file."""
+    """Return whether a member is a link or a device, not a file."""
     kind = stat.S_IFMT(info.external_attr >> 16)
     return info.create_system == 3 and kind not in (0, stat.S_IFREG)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, NotImplementedError):
-        return "is packed or encrypted in a way that is not read"
+        return "is packed or encrypted in a way that visret cannot read"
     if isinstance(error, RuntimeError):
         return "is encrypted"
     return f"is damaged ({error})"

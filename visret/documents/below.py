@@ -1,7 +1,7 @@
-"""Text that belongs to a page and has no place on it stands on a strip below it: a speaker's notes, comments.
+"""Strips below pages for text that belongs to a page but has no place on it: a speaker's notes, comments.
 
-So page N stays slide N, what is found is seen, and its words have boxes where they stand, for models that look at pages
-too. The strips are set by LibreOffice, which finds fonts for all scripts; PDFium puts them below their pages.
+Page N thus stays slide N, what is found can be seen, and its words have boxes where they stand, also for models that
+look at pages. LibreOffice sets the strips, because it finds fonts for all scripts; PDFium puts them below their pages.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from visret.documents.slides import Note
 from visret.documents.soffice import LibreOffice
 from visret.errors import DocumentError
 
-SIZE, LINE, EDGE = 10.0, 15.0, 18.0  # points: of letters, of a line at least, around the text
-MAX_LINES = 400  # of one sheet of a strip, as a page has an end in LibreOffice
+SIZE, LINE, EDGE = 10.0, 15.0, 18.0  # points: size of letters, least height of a line, margin around the text
+MAX_LINES = 400  # of one sheet of a strip, because LibreOffice limits the height of a page
 
 
 class _Sheet(NamedTuple):
-    """What is set on one sheet of a strip. page: below which it goes; width: of that, in points."""
+    """The lines set on one sheet of a strip. page: the page it goes below; width: the width of that page in points."""
 
     page: int
     width: float
-    lines: list[tuple[bool, str]]  # whether it is a heading
+    lines: list[tuple[bool, str]]  # whether it is a heading, and its text
 
     @property
     def height(self) -> float:
-        """At least what it needs, in points, if every letter were as wide as it is high."""
+        """A height in points that is enough for the sheet: every letter is counted as wide as it is high."""
         return 2 * EDGE + LINE * sum(map(self.rows, self.lines))
 
     def rows(self, line: tuple[bool, str]) -> int:
-        """How many rows a line may fill."""
+        """Return how many rows a line may fill."""
         return 1 + math.ceil(len(line[1]) * SIZE / (self.width - 2 * EDGE))
 
 
 def take_comments(pdf: Path) -> dict[int, list[Note]]:
-    """The comments that LibreOffice put over the text of a PDF as little signs, by page; the signs go."""
+    """Take the comments that LibreOffice put over the text of a PDF as icons, by page, and remove the icons."""
     found: dict[int, list[Note]] = {}
     with _open(pdf) as document:
         for number in range(1, len(document) + 1):
@@ -60,7 +60,7 @@ def take_comments(pdf: Path) -> dict[int, list[Note]]:
 
 
 def _head(author: str) -> str:
-    """LibreOffice writes "Ada Lovelace, 11/28/26, 10:15" or in the like order of another language."""
+    """Return a comment's heading; LibreOffice gives "Ada Lovelace, 11/28/26, 10:15", or the like in other languages."""
     name = re.sub(r",[^,]*\d.*$", "", author).strip()
     return f"Comment by {name}" if name else "Comment"
 
@@ -88,7 +88,7 @@ def stand_below(office: LibreOffice, pdf: Path, notes: Mapping[int, Sequence[Not
 
 
 def _sheets(page: int, width: float, notes: Sequence[Note]) -> Iterator[_Sheet]:
-    """A note may be longer than a sheet."""
+    """Divide the notes of a page into sheets; a note may be longer than one sheet."""
     sheet, rows = _Sheet(page, max(width, 6 * EDGE), []), 0
     longest = int(MAX_LINES / 2 * (sheet.width - 2 * EDGE) / SIZE)
     for note in notes:
@@ -105,7 +105,7 @@ def _sheets(page: int, width: float, notes: Sequence[Note]) -> Iterator[_Sheet]:
 
 
 def _written(sheets: Sequence[_Sheet]) -> str:
-    """The sheets as a document of Writer (flat XML), each a page of its own size."""
+    """Return the sheets as a Writer document (flat XML), each a page of its own size."""
     declared = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
     styles, layouts, masters, body = [], [], [], []
     for number, sheet in enumerate(sheets):
@@ -137,7 +137,7 @@ def _written(sheets: Sequence[_Sheet]) -> str:
 
 
 def _hang(document: Any, page: Any, strips: Any, index: int) -> None:
-    """Put a sheet of strips below a page, which becomes longer by what stands on it."""
+    """Put a sheet of the strips below a page, which grows by the height of the text on it."""
     sheet = strips[index]
     text = sheet.get_textpage()
     lowest = min((text.get_rect(k)[1] for k in range(text.count_rects())), default=0.0)

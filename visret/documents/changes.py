@@ -1,6 +1,6 @@
-"""Tracked changes and comments of documents of Writer and Word: one is read as it is with all changes accepted.
+"""Tracked changes and comments of Writer and Word documents, which are read as if all changes had been accepted.
 
-Printed with them, what is struck out stands between what is not, and words grow together.
+If the changes were printed, deleted text would stand among the rest, and words would run together.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ LOST = Loss("text that tracked changes delete", "reject the changes in a copy of
 
 
 def may_be_in(source: Path) -> bool:
-    """Whether there may be deleted passages in a .doc or .rtf file."""
+    """Return whether a .doc or .rtf file may hold deleted passages."""
     data = source.read_bytes()
     return bool(_IN_RTF.search(data)) if source.suffix == ".rtf" else _IN_DOC in data
 
 
 def accept(source: Path) -> list[Loss]:
-    """Change a .docx or .odt file so that LibreOffice shows it with its changes accepted; what that leaves out."""
+    """Accept the changes in a .docx or .odt file, so that LibreOffice shows it so, and return what that leaves out."""
     with zipfile.ZipFile(source) as archive:
         if source.suffix == ".odt":
             return _accept_opendocument(source, archive)
@@ -39,7 +39,7 @@ def accept(source: Path) -> list[Loss]:
 
 
 def comments_of(source: Path) -> int:
-    """How many comments a .docx file has that say something."""
+    """Count the comments of a .docx file that are not empty."""
     with zipfile.ZipFile(source) as archive:
         comments = parsed(archive, "word/comments.xml")
     return 0 if comments is None else sum(bool("".join(one.itertext()).strip()) for one in comments)

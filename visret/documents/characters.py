@@ -1,4 +1,4 @@
-"""The text layer of a PDF's page as PDFium gives it: codes, boxes and angles. Called under the lock of pdf.py only."""
+"""The text layer of a PDF page as PDFium gives it: codes, boxes and angles. Call it under the lock of pdf.py only."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pypdfium2 import raw
 from visret.documents.misread import repaired, with_ligatures
 from visret.documents.words import SPACES
 
-LONGEST = 1_000_000  # characters of a string that is read
-_SAMPLE = 16  # characters of a page that are asked for a meaning; all are where one of these has none
-_TOUCHING = 0.15  # of the height of a line, between the letters of a word
-_FEWEST_TORN, _TORN = 3, 0.003  # characters without a meaning inside words, and of all letters of a page
-_FEWEST_BLANK, _LONG_BLANK = 3, 8.0  # lines of blanks; how wide they are, in heights of the line
+MAX_CHARACTERS = 1_000_000  # characters of a string that is read
+_SAMPLE = 16  # characters of a page whose meaning is checked; all are, if one of these has none
+_TOUCHING = 0.15  # the gap between letters of a word, in heights of the line
+_MIN_TORN, _TORN = 3, 0.003  # characters without a meaning inside words: how many, and as a share of all letters
+_MIN_BLANK, _LONG_BLANK = 3, 8.0  # lines of blanks: how many, and how wide, in heights of the line
 _VOWELS = np.frombuffer("aeiouyAEIOUYäöüéèáíóúàâêîôåæø".encode("utf-32-le"), "<u4")
-_BARE = np.zeros(0x10001, bool)  # control characters, private use, and what is no character
+_BARE = np.zeros(0x10001, bool)  # control characters, private use, and codes that are no characters
 for _first, _last in ((0, 8), (14, 31), (0x7F, 0x84), (0x86, 0x9F), (0xE000, 0xF8FF), (0xFFFD, 0xFFFF)):
     _BARE[_first : _last + 1] = True
 
@@ -32,8 +32,8 @@ class Characters(NamedTuple):
     """n characters in painted order, in the page's own coordinates.
 
     codes: (n,) uint32 Unicode. boxes: (n, 4) float32 left, top, right, bottom, in points, y up.
-    angles: (n,) float32 radians clockwise. senseless: (n,) bool, those without a meaning; None where all have one.
-    blank: whether whole lines are blanks, of which PDFium gives one: a font may say so of all its letters.
+    angles: (n,) float32 radians clockwise. senseless: (n,) bool, characters without a meaning; None where all have one.
+    blank: whether whole lines are blanks, of which PDFium gives one each: a font may call all its letters blanks.
     """
 
     codes: np.ndarray
@@ -44,7 +44,7 @@ class Characters(NamedTuple):
 
     @property
     def share_senseless(self) -> float:
-        """Of those that are not white space."""
+        """The share of characters without a meaning among those that are not white space."""
         if self.senseless is None:
             return 0.0
         ink = ~np.isin(self.codes, SPACES) | self.senseless
@@ -52,7 +52,7 @@ class Characters(NamedTuple):
 
     @property
     def is_torn(self) -> bool:
-        """Whether words lack letters: characters without a meaning touch letters, as those of ligatures do."""
+        """True if words lack letters: characters without a meaning touch letters, as those of ligatures do."""
         if self.senseless is None:
             return False
         small = self.codes | 0x20
@@ -64,16 +64,16 @@ class Characters(NamedTuple):
         torn = np.zeros(len(letters), bool)
         torn[1:] |= odd[1:] & letters[:-1] & touch
         torn[:-1] |= odd[:-1] & letters[1:] & touch
-        return bool(torn.sum() >= max(_FEWEST_TORN, _TORN * letters.sum()))
+        return bool(torn.sum() >= max(_MIN_TORN, _TORN * letters.sum()))
 
     def some(self, which: np.ndarray) -> Characters:
-        """Those that `which`, an index or a mask, takes."""
+        """Select the characters that `which`, an index or a mask, takes."""
         senseless = None if self.senseless is None else self.senseless[which]
         return Characters(self.codes[which], self.boxes[which], self.angles[which], senseless)
 
 
 class Displayed(NamedTuple):
-    """n characters with their boxes (n, 4) on the displayed page and quarter turns (n,), as `words` takes them."""
+    """n characters as text, boxes (n, 4) on the displayed page, and quarter turns (n,), as `words` takes them."""
 
     text: str
     boxes: np.ndarray
@@ -81,7 +81,7 @@ class Displayed(NamedTuple):
 
 
 def of_page(page: Any) -> Characters:
-    """The text layer of an open page."""
+    """Read the text layer of an open page."""
     textpage = page.get_textpage()
     try:
         return _read(textpage)
@@ -112,7 +112,7 @@ def _read(textpage: Any) -> Characters:
 def _has_lines_of_blanks(textpage: Any, codes: np.ndarray) -> bool:
     ends = np.concatenate([[True], np.isin(codes, (10, 13)), [True]])
     alone = np.flatnonzero((codes == 0x20) & ends[:-2] & ends[2:])
-    if len(alone) < _FEWEST_BLANK:
+    if len(alone) < _MIN_BLANK:
         return False
     edges, wide = [ctypes.c_float() for _ in range(4)], 0
     for k in alone[:_SAMPLE].tolist():
@@ -120,11 +120,11 @@ def _has_lines_of_blanks(textpage: Any, codes: np.ndarray) -> bool:
         if one and raw.FPDFPageObj_GetBounds(one, *edges):
             left, bottom, right, top = (edge.value for edge in edges)
             wide += right - left > _LONG_BLANK * (top - bottom) > 0
-    return wide >= _FEWEST_BLANK
+    return wide >= _MIN_BLANK
 
 
 def joined(parts: Iterable[Characters]) -> Characters:
-    """Characters painted one part after the other, with a line end between them."""
+    """Join characters that are painted one part after the other, with a line end between the parts."""
     line_end = Characters(np.array([10], np.uint32), np.zeros((1, 4), np.float32), np.zeros(1, np.float32))
     all_parts = [part for each in parts if len(each.codes) for part in (each, line_end)]
     if not all_parts:
@@ -135,14 +135,14 @@ def joined(parts: Iterable[Characters]) -> Characters:
 
 
 def displayed(page: Any, size_pt: tuple[float, float], found: Characters) -> Displayed:
-    """Characters as they stand on the displayed page, rotation and crop box applied."""
+    """Place characters on the displayed page, with its rotation and crop box applied."""
     text = np.minimum(found.codes, 0x10FFFF).astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
     placed = placed_boxes(page, size_pt, found.boxes)
     return Displayed(text, placed, (np.rint(found.angles / (math.pi / 2)).astype(int) + page.get_rotation() // 90) % 4)
 
 
 def placed_boxes(page: Any, size_pt: tuple[float, float], boxes: np.ndarray) -> np.ndarray:
-    """Left, top, right, bottom in the page's coordinates -> x0, y0, x1, y1 on the displayed page."""
+    """Turn left, top, right, bottom in the page's coordinates into x0, y0, x1, y1 on the displayed page."""
     shown = raw.FS_RECTF()
     if not raw.FPDF_GetPageBoundingBox(page, shown):
         raise pypdfium2.PdfiumError("no bounding box")
@@ -161,10 +161,11 @@ def placed_boxes(page: Any, size_pt: tuple[float, float], boxes: np.ndarray) -> 
 
 
 def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
-    """Which characters have no meaning: control characters, private use, and what PDFium has no Unicode for.
+    """Find characters without a meaning: control characters, private use, and those PDFium has no Unicode for.
 
-    Where a font has no table of characters, PDFium gives its codes, which may look like white space or letters. Codes
-    that read like a language are believed: old bitmap fonts of TeX have no table either, and are right.
+    Returns (n,) bool; None where all have one. A font without a table of characters gives its own codes, which may look
+    like white space or letters. Codes that read like a language are believed: old bitmap fonts of TeX have no table
+    either, but their codes are right.
     """
     bare = np.take(_BARE, codes, mode="clip")
     is_unmapped = character_calls()[3]
@@ -178,7 +179,7 @@ def _senseless(textpage: int | None, codes: np.ndarray) -> np.ndarray | None:
 
 
 def _reads(codes: np.ndarray) -> bool:
-    """Whether codes read like a European language, or like numbers; codes of a font seldom do."""
+    """Return whether codes read like a European language or like numbers, as a font's own codes seldom do."""
     small = (codes >= 0x61) & (codes <= 0x7A)
     letters = int((small | ((codes >= 0x41) & (codes <= 0x5A))).sum())
     figures = int(((codes >= 0x30) & (codes <= 0x39)).sum())
@@ -189,8 +190,8 @@ def _reads(codes: np.ndarray) -> bool:
 
 
 def utf16(get: Callable[[Any, int], int]) -> str:
-    """A string that PDFium writes as UTF-16 with a zero at its end, and says the bytes of."""
-    size = min(get(None, 0), 2 * LONGEST)
+    """Return a string that PDFium writes as UTF-16 with a zero at its end, and whose size in bytes it gives."""
+    size = min(get(None, 0), 2 * MAX_CHARACTERS)
     if size <= 2:
         return ""
     buffer = ctypes.create_string_buffer(size)
@@ -201,7 +202,7 @@ def utf16(get: Callable[[Any, int], int]) -> str:
 
 @functools.cache
 def character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable[..., float], Callable[..., int]]:
-    """FPDFText_GetUnicode, _GetLooseCharBox, _GetCharAngle and _HasUnicodeMapError on plain addresses."""
+    """Return FPDFText_GetUnicode, _GetLooseCharBox, _GetCharAngle and _HasUnicodeMapError, bound to plain addresses."""
     return (
         call(raw.FPDFText_GetUnicode, ctypes.c_uint, ctypes.c_int),
         call(raw.FPDFText_GetLooseCharBox, ctypes.c_int, ctypes.c_int, ctypes.c_void_p),
@@ -211,10 +212,10 @@ def character_calls() -> tuple[Callable[..., int], Callable[..., int], Callable[
 
 
 def call(function: Any, result: Any, *arguments: Any) -> Any:
-    """A function of PDFium whose first argument is an address, for what runs a few thousand times a page.
+    """Bind a PDFium function, whose first argument is an address, for calls that run a few thousand times a page.
 
-    pypdfium2's own versions convert every argument and let go of the interpreter lock on every call, which costs two
-    to three times as much, and far more beside a busy thread.
+    pypdfium2's own versions convert every argument and release the interpreter lock on every call, which makes them two
+    to three times as slow, and far slower beside a busy thread.
     """
     address = ctypes.cast(function, ctypes.c_void_p).value or 0
     return ctypes.PYFUNCTYPE(result, ctypes.c_void_p, *arguments)(address)

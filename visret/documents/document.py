@@ -1,4 +1,4 @@
-"""An open file: how many pages it has, and each of them as a Page."""
+"""An open file: its number of pages, and each of them as a Page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_PIXELS = 50_000_000
 
 
 class Content(NamedTuple):
-    """What is read of a page; the fields are those of Page, `senseless` is its `unread`."""
+    """The content read from a page; the fields are those of Page, and `senseless` is its `unread`."""
 
     size_pt: tuple[float, float] | None = None
     image: Image.Image | None = None
@@ -34,9 +34,9 @@ class Content(NamedTuple):
 
 
 class Member(NamedTuple):
-    """A document inside another: an attachment, a file of an archive.
+    """A document inside another, such as an attachment, or a file of an archive.
 
-    name: where it lies in there, with "/"; no absolute path, and no ".." in it. file: where it was unpacked to.
+    name: its path in there, with "/"; never absolute, and without "..". file: where it was unpacked to.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Member(NamedTuple):
 
 
 class Document(ABC):
-    """An open file; `len` is its number of pages. Made by open_document, closed by `with` or close().
+    """An open file; `len` is its number of pages. It is made by open_document, and closed by `with` or close().
 
-    lost: content of the file that is on no page and could not be read.
+    lost: content of the file that belongs to no page and could not be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,15 +63,15 @@ class Document(ABC):
     def __len__(self) -> int: ...
 
     def members(self, folder: Path) -> Iterator[Member]:  # noqa: ARG002
-        """The documents inside this one, each unpacked into `folder`, an empty one, as they are asked for.
+        """Yield the documents inside this one; each is unpacked into `folder`, an empty one, when it is asked for.
 
-        What they are is not looked at. What is left out, for its size or its name, is in `lost`.
+        Their content is not looked at. What is left out, because of its size or its name, is listed in `lost`.
         """
         yield from ()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the file; no page can be read afterwards."""
+        """Close the file; no page can be read afterwards."""
 
     def page(
         self,
@@ -84,10 +84,10 @@ class Document(ABC):
         max_pixels: int = MAX_PIXELS,
         metadata: Mapping[str, Any] | None = None,
     ) -> Page:
-        """Page `number`, from 1, as displayed: rotation and crop box applied.
+        """Return page `number`, from 1, as displayed: with its rotation and crop box applied.
 
         doc: the document's id, the file's name by default.
-        image, words: what to read; asking for both costs one pass. Words come from the text layer: () where a page has
+        image, words: what to read; asking for both takes one pass. Words come from the text layer: () where a page has
             none. A page of plain text has neither, but `plain`.
         dpi: pixels per inch of the image. A page that would have more than max_pixels is drawn at a lower resolution,
             and a picture is never enlarged.
@@ -105,10 +105,10 @@ class Document(ABC):
 
 
 def resolution(size_pt: tuple[float, float], dpi: float, max_pixels: int) -> float:
-    """The dpi at which a page is drawn."""
+    """Return the dpi at which a page is drawn."""
     return min(dpi, 72 * math.sqrt(max_pixels / (size_pt[0] * size_pt[1])))
 
 
 def pixels(size_pt: tuple[float, float], dpi: float) -> tuple[int, int]:
-    """The width and height of a page in pixels, at least one each."""
+    """Return the width and height of a page in pixels, each at least 1."""
     return max(1, round(size_pt[0] * dpi / 72)), max(1, round(size_pt[1] * dpi / 72))

@@ -12,7 +12,7 @@ from visret.documents.opendocument import MAX_XML, serialised
 from visret.errors import DocumentError
 from visret.types import Loss
 
-LARGEST = 10_000.0  # in units of the drawing (CSS pixels); larger ones are drawn smaller
+MAX_SIDE = 10_000.0  # in units of the drawing (CSS pixels); larger ones are drawn smaller
 
 _SVG = "http://www.w3.org/2000/svg"
 _SPACE = "{http://www.w3.org/XML/1998/namespace}space"
@@ -24,9 +24,9 @@ ElementTree.register_namespace("", _SVG)
 
 
 def secure(source: Path, path: Path) -> list[Loss]:
-    """Take out of a drawing what is not in it, and what is no drawing; what that leaves out.
+    """Remove from a drawing all that lies outside it or is not drawn, and return what that leaves out.
 
-    path: how errors name it.
+    path: the path that errors name.
     """
     data = source.read_bytes()
     if len(data) > MAX_XML:
@@ -68,7 +68,7 @@ def _prune(element: Element) -> None:
 
 
 def _unlink(element: Element) -> bool:
-    """Drop references of an element to what is outside the file; whether that leaves out a picture."""
+    """Drop an element's references to what is outside the file, and return whether that leaves out a picture."""
     lost = False
     for name, value in list(element.attrib.items()):
         if name.rpartition("}")[2] == "href" and not _INSIDE.match(value):
@@ -85,7 +85,7 @@ def _unlink(element: Element) -> bool:
 
 
 def _space(text: Element) -> None:
-    """Blanks as SVG has them, so that LibreOffice keeps the one before a word in bold (it drops it, 7.4)."""
+    """Collapse blanks as SVG does, so that LibreOffice keeps the one before a bold word (version 7.4 drops it)."""
     if text.get(_SPACE) == "preserve":
         return
     text.set(_SPACE, "preserve")
@@ -98,11 +98,11 @@ def _space(text: Element) -> None:
 
 def _shrink(root: Element) -> None:
     sizes = [_length(root.get(side)) for side in ("width", "height")]
-    if max(sizes) <= LARGEST:
+    if max(sizes) <= MAX_SIDE:
         return
     if root.get("viewBox") is None:
-        root.set("viewBox", f"0 0 {sizes[0] or LARGEST} {sizes[1] or LARGEST}")
-    scale = LARGEST / max(sizes)
+        root.set("viewBox", f"0 0 {sizes[0] or MAX_SIDE} {sizes[1] or MAX_SIDE}")
+    scale = MAX_SIDE / max(sizes)
     for side, size in zip(("width", "height"), sizes, strict=True):
         root.set(side, f"{max(1.0, size * scale):.1f}")
 

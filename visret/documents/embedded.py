@@ -1,4 +1,4 @@
-"""Files inside a PDF: of a portfolio, attached, or hanging on a page. Called under the lock of pdf.py only."""
+"""Files inside a PDF: in a portfolio, attached, or tied to a page. Call this under the lock of pdf.py only."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from visret.documents.members import MAX_MEMBER_BYTES, MAX_MEMBERS
 
 
 class Embedded(NamedTuple):
-    """An embedded file. data: None where it cannot be read, or is larger than all members together may be."""
+    """An embedded file. data: its bytes; None where it cannot be read, or exceeds the limit of all members together."""
 
     name: str
     data: bytes | None
 
 
 def count(pdf: Any) -> int:
-    """How many files belong to the document as a whole; no more than one over the most that are unpacked."""
+    """Count the files that belong to the document as a whole, up to one more than are unpacked."""
     return min(int(raw.FPDFDoc_GetAttachmentCount(pdf)), MAX_MEMBERS + 1)
 
 
 def of_document(pdf: Any, index: int) -> Embedded | None:
-    """One of them; None where there is none after all."""
+    """Return the file with this index; None where there is none after all."""
     one = raw.FPDFDoc_GetAttachment(pdf, index)
     return _read(one) if one else None
 
 
 def of_page(page: Any) -> Iterator[Embedded]:
-    """The files that hang on an open page."""
+    """Yield the files that are tied to an open page."""
     for i in range(min(raw.FPDFPage_GetAnnotCount(page), MAX_MEMBERS + 1)):
         note = raw.FPDFPage_GetAnnot(page, i)
         if not note:

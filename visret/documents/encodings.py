@@ -1,4 +1,4 @@
-"""Bytes to text, where nobody has said in which encoding, or said what is not so.
+"""The text in bytes whose encoding nobody has stated, or that is stated wrongly.
 
 text, encoding, lost = decode(Path("letter.txt").read_bytes())
 """
@@ -39,11 +39,11 @@ _MEANT = {
 _NO_CHARSETS = {"unicode-escape", "raw-unicode-escape", "idna", "punycode", "undefined", "mbcs", "oem"}
 _LOOKED_AT = 1 << 16  # bytes, and as many more where it matters
 _SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x19]")  # not of lines, tabs, bells and escapes
+_CONTROLS = re.compile(rb"[\x00-\x06\x0e-\x19]")  # other than line ends, tabs, bells and escapes
 
 
 class Decoded(NamedTuple):
-    """A text, the encoding it was in (Python's name of it), and what of it could not be read."""
+    """A text, the encoding it was in (by Python's name), and what of it could not be read."""
 
     text: str
     encoding: str
@@ -51,11 +51,11 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes, *, declared: str | None = None) -> Decoded:
-    """The text that bytes are, without a byte order mark; line ends stay as they are.
+    """Decode bytes to text, without a byte order mark; line ends stay as they are.
 
-    declared: the encoding that the file, or what it came in, claims to be in. A byte order mark and valid UTF-8 are
-    believed before it, and it is passed over where no such encoding exists or the bytes are none of it. What belongs
-    to no encoding becomes U+FFFD, and is counted in `lost`.
+    declared: the encoding that the file, or what it came in, claims. A byte order mark and valid UTF-8 are believed
+    first, and the claim is ignored where no such encoding exists or the bytes do not fit it. Bytes that belong to no
+    encoding become U+FFFD, and are counted in `lost`.
     """
     for mark, marked in _MARKS.items():
         if data.startswith(mark):
@@ -69,18 +69,18 @@ def decode(data: bytes, *, declared: str | None = None) -> Decoded:
 
 
 def decode_as(data: bytes, encoding: str) -> Decoded:
-    """The text, with U+FFFD for what is not of this encoding."""
+    """Decode bytes in this encoding, with U+FFFD for those that are not of it."""
     text = data.decode(encoding, "replace")
     count = text.count("\ufffd")
     return Decoded(text, encoding, unreadable(count, encoding) if count and not _is(data, encoding) else ())
 
 
 def unreadable(count: int, encoding: str) -> tuple[Loss, ...]:
-    """What is lost where so many bytes of a text are not of its encoding."""
+    """Return the loss of so many bytes of a text that are not of its encoding."""
     if not count:
         return ()
     name = re.sub(r"-[LB]E$", "", encoding.upper()).replace("CP125", "windows-125")
-    what = f"one byte that is no {name}" if count == 1 else f"{count:,} bytes that are no {name}"
+    what = f"one byte that is not {name}" if count == 1 else f"{count:,} bytes that are not {name}"
     return (Loss(what, "save the file as UTF-8"),)
 
 
@@ -93,7 +93,7 @@ def _is(data: bytes, encoding: str) -> bool:
 
 
 def _charset(declared: str | None) -> str | None:
-    """Python's name of an encoding that somebody has named; None where there is none, or it is one of no text."""
+    """Return Python's name of a declared encoding; None where there is no such encoding, or it is not one of text."""
     try:
         name = codecs.lookup((declared or "").strip()).name
         "".encode(name)
@@ -103,7 +103,7 @@ def _charset(declared: str | None) -> str | None:
 
 
 def _by_pattern(data: bytes) -> str | None:
-    """The encoding of text whose bytes betray it: UTF-16 or -32 without a mark, or one that switches by escapes."""
+    """Return the encoding of text whose bytes betray it: UTF-16 or -32 without a mark, or one that uses escapes."""
     if b"\x1b" in data:
         for encoding, escapes in _ESCAPES.items():
             if re.search(escapes, data) and _is(data, encoding):
@@ -116,20 +116,20 @@ def _by_pattern(data: bytes) -> str | None:
 
 
 def _readable(sample: bytes, encoding: str) -> float:
-    """How much text in UTF-16 or UTF-32 looks like some: 1 for ASCII, 0 for a mixture of everything."""
+    """Rate how much text in UTF-16 or UTF-32 looks like text: 1 for ASCII, 0 for a mixture of everything."""
     width = 4 if "32" in encoding else 2
     text = sample[: len(sample) - len(sample) % width].decode(encoding, "replace")
     if not text or languages.nonsense(text) > len(text) / 50:
         return 0.0
     rows = Counter(ord(sign) >> 8 for sign in text if sign > "\x7f")
     beyond = sum(rows.values())
-    alphabet = 0.8 * max((rows[row] for row in rows if row <= 0x1F), default=0)  # its row, which accents are beside
+    alphabet = 0.8 * max((rows[row] for row in rows if row <= 0x1F), default=0)  # its row; accents are in others
     ideographs = beyond * max(languages.east_asian(text, encoding), 0.0)
     return (len(text) - beyond + max(alphabet, ideographs)) / len(text)
 
 
 def _mostly_utf8(data: bytes) -> bool:
-    """Whether there are more characters of UTF-8 than bytes that are none of it; in other encodings there are few."""
+    """Return whether the data has more characters of UTF-8 than bytes that are not UTF-8; other encodings have few."""
     bad = data.decode("utf-8", "replace").count("\ufffd") - data.count(b"\xef\xbf\xbd")
     good = sum(1 for _ in islice(_SEQUENCE.finditer(data), bad + 1))
     return good > bad or good == bad < 5

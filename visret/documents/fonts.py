@@ -1,7 +1,7 @@
-"""Text in fonts that a PDF names and does not hold, on a machine without them. Called under the lock of pdf.py only.
+"""Text in fonts that a PDF names but does not embed, on a machine that lacks them.
 
 Such letters are drawn blank. The file still says which they are, but PDFium leaves text without an extent out of the
-text layer: letters that are painted one by one would be gone.
+text layer: letters that are painted one by one would be gone. Call these functions under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from visret.types import Loss
 
 _BOUNDS = (ctypes.c_float * 4)()
 _BOUNDS_AT = [ctypes.addressof(_BOUNDS) + 4 * k for k in range(4)]
-_MANY = 50  # blanks, after which a font is no longer suspected
-_SAMPLE = 8  # objects of a page that are looked at; all are where one of these is suspicious
+_MANY = 50  # blanks after which a font is no longer suspected
+_SAMPLE = 8  # objects of a page that are looked at; if one of them is suspicious, all are
 _THIN = 1e-3  # points
 _BLANKS = "\0 \r\n\t\u00a0\u3000"
 _INVISIBLE = {raw.FPDF_TEXTRENDERMODE_INVISIBLE, raw.FPDF_TEXTRENDERMODE_CLIP}
@@ -35,7 +35,7 @@ _SCRIPTS = {  # the first word of a character's name in Unicode -> what to insta
 
 
 class Text(NamedTuple):
-    """A text object. font: the name of its font. mode: how it is to be drawn. thin: whether it has no extent."""
+    """A text object. font: the name of its font. mode: its rendering mode. thin: whether it has no extent."""
 
     handle: Any
     font: str
@@ -45,10 +45,10 @@ class Text(NamedTuple):
 
 
 class Known:
-    """What is known of the fonts of a document, from the pages read so far.
+    """The fonts of a document, as far as the pages read so far tell.
 
-    missing: the names of those that were looked for and not found. harmless: of fonts in which many texts without an
-    extent were blanks, and none was letters.
+    missing: the names of fonts that were looked for and not found. harmless: the names of fonts in which many texts
+    without an extent were blanks, and none was letters.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Known:
 
 @contextmanager
 def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
-    """An open page whose text layer has all letters; yields what of it is drawn blank."""
+    """Give all letters of an open page an extent, so that they are in its text layer; yields what is drawn blank."""
     found = _doubtful(page, known)
     if not found:
         yield []
@@ -76,7 +76,7 @@ def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
     said = list(zip(found, _said(page, found), strict=True))
     known.learn(said)
     for one, text in said:
-        if not text:  # blanks have no extent in any font; with one, they would come between other letters
+        if not text:  # blanks have no extent in any font; with one, they would stand among other letters
             _restore(one)
     try:
         yield list(_blank([(one, text) for one, text in said if text]))
@@ -103,7 +103,7 @@ def _blank(letters: list[tuple[Text, str]]) -> Iterator[Loss]:
 
 
 def _help(text: str) -> str:
-    """What would show a text."""
+    """Return what would make a text visible."""
     scripts = Counter(unicodedata.name(char, "").split(" ")[0] for char in text if not char.isspace())
     for script, font in _SCRIPTS.items():
         if script != "CJK" and scripts[script]:
@@ -112,7 +112,7 @@ def _help(text: str) -> str:
 
 
 def _extend(one: Text) -> None:
-    """Give a text an extent: PDFium adds half the width of its outline, once it draws that and places it anew."""
+    """Give a text an extent: PDFium adds half the line width once the text is drawn as an outline and placed anew."""
     if one.thin:
         raw.FPDFTextObj_SetTextRenderMode(one.handle, raw.FPDF_TEXTRENDERMODE_STROKE)
         raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
@@ -128,7 +128,7 @@ def _restore(one: Text) -> None:
 
 
 def _doubtful(page: Any, known: Known) -> list[Text]:
-    """The texts of an open page that may be letters nobody sees; none of most pages, at little cost."""
+    """Find the texts of an open page that may be letters nobody sees: none on most pages, at little cost."""
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
     names: dict[int, str] = {}
     if not known.missing and not any(_doubt(one, known, names) for one in _texts(pointer, _SAMPLE)):
@@ -137,7 +137,7 @@ def _doubtful(page: Any, known: Known) -> list[Text]:
 
 
 def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
-    """The text at an address, if its font is missing, or if it has no extent and its font may be the reason."""
+    """Return the text at an address if its font is missing, or if it has no extent and its font may be the reason."""
     calls = objects.calls()
     if not calls.bounds_of(address, *_BOUNDS_AT):
         return None
@@ -158,7 +158,7 @@ def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
 
 
 def _plain(name: str) -> str:
-    """The name that PDFium looks for: without a style."""
+    """Return the name that PDFium looks for, which has no style."""
     return name.partition(",")[0].replace(" ", "")
 
 
@@ -170,7 +170,7 @@ def _name(font: Any) -> str:
 
 
 def _texts(page: int, most: int | None) -> Iterator[int]:
-    """The addresses of a page's texts, those in its forms too; of `most` or fewer objects across it, if given."""
+    """Yield the addresses of a page's texts, also in its forms; those among about `most` objects of each, if given."""
     calls = objects.calls()
     for one in _some(page, calls.count_of, calls.get, most):
         kind = calls.kind_of(one)

@@ -1,4 +1,4 @@
-"""The kinds of files visret reads: one table, which everything asks that depends on the ending of a name."""
+"""The kinds of files that visret reads, in one table for everything that depends on the ending of a name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import NamedTuple
 class Format(NamedTuple):
     """A kind of file.
 
-    reader: what reads it: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive"; or "html", "sheet"
-        and "office", which LibreOffice makes a PDF of, though the text of the first two can be had without it.
+    reader: its reader: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive"; or "html", "sheet" and
+        "office", of which LibreOffice makes a PDF, though the text of the first two can be read without it.
     media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
     """
 
@@ -74,46 +74,46 @@ TEXTS = ("text", "table", "mail", "notebook", "book")  # readers whose pages hav
 
 
 def ending(path: str | PurePath) -> str:
-    """The ending of a file's name, in small letters, with its dot; "" where it has none."""
+    """Return the ending of a file's name in lower case, with its dot; "" where it has none."""
     return PurePath(path).suffix.lower()
 
 
 def format_of(path: str | PurePath) -> Format | None:
-    """The format that a file's name says; None for one visret does not read."""
+    """Return the format that a file's name states; None for one that visret does not read."""
     return FORMATS.get(ending(path))
 
 
 def converts(path: str | PurePath) -> bool:
-    """Whether LibreOffice makes a PDF of a file with this name."""
+    """Return whether LibreOffice makes a PDF of a file with this name."""
     found = format_of(path)
     return found is not None and found.converts
 
 
 def is_html(path: str | PurePath) -> bool:
-    """Whether a file is HTML by its name."""
+    """Return whether a file is HTML by its name."""
     found = format_of(path)
     return found is not None and found.reader == "html"
 
 
 def has_text(path: str | PurePath) -> bool:
-    """Whether LibreOffice converts a file with this name, but is not needed for its text."""
+    """Return whether LibreOffice converts a file with this name, but is not needed for its text."""
     found = format_of(path)
     return found is not None and found.reader in ("html", "sheet")
 
 
 def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:
-    """The endings of these readers; of all, where none is named."""
+    """Return the endings of these readers; all endings where none is named."""
     wanted = set(readers)
     return tuple(suffix for suffix, one in FORMATS.items() if not wanted or one.reader in wanted)
 
 
 def refusal(path: Path) -> str:
-    """Why a file of another kind is not read, in words that follow its name."""
+    """Say why a file of another kind is not read, in words that follow its name."""
     return f"files ending in {ending(path) or 'nothing'!r} are not read; {' '.join(FORMATS)} are"
 
 
 def unread(endings: Counter[str]) -> str:
-    """In words: so many files whose names end so are of kinds that are not read."""
+    """Say in words how many files with these endings are of kinds that are not read."""
     count = endings.total()
     listed = ", ".join(f"{number:,} {suffix or 'without ending'}" for suffix, number in endings.most_common())
     return f"{count:,} file{'s' * (count != 1)} of kinds visret does not read: {listed}"

@@ -1,4 +1,4 @@
-"""Boxes of characters: as a reader sees them, and how far it is from one to the next."""
+"""The boxes of characters as a reader sees them, and the distances from one to the next."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def upright(boxes: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Boxes as seen by a reader of text turned by `turns` quarter turns clockwise."""
+    """Turn boxes as they are seen by a reader of text turned by `turns` quarter turns clockwise."""
     if not turns.any():
         return boxes
     x0, y0, x1, y1 = boxes.T
@@ -17,17 +17,21 @@ def upright(boxes: np.ndarray, turns: np.ndarray) -> np.ndarray:
 
 
 class Steps(NamedTuple):
-    """From each of n upright boxes to the next, (n - 1,): white space `ahead` of it or `behind`, height in common."""
+    """The step from each of n upright boxes to the next, all (n - 1,).
+
+    ahead, behind: the white space to the next box if it follows, or precedes. shared: the height they have in common.
+    low, tall: the smaller and the larger of their heights.
+    """
 
     ahead: np.ndarray
     behind: np.ndarray
     shared: np.ndarray
-    low: np.ndarray  # the smaller of the heights
+    low: np.ndarray
     tall: np.ndarray
 
 
 def steps(boxes: np.ndarray) -> Steps:
-    """The steps between n upright boxes (n, 4), in their order."""
+    """Measure the steps between n upright boxes (n, 4), in their order."""
     (x0, y0, x1, y1), (next_x0, next_y0, next_x1, next_y1) = boxes[:-1].T, boxes[1:].T
     shared = np.minimum(y1, next_y1) - np.maximum(y0, next_y0)
     heights = y1 - y0, next_y1 - next_y0
@@ -35,5 +39,5 @@ def steps(boxes: np.ndarray) -> Steps:
 
 
 def around(boxes: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """The boxes around each group of boxes, by the index of its first."""
+    """Return the box around each group of boxes, given the index of the first box of each group."""
     return np.hstack([np.minimum.reduceat(boxes[:, :2], first), np.maximum.reduceat(boxes[:, 2:], first)])

@@ -1,4 +1,4 @@
-"""HTML: as plain text where LibreOffice is not there, and in an encoding that LibreOffice cannot mistake.
+"""HTML as plain text, where LibreOffice is missing, and in an encoding that LibreOffice cannot mistake.
 
 text_of_html(Path("page.html").read_bytes())
 """
@@ -19,9 +19,9 @@ _XML_DECLARATION = re.compile(r"\A\s*<\?xml[^>]*\?>")
 
 
 def text_of_html(data: bytes) -> str:
-    """The text of an HTML page: a line for a list item or a row (tabs between cells), blank lines around the rest.
+    """Return the text of an HTML page: a line for a list item or a row (tabs between cells), blank lines around others.
 
-    Without scripts and styles, and without drawings and templates where they are closed.
+    Scripts and styles are left out, and so are drawings and templates that are closed.
     """
     reader = _Text()
     reader.feed(decoded(data).text)
@@ -31,9 +31,9 @@ def text_of_html(data: bytes) -> str:
 
 
 def decoded(data: bytes) -> Decoded:
-    """An HTML page as text; what it says of its encoding is believed where its bytes can be that.
+    """Decode an HTML page; the encoding it states is believed where its bytes fit.
 
-    Lost is what cannot be read, and what an element hides that nothing closes, in browsers too.
+    What cannot be read is lost, and so is what browsers hide too, in an element that is not closed.
     """
     stated = _CHARSET.search(data[:4096])
     name = stated[1].decode("ascii") if stated else None
@@ -47,15 +47,15 @@ def _hidden(text: str) -> Iterator[Loss]:
     for tag in _HIDING:
         opens = [found.start() for found in re.finditer(rf"<{tag}\b(?![^<>]*/>)", text, re.IGNORECASE)]
         if opens and not re.search(rf"</{tag}\b", text[opens[-1] :], re.IGNORECASE):
-            yield Loss(f"what follows a <{tag}> that nothing closes", f"close it (</{tag}>), and save the page")
+            yield Loss(f"what follows a <{tag}> that is never closed", f"close it (</{tag}>), and save the page")
             return
 
 
 def in_utf8(data: bytes) -> tuple[bytes, tuple[Loss, ...]]:
-    """The page in UTF-8, which it says itself, and what of it could not be read."""
+    """Return the page in UTF-8, which it also states, and what of it could not be read."""
     text, _, lost = decoded(data)
     said = _META.sub(r"\1utf-8", _XML_DECLARATION.sub("", text, count=1))
-    said = _DRAWN.sub(" ", said)  # LibreOffice writes the text of drawings on, without a blank
+    said = _DRAWN.sub(" ", said)  # LibreOffice appends the text of drawings without a blank
     return b"\xef\xbb\xbf" + said.encode("utf8", "replace"), lost
 
 
@@ -71,10 +71,10 @@ _ENDS_DRAWING = (_LINES | _BLOCKS) - {"title"}  # elements of HTML, which browse
 
 
 class _Text(HTMLParser):
-    """Collects text; a line feed where a line ends, a vertical tab where a blank line follows.
+    """A parser that collects text, with a line feed where a line ends and a vertical tab where a blank line follows.
 
-    What is in a drawing or a template goes aside, and is dropped when that is closed: one that nothing closes would
-    hide the rest of the page.
+    Text in a drawing or a template is put aside, and dropped once that is closed: one that is not closed would hide the
+    rest of the page.
     """
 
     def __init__(self) -> None:

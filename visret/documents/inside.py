@@ -13,15 +13,15 @@ from visret.errors import DocumentError
 
 @contextmanager
 def unpacked(path: Path, member: str, *, password: str | None = None) -> Iterator[Path]:
-    """The document at this place inside a file, as a file of its own for as long as the block lasts.
+    """Unpack the document at this place inside a file, as a file that exists for as long as the block lasts.
 
-    member: its place; it goes on into files inside the file, as in "letters.zip/1.pdf". DocumentError where there is
-    none, or the file cannot be opened.
+    member: its place; it continues into files inside the file, as in "letters.zip/1.pdf". Raises DocumentError where
+    there is none, or the file cannot be opened.
     """
     with tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True) as folder:
         found = _find(path, member, Path(folder), password)
         if found is None:
-            raise DocumentError(path, f"holds no {member} any more; index it again")
+            raise DocumentError(path, f"no longer holds {member}; index it again")
         yield found
 
 

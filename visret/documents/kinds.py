@@ -1,7 +1,7 @@
-"""What a document is by its content, before LibreOffice opens it: names lie, and LibreOffice guesses.
+"""The kind of a document by its content, before LibreOffice opens it: names lie, and LibreOffice guesses.
 
-A .doc may be RTF, HTML or a .docx inside, and is read as that; text that is none of them, LibreOffice would print as if
-it were a letter. What would make it ask or hang is refused here, in words.
+A .doc may be RTF, HTML or a .docx inside, and is read as that. LibreOffice would print text that is none of them as if
+it were a letter. A file that would make it ask or hang is refused here, in words.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _VARIANTS = {".docm": ".docx", ".xlsm": ".xlsx", ".pptm": ".pptx"}  # the same w
 
 
 def kind_of(path: Path) -> str:
-    """The ending that the file should have; ".word.xml" and ".excel.xml" are the XML of Office 2003.
+    """Return the ending that the file should have; ".word.xml" and ".excel.xml" are the XML of Office 2003.
 
-    DocumentError where it is empty, damaged or of a kind LibreOffice is not asked for; PasswordRequired where it is
-    encrypted.
+    Raises DocumentError where it is empty, damaged or of a kind that LibreOffice does not convert, and PasswordRequired
+    where it is encrypted.
     """
     suffix = formats.ending(path)
     if not formats.converts(path):
@@ -73,13 +73,13 @@ def _office(path: Path, suffix: str, head: bytes) -> str | None:
 
 
 def _compound(path: Path, suffix: str) -> str:
-    """Which program's: a document may hold others, so what the name says is asked first."""
+    """Return the ending of the program it belongs to; a document may hold others, so its own ending is tried first."""
     data = path.read_bytes()
     if "EncryptedPackage".encode("utf-16-le") in data:
         raise PasswordRequired(path, "is encrypted; save a copy without a password")
     there = [kind for stream, kind in _STREAMS.items() if f"{stream}\0".encode("utf-16-le") in data]
     if not there:
-        said = "is in the format of Office before 2007, but neither of Word nor Excel nor PowerPoint"
+        said = "is in the format of Office before 2007, but not of Word, Excel or PowerPoint"
         raise DocumentError(path, f"{said}; open it in the program that made it, and save it as PDF")
     old = suffix[:4]  # .doc of .docx
     return old if old in there else there[0]
@@ -106,7 +106,7 @@ def _zipped(path: Path, suffix: str) -> str | None:
 
 
 def _text(path: Path, suffix: str, head: bytes) -> str:
-    """What text the file is, whose name says Office before 2007: programs write RTF, XML and HTML under it."""
+    """Return the kind of a text file named as of Office before 2007: programs write RTF, XML and HTML so."""
     if head.startswith(b"{\\rtf"):
         return ".rtf"
     for mark, kind in _OF_OFFICE_2003.items():
@@ -118,4 +118,4 @@ def _text(path: Path, suffix: str, head: bytes) -> str:
     if re.search(rb"<(!doctype\s+html|html|head|body|table)\b", head.replace(b"\0", b""), re.IGNORECASE):
         return ".html"
     what = "is plain text" if b"\0" not in head and not head.startswith(b"%PDF") else "has other content"
-    raise DocumentError(path, f"is no {name} file: it {what}; give it the ending of what it is")
+    raise DocumentError(path, f"is no {name} file: it {what}; rename it with the ending of its real format")

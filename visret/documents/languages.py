@@ -1,10 +1,10 @@
-"""In which encoding older than Unicode a text is, by the letters and the small words of the languages written in it.
+"""The encoding of a text older than Unicode, told by the letters and the small words of the languages written in it.
 
     encoding_of("Größe – 12 €".encode("cp1252"))  # "cp1252"
 
-A text is decoded in every encoding, and looked at as a text of every language that was written in it. Its score is the
-mean logarithm of the probability of the characters beyond ASCII, so that one sentence is enough; charset-normalizer,
-which needs a page or so, is asked where the text is in none of these languages.
+A text is decoded in every encoding, and rated as a text of every language that was written in it. Its score is the
+mean logarithm of the probability of its characters beyond ASCII, so that one sentence is enough; charset-normalizer,
+which needs about a page, is asked where the text is in none of these languages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import charset_normalizer
 
-SAMPLE = 3_000  # bytes that are looked at, of lines with something beyond ASCII
+SAMPLE = 3_000  # bytes that are looked at, from lines with characters beyond ASCII
 
 # Letters beyond ASCII, the most frequent first (counted in the message catalogues of Debian 12), and small words.
 _LATIN = {
@@ -64,8 +64,8 @@ _OTHERS = {
 _MIXED = "several"
 _WEST = "German French Spanish Italian Portuguese Dutch Swedish Danish Norwegian Finnish"
 _CENTRE = "Polish Czech Slovak Hungarian Slovene Croatian Romanian German"
-# Encodings, and what was written in them. The first of those that fit as well is taken; of other systems than Windows
-# and Unix there are few files, so they have to fit better.
+# Encodings, and the languages written in them. Of those that fit equally well, the first is taken. Files of systems
+# other than Windows and Unix are rare, so their encodings have to fit better.
 _ENCODINGS = {
     "cp1252": f"{_WEST} Icelandic Catalan Estonian {_MIXED}",
     "cp1250": _CENTRE,
@@ -95,14 +95,14 @@ _BYTES = ("cp932", "euc_jp", "gb18030", "cp950", "cp949")
 _EAST_ASIAN = (*_BYTES, "utf-16-le", "utf-16-be")
 _BEYOND_ASCII = bytes(range(0x80, 0x100))
 
-# What is no letter, as logarithms of probabilities.
+# Characters that are no letters, as logarithms of probabilities.
 _SIGNS = dict.fromkeys("’“”–", -2.5) | dict.fromkeys("«»„‘—…\xa0°€•", -3.5)
 _SIGNS |= dict.fromkeys("§©®№·¿¡ºª½²³µ×£™‰‹›¼¾±´†", -4.5)
 _STRANGE_LETTER, _STRANGE_SIGN, _NONE = -8.0, -10.0, -14.0
 _CAPITAL, _CAPITAL_INSIDE, _TWO_SCRIPTS, _ALONE, _BESIDE, _SIGN_INSIDE = -2.0, -5.0, -6.0, -3.0, -2.0, -6.0
 _SMALL_WORDS, _FITS_BETTER, _ORDER = 4.0, 4.0, 0.002
-_UNKNOWN = -5.0  # no language that is known scores less
-_LEAST = 8  # bytes beyond ASCII from which something can be told of another language
+_UNKNOWN = -5.0  # no known language scores less
+_MIN_BEYOND = 8  # bytes beyond ASCII that are enough to recognise another language
 _MOST_FREQUENT = frozenset(  # Chinese characters, simplified and traditional
     "的一是不了在人有我他这这個们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种"
     "事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公"
@@ -124,7 +124,7 @@ class _Guess(NamedTuple):
 
 
 def encoding_of(data: bytes) -> str | None:
-    """Python's name of the encoding; None where nothing fits."""
+    """Return Python's name of the encoding; None where nothing fits."""
     sample = _sample(data)
     beyond = len(sample) - len(sample.translate(None, _BEYOND_ASCII))
     possible = _EAST_ASIAN if beyond > len(sample) / 10 else _BYTES  # any two ASCII letters are an ideograph
@@ -134,21 +134,21 @@ def encoding_of(data: bytes) -> str | None:
     best = max((_best(sample, encoding, rank) for rank, encoding in enumerate(_ENCODINGS)), key=lambda one: one.score)
     if best.score > _UNKNOWN:
         return best.encoding
-    if beyond < _LEAST:
+    if beyond < _MIN_BEYOND:
         return None
     found = charset_normalizer.from_bytes(sample).best()
     return codecs.lookup(found.encoding).name if found else None
 
 
 def fit(sample: bytes, encoding: str) -> float:
-    """How well a text fits a one-byte encoding: about -1 for one in it, below _UNKNOWN for one that is not."""
+    """Rate how well a text fits a one-byte encoding: about -1 for one in it, below _UNKNOWN for one that is not."""
     return _best(sample, encoding, 0).score
 
 
 def nonsense(text: str) -> int:
-    """How many characters are none of a text: unassigned, replaced, or controls other than those of lines."""
+    """Count the characters that no text has: unassigned, replaced, or controls other than those of lines."""
     doubtful = (sign for sign in text if (not sign.isprintable() and not sign.isspace()) or sign == "\ufffd")
-    return sum(unicodedata.category(sign) != "Cf" for sign in doubtful)  # Cf: joiners, and marks of direction
+    return sum(unicodedata.category(sign) != "Cf" for sign in doubtful)  # Cf: joiners and direction marks
 
 
 def _text(sample: bytes, encoding: str) -> str:
@@ -157,7 +157,7 @@ def _text(sample: bytes, encoding: str) -> str:
 
 
 def _sample(data: bytes) -> bytes:
-    """The first lines with something beyond ASCII; no encoding has a line feed inside a character, but UTF-16."""
+    """Take the first lines with bytes beyond ASCII; only UTF-16 has line feeds inside characters."""
     if len(data) <= SAMPLE:
         return data
     taken, size = [], 0
@@ -187,7 +187,7 @@ def _best(sample: bytes, encoding: str, rank: int) -> _Guess:
 
 @functools.cache
 def _letters(language: str) -> dict[str, float]:
-    """Logarithms of the probabilities of letters: each is a share of the one before."""
+    """Return the logarithms of the probabilities of letters; each probability is a fixed share of the one before."""
     letters = _LATIN[language][0] if language in _LATIN else _OTHERS[language]
     share = 0.72 if language in _LATIN and language != _MIXED else 0.9
     total = sum(share**rank for rank in range(len(letters)))
@@ -195,7 +195,7 @@ def _letters(language: str) -> dict[str, float]:
 
 
 def _share(words: list[str], language: str) -> float:
-    """The share of the words that are small ones of this language."""
+    """Return the share of the words that are small words of this language."""
     if language not in _LATIN or not words:
         return 0.0
     small = set(_LATIN[language][1].split())
@@ -203,7 +203,7 @@ def _share(words: list[str], language: str) -> float:
 
 
 def _probability(text: str, language: str) -> float:
-    """The logarithm of the probability of what is beyond ASCII."""
+    """Return the logarithm of the probability of the characters beyond ASCII."""
     letters, latin = _letters(language), language in _LATIN
     total, before = 0.0, " "
     for sign, after in zip(text, text[1:] + " ", strict=True):
@@ -239,7 +239,7 @@ def _of_sign(before: str, sign: str, after: str) -> float:
 
 
 def east_asian(text: str, encoding: str) -> float:
-    """1 for what is certainly Chinese, Japanese or Korean, decoded from this encoding; less than 0 for what is none."""
+    """Rate a text decoded from this encoding: 1 if surely Chinese, Japanese or Korean, below 0 if none of them."""
     beyond = [sign for sign in text if sign > "\x7f"]
     if len(beyond) < 2:
         return -1.0
@@ -266,7 +266,7 @@ def _of_character(sign: str, encoding: str) -> float:
 
 
 def _of_ideograph(sign: str, encoding: str) -> float:
-    """The first half of the tables of each country holds the characters that are in use."""
+    """Rate an ideograph; those in use are in the first half of each country's table."""
     if encoding == "cp949":
         return -0.8
     if encoding in ("cp932", "euc_jp"):
@@ -280,7 +280,7 @@ def _of_ideograph(sign: str, encoding: str) -> float:
 
 @functools.lru_cache(10_000)
 def _leads(sign: str, encoding: str, first: int, last: int) -> bool:
-    """Whether the character has two bytes in this encoding, the first of them in this range."""
+    """Return whether the character has two bytes in this encoding, the first of them in this range."""
     try:
         found = sign.encode(encoding)
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Layers of a PDF that are switched off (optional content): nothing of them is drawn, so nothing of them is a word.
+"""Layers of a PDF that are switched off (optional content): nothing on them is drawn, so nothing on them is a word.
 
-PDFium's text layer has them. Whether a layer is shown depends on states, groups of layers and expressions; PDFium is
-asked itself, by drawing. Called under the lock of pdf.py only.
+PDFium's text layer includes them. Whether a layer is shown depends on states, groups of layers and expressions, so
+PDFium itself is asked, by drawing. Call these functions under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pypdfium2 import raw
 
 from visret.documents import objects
 
-_SIDE = 100  # pixels of the picture that a form is looked for in
-_FORMS, _STEPS = 500, 10_000  # forms of a page that are looked for: those with text, and all
-_DEEPEST = 8  # forms within forms
+_SIDE = 100  # pixels: the side of the picture in which a form is looked for
+_FORMS, _STEPS = 500, 10_000  # forms of a page that are looked for: those with text, and all of them
+_MAX_DEPTH = 8  # forms within forms
 
 
 def hide(page: Any) -> None:
-    """Neither draw nor read what stands on switched-off layers of an open page."""
+    """Switch off the objects on hidden layers of an open page, so that they are neither drawn nor read."""
     if not _may_hide_text(page):
         return
     top = [raw.FPDFPage_GetObject(page, i) for i in range(raw.FPDFPage_CountObjects(page))]
@@ -47,7 +47,7 @@ def hide(page: Any) -> None:
 
 
 def _may_hide_text(page: Any) -> bool:
-    """Whether a page has forms, or text on a layer; drawings have ten thousands of other objects."""
+    """Return whether a page has forms, or text on a layer; drawings have tens of thousands of other objects."""
     calls = objects.calls()
     pointer = _key(page.raw)
     known: dict[int, bool] = {}
@@ -67,11 +67,11 @@ def _may_hide_text(page: Any) -> bool:
 
 
 def _inside(form: Any, depth: int = 1) -> Iterator[Any]:
-    """What a form draws, and the forms in it."""
+    """Yield the objects that a form draws, and those of the forms in it."""
     for i in range(raw.FPDFFormObj_CountObjects(form)):
         one = raw.FPDFFormObj_GetObject(form, i)
         yield one
-        if _is_form(one) and depth < _DEEPEST:
+        if _is_form(one) and depth < _MAX_DEPTH:
             yield from _inside(one, depth + 1)
 
 
@@ -79,13 +79,13 @@ _Way = list[tuple[list[Any], Any]]
 
 
 def _ways(way: _Way) -> Iterator[_Way]:
-    """The way to each form, and to the forms in those that are drawn: on every step what lies there, and the one taken.
+    """Yield the way to each form, and to the forms in those that are drawn.
 
-    way: to where it begins; the last step takes none yet.
+    A step of a way is the objects that lie there, and the one taken. way: where to begin; its last step takes none yet.
     """
     *before, (siblings, _) = way
     active = ctypes.c_int()
-    for one in siblings if len(way) <= _DEEPEST else ():
+    for one in siblings if len(way) <= _MAX_DEPTH else ():
         if _is_form(one):
             yield [*before, (siblings, one)]
             if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value:
@@ -94,13 +94,13 @@ def _ways(way: _Way) -> Iterator[_Way]:
 
 
 def _marks(one: Any) -> list[Any]:
-    """The marks of an object that tie it to a layer."""
+    """Return the marks of an object that tie it to a layer."""
     all_marks = (raw.FPDFPageObj_GetMark(one, k) for k in range(raw.FPDFPageObj_CountMarks(one)))
     return [mark for mark in all_marks if _ties(mark)]
 
 
 def _ties(mark: Any) -> bool:
-    """Whether a mark ties to a layer: its name is "OC"."""
+    """Return whether a mark ties its object to a layer, which is so if its name is "OC"."""
     buffer, size = ctypes.create_string_buffer(8), ctypes.c_ulong()
     text = ctypes.cast(buffer, ctypes.POINTER(raw.FPDF_WCHAR))
     raw.FPDFPageObjMark_GetName(mark, text, 8, ctypes.byref(size))
@@ -108,7 +108,7 @@ def _ties(mark: Any) -> bool:
 
 
 def _off(page: Any, top: list[Any], marks: dict[int, Any]) -> set[int]:
-    """Which of these marks hide what they mark: black squares with one each, and nothing else, are drawn."""
+    """Find the marks that hide what they mark, by drawing black squares with one mark each and nothing else."""
     if not marks:
         return set()
     side = int(np.ceil(np.sqrt(len(marks))))
@@ -138,14 +138,14 @@ def _square(page: Any, x: float, y: float, wide: float, high: float, mark: Any) 
 
 
 def _pixel(page: Any, x: float, y: float, side: int) -> tuple[int, int]:
-    """The row and column of a place on the page."""
+    """Return the row and column of a place on the page."""
     column, row = ctypes.c_int(), ctypes.c_int()
     raw.FPDF_PageToDevice(page, 0, 0, side, side, 0, x, y, ctypes.byref(column), ctypes.byref(row))
     return min(max(row.value, 0), side - 1), min(max(column.value, 0), side - 1)
 
 
 def _is_drawn(page: Any, way: _Way, inside: list[Any]) -> bool:
-    """Whether anything is drawn of the form at the end of a way; its text counts, though it be invisible."""
+    """Return whether anything of the form at the end of a way is drawn; its text counts even if it is invisible."""
     texts = [(one, raw.FPDFTextObj_GetTextRenderMode(one)) for one in inside if _is_text(one)]
     try:
         for one, _ in texts:
@@ -159,7 +159,7 @@ def _is_drawn(page: Any, way: _Way, inside: list[Any]) -> bool:
 
 @contextmanager
 def _only(way: _Way) -> Iterator[None]:
-    """Draw nothing for a while but what lies at the end of a way."""
+    """Switch off all but what lies at the end of a way, for as long as the block lasts."""
     active = ctypes.c_int()
     beside = [
         one
@@ -179,7 +179,7 @@ def _only(way: _Way) -> Iterator[None]:
 
 
 def _drawn(page: Any, side: int) -> np.ndarray:
-    """Where something is drawn, (side, side) bool."""
+    """Draw the page, and return (side, side) bool: where something is drawn."""
     bitmap = pypdfium2.PdfBitmap.new_native(side, side, raw.FPDFBitmap_BGRA)
     try:
         raw.FPDFBitmap_FillRect(bitmap, 0, 0, side, side, 0)

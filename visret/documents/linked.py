@@ -1,6 +1,6 @@
-"""What an office document has beside its own text: pictures it only links to, and documents embedded in it.
+"""Content that an office document does not hold as its own: pictures it only links to, and documents embedded in it.
 
-Pictures are not fetched, and of an embedded document no more is drawn than its picture, so both are said to be missing.
+Pictures are not fetched, and of an embedded document only its picture is drawn, so both are reported as missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from visret.documents.opendocument import MAX_XML
 from visret.types import Loss
 
 _RELATION = re.compile(rb"<(?:\w+:)?Relationship\b[^>]*>")
-_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError)  # and what has a password, or an unknown method
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, RuntimeError)  # also for a password, or an unknown method
 _INSIDE = re.compile(rb"\bType=[\"'][^\"']*/(package|oleObject|aFChunk)[\"']")
 _OF_CHART = re.compile(r"(^|/)(charts|diagrams)/_rels/")
 _FORMULA = re.compile(rb"\b[Pp]rog[Ii][Dd]=[\"'](?:Equation|MathType)")
@@ -22,19 +22,19 @@ _PICTURE = re.compile(rb"<draw:image\b[^>]*?\bxlink:href=[\"']([^\"']*)")
 
 
 def pictures(source: Path) -> list[Loss]:
-    """The pictures that an Office Open XML or OpenDocument file only links to."""
+    """Return the loss of the pictures that an Office Open XML or OpenDocument file only links to."""
     try:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()
             number = _of_opendocument(archive) if "content.xml" in names else _of_open_xml(archive, names)
-    except _BROKEN:  # another kind of file, or LibreOffice says what is wrong with it
+    except _BROKEN:  # it is another kind of file, or LibreOffice will say what is wrong
         return []
     what = "a picture that the document only links to" if number == 1 else f"{number:,} pictures that it only links to"
     return [Loss(what, "embed linked pictures (File, Info, Edit Links to Files), and save it again")] if number else []
 
 
 def embedded(source: Path) -> list[Loss]:
-    """The documents inside an Office Open XML file, less the formulas and the numbers behind charts."""
+    """Return the loss of documents inside an Office Open XML file, except formulas and the numbers behind charts."""
     try:
         with zipfile.ZipFile(source) as archive:
             names = archive.namelist()

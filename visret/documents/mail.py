@@ -1,4 +1,4 @@
-"""E-mail, as it is saved in .eml files: headers and text are pages, attachments and messages inside are members."""
+"""E-mail from .eml files: its headers and text are pages, the attachments and messages in it are members."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _SEALED = {"application/pkcs7-mime", "application/x-pkcs7-mime", "application/pg
 _UNSEAL = "open it in the mail program that has the key, and save its text"
 _NO_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
 _UUENCODED = re.compile(r"^begin [0-7]{3,4} (?P<name>[^\n]+)\n(?P<lines>(?:[ -`]{1,62}\n)+)end[ \t]*$", re.MULTILINE)
-_BROKEN = (MessageError, LookupError, ValueError, TypeError, AttributeError, RecursionError)  # of odd messages
+_BROKEN = (MessageError, LookupError, ValueError, TypeError, AttributeError, RecursionError)  # raised on odd messages
 
 
 def opened(path: Path, _: str | None) -> Mail:
-    """The message in a file. DocumentError where there is none."""
+    """Open the message in a file. Raises DocumentError where there is none."""
     data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     try:
         message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=compat32)
@@ -42,11 +42,11 @@ def opened(path: Path, _: str | None) -> Mail:
             raise DocumentError(path, "is no e-mail: it does not begin with lines such as From:, Date: or Subject:")
         return Mail(path, message)
     except RecursionError as error:
-        raise DocumentError(path, "is an e-mail whose parts lie too deep in each other; save its text") from error
+        raise DocumentError(path, "is an e-mail whose parts are nested too deeply; save its text") from error
 
 
 class Mail(Text):
-    """A message: From, To, Cc, Date and Subject, and its text, in pages like those of plain text."""
+    """A message: From, To, Cc, Bcc, Date and Subject, and its text, in pages like those of plain text."""
 
     def __init__(self, path: Path, message: Message) -> None:
         self._attached: list[Message] = []
@@ -56,7 +56,7 @@ class Mail(Text):
         self.lost += lost
 
     def members(self, folder: Path) -> Iterator[Member]:
-        """The attachments, also those that are messages."""
+        """Yield the attachments, including those that are messages."""
         unpacking = Unpacking(folder, self.lost)
         for number, part in enumerate(self._attached, 1):
             name = _name(part, number)
@@ -76,7 +76,7 @@ def _headers(message: Message) -> str:
 
 
 def _plain(header: object) -> str:
-    """A header as it is read, in one line."""
+    """Decode a header to one line of readable text."""
     raw = str(header).encode("utf-8", "surrogateescape")
     text = decode(raw).text
     if "=?" in text:
@@ -90,7 +90,7 @@ def _chunk(data: bytes | str, charset: str | None) -> str:
 
 
 def _texts(part: Message, attached: list[Message], lost: list[Loss]) -> Iterator[str]:
-    """The texts of a message in order; what is no text is added to `attached`."""
+    """Yield the texts of a message in order; parts that are no text are added to `attached`."""
     kind = part.get_content_type()
     if kind in _SEALED:
         lost.append(Loss("the text of the message, which is encrypted or sealed", _UNSEAL))
@@ -112,7 +112,7 @@ def _texts(part: Message, attached: list[Message], lost: list[Loss]) -> Iterator
 
 
 def _is_text(part: Message) -> bool:
-    """Whether it is to be read in the message; parts that nothing divides are taken as they stand."""
+    """Return whether a part is to be read in the message; a multipart that nothing divides is taken as it stands."""
     return part.get_content_maintype() in ("text", "multipart")
 
 
@@ -126,7 +126,7 @@ def _inside(part: Message) -> list[Message]:
 
 
 def _richest(part: Message, attached: list[Message], lost: list[Loss]) -> str:
-    """The first of the alternatives, which is plain text, unless another says twice as much."""
+    """Return the first of the alternatives, which is plain text, unless another has more than twice as many words."""
     texts = ["\n\n".join(_texts(one, attached, lost)) for one in _inside(part) if not _is_calendar(one)]
     if not any(text.strip() for text in texts):
         texts = ["\n\n".join(_texts(one, attached, lost)) for one in _inside(part) if _is_calendar(one)]
@@ -156,7 +156,7 @@ def _charset(part: Message) -> str | None:
 
 
 def _name(part: Message, number: int) -> str:
-    """What an attachment is called; by its kind and number, where it has no name."""
+    """Return the name of an attachment; where it has none, one made of its subject or kind, and its number."""
     try:
         given = part.get_filename()
     except _BROKEN:
@@ -178,7 +178,7 @@ def _content(part: Message) -> bytes:
 
 
 def _payload(part: Message) -> object:
-    """What a part holds. Base64 that is cut off, which email leaves as it is, is decoded as far as it goes."""
+    """Decode the content of a part; Base64 that is cut off, which email leaves alone, is decoded as far as possible."""
     data = part.get_payload(decode=True)
     if isinstance(data, bytes) and any(isinstance(one, InvalidBase64LengthDefect) for one in part.defects):
         packed = _NO_BASE64.sub(b"", data)
@@ -187,7 +187,7 @@ def _payload(part: Message) -> object:
 
 
 def _unpacked(match: re.Match[str], attached: list[Message]) -> str:
-    """A file that stands in a text, as mail programs wrote them before MIME, to be attached; what stands for it."""
+    """Attach a uuencoded file found in a text, as programs sent them before MIME; return what stands in its place."""
     try:
         data = b"".join(map(binascii.a2b_uu, match["lines"].splitlines()))
     except (binascii.Error, ValueError):

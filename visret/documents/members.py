@@ -1,4 +1,4 @@
-"""Files inside files: the names they may be unpacked under, and how many and how large they may be."""
+"""Files inside files: the names they may be unpacked under, and the limits on their number and size."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from visret.types import Loss
 
 MAX_MEMBERS = 10_000
 MAX_MEMBER_BYTES = 1 << 30  # of all of them together
-_LONGEST = 200  # bytes of a part of a name; file systems allow 255
+_MAX_NAME_BYTES = 200  # bytes of a part of a name; file systems allow 255
 _FORBIDDEN = '<>:"|?*'  # on Windows
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))}
 
 
 def safe_member_name(raw: str) -> str:
-    """The name of a member as a path below a folder, with "/".
+    """Return the name of a member as a path below a folder, with "/".
 
-    It is never absolute and holds neither ".." nor control characters nor names of Windows devices; it is "unnamed"
-    where nothing is left.
+    The path is never absolute and holds neither ".." nor control characters nor names of Windows devices; it is
+    "unnamed" where nothing is left.
     """
     parts = (_safe_part(part) for part in raw.replace("\\", "/").split("/"))
     return "/".join(part for part in parts if part) or "unnamed"
@@ -36,18 +36,18 @@ def _safe_part(part: str) -> str:
 
 
 def _short(part: str) -> str:
-    """No longer than a file system allows; the ending stays, which says what the file is."""
-    if len(part.encode()) <= _LONGEST:
+    """Shorten a part of a name to what file systems allow; its ending stays, because it says what the file is."""
+    if len(part.encode()) <= _MAX_NAME_BYTES:
         return part
     suffix = PurePosixPath(part).suffix
     suffix = suffix if len(suffix.encode()) <= 20 else ""
-    return part.encode()[: _LONGEST - len(suffix.encode())].decode(errors="ignore") + suffix
+    return part.encode()[: _MAX_NAME_BYTES - len(suffix.encode())].decode(errors="ignore") + suffix
 
 
 class Unpacking:
-    """Members written to a folder, under safe names of which none is given twice, within the bounds.
+    """A folder that members are written to within the limits, under safe names, of which none is given twice.
 
-    lost: where what is left out is said.
+    lost: the list to which members that are left out are added.
     """
 
     def __init__(self, folder: Path, lost: list[Loss]) -> None:
@@ -57,32 +57,32 @@ class Unpacking:
         self._beyond: list[str] = []
 
     def add(self, raw: str, chunks: Iterable[bytes]) -> Member | None:
-        """The member, unpacked; None where it does not fit, which `done` says.
+        """Unpack a member; None where it does not fit, which `done` reports.
 
-        Chunks are asked for as they are written.
+        Each chunk is asked for when it is written.
         """
         if len(self._taken) >= MAX_MEMBERS:
             self._beyond.append(raw)
             return None
         name = self._untaken(safe_member_name(raw))
-        file = self._folder / f"{len(self._taken)}{PurePosixPath(name).suffix}"  # disks bend names, numbers not
+        file = self._folder / f"{len(self._taken)}{PurePosixPath(name).suffix}"  # file systems alter names, not numbers
         if not self._written(file, chunks):
             self._beyond.append(raw)
             return None
         return Member(name, file)
 
     def done(self) -> None:
-        """Say how many members were left out, if any."""
+        """Report how many members were left out, if any."""
         if not self._beyond:
             return
         some = ", ".join(_quoted(raw) for raw in self._beyond[:3])
         more = f" and {len(self._beyond) - 3:,} more" if len(self._beyond) > 3 else ""
         what = f"{len(self._beyond):,} of the files inside it ({some}{more})"
-        most = f"{MAX_MEMBERS:,} files and {MAX_MEMBER_BYTES >> 30} GiB are the most that are unpacked"
+        most = f"at most {MAX_MEMBERS:,} files and {MAX_MEMBER_BYTES >> 30} GiB are unpacked"
         self._lost.append(Loss(what, f"unpack it and add the files themselves: {most}"))
 
     def _untaken(self, name: str) -> str:
-        """The name, with a number where it was given before; some disks take "A" and "a" for one."""
+        """Return the name, with a number if it was given before; some file systems take "A" and "a" for the same."""
         path, n, found = PurePosixPath(name), 1, name
         while found.casefold() in self._taken:
             n += 1

@@ -1,10 +1,10 @@
-"""Text whose letters a font takes for others, one by one.
+"""Text whose letters a font mistakes for others, one by one.
 
 mended("Ïàðîì íå õîäèò")  # "Паром не ходит", in a font that only says "Latin-1"
 mended("Prom nie p³ywa")  # "Prom nie pływa"; both only where there is more of it
 
-`repaired` does the same for tables of characters that hold UTF-8 where UTF-16 belongs, so that Cyrillic is Korean, and
-for those in which the two bytes of a character are swapped, so that Latin is Chinese.
+`repaired` does the same for tables of characters that hold UTF-8 in place of UTF-16, so that Cyrillic looks Korean, and
+for those in which the two bytes of a character are swapped, so that Latin looks Chinese.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ import numpy as np
 
 from visret.documents import languages
 
-_LEAST = 20  # letters beyond ASCII in words that have few others; no language in Latin letters has more than a third
-_SHARE = 0.6  # of the letters of such a word, and of those beyond ASCII that are in such words
-_FEWEST_ACCENTS = 6  # characters beyond ASCII, to tell one language from another
-_LOOKED_AT = 800  # characters of the lines that have some
+_MIN_LETTERS = 20  # beyond ASCII, in words that have few others; no language in Latin letters has more than a third
+_SHARE = 0.6  # the share of letters in such a word, and of letters beyond ASCII in such words
+_MIN_ACCENTS = 6  # characters beyond ASCII, to tell one language from another
+_LOOKED_AT = 800  # characters of lines that have some
 # Of texts in ten languages that lack letters of Latin-1, the better encoding had -0.5 to -2.5 and 1.5 to 10 more than
 # Latin-1; of sixteen that are in Latin-1 the best other one had at most 0.4 more, or less than -4.
 _FITS, _FITS_BETTER = -3.0, 1.2
 _FIRST, _LAST = 0xC380, 0xD7BF  # two bytes of UTF-8 as one unit of UTF-16, below the surrogates: é to ׿
 _HANGUL = 0xAC00
-_FEWEST = 8  # letters: of eight Korean syllables all look like UTF-8 once in 65,000 texts
+_MIN_REPAIRED = 8  # letters: of eight Korean syllables all look like UTF-8 once in 65,000 texts
 
 
 def mended(text: str) -> str:
-    """The text, character by character; itself where it is not such a one.
+    """Correct a text character by character; one that is not misread stays as it is.
 
-    What is right beside it, such as a heading in another font, has to be in ASCII.
+    Text beside it that is right, such as a heading in another font, has to be ASCII.
     """
     if text.isascii():
         return text
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-    if (codes >= 0x80).sum() < _FEWEST_ACCENTS:
+    if (codes >= 0x80).sum() < _MIN_ACCENTS:
         return text
     encoding = _of_other_letters(text) or _of_other_accents(text)
     return text.translate(_table(encoding)) if encoding else text
 
 
 def _of_other_letters(text: str) -> str | None:
-    """The encoding of text in another alphabet."""
+    """Return the encoding of text in another alphabet; None where it is in none."""
     words = [word for word in text.split() if not word.isascii()]
     counts = [(sum("\xc0" <= sign <= "\xff" for sign in word), word) for word in words]
     strange = [(count, word) for count, word in counts if count >= max(4, _SHARE * sum(map(str.isalpha, word)))]
     high = sum(count for count, _ in strange)
-    if high < max(_LEAST, _SHARE * sum(count for count, _ in counts)):
+    if high < max(_MIN_LETTERS, _SHARE * sum(count for count, _ in counts)):
         return None
     found = languages.encoding_of(" ".join(word for _, word in strange).encode("cp1252", "replace"))
     return found if found in _ENCODINGS else None
 
 
 def _of_other_accents(text: str) -> str | None:
-    """The encoding of text in Latin letters with other accents than those of Western Europe, as Polish or Turkish."""
+    """Return the encoding of text in Latin letters whose accents are not Western European, as Polish or Turkish."""
     if any(sign > "\xff" and sign.isalpha() and not sign.encode("cp1252", "ignore") for sign in text):
         return None  # fonts that know such letters know them all
     lines, size = [], 0
@@ -79,7 +79,7 @@ _WITH_ACCENTS = ("iso8859-2", "cp1250", "cp1254", "cp1257")  # of those that fit
 
 @functools.cache
 def _table(encoding: str) -> dict[int, str]:
-    """Of the characters that cp1252 has for the upper half of the bytes, those that this encoding has."""
+    """Map the characters that cp1252 has for the upper half of the bytes to those that this encoding has."""
     pairs = (
         (bytes([byte]).decode("cp1252", "ignore"), bytes([byte]).decode(encoding, "ignore"))
         for byte in range(0x80, 0x100)
@@ -88,10 +88,10 @@ def _table(encoding: str) -> dict[int, str]:
 
 
 def with_ligatures(codes: np.ndarray) -> np.ndarray:
-    """(n,) uint32 characters, as they are; or with what the control characters are in TeX's encoding of fonts (T1).
+    """Return (n,) uint32 characters as they are; or read control characters as TeX's encoding of fonts (T1) has them.
 
-    Old bitmap fonts of TeX have no table of characters, and PDFium gives their codes: ff, fi, fl, ffi and ffl are
-    control characters. Other fonts have others there, so all of them on a page have to stand where these five can.
+    Old bitmap fonts of TeX have no table of characters, and PDFium gives their own codes: ff, fi, fl, ffi and ffl are
+    control characters. Other fonts use these codes otherwise, so all on a page have to stand where ligatures can.
     """
     at = np.flatnonzero((codes >= 0x1B) & (codes <= 0x1F))
     if not len(at):
@@ -111,28 +111,28 @@ def with_ligatures(codes: np.ndarray) -> np.ndarray:
 
 
 def repaired(codes: np.ndarray) -> np.ndarray:
-    """(n,) uint32 characters, as they are; or what they are where the table of a font holds UTF-8, or swaps bytes.
+    """Return (n,) uint32 characters as they are; or correct them where a font's table holds UTF-8, or swaps bytes.
 
-    It holds UTF-8 where a page has no Korean syllable that is not a pair of such bytes, as the low byte of three in
-    four is; and it swaps bytes where no letter of the page that would be Chinese has a low byte.
+    It holds UTF-8 if every Korean syllable of the page is a pair of such bytes; real Korean has a low byte that is none
+    in three of four syllables. It swaps bytes if no letter of the page that would be Chinese has a low byte.
     """
     if not len(codes) or int(codes.max()) < 0x2000:
         return codes
     for find in (_utf8, _swapped):
         which, right, others = find(codes)
-        if int(which.sum()) >= _FEWEST and not others.any():
+        if int(which.sum()) >= _MIN_REPAIRED and not others.any():
             return np.where(which, right, codes).astype(codes.dtype)
     return codes
 
 
 def _utf8(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which are pairs of UTF-8 bytes, the letters they are, and which others speak against it."""
+    """Return which characters are pairs of UTF-8 bytes, the letters they are, and which others speak against it."""
     korean = (codes >= _HANGUL) & (codes <= _LAST)
     pairs = korean & (codes >= _FIRST) & (codes & 0xC0 == 0x80)
     return pairs, (codes >> 8 & 0x1F) << 6 | codes & 0x3F, korean & ~pairs
 
 
 def _swapped(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which are ASCII with its two bytes swapped, the characters they are, and which others speak against it."""
+    """Return which characters are ASCII with swapped bytes, the characters they are, and which speak against it."""
     swapped = (codes & 0xFF == 0) & (codes >= 0x2000) & (codes <= 0x7E00)
     return swapped, codes >> 8, (codes >= 0x3000) & ~swapped

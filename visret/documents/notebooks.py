@@ -1,4 +1,4 @@
-"""Jupyter notebooks as text: their cells, and what these printed, in order."""
+"""Jupyter notebooks as text: their cells and the output of these, in order."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from visret.errors import DocumentError
 from visret.types import Loss
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_TEXTS = ("text/plain", "text/markdown", "text/html", "text/latex", "application/json")  # the first that is there
+_TEXTS = ("text/plain", "text/markdown", "text/html", "text/latex", "application/json")  # the first one present
 
 
 def opened(path: Path, _: str | None) -> Document:
-    """The text of a notebook, in pages like those of plain text. Its pictures are counted as lost."""
+    """Return the text of a notebook, in pages like those of plain text. Its pictures are counted as lost."""
     reading = _Reading()
     text = "\n\n".join(filter(None, (part.strip("\n") for part in reading.parts(_cells(path)))))
     notebook = Text(path, text + "\n")
@@ -44,7 +44,7 @@ def _cells(path: Path) -> list[Any]:
 
 
 class _Reading:
-    """Takes the text out of cells, and counts pictures."""
+    """The text of cells, and a count of the pictures in them."""
 
     def __init__(self) -> None:
         self.pictures = 0

@@ -1,8 +1,8 @@
-"""What stands on a PDF's page beside its content: form fields, typed notes, stamps, comments.
+"""Annotations of a PDF page, which are not part of its content: form fields, typed notes, stamps, comments.
 
-PDFium's text layer leaves them out. What they look like is read from a copy of the page, on which they alone are made
-part of the content: flattening the page itself would hide what it inherits (resources, sizes, layers). Called under
-the lock of pdf.py only.
+PDFium's text layer leaves them out. Their appearance is read from a copy of the page, in which they alone are made
+part of the content: flattening the page itself would hide what it inherits (resources, sizes, layers). Call these
+functions under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from visret.documents.words import SPACES
 from visret.documents.words import spelled as spelling
 from visret.types import Box, Word
 
-_SILENT = {raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP}  # a link's text is the page's, a popup's its comment's
-_SHAPELESS = _SILENT | {  # they look like something, but not like text
+_SILENT = {raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP}  # a link's text is the page's, a popup's is its comment's
+_SHAPELESS = _SILENT | {  # they are drawn, but not as text
     raw.FPDF_ANNOT_TEXT, raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_SQUIGGLY,
     raw.FPDF_ANNOT_STRIKEOUT, raw.FPDF_ANNOT_CARET, raw.FPDF_ANNOT_FILEATTACHMENT, raw.FPDF_ANNOT_SOUND,
     raw.FPDF_ANNOT_MOVIE,
 }  # fmt: skip
-_MUTE = _SILENT | {  # /Contents is no comment: a description for who cannot see it, or nothing
+_MUTE = _SILENT | {  # /Contents is no comment, but a description for those who cannot see it, or nothing
     raw.FPDF_ANNOT_WIDGET, raw.FPDF_ANNOT_SOUND, raw.FPDF_ANNOT_MOVIE, raw.FPDF_ANNOT_SCREEN,
     raw.FPDF_ANNOT_PRINTERMARK, raw.FPDF_ANNOT_TRAPNET, raw.FPDF_ANNOT_WATERMARK, raw.FPDF_ANNOT_THREED,
     raw.FPDF_ANNOT_RICHMEDIA, raw.FPDF_ANNOT_XFAWIDGET,
@@ -42,15 +42,15 @@ _MARKING = {raw.FPDF_ANNOT_HIGHLIGHT, raw.FPDF_ANNOT_UNDERLINE, raw.FPDF_ANNOT_S
 _UNSEEN = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _TYPED = {raw.FPDF_FORMFIELD_TEXTFIELD, raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX}
 _PASSWORD = 1 << 13
-MOST = 5_000  # annotations of a page that are read
+MAX_NOTES = 5_000  # annotations of a page that are read
 _TAG = re.compile(r"<[^>]*>")
-_SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, tried for a value without an appearance
+_SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, in points, tried for a value without an appearance
 
 
 class Note(NamedTuple):
     """An annotation that may have text.
 
-    text: what was typed into it. box: left, top, right, bottom on the page. field: whether it is a form's.
+    text: what was typed into it. box: left, top, right, bottom on the page. field: whether it belongs to a form.
     """
 
     subtype: int
@@ -60,9 +60,10 @@ class Note(NamedTuple):
 
 
 class Found(NamedTuple):
-    """typed: what stands on the page in fields, notes and stamps. comments: what is said of a place, and the place.
+    """The text of a page's annotations.
 
-    pictured: whether one of them is, or has, a picture, as a stamp may be.
+    typed: the characters shown in fields, notes and stamps. comments: the notes on a place of the page.
+    pictured: whether one of them is or has a picture, as a stamp may.
     """
 
     typed: Characters
@@ -71,11 +72,11 @@ class Found(NamedTuple):
 
 
 def kinds(page: Any) -> set[int]:
-    """The kinds of annotations on an open page that may have text; empty for most pages, at little cost."""
+    """Return the kinds of annotations on an open page that may have text; empty for most pages, at little cost."""
     count_of, get, kind_of, close = _calls()
     pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
     found = set()
-    for i in range(min(MOST, count_of(pointer))):
+    for i in range(min(MAX_NOTES, count_of(pointer))):
         if one := get(pointer, i):
             found.add(kind_of(one))
             close(one)
@@ -83,15 +84,15 @@ def kinds(page: Any) -> set[int]:
 
 
 def beyond(page: Any) -> int:
-    """How many annotations an open page has that are not read, since it has so many."""
-    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MOST)
+    """Count the annotations of an open page that are not read because there are too many."""
+    return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MAX_NOTES)
 
 
 def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
-    """What the annotations of page `number` say, which are of these kinds; content: the page's own characters."""
+    """Read the annotations of page `number`, which are of the kinds `which`; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown, has_pictures = _appearances(pdf, number) if which - _SHAPELESS else (characters.joined(()), False)
-    shown = shown.some(_within_any(shown, [note.box for note in there]))  # all else is clipped
+    shown = shown.some(_within_any(shown, [note.box for note in there]))  # the rest is clipped
     typed, comments = [], []
     for note in there:
         within = _within(shown, note.box)
@@ -105,7 +106,7 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
             elif looks == says and _is_spaced_out(shown.some(within), note.text):
                 typed.append(_respaced(shown.some(within), note.text))
                 shown = shown.some(~within)
-            elif _is_hardly_in(says, looks):  # what is seen there is another note's, or of an earlier value
+            elif _is_hardly_in(says, looks):  # what is shown there belongs to another note or an earlier value
                 typed.append(_laid_out(note.text, note.box))
         elif says not in looks and not (
             note.subtype in _MARKING and says in _plain(content.some(_within(content, note.box)))
@@ -115,13 +116,13 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
 
 
 def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
-    """The words of comments: each a line or more after those found on the page, all at the comment's place."""
+    """Return the words of comments: each in lines of its own after those found on the page, all at its place."""
     texts = [(text, box) for note, box in zip(comments, boxes, strict=True) for text in note.text.split("\n")]
     return _lines(texts, found)
 
 
 def lines(texts: Sequence[str], found: Sequence[Word]) -> tuple[Word, ...]:
-    """The words of texts that belong to a page and stand nowhere on it, without those that are found there."""
+    """Return the words of texts that belong to a page but have no place on it, except texts that are found there."""
     page = _squeezed("".join(word.text for word in found))
     return _lines([(text, (0.0, 0.0, 1.0, 1.0)) for text in texts if _squeezed(text) not in page], found)
 
@@ -137,7 +138,7 @@ def _lines(texts: Sequence[tuple[str, Box]], found: Sequence[Word]) -> tuple[Wor
 
 
 def take_stickers(page: Any) -> list[tuple[str, str]]:
-    """The author and the text of every comment that is a little sign on an open page, from its top; they go."""
+    """Take the author and the text of every comment shown as an icon on an open page, from its top, and remove it."""
     found = []
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
@@ -154,14 +155,14 @@ def take_stickers(page: Any) -> list[tuple[str, str]]:
 
 
 def _notes(page: Any, form: Any) -> Iterator[Note]:
-    for i in range(min(MOST, raw.FPDFPage_GetAnnotCount(page))):
+    for i in range(min(MAX_NOTES, raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             if one is None:
                 continue
             subtype, flags, box = raw.FPDFAnnot_GetSubtype(one), raw.FPDFAnnot_GetFlags(one), raw.FS_RECTF()
             if subtype in _SILENT or not raw.FPDFAnnot_GetRect(one, box):
                 continue
-            is_answer = bool(raw.FPDFAnnot_HasKey(one, b"IRT"))  # Acrobat hides the icon of an answer to a comment
+            is_answer = bool(raw.FPDFAnnot_HasKey(one, b"IRT"))  # Acrobat hides the icons of answers to comments
             if flags & _UNSEEN and not is_answer:
                 continue
             place = (
@@ -180,7 +181,7 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
 
 
 def _value(one: Any, form: Any) -> str:
-    """What was typed into a field, or chosen; "" for passwords and boxes to be ticked."""
+    """Return what was typed into a field, or chosen; "" for passwords and tick boxes."""
     if not form:
         return _string(one, b"V") if _string(one, b"FT") in ("Tx", "Ch") else ""
     if raw.FPDFAnnot_GetFormFieldType(form, one) not in _TYPED:
@@ -192,14 +193,14 @@ def _value(one: Any, form: Any) -> str:
         return characters.utf16(value) or _untagged(_string(one, b"RV"))
     chosen = [
         characters.utf16(functools.partial(raw.FPDFAnnot_GetOptionLabel, form, one, k))
-        for k in range(min(MOST, raw.FPDFAnnot_GetOptionCount(form, one)))
+        for k in range(min(MAX_NOTES, raw.FPDFAnnot_GetOptionCount(form, one)))
         if raw.FPDFAnnot_IsOptionSelected(form, one, k)
     ]
     return "\n".join(chosen) or characters.utf16(functools.partial(raw.FPDFAnnot_GetFormFieldValue, form, one))
 
 
 def _untagged(rich: str) -> str:
-    """The text of rich text."""
+    """Return rich text as plain text."""
     return html.unescape(_TAG.sub("", rich.replace("</p>", "\n"))).strip()
 
 
@@ -221,21 +222,21 @@ def _annotation(page: Any, index: int) -> Iterator[Any]:
 
 
 def _appearances(pdf: Any, number: int) -> tuple[Characters, bool]:
-    """The characters of what annotations look like, where they stand on the page; and whether they have pictures."""
+    """Read the characters that annotations show, where they stand on the page, and say whether they have pictures."""
     with _alone(pdf, number, lambda kind: kind not in _SHAPELESS) as page:
         return characters.of_page(page), pictured.has_active(page)
 
 
 @contextmanager
 def fields(pdf: Any, number: int) -> Iterator[Any]:
-    """A page that shows the fields of a page and nothing else."""
+    """Copy a page so that it shows the page's form fields and nothing else."""
     with _alone(pdf, number, lambda kind: kind == raw.FPDF_ANNOT_WIDGET) as page:
         yield page
 
 
 @contextmanager
 def _alone(pdf: Any, number: int, wanted: Callable[[int], bool]) -> Iterator[Any]:
-    """A copy of a page that shows its annotations of wanted kinds and nothing else."""
+    """Copy a page so that it shows its annotations of wanted kinds and nothing else."""
     with _copied(pdf, number) as copy:
         page = copy.get_page(0)
         try:
@@ -256,11 +257,11 @@ def _alone(pdf: Any, number: int, wanted: Callable[[int], bool]) -> Iterator[Any
 
 
 def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
-    """Take all other annotations off a page, and those that are not to be seen."""
+    """Remove all other annotations from a page, and those that are not to be seen."""
     for i in reversed(range(raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             stays = one and not raw.FPDFAnnot_GetFlags(one) & _UNSEEN and wanted(raw.FPDFAnnot_GetSubtype(one))
-            if stays:  # "invisible" is of kinds that a reader does not know; flattening would leave it out
+            if stays:  # "invisible" concerns kinds that a viewer does not know; flattening would omit it
                 raw.FPDFAnnot_SetFlags(one, raw.FPDFAnnot_GetFlags(one) & ~raw.FPDF_ANNOT_FLAG_INVISIBLE)
         if not stays:
             raw.FPDFPage_RemoveAnnot(page, i)
@@ -268,7 +269,7 @@ def _keep(page: Any, wanted: Callable[[int], bool]) -> None:
 
 @contextmanager
 def _copied(pdf: Any, number: int) -> Iterator[Any]:
-    """A document of this page alone, which owns what the page inherits."""
+    """Copy this page to a document of its own, which owns what the page inherits."""
     copy = pypdfium2.PdfDocument.new()
     try:
         index = (ctypes.c_int * 1)(number - 1)
@@ -280,13 +281,13 @@ def _copied(pdf: Any, number: int) -> Iterator[Any]:
 
 
 def _hide(page: Any, first: int) -> None:
-    """Neither draw nor read the first objects of a page."""
+    """Switch off the first objects of a page, so that they are neither drawn nor read."""
     for i in range(first):
         raw.FPDFPageObj_SetIsActive(raw.FPDFPage_GetObject(page, i), False)
 
 
 def _dress(page: Any) -> None:
-    """Let PDFium make the appearances that annotations lack, which it does when it draws them."""
+    """Let PDFium make the appearances that annotations lack, as it does when it draws them."""
     bitmap = pypdfium2.PdfBitmap.new_native(1, 1, raw.FPDFBitmap_BGR)
     try:
         raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, 1, 1, 0, raw.FPDF_ANNOT)
@@ -298,7 +299,7 @@ def _dress(page: Any) -> None:
 
 
 def _within(some: Characters, box: tuple[float, float, float, float]) -> np.ndarray:
-    """Which characters stand in a box."""
+    """Return which characters stand in a box, as (n,) bool."""
     left, top, right, bottom = box
     x, y = (some.boxes[:, 0] + some.boxes[:, 2]) / 2, (some.boxes[:, 1] + some.boxes[:, 3]) / 2
     return np.asarray((x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1))
@@ -318,24 +319,24 @@ def _plain(some: Characters) -> str:
 
 
 def _squeezed(text: str) -> str:
-    """For comparison: without white space, compatibility forms resolved."""
+    """Return a text for comparison: without white space, and with compatibility forms resolved."""
     return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _tells_less(looks: str, says: str, shown: Characters) -> bool:
-    """Whether an appearance lacks text that was typed: it has none, some of its letters, or signs without meaning."""
+    """Return whether an appearance lacks typed text: it shows none, only some letters, or signs without a meaning."""
     following = iter(says)
     return looks != says and (all(char in following for char in looks) or 3 * shown.share_senseless > 1)
 
 
 def _is_hardly_in(says: str, looks: str) -> bool:
-    """Whether most characters of one are not in the other, wherever they stand: dates and sums are shown rewritten."""
+    """Return whether most characters of `says` are not in `looks`, in any order: dates and sums are shown rewritten."""
     said = [char for char in says if char.isalnum()]
     return 2 * (Counter(said) - Counter(looks)).total() > len(said)
 
 
 def _is_spaced_out(shown: Characters, text: str) -> bool:
-    """Whether characters stand so far apart, as in a comb of boxes, that words would fall to pieces."""
+    """Return whether characters stand so far apart, as in a comb of boxes, that words would fall to pieces."""
     steps = shown.boxes[1:, 0] - shown.boxes[:-1, 2]
     tall = (shown.boxes[1:, 1] - shown.boxes[1:, 3]).clip(1)
     return len(text.split()) < len(_plain_words(shown)) or bool((steps > tall).sum() >= len(text.split()))
@@ -346,7 +347,7 @@ def _plain_words(some: Characters) -> list[str]:
 
 
 def _respaced(shown: Characters, text: str) -> Characters:
-    """The characters where they stand, each as wide as the step to the next, divided into words as `text` is."""
+    """Return the characters where they stand, each as wide as the step to the next, divided into words as `text` is."""
     ink = shown.some(~np.isin(shown.codes, SPACES))
     letters = [c for c in text if not c.isspace()]
     if len(letters) != len(ink.codes):
@@ -362,10 +363,10 @@ def _respaced(shown: Characters, text: str) -> Characters:
 
 
 def _laid_out(text: str, box: tuple[float, float, float, float]) -> Characters:
-    """A text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
+    """Lay out a text as it may stand in a box: from its top left, in lines that fit, smaller where it is long."""
     left, top, right, bottom = box
     width, height = max(right - left, 1.0), max(top - bottom, 1.0)
-    text = text[: characters.LONGEST].encode("utf-16", "ignore").decode("utf-16")
+    text = text[: characters.MAX_CHARACTERS].encode("utf-16", "ignore").decode("utf-16")
     for size in _SIZES:
         lines = list(_wrapped(text, max(1, int(width / (0.5 * size)))))
         if len(lines) * 1.2 * size <= height:
@@ -394,7 +395,7 @@ def _wrapped(text: str, most: int) -> Iterator[str]:
 
 @functools.cache
 def _calls() -> tuple[Callable[[int], int], Callable[[int, int], int], Callable[[int], int], Callable[[int], None]]:
-    """FPDFPage_GetAnnotCount, FPDFPage_GetAnnot, FPDFAnnot_GetSubtype and FPDFPage_CloseAnnot on plain addresses."""
+    """Return FPDFPage_GetAnnotCount, _GetAnnot, FPDFAnnot_GetSubtype, FPDFPage_CloseAnnot, bound to plain addresses."""
     return (
         characters.call(raw.FPDFPage_GetAnnotCount, ctypes.c_int),
         characters.call(raw.FPDFPage_GetAnnot, ctypes.c_void_p, ctypes.c_int),

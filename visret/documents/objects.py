@@ -1,6 +1,6 @@
-"""The objects of a page and of its forms, as addresses: PDFium's own calls, at little cost for each of many objects.
+"""The objects of a page and of its forms, as addresses: calls to PDFium that cost little for each of many objects.
 
-Called under the lock of pdf.py only.
+Call these functions under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from visret.documents.characters import call
 
 
 class Calls(NamedTuple):
-    """Functions of PDFium on plain addresses: of a page, of a form or another object on it, of an object's font."""
+    """Functions of PDFium on plain addresses: of a page, of a form or another object on it, or of an object's font."""
 
     count_of: Callable[[int], int]
     get: Callable[[int, int], int]

@@ -1,10 +1,10 @@
-"""Office documents to PDF through LibreOffice, where it is installed.
+"""The conversion of office documents to PDF by LibreOffice, where it is installed.
 
     with tempfile.TemporaryDirectory() as folder:
         pdf, lost = office.convert("minutes.docx", folder)
 
-The PDF is what is drawn and indexed, so it has to be kept: another LibreOffice, or another machine's fonts, break pages
-elsewhere. A document is converted from a copy, which is changed first so that what is in it comes onto the pages.
+The PDF is what is drawn and indexed, so it has to be kept: another version of LibreOffice, or another machine's fonts,
+break pages elsewhere. A copy of the document is converted, which is changed first so that all it holds is on its pages.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from visret.types import Loss
 
 __all__ = ["MISSING", "SECONDS", "Conversion", "convert", "program", "text_of_html", "text_without"]
 
-SECONDS = 120.0  # more than a document takes that LibreOffice does not hang on
+SECONDS = 120.0  # more than any document takes, unless LibreOffice hangs
 
 
 class Conversion(NamedTuple):
-    """What was made of a document. lost: what is known to be on no page."""
+    """The PDF made of a document. lost: what is known to be on no page."""
 
     pdf: Path
     lost: tuple[Loss, ...] = ()
 
 
 def convert(path: str | Path, folder: str | Path) -> Conversion:
-    """The document as a PDF in `folder`, an empty one, in which other things are left too.
+    """Convert a document to a PDF in `folder`, which has to be empty; other files are left in it too.
 
-    There is no limit of time: call it in a process of its own, and end that with what it started.
-    DocumentError where LibreOffice is not installed, or the document is empty, damaged or of another kind;
+    There is no time limit: call this in a process of its own, and end that together with what it started.
+    Raises DocumentError where LibreOffice is not installed, or the document is empty, damaged or of another kind, and
     PasswordRequired where it is encrypted.
     """
     path, folder = Path(path), Path(folder)
@@ -46,7 +46,7 @@ def convert(path: str | Path, folder: str | Path) -> Conversion:
     soffice = program()
     if soffice is None:
         raise DocumentError(path, MISSING)
-    copy = folder / "source" / f"document{kind.removeprefix('.excel').removeprefix('.word')}"  # any name, no lock file
+    copy = folder / "source" / f"document{kind.removeprefix('.excel').removeprefix('.word')}"  # a plain name
     try:
         copy.parent.mkdir()
         shutil.copyfile(path, copy)
@@ -59,7 +59,7 @@ def convert(path: str | Path, folder: str | Path) -> Conversion:
 
 
 def text_without(path: str | Path) -> tuple[str, tuple[Loss, ...]]:
-    """The text of a document of which LibreOffice is not needed for it, HTML or a spreadsheet, and what is lost."""
+    """Read HTML or a spreadsheet without LibreOffice, and return its text and what is lost."""
     path = Path(path)
     kind = kinds.kind_of(path)
     if kind in (".html", ".htm"):
@@ -77,7 +77,7 @@ def _as_it_is(office: LibreOffice, source: Path) -> Conversion:
 
 
 def _text(office: LibreOffice, source: Path) -> Conversion:
-    """A document of Writer: with its changes accepted, and with its comments."""
+    """Convert a text document, with its changes accepted and with its comments."""
     if source.suffix in (".doc", ".rtf") and changes.may_be_in(source):
         source = office.convert(source, "odt")
     lost = changes.accept(source) if source.suffix in (".docx", ".docm", ".odt") else []
@@ -94,7 +94,7 @@ def _text(office: LibreOffice, source: Path) -> Conversion:
 
 
 def _slides(office: LibreOffice, source: Path) -> Conversion:
-    """A presentation: with hidden slides, notes and comments."""
+    """Convert a presentation, with hidden slides, notes and comments."""
     if source.suffix == ".ppt":
         source = office.convert(source, "odp")
     found = slides.of_slides(source)
@@ -111,7 +111,7 @@ def _slides(office: LibreOffice, source: Path) -> Conversion:
 
 
 def _beside(source: Path, pdf: Path) -> Iterator[list[str]]:
-    """Of every slide, the paragraphs that are not on its page: beside it, or beyond its end."""
+    """Yield, for every slide, the paragraphs that are not on its page: they lie beside it, or beyond its end."""
     with Pdf(pdf, None, "pdfium") as document:
         for page, texts in zip(range(1, len(document) + 1), slides.texts_of_slides(source), strict=False):
             words = document.page(page, image=False).words or ()
@@ -126,7 +126,7 @@ def _drawing(office: LibreOffice, source: Path) -> Conversion:
 def _html(office: LibreOffice, source: Path) -> Conversion:
     data, lost = html.in_utf8(source.read_bytes())
     source.write_bytes(data)
-    # its web mode loses headings and begins with an empty page (7.4)
+    # in its web mode, LibreOffice 7.4 loses headings and begins with an empty page
     return Conversion(office.convert(source, "pdf", "--writer"), lost)
 
 

@@ -1,6 +1,6 @@
-"""OpenDocument files: the XML in them, read with care and written back.
+"""OpenDocument files: their XML, read with care and written back.
 
-Names are written as in the XML, `q("table:table")`; LibreOffice writes the same prefixes always.
+Names are written as in the XML, `q("table:table")`; LibreOffice always writes the same prefixes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-MAX_XML = 512 << 20  # bytes of one part that are taken apart
+MAX_XML = 512 << 20  # bytes of one part that are parsed
 
 _ODF = "urn:oasis:names:tc:opendocument:xmlns"
 NAMESPACES = {
@@ -37,23 +37,23 @@ _POINTS = {"pt": 1.0, "in": 72.0, "cm": 72 / 2.54, "mm": 72 / 25.4, "pc": 12.0, 
 
 
 def q(name: str) -> str:
-    """The name of an element or attribute as ElementTree has it."""
+    """Return the name of an element or attribute as ElementTree has it."""
     prefix, _, local = name.partition(":")
     return f"{{{NAMESPACES[prefix]}}}{local}"
 
 
 def points(length: str | None, default: float = 0.0) -> float:
-    """A length such as "2.5cm" in points."""
+    """Convert a length such as "2.5cm" to points."""
     found = re.fullmatch(r"\s*(-?[\d.]+)\s*([a-z]+)\s*", length or "")
     return float(found[1]) * _POINTS.get(found[2], 1.0) if found else default
 
 
 def parsed(archive: zipfile.ZipFile, part: str) -> Element | None:
-    """A part of an archive; None where it is not there, no XML, too large, or declares entities."""
+    """Parse a part of an archive; None where it is missing, no XML, too large, or declares entities."""
     try:
         with archive.open(part) as file:
             data = file.read(MAX_XML + 1)
-        if len(data) > MAX_XML or b"<!ENTITY" in data:  # there is none in any document of an office program
+        if len(data) > MAX_XML or b"<!ENTITY" in data:  # office programs write no entities
             return None
         return ElementTree.fromstring(data)
     except (KeyError, ElementTree.ParseError, zipfile.BadZipFile, OSError, RuntimeError, ValueError):
@@ -61,12 +61,12 @@ def parsed(archive: zipfile.ZipFile, part: str) -> Element | None:
 
 
 def clean(text: str) -> str:
-    """A text without what XML cannot hold."""
+    """Replace the characters of a text that XML cannot hold by blanks."""
     return _FORBIDDEN.sub(" ", text)
 
 
 def text_of(element: Element) -> str:
-    """What a paragraph shows: its characters, with blanks, tabs and line feeds where there are elements for them."""
+    """Return the text of a paragraph, with blanks, tabs and line feeds where it has elements for them."""
     return "".join(_pieces(element))
 
 
@@ -83,12 +83,12 @@ def _pieces(element: Element) -> Iterator[str]:
 
 
 def paragraphs(element: Element) -> Iterator[str]:
-    """The text of all paragraphs in it."""
+    """Return the text of each paragraph in an element."""
     return (text_of(one) for one in element.iter() if one.tag in _PARAGRAPHS)
 
 
 def rewrite(path: Path, parts: Mapping[str, bytes | None]) -> None:
-    """Put other content in the place of some parts of an archive; None leaves a part out."""
+    """Replace the content of some parts of an archive; None leaves a part out."""
     other = path.with_suffix(".new")
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
         for one in old.infolist():
@@ -101,12 +101,12 @@ def rewrite(path: Path, parts: Mapping[str, bytes | None]) -> None:
 
 
 def serialised(root: Element) -> bytes:
-    """An element as a file."""
+    """Serialise an element as a file."""
     return bytes(ElementTree.tostring(root, "utf-8", xml_declaration=True))
 
 
 def children_gone(parent: Element, unwanted: Iterable[Element]) -> None:
-    """Take children out of an element."""
+    """Remove children from an element."""
     for one in unwanted:
         parent.remove(one)
 

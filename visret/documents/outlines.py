@@ -1,8 +1,8 @@
-"""Print on a PDF's page that is drawn as shapes: drawing programs and printer drivers turn letters into outlines.
+"""Print on a PDF page that is drawn as shapes: drawing programs and printer drivers turn letters into outlines.
 
-Such letters are no text and lie under no picture. Whether shapes are letters, only the page's picture can say; what
-costs little is to see that a page has many filled shapes of many kinds, as small as letters. A large shape may also be
-filled with a pattern that is a picture, as printers to PDF make it. Called under the lock of pdf.py only.
+Such letters are no text and lie under no picture. Only the picture of the page can tell whether shapes are letters;
+seeing that a page has many filled shapes of many kinds, as small as letters, costs little. A large shape may also be
+filled with a pattern that is a picture, as printers to PDF make it. Call this under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from visret.documents import objects
 
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
-_LEAST, _HIGHEST = 8, 60.0  # points of an outline, more than a box has; and PDF points that a line of print is high
+_MIN_POINTS = 8  # of an outline: more than a box has
+_MAX_HEIGHT = 60.0  # PDF points of a line of print
 _MUCH = 400  # points of all outlines: those of some twenty letters
 _LONG = 1_000  # points of one shape that is a text
 _KINDS = 8  # of outlines, by their number of points: the marks of a diagram are all alike
-_CURVED = 0.2  # of the points of one large shape, if it is a text and no coast
-_SAMPLE = 200  # of its points
+_CURVED = 0.2  # the share of curves in a large shape that is text, not a coastline
+_SAMPLE = 200  # of its points that are looked at
 _PATTERN = (0xBF, 0xBF, 0xBF)  # the colour that PDFium gives for a pattern with colours of its own
-_LARGE = 0.05  # of the page's area
+_LARGE = 0.05  # a share of the page's area
 
 
 def may_be_print(page: Any) -> bool:
-    """Whether filled shapes on an open page may be letters."""
+    """Return whether filled shapes on an open page may be letters."""
     calls, points, kinds = objects.calls(), 0, set()
     bounds = (ctypes.c_float * 4)()
     edges = [ctypes.addressof(bounds) + 4 * k for k in range(4)]
@@ -43,12 +44,12 @@ def may_be_print(page: Any) -> bool:
         wide, high = bounds[2] - bounds[0], bounds[3] - bounds[1]
         if wide * high > _LARGE * width * height and _has_pattern(shape):
             return True
-        if count < _LEAST:
+        if count < _MIN_POINTS:
             continue
-        is_line = high <= _HIGHEST and wide > 3 * high
+        is_line = high <= _MAX_HEIGHT and wide > 3 * high
         if count >= (_MUCH if is_line else _LONG) and _is_curved(shape, count):
             return True
-        if high <= _HIGHEST:
+        if high <= _MAX_HEIGHT:
             points += count
             kinds.add(count)
             if points >= _MUCH and len(kinds) >= _KINDS:
@@ -70,9 +71,9 @@ def _is_curved(shape: int, count: int) -> bool:
 
 
 def _shapes(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[int]:
-    """The addresses of the shapes among the first and last objects of a page or, depth > 0, a form.
+    """Yield the addresses of the shapes among the first and last objects of a page or, if depth > 0, a form.
 
-    left: one for each form that may still be looked into.
+    left: an item for each form that may still be looked into.
     """
     calls, left = objects.calls(), iter(range(_FORMS)) if left is None else left
     count_of, get = (calls.count_inside, calls.get_inside) if depth else (calls.count_of, calls.get)

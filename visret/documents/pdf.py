@@ -1,7 +1,7 @@
-"""PDFs. PDFium must not be entered by two threads at once: every call to it happens under the lock of this file.
+"""PDFs, read and drawn by PDFium, which two threads must not enter at once: its calls happen under this file's lock.
 
-The files beside it that call PDFium (characters, embedded, fonts, layers, notes, outlines, pictured, xfa) are called
-from here only.
+The files beside this one that call PDFium (characters, embedded, fonts, layers, notes, outlines, pictured, xfa) are
+called from here only.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from visret.errors import DocumentError, PasswordRequired
 from visret.types import Loss, Word
 
 _log = logging.getLogger(__name__)
-_pdfium_lock = forks.Lock(whole=True)  # reentrant: a forgotten document may be collected inside a call
+_pdfium_lock = forks.Lock(whole=True)  # reentrant, since a forgotten document may be collected inside a call
 
 
 systemfonts.install()
-_FILLED = 0.8  # of a page's area under pictures: its text may be a layer that nobody sees
+_FILLED = 0.8  # share of a page under pictures from which its text may be a layer that nobody sees
 _FAR = 1e6  # points, beyond any page
 
 
 class _Layer(NamedTuple):
-    """What there is to read on a page.
+    """The text and comments of a page, and what is known of them.
 
     senseless: the share of the characters of its content that have no meaning. pictured: the share of its area under
-    pictures. is_hidden: its text is painted invisibly over a picture that fills it. is_drawn: print may stand on it
-    that is neither text nor under pictures. is_torn: words lack letters, which have no meaning. places: (n, 4) x0, y0,
-    x1, y1 of the n comments on the displayed page, in points.
+    pictures. is_hidden: whether its text is painted invisibly over a picture that fills it. is_drawn: whether it may
+    have print that is neither text nor under pictures. is_torn: whether words lack letters, which have no meaning.
+    places: (n, 4) x0, y0, x1, y1 of the n comments on the displayed page, in points.
     """
 
     placed: characters.Displayed
@@ -59,7 +59,7 @@ class _Layer(NamedTuple):
 
 
 class Pdf(Document):
-    """A PDF. The pages are drawn by PDFium, or by poppler."""
+    """A PDF, whose pages are drawn by PDFium or by poppler."""
 
     def __init__(self, path: Path, password: str | None, backend: str) -> None:
         super().__init__(path)
@@ -87,11 +87,11 @@ class Pdf(Document):
         return self._length
 
     def close(self) -> None:
-        """Let go of the file; no page can be read afterwards."""
+        """Close the file; no page can be read afterwards."""
         self._close()
 
     def members(self, folder: Path) -> Iterator[Member]:
-        """The files of a portfolio, those attached, and those that hang on pages; each once."""
+        """Yield the files of a portfolio, those attached, and those tied to pages; each once."""
         unpacking, seen = Unpacking(folder, self.lost), set()
         for one in self._embedded():
             key = one.name, hashlib.sha256(one.data or b"").digest()
@@ -102,12 +102,12 @@ class Pdf(Document):
                 yield member
             seen.add(key)
         unpacking.done()
-        if not seen and (count := embedded_files(self.path)):  # tied to a page or a part of it (/AF), or to a film
+        if not seen and (count := embedded_files(self.path)):  # tied to a page, a part of it (/AF), or a film
             what = "a file inside it" if count == 1 else f"{count:,} files inside it"
             self.lost.append(Loss(f"{what} that its list of files lacks", "save them from a PDF reader, and add them"))
 
     def _embedded(self) -> Iterator[embedded.Embedded]:
-        """The files that belong to the document, then those that hang on its pages."""
+        """Yield the files that belong to the document, then those that are tied to its pages."""
         with _pdfium_lock:
             count = embedded.count(self._pdf)
         for index in range(count):
@@ -148,13 +148,13 @@ class Pdf(Document):
         return Content(size_pt, drawn, found + said, None, tuple(lost), *known)
 
     def _of_form(self) -> list[str]:
-        """What an XFA form says; that its pages are missing is in `lost` from now on."""
+        """Return the text of an XFA form, and note in `lost` that its pages are missing."""
         said = xfa.texts(self._pdf)
         self.lost.append(xfa.loss(said))
         return said
 
     def _said_by_form(self, found: tuple[Word, ...]) -> tuple[Word, ...]:
-        """The words of an XFA form, at no place but the page, that are not found on it."""
+        """Return the words of an XFA form that are not found on its page; their place is the whole page."""
         if self._texts is None:
             with _pdfium_lock:
                 waits = xfa.waits(self._pdf, " ".join(word.text for word in found))
@@ -162,7 +162,7 @@ class Pdf(Document):
         return notes.lines(self._texts, found)
 
     def _layer(self, page: Any, number: int, kinds: set[int], size_pt: tuple[float, float], lost: list[Loss]) -> _Layer:
-        """What there is to read on an open page, and what was typed on it."""
+        """Read the text of an open page, with what was typed on it."""
         with fonts.extended(page, self._fonts) as blank:
             content = characters.of_page(page)
         lost += blank
@@ -176,7 +176,9 @@ class Pdf(Document):
             except pypdfium2.PdfiumError:
                 lost.append(Loss("the fields and notes of a page", "print the document to a new PDF, and add that"))
             if more := notes.beyond(page):
-                lost.append(Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MOST:,} are read"))
+                lost.append(
+                    Loss(f"{more:,} of the fields and notes of a page", f"divide it: {notes.MAX_NOTES:,} are read")
+                )
         places = np.array([note.box for note in said], np.float32).reshape(-1, 4)
         places = characters.placed_boxes(page, size_pt, places) if said else places
         placed = characters.displayed(page, size_pt, content)
@@ -192,7 +194,7 @@ class Pdf(Document):
             raise ValueError(f"{self.path} is closed")
         with _pdfium_lock:
             try:
-                systemfonts.missed()  # by others
+                systemfonts.missed()  # forget those missed by others
                 page = self._pdf.get_page(number - 1)
                 self._fonts.missing.update(systemfonts.missed())
                 if 0 in page.get_size():
@@ -205,13 +207,13 @@ class Pdf(Document):
                 raise DocumentError(self.path, "the page is damaged; the others can be read", page=number) from error
 
     def _without_crop_box(self, page: Any, number: int) -> Any:
-        """The page anew, all of its media box shown: what viewers do with a crop box beside it."""
+        """Open the page again and show all of its media box, as viewers do with a crop box that lies outside it."""
         raw.FPDFPage_SetCropBox(page, -_FAR, -_FAR, _FAR, _FAR)
         page.close()
         return self._pdf.get_page(number - 1)
 
     def _drawn(self, page: Any, number: int, kinds: set[int], size_px: tuple[int, int]) -> Image.Image | None:
-        """The picture of an open page; None where poppler is to draw it."""
+        """Draw an open page; None where poppler is to draw it."""
         if self._backend != "pdfium":
             return None
         with _canvas(size_px) as bitmap:
@@ -232,7 +234,7 @@ class Pdf(Document):
                 self.path.resolve(),
                 first_page=number,
                 last_page=number,
-                dpi=dpi,  # its `size` forgets that a page is turned
+                dpi=dpi,  # its `size` ignores the rotation of a page
                 use_cropbox=True,  # the default draws what the crop box hides
                 userpw=self._password,
                 ownerpw=self._password,
@@ -247,8 +249,8 @@ class Pdf(Document):
 
 
 def _opened(path: Path, password: str | None) -> tuple[Any, str | None]:
-    """The document, and the password it needed; one that nothing asks for is not an error."""
-    raw.FPDF_LoadMemDocument64(b"", 0, None)  # a document without pages is no error to PDFium: it says its last one
+    """Open the document, and return it with the password it needed; a password that is not needed is no error."""
+    raw.FPDF_LoadMemDocument64(b"", 0, None)  # a document without pages sets no error: PDFium would give its last
     for key in (password, None) if password else (None,):
         try:
             return pypdfium2.PdfDocument(path, password=key), key
@@ -276,7 +278,7 @@ def _ends(path: Path) -> bool:
 
 
 def _prepare_forms(pdf: Any) -> None:
-    """Let PDFium know the document's fields: it then draws what was filled in, also where nothing says how."""
+    """Tell PDFium of the document's fields, so that it draws what was filled in, even without an appearance."""
     if pdf.get_formtype() == raw.FORMTYPE_NONE:
         return
     config = raw.FPDF_FORMFILLINFO(version=2)
@@ -289,11 +291,11 @@ def _prepare_forms(pdf: Any) -> None:
 
 @contextmanager
 def _canvas(size_px: tuple[int, int]) -> Iterator[Any]:
-    """A white bitmap to draw on."""
+    """Make a white bitmap to draw on."""
     width, height = size_px
     bitmap = pypdfium2.PdfBitmap.new_native(width, height, raw.FPDFBitmap_BGR)
     try:
-        if not raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF):  # what follows would draw nothing
+        if not raw.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF):  # then nothing would be drawn
             raise pypdfium2.PdfiumError(f"no picture of {width} x {height} pixels")
         yield bitmap
     finally:

@@ -1,6 +1,6 @@
-"""How much of a PDF's page lies under pictures, and whether its text is a layer that nobody sees, as scanners add it.
+"""The share of a PDF page under pictures, and whether its text is an invisible layer, as scanners add it.
 
-Called under the lock of pdf.py only.
+Call these functions under the lock of pdf.py only.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from pypdfium2 import raw
 
-_PARTS = 50  # of a page's width and of its height, to say what share of it is under pictures
+_PARTS = 50  # parts of a page's width and of its height, to measure its share under pictures
 _FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
 _FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
-_SAMPLE = 16  # characters that are asked whether they are seen
+_SAMPLE = 16  # characters that are checked for being visible
 
 
 def share(page: Any) -> float:
-    """Of the open page's area, what lies under pictures, those inside forms too."""
+    """Return the share of an open page's area that lies under pictures, including those inside forms."""
     shown = raw.FS_RECTF()
     if not raw.FPDF_GetPageBoundingBox(page, shown):
         return 0.0
@@ -34,7 +34,7 @@ def share(page: Any) -> float:
 
 
 def has_active(page: Any) -> bool:
-    """Whether an open page has a picture that is not switched off, itself or in a form that is not."""
+    """Return whether an open page has a picture that is not switched off, itself or in a form that is not."""
     active = ctypes.c_int()
     for k in range(raw.FPDFPage_CountObjects(page)):
         one = raw.FPDFPage_GetObject(page, k)
@@ -46,7 +46,7 @@ def has_active(page: Any) -> bool:
 
 
 def is_hidden(page: Any) -> bool:
-    """Whether most of a few characters of an open page are painted invisibly."""
+    """Return whether most of a few sampled characters of an open page are painted invisibly."""
     textpage = page.get_textpage()
     try:
         n = textpage.count_chars()
@@ -58,9 +58,9 @@ def is_hidden(page: Any) -> bool:
 
 
 def _pictures(holder: Any, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[np.ndarray]:
-    """Bounds of the pictures among the first and last objects of a page or, depth > 0, a form: [[x0, y0], [x1, y1]].
+    """Yield [[x0, y0], [x1, y1]] of the pictures among the first and last objects of a page or, if depth > 0, a form.
 
-    left: one for each form that may still be looked into.
+    left: an item for each form that may still be looked into.
     """
     left = iter(range(_FORMS)) if left is None else left
     object_of, kind_of = _calls(form=depth > 0)
@@ -83,7 +83,7 @@ def _pictures(holder: Any, depth: int = 0, left: Iterator[int] | None = None) ->
 
 @functools.cache
 def _calls(*, form: bool) -> tuple[Callable[..., int], Callable[..., int]]:
-    """FPDFPage_GetObject or FPDFFormObj_GetObject, and FPDFPageObj_GetType, on plain addresses.
+    """Return FPDFPage_GetObject or FPDFFormObj_GetObject, and FPDFPageObj_GetType, bound to plain addresses.
 
     They run up to thousands of times a page; see `character_calls` in characters.py.
     """

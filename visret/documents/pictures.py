@@ -25,7 +25,7 @@ _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _TIFF_DATA = {273, 324}  # StripOffsets, TileOffsets
 _WITH_PAGES = ("TIFF", "HEIF")
 NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
-_RENAME = "give it the ending of what it is, or copy it again"
+_RENAME = "rename it with the ending of its real format, or copy it again"
 _ANIMATION = Loss("the pictures of the animation after the first", "save them as files of their own")
 _HEIF = re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _PICTURE_ERRORS = (
@@ -34,13 +34,13 @@ _PICTURE_ERRORS = (
 )  # what Pillow's readers raise on damaged files
 
 _WHITE, _GREY, _BLACK = (255, 255, 255), (112, 112, 112), (0, 0, 0)
-_LIGHT = 190  # of 255: what is brighter is not seen well on white
-_THIN = 0.02  # of the opaque pixels lie on the outline: more do in writing, fewer in a sheet of paper
-_ENOUGH_PIXELS = 4_000_000  # to choose a ground by
+_LIGHT = 190  # of 255: brighter pixels are hard to see on white
+_THIN = 0.02  # share of opaque pixels on the outline: higher in writing, lower in a sheet of paper
+_ENOUGH_PIXELS = 4_000_000  # to choose a background by
 
 
 def opened(path: Path, _: str | None) -> Document:
-    """The picture in a file, whatever its name says."""
+    """Open the picture in a file, whatever its name says."""
     with path.open("rb") as file:
         head = file.read(1024)
     return Picture(path, head)
@@ -73,7 +73,7 @@ class Picture(Document):
         return self._length
 
     def close(self) -> None:
-        """Let go of the file; no page can be read afterwards."""
+        """Close the file; no page can be read afterwards."""
         self._stored.close()
 
     def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
@@ -99,12 +99,12 @@ class Picture(Document):
 
 
 def reads_heif() -> bool:
-    """Whether pillow-heif is installed."""
+    """Return whether pillow-heif is installed."""
     return find_spec("pillow_heif") is not None
 
 
 def _heif(path: Path) -> tuple[str, ...]:
-    """Pillow's name of HEIC, which it reads from now on. DocumentError where pillow-heif is missing."""
+    """Let Pillow read HEIC, and return its name of the format. Raises DocumentError where pillow-heif is missing."""
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
@@ -114,7 +114,7 @@ def _heif(path: Path) -> tuple[str, ...]:
 
 
 def _frames(image: Image.Image) -> int:
-    """How many pictures a file has, and the first one that is damaged: it says so when it is read."""
+    """Count the pictures of a file up to the first damaged one, which is counted and fails when it is read."""
     number = 0
     while True:
         try:
@@ -137,14 +137,14 @@ def _unread(path: Path, error: BaseException, page: int | None = None) -> Docume
 
 @contextmanager
 def _quiet_pillow() -> Iterator[None]:
-    """Pillow warns of large files, odd tags and lost transparency; none of it concerns the reader."""
+    """Silence Pillow, which warns of large files, odd tags and lost transparency; none of it concerns the reader."""
     with _pillow_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 def _stated_dpi(image: Image.Image) -> tuple[float, float]:
-    """Horizontal and vertical dpi as stored; 100 where the file states none, or nonsense."""
+    """Return the horizontal and vertical dpi as stored; 100 where the file states none, or nonsense."""
     try:
         x_dpi, y_dpi = (float(v) for v in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -153,7 +153,7 @@ def _stated_dpi(image: Image.Image) -> tuple[float, float]:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB; transparent parts get a ground, and more than 8 bits are scaled, not clipped."""
+    """Convert any mode to RGB; transparent parts get a background, and more than 8 bits are scaled, not clipped."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         values = np.nan_to_num(np.asarray(image, dtype=np.float32))
         peak = float(values.max(initial=0))
@@ -166,9 +166,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _ground(image: Image.Image) -> tuple[int, int, int]:
-    """White, unless a drawing in RGBA is light: then black, or grey where parts of it are dark.
+    """Choose a background: white, unless a drawing in RGBA is light; then black, or grey where parts of it are dark.
 
-    What counts is the outline, where the drawing meets its ground. A sheet of paper has little of it for its size, and
+    The outline decides, where the drawing meets its background. A sheet of paper has little outline for its size, and
     stands on white.
     """
     rows = max(1, image.width * image.height // _ENOUGH_PIXELS)

@@ -1,7 +1,7 @@
-"""What belongs to a slide and is not on it: the speaker's notes, comments, and text that does not fit.
+"""Text that belongs to a slide but is not on it: the speaker's notes, comments, and text that does not fit.
 
-notes = of_slides(Path("talk.pptx"))       # a list for each slide, hidden ones too
-said = texts_of_slides(Path("talk.pptx"))  # what its shapes say, wherever they lie
+notes = of_slides(Path("talk.pptx"))       # a list for each slide, including hidden ones
+said = texts_of_slides(Path("talk.pptx"))  # the texts of its shapes, wherever they lie
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _FIELDS = {q("text:page-number"), q("presentation:header"), q("presentation:foot
 
 
 class Note(NamedTuple):
-    """Text that belongs to a page. head: what it is."""
+    """A text that belongs to a page. head: its heading."""
 
     head: str
     text: str
 
 
 def of_slides(path: Path) -> list[list[Note]] | None:
-    """The notes and comments of every slide of a .pptx or .odp file; None where it cannot be taken apart."""
+    """Return the notes and comments of every slide of a .pptx or .odp file; None where it cannot be parsed."""
     try:
         with zipfile.ZipFile(path) as archive:
             if "content.xml" in archive.namelist():
@@ -42,7 +42,7 @@ def of_slides(path: Path) -> list[list[Note]] | None:
 
 
 def texts_of_slides(path: Path) -> list[list[str]]:
-    """The paragraphs of what stands on every slide of a .pptx or .odp file, or beside it; [] where none can be had."""
+    """Return the paragraphs on or beside every slide of a .pptx or .odp file; [] where they cannot be read."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _texts_of_opendocument(archive) if "content.xml" in archive.namelist() else _texts(archive)
@@ -61,7 +61,7 @@ def _texts_of_opendocument(archive: zipfile.ZipFile) -> list[list[str]]:
 
 
 def _is_switched_off(shape: Element) -> bool:
-    """As LibreOffice writes that a shape is hidden, in a namespace that changes with its version."""
+    """Return whether a shape is hidden, which LibreOffice writes in a namespace that changes with its version."""
     return any(name.endswith("}display") and value == "none" for name, value in shape.items())
 
 
@@ -70,7 +70,7 @@ def _texts(archive: zipfile.ZipFile) -> list[list[str]]:
 
 
 def _said_on(archive: zipfile.ZipFile, slide: str) -> Iterator[str]:
-    """The paragraphs of a slide and of the diagrams on it, without those of shapes that are not to be shown."""
+    """Yield the paragraphs of a slide and of its diagrams, without those of shapes that are not to be shown."""
     diagrams = [part for kind, part in _related(archive, slide).values() if kind == "diagramData"]
     for root in [root for part in (slide, *diagrams) if (root := parsed(archive, part)) is not None]:
         unseen = {one for shape in root.iter() if _is_unseen(shape) for one in shape.iter(f"{_DRAWING}p")}
@@ -80,7 +80,7 @@ def _said_on(archive: zipfile.ZipFile, slide: str) -> Iterator[str]:
 
 
 def _is_unseen(shape: Element) -> bool:
-    """Whether a shape is hidden, or has the slide's number, its date, or a line for all slides."""
+    """Return whether a shape is hidden, or has the slide's number, its date, or a line for all slides."""
     if _local(shape) not in ("sp", "grpSp", "graphicFrame", "cxnSp"):
         return False
     return any(
@@ -124,7 +124,7 @@ def _of_open_xml(archive: zipfile.ZipFile) -> list[list[Note]] | None:
 
 
 def _slides(archive: zipfile.ZipFile) -> list[str] | None:
-    """The parts of an Office Open XML file that are its slides, in order, "" for one that is missing."""
+    """Return the parts of an Office Open XML file that are its slides, in order; "" for one that is missing."""
     presentation = parsed(archive, _MAIN)
     if presentation is None:
         return None
@@ -146,7 +146,7 @@ def _of_slide(archive: zipfile.ZipFile, slide: str, authors: dict[str, str]) -> 
 
 
 def _typed(notes: Element) -> Iterator[str]:
-    """The paragraphs of a page of notes."""
+    """Yield the paragraphs of a page of notes."""
     for shape in notes.iter(f"{_SLIDES}sp"):
         holder = next(shape.iter(f"{_SLIDES}ph"), None)
         if holder is None or holder.get("type") not in _FURNITURE:
@@ -159,7 +159,7 @@ def _said(paragraph: Element) -> str:
 
 
 def _comments(root: Element, authors: dict[str, str]) -> Iterator[Note]:
-    """Comments and the answers to them, as PowerPoint writes them since 2007, and since 2021."""
+    """Yield comments and the answers to them, as PowerPoint has written them since 2007, and since 2021."""
     for one in root.iter():
         if _local(one) not in ("cm", "reply"):
             continue
@@ -186,7 +186,7 @@ def _local(element: Element) -> str:
 
 
 def _related(archive: zipfile.ZipFile, part: str) -> dict[str, tuple[str, str]]:
-    """The parts that a part of an Office Open XML file refers to: kind and name, by the id of the reference."""
+    """Map the id of each reference in a part of an Office Open XML file to the kind and name of the other part."""
     folder, name = posixpath.split(part)
     root = parsed(archive, f"{folder}/_rels/{name}.rels")
     found = {}

@@ -1,7 +1,7 @@
-"""LibreOffice as a program: where it is, and one file made into another by it.
+"""LibreOffice as a program: finding it, and converting one file into another with it.
 
-Every document gets a LibreOffice with settings of its own: one that is open is not disturbed, macros do not run,
-nothing is fetched, and what a document only links to stays out.
+Every document gets a LibreOffice with settings of its own: one that is already open is not disturbed, macros do not
+run, nothing is fetched, and what a document only links to stays out.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ _SETTINGS = (  # node, property, value
     ("Office.Common/Security/Scripting", "BlockUntrustedRefererLinks", "true"),
     ("Office.Writer/Content/Update", "Link", "2"),  # never
     ("Office.Calc/Content/Update", "Link", "2"),
-    ("Inet/Settings", "ooInetProxyType", "2"),  # by hand: the discard port, where nothing answers
+    ("Inet/Settings", "ooInetProxyType", "2"),  # manual: the discard port, where nothing answers
     ("Inet/Settings", "ooInetHTTPProxyName", "127.0.0.1"),
     ("Inet/Settings", "ooInetHTTPProxyPort", "9"),
     ("Inet/Settings", "ooInetHTTPSProxyName", "127.0.0.1"),
     ("Inet/Settings", "ooInetHTTPSProxyPort", "9"),
     ("Inet/Settings", "ooInetNoProxy", ""),
-    ("Setup/Product", "ooSetupLastVersion", "99.9"),  # a new version tests how it draws, which takes half of a start
+    ("Setup/Product", "ooSetupLastVersion", "99.9"),  # a new version tests how it draws, which takes half its start
     ("Office.Common/Filter/PDF/Export", "ExportNotes", "true"),  # comments, as annotations of the page
     ("Office.Common/Filter/PDF/Export", "ExportHiddenSlides", "true"),
 )
 
 
 def program() -> str | None:
-    """LibreOffice's soffice on this machine: on the path, or where its installers put it."""
+    """Return the path of LibreOffice's soffice, on PATH or where its installers put it; None where it is missing."""
     for name in ("soffice", "libreoffice"):
         if found := shutil.which(name):
             return found
@@ -46,9 +46,9 @@ def program() -> str | None:
 
 
 class LibreOffice:
-    """The program, with a profile of its own in `folder`, where what it makes lies too.
+    """LibreOffice with a profile of its own in `folder`, where the files that it makes lie too.
 
-    path: the document that is being read, which errors name.
+    path: the document being read, which errors name.
     """
 
     def __init__(self, program: str, folder: Path, path: Path) -> None:
@@ -62,7 +62,7 @@ class LibreOffice:
         ]
 
     def convert(self, source: Path, kind: str, *options: str) -> Path:
-        """The file as one of another kind, "pdf" or "ods", in `folder`. DocumentError where it is not made."""
+        """Convert the file to another kind, "pdf" or "ods", in `folder`. Raises DocumentError where that fails."""
         said = self._run(*options, "--convert-to", kind, "--outdir", str(self.folder), str(source))
         made = self.folder / f"{source.stem}.{kind}"
         if not made.is_file() or not made.stat().st_size:
@@ -70,7 +70,7 @@ class LibreOffice:
         return made
 
     def _run(self, *arguments: str) -> str:
-        """What it said, in a line."""
+        """Run LibreOffice, and return the last line that it wrote."""
         outside = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}  # it has its own
         try:
             done = subprocess.run(

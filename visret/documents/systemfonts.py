@@ -1,7 +1,7 @@
-"""Fonts of this machine for text whose font a PDF names and does not hold.
+"""Fonts of this machine for text whose font a PDF names but does not embed.
 
-PDFium looks in the folders of the system; here it is also shown those of the user (on Linux; elsewhere it knows them),
-and it is heard which fonts for Chinese, Japanese and Korean it does not find at all.
+PDFium looks in the folders of the system. Here it is also shown those of the user (on Linux; elsewhere it knows them),
+and the fonts for Chinese, Japanese and Korean that it does not find at all are noted.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import pypdfium2
 
 _log = logging.getLogger(__name__)
 _CODE_PAGES = {128: 1 << 17, 134: 1 << 18, 129: 1 << 19, 136: 1 << 20}  # PDFium's character sets -> the bits in OS/2
-_HAN = 1 << 17 | 1 << 18 | 1 << 20  # have Chinese characters, though not all of each other's
+_HAN = 1 << 17 | 1 << 18 | 1 << 20  # these have Chinese characters, though not all of each other's
 _SUFFIXES = {".ttf", ".otf", ".ttc"}
-_MOST = 2_000  # font files of a user that are looked at
+_MAX_FILES = 2_000  # font files of a user that are looked at
 _MAX_BYTES = 1 << 27
 _missed: list[str] = []
 
 
 def install() -> None:
-    """Have PDFium ask here. Called once, when PDFium has been set up."""
+    """Have PDFium ask here for fonts. Call this once, when PDFium has been set up."""
     try:
         _Fonts().setup()
     except pypdfium2.PdfiumError:  # a system for which PDFium knows no folders
@@ -37,23 +37,23 @@ def install() -> None:
 
 
 def missed() -> list[str]:
-    """The names of fonts that were asked for and not found since the last call."""
+    """Return the names of fonts that were asked for and not found since the last call."""
     names = list(dict.fromkeys(_missed))
     _missed.clear()
     return names
 
 
 class _Font(NamedTuple):
-    """A font file. pages: its bits of code pages that it says it covers."""
+    """A font file. pages: the bits of the code pages that it claims to cover."""
 
     path: Path
     pages: int
 
 
 class _Fonts(pypdfium2.PdfSysfontBase):  # type: ignore[misc]
-    """PDFium's own fonts, and the user's; its methods have the names that PDFium gives them.
+    """PDFium's own fonts and the user's; the methods have the names that PDFium gives them.
 
-    The handle of one of the user's is its place in `_of_user`, from 1.
+    The handle of a font of the user's is its place in `_of_user`, from 1.
     """
 
     def MapFont(self, _: Any, weight: int, italic: int, charset: int, pitch: int, face: Any, exact: Any) -> int | None:  # noqa: N802
@@ -100,7 +100,7 @@ class _Fonts(pypdfium2.PdfSysfontBase):  # type: ignore[misc]
 
 
 def _is_own(handle: int | None) -> bool:
-    return handle is not None and 0 < handle <= _MOST  # no address is as small
+    return handle is not None and 0 < handle <= _MAX_FILES  # no address is that small
 
 
 @functools.lru_cache(1)
@@ -113,10 +113,12 @@ def _data(handle: int) -> bytes:
 
 @functools.cache
 def _of_user() -> tuple[_Font, ...]:
-    """The user's fonts for Chinese, Japanese and Korean, regular ones first."""
+    """Return the user's fonts for Chinese, Japanese and Korean, regular ones first."""
     files = (path for folder in _folders() for path in sorted(folder.rglob("*")))
     fonts = [
-        path for path, _ in zip(files, range(_MOST), strict=False) if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
+        path
+        for path, _ in zip(files, range(_MAX_FILES), strict=False)
+        if path.suffix.lower() in {".ttf", ".otf", ".ttc"}
     ]
     found = [_Font(path, pages) for path in fonts if (pages := _pages(path)) & sum(_CODE_PAGES.values())]
     return tuple(sorted(found, key=lambda font: "regular" not in font.path.stem.lower()))
@@ -131,7 +133,7 @@ def _folders() -> Iterator[Path]:
 
 
 def _pages(path: Path) -> int:
-    """What the font says of the code pages it covers: ulCodePageRange1 in the table OS/2 (OpenType 1.9)."""
+    """Return the code pages that a font claims to cover: ulCodePageRange1 in the table OS/2 (OpenType 1.9)."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             return 0
@@ -146,5 +148,5 @@ def _pages(path: Path) -> int:
                     version, pages = struct.unpack(">H76xI", file.read(82))
                     return int(pages) if version else 0
     except (OSError, struct.error):
-        pass  # no font, whatever its name
+        pass  # not a font, whatever its name
     return 0

@@ -1,4 +1,4 @@
-"""Tables as text: CSV and TSV, a line for each row."""
+"""Tables as text: CSV and TSV, with a line for each row."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from visret.documents.text import Text, paged, pieces
 from visret.types import Loss
 
 BETWEEN = " | "
-_DELIMITERS = "\t;|,"  # of those that divide as well the first: a comma may be one of numbers
-_ROWS = 50  # that are looked at for how the columns are divided
+_DELIMITERS = "\t;|,"  # of those that divide equally well, the first: a comma may belong to numbers
+_ROWS = 50  # rows that are looked at to see how columns are divided
 
 
 def opened(path: Path, _: str | None) -> Document:
-    """The rows of a table, cells divided by BETWEEN, in pages like those of plain text.
+    """Return the rows of a table, cells divided by BETWEEN, in pages like those of plain text.
 
-    A line feed in a cell becomes a blank. Where quotes do not fit together the text is taken as it stands.
+    A line feed in a cell becomes a blank. Where quotes do not match, the text is taken as it stands.
     """
     lost: list[Loss] = []
     table = Text(path, pages=paged(_rows("".join(pieces(path, lost)))))
@@ -46,14 +46,14 @@ def _line(row: list[str]) -> str:
 
 
 def _delimiter(lines: list[str]) -> str | None:
-    """What divides most rows into the same number of cells, more than one."""
+    """Return the delimiter that divides most rows into the same number of cells, more than one; None if none does."""
     shares = {delimiter: _share(lines[:_ROWS], delimiter) for delimiter in _DELIMITERS}
     best = max(_DELIMITERS, key=lambda delimiter: shares[delimiter])
     return best if shares[best] else None
 
 
 def _share(lines: list[str], delimiter: str) -> float:
-    """The share of the rows that have as many cells as most; 0 where that is one."""
+    """Return the share of the rows that have the most frequent number of cells; 0 where that is one."""
     widths = [len(row) for row in _parsed(lines, delimiter) if row]
     usual = max(set(widths), key=widths.count, default=1)
     return widths.count(usual) / len(widths) if usual > 1 else 0.0
@@ -62,12 +62,12 @@ def _share(lines: list[str], delimiter: str) -> float:
 def _parsed(lines: list[str], delimiter: str) -> Iterator[list[str]]:
     try:
         yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    except csv.Error:  # a cell longer than the module reads
+    except csv.Error:  # a cell is longer than the module reads
         return
 
 
 def _sound(lines: list[str], delimiter: str) -> bool:
-    """Whether every quote is closed; one that is not would make one cell of the rest."""
+    """Return whether every quote is closed; an open one would make one cell of the rest."""
     try:
         for _ in csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True):
             pass

@@ -20,16 +20,16 @@ from visret.types import Loss
 __all__ = ["Decoded", "Text", "decode", "opened", "paged", "pieces"]
 
 TEXT_PAGE = 4000  # characters
-WHOLE = 32 << 20  # bytes; what is longer is decoded piece by piece, in the encoding of its beginning
+WHOLE = 32 << 20  # bytes; a longer text is decoded piece by piece, in the encoding of its beginning
 PIECE = 1 << 20
-HELD = 64 << 20  # bytes of pages that are held in memory; all of a larger text are on the disk
+HELD = 64 << 20  # bytes of pages held in memory; those of a larger text are all on disk
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and other commands to a terminal
 
 
 class Text(Document):
-    """Plain text: of pages that are given, or a page for each form feed, and at most TEXT_PAGE characters on each.
+    """Plain text, as the pages given, or with a page for each form feed and at most TEXT_PAGE characters on each.
 
-    The pages one after the other are the text, less its form feeds and with line feeds for line ends.
+    Its pages joined are the text, without form feeds and with line feeds for line ends.
     """
 
     def __init__(self, path: Path, text: str = "", *, pages: Iterable[str] | None = None) -> None:
@@ -53,7 +53,7 @@ class Text(Document):
         return len(self._ends) - 1
 
     def close(self) -> None:
-        """Let go of the text; no page can be read afterwards."""
+        """Close the text; no page can be read afterwards."""
         self._kept.close()
 
     def _read(self, number: int, **_: object) -> Content:
@@ -63,7 +63,7 @@ class Text(Document):
 
 
 def opened(path: Path, _: str | None) -> Document:
-    """The text of a file. DocumentError where it is none."""
+    """Open the text of a file. Raises DocumentError where it is not text."""
     lost: list[Loss] = []
     text = Text(path, pages=paged(pieces(path, lost)))
     text.lost += lost
@@ -71,9 +71,9 @@ def opened(path: Path, _: str | None) -> Document:
 
 
 def pieces(path: Path, lost: list[Loss]) -> Iterator[str]:
-    """The text of a file, one piece after the other, with line feeds for line ends; `lost` gets what is unreadable.
+    """Yield the text of a file piece by piece, with line feeds for line ends; `lost` gets what is unreadable.
 
-    DocumentError where it is no text.
+    Raises DocumentError where it is not text.
     """
     with path.open("rb") as file:
         start = file.read(WHOLE + 1)
@@ -93,7 +93,7 @@ def pieces(path: Path, lost: list[Loss]) -> Iterator[str]:
 
 
 def _plain(path: Path, text: str) -> str:
-    """The text without a terminal's commands. DocumentError where it is none."""
+    """Return the text without terminal commands. Raises DocumentError where it is not text."""
     if "\0" in text:
         raise DocumentError(path, "is not plain text (it holds zero bytes); save it as UTF-8")
     start = text[:TEXT_PAGE]
@@ -103,7 +103,7 @@ def _plain(path: Path, text: str) -> str:
 
 
 def paged(texts: Iterable[str]) -> Iterator[str]:
-    """The pages of a text that comes in pieces; there is always one."""
+    """Yield the pages of a text that comes in pieces; there is always at least one."""
     rest, sheet, longest = "", None, TEXT_PAGE
     for text in texts:
         *sheets, rest = (rest + text).split("\f")
@@ -128,7 +128,7 @@ def paged(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _cut(text: str, longest: int) -> Iterator[str]:
-    """Pieces of at most `longest` characters, cut after a blank line, else a line, else a word."""
+    """Yield pieces of at most `longest` characters, cut after a blank line, else a line, else a word."""
     start = 0
     while len(text) - start > longest:
         half, most = start + longest // 2, start + longest

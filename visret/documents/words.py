@@ -1,11 +1,11 @@
-"""Characters in the order a page paints them -> words in the order a person reads them.
+"""Words in reading order, made of characters in the order in which a page paints them.
 
-Three decisions, each with a plain rule. *Words*: white space ends a word, and so does a step to another place.
-*Order*: a recursive XY-cut (Nagy and Seth 1984) that keeps the painted order wherever white space does not contradict
-it. *Spelling*: ligatures and compatibility forms are written out, an accent painted over its letter is put on it, and
-a word hyphenated over a line end is one word.
+Three decisions are made, each by a plain rule. *Words*: white space ends a word, and so does a step to another place.
+*Order*: a recursive XY-cut (Nagy and Seth 1984) keeps the painted order wherever white space does not contradict it.
+*Spelling*: ligatures and compatibility forms are written out, an accent painted over its letter is put on it, and a
+word hyphenated over a line end is one word.
 
-Boxes in here are upright: x grows in the direction of reading, y from line to line, whatever way the text is turned.
+Boxes are upright here: x grows in the direction of reading, y from line to line, whichever way the text is turned.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ from visret.types import Box, Word
 
 SPACES = np.array([*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x3000])
 _HYPHENS = ("-", "\u00ad", "\u2010")
-_ACCENTS = {  # as TeX paints them, beside the letter -> as Unicode puts them on it
+_ACCENTS = {  # as TeX paints them beside the letter -> as Unicode puts them on it
     "`": "\u0300", "´": "\u0301", "^": "\u0302", "ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "¯": "\u0304",
     "˘": "\u0306", "˙": "\u0307", "¨": "\u0308", "˚": "\u030a", "˝": "\u030b", "ˇ": "\u030c", "¸": "\u0327",
     "˛": "\u0328",
 }  # fmt: skip
 _ACCENT = re.compile(f"[{''.join(map(re.escape, _ACCENTS))}]")
 _DOTLESS = {"ı": "i", "ȷ": "j"}
-_DEEPEST = 12  # nested cuts; real pages need about four, and a hostile one must not exhaust the stack
+_MAX_DEPTH = 12  # nested cuts; real pages need about four, and a hostile one must not exhaust the stack
 _LOOKAHEAD = 8  # strips below the last one that joined; bounds the time on a page painted at random
 
 
 def words(text: str, boxes: np.ndarray, turns: np.ndarray, *, width: float, height: float) -> tuple[Word, ...]:
-    """The words of a page, in reading order.
+    """Return the words of a page in reading order.
 
     text: n characters in painted order; a soft hyphen stands for the hyphen of a broken word.
     boxes: (n, 4) float, x0, y0, x1, y1 in points on the displayed page, origin top left, as high as the font's line.
-    turns: (n,) int, quarter turns clockwise that each character is turned by; 0 reads to the right.
-    width, height: of the displayed page in points; words whose centre lies outside it are dropped.
+    turns: (n,) int, quarter turns clockwise by which each character is turned; 0 reads to the right.
+    width, height: of the displayed page, in points; words whose centre lies outside it are dropped.
     """
     pieces = _pieces(text, boxes, turns, width, height)
     out: list[Word] = []
@@ -66,7 +66,7 @@ def words(text: str, boxes: np.ndarray, turns: np.ndarray, *, width: float, heig
 
 
 class _Pieces(NamedTuple):
-    """p words, or the parts of them that stand on one line, in painted order."""
+    """p words, or their parts on one line, in painted order."""
 
     texts: list[str]
     boxes: list[Box]  # page fractions
@@ -82,7 +82,7 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
     turns, downwards = turned_down(codes, boxes, turns, at)
     step = steps(upright(boxes[at], turns[at]))
     spaced = at[1:] - at[:-1] > 1
-    # PDFium sees a line end where a font sits a hair lower: characters of one size that touch are on one line
+    # PDFium sees a line end where a font sits slightly lower: characters of one size that touch are on one line
     touch = (abs(step.ahead) < 0.1 * step.tall) & (step.low > 0.85 * step.tall) & (step.shared > 0.5 * step.low)
     spurious = touch & np.isin(codes[at[:-1] + 1], (10, 13))
     if downwards is not None:
@@ -109,7 +109,7 @@ def _pieces(text: str, boxes: np.ndarray, turns: np.ndarray, width: float, heigh
 
 
 def fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
-    """Points to page fractions, clipped to the page, never empty."""
+    """Convert boxes in points to page fractions, clipped to the page and never empty."""
     thin = 1e-4
     size = np.array([width, height])
     low = np.clip(boxes[:, :2] / size, 0, 1 - thin)
@@ -121,7 +121,7 @@ def fractions(boxes: np.ndarray, width: float, height: float) -> list[Box]:
 
 
 class _Spelling(dict[int, str]):
-    """For str.translate: what each character is written as."""
+    """A table for str.translate: how each character is written."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
@@ -138,7 +138,7 @@ _SPELLING = _Spelling()
 
 
 def spelled(raw: str) -> str:
-    """A word as it is written: NFC, ligatures and other compatibility forms resolved, nothing invisible."""
+    """Spell a word as it is written: in NFC, ligatures and other compatibility forms resolved, nothing invisible."""
     if raw.isascii() and raw.isprintable():
         return raw
     if raw[-1:] == "\u00ad":
@@ -148,7 +148,7 @@ def spelled(raw: str) -> str:
 
 
 def _accented(text: str, boxes: np.ndarray, turns: np.ndarray) -> list[str]:
-    """The characters, with accents that were painted over a letter put on that letter."""
+    """Return the characters, with accents that were painted over a letter put on that letter."""
     letters = list(text)
     for k in [match.start() for match in _ACCENT.finditer(text)]:
         for j in (k + 1, k - 1):  # TeX paints the accent first, a cedilla second
@@ -162,10 +162,10 @@ def _accented(text: str, boxes: np.ndarray, turns: np.ndarray) -> list[str]:
 
 
 def _before(word: str, following: str, straight: bool) -> str | None:
-    """What stays of a line's last word where the next line's first belongs to it; None where it does not.
+    """Return what stays of a line's last word if the next line's first word continues it; None if it does not.
 
-    The hyphen goes between two small letters. It stays in "X-ray" and "1990-1995", which are only joined from one line
-    straight to the next: what follows at the end of a column may be a page number.
+    Between two small letters the hyphen is dropped. It stays in "X-ray" and "1990-1995", which are joined only from one
+    line straight to the next, because the word after the end of a column may be a page number.
     """
     if not (word.endswith(_HYPHENS) and word[-2:-1].isalnum() and following[0].isalnum()):
         return None
@@ -179,7 +179,7 @@ def _before(word: str, following: str, straight: bool) -> str | None:
 
 @dataclass(slots=True)
 class _Run:
-    """Pieces painted side by side, without a gap as wide as the line is high."""
+    """A run of pieces painted side by side, without a gap as wide as the line is high."""
 
     pieces: list[int]
     x0: float
@@ -190,18 +190,18 @@ class _Run:
     number: int = 0  # its place in painted order
 
     def beside(self, other: _Run) -> bool:
-        """On one line?"""
+        """Return whether both are on one line."""
         return min(self.y1, other.y1) - max(self.y0, other.y0) > 0.4 * min(self.y1 - self.y0, other.y1 - other.y0)
 
     def above(self, other: _Run) -> bool:
-        """On the line before, whether or not straight above?"""
+        """Return whether the other is on the next line, straight below or not."""
         line = max(self.y1 - self.y0, other.y1 - other.y0)
         return 0.3 * line < (other.y0 + other.y1 - self.y0 - self.y1) / 2 and other.y0 - self.y1 < line
 
 
 @dataclass(slots=True)
 class _Block:
-    """Runs painted one below the other. top and bottom are those of the letters: lines set tight overlap otherwise."""
+    """A block of runs painted one below the other. top, bottom: of the letters, since lines set tight would overlap."""
 
     runs: list[_Run]
     x0: float = field(init=False)
@@ -216,7 +216,7 @@ class _Block:
 
     @property
     def number(self) -> int:
-        """Its place in painted order."""
+        """The block's place in painted order."""
         return self.runs[0].number
 
 
@@ -235,9 +235,9 @@ Upright = TypeVar("Upright", bound=_Standing)
 
 
 def _lines(pieces: _Pieces) -> Iterator[tuple[bool, list[int]]]:
-    """The pieces line by line in reading order, each with whether it stands straight below the line before.
+    """Yield the pieces line by line in reading order, and whether each line stands straight below the one before.
 
-    Text turned another way than most of the page's comes last.
+    Text that is turned otherwise than most text of the page comes last.
     """
     turns = np.bincount(pieces.turns, minlength=4)
     for turn in sorted(np.flatnonzero(turns).tolist(), key=lambda t: -int(turns[t])):
@@ -270,7 +270,7 @@ def _runs(some: np.ndarray, pieces: _Pieces) -> list[_Run]:
 
 
 def _unzipped(runs: list[_Run], wide: float) -> list[_Run]:
-    """The runs, with columns of prose that were painted line by line across the page put one after the other."""
+    """Return the runs, with columns of prose that were painted line by line across the page put one after the other."""
     rows: list[list[_Run]] = []
     for run in runs:
         if rows and rows[-1][-1].beside(run):
@@ -308,9 +308,9 @@ def _blocks(runs: list[_Run]) -> list[_Block]:
 
 
 def _ordered(blocks: list[_Block], wide: float, depth: int = 0) -> Iterator[_Block]:
-    """Blocks in reading order: strips from the top, and in each its columns from the left."""
+    """Yield blocks in reading order: strips from the top, and in each its columns from the left."""
     for group in _groups(_strips(blocks), wide):
-        columns = _columns(group, wide) if len(group) > 1 and depth < _DEEPEST else [group]
+        columns = _columns(group, wide) if len(group) > 1 and depth < _MAX_DEPTH else [group]
         if len(columns) > 1 and not _prose([[run for block in column for run in block.runs] for column in columns]):
             columns = _flows(columns)
         if len(columns) > 1:
@@ -321,7 +321,7 @@ def _ordered(blocks: list[_Block], wide: float, depth: int = 0) -> Iterator[_Blo
 
 
 def strips(upright: Iterable[Upright]) -> list[list[Upright]]:
-    """What lies on a page, divided where a horizontal white band crosses all of it; by their tops within a strip."""
+    """Divide items where a horizontal white band crosses the whole page; each strip is ordered by the items' tops."""
     found: list[list[Upright]] = []
     bottom = 0.0
     for one in sorted(upright, key=lambda u: u.top):
@@ -335,12 +335,12 @@ def strips(upright: Iterable[Upright]) -> list[list[Upright]]:
 
 
 def _strips(blocks: list[_Block]) -> list[list[_Block]]:
-    """Painted order within a strip."""
+    """Divide blocks into strips, each in painted order."""
     return [sorted(strip, key=lambda b: b.number) for strip in strips(blocks)]
 
 
 def _groups(strips: list[list[_Block]], wide: float) -> Iterator[list[_Block]]:
-    """Strips, joined where columns painted one after the other run on through them."""
+    """Yield groups of strips, joined where columns painted one after the other run through them."""
     earliest = list(accumulate((strip[0].number for strip in reversed(strips)), min))[::-1]  # from this strip on
     start = 0
     while start < len(strips):
@@ -362,10 +362,10 @@ def _groups(strips: list[list[_Block]], wide: float) -> Iterator[list[_Block]]:
 def _bands(
     items: Iterable[_Run | _Block], wide: float, bands: Iterable[tuple[float, float]] = ()
 ) -> list[tuple[float, float]]:
-    """The x ranges that items (and bands) cover, those less than `wide` apart joined."""
+    """Return the x ranges that items (and bands) cover; those less than `wide` apart are joined."""
     out: list[tuple[float, float]] = []
     for x0, x1 in sorted([*bands, *((item.x0, item.x1) for item in items)]):
-        if out and (x0 < out[-1][1] + wide or x0 == out[-1][0]):  # neither has an extent where a font is broken
+        if out and (x0 < out[-1][1] + wide or x0 == out[-1][0]):  # where a font is broken, neither has an extent
             out[-1] = (out[-1][0], max(out[-1][1], x1))
         else:
             out.append((x0, x1))
@@ -373,7 +373,7 @@ def _bands(
 
 
 def _columns(items: list[_R], wide: float) -> list[list[_R]]:
-    """Items divided at vertical white bands, from the left; painted order within a column."""
+    """Divide items at vertical white bands into columns from the left; each stays in painted order."""
     bands = _bands(items, wide)
     columns: list[list[_R]] = [[] for _ in bands]
     for item in items:
@@ -382,7 +382,7 @@ def _columns(items: list[_R], wide: float) -> list[list[_R]]:
 
 
 def _flows(columns: list[list[_Block]]) -> list[list[_Block]]:
-    """The columns of text: those joined that are too narrow, or between which the painted order goes to and fro."""
+    """Join columns that are too narrow, or between which the painted order goes back and forth."""
     order = [i for _, i in sorted((block.number, i) for i, column in enumerate(columns) for block in column)]
     crossings = [0] * len(columns)  # of the white band left of each column
     for a, b in pairwise(order):
@@ -402,7 +402,7 @@ def _flows(columns: list[list[_Block]]) -> list[list[_Block]]:
 
 
 def _prose(columns: list[list[_Run]]) -> bool:
-    """Are these columns of text (long lines of one length), and not the columns of a table?"""
+    """Return whether these are columns of text, with long lines of one length, and not columns of a table."""
     for runs in columns:
         widths = [run.x1 - run.x0 for run in runs]
         if len(runs) < 4 or median(run.letters for run in runs) < 20 or median(widths) < 0.7 * max(widths):

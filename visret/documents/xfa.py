@@ -1,6 +1,6 @@
-"""Forms in Adobe's XFA, whose pages only Adobe's programs can show. Called under the lock of pdf.py only.
+"""Forms in Adobe's XFA, whose pages only Adobe's programs can show. Call this under the lock of pdf.py only.
 
-What was filled in, and what the form says, stands in XML inside the file, without a place on a page.
+The texts of the form and what was filled in stand in XML inside the file, without a place on a page.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pypdfium2 import raw
 
 from visret.types import Loss
 
-_MOST = 1 << 26  # bytes of a form
-_LONGEST = 200_000  # characters of its text
+_MAX_BYTES = 1 << 26  # bytes of a form
+_MAX_CHARACTERS = 200_000  # characters of its text
 _SHORT = 2_000  # characters of a page that only asks for patience
 _UNSEEN = {"script", "items", "pattern", "bindItems", "picture", "message", "desc", "extras", "config"}
 
 
 def is_dynamic(pdf: Any) -> bool:
-    """Whether the document says that its pages have yet to be made from its form."""
+    """Return whether the document says that its pages have yet to be made from its form."""
     return bool(pdf.get_formtype() == raw.FORMTYPE_XFA_FULL)
 
 
 def waits(pdf: Any, text: str) -> bool:
-    """Whether a document with such a form has only a page that asks for patience, or for another program.
+    """Return whether a document with such a form only has a page that asks for patience, or for another program.
 
-    text: what stands on its first page. It asks in the language of who made the form, so what tells is that most of
-    what the form says is missing.
+    text: the text of its first page. It asks in the language of the form's author, so what tells is that most of the
+    form's texts are missing from it.
     """
     if pdf.get_formtype() != raw.FORMTYPE_XFA_FOREGROUND or len(text) > _SHORT:
         return False
@@ -41,28 +41,28 @@ def waits(pdf: Any, text: str) -> bool:
 
 
 def loss(said: list[str]) -> Loss:
-    """What is missing of a form of which this much text was read."""
+    """Return the loss of a form of which these texts were read."""
     what = "the pages of an XFA form"
     if said:
-        what += " (its texts are read, but not where they stand)"
+        what += " (its texts are read, but not their places)"
     return Loss(what, "open it in Adobe Acrobat Reader and print it to a new PDF")
 
 
 def texts(pdf: Any) -> list[str]:
-    """What the form says, then what was filled in, each once; nothing where it cannot be read."""
+    """Return the texts of the form, then what was filled in, each once; [] where they cannot be read."""
     out: dict[str, None] = {}
     length = 0
     for tree in _trees(pdf):
         for text in _texts(tree):
             length += len(text)
-            if length > _LONGEST:
+            if length > _MAX_CHARACTERS:
                 return list(out)
             out[text] = None
     return list(out)
 
 
 def _trees(pdf: Any) -> Iterator[ElementTree.Element]:
-    """The form's templates, then its data: one stream of all, or a stream for each."""
+    """Yield the form's templates, then its data; the file has one stream for all, or one for each."""
     trees = []
     for i in range(min(raw.FPDF_GetXFAPacketCount(pdf), 100)):
         tree = _parsed(_content(pdf, i))
@@ -74,7 +74,7 @@ def _trees(pdf: Any) -> Iterator[ElementTree.Element]:
 
 def _content(pdf: Any, index: int) -> bytes:
     size = ctypes.c_ulong()
-    if not raw.FPDF_GetXFAPacketContent(pdf, index, None, 0, ctypes.byref(size)) or not 0 < size.value <= _MOST:
+    if not raw.FPDF_GetXFAPacketContent(pdf, index, None, 0, ctypes.byref(size)) or not 0 < size.value <= _MAX_BYTES:
         return b""
     buffer = ctypes.create_string_buffer(size.value)
     raw.FPDF_GetXFAPacketContent(pdf, index, buffer, size.value, ctypes.byref(size))
@@ -82,7 +82,7 @@ def _content(pdf: Any, index: int) -> bytes:
 
 
 def _parsed(data: bytes) -> ElementTree.Element | None:
-    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # a form has neither, and they can be made to grow without end
+    if b"<!DOCTYPE" in data or b"<!ENTITY" in data:  # a form has neither, and they can grow without end
         return None
     try:
         return ElementTree.fromstring(data)

@@ -1,10 +1,10 @@
-"""Why a page was found: where each query token found its match, as numbers, boxes and a picture.
+"""The explanation of a score: where each query token found its match, as numbers, boxes and a picture.
 
-    why = attribution.explain(query, embedding, render=draw_page)
-    why.boxes, why.line, why.image()
+    explanation = attribution.explain(query, embedding, render=draw_page)
+    explanation.boxes, explanation.line, explanation.image()
 
 Each module imports only modules above it in this list:
 
     drawing        marks on the picture of a page, legends and tables, in colour
-    attribution    which places a score comes from, exactly; it loads `drawing` when a picture is asked for
+    attribution    the places that a score comes from, exactly; it loads `drawing` when a picture is asked for
 """

@@ -1,9 +1,9 @@
-"""Which places of a page a score comes from: where each query token found its match, as shares, boxes and a line.
+"""The places of a page that a score comes from: where each query token found its match, as shares, boxes and a line.
 
-The explanation of a late-interaction score is exact: the score is a sum over query tokens, each token's part is its
-maximum, and the maximum stands at one vector, which lies at one place. (A sum of similarity maps over tokens is not: it
-lights up places that no maximum came from.) Colours and pictures are made by `drawing`, which is loaded when one is
-asked for.
+The explanation of a late-interaction score is exact: the score is a sum over query tokens, each token contributes its
+maximum, and the maximum stands at one vector, which lies at one place. (A sum of similarity maps over tokens is not
+exact: it lights up places that no maximum came from.) Colours and pictures are made by `drawing`, which is loaded when
+a picture is asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from visret.explain.drawing import Legend
 
-MAX_BOXES = 20  # and as many spans
+MAX_BOXES = 20  # as well as spans
 
 Mode = Literal["attribution", "similarity"]
 
@@ -89,7 +89,7 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """An Explanation says which places of a page its score comes from.
+    """An explanation of a score: the places of a page that it comes from.
 
     best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well; they sum to `score`.
     """
@@ -107,18 +107,18 @@ class Explanation:
 
     @cached_property
     def _distinct(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return a text's places without repetition, in reading order, and for each place of the page which it is."""
+        """The distinct places of a text, in reading order, and for each place of the page the number of its own."""
         assert not isinstance(self.embedding.where, Grid)
         return _distinct(self.embedding.where)
 
     @cached_property
     def _similarity(self) -> np.ndarray:
-        """Return the similarity of each query token with each vector of the page, (m, n) float32."""
+        """The similarity of each query token with each vector of the page, (m, n) float32."""
         return product(self.embedding.vectors, self.query.vectors.T).T
 
     @cached_property
     def maps(self) -> np.ndarray:
-        """float32 similarities of every token, (m, rows, cols) or (m, w); NaN where a place has no vector.
+        """The similarities of every token, (m, rows, cols) or (m, w) float32; NaN where a place has no vector.
 
         All tokens share one scale. A word has the similarity of its best piece.
         """
@@ -135,7 +135,7 @@ class Explanation:
 
     @cached_property
     def scale(self) -> tuple[float, float]:
-        """The similarities at the two ends of the colours, for every token the same: the median, and the largest."""
+        """The similarities at the two ends of the colours, the same for every token: the median and the largest."""
         known = self.maps[~np.isnan(self.maps)]
         return (float(np.median(known)), float(known.max())) if known.size else (0.0, 0.0)
 
@@ -146,7 +146,7 @@ class Explanation:
 
     @property
     def content(self) -> np.ndarray:
-        """(m,) bool; False for markers and expansion."""
+        """False for markers and expansion, (m,) bool."""
         return self.query.content
 
     @property
@@ -156,14 +156,14 @@ class Explanation:
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """(m,) float32 shares of the score, summing to 1; a token whose best match is negative explains nothing."""
+        """The shares of the score, (m,) float32, which sum to 1; a token whose best match is negative has none."""
         return shares(self.values)
 
     @cached_property
     def by_place(self) -> np.ndarray:
         """The share of the score found at each place: (rows, cols) or (w,) float32.
 
-        Places that share a vector (pooled) share what was found there: the page no longer tells them apart.
+        Places that share a vector (pooled) also share what was found there: the page no longer tells them apart.
         """
         return self._found(np.arange(len(self.tokens)))
 
@@ -184,7 +184,7 @@ class Explanation:
 
     @cached_property
     def boxes(self) -> list[Region]:
-        """At most 20 regions, best first: neighbouring words of a line, or neighbouring cells, are one."""
+        """At most 20 regions of the score, best first: neighbouring words of a line, or neighbouring cells, are one."""
         if isinstance(self.places, Grid):
             merged = _merge_cells(self.by_place, self.places)
         elif self.places.shape[1] == 4:
@@ -195,13 +195,13 @@ class Explanation:
 
     @property
     def boxes_pt(self) -> list[Region]:
-        """`boxes` in points (1/72 inch): origin top left, y downwards, of the page as it is displayed."""
+        """The `boxes` in points (1/72 inch) of the page as it is displayed: origin top left, y downwards."""
         width, height = self.embedding.size_pt or (0.0, 0.0)
         return [Region(b.x0 * width, b.y0 * height, b.x1 * width, b.y1 * height, b.score) for b in self.boxes]
 
     @cached_property
     def spans(self) -> list[Span]:
-        """For a page of plain text: at most 20 character spans, best first. Empty for pages with a geometry."""
+        """The character spans of a page of plain text, at most 20, best first; empty for pages with a geometry."""
         if isinstance(self.places, Grid) or self.places.shape[1] == 4:
             return []
         found = [
@@ -218,12 +218,12 @@ class Explanation:
 
     @cached_property
     def table(self) -> Table:
-        """Every token beside every place where a maximum stands; all similarities are in `maps`."""
+        """The similarity of every token with every place where a maximum stands; all similarities are in `maps`."""
         rows = self.embedding.vector_of_place()
         place_of = np.arange(len(rows)) if isinstance(self.places, Grid) else self._distinct[1]
         first = np.full(len(self.embedding.vectors), -1)
         known = np.flatnonzero((rows >= 0) & (place_of >= 0))[::-1]
-        first[rows[known]] = place_of[known]  # of several places of a vector the first
+        first[rows[known]] = place_of[known]  # of several places of a vector, the first
         columns, best = np.unique(first[self.best], return_inverse=True)
         maps = self.maps.reshape(len(self.tokens), self.by_place.size)
         values = [maps[:, c] if c >= 0 else self._similarity[:, first < 0].max(axis=1) for c in columns]
@@ -256,9 +256,9 @@ class Explanation:
 
         tokens: positions in `tokens`; None for all.
         mode: "attribution" marks the places where the score comes from, stronger where more of it is. "similarity"
-            shows how alike every place is to the token that it is most alike, whether or not the score comes from
+            shows how similar each place is to the token it is most similar to, whether or not the score comes from
             there; between the cells of a grid it is interpolated, so that the peak stays in the middle of its cell.
-        opacity: from 0 to 1. legend: with a strip beneath the page that says what is shown.
+        opacity: from 0 to 1. legend: whether to add a strip beneath the page that says what is shown.
 
         Raises ShapeError for plain text, which has no picture, and InvalidArgument for a token that is not there.
         """
@@ -279,14 +279,14 @@ class Explanation:
             boxes_of_words = None if isinstance(self.places, Grid) else self.places
             marked = drawing.overlay_similarities(page, most, self.scale, boxes_of_words, opacity=opacity)
         else:
-            raise InvalidArgument(f"mode: attribution or similarity, got {mode!r}")
+            raise InvalidArgument(f"mode: expected attribution or similarity, got {mode!r}")
         if not legend:
             return marked
         shown = " ".join(self.tokens[i] for i in chosen if self.content[i])
         return drawing.with_legend(marked, shown, self.legend(mode))
 
     def legend(self, mode: Mode = "attribution") -> Legend:
-        """Return what the colours of `image` say."""
+        """Return the legend that says what the colours of `image` mean."""
         from visret.explain import drawing
 
         if mode == "attribution":
@@ -294,7 +294,7 @@ class Explanation:
         return drawing.legend_of_similarities(self.scale)
 
     def _marks(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return where these tokens have their maxima, boxes (k, 4), and the share of the score there, (k,)."""
+        """Return the boxes (k, 4) where these tokens have their maxima, and the share of the score in each, (k,)."""
         found = self._found(tokens).ravel()
         marked = np.flatnonzero(found > 0)
         return _boxes(self.places, marked), found[marked]
@@ -311,7 +311,7 @@ class Explanation:
 def explain(
     query: QueryEmbedding, embedding: PageEmbedding, *, render: Callable[[int], Image] | None = None
 ) -> Explanation:
-    """Return where a page's score comes from. render: draws the page at some dpi; `Explanation.image` calls it."""
+    """Explain a page's score. render: draws the page at some dpi; `Explanation.image` calls it."""
     similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
     best = similarity.argmax(axis=1)
     return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
@@ -322,22 +322,22 @@ class Quotable(Protocol):
 
     @property
     def text(self) -> str:
-        """As in PageEmbedding, like the others."""
+        """The text, as in PageEmbedding, like the following."""
 
     @property
     def word_boxes(self) -> np.ndarray | None:
-        """(w, 4)."""
+        """The boxes of its words, (w, 4)."""
 
     @property
     def where(self) -> Grid | np.ndarray:
-        """A Grid, (places, 4) or (places, 2)."""
+        """The places of its vectors: a Grid, (places, 4) or (places, 2)."""
 
     @property
     def rows(self) -> np.ndarray | None:
-        """(places,) int32."""
+        """The vector of each place, (places,) int32; None where each has its own."""
 
     def vector_of_place(self) -> np.ndarray:
-        """(places,) int32."""
+        """Return the vector of each place, (places,) int32."""
 
 
 def shares(values: np.ndarray) -> np.ndarray:
@@ -349,7 +349,7 @@ def shares(values: np.ndarray) -> np.ndarray:
 def best_line(page: Quotable, best: np.ndarray, shares: np.ndarray) -> str:
     """Return the line of the page's text whose words hold the largest part of `shares`; "" where it has no words.
 
-    best: (m,) the page's vector that each query token matched; shares: (m,) what each is worth.
+    best: (m,) the page's vector that each query token matched; shares: (m,) the share of the score of each token.
     """
     lines = page.text.split("\n")
     of_line = np.zeros(len(lines))

@@ -1,6 +1,6 @@
 """Explanations in colour: marks on the picture of a page, legends, and tables as HTML.
 
-Nothing here knows what an explanation is: what is drawn comes as arrays of numbers, and places as page fractions.
+Nothing here knows what an explanation is: values come as arrays of numbers, and places as page fractions.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from visret.types import Box
 # colours: text stays legible under these.
 SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
 PEN = "#993404"  # YlOrBr too
-FAINTEST = 0.35  # of the scale: what the least share of a score gets
+FAINTEST = 0.35  # of the scale: the colour of the least share of a score
 
 
 @dataclass(frozen=True, slots=True)
 class Legend:
-    """What colours stand for, and what the first and the last of them do; colours as CSS writes them, evenly spaced."""
+    """The meaning of colours, and of the first and the last of them; colours are CSS colours, evenly spaced."""
 
     what: str
     low: str
@@ -34,21 +34,21 @@ class Legend:
 
 
 def legend_of_shares(largest: float) -> Legend:
-    """Return what the colours of `overlay` say where the highest level stands for this share of a score."""
+    """Return the legend of `overlay` where the strongest colour stands for this share of a score."""
     return Legend("share of the score", "0%", f"{largest:.0%}", _colours(FAINTEST))
 
 
 def legend_of_similarities(scale: tuple[float, float]) -> Legend:
-    """Return what the colours of `overlay_similarities` say. scale: the similarities at their two ends."""
+    """Return the legend of `overlay_similarities`. scale: the similarities at its two ends."""
     return Legend("similarity", f"{scale[0]:.2f} or less", f"{scale[1]:.2f}", _colours(0.0))
 
 
 def overlay(
     image: Image.Image, boxes: np.ndarray, levels: Sequence[float] | np.ndarray, *, opacity: float = 0.75
 ) -> Image.Image:
-    """Return a page with boxes (k, 4), in page fractions, marked like with a highlighter pen.
+    """Return a page with boxes (k, 4), in page fractions, marked as with a highlighter pen.
 
-    levels: (k,) from 0 to 1, how strong each mark is. Raises ShapeError for what is not a box of the page.
+    levels: (k,) from 0 to 1, how strong each mark is. Raises ShapeError for a box that does not lie on the page.
     """
     inside, outline = Image.new("L", image.size), Image.new("L", image.size)
     pen = max(1, round(image.height / 700))
@@ -84,7 +84,7 @@ def overlay_similarities(
 
 
 def with_legend(page: Image.Image, tokens: str, legend: Legend) -> Image.Image:
-    """Return the page, and beneath it the tokens that are shown and what the colours say."""
+    """Return the page with a strip beneath it: the tokens that are shown and what the colours mean."""
     size = max(11, page.width // 60)
     font, pad = ImageFont.load_default(size), size // 2
     sheet = Image.new("RGB", (page.width, page.height + 2 * size + 4 * pad), "white")
@@ -131,7 +131,7 @@ def table_html(
 
 
 def _colours(first: float) -> tuple[str, ...]:
-    """Return the colours from a level on, dense enough to be drawn with straight lines between them."""
+    """Return the colours from this level up, dense enough to be drawn with straight lines between them."""
     return tuple(_colour(level) for level in np.linspace(first, 1, 13))
 
 
@@ -148,15 +148,15 @@ def _ramp() -> np.ndarray:
 
 
 def _levels(similarities: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """Return where on the scale similarities stand, from 0 to 1; 0 where there is none."""
+    """Return the positions of similarities on the scale, from 0 to 1; 0 where there is none."""
     low, high = scale
     return np.nan_to_num(np.clip((similarities - low) / (high - low or 1), 0, 1))
 
 
 def _blend(image: Image.Image, levels: Image.Image, opacity: float) -> Image.Image:
-    """Colour a page: paper like ink, so that what is black stays black, and what is dark all over like light.
+    """Colour a page: paper as by ink, so that black stays black, and an area that is dark all over as by light.
 
-    levels: "L", 0 to 255, of its size.
+    levels: "L", from 0 to 255, of the size of the page.
     """
     ramp = _ramp()
     ink, light = (
@@ -170,7 +170,7 @@ def _blend(image: Image.Image, levels: Image.Image, opacity: float) -> Image.Ima
 
 
 def _pixels(box: Box, size: tuple[int, int]) -> list[int]:
-    """Return the first and the last pixel, x and y each, of a box in page fractions."""
+    """Return the first and the last pixel of a box in page fractions: x and y of each."""
     width, height = size
     x0, y0 = int(box[0] * width), int(box[1] * height)
     return [x0, y0, max(x0, math.ceil(box[2] * width) - 1), max(y0, math.ceil(box[3] * height) - 1)]

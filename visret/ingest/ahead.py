@@ -1,6 +1,6 @@
-"""The files of a run that are not read yet: how many pages they have, and of which classes, as far as anybody knows.
+"""The files of a run that are not read yet: how many pages they have, and of which classes, as far as is known.
 
-Of files that nobody has looked into, the pages are taken to be like those of other files of their kind and size.
+The pages of files that nobody has looked into are taken to be like those of other files of their kind and size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from visret.ingest.costs import BLIND, CLASSES, GUESSED, PAGE_WORDS, USUAL_WORDS
 
 PAGE_BYTES = {"text": 4_000, "html": 8_000, "table": 4_000, "book": 4_000, "picture": math.inf}
 OTHER_PAGE_BYTES = 50_000
-HOLDING = ("archive", "mail")  # kinds of files whose pages are those of files inside
+HOLDING = ("archive", "mail")  # kinds of files whose pages are those of the files inside them
 SHARES = {"picture": (0.0, 0.0, 1.0), "pdf": (0.8, 0.08, 0.12)}  # of the classes, where pages are read by OCR
 OTHER_SHARES = (0.95, 0.03, 0.02)
 _BINS = 48  # powers of two of a file's size
@@ -36,8 +36,10 @@ class Known:
         self.counts[where, i] += count
 
     def each(self, cell: np.ndarray, cells: int) -> np.ndarray:
-        """Return (n,) what a page that is ahead has in each file: like those looked at, else like those read, else as
-        in its cell, else as in all."""
+        """Return (n,) the quantity of a page that is ahead, for each file.
+
+        It is like that of the file's pages looked at, else of those read, else of those in its cell, else of all pages.
+        """
         total, count = self.sums.sum(axis=0), self.counts.sum(axis=0)
         mean = (total.sum() + 2 * self.guess) / (count.sum() + 2)
         like = (sums_of(cell, total, cells)[cell] + 2 * mean) / (sums_of(cell, count, cells)[cell] + 2)
@@ -63,19 +65,19 @@ class Ahead:
         self.holds = np.array([file.kind in HOLDING for file in files], bool)
         self.done = np.array([file.done for file in files], np.float64)
         self.over = np.zeros(count, bool)
-        self.read, self.spent, self.looked = np.zeros((3, count, CLASSES))  # pages, their core's seconds; pages ahead
+        self.read, self.spent, self.looked = np.zeros((3, count, CLASSES))  # pages, their core seconds, pages ahead
         self.looks: dict[int, dict[int, Look]] = {}
         self.shares = np.array([_guessed_shares(kind, ocr) for kind, _ in self.kinds]).reshape(-1, CLASSES)
         self.blind = Known(count, GUESSED.reading)
         self.encoding = Known(count, PAGE_WORDS + USUAL_WORDS)
 
     def add_look(self, i: int, number: int, look: Look) -> None:
-        """Note what somebody saw of a page that will be read."""
+        """Note what was seen of a page that will be read."""
         self.looks.setdefault(i, {})[number] = look
         self._add(i, LOOKED, look, 1)
 
     def add_read(self, i: int, number: int, look: Look, core_seconds: float) -> Look | None:
-        """Note that a page was read; return what was seen of it before."""
+        """Note that a page was read, and return what had been seen of it before."""
         self.done[i] += 1
         self.spent[i, look.page_class] += core_seconds
         self._add(i, READ, look, 1)
@@ -92,7 +94,7 @@ class Ahead:
                 self.blind.add(i, where, look.reading, count)
 
     def expected(self) -> np.ndarray:
-        """Return (n,) how many pages each file has, as far as is known."""
+        """Return (n,) the number of pages of each file, as far as is known."""
         known = ~np.isnan(self.pages) & (self.over | ~self.holds)
         of_kind = [sums_of(self.kind[known], of[known], len(self.kinds)) for of in (self.pages, self.guess)]
         ratio = (of_kind[0] + 1) / (of_kind[1] + 1)
@@ -102,18 +104,18 @@ class Ahead:
         return np.where(known, self.pages, np.fmax(self.pages, like))
 
     def left(self) -> np.ndarray:
-        """Return (n, 3) the pages of each class that are still to be read of each file."""
+        """Return (n, 3) the pages of each class that are still to be read in each file."""
         pages = self.expected()
         rest = np.where(self.over, 0, np.maximum(pages - self.done - self.looked.sum(axis=1), 0))
         return np.asarray(self.looked * ~self.over[:, None] + rest[:, None] * self._shares(pages))
 
     def _shares(self, pages: np.ndarray) -> np.ndarray:
-        """Return (n, 3) the shares of pages that nobody has looked at, as in `Known.each`; at last as in its kind."""
+        """Return (n, 3) the class shares of pages nobody has looked at, as in `Known.each`, lastly as in its kind."""
         seen = self.read + self.looked
         count = seen.sum(axis=1)
         has = count > 0
         weighed = seen[has] * (pages[has] / count[has])[:, None]
-        one = max(1.0, float(pages[has].mean())) if has.any() else 1.0  # a file's worth of pages
+        one = max(1.0, float(pages[has].mean())) if has.any() else 1.0  # the pages of a usual file
         kinds = _mixed(_rows(self.kind[has], weighed, len(self.kinds)), self.shares, one)
         cells = _mixed(_rows(self.cell[has], weighed, self.cells), np.repeat(kinds, _BINS, axis=0), one)
         trust = _likeness(seen[:, BLIND], count)
@@ -121,14 +123,14 @@ class Ahead:
 
 
 def _guessed_shares(kind: str, ocr: str) -> tuple[float, ...]:
-    """Return the share of each class before any page was seen."""
+    """Return the share of each class before any page has been seen."""
     if ocr == "never" or kind == "text":
         return (1.0, 0.0, 0.0)
     return (0.0, 0.0, 1.0) if ocr == "always" else SHARES.get(kind, OTHER_SHARES)
 
 
 def _likeness(blind: np.ndarray, count: np.ndarray) -> float:
-    """Return as how many pages of a file those of others count: fewer, the more alike the pages of one file are."""
+    """Return how many pages of a file the pages of others count as: fewer, the more alike the pages of one file are."""
     several = count > 1
     share = blind[several] / count[several]
     inside = float((count[several] ** 2 / (count[several] - 1) * share * (1 - share)).sum())

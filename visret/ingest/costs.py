@@ -1,7 +1,7 @@
-"""What pages and files cost to be read and encoded: guesses at first, then what was measured.
+"""The time it takes to read and encode pages and files: guesses at first, then what was measured.
 
-Pages of three classes take very different times to be read: those whose WORDS can be taken as they are, those that have
-to be drawn because their words are DOUBTFUL, and those that are BLIND, which OCR reads, a hundred times as slowly.
+Pages of three classes take very different times to read: those whose WORDS can be taken as they are, those that have
+to be drawn because their words are DOUBTFUL, and those that are BLIND, which OCR reads a hundred times as slowly.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ CLASSES = 3
 
 # Before anything is measured: seconds on a core of a machine of 2024.
 READING = {WORDS: 0.012, DOUBTFUL: 0.06}
-OCR = {"rapidocr": 1.3, "glyph": 0.55}  # for a million pixels at 100 dpi, and
-PER_WORD = 0.016  # of that for each word
-LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, once in every process that reads
-SURPRISE = 4  # how many times as long as usual a page is believed to take
+OCR = {"rapidocr": 1.3, "glyph": 0.55}  # for a million pixels at 100 dpi
+PER_WORD = 0.016  # of a million pixels, for each word
+LOADING = {"rapidocr": 1.2, "glyph": 1.5}  # of an engine, once in each process that reads
+SURPRISE = 4  # how many times the usual time a page is believed to take, at most
 THREADS = 1.8  # cores that OCR uses
 OPENING = 0.01
 CONVERTING = 3.0
 ENCODING = 0.04  # of a page of USUAL_WORDS
 USUAL_WORDS = 300
-PAGE_WORDS = 30  # to which a page is equal for who encodes it, beside its words
+PAGE_WORDS = 30  # words that encoding a page costs as much as, beside its own words
 
 WORDS_PER_INCH = 2.8  # of lines of print
 
 
 class Look(NamedTuple):
-    """What decides how long a page takes. words: of a blind page, those in its picture. megapixels: of that picture."""
+    """The facts that decide how long a page takes. words: of a blind page, those in its picture. megapixels: of it."""
 
     page_class: int
     words: float
@@ -39,17 +39,17 @@ class Look(NamedTuple):
 
     @property
     def reading(self) -> float:
-        """How much work it is to read the page, in units of its class."""
+        """The work of reading the page, in units of its class."""
         return self.megapixels + PER_WORD * self.words if self.page_class == BLIND else 1.0
 
     @property
     def encoding(self) -> float:
-        """How much work it is to encode the page."""
+        """The work of encoding the page, in words."""
         return PAGE_WORDS + self.words
 
     @property
     def is_drawn(self) -> bool:
-        """Whether its words are known."""
+        """True if its words are known."""
         return self.page_class != BLIND or self.megapixels > 0
 
 
@@ -58,7 +58,7 @@ GUESSED = Look(BLIND, 150, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that will be read. kind: of its reader. done: pages that need not be read. pages: None where unknown."""
+    """A file that will be read. kind: that of its reader. done: pages that need not be read. pages: None if unknown."""
 
     key: str
     kind: str
@@ -69,7 +69,7 @@ class File:
 
 
 class Mean:
-    """What a unit takes, mostly from the last `memory` units that were measured; a guess counts as `trust` units."""
+    """The mean cost of a unit, mostly that of the last `memory` units measured; a guess counts as `trust` units."""
 
     def __init__(self, memory: float = 100.0, trust: float = 0.25) -> None:
         self.keep = 1 - 1 / memory
@@ -77,7 +77,7 @@ class Mean:
         self.total = self.weight = 0.0
 
     def add(self, total: float, units: float = 1.0) -> None:
-        """Add that so many units took `total` together."""
+        """Note that so many units took `total` together."""
         kept = self.keep**units
         self.total = self.total * kept + total
         self.weight = self.weight * kept + units
@@ -88,10 +88,10 @@ class Mean:
 
 
 class Costs:
-    """What was learned of the time that things take. encoding: a guess at the seconds that a page takes.
+    """The time that things take, as learned so far. encoding: a guess at the seconds that a page takes.
 
-    Reading is measured in seconds of a core, which other programs hardly change, and these are taken to last as long as
-    the last ones did.
+    Reading is measured in seconds of a core, which other programs hardly change, and each of these is taken to last as
+    long as the latest ones did.
     """
 
     def __init__(self, engine: str, encoding: float) -> None:
@@ -99,18 +99,18 @@ class Costs:
         self.encoding_guess = encoding / (PAGE_WORDS + USUAL_WORDS)
         self.reading = [Mean(200), Mean(50), Mean(200, 4)]
         self.reading_kind: dict[tuple[str, int], Mean] = {}
-        self.lasting = [Mean(20, 1) for _ in range(CLASSES)]  # seconds for a second of a core
+        self.lasting = [Mean(20, 1) for _ in range(CLASSES)]  # seconds for each second of a core
         self.opening: dict[tuple[str, bool], Mean] = {}
         self.chance = Mean(trust=2)
         self.encoding = Mean(30_000, 100)
-        self.share = Mean(30_000, 100)  # of the cores that are busy, those that encode; 1 where some are idle
+        self.share = Mean(30_000, 100)  # of the busy cores, those that encode; 1 where some are idle
         self.batches = 0
 
     def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
         """Note that a page was read; return the seconds of a core that were believed.
 
-        loaded: whether OCR had been used in that process before; a page that waited for it tells nothing of others. One
-        page that takes very long, such as a drawing, does not say that all will.
+        loaded: whether OCR had been used in that process before; a page that waited for it says nothing of others. One
+        page that takes very long, such as a drawing, does not mean that all will.
         """
         if look.page_class == BLIND and not loaded:
             return self.reading[BLIND].value(self._guess(BLIND)) * look.reading
@@ -122,7 +122,7 @@ class Costs:
         return core_seconds
 
     def without_loading(self, core_seconds: float) -> float:
-        """Return what the first page that OCR reads in a process takes, less what happens only once."""
+        """Return the time that the first page read by OCR in a process takes, less what happens only once."""
         return max(core_seconds - LOADING.get(self.engine, 0.0), core_seconds / 4)
 
     def unit(self, kind: str, page_class: int) -> float:
@@ -152,7 +152,7 @@ class Costs:
     def encoded(self, work: float, seconds: float, share: float) -> None:
         """Note that a batch was encoded, with this share of the busy cores.
 
-        The first one may have waited for things that happen once: it is half believed, and forgotten with the second.
+        The first one may have waited for things that happen once: it is half believed, and forgotten after the second.
         """
         self.batches += 1
         if self.batches == 1:

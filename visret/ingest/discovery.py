@@ -1,4 +1,4 @@
-"""Which files are meant: those under the files and folders that are given, and the names they get in an index."""
+"""The files that are meant: those under the given files and folders, and the names they get in an index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from visret.ingest.report import Failure, Patterns
 class Source:
     """A file to be indexed, or a document inside one.
 
-    path: absolute, links resolved. doc: the name it would like to have. member: its place in the file, "" for the file.
+    path: absolute, with links resolved. doc: the name it would like. member: its place in the file, "" for the file.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class Source:
 
 
 class Found(NamedTuple):
-    """What is under given paths. ignored: files of kinds that visret does not read."""
+    """The files under given paths. ignored: files of kinds that visret does not read."""
 
     sources: list[Source]
     failures: list[Failure]
@@ -52,7 +52,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
     wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
 
     def passes(name: Path) -> bool:
-        """Say whether a file is asked for, by its name in the folder that was given or that of a folder on the way."""
+        """Return whether a file is asked for, by its name in the given folder or that of a folder on the way."""
         on_the_way = [PurePosixPath(_name(part).lower()) for part in (name, *name.parents) if part.name]
 
         def matches(patterns: Sequence[str]) -> bool:
@@ -62,7 +62,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
 
     def take(file: Path, name: Path) -> None:
         try:
-            if not file.is_file():  # a pipe would be read for ever
+            if not file.is_file():  # reading a pipe would never end
                 failures.append(Failure(str(file), None, "is not a file, or a link that leads nowhere"))
                 return
             path = file.resolve()
@@ -102,7 +102,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
 
 
 def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
-    """Return one path or several as a list. InvalidArgument for what is no path."""
+    """Return one path or several as a list. Raises InvalidArgument for what is not a path."""
     one = isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable)
     listed: list[Any] = [paths] if one else list(paths)  # type: ignore[arg-type]
     for path in listed:
@@ -113,11 +113,11 @@ def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:
 
 
 def _patterns(name: str, given: Patterns) -> list[str]:
-    """Return patterns in the form that names are compared in. InvalidArgument for what is no pattern of names."""
+    """Return patterns in the form that names are compared in. Raises InvalidArgument for what is not a pattern."""
     patterns = [given] if isinstance(given, str) else given
     for pattern in patterns:
         if not pattern.strip("/") or pattern.startswith("/"):
-            raise InvalidArgument(f"{name}: {pattern!r} is no pattern of names; it looks like '*.pdf' or 'drafts'")
+            raise InvalidArgument(f"{name}: {pattern!r} is not a pattern of names such as '*.pdf' or 'drafts'")
     return [pattern.rstrip("/").lower() for pattern in patterns]
 
 
@@ -126,7 +126,7 @@ def _name(path: Path) -> str:
     return path.as_posix().encode("utf8", "replace").decode("utf8")
 
 
-_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}  # what Windows puts into folders of pictures
+_OF_THE_SYSTEM = {"thumbs.db", "desktop.ini"}  # Windows puts them into folders of pictures
 
 
 def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
@@ -135,17 +135,17 @@ def _walk(root: Path, failures: list[Failure]) -> Iterator[Path]:
 
     for folder, folders, files in os.walk(root, onerror=unlisted):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if CATALOGUE in files:  # an index among the documents is none of them
+        if CATALOGUE in files:  # an index among the documents is not one of them
             folders.clear()
             continue
         for name in sorted(files):
-            hidden = name.startswith((".", "~$"))  # ~$: what office programs put beside an open document
+            hidden = name.startswith((".", "~$"))  # ~$: office programs put it beside an open document
             if not hidden and name.lower() not in _OF_THE_SYSTEM:
                 yield Path(folder, name)
 
 
 def free_name(source: Source, taken: Container[str]) -> str:
-    """Return the name of a new document: its own, or with the shortest parents in front that no other document has."""
+    """Return a name for a new document: its own, or with the fewest parents in front that no other document has."""
     if source.doc not in taken:
         return source.doc
     parts = source.path.parts

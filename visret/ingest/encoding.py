@@ -1,4 +1,4 @@
-"""Pages to vectors, in batches: what spoils a batch costs its own page."""
+"""The encoding of pages to vectors, in batches: a page that spoils a batch costs only itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What indexing will take, before a long run: pages, time and bytes, from a sample of the pages."""
+"""An estimate, before a long run, of the pages, time and bytes that indexing will take, from a sample of pages."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ SECONDS = 20.0  # for opening files, and for encoding pages
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What indexing will take. Documents and bytes are counted, pages too where all files can be opened in SECONDS.
+    """An estimate of what indexing will take.
 
-    Office documents are taken to be like the others; documents in archives, and OCR, some seconds a page, are left out.
-    pages: with something the model reads. seconds: for them, on this machine. index_bytes: what they take on disk.
+    Documents and bytes are counted, and so are pages if all files can be opened in SECONDS. Office documents are taken
+    to be like the others; documents in archives are left out, and so is OCR, which takes some seconds a page.
+    pages: those with something that the model reads. seconds: for these, on this machine. index_bytes: their size on
+    disk.
     """
 
     documents: int
@@ -51,7 +53,7 @@ def estimate(
 ) -> Estimate:
     """Estimate what a new index of these files and folders will take; nothing is written.
 
-    include, exclude, password: as for `Retriever.add`. DocumentError where no page of the sample can be read.
+    include, exclude, password: as for `Retriever.add`. Raises DocumentError where no page of the sample can be read.
     """
     files = [source.path for source in discover(paths, include=include, exclude=exclude).sources]
     chance = random.Random(0)
@@ -59,7 +61,7 @@ def estimate(
     with closing(Workers()) as workers:
         places, opened = [], 0  # every page of the files that were opened
         deadline = time.monotonic() + SECONDS
-        quick = [path for path in files if not formats.converts(path)]  # others are converted for it
+        quick = [path for path in files if not formats.converts(path)]  # the others would have to be converted
         for path in chance.sample(quick, len(quick)):
             opened += 1
             answers = _read(workers, Request(str(path), options, only=()))
@@ -78,7 +80,7 @@ def estimate(
 
 
 def _read(workers: Workers, request: Request) -> list[Answer]:
-    """Return what comes of a file; nothing where it ends the worker, as it will in the run, which says so."""
+    """Return what comes of a file; nothing where it ends the worker, as it will in the run, which reports it."""
     try:
         answers = list(workers.read(request, doc=request.path))
     except Died:
@@ -87,7 +89,7 @@ def _read(workers: Workers, request: Request) -> list[Answer]:
 
 
 def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[float, float]:
-    """Return the seconds and bytes that a page takes. DocumentError where none can be encoded."""
+    """Return the seconds and bytes that a page takes. Raises DocumentError where none can be encoded."""
     list(encode(encoder, pages[:1]))  # what happens only once
     started = time.monotonic()
     sizes = []

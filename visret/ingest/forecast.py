@@ -1,6 +1,6 @@
-"""How long a run that reads files will still take: from what it has taken, and from what is known of what is ahead.
+"""The time that a run will still take, from what it has taken so far and from what is known of the files ahead.
 
-Reading and encoding go on at the same time, so their seconds are not added: the rest of the run is played through
+Reading and encoding happen at the same time, so their seconds are not added: the rest of the run is simulated
 (`finish`).
 """
 
@@ -18,12 +18,12 @@ import numpy as np
 from visret.ingest.ahead import READ, Ahead, sums_of
 from visret.ingest.costs import BLIND, CLASSES, DOUBTFUL, ENCODING, GUESSED, OCR, Costs, File, Look, Mean
 
-CHANCE = 0.3  # that a doubtful page is read by OCR
-LASTING = 0.3  # what has taken longer than others do will take so much of that time again
-CROWDED = 0.8  # the share of the cores from which on those who read and who encode are in each other's way
-PARTS = 256  # in which the rest of a run is played through
-_SECONDS = 0.25  # for which a figure is good
-_EFFORT = 0.02  # the share of the time that figures may take
+CHANCE = 0.3  # the probability that a doubtful page is read by OCR
+LASTING = 0.3  # what takes longer than usual will take this share of the time so far again
+CROWDED = 0.8  # share of busy cores from which reading and encoding slow each other
+PARTS = 256  # into which the rest of a run is divided for the simulation
+_SECONDS = 0.25  # for which a figure stays valid
+_EFFORT = 0.02  # the share of the time that computing figures may take
 
 
 def finish(
@@ -40,9 +40,9 @@ def finish(
     """Return the seconds until everything is encoded.
 
     reading: (m, lanes) seconds that each lane reads for each part of the work. encoding, pages: (m,) of the parts; they
-    are encoded one after the other, while the next ones are read, at most `room` pages ahead. lanes: when each begins,
-    below 0 for what it has begun already. waiting: seconds of encoding what is read already, of `waiting_pages`.
-    alone: the share of these seconds that encoding takes when nobody reads any more, and all cores are free for it.
+    are encoded one after the other, while the next ones are read, at most `room` pages ahead. lanes: when each begins;
+    below 0 for work it has begun already. waiting: seconds of encoding what is read already, of `waiting_pages`.
+    alone: the share of these seconds that encoding takes once reading is over and all cores are free for it.
     """
     free = list(lanes)
     encoded, count = waiting, waiting_pages
@@ -66,7 +66,7 @@ def finish(
 
 
 def _when(one: tuple[float, float], other: tuple[float, float], pages: float) -> float:
-    """Return when so many pages are encoded, between two such moments; -inf before any."""
+    """Return when so many pages are encoded, between two such moments; -inf for none."""
     if pages <= 0:
         return -math.inf
     share = (pages - one[0]) / (other[0] - one[0]) if other[0] > one[0] else 1.0
@@ -75,7 +75,7 @@ def _when(one: tuple[float, float], other: tuple[float, float], pages: float) ->
 
 @dataclass(slots=True)
 class _Lane:
-    """A lane that reads. key: its file. since: when it began this page, or to open the file; None where it waits."""
+    """A lane that reads. key: its file. since: when it began this page, or to open the file; None while it waits."""
 
     key: str = ""
     since: float | None = None
@@ -85,7 +85,7 @@ class _Lane:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Pages that are being encoded, since when, and the seconds of cores that this process and reading had used."""
+    """Pages being encoded, since when, and the seconds of cores that this process and reading had used until then."""
 
     work: float
     since: float
@@ -94,11 +94,11 @@ class _Batch:
 
 
 class Forecast:
-    """The seconds and pages that are left of a run. Any thread may tell it what happens, as it happens.
+    """The seconds and pages that are left of a run. Any thread may report events to it, as they happen.
 
     files: in the order in which they are encoded; lane i of n reads every n-th from the i-th on. ocr: "auto", "never"
-    or "always". engine: of the OCR. encoding: a guess at the seconds a page. room: bytes that are read ahead. cores: of
-    this machine.
+    or "always". engine: that of the OCR. encoding: a guess at the seconds for a page. room: bytes that are read ahead.
+    cores: those of this machine.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class Forecast:
         self.room = room
         self.clock = clock
         self.cores = cores
-        self.core_seconds = 0.0  # of all that was read
+        self.core_seconds = 0.0  # that all reading has taken
         self.began = clock()
         self.sizes = Mean(400, 4)  # of pages in memory
         self.waiting = self.waiting_work = 0.0  # pages that are read and not encoded, and the work of encoding them
-        self.batch: _Batch | None = None  # that is being encoded
+        self.batch: _Batch | None = None  # the batch that is being encoded
         self.lock = threading.Lock()
         self.figure = self.effort = 0.0
         self.told = -math.inf
@@ -133,13 +133,13 @@ class Forecast:
     # ---- what happens
 
     def begins(self, lane: int, key: str) -> None:
-        """Note that a lane reads the next page of a file, or opens it."""
+        """Note that a lane starts to read the next page of a file, or to open it."""
         with self.lock:
             mine = self.lanes[lane]
             mine.key, mine.since = key, self.clock()
 
     def opened(self, key: str, pages: int, *, inside: bool = False) -> None:
-        """Note that a file has so many pages, or, where they are of a document inside it, so many more."""
+        """Note how many pages a file has or, if they belong to a document inside it, how many more."""
         with self.lock:
             i = self.ahead.place.get(key)
             if i is not None:
@@ -149,9 +149,9 @@ class Forecast:
     def came(
         self, lane: int, look: Look | None, *, number: int = 0, size: int | None = None, core_seconds: float = 0.0
     ) -> None:
-        """Note what a lane was reading: a page, or, None, something else that a file takes time for.
+        """Note what a lane was reading: a page, or, if None, something else that a file takes time for.
 
-        number, size: of the page, and in memory; one without a size is not encoded. core_seconds: that reading took.
+        number, size: of the page, the size in memory; one without a size is not encoded. core_seconds: of reading it.
         """
         with self.lock:
             mine = self.lanes[lane]
@@ -185,7 +185,7 @@ class Forecast:
             mine.beside, mine.since = 0.0, None
 
     def looked(self, key: str, pages: int, looks: Mapping[int, Look]) -> None:
-        """Note what somebody who looked into a file saw: how many pages it has, and some of them, by number."""
+        """Note what a look into a file showed: how many pages it has, and some of them, by number."""
         with self.lock:
             i = self.ahead.place.get(key)
             if i is None or self.ahead.over[i]:
@@ -223,30 +223,30 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken until now."""
+        """The seconds that the run has taken so far."""
         return self.clock() - self.began
 
     @property
     def pages(self) -> float:
-        """How many pages of all files are to be read; estimated as long as not all files are open."""
+        """The number of pages that are to be read in all files; an estimate until all files are open."""
         with self.lock:
             return float(np.maximum(self.ahead.expected() - self.done_before, 0).sum())
 
     @property
     def is_counted(self) -> bool:
-        """Whether the pages of every file are known."""
+        """True if the number of pages of every file is known."""
         with self.lock:
             return not np.isnan(self.ahead.pages).any() and not (self.ahead.holds & ~self.ahead.over).any()
 
     def is_unknown(self, key: str) -> bool:
-        """Say whether a file is still to be read and nobody has looked into it."""
+        """Return whether a file is still to be read and nobody has looked into it."""
         with self.lock:
             i = self.ahead.place.get(key)
             return i is not None and not self.ahead.over[i] and not (self.ahead.read + self.ahead.looked)[i].any()
 
     @property
     def knows_ocr(self) -> bool:
-        """Whether the run has come to a page that OCR reads."""
+        """True if the run has reached a page that OCR reads."""
         return any(mine.loaded for mine in self.lanes)
 
     def ocr_seconds(self) -> float:
@@ -305,7 +305,7 @@ class Forecast:
         )
 
     def _page_seconds(self) -> np.ndarray:
-        """Return (n, 3) the seconds to read a page of each file and class: as in its file, else as in its kind."""
+        """Return (n, 3) the seconds to read a page of each file and class, as measured in its file, else its kind."""
         ahead, costs = self.ahead, self.costs
         chance = 0.0 if self.ocr == "never" else costs.chance.value(CHANCE)
         of_kind = np.array([[costs.unit(kind, one) for one in range(CLASSES)] for kind, _ in ahead.kinds])
@@ -325,7 +325,7 @@ class Forecast:
         return opening
 
     def _free(self, mine: _Lane, left: np.ndarray, page_seconds: np.ndarray, now: float) -> float:
-        """Return when a lane begins what is ahead: below 0 by what it has done of it, above where it takes long."""
+        """Return when a lane begins its next work: below 0 by the time spent on it so far, above 0 if it takes long."""
         i = self.ahead.place.get(mine.key)
         if mine.since is None or i is None or self.ahead.over[i]:
             return 0.0

@@ -1,12 +1,13 @@
-"""What is asked of a worker process, what it answers, and how both go through its pipes.
+"""The requests to a worker process, its answers, and the frames that carry both through its pipes.
 
-A frame is two big-endian uint32, the lengths of a JSON header and of raw bytes, then these. A frame to the worker is a
-`Request`. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF), `pages` (how many the file
-has), `page`, `looked` (at this page) or `unread` (why not this page), and at the end `done` or an `unread` of the file;
-before all of them one `ready`. What comes of a document inside the file has `in`, its place there, and begins with a
-frame that has `member`, its sha256, and `size`. With a `page` come its size, words and lines; the raw bytes are their
-boxes (float64) and the picture (RGB, row by row). Any of them may hold `lost`: (page or null, what, help) of what is
-missing. `log` holds what the worker had to say since its last answer, and `cpu` the seconds of a core that it has used.
+A frame is two big-endian uint32, the lengths of a JSON header and of raw bytes, followed by these. A frame to the
+worker is a `Request`. Its answers are headers with one of `hash`, `converted` (the raw bytes are a PDF), `pages` (how
+many the file has), `page`, `looked` (the number of a page looked at) or `unread` (why a page cannot be read), and at
+the end `done` or an `unread` of the file; before all of them comes one `ready`. What comes of a document inside the
+file has `in`, its place there, and begins with a frame that has `member`, its sha256, and `size`. With a `page` come
+its size, words and lines; the raw bytes are their boxes (float64) and the picture (RGB, row by row). Any answer may
+hold `lost`: (page or null, what, help) of what is missing. `log` holds what the worker has logged since its last
+answer, and `cpu` the seconds of a core that it has used.
 """
 
 from __future__ import annotations
@@ -27,21 +28,21 @@ from visret.ingest.costs import Look
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.types import Loss, Page, PageRef, Word
 
-SLOWEST_DISK = 10 << 20  # bytes a second: a large file may take longer to be hashed and opened than a page
+SLOWEST_DISK = 10 << 20  # bytes a second: hashing and opening a large file may take longer than a page
 _LENGTHS = struct.Struct(">II")
 Frame = tuple[dict[str, Any], tuple[bytes, ...]]
-_CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of what Pillow keeps of a pixel
+_CHARGE = {"word": 500, "pixel": 4}  # bytes in memory of a Word, and of a pixel in Pillow
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """A file to be read, and how.
 
-    hash: its checksum is wanted too. skip: pages that are not wanted. only: the pages that are wanted; None for all.
-    looks: say of so many pages how they would be read, instead of reading them. opening_seconds: that the hash, the
-    conversion and opening may take each. known: of documents inside the file, by their place, [their sha256, the pages
-    that are not wanted where it is the same, None for all pages]. scratch: an empty folder; `Worker.read` sees to it,
-    since a worker that is killed leaves it full.
+    hash: whether its checksum is wanted too. skip: pages that are not wanted. only: the wanted pages; None for all.
+    looks: how many pages to look at, to say how they would be read, instead of reading; 0 to read. opening_seconds: the
+    limit for the hash, the conversion and opening, each. known: for documents inside the file, by their place, [their
+    sha256, the pages that are not wanted if it is the same, None for all pages]. scratch: an empty folder, which
+    `Worker.read` provides, because a worker that is killed leaves it full.
     """
 
     path: str
@@ -62,28 +63,28 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The checksum of the file is known, a sha256."""
+    """The checksum of the file, a sha256."""
 
     hash: str
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """An office document was converted to this PDF, whose pages follow."""
+    """The PDF that an office document was converted to; its pages follow."""
 
     pdf: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The file is open, and has so many pages."""
+    """The file is open, and has this many pages."""
 
     pages: int
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A page cannot be read, or, page None, the file. reached: False where not even its bytes can be."""
+    """A page, or the file if page is None, cannot be read. reached: False where not even its bytes could be read."""
 
     page: int | None
     reason: str
@@ -92,7 +93,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class Lacking:
-    """Content is known to be missing from a page, or, page None, from the file."""
+    """Content is known to be missing from a page, or from the file if page is None."""
 
     page: int | None
     loss: Loss
@@ -113,7 +114,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """A page would be read like this."""
+    """A page would be read as `look` says."""
 
     page: int
     look: Look
@@ -124,14 +125,14 @@ Answer = Hashed | Converted | Opened | Unread | Lacking | Page | Begun | Ended |
 
 @dataclass(frozen=True, slots=True)
 class Inside:
-    """An answer that is about a document inside the file. member: its place there."""
+    """An answer about a document inside the file. member: its place there."""
 
     member: str
     answer: Answer
 
 
 def opening_seconds(name: str, size: int, page_seconds: float) -> float:
-    """Return how long a file may take until its first page."""
+    """Return the seconds that a file may take until its first page."""
     return page_seconds + size / SLOWEST_DISK + (office.SECONDS if formats.converts(name) else 0)
 
 
@@ -146,20 +147,20 @@ def size_in_memory(answer: object) -> int:
 
 
 def sha256(path: Path) -> str:
-    """Return the checksum of a file, which both sides compute alike."""
+    """Return the checksum of a file, which both sides compute in the same way."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def seconds_after(header: dict[str, Any], request: Request) -> float:
-    """Return how long the next frame may take."""
+    """Return the seconds that the next frame may take."""
     if "member" in header:
         return opening_seconds(header["in"], header["size"], request.options.page_seconds)
     return request.opening_seconds if header.keys() & {"hash", "converted"} else request.options.page_seconds
 
 
 def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:
-    """Yield what a frame says."""
+    """Yield the answers that a frame carries."""
     for page, *loss in header.get("lost", ()):
         yield Lacking(page, Loss(*loss))
     if "member" in header:
@@ -183,7 +184,7 @@ def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[An
 
 def write_frame(pipe: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
     """Send a frame at once."""
-    head = json.dumps(header).encode("ascii")  # ASCII: file names and texts may hold what is not Unicode
+    head = json.dumps(header).encode("ascii")  # ASCII, because file names and texts may hold what is not Unicode
     pipe.write(_LENGTHS.pack(len(head), sum(map(len, raw))) + head)
     for part in raw:
         pipe.write(part)
@@ -191,7 +192,7 @@ def write_frame(pipe: IO[bytes], header: dict[str, Any], *raw: bytes) -> None:
 
 
 def read_frame(pipe: IO[bytes]) -> tuple[dict[str, Any], memoryview] | None:
-    """Return the next frame; None at the end, which may come in the middle of one."""
+    """Return the next frame; None at the end of the pipe, which may come in the middle of a frame."""
     lengths = pipe.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None
@@ -218,7 +219,7 @@ def packed(page: Page) -> Frame:
 
 
 def unpacked(header: dict[str, Any], raw: memoryview, doc: str) -> Page:
-    """Return the page that a frame carries, as one of `doc`."""
+    """Return the page that a frame carries, as a page of `doc`."""
     words, image = None, None
     if "words" in header:
         size = 32 * len(header["words"])

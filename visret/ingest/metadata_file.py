@@ -1,4 +1,4 @@
-"""A table of metadata, CSV or JSONL: which line is of which file."""
+"""A table of metadata, CSV or JSONL, and the files that its lines belong to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Line = tuple[int, str, dict[str, Any]]  # its number, from 1; the file that it 
 
 
 def value(text: str) -> Any:
-    """A value of a cell, or behind KEY=: as JSON, else the text itself."""
+    """Return the value of a cell, or of the text after KEY=: as JSON, else the text itself."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
@@ -32,12 +32,12 @@ def value(text: str) -> Any:
 def match(
     file: Path, sources: Sequence[Source], paths: Sequence[str | Path], known: Mapping[str, str]
 ) -> tuple[dict[Path, dict[str, Any]], list[Failure]]:
-    """The metadata that a table has for some of the files that are read now, and the lines that name no file at all.
+    """Return the metadata that a table has for some of the files being read, and the lines that name no file at all.
 
     A file is named relative to the table's folder or to one of the given paths, or as a document. sources: the files
-    that are read; paths: that were given. known: name to file of the documents of the index.
+    being read; paths: those that were given. known: the name and the file of each document of the index.
 
-    InvalidArgument for a table that cannot be read, a file that two lines name, and a name that two files have.
+    Raises InvalidArgument for a table that cannot be read, a file that two lines name, and a name that two files have.
     """
     here = {source.path for source in sources}
     names: dict[str, set[Path]] = {}
@@ -58,17 +58,17 @@ def match(
                 f"{file}: {place}, which may be {' or '.join(sorted(map(str, meant)))}; write its path"
             )
         if not meant:
-            lost.append(Failure(str(file), None, f"{place}, and no such file or document is there"))
+            lost.append(Failure(str(file), None, f"{place}, but there is no such file or document"))
             continue
         (path,) = meant
         if path in found:
-            raise InvalidArgument(f"{file}: {place}, which line {line_of[path]} names already")
+            raise InvalidArgument(f"{file}: {place}, which line {line_of[path]} already names")
         found[path], line_of[path] = metadata, number
     return found, lost
 
 
 def _resolved(path: Path) -> Path | None:
-    """The file that is there, without links."""
+    """Return the path of the file that is there, with links resolved; None where there is none."""
     try:
         return path.resolve(strict=True) if path.is_file() else None
     except (OSError, RuntimeError, ValueError):
@@ -91,7 +91,7 @@ def _lines(file: Path) -> Iterator[_Line]:
 
 
 def _csv(file: Path, text: str) -> Iterator[_Line]:
-    """Empty cells are absent."""
+    """Yield the lines of a CSV table; empty cells are left out."""
     first = text.partition("\n")[0]
     rows = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
     try:

@@ -1,4 +1,4 @@
-"""How a worker opens a file and reads a page of it: by its text layer and, where that is in doubt, by its picture."""
+"""Opening a file and reading its pages, in a worker: by the text layer and, where that is in doubt, by the picture."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ UNREAD_TEXT = Loss("text in a font without a table of characters", "--ocr auto r
 
 
 def is_converted(path: Path, options: ReadOptions) -> bool:
-    """Say whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
+    """Return whether LibreOffice is asked for a PDF; without it, HTML and spreadsheets at least have words."""
     if not formats.converts(path) or office.program() is not None:
         return formats.converts(path)
     return options.pictures or not formats.has_text(path)
 
 
 def opened(path: Path, options: ReadOptions) -> documents.Document:
-    """Open a file; as plain text where that is all that can be had of it."""
+    """Open a file, as plain text if nothing else can be had of it."""
     if formats.has_text(path):
         text, lost = office.text_without(path)
         document = documents.text_document(path, text)
@@ -33,7 +33,7 @@ def opened(path: Path, options: ReadOptions) -> documents.Document:
 
 
 def read_page(document: documents.Document, number: int, options: ReadOptions) -> Page:
-    """Return a page; where its words are in doubt, with those that are seen in its picture."""
+    """Read a page; if its words are in doubt, it gets those seen in its picture."""
     page = document.page(number, image=options.pictures)
     if options.ocr == "never" and not options.pictures and (page.torn or page.unread > trust.BROKEN):
         return replace(page, lost=(*page.lost, UNREAD_TEXT))

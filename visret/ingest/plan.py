@@ -1,6 +1,6 @@
-"""What a run will do: which documents are read, left alone, renamed and removed. It looks, and writes nothing.
+"""The plan of a run: which documents are read, left alone, renamed and removed. Planning looks, and writes nothing.
 
-A plan is a list of steps, which `recorder` carries out in their order, and of the tasks among them, which are read.
+A plan is a list of steps, which `recorder` carries out in order, and of the tasks among them, which are read.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from visret.ingest.tasks import KnownMembers, Task
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """A document stays as it is. is_read: whether it was, else it failed. The rest is what the report says of it again.
+    """A document stays as it is. is_read: whether it was read, else it failed. The rest is reported again.
 
-    Of a large index there are many, so they hold nothing else of their documents.
+    A large index has many of these, so they hold nothing else of their documents.
     """
 
     source: Source
@@ -63,7 +63,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A document goes, with what is inside it. is_gone: because its file is, which the report counts."""
+    """A document goes, with what is inside it. is_gone: whether because its file is gone, which the report counts."""
 
     doc: str
     is_gone: bool
@@ -79,7 +79,7 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """A document that is in the index goes on; `task.skip` are the pages that it keeps."""
+    """A document that is in the index is read on; `task.skip` are the pages that it keeps."""
 
     task: Task
     document: Document
@@ -87,7 +87,7 @@ class Resume:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """A file cannot be read. document: its number, where the index is to say so as well."""
+    """A file cannot be read. document: its number, if the index is to say so as well."""
 
     failure: Failure
     document: int | None = None
@@ -99,9 +99,9 @@ Step = Leave | Update | Remove | Begin | Resume | Fail
 
 @dataclass(slots=True)
 class Plan:
-    """Steps in their order. updated: numbers of documents that get other metadata, read again or not.
+    """A plan: steps in their order. updated: numbers of documents that get other metadata, read again or not.
 
-    stored: documents made in memory, whose pages are read as the index keeps them.
+    stored: documents made in memory, whose pages are read from the index.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -115,9 +115,9 @@ class Plan:
 
 
 class Judge:
-    """It judges what of the documents of an index has to be read again, as of one committed state of it.
+    """A judge of which documents of an index have to be read again, as of one committed state.
 
-    retry_failed: whether what failed before is.
+    retry_failed: whether to read again what failed before.
     """
 
     def __init__(self, snapshot: Snapshot, options: ReadOptions, *, retry_failed: bool = False) -> None:
@@ -126,15 +126,15 @@ class Judge:
         self.retry_failed = retry_failed
 
     def members_of(self, document: Document | None) -> list[Document]:
-        """Return what the index has of the documents inside a file."""
+        """Return the documents inside a file that the index has."""
         if document is None or document.source is None or document.member:
             return []
         return [self.snapshot.document(number) for _, number in sorted(self.snapshot.members(document.source).items())]
 
     def known_members(self, document: Document | None) -> KnownMembers:
-        """Return them by their place, and which of their pages need not be read again while they are the same.
+        """Return the documents inside a file by their place, and which of their pages need not be read again.
 
-        None stands for all pages.
+        None stands for all pages; the pages count only while the document is the same.
         """
         members = {member.member: member for member in self.members_of(document)}
         settled = {place for place, member in members.items() if self.is_settled(member)}
@@ -146,14 +146,14 @@ class Judge:
         return known
 
     def done_pages(self, document: Document) -> set[int]:
-        """Return the pages that need not be read again."""
+        """Return the pages of a document that need not be read again."""
         return {*document.pages, *(document.blank if self.options.ocr != "never" else document.empty)}
 
     def is_settled(self, document: Document) -> bool:
-        """Say whether an unchanged file needs no second look."""
+        """Return whether an unchanged file needs no second look."""
         if self.retry_failed and (document.state == "failed" or document.failed):
             return False
-        if self.options.password and document.state == "failed":  # it may be what was missing
+        if self.options.password and document.state == "failed":  # the password may be what was missing
             return False
         if document.reason == office.MISSING and office.program():
             return False
@@ -162,19 +162,19 @@ class Judge:
         return document.state != "partial" and not self.may_have_words(document)
 
     def is_settled_with_members(self, document: Document) -> bool:
-        """Say whether neither an unchanged file nor what is inside it needs a second look."""
+        """Return whether neither an unchanged file nor what is inside it needs a second look."""
         return all(map(self.is_settled, [document, *self.members_of(document)]))
 
     def may_have_words(self, document: Document) -> bool:
-        """Say whether it has empty pages at which OCR has not looked."""
+        """Return whether a document has empty pages at which OCR has not looked."""
         return self.options.ocr != "never" and document.state != "failed" and document.empty != document.blank
 
 
 def plan_files(index: PageIndex, sources: Sequence[Source], judge: Judge, metadata_of: MetadataOf) -> Plan:
-    """Plan what becomes of files: by size, time of change, and where only those differ by content.
+    """Plan what becomes of files: by size and time of change, and by content if only the time differs.
 
-    The others are hashed when they are read: the first page does not wait for the hash of the last file. Metadata goes
-    with the content where that is known, as of a file that was moved over another, else with the path.
+    Other files are hashed when they are read, so that the first page does not wait for the hash of the last file.
+    Metadata goes with the content where that is known, as for a file moved over another, else with the path.
     """
     planner = _Planner(index, sources, judge)
     for source in sources:
@@ -183,29 +183,29 @@ def plan_files(index: PageIndex, sources: Sequence[Source], judge: Judge, metada
 
 
 def plan_removals(plan: Plan, snapshot: Snapshot, below: Sequence[str | Path], sources: Sequence[Source]) -> None:
-    """Add to a plan that the documents of these folders and files go whose files are no longer there."""
+    """Add to a plan the removal of the documents from these folders and files whose files are no longer there."""
     here = {str(source.path) for source in sources}
     renamed = {step.number for step in plan.steps if isinstance(step, Update) and "doc" in step.columns}
     try:
         roots = [expanded(path).resolve(strict=True) for path in below]
     except (OSError, RuntimeError):
-        return  # out of reach with all that is below: not gone
+        return  # out of reach with all that is below, but not gone
     for document in snapshot.documents():
         if document.source is None or document.member or document.source in here:
             continue
         if document.number in renamed or os.path.lexists(document.source):
-            continue  # hidden, for instance: not gone
+            continue  # not gone, but hidden, for instance
         if any(Path(document.source).is_relative_to(root) for root in roots):
             plan.steps.append(Remove(document.doc, is_gone=True))
 
 
 def plan_again(index: PageIndex, judge: Judge) -> Plan:
-    """Plan to read every document of an index that has no pages yet, as one that is built by `reindex`."""
+    """Plan to read every document of an index that has no pages yet, such as one being built by `reindex`."""
     plan, sources = Plan(), []
     for document in judge.snapshot.documents():
         source = Source(Path(document.source or document.doc), document.doc, document.member)
         if document.member and os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
-            continue  # it is read, or left alone, with the file that it is in
+            continue  # it is read, or left alone, with the file it is in
         if judge.is_settled_with_members(document):
             plan.steps += _left(judge, document, source)
         elif document.source is None:
@@ -221,9 +221,9 @@ def plan_again(index: PageIndex, judge: Judge) -> Plan:
 
 
 def metadata_of_files(given: Metadata) -> MetadataOf:
-    """Return what gives the metadata that a file is to have; None leaves what the index has.
+    """Return a function that gives the metadata that a file is to have; None leaves that of the index.
 
-    InvalidArgument, now or when it is called, for what is no metadata.
+    Raises InvalidArgument, now or when it is called, for what is not metadata.
     """
     if not callable(given):
         made = None if given is None else arguments.metadata("documents", given)
@@ -237,7 +237,7 @@ def metadata_of_files(given: Metadata) -> MetadataOf:
 
 
 class _Planner:
-    """The plan of some files as it grows, and which names of documents are taken by then."""
+    """A plan as it grows, and the names of documents that are taken so far."""
 
     def __init__(self, index: PageIndex, sources: Sequence[Source], judge: Judge) -> None:
         self.index = index
@@ -279,7 +279,9 @@ class _Planner:
         elif digest and self.lost.get(digest):  # the same content under another name
             known, doc = self.move(known, source, digest, stat.st_mtime_ns, metadata)
             same = True
-        elif metadata is None and digest in self.changed:  # its file has another name now, and another file its own
+        elif (
+            metadata is None and digest in self.changed
+        ):  # its file has another name now, and another file has its name
             metadata = self.changed[digest].metadata
         if known and same and self.judge.is_settled_with_members(known):
             self.plan.steps += _left(self.judge, known, source)
@@ -295,11 +297,11 @@ class _Planner:
             self.taken.add(doc)
 
     def may_go_on(self, known: Document, source: Source) -> bool:
-        """Say whether the pages that the index has of an unchanged file can stay while the others are read."""
+        """Return whether the pages that the index has of an unchanged file can stay while the others are read."""
         if formats.converts(source.path) and not renditions.pdf_of(self.index.path, known.number):
             return False
         goes_on = known.state == "partial" or self.judge.may_have_words(known)
-        return goes_on or self.judge.is_settled(known)  # settled: but what is inside it is not
+        return goes_on or self.judge.is_settled(known)  # it is settled, but what is inside it is not
 
     def move(
         self,
@@ -309,8 +311,8 @@ class _Planner:
         mtime_ns: int,
         metadata: Mapping[str, Any] | None,
     ) -> tuple[Document, str]:
-        """Plan that a document whose file is gone has this one now; return it, and its name from then on."""
-        if known:  # which another document had
+        """Plan that a document whose file is gone gets this file; return the document, and its name from then on."""
+        if known:  # this file belonged to another document
             self.plan.steps.append(Remove(known.doc, is_gone=False))
             self.plan.updated.discard(known.number)
             self.taken.remove(known.doc)
@@ -343,7 +345,7 @@ def _left(judge: Judge, document: Document, source: Source) -> list[Step]:
 
 
 def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document]:
-    """Yield the documents of files that may not be what they were."""
+    """Yield the documents whose files may have changed."""
     numbers = snapshot.sources()
     for source in sources:
         if (number := numbers.get(str(source.path))) is None:
@@ -356,7 +358,7 @@ def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document
 
 
 def is_other(document: Document, metadata: Mapping[str, Any] | None) -> bool:
-    """Say whether a document would get other metadata than it has; as JSON, where 1 is not true."""
+    """Return whether a document would get other metadata than it has, compared as JSON, where 1 is not true."""
     then, now = (json.dumps(one, sort_keys=True) for one in (document.metadata, metadata))
     return metadata is not None and then != now
 

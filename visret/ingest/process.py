@@ -31,14 +31,14 @@ GRACE_SECONDS = 10.0  # after which a worker that nobody ended ends itself
 
 
 class Died(Exception):
-    """The worker is gone, by itself or because it took too long; the message says it of what was being read."""
+    """The worker is gone, by itself or because it took too long; the message says so of what was being read."""
 
 
 class Worker:
-    """A process that reads files, one at a time. Used by one thread; `kill` may be called by any.
+    """A process that reads files, one at a time. It is used by one thread; `kill` may be called by any.
 
-    cpu_seconds: that it has used, as of its last answer. quiet: whether what it has to say is not logged. Raises
-    VisretError where it does not start.
+    cpu_seconds: those it has used, as of its last answer. quiet: whether to drop what it logs. Raises VisretError
+    where it does not start.
     """
 
     cpu_seconds = 0.0
@@ -47,7 +47,7 @@ class Worker:
     def __init__(self) -> None:
         self._expired: float | None = None
         self._parent = os.getpid()
-        # not in the terminal's group: Ctrl-C is for the parent, which ends its workers
+        # not in the terminal's group: Ctrl-C is meant for the parent, which ends its workers
         apart: dict[str, Any] = {"start_new_session": True}
         if os.name == "nt":
             apart = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}  # type: ignore[attr-defined]
@@ -55,7 +55,7 @@ class Worker:
             COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(), **apart
         )
         _widen(self._process.stdout)
-        # A child that is forked meanwhile has no part in it: the worker ends when this process does.
+        # A child forked meanwhile must not hold the pipes: the worker ends when this process does.
         self._pipes = ExitStack()
         pipes = [pipe.fileno() for pipe in (self._process.stdin, self._process.stdout) if pipe is not None]
         self._pipes.enter_context(forks.not_for_children(*pipes))
@@ -68,7 +68,7 @@ class Worker:
     def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
         """Yield what comes of a file, page by page, then of each document inside it; they are named after `doc`.
 
-        Raises Died, and is of no further use then.
+        Raises Died, after which the worker is of no further use.
         """
         with tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True) as scratch:
             self._send(asdict(replace(request, scratch=scratch)))
@@ -83,14 +83,14 @@ class Worker:
                     return
 
     def kill(self) -> None:
-        """End it at once, with the processes it started."""
+        """End the worker at once, with the processes it started."""
         if self._process.returncode is None and self._parent == os.getpid():
             end(self._process.pid)
 
     def close(self) -> None:
-        """End it, and let go of what the system holds for it."""
+        """End the worker, and release what the system holds for it."""
         self.kill()
-        with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot be ended: not waited for
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a dead disk cannot be ended
             self._process.wait(GRACE_SECONDS)
         self._pipes.close()
         for pipe in (self._process.stdin, self._process.stdout):
@@ -100,7 +100,7 @@ class Worker:
 
     def _send(self, header: dict[str, Any]) -> None:
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # the end of its answers tells
+        with suppress(BrokenPipeError):  # the end of its answers will tell
             write_frame(self._process.stdin, header)
 
     def _receive(self, seconds: float) -> tuple[dict[str, Any], memoryview]:
@@ -113,7 +113,7 @@ class Worker:
         finally:
             timer.cancel()
         if frame is None:
-            with suppress(subprocess.TimeoutExpired):  # its own end, not ours, says what happened
+            with suppress(subprocess.TimeoutExpired):  # its own exit status, not our kill, says what happened
                 self._process.wait(GRACE_SECONDS)
             self.close()
             raise Died(self._epitaph())
@@ -137,43 +137,43 @@ class Worker:
 
 
 class Workers:
-    """Workers of one thread, one after the other: where one dies, the next file is read by another.
+    """The workers of one thread, one after the other: if one dies, another reads the next file.
 
-    `stop` may be called by any thread. quiet: whether what they have to say is not logged. current: the one that runs,
-    None before the first file and after a death. stopped: whether no other will follow.
+    `stop` may be called by any thread. quiet: whether to drop what they log. current: the running worker; None before
+    the first file and after a death. stopped: whether no other will follow.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.current: Worker | None = None
         self.stopped = False
         self._quiet = quiet
-        self._gone = 0.0  # seconds of cores that those before it have used
+        self._gone = 0.0  # seconds of cores that earlier workers have used
         self._starting = threading.Lock()
 
     @property
     def cpu_seconds(self) -> float:
-        """The seconds of cores that all of them have used, as of the last answer."""
+        """The seconds of cores that all workers have used, as of the last answer."""
         return self._gone + (0.0 if self.current is None else self.current.cpu_seconds)
 
     def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
-        """Yield what comes of a file, as `Worker.read` does. Raises Died where it ends the worker, and after `stop`."""
+        """Yield what comes of a file, as `Worker.read` does. Raises Died if it ends the worker, and after `stop`."""
         worker = self._ready()
         try:
             yield from worker.read(request, doc=doc)
-        except Died:  # and is closed
+        except Died:  # it is closed by then
             self._gone += worker.cpu_seconds
             self.current = None
             raise
 
     def stop(self) -> None:
-        """End the worker at once, in the middle of a page too; none follows."""
+        """End the worker at once, even in the middle of a page; none follows."""
         with self._starting:
             self.stopped = True
             if self.current is not None:
                 self.current.kill()
 
     def close(self) -> None:
-        """Let go of the worker; the next file starts another one."""
+        """Close the worker; the next file starts another one."""
         if self.current is not None:
             self._gone += self.current.cpu_seconds
             self.current.close()
@@ -194,7 +194,7 @@ class Workers:
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
-    """Make room for a whole page in a pipe, on Linux; a user with many pipes may not."""
+    """Make room for a whole page in a pipe, on Linux; a user with many pipes may not be allowed to."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl
 
@@ -203,7 +203,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment of the same modules and file names as here, and of one thread, which reading needs."""
+    """Return an environment with the same modules and file names as here, and one thread, enough for reading."""
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path),
@@ -218,5 +218,5 @@ def end(worker: int) -> None:
     if os.name == "nt":
         subprocess.run(["taskkill", "/F", "/T", "/PID", str(worker)], capture_output=True, check=False)
         return
-    with suppress(ProcessLookupError, PermissionError):  # it has just ended; macOS says the second
+    with suppress(ProcessLookupError, PermissionError):  # it has just ended; macOS raises the second
         os.killpg(worker, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""What is told of a run while it goes on: to whoever asked for it, and to the forecast of its end."""
+"""The progress of a run, told to the caller that asked for it and to the forecast of its end."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from visret.ingest.scout import Scout
 from visret.ocr import trust
 from visret.types import ModelSpec, Page
 
-EVERY = 1.0  # seconds, in which something is told while nothing comes
+EVERY = 1.0  # seconds between two reports while nothing comes
 INCH = 72  # points
-MILLION_PARAMETERS = 0.002  # seconds a page, before anything was encoded
+MILLION_PARAMETERS = 0.002  # seconds a page, until something has been encoded
 
 
 class _HasAnswer(Protocol):
@@ -31,9 +31,9 @@ _T = TypeVar("_T", bound=_HasAnswer)
 
 
 class Watch:
-    """It sees what a run does. Its context lasts as long as the reading.
+    """A watch on a run. Its context lasts as long as the reading.
 
-    tell: is called in the thread that calls `tick` and `tell_now`, and in no other.
+    tell: a function that is called in the thread that calls `tick` and `tell_now`, and in no other.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class Watch:
         self.stack.close()
 
     def tell_now(self) -> None:
-        """Tell how far it is."""
+        """Report the progress."""
         self.told = time.monotonic()
         self.tell(self.progress)
 
     def tick(self) -> None:
-        """Tell how far it is, while nothing comes, where the last time is long ago."""
+        """Report the progress, while nothing comes, if the last report was long ago."""
         if time.monotonic() - self.told >= EVERY:
             self.tell_now()
 
     def reading(self, lane: int, key: str, answers: Iterable[_T], cores: Callable[[], float]) -> Iterator[_T]:
-        """Yield what a lane reads of a file, and time it. Each has the `answer` of the worker.
+        """Yield what a lane reads of a file, and time it. Each item has the `answer` of the worker.
 
-        cores: returns the seconds of cores that reading has used.
+        cores: a function that returns the seconds of cores that reading has used.
         """
         found, before = iter(answers), cores()
         while True:
@@ -109,17 +109,17 @@ class Watch:
             self.forecast.came(lane, None)
 
     def _look(self, page: Page) -> Look:
-        """Return as what a page was read."""
+        """Return a page that was read as a look at it."""
         words = 0.0 if self.pictures else len(page.words or ()) or len(page.plain or "") / 6
         if self.ocr == "never" or page.size_pt is None:
             return Look(WORDS, words)
-        if ocr.METADATA in page.metadata or not words:  # of which OCR may have found none
+        if ocr.METADATA in page.metadata or not words:  # OCR may have found no words
             return Look(BLIND, words, page.size_pt[0] * page.size_pt[1] / INCH**2 / 100)
         return Look(DOUBTFUL if words < trust.FEW else WORDS, words)
 
     @contextmanager
     def encoding(self, pages: Sequence[Page]) -> Iterator[None]:
-        """Time a batch, with those of its pages that cannot be encoded."""
+        """Time the encoding of a batch, including those of its pages that cannot be encoded."""
         self.forecast.encoding([self._look(page) for page in pages])
         yield
         self.forecast.encoded()

@@ -1,4 +1,4 @@
-"""Reads files in worker processes ahead of whoever encodes: what a file does to a worker costs a page or that file."""
+"""Reading files in worker processes ahead of the encoder: what a file does to a worker costs a page or that file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from visret.ingest.progress import Watch
 from visret.ingest.tasks import End, Read, Task
 from visret.types import Loss, Page
 
-AHEAD_BYTES = 128 << 20  # of pages that are read before they are encoded, for all workers; one page may be more
-MAX_CRASHES = 3  # of workers by one file, before it is given up
+AHEAD_BYTES = 128 << 20  # of pages read before they are encoded, for all workers; one page may be more
+MAX_CRASHES = 3  # of workers by one file, after which it is given up
 MAX_WORKERS = 4
-WAKE_SECONDS = 0.25  # in which whoever waits for a page looks at the clock
+WAKE_SECONDS = 0.25  # between two looks at the clock by whoever waits for a page
 
 
 def lane_count(files: int) -> int:
@@ -28,7 +28,7 @@ def lane_count(files: int) -> int:
 
 
 class Reader:
-    """It reads files in worker processes, ahead of who iterates, and yields what comes of them, file by file, in order.
+    """A reader of files in worker processes, ahead of whoever iterates; it yields what comes of them, file by file.
 
     One worker reads the words of 75 pages in a second of its core, and draws 40: more than two cores encode. With more
     cores there are more workers, each with files of its own.
@@ -64,7 +64,7 @@ class Reader:
 
 
 class _Lane(threading.Thread):
-    """Files, the worker that reads them, and what it has read of them."""
+    """A lane: files, the worker that reads them, and what it has read of them."""
 
     def __init__(self, number: int, tasks: Sequence[Task], options: ReadOptions, buffer: _Buffer, watch: Watch) -> None:
         super().__init__(name="visret-reader", daemon=True)
@@ -76,7 +76,7 @@ class _Lane(threading.Thread):
         self.workers = process.Workers()
 
     def stop(self) -> None:
-        """Come to an end, in the middle of a page too."""
+        """Stop, even in the middle of a page."""
         self.workers.stop()
         self.buffer.close()
 
@@ -106,12 +106,12 @@ class _Reading:
         self.options = options
         self.task = task
         self.path = task.pdf or task.source.path
-        self.reached = {"": _Reached(task)}  # the file, and what is inside it, by place
+        self.reached = {"": _Reached(task)}  # the file, and the documents inside it, by place
         self.at = ""  # what is being read
         self.crashes = 0
 
     def answers(self) -> Iterator[Read]:
-        """Yield what comes of them."""
+        """Yield what comes of the file and of the documents inside it."""
         while True:
             try:
                 for answer in self.lane.workers.read(self.request(), doc=self.task.doc):
@@ -119,7 +119,7 @@ class _Reading:
                         yield from self.taken(answer.member, answer.answer)
                     else:
                         yield from self.taken("", answer)
-                    if self.reached[""].is_over:  # by a reason
+                    if self.reached[""].is_over:  # the file cannot be read
                         return
                 break
             except process.Died as death:
@@ -153,7 +153,7 @@ class _Reading:
         )
 
     def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
-        """Yield what an answer says that is not known yet."""
+        """Yield what is new in an answer."""
         self.at = place
         if isinstance(answer, messages.Begun) and place not in self.reached:
             self.reached[place] = _Reached(self.member(place, answer.hash))
@@ -167,7 +167,7 @@ class _Reading:
                 self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
                 return
             case messages.Converted() if one.pages is not None:
-                return  # after a crash the first one stays
+                return  # after a crash, the first PDF stays
             case messages.Begun() | messages.Looked():
                 return
             case messages.Ended():
@@ -193,7 +193,7 @@ class _Reading:
         return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
 
     def died(self, one: _Reached, death: process.Died) -> Iterator[Read]:
-        """Give up the page or the document that ended the worker; after too many of them, the file."""
+        """Give up the page or the document that ended the worker and, after too many of them, the file."""
         number = one.next_page()
         if one.pages is None or number is None:
             one.is_over = True
@@ -205,22 +205,22 @@ class _Reading:
         file = self.reached[""]
         if self.crashes == MAX_CRASHES and not file.is_over:
             where = f"page {number}" if self.at == "" else f"{self.at} inside it"
-            reason = f"was given up at {where}, the last of {self.crashes} that ended so: it {death}"
+            reason = f"was given up at {where}, the last of {self.crashes} that ended like this: it {death}"
             file.is_over = True
             yield Read(self.task, messages.Unread(None, reason))
 
     def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
-        """Say what may be lost where the worker died after the last page; nothing is where a file holds no others."""
+        """Report what may be lost if the worker died after the last page: nothing, unless a file can hold others."""
         found = formats.format_of(self.path)
         if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
-            loss = Loss("what else is inside it", f"unpack it into a folder: the reading of it {death}")
+            loss = Loss("what else is inside it", f"unpack it into a folder: reading it {death}")
             yield Read(self.task, messages.Lacking(None, loss))
 
 
 class _Reached:
-    """How far the reading of a file, or of a document inside it, has come.
+    """The state of the reading of a file, or of a document inside it.
 
-    hash: None until it is known. pages: None until it is open. done: those that need not be read again.
+    hash: None until it is known. pages: None until it is open. done: pages that need not be read again.
     """
 
     def __init__(self, task: Task) -> None:
@@ -270,7 +270,7 @@ class _Buffer:
             return bool(self.changed.wait_for(lambda: self.items, WAKE_SECONDS))
 
     def close(self) -> None:
-        """Let nobody wait for room."""
+        """Close the queue, so that nobody waits for room."""
         with self.changed:
             self.closed = True
             self.changed.notify_all()

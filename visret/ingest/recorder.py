@@ -1,4 +1,4 @@
-"""What goes into the index: a plan is carried out, what comes of its files is written and counted for the report."""
+"""Recording a run in the index: a plan is carried out, and what comes of its files is written and counted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from visret.ingest.tasks import End, Read, Task
 from visret.types import Page, PageEmbedding, PageRef
 
 COMMIT_BYTES = 128 << 20
-COMMIT_SECONDS = 2.0, 60.0  # the first commit after, and twice as long each time up to: few segments in a long run
+COMMIT_SECONDS = 2.0, 60.0  # until the first commit, and at most; doubled each time, so a long run has few segments
 
 
 class Recorder:
-    """It writes one run into an index. Used by one thread at a time.
+    """A recorder that writes one run into an index. It is used by one thread at a time.
 
     metadata_of: gives a new document inside a file its metadata. progress: is told which files are done.
     """
@@ -74,7 +74,7 @@ class Recorder:
         return plan.tasks
 
     def leave(self, step: Leave) -> None:
-        """Count a document that is as it was: what it lacks is reported again."""
+        """Count a document that stays as it is, and report again what it lacks."""
         self.unchanged += step.is_read
         self.failed += step.failed
         self.empty += step.empty
@@ -92,7 +92,7 @@ class Recorder:
             self.with_pages.add(document.number)
 
     def write(self, batch: Sequence[Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
-        """Write down what came of files. outcomes: of the pages that were encoded, as `encoding.encode` gives them."""
+        """Write what came of files. outcomes: those of the pages that were encoded, as `encoding.encode` gives them."""
         for read in batch:
             task = read.task
             if task.left and not isinstance(read.answer, messages.Begun):
@@ -113,7 +113,7 @@ class Recorder:
                     self.write_page(task, page, reason)
                 case messages.Unread(reason=reason, reached=reached):
                     self.failed.append(Failure(task.source.shown, None, reason))
-                    if reached:  # else the index has what it had, and the next run looks again
+                    if reached:  # else the index keeps what it had, and the next run looks again
                         self.remove_gone_members(task)
                         self.writer.finish(task.number, "failed", reason)
                 case End(pages=pages):
@@ -127,7 +127,7 @@ class Recorder:
                 self.progress.bytes += task.size
 
     def commit_where_due(self) -> None:
-        """Commit where much waits for it, or something for long."""
+        """Commit if much is waiting to be committed, or something has waited for long."""
         due = self.writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
         if due and not self.writer.awaits_more:
             self.writer.commit()
@@ -135,7 +135,7 @@ class Recorder:
             self.committed = time.monotonic()
 
     def begin_member(self, task: Task, digest: str) -> None:
-        """Give a document inside a file its row: the one that it has, if it is the same, else a new one."""
+        """Give a document inside a file its row: the one that it has if it is unchanged, else a new one."""
         assert task.parent is not None
         task.parent.seen.add(task.source.member)
         self.inside += 1
@@ -164,13 +164,13 @@ class Recorder:
             self.failed.append(Failure(task.source.shown, None, error.reason))
 
     def remove_gone_members(self, task: Task) -> None:
-        """Remove what was inside an earlier version of a file and is not any more."""
+        """Remove the documents that an earlier version of a file held and this one does not."""
         for place, (document, _) in task.known.items():
             if place not in task.seen and not any(place.startswith(f"{whole}/") for whole in task.whole):
                 self.writer.remove(document.doc)
 
     def write_page(self, task: Task, page: int, outcome: PageEmbedding | str | None) -> None:
-        """Write a page's embedding, the reason why it has none, or, None, that it is empty."""
+        """Write a page's embedding, the reason why it has none, or, if None, that it is empty."""
         path = task.source.shown
         if isinstance(outcome, PageEmbedding):
             try:
@@ -188,7 +188,7 @@ class Recorder:
             self.failed.append(Failure(path, page, outcome))
 
     def report(self, documents: int) -> Report:
-        """Return what was done with so many documents."""
+        """Return the report of what was done with so many documents."""
         return Report(
             documents=documents,
             pages=self.pages,

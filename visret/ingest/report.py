@@ -1,4 +1,4 @@
-"""What a run that reads files says of them: how far it is, then what was read, what failed and what is missing."""
+"""The report of a run that reads files: its progress, then what was read, what failed and what is missing."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from visret.index import Document
     from visret.ingest.forecast import Forecast
-SILENT = 1.5  # seconds, in which too little is known
+SILENT = 1.5  # seconds in which too little is known
 Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A page could not be read, or, page None, a file."""
+    """A page that could not be read, or a file if page is None."""
 
     path: str
     page: int | None
@@ -35,9 +35,9 @@ class EmptyPage:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Content that is known to be missing from what was read of a page, or, page None, of the file.
+    """Content that is known to be missing from what was read of a page, or of the file if page is None.
 
-    what: what is missing. help: what would bring it.
+    what: what is missing. help: what would bring it back.
     """
 
     path: str
@@ -48,11 +48,11 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `add` and its like did.
+    """The report of what `add` and similar methods did.
 
-    documents: found under the given paths, readable or not. pages: read and encoded now. added: documents that are
-    new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out because their
-    file is gone. updated: documents that were there and were given other metadata, read again or not.
+    documents: those found under the given paths, readable or not. pages: those read and encoded now. added: documents
+    that are new or changed. unchanged: documents whose pages were left as they were. removed: documents taken out
+    because their file is gone. updated: documents of the index that were given other metadata, read again or not.
     lost: content that is known to be missing, though its page or file was read. ignored: paths of files of kinds that
     visret does not read.
     """
@@ -72,9 +72,9 @@ class Report:
 
 @dataclass(slots=True)
 class Progress:
-    """How far `add` is; handed to the `progress` callable, which may keep it: it is always up to date.
+    """The progress of `add`; it is handed to the `progress` callable, which may keep it: it is always up to date.
 
-    documents, pages, bytes: what is done, of so many in all; bytes are sizes of files. failed: pages and files that
+    documents, pages, bytes: what is done, and the totals; bytes are sizes of files. failed: pages and files that
     could not be read.
     """
 
@@ -89,12 +89,12 @@ class Progress:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken until now."""
+        """The seconds that the run has taken so far."""
         return time.monotonic() - self.started
 
     @property
     def seconds_left(self) -> float | None:
-        """How long it will still take, by what pages like those ahead have taken; None in the first two seconds."""
+        """The seconds that it will still take, judged by similar pages; None in the first two seconds."""
         if self.forecast is None:
             return None
         left = self.forecast.left()
@@ -102,7 +102,7 @@ class Progress:
 
     @property
     def pages_total(self) -> int | None:
-        """How many pages are to be read, those included that turn out empty; None before the files are known.
+        """The number of pages to be read, including those that turn out empty; None before the files are known.
 
         It is an estimate until all files have been opened, see `pages_are_counted`.
         """
@@ -110,12 +110,12 @@ class Progress:
 
     @property
     def pages_are_counted(self) -> bool:
-        """Whether `pages_total` is counted, and no estimate."""
+        """True if `pages_total` is counted, and not an estimate."""
         return self.forecast is not None and self.forecast.is_counted
 
 
 def shown(document: Document) -> str:
-    """Return the path of a document for people; that of a document inside a file goes on into it."""
+    """Return the path of a document for people; that of a document inside a file continues into the file."""
     return path_in(document.source, document.member) if document.source else document.doc
 
 

@@ -1,8 +1,8 @@
-"""One run: find files, plan, read their pages, encode, record; what fails is reported, and stops nothing.
+"""A run: files are found, planned, read, encoded and recorded; a failure is reported, and stops nothing.
 
 Worker processes read pages ahead of the encoder: what a file does to the library that reads it costs a page or that
 file. The caller's thread encodes batches across files, and what is encoded is recorded meanwhile. A page is in the
-index from its commit on. Run again, unchanged files are left alone and the rest goes on where it stopped.
+index from its commit on. When it is run again, unchanged files are left alone and the rest goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a ful
 Tell = Callable[[Progress], None] | None
 
 
-def add(  # the arguments are those of `Retriever.add`, which says what they mean
+def add(  # `Retriever.add` explains the arguments
     index: PageIndex,
     encoder: Encoder,
     paths: str | Path | Iterable[str | Path],
@@ -78,7 +78,7 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
     metadata_of = metadata_of_files(metadata)
     done = Progress()
     with index.writing() as writer:
-        check_same(index.path, index.model, encoder)  # another process may have made it anew
+        check_same(index.path, index.model, encoder)  # another process may have made the index anew
         judge = Judge(index.snapshot, options, retry_failed=retry_failed)
         plan = plan_files(index, found.sources, judge, metadata_of)
         if sync:
@@ -89,7 +89,7 @@ def add(  # the arguments are those of `Retriever.add`, which says what they mea
         return recorded.report(len(found.sources) + len(found.failures) + recorded.inside)
 
 
-def replace_document(  # the arguments are those of `Retriever.replace`, which says what they mean
+def replace_document(  # `Retriever.replace` explains the arguments
     index: PageIndex,
     encoder: Encoder,
     doc: str,
@@ -99,7 +99,7 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
     metadata: Mapping[str, Any] | None,
     progress: Tell,
 ) -> Report:
-    """Read a file, and put it in the place of a document with one commit."""
+    """Read a file, and put it in the place of a document, in one commit."""
     path = expanded(path).resolve()
     options = _usable(options, encoder)
     done = Progress()
@@ -116,7 +116,7 @@ def replace_document(  # the arguments are those of `Retriever.replace`, which s
             recorded = Recorder(writer, options, lambda _: None, done)
             _Run(encoder, options, recorded, progress, commits=False).read(recorded.carry_out(plan))
             if not recorded.added:
-                raise _Unread  # so that nothing of it is published
+                raise _Unread  # nothing of it is published then
     except OSError as error:
         failure = Failure(str(path), None, error.strerror or str(error))
         return Report(1, 0, 0, 0, 0, [], [failure], round(done.seconds, 3))
@@ -129,7 +129,7 @@ class _Unread(Exception):
     """A file that was to replace a document could not be read."""
 
 
-def reindex(  # the arguments are those of `Retriever.reindex`, which says what they mean
+def reindex(  # `Retriever.reindex` explains the arguments
     index: PageIndex,
     encoder: Encoder,
     storage: Storage,
@@ -212,7 +212,7 @@ def add_pages(
 
 
 def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
-    """Return the options as this model needs them. InvalidArgument for what is no option."""
+    """Return the options as this model needs them. Raises InvalidArgument for a wrong option."""
     if options.max_pages is not None:
         options = replace(options, max_pages=arguments.whole("most_pages", options.max_pages))
     modality = encoder.spec.modality
@@ -220,7 +220,7 @@ def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
 
 
 class _Run:
-    """It reads, encodes and records at the same time. commits: whether it commits what is done as it goes on."""
+    """A run, which reads, encodes and records at the same time. commits: whether it commits results as it goes on."""
 
     def __init__(
         self, encoder: Encoder, options: ReadOptions, recorded: Recorder, tell: Tell, *, commits: bool = True
@@ -236,7 +236,7 @@ class _Run:
         self.writing: Future[None] | None = None
 
     def read(self, tasks: Sequence[Task], stored: Sequence[Stored] = ()) -> None:
-        """Read files, then what is stored already."""
+        """Read files, then the stored documents."""
         self.progress.documents_total = len(tasks) + len(stored)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[Read] = []
@@ -258,7 +258,7 @@ class _Run:
                         self.take(batch)
                         batch, taken = [], time.monotonic()
                 self.take(batch)
-            finally:  # after Ctrl-C too, what has been encoded is kept
+            finally:  # what has been encoded is kept after Ctrl-C too
                 with _uninterrupted():
                     try:
                         self.written()
@@ -267,7 +267,7 @@ class _Run:
                             self.recorder.writer.commit()
 
     def take(self, batch: Sequence[Read]) -> None:
-        """Encode the pages of a batch, and have what came of each written down while the next is encoded."""
+        """Encode the pages of a batch, and have the results written while the next batch is encoded."""
         pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
         with self.watch.encoding([read.page for read in batch if read.page is not None]):
             outcomes = dict(encode(self.encoder, pages))
@@ -290,7 +290,7 @@ class _Run:
             self.watch.tell_now()
 
     def watched(self, tasks: Sequence[Task], stored: Sequence[Stored]) -> Watch:
-        """Return what sees how far it is."""
+        """Return the watch on this run."""
         return Watch(
             self.progress,
             self.tell,

@@ -1,8 +1,8 @@
-"""Looks into files that a long run has not come to yet, in a worker of its own, so that its end can be foretold.
+"""A look ahead into files that a long run has not reached yet, in a worker of its own, to foretell the run's end.
 
-It opens PDFs, counts their pages, and looks at the words of some, which says whether OCR will read them. Where OCR will
-take much of the run and no page was read by it, it has a few read: what they hold is kept, and not read again. It does
-so within a small share of the run's time, in CPU seconds, and not at all where a run is over soon.
+The scout opens PDFs, counts their pages, and looks at the words of some, which tells whether OCR will read them. If OCR
+will take much of the run and has not read any page yet, the scout has a few pages read, which are cached, so that they
+are not read again. It spends a small share of the run's time, in CPU seconds, and nothing if the run is over soon.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from visret.types import Page
 
 _log = logging.getLogger(__name__)
 
-DELAY = 0.5  # seconds, in which a short run is over
+DELAY = 0.5  # seconds, after which a short run is over
 SHORT = 20.0  # seconds; a run that is over by then is not worth the start of a process
-LONG = 60.0  # seconds; where OCR could take so much, for all that is known,
-PATIENCE, ANYWAY = 2.0, 0.7  # after so many seconds so many CPU seconds are spent to know more
+LONG = 60.0  # seconds; if OCR could take so long, for all that is known,
+PATIENCE, ANYWAY = 2.0, 0.7  # then, after so many seconds, so many CPU seconds are spent to know more
 SHARE = 0.025  # of the run's time
-AT_FIRST = 0.2  # of the time until now, and
+AT_FIRST = 0.2  # of the time so far, beside
 AT_ONCE = 1.0  # CPU seconds
 STARTING = 0.5  # CPU seconds that a worker takes
-LOOKS = 12  # at pages of one file, and twice as many more where they differ
-FILE_SECONDS = 5.0  # for opening, and for a page
+LOOKS = 12  # pages of one file that are looked at, and twice as many more if they differ
+FILE_SECONDS = 5.0  # for opening a file, and for a page
 MAX_CRASHES = 3
-TRIES = 3  # pages read by OCR, before any was
-MUCH_OCR = 30.0  # seconds of OCR that make it worth to try
+TRIES = 3  # pages that OCR reads, if the run has not had it read any
+MUCH_OCR = 30.0  # seconds of OCR that make a try worthwhile
 
 
 class Scout(threading.Thread):
-    """It looks ahead for one run. Use it as a context: it ends with the block, and its worker with it."""
+    """A scout that looks ahead for one run. Use it as a context: it ends with the block, and its worker with it."""
 
     def __init__(self, files: Sequence[File], options: ReadOptions, forecast: Forecast) -> None:
         super().__init__(name="visret-scout", daemon=True)
         self.files = [file for file in files if file.pages is None and _may_be_opened(file)]
         self.options = options
         self.forecast = forecast
-        self.workers = process.Workers(quiet=True)  # the run will say it
+        self.workers = process.Workers(quiet=True)  # the run will log it
         self.crashes = self.tries = 0
-        self.looking = True  # whether files are left to be looked into
+        self.looking = True  # whether there are files left to look into
         self.loaded = False  # whether the worker has used OCR
         self.over = threading.Event()
         self.started_at = time.monotonic()
-        self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one a file
+        self.blind: list[tuple[str, int, Look]] = []  # pages that OCR will read, one of each file
 
     def __enter__(self) -> Scout:
         if len(self.files) > 1:
@@ -86,14 +86,14 @@ class Scout(threading.Thread):
             self._end_worker()
 
     def _in_order(self) -> Iterator[File]:
-        """Return all files, in turn the largest that is left and any other."""
+        """Return all files: by turns the largest one left and any other."""
         largest = sorted(self.files, key=lambda file: -file.size)
         any_ = random.Random(0).sample(self.files, len(self.files))
         pairs = zip_longest(largest, any_)
         return iter(dict.fromkeys(file for file in chain.from_iterable(pairs) if file is not None))
 
     def _pause(self) -> None:
-        """Wait until something may be spent."""
+        """Wait until time may be spent."""
         while not self.over.is_set() and not self._may_spend(0 if self.workers.cpu_seconds else STARTING):
             self.over.wait(0.5)
 
@@ -134,7 +134,7 @@ class Scout(threading.Thread):
         return self.tries == TRIES or self.forecast.knows_ocr or self.crashes == MAX_CRASHES
 
     def _try_ocr(self) -> None:
-        """Have a page read where OCR will take much of the run and nothing is known of how long a page takes."""
+        """Have OCR read a page, if it will take much of the run and the time it takes for a page is unknown."""
         if not self.blind or self._knows_ocr:
             return
         ocr, left = self.forecast.ahead_of_ocr(), self.forecast.left()
@@ -153,12 +153,12 @@ class Scout(threading.Thread):
     def _read(
         self, path: str, *, looks: int = 0, only: tuple[int, ...] | None = None, page_seconds: float = FILE_SECONDS
     ) -> list[messages.Answer | messages.Inside]:
-        """Return what comes of a file; nothing where it ends the worker."""
+        """Return what comes of a file; nothing if it ends the worker."""
         options = replace(self.options, page_seconds=page_seconds)
         request = messages.Request(path, options, looks=looks, only=only, opening_seconds=FILE_SECONDS)
         try:
             return list(self.workers.read(request, doc=request.path))
-        except process.Died:  # in the run too, which says so
+        except process.Died:  # it will end the run's worker too, which is reported
             self.crashes += 1
             self._end_worker()
             return []
@@ -169,5 +169,5 @@ class Scout(threading.Thread):
 
 
 def _may_be_opened(file: File) -> bool:
-    """Say whether a look tells how many pages a file has, or how much OCR has to do, and takes little."""
+    """Return whether a look at a file costs little and tells its number of pages, or how much OCR has to do."""
     return file.kind in ("pdf", "picture")

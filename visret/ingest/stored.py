@@ -38,7 +38,7 @@ def stored_page(index: PageIndex, ref: PageRef, *, image: bool = True) -> Page:
 
 
 def stored_image(index: PageIndex, ref: PageRef) -> Image | None:
-    """Return the picture that the index keeps of a page, or None; DocumentError where it is damaged."""
+    """Return the picture that the index keeps of a page, or None. Raises DocumentError where it is damaged."""
     from PIL import Image
 
     data = renditions.read(index.path, index.snapshot.document(ref.doc).number, ref.page)
@@ -111,7 +111,7 @@ def _read_stored(
         try:
             if page in document.pages:
                 answer = stored_page(index, ref)
-            else:  # its picture, if an earlier model could read it; else it stays a page without anything to read
+            else:  # its picture, if an earlier model could read it; else the page stays empty
                 image = stored_image(index, ref)
                 answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
             answer = ocr.with_words(answer, options.ocr)
@@ -122,7 +122,7 @@ def _read_stored(
 
 
 def webp(image: Image) -> bytes:
-    """Return a picture without loss: it may be indexed again with another model."""
+    """Return a picture as lossless WebP, because it may be indexed again with another model."""
     out = BytesIO()
     image.save(out, "webp", lossless=True, method=0)
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""What a run has to read, and what comes of it."""
+"""The tasks of a run, and the answers that come of them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Task:
     """A file that has to be read, or a document inside one.
 
     number: 0 for a document inside a file until it has one. hash: None until the file is read. skip: pages that are in
-    the index already. pdf: that it was converted to for them. known: what the index has of the documents inside it, by
-    their place, and the pages of each that need not be read again, None for all. seen: those that are still there;
-    whole: those of them that were left alone with all that is inside them. left: whether nothing of it is read.
+    the index already. pdf: the PDF that it was converted to for them. known: the documents inside it that the index
+    has, by their place, and the pages of each that need not be read again, None for all. seen: those still there;
+    whole: those of these that were left alone with all that is inside them. left: whether nothing of it is read.
     """
 
     source: Source
@@ -43,7 +43,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """A file, or a document inside it, has come to its end. pages: how many it has, None where it did not open."""
+    """The end of a file, or of a document inside it. pages: how many it has; None where it did not open."""
 
     pages: int | None
 
@@ -53,7 +53,7 @@ Answer = messages.Hashed | messages.Converted | messages.Unread | messages.Lacki
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One thing that came of a file; its last is an End, or an Unread of the file."""
+    """One answer that came of a file; the last is an End, or an Unread of the file."""
 
     task: Task
     answer: Answer
@@ -65,13 +65,13 @@ class Read:
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing more comes of the file, and of what is inside it."""
+        """True if nothing more comes of the file and of what is inside it."""
         ends = isinstance(self.answer, End) or (isinstance(self.answer, messages.Unread) and self.answer.page is None)
         return ends and self.task.parent is None
 
 
 def file_ahead(task: Task) -> File:
-    """Return a file that will be read, for the forecast."""
+    """Return a task as a file that will be read, for the forecast."""
     path = task.pdf or task.source.path
     found = formats.format_of(path)
     kind = "" if found is None else found.reader

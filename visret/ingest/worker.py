@@ -1,8 +1,8 @@
 """The process that reads documents: `python -m visret.ingest.worker`, started and watched by `process.Worker`.
 
-It ends when its stdin does, and by itself when a page takes far too long: none outlives its parent, and no LibreOffice
-its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not installed, HTML and
-spreadsheets are read as plain text, unless their pictures are wanted.
+It ends when its stdin does, and by itself when a page takes far too long, so that none outlives its parent, and no
+LibreOffice outlives its worker. Office documents are read as the PDF that LibreOffice makes of them; where it is not
+installed, HTML and spreadsheets are read as plain text, unless their pictures are wanted.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from visret.ingest.process import GRACE_SECONDS, end
 from visret.ocr import printed, trust
 from visret.types import Loss
 
-MEMORY = 4 << 30  # bytes of its own that a worker may have; held on Linux, and by what else knows RLIMIT_DATA
-MAX_UNREAD = 100  # pages in a row; what a damaged PDF says of its length may be a million
-MAX_DEPTH = 4  # documents inside documents
-MAX_DRAWN = 2  # pages of a file that are drawn to see how much print OCR will read
+MEMORY = 4 << 30  # bytes that a worker may have; enforced on Linux and other systems that know RLIMIT_DATA
+MAX_UNREAD = 100  # pages in a row; a damaged PDF may claim to have a million
+MAX_DEPTH = 4  # of documents inside documents
+MAX_DRAWN = 2  # pages of a file that are drawn to see how much print OCR will have to read
 
 
 def main() -> None:
-    """Be a worker: answer requests until stdin ends."""
+    """Answer requests, as a worker, until stdin ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
-        os.nice(5)  # the encoder, on all cores, would wait for the one that is taken from it
+        os.nice(5)  # the encoder uses all cores, and would wait for the one that is taken from it
     answers = os.fdopen(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # what a library prints must not come between the answers
+    os.dup2(nowhere, 1)  # the output of libraries must not come between the answers
     _limit()
     log = _Log()
     logging.getLogger().addHandler(log)
@@ -57,7 +57,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=[requests], daemon=True).start()
 
     def answer(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> None:
-        faulthandler.cancel_dump_traceback_later()  # to wait for the parent is no hang
+        faulthandler.cancel_dump_traceback_later()  # waiting for the parent is no hang
         header["cpu"] = time.process_time()
         if log.said:
             header["log"], log.said = log.said, []
@@ -91,7 +91,7 @@ def _answers(request: Request) -> Iterator[Frame]:
 
 
 class _Unpacking:
-    """What may still be unpacked of a file, the documents inside its documents included."""
+    """The limits on what may still be unpacked of a file, including the documents inside its documents."""
 
     def __init__(self) -> None:
         self.members = MAX_MEMBERS
@@ -99,7 +99,7 @@ class _Unpacking:
         self.depth = 0
 
     def refuses(self, size: int) -> str | None:
-        """Count one more of this size; return what to do where there are too many, too large or too deep."""
+        """Count one more document of this size; return what to do if there are too many, too large or too deep ones."""
         self.members -= 1
         self.bytes -= size
         if self.depth >= MAX_DEPTH:
@@ -135,7 +135,7 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
 def _pages(document: documents.Document, request: Request, skip: Set[int]) -> Iterator[Frame]:
     path, pages = document.path, len(document)
     if request.options.max_pages is not None and pages > request.options.max_pages:
-        raise DocumentError(path, f"has {pages:,} pages; {request.options.max_pages:,} are the most; divide it")
+        raise DocumentError(path, f"has {pages:,} pages; at most {request.options.max_pages:,} are read; divide it")
     yield {"pages": pages}, ()
     in_a_row = 0
     for number in range(1, pages + 1) if request.only is None else request.only:
@@ -154,7 +154,7 @@ def _pages(document: documents.Document, request: Request, skip: Set[int]) -> It
 
 
 def _members(document: documents.Document, request: Request, place: str, unpacking: _Unpacking) -> Iterator[Frame]:
-    """Yield what comes of the documents inside one; those of other kinds are named in its `lost`."""
+    """Yield what comes of the documents inside a document; those of other kinds are named in its `lost`."""
     others: Counter[str] = Counter()
     for member in document.members(Path(tempfile.mkdtemp(dir=request.scratch))):
         inside = f"{place}/{member.name}" if place else member.name
@@ -192,9 +192,9 @@ def _unread(error: Exception, page: int | None = None, *, reached: bool = True) 
 
 
 def _looks(request: Request) -> Iterator[Frame]:
-    """Yield how many pages a file has, and how some of them would be read, spread over it.
+    """Yield the number of pages of a file, and how some of them, spread over it, would be read.
 
-    They are more where it has more pages, and twice `looks` more where OCR reads some of them and not others.
+    A longer file has more of them looked at, and up to twice `looks` more if OCR reads some of them and not others.
     """
     path = Path(request.path)
     try:
@@ -221,7 +221,7 @@ def _spread(pages: int, count: int) -> list[int]:
 def _looked(
     document: documents.Document, numbers: Sequence[int], request: Request, found: list[bool]
 ) -> Iterator[Frame]:
-    """Yield how these pages would be read; the first blind ones are drawn. found: of all until now, which are blind."""
+    """Yield how these pages would be read; the first blind ones are drawn. found: whether each page so far is blind."""
     for number in numbers:
         try:
             look = _look(document, number, request.options)
@@ -270,13 +270,13 @@ def _reason(error: Exception) -> str:
 def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:
     while frame := read_frame(sys.stdin.buffer):
         requests.put(Request.from_header(frame[0]))
-    if os.name == "nt" or os.getpgrp() == os.getpid():  # else somebody started it by hand
+    if os.name == "nt" or os.getpgrp() == os.getpid():  # else it was started by hand
         end(os.getpid())
-    os._exit(0)  # in the middle of a page too
+    os._exit(0)  # even in the middle of a page
 
 
 def _limit() -> None:
-    """Allow at most MEMORY, and no traces of a crash but its signal: no core files, no windows."""
+    """Limit memory to MEMORY, and leave no trace of a crash but its signal: no core files, no windows."""
     if os.name == "nt":
         import msvcrt
 
@@ -284,15 +284,15 @@ def _limit() -> None:
         return
     import resource
 
-    # RLIMIT_AS would count what is only reserved, and mapped files
+    # RLIMIT_AS would count memory that is only reserved, and mapped files
     for kind, most in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(kind)[1]
-        with suppress(ValueError, OSError):  # a system without this limit can read documents nevertheless
+        with suppress(ValueError, OSError):  # a system without this limit can still read documents
             resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 class _Log(logging.Handler):
-    """It keeps what is logged, for the parent to log."""
+    """A handler that keeps log records for the parent to log."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

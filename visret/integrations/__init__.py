@@ -1,1 +1,1 @@
-"""visret as the retriever of other frameworks: one module each, which needs its framework when it is imported."""
+"""visret as a retriever for other frameworks: one module for each, which needs its framework when it is imported."""

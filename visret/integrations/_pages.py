@@ -1,4 +1,4 @@
-"""What every framework gets of a page that was found."""
+"""The pages found for a question, in the form that every framework gets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from visret.types import Hit
 
 
 class Found(NamedTuple):
-    """id: doc and page in one. text: of the page, "" where it has none. metadata: JSON values."""
+    """A page that was found. id: doc and page in one. text: that of the page, "" for none. metadata: JSON values."""
 
     hit: Hit
     id: str
@@ -21,23 +21,23 @@ class Found(NamedTuple):
 
 
 def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None) -> Iterator[Found]:
-    """The k best pages, from what the index stores of them: no file is read.
+    """Yield the k best pages, from what the index stores of them: no file is read.
 
     metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
     the share of the score, best first).
     """
-    for hit, why in next(retriever.explained([question], k, where=where)):
+    for hit, explanation in next(retriever.explained([question], k, where=where)):
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
-        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in why.boxes]}
-        yield Found(hit, f"{hit.doc}#page={hit.page}", why.embedding.text, metadata)
+        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in explanation.boxes]}
+        yield Found(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)
 
 
 def refuse(given: Iterable[str], *, takes: str) -> None:
-    """InvalidArgument for arguments that would be dropped. takes: those that are understood, in words."""
+    """Raise InvalidArgument for arguments that would be dropped. takes: those that are understood, in words."""
     if names := ", ".join(map(repr, given)):
         raise InvalidArgument(f"visret's retriever does not understand {names}; it takes {takes}")
 
 
 def missing(extra: str, error: ModuleNotFoundError) -> MissingExtra:
-    """The error to raise where the framework is not installed."""
+    """Return the error to raise where the framework is not installed."""
     return MissingExtra(f'visret.integrations.{extra}: {error}; pip install "visret[{extra}]"')

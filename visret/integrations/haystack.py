@@ -16,10 +16,10 @@ except ModuleNotFoundError as error:
 
 @component
 class VisretRetriever:
-    """Pages of an index for Haystack: `VisretRetriever(Retriever.open(path), top_k=5)`; its input is `query`.
+    """A Haystack retriever of pages: `VisretRetriever(Retriever.open(path), top_k=5)`; its input is `query`.
 
     A document holds the text of a page; its meta are the page's own, and doc, page, score, source and boxes.
-    top_k, where: as k and where in `Retriever.search`; `run` takes others for one question. A pipeline's YAML has
+    top_k, where: as k and where in `Retriever.search`; `run` takes other values for one question. A pipeline's YAML has
     the path of the index; `Pipeline.loads(yaml, allowed_modules=["visret.integrations.haystack"])` opens it.
     """
 
@@ -32,7 +32,7 @@ class VisretRetriever:
     def run(
         self, query: str, top_k: int | None = None, where: dict[str, Any] | None = None
     ) -> dict[str, list[Document]]:
-        """{"documents": best first}."""
+        """Find the pages for a question; return {"documents": best first}."""
         k = self.top_k if top_k is None else top_k
         pages = _pages.search(self.retriever, query, k, self.where if where is None else where)
         return {
@@ -45,17 +45,17 @@ class VisretRetriever:
     async def run_async(
         self, query: str, top_k: int | None = None, where: dict[str, Any] | None = None
     ) -> dict[str, list[Document]]:
-        """`run`, in a thread: the event loop goes on meanwhile."""
+        """Do as `run` does, in a thread, while the event loop goes on."""
         found: dict[str, list[Document]] = await asyncio.to_thread(self.run, query, top_k, where)
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """For a pipeline's YAML."""
+        """Return what a pipeline's YAML stores of the component."""
         return default_to_dict(self, index=self.retriever.info()["path"], top_k=self.top_k, where=self.where)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VisretRetriever:
-        """From a pipeline's YAML; opens the index."""
+        """Make the component from a pipeline's YAML, and open its index."""
         settings = dict(data["init_parameters"])
         index = settings.pop("index")
         _pages.refuse(settings.keys() - {"top_k", "where"}, takes="index, top_k and where")

@@ -23,25 +23,25 @@ _ARGUMENTS = ("k", "where")
 
 
 class VisretRetriever(BaseRetriever):
-    """Pages of an index for LangChain: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
+    """A LangChain retriever of pages: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
 
     A document holds the text of a page; its metadata are the page's own, and doc, page, score, source and boxes.
-    k, where: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and the same of
-    `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. InvalidArgument for any other argument.
+    k, where: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise `ainvoke`,
+    `batch` and `bind`, or `with_config(configurable={"k": 3})`. Any other argument raises InvalidArgument.
     """
 
-    model_config = ConfigDict(extra="forbid")  # an argument that is misspelt is not dropped
+    model_config = ConfigDict(extra="forbid")  # a misspelt argument is an error
 
     retriever: Retriever
     k: int = 5
     where: Mapping[str, Any] | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002 (LangChain's)
-        """The pages for a question."""
+        """Return the pages for a question."""
         return super().invoke(input, config, **{**_configured(config), **kwargs})
 
     async def ainvoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002
-        """The pages for a question, found in a thread."""
+        """Return the pages for a question, found in a thread."""
         return await super().ainvoke(input, config, **{**_configured(config), **kwargs})
 
     def _get_relevant_documents(
@@ -66,6 +66,6 @@ class VisretRetriever(BaseRetriever):
 
 
 def _configured(config: RunnableConfig | None) -> dict[str, Any]:
-    """What `with_config(configurable=...)` says of the arguments."""
+    """Return the arguments that `with_config(configurable=...)` sets."""
     said = (config or {}).get("configurable") or {}
     return {name: said[name] for name in _ARGUMENTS if name in said}

@@ -22,17 +22,17 @@ _FOR_PROGRAMS = [
     "picture_problem",
     "score",
     "source",
-]  # metadata that say nothing to a language model or an embedding
+]  # metadata that mean nothing to a language model or an embedding
 
 
 class VisretRetriever(BaseRetriever):
-    """Pages of an index for LlamaIndex: `VisretRetriever(Retriever.open(path), k=5)`.
+    """A LlamaIndex retriever of pages: `VisretRetriever(Retriever.open(path), k=5)`.
 
     A node holds the text of a page and its picture, a PNG in base64; its metadata are the page's own, and doc, page,
-    score, source and boxes. Where the picture cannot be drawn, because the file is gone or has changed, the node has
-    the text alone, and `picture_problem` in its metadata says why. What a node gives to a language model stands between
+    score, source and boxes. If the picture cannot be drawn, because the file is gone or has changed, the node has only
+    the text, and `picture_problem` in its metadata says why. What a node gives to a language model stands between
     two lines with a code (`visret.rag.fence`), so that no page can look like another one.
-    k, where: as in `Retriever.search`. vision: False leaves the pictures out. max_pixels: larger ones are made smaller.
+    k, where: as in `Retriever.search`. vision: False leaves the pictures out. max_pixels: larger ones are scaled down.
     """
 
     def __init__(

@@ -1,19 +1,19 @@
-"""A picture of a page -> its words, read by RapidOCR where it is installed (extra `ocr`), else by `glyph`.
+"""The words in a picture of a page, read by RapidOCR where it is installed (extra `ocr`), else by `glyph`.
 
     reading = ocr.read(image)
     reading.words, reading.confidence
 
-Reading order and hyphens are those of the text layer. What the modules do, each of which imports only modules above it:
+Reading order and hyphens are those of the text layer. These are the modules; each imports only modules above it:
 
     letters     how much a text looks like words of a language
     printed     where print stands in a picture of a page
     edges       what looks like print in a picture and was not read
-    lines       lines as they were read in a picture -> words in reading order
+    lines       lines read in a picture, put together as words in reading order
     trust       whether the words of a text layer are what stands on the page
-    joined      the words that a page has, and those read in its picture, as one text
+    joined      the page's own words, and those read in its picture, as one text
     glyph/      visret's own two networks that read pictures of pages, and their weights
-    rapidocr    the same by RapidOCR
-    engines     which of the two reads, and what they have read before
+    rapidocr    reading by RapidOCR
+    engines     the choice between the two, and a cache of what they have read
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ __all__ = [
     "with_words",
 ]
 
-METADATA = "ocr_confidence"  # a page whose words were read here has it in its metadata: their mean confidence
+METADATA = "ocr_confidence"  # in the metadata of a page that was read here: its words' mean confidence
 
 
 def usable_mode(mode: str, modality: str) -> str:
     """Return the mode that `mode` comes to with a model that reads "text" or looks at an "image".
 
     With a model that looks at images, "auto" comes to "never". Raises InvalidArgument for another mode and for "always"
-    with a model that reads no words, and what `engine` raises.
+    with a model that reads no words, and whatever `engine` raises.
     """
     if mode not in MODES:
         raise InvalidArgument(f"ocr: {mode!r} is not one of {', '.join(MODES)}")
@@ -65,11 +65,11 @@ def usable_mode(mode: str, modality: str) -> str:
 
 
 def with_words(page: Page, mode: str = "auto", *, threads: int | None = None) -> Page:
-    """Return the page with METADATA and the words that its image shows besides its own; as it is if there are none.
+    """Return the page with METADATA and the words that its image shows besides its own; unchanged if there are none.
 
-    mode: "auto" reads the image only where the page's own words are not all that stands on it, or not what stands on it
-    (`trust`); "always" and "never" do as they say. The page's own words stay as they are, unless they have no meaning,
-    or something else, in better words, was read in their place.
+    mode: "auto" reads the image only if the page's own words do not cover all that stands on it, or do not match it
+    (`trust`); "always" and "never" do as they say. The page's own words stay as they are, unless they have no meaning
+    or other and better words were read in their place.
     """
     if mode == "never" or page.image is None:
         return page
@@ -105,5 +105,5 @@ def _unreadable() -> Loss:
 
 
 def _dpi_of(image: Image, size_pt: tuple[float, float] | None) -> float | None:
-    """Return the resolution of a page's image; None if nothing says it."""
+    """Return the resolution of a page's image; None if nothing states it."""
     return None if size_pt is None else image.width * 72 / size_pt[0]

@@ -1,4 +1,4 @@
-"""Sharp edges of a picture outside of the lines found on it: print that is turned, or small, or none at all."""
+"""The sharp edges of a picture outside the lines found in it: print that is turned, or small, or no print at all."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_SOME, _MANY = 0.2, 0.4  # the share of edges outside of lines (of pages of print 0 to .35, of turned ones .4 to 1)
+_SOME, _MANY = 0.2, 0.4  # the share of edges outside lines (0 to .35 on pages of print, .4 to 1 on turned ones)
 _FEW = 200
-_PRINT = 0.02  # the share of the pixels of print that are sharp edges is larger
+_PRINT = 0.02  # print has a larger share of pixels that are sharp edges
 _SHARP = 48  # grey values from one pixel to the next
-_MAX_SCALE = 1.5  # times the picture's own size: more shows nothing new
+_MAX_SCALE = 1.5  # times the picture's own size; more shows nothing new
 
 
 class Edges(NamedTuple):
     """The sharp edges of a picture.
 
-    loose: (rows, columns) bool, those outside of lines. scale: the size of `loose` as a multiple of the picture's.
-    number: of all edges, those in lines included.
+    loose: (rows, columns) bool, the edges outside lines. scale: the size of `loose` as a multiple of the picture's.
+    number: that of all edges, including those in lines.
     """
 
     loose: np.ndarray
@@ -36,16 +36,16 @@ class Edges(NamedTuple):
 
     @property
     def some(self) -> bool:
-        """Whether so many edges are loose that a part of the print may not have been found."""
+        """True if so many edges are loose that a part of the print may not have been found."""
         return self.share > _SOME and self.loose.sum() > _FEW
 
     @property
     def many(self) -> bool:
-        """Whether so many edges are loose that most of the print may not have been found."""
+        """True if so many edges are loose that most of the print may not have been found."""
         return self.share > _MANY and self.loose.sum() > _FEW
 
     def without(self, boxes: Iterable[Iterable[float]]) -> Edges:
-        """Return the edges where those in these boxes are not loose. boxes: x0, y0, x1, y1 in pixels of the picture."""
+        """Return the edges, with none in these boxes loose. boxes: x0, y0, x1, y1 in pixels of the picture."""
         loose = self.loose.copy()
         for box in boxes:
             x0, y0, x1, y1 = (max(0, int(v * self.scale)) for v in box)
@@ -53,7 +53,7 @@ class Edges(NamedTuple):
         return self._replace(loose=loose)
 
     def densest(self, size: tuple[int, int], side: float) -> tuple[int, int, int, int]:
-        """Return the square in which most edges are loose: left, top, right, bottom in pixels of the picture.
+        """Return the square with the most loose edges: left, top, right, bottom in pixels of the picture.
 
         size: width and height of the picture. side: of the square, in pixels of the picture.
         """
@@ -76,12 +76,12 @@ def edges_of(small: np.ndarray, scale: float) -> Edges:
 
 
 def is_sharp(small: np.ndarray) -> bool:
-    """Say whether a part of a picture has as many sharp edges as print has; an enlarged photograph has fewer."""
+    """Return whether a part of a picture has as many sharp edges as print has; an enlarged photograph has fewer."""
     return edges_of(small, 1).number > _PRINT * small.size
 
 
 def scaled(grey: Image, scale: float) -> np.ndarray:
-    """Return the picture, larger or smaller: (rows, columns) uint8."""
+    """Return the picture scaled, as (rows, columns) uint8."""
     from PIL import Image as Pictures
 
     size = (max(1, round(grey.width * scale)), max(1, round(grey.height * scale)))
@@ -89,5 +89,5 @@ def scaled(grey: Image, scale: float) -> np.ndarray:
 
 
 def within(size: tuple[int, int], scale: float, area: float) -> float:
-    """Return the scale, or the largest at which a picture of that size has no more pixels than `area`."""
+    """Return the scale, or the largest one at which a picture of that size has at most `area` pixels."""
     return min(scale, _MAX_SCALE, math.sqrt(area / (size[0] * size[1])))

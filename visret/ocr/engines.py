@@ -1,4 +1,4 @@
-"""What reads a picture of a page on this machine, RapidOCR or `glyph`, and the cache of what was read.
+"""The engine that reads pictures of pages on this machine, RapidOCR or `glyph`, and the cache of what was read.
 
 Both engines come with their weights, so nothing is downloaded. RapidOCR (extra `ocr`) reads more scripts and worse
 pictures; `glyph` takes a tenth of the time or less (tests/benchmarks/scans.py).
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 ENGINES = ("rapidocr", "glyph")
 NAMES = {"rapidocr": "RapidOCR", "glyph": "glyph"}
-DPI = {"rapidocr": rapidocr.DPI, "glyph": glyph.DPI}  # at which an engine is given a page
-# of a page as it is drawn: a small one may be a large one whose size is stated wrongly
+DPI = {"rapidocr": rapidocr.DPI, "glyph": glyph.DPI}  # the resolution at which an engine is given a page
+# of a page as it is drawn: a small page may be a large one whose size is stated wrongly
 _MIN_PIXELS = {"rapidocr": 500_000, "glyph": 1_000_000}
 _MAX_DPI = 1200
 
 _CACHE_FORMAT = 2
 _CACHE_SHARD = 100  # files in each of 256 folders: about 500 MB in all
 
-_last = threading.local()  # read: the image that was read last, and how much finer it should be
+_last = threading.local()  # read: the image that was read last, and how many times finer it should be
 
 _log = logging.getLogger(__name__)
 
 
 def engine() -> str:
-    """Return the name of what reads on this machine: RapidOCR if it is installed, unless VISRET_OCR names the other.
+    """Return the name of this machine's engine: RapidOCR if it is installed, unless VISRET_OCR names the other.
 
     Raises InvalidArgument if VISRET_OCR names neither, and MissingExtra if it names RapidOCR, which is not installed.
     """
@@ -60,9 +60,9 @@ def engine() -> str:
 def read(image: Image, *, dpi: float | None = None, threads: int | None = None) -> Reading:
     """Read the words of an RGB picture of a page, and keep them in the cache folder for the next time.
 
-    dpi: of the picture; None for the resolution that suits the engine best. The search for letters begins there; the
-    resolution may be wrong, and so may the way up. threads: of the one engine of this process; None for every core.
-    RapidOCR has one engine, for which calls from several threads wait.
+    dpi: that of the picture; None for the resolution that suits the engine best. The search for letters begins there,
+    since the resolution may be wrong, and so may the way up. threads: of the one engine of this process; None for all
+    cores. RapidOCR has one engine, for which calls from several threads wait.
     """
     name = engine()
     version = f"{_weights()}-{glyph.READING}" if name == "glyph" else rapidocr.version()
@@ -81,15 +81,15 @@ def read(image: Image, *, dpi: float | None = None, threads: int | None = None) 
 
 
 def dpi_of(size_pt: tuple[float, float]) -> float:
-    """Return the resolution at which a page is drawn to be read: more than DPI where it would have few pixels."""
+    """Return the resolution at which a page is drawn for reading: more than DPI if it would have few pixels."""
     name = engine()
     return max(DPI[name], min(_MAX_DPI, 72 * math.sqrt(_MIN_PIXELS[name] / (size_pt[0] * size_pt[1]))))
 
 
 def better_dpi(image: Image, dpi: float) -> float:
-    """Return the resolution at which a page is drawn again, if its letters had too few pixels at `dpi`; else `dpi`.
+    """Return the resolution at which a page is drawn again if its letters had too few pixels at `dpi`; else `dpi`.
 
-    It goes by what `read` has just read of this very image, in this thread; of any other image nothing is known.
+    It depends on what `read` has just read of this very image, in this thread; of any other image nothing is known.
     """
     read_last: tuple[Image, float] | None = getattr(_last, "read", None)
     finer = read_last[1] if read_last is not None and read_last[0] is image else 1.0
@@ -99,7 +99,7 @@ def better_dpi(image: Image, dpi: float) -> float:
 # --------------------------------------------------------------------------------------------------- glyph
 
 
-@functools.cache  # as long as a process runs, its networks are those it has loaded
+@functools.cache  # a process keeps the networks it has loaded
 def _weights() -> str:
     return weights.sha256(weights.BUNDLED / "model.safetensors")[:12]
 
@@ -130,7 +130,7 @@ def _load(file: Path) -> Reading | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError) as error:
-        _log.warning("%s cannot be used, the page is read again: %s", file, error)
+        _log.warning("%s cannot be used, so the page is read again: %s", file, error)
         return None
 
 
@@ -153,4 +153,4 @@ def _save(file: Path, reading: Reading) -> None:
 
 @functools.cache  # once, and not for every page
 def _say_not_kept(folder: Path, reason: str) -> None:
-    _log.warning("%s: what was read from pictures cannot be kept (%s); set VISRET_CACHE to another", folder, reason)
+    _log.warning("%s: readings of pictures cannot be kept (%s); set VISRET_CACHE to another folder", folder, reason)

@@ -1,9 +1,9 @@
-"""The words that a page has, and those read in its picture, as one text: what is exact stays, what is missing comes in.
+"""A page's own words and those read in its picture, joined to one text: exact words stay, missing ones are added.
 
     words = joined(own, missing(own, reading))
 
-A word that was read stays out where a word of the page's own lies already, unless the two are different print, as a
-watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes
+A word that was read is left out where a word of the page's own lies already, unless the two are different print, such
+as a watermark and what it lies over. The order of the page's own words stays; each piece of a line that was read comes
 before the first of their lines that it stands before.
 """
 
@@ -20,10 +20,10 @@ from visret.ocr import trust
 from visret.ocr.lines import Reading
 from visret.types import Box, Word
 
-_COVERED = 0.5  # of a word's area, by the page's own words: it is one of them
-_SURE, _TOUCHED = 0.8, 0.1  # with less confidence, a word is one of the page's own where they only touch so much
-_WHOLE = 0.9  # of the length of a line that was read, the page's own words there: it says no more than they
-_HEIGHTS = 0.6  # the lower one's height, of the higher one's: two words of one height are not print over print
+_COVERED = 0.5  # share of a word's area under the page's own words: then it is one of them
+_SURE, _TOUCHED = 0.8, 0.1  # a word of less confidence is one of the page's own if they only touch by this share
+_WHOLE = 0.9  # share of the length of a line read, of the page's own words there: it says no more then
+_HEIGHTS = 0.6  # ratio of heights: words of about one height are not print over print
 
 
 class _Line(NamedTuple):
@@ -37,7 +37,7 @@ class _Line(NamedTuple):
 
 
 def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
-    """Return all words in reading order. new: what was read and is `missing`."""
+    """Return all words in reading order. new: the words that were read and are `missing`."""
     lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
     read = [list(words) for _, words in groupby(new.words, key=lambda word: word.line)]
     before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
@@ -62,14 +62,14 @@ def believed(own: Sequence[Word], reading: Reading, doubt: trust.Doubt) -> tuple
 
 
 def _inside(boxes: np.ndarray, line: Sequence[Word]) -> list[int]:
-    """Return which of the boxes (n, 4) lie in one of the words of a line, by their middles."""
+    """Return the indices of the boxes (n, 4) that lie in one of the words of a line, by their middles."""
     around = np.array([box for word in line for box in word.boxes])
     middle = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2
     return np.flatnonzero(((around[:, :2] <= middle) & (middle <= around[:, 2:])).all(axis=2).any(axis=1)).tolist()
 
 
 def missing(own: Sequence[Word], reading: Reading) -> Reading:
-    """Return the words that were read where none of the page's own stands."""
+    """Return the words that were read where none of the page's own words stands."""
     if not own or not reading.words:
         return reading
     parts = [(word.text, box) for word in own for box in word.boxes]
@@ -82,7 +82,7 @@ def missing(own: Sequence[Word], reading: Reading) -> Reading:
 
 
 def _is_line_there(line: Sequence[tuple[Word, float]], parts: Sequence[tuple[str, Box]], placed: np.ndarray) -> bool:
-    """Say whether the page has the same words beside each other at that height, somewhat to the side."""
+    """Return whether the page has the same words side by side at that height, even somewhat to the side."""
     around = _line([word for word, _ in line])
     shared = np.minimum(placed[:, 3], around.bottom) - np.maximum(placed[:, 1], around.top)
     level = shared > 0.5 * np.minimum(placed[:, 3] - placed[:, 1], around.bottom - around.top)
@@ -117,7 +117,7 @@ def _line(words: list[Word]) -> _Line:
 
 
 def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
-    """Divide a line that was read where the page's own words stand in it, as what was typed into a form does."""
+    """Divide a line that was read where the page's own words stand inside it, such as those typed into a form."""
     whole = _line(words)
     amid = [line for line in lines if _level(line, whole) and whole.left < line.left and line.right < whole.right]
     edges = sorted(line.left for line in amid)
@@ -142,6 +142,6 @@ def _place(piece: _Line, lines: Sequence[_Line]) -> int:
 
 
 def _level(one: _Line, other: _Line) -> bool:
-    """Say whether two lines stand side by side."""
+    """Return whether two lines stand side by side."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)

@@ -1,9 +1,9 @@
-"""How much texts look like words of a language, without a dictionary: by their letters, three at a time.
+"""A measure of how much texts look like words of a language, without a dictionary: by letters, three at a time.
 
 `letters.bin` holds a bit for each of 27 x 27 x 27 triples of letters (a to z without accents, and the edge of a word):
-1 where it is usual in one of 30 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
-the triples of running text 97 % are usual, of those of text in cipher about half. Letters of other scripts count for
-nothing.
+1 if it is usual in one of 30 languages that are written in Latin letters (tests/benchmarks/letters.py makes it). Of
+the triples of running text 97 % are usual, of those of text in cipher about half. Letters of other scripts do not
+count.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import numpy as np
 from visret.models import registry, weights
 
 FILE = Path(__file__).with_suffix(".bin")
-EDGE, MARK, DIGIT, SIGN, OTHER = range(26, 31)  # white space, what divides words, the rest; letters of other scripts
+EDGE, MARK, DIGIT, SIGN, OTHER = range(26, 31)  # white space, what divides words, digits, the rest, other scripts
 _MARKS = "-'’‘.,/_:;()[]\"“”„«»–—\u00ad%"
 _WRITTEN_OUT = {"æ": "a", "œ": "o", "ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "t", "ß": "s", "ı": "i"}
-# The parts of a word, as "Declare" and "Input" of "DeclareInput"; none beside a digit, which may be a letter misread
+# The parts of a word, as "Declare" and "Input" of "DeclareInput"; none beside a digit, which may be a misread letter
 _PARTS = re.compile(r"(?<!\d)(?:[A-Z]?[a-z]++|[A-Z]++|[^\W\d_a-zA-Z]++)(?!\d)")
 _KINDS = 31
-_KNOWN = 0x1F00  # where the letters of Latin script end, but for rare ones
+_KNOWN = 0x1F00  # where the letters of Latin script end, except rare ones
 
 
 class Look(NamedTuple):
-    """What was counted in n texts, each (n,) int.
+    """The counts of n texts, each (n,) int.
 
     usual, all: triples of letters. latin, other: letters of Latin script and of other scripts.
     """
@@ -47,7 +47,7 @@ class Look(NamedTuple):
 
 
 def looks_right(texts: Sequence[str], least: float) -> bool:
-    """Say, quicker than `look`, whether so large a share of the triples is usual, and few letters have accents."""
+    """Return, faster than `look`, whether so large a share of the triples is usual, and few letters have accents."""
     text = f" {' '.join(texts)} "
     worth = _worth_of(text)
     all_of_them = np.count_nonzero(worth)
@@ -58,7 +58,7 @@ def looks_right(texts: Sequence[str], least: float) -> bool:
 def look(texts: Sequence[str]) -> Look:
     """Count how usual the letters of texts are.
 
-    A sign amid a word is as unusual as a triple can be, and so is a digit between two letters, or a letter or digit
+    A sign inside a word is as unusual as a triple can be, and so is a digit between two letters, or a letter or digit
     between two signs; hyphens, apostrophes, full stops and the like divide words.
     """
     if not texts:
@@ -72,13 +72,13 @@ def look(texts: Sequence[str]) -> Look:
 
 
 def _worth_of(text: str) -> np.ndarray:
-    """Return what each triple of a text is worth, (n - 2,) uint8."""
+    """Return the worth of each triple of a text, (n - 2,) uint8."""
     kinds = kinds_of(text).astype(np.int32)
     return np.asarray(_worth()[(kinds[:-2] * _KINDS + kinds[1:-1]) * _KINDS + kinds[2:]])
 
 
 def share_other(text: str) -> float:
-    """Return the share of a text's letters that are of other scripts than Latin; 0 where it has none."""
+    """Return the share of a text's letters that belong to scripts other than Latin; 0 where it has no letters."""
     kinds = kinds_of(text)
     other = int((kinds == OTHER).sum())
     return other / max(1, other + int((kinds < EDGE).sum()))
@@ -91,7 +91,7 @@ def share_accented(text: str) -> float:
 
 
 def known(words: Sequence[str]) -> np.ndarray:
-    """Say of each word whether the vocabulary of the default model has it, or a longer part of it: (n,) bool.
+    """Return for each word whether the default model's vocabulary has it, or a longer part of it: (n,) bool.
 
     The vocabulary has 22,000 words, most of them English, all without accents. "DeclareInputText" and "well-known" have
     parts that it knows.
@@ -135,7 +135,7 @@ def _codes(text: str) -> np.ndarray:
 
 @functools.cache
 def _worth() -> np.ndarray:
-    """Return what each triple of kinds is worth, (_KINDS**3,) uint8: 1 if usual, 2 if not, 0 if it says nothing."""
+    """Return the worth of each triple of kinds, (_KINDS**3,) uint8: 1 if usual, 2 if not, 0 if it tells nothing."""
     bits = np.unpackbits(np.frombuffer(FILE.read_bytes(), np.uint8), count=27**3).reshape(27, 27, 27)
     as_edge = np.minimum(np.arange(_KINDS), EDGE)
     worth = 2 - bits[np.ix_(as_edge, as_edge, as_edge)]

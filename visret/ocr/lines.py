@@ -1,7 +1,7 @@
-"""Lines as they were read in a picture -> words in reading order.
+"""Lines read in a picture, put together as words in reading order.
 
-A picture has no painted order to start from, so the lines are put in one first; words, hyphens and columns of prose are
-then those of the text layer (`visret.documents.words`).
+A picture has no painted order to start from, so the lines are first put in one; words, hyphens and columns of prose
+are then those of the text layer (`visret.documents.words`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from visret.documents.words import strips
 from visret.documents.words import words as words_of
 from visret.types import Box, Loss, Word
 
-CONFIDENT = 0.6  # the mean probability of a word's characters: of those below, one in five was right (of all, 95 %)
+CONFIDENT = 0.6  # mean probability of a word's characters; of words below it, one in five is right (of all, 95 %)
 
 
 class Reading(NamedTuple):
-    """What was read in a picture. words: in reading order. confidences: of each word, 0 to 1.
+    """The words read in a picture, in reading order. confidences: that of each word, 0 to 1.
 
-    finer: how many times as many pixels a letter should have, where many are too small to be read; else 1. lost: what
-    was seen and not read.
+    finer: how many times as many pixels a letter should have, if many are too small to be read; else 1. lost: what was
+    seen but not read.
     """
 
     words: tuple[Word, ...]
@@ -41,7 +41,7 @@ class Reading(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of n characters, white space among them.
+    """A line of n characters, including white space.
 
     boxes: (n, 4) in pixels. confidences: (n,). turn: quarter turns clockwise by which it is turned.
     """
@@ -51,13 +51,13 @@ class Line(NamedTuple):
     confidences: np.ndarray
     turn: int
     left: float
-    top: float  # of the letters, a quarter of the height inside: the boxes of tight lines overlap
+    top: float  # a quarter of the height inside the letters, because the boxes of tight lines overlap
     right: float
     bottom: float
 
 
 def arranged(lines: list[Line], width: int, height: int) -> Reading:
-    """Return the confident words of lines in reading order; those of the way in which most are turned come first."""
+    """Return the confident words of lines in reading order; those turned as most are turned come first."""
     texts, boxes, turns, confidences = [], [], [], []
     by_turn = [[_standing(line, width, height) for line in lines if line.turn == turn] for turn in range(4)]
     for line in chain.from_iterable(map(_ordered, by_turn)):
@@ -88,7 +88,7 @@ def arranged(lines: list[Line], width: int, height: int) -> Reading:
 
 
 def turned(boxes: np.ndarray, turn: int, width: float, height: float) -> np.ndarray:
-    """Return where boxes, (n, 4), of a page of that size lie when it is turned by quarter turns clockwise."""
+    """Return the boxes, (n, 4), of a page of that size as they lie when it is turned by quarter turns clockwise."""
     x0, y0, x1, y1 = boxes.T
     views = (
         (x0, y0, x1, y1),
@@ -100,7 +100,7 @@ def turned(boxes: np.ndarray, turn: int, width: float, height: float) -> np.ndar
 
 
 def turned_line(line: Line, turn: int, width: float, height: float) -> Line:
-    """Return a line of a page of that size where it lies when the page is turned by quarter turns clockwise."""
+    """Return a line of a page of that size as it lies when the page is turned by quarter turns clockwise."""
     edges = np.array([(line.left, line.top, line.right, line.bottom)])
     ((left, top, right, bottom),) = turned(edges, turn, width, height).tolist()
     boxes = turned(line.boxes, turn, width, height)
@@ -130,7 +130,7 @@ def _ordered(lines: Sequence[Line]) -> Iterator[Line]:
 
 
 def _columns(lines: Sequence[Line]) -> list[list[Line]]:
-    """Divide lines at vertical white bands that are half as wide as a line is high, or wider; from the left."""
+    """Divide lines into columns, from the left, at vertical white bands at least half as wide as a line is high."""
     wide = statistics.median(line.bottom - line.top for line in lines)  # of the letters
     columns: list[list[Line]] = []
     edge = 0.0
@@ -144,7 +144,7 @@ def _columns(lines: Sequence[Line]) -> list[list[Line]]:
 
 
 def _is_prose(column: Sequence[Line]) -> bool:
-    """Say whether a column has long lines of one length, not the cells of a table."""
+    """Return whether a column has long lines of one length, unlike the cells of a table."""
     widths = [line.right - line.left for line in column]
     letters = statistics.median(len(line.text) for line in column)
     return len(column) >= 4 and letters >= 20 and statistics.median(widths) > 0.7 * max(widths)

@@ -1,4 +1,4 @@
-"""Where print stands in a picture of a page, as far as it can be told without reading it."""
+"""The places of print in a picture of a page, as far as they can be told without reading it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from visret.types import Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-DPI = 100  # of the pictures that lines of print are looked for in
+DPI = 100  # of the pictures in which lines of print are looked for
 _STEP = 48  # levels of grey from a pixel to the next that count as an edge
-_FEW = 2  # widths of upright lines; on a page with fewer, they may be turned
+_FEW = 2  # page widths of upright lines; on a page with fewer, the lines may be turned
 _GAP = 9  # pixels between the letters and words of a line, at DPI
 
 
@@ -30,14 +30,14 @@ def covered(words: Sequence[Word], image: Image) -> float:
 
 
 class Print(NamedTuple):
-    """How long the lines of print on a page are, in its widths: those mostly outside the boxes of words, and all."""
+    """The length of the lines of print on a page, in page widths: of those mostly outside words' boxes, and of all."""
 
     beside: float
     all: float
 
 
 def lines(words: Sequence[Word], image: Image, size_pt: tuple[float, float] | None) -> Print:
-    """Measure the lines of print on a page: the upright ones or, where those are few, those turned by a quarter."""
+    """Measure the lines of print on a page: the upright ones or, if those are few, those turned by a quarter."""
     grey = np.asarray(_small(image.convert("L"), size_pt), np.int16)
     inside = _inside(words, grey.shape)
     width = grey.shape[1]
@@ -66,9 +66,9 @@ def _inside(words: Sequence[Word], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _lines(grey: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
-    """Return how many pixels of lines of print there are: on lines that lie mostly outside of words, and on all.
+    """Return the length of the lines of print in pixels: of lines that lie mostly outside words, and of all.
 
-    A line is a long, low piece of the page full of edges, with none around it: photographs have few of those.
+    A line is a long, low piece of the page full of edges, with none around it; photographs have few of those.
     """
     from scipy import ndimage
 
@@ -81,20 +81,20 @@ def _lines(grey: np.ndarray, inside: np.ndarray) -> tuple[int, int]:
         np.bincount(of, minlength=count + 1)[1:] for of in (labels[labels > 0], labels[edges], labels[edges & inside])
     )
     high = area / np.maximum(widths, 1)
-    straight = (area > 0.5 * heights * widths) | (heights < 0.12 * widths)  # a long line may be a little skewed
+    straight = (area > 0.5 * heights * widths) | (heights < 0.12 * widths)  # a long line may be slightly skewed
     sized = (high >= 4) & (high <= 40) & (widths >= 2.5 * high)
     is_line = straight & sized & (sharp > 0.2 * area) & (sharp < 0.7 * area)
     return int(widths[is_line & (known < 0.5 * sharp)].sum()), int(widths[is_line].sum())
 
 
 def _closed(edges: np.ndarray) -> np.ndarray:
-    """Mark where an edge lies, and what lies between two edges of a row that are less than _GAP pixels apart."""
+    """Mark the edges, and what lies between two edges of a row that are less than _GAP pixels apart."""
     reach = _GAP // 2
     return ~_widened(~_widened(edges, reach), reach)
 
 
 def _widened(marked: np.ndarray, reach: int) -> np.ndarray:
-    """Mark what lies at most so many pixels of its row from a marked pixel; within the picture."""
+    """Mark the pixels of the picture that lie at most so many pixels of their row from a marked one."""
     wide = marked.copy()
     for step in range(1, reach + 1):
         wide[:, step:] |= marked[:, :-step]

@@ -1,8 +1,8 @@
 """The lines of a picture of a page, read by RapidOCR (extra `ocr`).
 
-It finds lines of text and reads each; where its characters lie on the line comes from the steps of its decoder (about a
-third of a letter wide), made exact at the white space between words. Its models travel in its package. They read Latin
-script, Chinese and Japanese.
+It finds lines of text and reads each. The places of characters on a line come from the steps of its decoder (each about
+a third of a letter wide), and are made exact at the white space between words. Its models come with its package. They
+read Latin script, Chinese and Japanese.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from visret.ocr.edges import Edges, edges_of, is_sharp, within
 from visret.ocr.lines import Line, Reading, arranged, turned_line
 from visret.types import Loss
 
-# The resolution to read at. Words of the text layer found again on 20 pages of manuals and papers, and seconds of one
-# core a page: 96.1 % and 6.4 s at 100 dpi, 94.3 % and 8.2 s at 144, 93.6 % and 11.3 s at 200.
+# The resolution to read at. Share of the words of the text layer found again on 20 pages of manuals and papers, and
+# seconds of one core a page: 96.1 % and 6.4 s at 100 dpi, 94.3 % and 8.2 s at 144, 93.6 % and 11.3 s at 200.
 DPI = 100
 
-# Pixels in which lines are looked for: first, and at most. Memory grows with those looked at in one piece.
+# Pixels in which lines are looked for: at first, and at most. Memory grows with the pixels seen in one piece.
 _FIRST, _AREA, _TILE, _MARGIN = 2.2e6, 1.6e7, 1216, 96
-_PROBE = 512  # of the side of the square that is looked at to see whether a larger scale shows more
+_PROBE = 512  # pixels: side of the square that shows whether a larger scale reveals more
 _CLOSER = 2.2
 _FEW_LINES = 3
-_BLANK = 48  # grey values between the darkest and the lightest of a tile without print
-_LEGIBLE, _LINE, _LARGE = 11, 20, 48  # pixels of a line's height: the least, the best (10 points at DPI), the most
-_CUT = 96  # pixels of a line's height, twice as many as RapidOCR reads: worn print is then read best
-_CLEAR = 0.93  # the confidence with which large letters are read
-_MAX_LINES = 600  # of a page: about a minute
+_BLANK = 48  # grey values between the darkest and the lightest pixel of a tile without print
+_LEGIBLE, _LINE, _LARGE = 11, 20, 48  # height of a line in pixels: the least, the best (10 points at DPI), the most
+_CUT = 96  # height of a line in pixels, twice what RapidOCR reads: worn print is then read best
+_CLEAR = 0.93  # the confidence at which letters are large enough
+_MAX_LINES = 600  # of a page, which take about a minute
 
-_SURE = 0.93  # confidence of a page; with less, a few of its lines are tried upside down. Of upright print .97 to 1
+_SURE = 0.93  # confidence of a page, .97 to 1 for upright print; with less, a few lines are tried upside down
 _TRIED = 4
 
 _lock = forks.Lock()  # RapidOCR keeps state in its engine
@@ -44,7 +44,7 @@ _engines: dict[int | None, Any] = {}
 def _forked() -> None:
     """Forget the parent's engines, so that a forked process makes its own.
 
-    They are never let go of: their ends would wait for threads that are not there.
+    They are never released, because their destructors would wait for threads that do not exist.
     """
     for engine in _engines.values():
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(engine))
@@ -55,7 +55,7 @@ forks.in_child(_forked)
 
 
 def version() -> str | None:
-    """Return the version of RapidOCR; None where it, or what runs its models, is not installed."""
+    """Return the version of RapidOCR; None if it, or what runs its models, is not installed."""
     try:
         importlib.metadata.version("onnxruntime")
         return importlib.metadata.version("rapidocr")
@@ -74,7 +74,7 @@ def _engine(threads: int | None) -> Any:
                 "Global.use_vertical_padding": False,
                 "Global.return_word_box": True,
                 "Det.max_candidates": 10_000,
-                "Det.limit_side_len": 32,  # by default it enlarges to 736 pixels, a strip out of all bounds
+                "Det.limit_side_len": 32,  # the default enlarges to 736 pixels, a strip beyond all bounds
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads or -1,
             }
         )
@@ -84,8 +84,8 @@ def _engine(threads: int | None) -> Any:
 class _Page(NamedTuple):
     """A page at the scale at which its lines were found.
 
-    sheet: (h, w, 3) uint8 BGR. quads: (n, 4, 2) the corners of its lines, clockwise from top left. edges: also of what
-    is no line.
+    sheet: (h, w, 3) uint8 BGR. quads: (n, 4, 2) the corners of its lines, clockwise from top left. edges: also those
+    outside lines.
     """
 
     sheet: np.ndarray
@@ -128,7 +128,7 @@ def _finer(page: _Page, confidence: float) -> float:
 
 
 def _in_picture(line: Line, scale: float) -> Line:
-    """Return a line in the picture, given it on a sheet that is so many times as large."""
+    """Return a line in the picture, given a line on a sheet that is `scale` times as large."""
     edges = (v / scale for v in (line.left, line.top, line.right, line.bottom))
     return Line(line.text, line.boxes / scale, line.confidences, line.turn, *edges)
 
@@ -152,7 +152,7 @@ def _found(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
 
 
 def _closer(engine: Any, pixels: np.ndarray, page: _Page) -> _Page:
-    """Look again at larger scales, since much of what looks like print lies outside of the lines: it may be small."""
+    """Look again at larger scales, because much of what looks like print lies outside the lines and may be small."""
     size = pixels.shape[1], pixels.shape[0]
     for closer in (page.scale * _CLOSER, page.scale * _CLOSER**2):
         if within(size, closer, _AREA) < 1.2 * closer / _CLOSER:
@@ -174,7 +174,7 @@ def _total(page: _Page) -> float:
 
 
 def _loose_lines(quads: np.ndarray, edges: Edges) -> int:
-    """Count the lines that lie where the sharp edges are loose, rather than in lines that are known."""
+    """Count the lines that lie where the sharp edges are loose, rather than in known lines."""
     count = 0
     for quad in quads * edges.scale:
         (x0, y0), (x1, y1) = quad.min(axis=0).astype(int).clip(0), quad.max(axis=0).astype(int)
@@ -197,7 +197,7 @@ def _sides(quads: np.ndarray) -> np.ndarray:
 def _at(engine: Any, pixels: np.ndarray, scale: float) -> _Page:
     scaled = _scaled(pixels, scale)
     height, width = scaled.shape[:2]
-    sheet = np.full((max(height, 32), max(width, 32), 3), 255, np.uint8)  # the least the detector takes
+    sheet = np.full((max(height, 32), max(width, 32), 3), 255, np.uint8)  # the smallest sheet that the detector takes
     sheet[:height, :width] = scaled[:, :, ::-1]
     quads = _detected(engine._load_det_model(), sheet)
     boxes = np.concatenate([quads.min(axis=1), quads.max(axis=1)], axis=1) / scale
@@ -222,8 +222,8 @@ def _grey(pixels: np.ndarray) -> np.ndarray:
 def _detected(detector: Any, sheet: np.ndarray) -> np.ndarray:
     """Return the corners of the lines on a sheet, (n, 4, 2) float32.
 
-    A large sheet is looked at in tiles that overlap. What is seen of each is laid side by side before lines are made of
-    it, so a line that lies in two tiles is one.
+    A large sheet is looked at in tiles that overlap. The output for each is laid side by side before lines are made of
+    it, so a line that lies in two tiles is one line.
     """
     height, width = sheet.shape[:2]
     if height * width <= _TILE**2:
@@ -246,7 +246,7 @@ def _detected(detector: Any, sheet: np.ndarray) -> np.ndarray:
 
 
 def _tiles(length: int) -> Iterator[tuple[slice, slice]]:
-    """Yield what is looked at of a side, and the part of it for which that counts; all are multiples of 32."""
+    """Yield the tiles of a side, and the part of each whose output counts; all are multiples of 32."""
     step = _TILE - 2 * _MARGIN
     for start in range(0, length, step):
         stop = min(length, start + step)
@@ -263,7 +263,7 @@ def _within(part: slice, whole: slice) -> slice:
 def _upright(engine: Any, pixels: np.ndarray, page: _Page) -> tuple[int, _Page, list[Line]]:
     """Turn most of a page's lines upright; return the quarter turns to the left, the page and the lines."""
     cuts = _Cuts(engine, page, pixels)
-    if turns := cuts.turn:  # one by one, short lines are taken for another way too often
+    if turns := cuts.turn:  # singly, short lines are too often taken to be turned otherwise
         page = _turned(engine, page, turns)
         cuts = _Cuts(engine, page, np.rot90(pixels, turns))
     lines = cuts.read()
@@ -280,7 +280,7 @@ def _sureness(lines: Sequence[Line]) -> float:
 
 
 def _turned(engine: Any, page: _Page, turns: int) -> _Page:
-    """Return the page turned, with lines that are looked for again: they are found best where they stand upright."""
+    """Return the page turned, with its lines looked for again, because they are found best upright."""
     pixels = np.ascontiguousarray(np.rot90(page.sheet, turns)[:, :, ::-1])
     return _at(engine, pixels, 1.0)._replace(scale=page.scale)
 
@@ -306,7 +306,7 @@ class _Cuts:
         return sideways + 2 * int(long[self._flipped].sum() > long[~self._flipped].sum())
 
     def is_read_better_flipped(self) -> bool:
-        """Say whether a few of the longest lines are read better upside down, which the classifier missed."""
+        """Return whether a few of the longest lines are read better upside down, which the classifier missed."""
         some = np.argsort(-_sides(self._quads).max(axis=1))[:_TRIED]
         cuts = [np.ascontiguousarray(self._cut_as_read(i)) for i in some.tolist()]
         said = self._engine.recognize_txt([*cuts, *(np.ascontiguousarray(cut[::-1, ::-1]) for cut in cuts)])
@@ -319,7 +319,7 @@ class _Cuts:
         return cut[::-1, ::-1] if self._flipped[i] else cut
 
     def read(self) -> list[Line]:
-        """Read the lines; those that the classifier takes to be upside down, unlike the page, are read both ways."""
+        """Read the lines; a line that the classifier takes to be upside down, unlike the page, is read both ways."""
         said = self._engine.recognize_txt(self._upright)
         read = list(zip(said.txts, said.word_results, said.scores, self._flipped.tolist(), strict=True))
         doubtful = np.flatnonzero(self._flipped).tolist()
@@ -338,10 +338,10 @@ class _Cuts:
 
 
 def _magnified(page: _Page, pixels: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the sheet to cut a page's lines out of, and how many times as large as that of the page it is."""
+    """Return the sheet to cut a page's lines out of, and how many times as large as the page's sheet it is."""
     size = pixels.shape[1], pixels.shape[0]
     scale = within(size, page.scale * _CUT / max(page.height, 1), _AREA)
-    if page.scale > 0.8 or scale < 1.2 * page.scale:  # the sheet shows all that the picture shows
+    if page.scale > 0.8 or scale < 1.2 * page.scale:  # the sheet shows as much as the picture
         return page.sheet, 1.0
     return np.ascontiguousarray(_scaled(np.ascontiguousarray(pixels), scale)[:, :, ::-1]), scale / page.scale
 
@@ -352,7 +352,7 @@ def _is_flipped(result: tuple[str, float]) -> bool:
 
 
 def _are_high(quads: np.ndarray) -> np.ndarray:
-    """Say which lines RapidOCR turns a quarter turn to the left."""
+    """Return which lines RapidOCR turns a quarter turn to the left, (n,) bool."""
     width, height = _sides(quads).astype(int).T
     return np.asarray(height >= 1.5 * width)
 
@@ -361,7 +361,7 @@ def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool
     """Return a line with the places of its characters.
 
     info: the decoder's steps. quad: (4, 2) the line's corners, clockwise from top left. cut: its pixels, which RapidOCR
-    turns a quarter turn to the left where they are high. flipped: it then read them upside down.
+        turns a quarter turn to the left if they are high. flipped: whether it then read them upside down.
     """
     high = bool(_are_high(quad[None])[0])
     starts, ends = _spans(text, info, cut[::-1, ::-1] if flipped else cut)
@@ -383,7 +383,7 @@ def _line(text: str, info: Any, quad: np.ndarray, cut: np.ndarray, flipped: bool
 
 
 def _spans(text: str, info: Any, cut: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where each of n characters starts and ends on its line: two (n,), 0 to 1. White space has no width."""
+    """Return the start and end of each of n characters on its line: two (n,), 0 to 1. White space has no width."""
     width = cut.shape[1]
     at = np.array([i for i, c in enumerate(text) if not c.isspace()])
     centres = (np.concatenate(info.word_cols) + 0.5) / info.line_txt_len * width
@@ -402,7 +402,7 @@ def _spans(text: str, info: Any, cut: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _inked(cut: np.ndarray) -> np.ndarray:
-    """Return which columns of pixels are not all paper, (width,) bool, leaving out the neighbouring lines' edges."""
+    """Return which columns of pixels have ink, (width,) bool, leaving out the edges of neighbouring lines."""
     height = cut.shape[0]
     grey = cut[height // 6 : height - height // 6].mean(axis=2)
     far = np.abs(grey - np.median(grey))
@@ -410,7 +410,7 @@ def _inked(cut: np.ndarray) -> np.ndarray:
 
 
 def _gap(inked: np.ndarray, left: float, right: float) -> tuple[float, float]:
-    """Return start and end of the widest white space between two letters' centres."""
+    """Return the start and end of the widest white space between the centres of two letters."""
     first = int(left)
     ink = np.flatnonzero(np.concatenate([[True], inked[first : int(right) + 1], [True]]))
     widest = int(np.diff(ink).argmax())

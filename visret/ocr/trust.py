@@ -1,10 +1,10 @@
-"""Whether the words of a page's text layer are what stands on the page, or have to be read from its picture.
+"""The trust in a page's text layer: whether its words are what stands on the page, or must be read from its picture.
 
-What it costs nothing to know is asked of every page (`doubtful`): how many words there are, what share of the page lies
+Every page is asked what costs nothing to know (`doubtful`): how many words there are, what share of the page lies
 under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
-letters are those of a language. Only a page that is in doubt is drawn. Its picture then says whether print stands where
-no words are (`printed`), and a few of its lines are read and compared (`is_wrong`, `is_poor`): what is strange may be a
-list of parts, or a cipher.
+letters are those of a language. Only a page in doubt is drawn. Its picture then tells whether print stands where no
+words are (`printed`), and a few of its lines are read and compared (`is_wrong`, `is_poor`), because strange text may be
+a list of parts, or a cipher.
 """
 
 from __future__ import annotations
@@ -24,40 +24,40 @@ from visret.types import Page, Word
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FEW = 30  # words; with fewer, a page is looked at before its text layer is believed
-PICTURED = 0.1  # of a page's area; with more under pictures, it is looked at
-UNREAD = 0.01  # of a page's characters; with more that have no meaning, it is looked at
+FEW = 30  # words; a page with fewer is looked at before its text layer is believed
+PICTURED = 0.1  # of a page's area; a page with more under pictures is looked at
+UNREAD = 0.01  # of a page's characters; a page with more that have no meaning is looked at
 
-# Widths of the page that lines of print without words must have in all, to be read: a short line, or half as much where
-# some characters are known to have no meaning. Photographs have .0 to .1, pages of print 1 to 20.
+# Page widths that lines of print without words must have in all to be read: a short line, or half as much if some
+# characters are known to have no meaning. Photographs have .0 to .1, pages of print 1 to 20.
 _MUCH, _SOME = 0.5, 0.25
-_STRANGE, _STRANGE_TRIPLES = 0.65, 4  # a line with fewer usual triples than this share, of no fewer triples
-_ALIKE = 0.6  # of the letters of a line, in order: what is read of a line of the layer that is right
+_STRANGE, _STRANGE_TRIPLES = 0.65, 4  # a line is strange with a smaller share of usual triples, of at least so many
+_ALIKE = 0.6  # share of letters, in order, that a line of the layer that is right has in common with its reading
 _BETWEEN = 10  # pixels from one strip to the next
-BROKEN = 0.1  # of a page's characters without a meaning: the others may have a wrong one
+BROKEN = 0.1  # of a page's characters; if more have no meaning, the others may have a wrong one
 _SAMPLE = 4  # lines that are read to see whether the layer says the same
-_SURELY = 0.85  # `worth` of words that are those of a language without a doubt
-_GOOD, LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; by how much others are better
-# Of the words of some lines, those read as others, and by how much those are better; in a language of which no words
-# are known, the letters alone say that, and half of the words have to be others
+_SURELY = 0.85  # `worth` of words that are certainly of a language
+_GOOD, LITTLE = 0.9, 0.05  # `worth` of words that need no new reading; and how much better others must be
+# Share of the words of some lines that are read as others, and how much better those must be; in a language of which no
+# words are known, only the letters can tell, and half of the words have to be others
 _CHANGED, BETTER, _MOSTLY = 0.12, 0.2, 0.45
-# A line that was read is nonsense with less confidence, no larger a share of known words, and no larger one of usual
-# triples or a larger one of other letters than Latin. Of 16 pages of Russian .44 of the length of lines was so, as
-# glyph reads them (.30 of one); of 106 pages in nine languages, 71 of them worn, .25, and .35 of one that is no more to
-# be read.
+# A line that was read is nonsense if it has less confidence than this, no larger a share of known words, and no larger
+# share of usual triples or a larger one of letters other than Latin. On 16 pages of Russian, .44 of the length of lines
+# was nonsense as glyph reads them (.30 on one); on 106 pages in nine languages, 71 of them worn, .25, and .35 on one
+# that is no longer legible.
 _SURE, _KNOWN, _USUAL, _OTHER = 0.9, 0.2, 0.96, 0.03
-_CERTAIN = 0.97, 0.93  # beside nonsense, of a line without a longer word, such as a page's number; without a known one
-_MIN_NONSENSE, _NONSENSE_SHARE = 0.3, 0.36  # in widths of the page, and of all that was read
-_MIN_UNREAD, _UNREAD_SHARE = 0.5, 0.3  # in widths of the page, and of all its print
-_RIGHT = 0.92  # of a page's triples that are usual: too few of its lines can be strange
+_CERTAIN = 0.97, 0.93  # beside nonsense: for a line without a longer word, such as a page number; without a known one
+_MIN_NONSENSE, _NONSENSE_SHARE = 0.3, 0.36  # in page widths, and as a share of all that was read
+_MIN_UNREAD, _UNREAD_SHARE = 0.5, 0.3  # in page widths, and as a share of all its print
+_RIGHT = 0.92  # share of a page's triples that are usual, so that too few of its lines can be strange
 _ODD, _ODD_KNOWN = 0.85, 0.1  # a page with fewer usual triples and fewer known words may be a cipher of other letters
-_ACCENTED = 0.6  # of the Latin letters: more than any language has (Vietnamese: .3)
-_VARIETY = 0.15  # of a text in Chinese, the share of different signs
-_STRANGE_SHARE, _MIN_STRANGE = 0.3, 40  # of a page's triples, and so many, on strange lines: it may be a cipher
+_ACCENTED = 0.6  # share of the Latin letters, more than any language has (Vietnamese: .3)
+_VARIETY = 0.15  # the share of different signs in a text in Chinese
+_STRANGE_SHARE, _MIN_STRANGE = 0.3, 40  # share and number of a page's triples on strange lines: it may be a cipher
 
 
 def doubtful(page: Page) -> bool:
-    """Say whether it takes the page's image to know if its words are what stands on it."""
+    """Return whether the page's image is needed to know if its words are what stands on it."""
     words = page.words or ()
     return (
         len(words) < FEW
@@ -71,14 +71,14 @@ def doubtful(page: Page) -> bool:
 
 
 def garbage(words: Sequence[Word]) -> bool:
-    """Say whether a third of the characters have no meaning, or most of the different words have no letter or digit."""
+    """Return whether a third of the characters have no meaning, or most different words have no letter or digit."""
     characters = "".join(word.text for word in words)
     senseless = sum(characters.count(character) for character in set(characters) if _is_senseless(character))
     return 3 * senseless > len(characters) or _signs_only(words)
 
 
 def sensible(words: Sequence[Word]) -> tuple[Word, ...]:
-    """Return the words that have a meaning in two thirds of their characters; where most are signs, without these."""
+    """Return the words of whose characters two thirds have a meaning; if most words are signs, without these."""
     signs = _signs_only(words)
     return tuple(
         word
@@ -101,7 +101,7 @@ def _is_senseless(character: str) -> bool:
 
 
 def strange_lines(words: Sequence[Word]) -> frozenset[int]:
-    """Return the lines whose letters are those of no language, if they are a good part of the page's text; else none.
+    """Return the lines whose letters belong to no language, if they are a good part of the page's text; else none.
 
     Text in a font whose codes are not its characters is like that, and so are some code, formulas and lists of parts.
     """
@@ -120,7 +120,7 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
 
 
 def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
-    """Say whether text in Latin letters is that of no language: others stand in their places, or most have accents."""
+    """Return whether text in Latin letters is of no language: others are in their places, or most have accents."""
     text = "".join(texts)
     if letters.share_accented(text) > _ACCENTED:
         return True
@@ -128,7 +128,7 @@ def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
 
 
 def _is_strange_script(text: str) -> bool:
-    """Say whether text in another script than Latin repeats a few signs, as Chinese never does."""
+    """Return whether text in a script other than Latin repeats a few signs, as Chinese never does."""
     return len(text) > _MIN_STRANGE and text[len(text) // 2] >= "\u2e80" and len(set(text)) < _VARIETY * len(text)
 
 
@@ -136,25 +136,25 @@ def _is_strange_script(text: str) -> bool:
 
 
 class Doubt(NamedTuple):
-    """By how much what is read has to be better in `worth`, to take the place of a line of the layer.
+    """The gain in `worth` that is needed for what was read to take the place of a line of the layer.
 
-    least: where the two are different. alike: where they differ in a few letters; those of the layer are the right
-    ones, unless the layer is a reading itself.
+    least: if the two are different. alike: if they differ in a few letters; those of the layer are right, unless the
+    layer is a reading itself.
     """
 
     least: float
     alike: float = math.inf
 
 
-NONE = Doubt(math.inf)  # the words of the layer are right, but not all
-WRONG = Doubt(0)  # they say something else than what stands there
-POOR = Doubt(0, LITTLE)  # they are a reading themselves
-TORN = Doubt(0, 0)  # they lack letters, and what is read in the place of a line has more words
-ANY = Doubt(-BETTER)  # nothing is known of them
+NONE = Doubt(math.inf)  # the words of the layer are right, but some are missing
+WRONG = Doubt(0)  # the words are not what stands there
+POOR = Doubt(0, LITTLE)  # the words are a reading themselves
+TORN = Doubt(0, 0)  # the words lack letters, and what is read in the place of a line has more words
+ANY = Doubt(-BETTER)  # nothing is known of the words
 
 
 def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> Doubt | None:
-    """Say what is wrong with a page's words; None where its image need not be read."""
+    """Return what is wrong with a page's words; None if its image need not be read."""
     if is_poor(page, words, image, read):
         return POOR
     if is_wrong(page, words, image, read):
@@ -165,7 +165,7 @@ def doubt(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image
 
 
 def is_missing(page: Page, words: Sequence[Word], image: Image) -> bool:
-    """Say whether print stands on the page that is in none of the words."""
+    """Return whether print stands on the page that is in none of the words."""
     if not words:
         return True
     if len(words) < FEW and printed.covered(words, image) < 0.5:
@@ -184,10 +184,10 @@ def _halved(size_pt: tuple[float, float] | None) -> tuple[float, float] | None:
 
 
 def without_nonsense(reading: Reading, *, unread: bool = False) -> Reading:
-    """Return what was read without lines that are no words: print in an unknown script, read as what looks alike.
+    """Return a reading without lines that are no words: print in an unknown script, read as letters that look alike.
 
-    Such lines go only where they are a good part of the page, since a line of code or of names may look like one of
-    them. Where a good part of the print is `unread`, all lines go that have no word that is known or certain.
+    Such lines go only if they are a good part of the page, since a line of code or of names may look like one of them.
+    If a good part of the print is `unread`, all lines go that have no word that is known or certain.
     """
     if not reading.words:
         return reading
@@ -225,7 +225,7 @@ def _by_line(reading: Reading) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
-    """Say whether a good part of the print on a page is in none of its words, though it was read."""
+    """Return whether a good part of the print on a page is in none of its words, though it was read."""
     words = [word for word in words if not _is_sign(word.text)]
     if printed.covered(words, image) > 1 - _UNREAD_SHARE / 2:
         return False
@@ -237,13 +237,13 @@ def is_unread(words: Sequence[Word], page: Page, image: Image) -> bool:
 
 
 def is_wrong(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
-    """Say whether the layer says something else than what stands there: text in a cipher, read as it stands."""
+    """Return whether the layer says something other than what stands there, as a cipher does."""
     lines = _sample(words, strange_lines(words) or (_unsure_lines(words) if page.unread > BROKEN else ()))
     return sum(map(_vote, map(text_of, lines), _said(lines, image, read))) < 0
 
 
 def _unsure_lines(words: Sequence[Word]) -> set[int]:
-    """Return the lines that are not clearly of a language: a page in broken letters may have a heading in others."""
+    """Return the lines that are not clearly of a language; a page in broken letters may have a heading in others."""
     of: dict[int, list[str]] = {}
     for word in words:
         of.setdefault(word.line, []).append(word.text)
@@ -251,7 +251,7 @@ def _unsure_lines(words: Sequence[Word]) -> set[int]:
 
 
 def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Image], Reading]) -> bool:
-    """Say whether the layer is an old reading of a page that is one picture, and a new one is clearly better."""
+    """Return whether the layer is an old reading of a page that is one picture, and a new one is clearly better."""
     if not page.hidden or len(words) < FEW or worth([word.text for word in words]) > _GOOD:
         return False
     lines = _sample(words, {word.line for word in words})
@@ -264,7 +264,7 @@ def is_poor(page: Page, words: Sequence[Word], image: Image, read: Callable[[Ima
 
 
 def _changed(own: Sequence[str], said: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the words of `own` that stand as others in `said`, and those others."""
+    """Return the words of `own` that `said` has as other words, and those others."""
     old: list[str] = []
     new: list[str] = []
     for what, i, j, k, m in difflib.SequenceMatcher(None, own, said, autojunk=False).get_opcodes():
@@ -291,14 +291,14 @@ def _sample(words: Sequence[Word], lines: Collection[int]) -> list[list[Word]]:
 
 
 def _vote(own: str, said: str) -> int:
-    """Return 1 where a line was read as the layer has it, -1 where as something else in better words, else 0."""
+    """Return 1 if a line was read as the layer has it, -1 if as something else in better words, else 0."""
     return 1 if alike(own, said) else -is_better(said, own, Doubt(BETTER))
 
 
 def is_better(said: str, own: str, doubt: Doubt) -> bool:
-    """Say whether what was read in the place of a line is better words than what the layer has there.
+    """Return whether what was read in the place of a line is better words than the layer has there.
 
-    Letters of another script than Latin give way only to words that are known.
+    Letters of a script other than Latin give way only to words that are known.
     """
     if len(said) < 0.5 * len(own):
         return False
@@ -315,7 +315,7 @@ def worth(words: Sequence[str]) -> float:
 
 
 def alike(own: str, said: str) -> bool:
-    """Say whether one text is what was read of the other, with a few letters wrong."""
+    """Return whether one text is the other, read with a few letters wrong."""
     one, other = (text.replace(" ", "").casefold() for text in (own, said))
     return difflib.SequenceMatcher(None, one, other, autojunk=False).ratio() >= _ALIKE
 
@@ -326,7 +326,7 @@ def text_of(words: Sequence[Word]) -> str:
 
 
 def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image], Reading]) -> list[str]:
-    """Read lines whose strips of the page stand one below the other on a sheet."""
+    """Read lines from a sheet on which their strips of the page stand one below the other."""
     from PIL import Image as Pictures
 
     if not lines:
@@ -344,7 +344,7 @@ def _said(lines: Sequence[Sequence[Word]], image: Image, read: Callable[[Image],
 
 
 def _strip(line: Sequence[Word], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return where a line lies in an image, with a quarter of its height around it: left, top, right, bottom."""
+    """Return the place of a line in an image, with a quarter of its height around it: left, top, right, bottom."""
     corners = np.array([word.box for word in line])
     x0, y0 = corners[:, :2].min(axis=0) * size
     x1, y1 = corners[:, 2:].max(axis=0) * size

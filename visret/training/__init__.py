@@ -1,1 +1,1 @@
-"""How visret's own models were made, to be run again by anyone."""
+"""The training of visret's own models, for anyone to run again."""

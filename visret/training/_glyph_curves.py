@@ -1,4 +1,4 @@
-"""The figures of a training as a picture: what was wrong on kept-out pages, over the hours."""
+"""The figures of a training as a picture: the share that was wrong on kept-out pages, over the hours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RIGHTLY = ("words", "recall", "precision")  # shares that are right; the others
 
 
 def draw(figures: Path, picture: Path) -> None:
-    """An SVG of the lines of a .jsonl that have figures of kept-out pages."""
+    """Draw the lines of a .jsonl that have figures of kept-out pages, as an SVG."""
     rows = [json.loads(line) for line in figures.read_text("utf-8").splitlines()]
     rows = [row for row in rows if "loss" not in row]
     series = {

@@ -2,7 +2,7 @@
 
 A shard is a folder: strips.npy (n, ROWS, COLUMNS) uint8, lines brought to one size; texts.json, [text, width in
 columns, [[first, end] columns of each word]] of each; pages.npy, grey pages at PAGE_DPI end to end; pages.json,
-[rows, columns, [[x0, y0, x1, y1] of each line]] of each; in pixels.
+[rows, columns, [[x0, y0, x1, y1] of each line]] of each. All are in pixels.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Piece(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Words of one size side by side. top, foot: of its letters, in pixels."""
+    """A line: words of one size side by side. top, foot: of its letters, in pixels."""
 
     pieces: list[Piece]
     top: float
@@ -56,7 +56,7 @@ class Line(NamedTuple):
 
 @dataclass
 class Shard:
-    """What is collected before it is written."""
+    """The strips and pages that are collected before they are written."""
 
     strips: list[np.ndarray] = field(default_factory=list)
     texts: list[tuple[str, int, list[tuple[int, int]]]] = field(default_factory=list)
@@ -64,7 +64,7 @@ class Shard:
     lines: list[list[tuple[int, int, int, int]]] = field(default_factory=list)
 
     def write(self, folder: Path) -> None:
-        """The folder appears when it is complete."""
+        """Write the shard; its folder appears when it is complete."""
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
@@ -79,7 +79,7 @@ class Shard:
 
 
 def pieces(page: Page, size_px: tuple[int, int]) -> Iterator[list[Piece]]:
-    """The words of each line as they are printed, a word broken over a line end in its parts with the hyphen."""
+    """Yield the words of each line as they are printed; a word broken over a line end is in parts, with the hyphen."""
     line: list[Piece] = []
     number = -1
 
@@ -107,10 +107,10 @@ def _parts(word: Word) -> Iterator[tuple[bool, str, Sequence[float]]]:
 
 
 def measured(line: list[Piece], grey: np.ndarray) -> list[tuple[Piece, float, float]]:
-    """Its words, less those that are not seen, each with its type's size and its baseline.
+    """Return the visible words of a line, each with the size of its type and its baseline.
 
-    They come from the ink and from which letters stand there: fonts state them too differently. Where a word does not
-    tell, its neighbour does.
+    They are measured from the ink and from which letters stand there, because fonts state them too differently. A word
+    that does not tell takes them from its neighbour.
     """
     found = [(piece, place) for piece in line if (place := _place(piece, grey)) is not None]
     sure = [i for i, (_, place) in enumerate(found) if place.sure]
@@ -119,7 +119,7 @@ def measured(line: list[Piece], grey: np.ndarray) -> list[tuple[Piece, float, fl
 
 
 def cut(sized: list[tuple[Piece, float, float]]) -> list[Line]:
-    """Words with size and baseline as lines with letters of one height, cut at steps and wide gaps."""
+    """Turn words with size and baseline into lines with letters of one height, cut at steps and wide gaps."""
     out = []
     while sized:
         end = 1
@@ -139,7 +139,7 @@ def _goes_on(a: tuple[Piece, float, float], b: tuple[Piece, float, float]) -> bo
 
 
 class _Place(NamedTuple):
-    """The size of a word's type and its baseline, in pixels; sure: as they are measured."""
+    """The size of a word's type and its baseline, in pixels; sure: whether they were measured."""
 
     size: float
     baseline: float
@@ -147,11 +147,11 @@ class _Place(NamedTuple):
 
 
 def _place(piece: Piece, grey: np.ndarray) -> _Place | None:
-    """None where the word is not seen."""
+    """Measure a word; None where it is not visible."""
     x0, y0, x1, y1 = piece.box
     stated = y1 - y0
     if x1 - x0 < 2 or stated < 4 or (stated > 1.6 * (x1 - x0) and len(piece.text) > 2):
-        return None  # nothing, or turned
+        return None  # there is nothing, or it is turned
     top, around = max(0, round(y0)), round(stated / 3)
     column = grey[max(0, top - around) : round(y1) + 1 + around, max(0, round(x0)) : round(x1) + 1].astype(int)
     area = column[min(top, around) :][: round(y1) + 1 - top]
@@ -175,7 +175,7 @@ def _place(piece: Piece, grey: np.ndarray) -> _Place | None:
 def strips(
     line: Line, page: Image.Image, rng: random.Random
 ) -> Iterator[tuple[np.ndarray, tuple[str, int, list[tuple[int, int]]]]]:
-    """The line as strips of whole words, each with (text, width, columns of its words)."""
+    """Yield the line as strips of whole words, each with (text, width, columns of its words)."""
     zoom = LETTER_ROWS / (line.foot - line.top)
     margin = (ROWS - LETTER_ROWS) / 2 / zoom
     rest = line.pieces
@@ -204,20 +204,20 @@ def _columns(piece: Piece, left: float, zoom: float) -> tuple[int, int]:
 
 
 def held_out(path: Path) -> bool:
-    """Whether a document is kept for evaluation: one in forty, by its name, wherever it lies."""
+    """Return whether a document is kept for evaluation: one in forty, by its name, wherever it lies."""
     return zlib.crc32(path.name.encode()) % 40 == 0
 
 
 def write_files(folder: Path, paths: Sequence[Path], whole_pages: int) -> None:
-    """The shard of some PDFs."""
+    """Write the shard of some PDFs."""
     made = collect(paths, seed=folder.name, whole_pages=whole_pages)
     if made.strips:
         made.write(folder)
 
 
 def collect(paths: Iterable[Path], *, seed: str, whole_pages: int) -> Shard:
-    """Lines of some pages of each PDF, and the pages themselves from every so many of them (0: none)."""
-    from visret.documents import open_document  # made-up pages are made where PDFium is not installed
+    """Collect lines of some pages of each PDF, and the pages themselves from one in `whole_pages` PDFs (0: none)."""
+    from visret.documents import open_document  # made-up pages are also made where PDFium is not installed
 
     shard = Shard()
     for number, path in enumerate(paths):
@@ -245,7 +245,7 @@ def _add(shard: Shard, page: Page, rng: random.Random, *, whole: bool) -> None:
 def add(
     shard: Shard, grey: Image.Image, found: list[Line], rng: random.Random, *, whole: bool, dpi: float = DPI
 ) -> None:
-    """Some lines of a page; whole: and the page."""
+    """Add some lines of a page and, if `whole`, the page."""
     for line in rng.sample(found, min(_LINES_A_PAGE, len(found))):
         for strip, text in strips(line, grey, rng):
             shard.strips.append(strip)

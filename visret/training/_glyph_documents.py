@@ -1,5 +1,7 @@
-"""Made-up documents and screens for `glyph`, in the fonts that are installed: LibreOffice draws the ones, Chromium the
-others. What stands where is what the PDF's text layer says, and what the browser says."""
+"""Made-up documents and screens for `glyph`, in the installed fonts: LibreOffice draws the former, Chromium the latter.
+
+The places of words come from the PDF's text layer, and from the browser.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from visret.training import _glyph_data as data
 from visret.training._glyph_sheets import Words
 
 _DOCUMENTS_A_SHARD, _SCREENS_A_SHARD = 40, 64
-_LONGEST = 22  # characters of a word, which has to fit in a column
+_MAX_WORD = 22  # characters, because it has to fit in a column
 _NAMES = {
     **{name: name for name in ("office", "style", "text", "table")},
     **{"fo": "xsl-fo-compatible", "svg": "svg-compatible", "draw": "drawing"},
@@ -41,7 +43,7 @@ _BOXES = """() => {
 
 
 class Look(NamedTuple):
-    """How something is written. size: in points, or in pixels of a screen. ground: "" where it is what is there."""
+    """The look of a text. size: in points, or in pixels of a screen. ground: its colour; "" for that of the page."""
 
     font: str
     size: float
@@ -53,7 +55,7 @@ class Look(NamedTuple):
 
 
 class Author:
-    """What documents and screens have in common: fonts, colours, words."""
+    """The fonts, colours and words of a document or screen."""
 
     def __init__(self, rng: random.Random, fonts: list[str], words: list[str]) -> None:
         self.rng, self._say = rng, Words(rng, words).some
@@ -66,7 +68,7 @@ class Author:
         return "#" + "".join(f"{rng.randint(low, high):02x}" for _ in "rgb")
 
     def look(self, low: float, high: float, *, pane: float = 0.1) -> Look:
-        """pane: the chance of a ground of its own, light or dark."""
+        """Choose a look. pane: the chance of a ground of its own, light or dark."""
         rng = self.rng
         own = rng.random() < pane
         dark = rng.random() < 0.5 if own else self._dark
@@ -76,16 +78,16 @@ class Author:
         return Look(rng.choice(self._fonts), size, self._colour(light=dark), ground, bold, italic, dark)
 
     def words(self, low: int, high: int) -> list[str]:
-        """Some that can be written."""
+        """Return some words that can be written."""
         said = self._say(self.rng.randint(low, high))
-        return [escape(word) for word in said if UNKNOWN not in word and len(word) <= _LONGEST] or ["x"]
+        return [escape(word) for word in said if UNKNOWN not in word and len(word) <= _MAX_WORD] or ["x"]
 
 
 class Office(Author):
     """A document of LibreOffice, as flat XML; lengths in centimetres."""
 
     def document(self, kind: str) -> str:
-        """kind: text, spreadsheet or presentation."""
+        """Return a document as flat XML. kind: text, spreadsheet or presentation."""
         rng = self.rng
         if kind == "spreadsheet":
             self._dark = False
@@ -167,7 +169,7 @@ class Office(Author):
         rng, size = self.rng, self._size
         line = rng.choice(("none", f"0.5pt solid {self._colour(light=self._dark)}"))
         styles = []
-        for pane in (0.6, 0, 0.3):  # the head, and the rows in turn
+        for pane in (0.6, 0, 0.3):  # the head, and alternating rows
             look = self.look(size, size, pane=pane)
             cell = self._style(look, "table-cell", f'fo:border="{line}" fo:padding="0.1cm" fo:wrap-option="wrap"')
             styles.append((self._style(look._replace(ground="")), cell))
@@ -207,7 +209,7 @@ class Office(Author):
         return out
 
     def _frame(self, place: tuple[float, float, float], look: Look, rows: int, marks: Sequence[str]) -> str:
-        """As many rows of words as are said to fit."""
+        """Return a frame with as many rows of words as are to fit."""
         fill = f'draw:fill="solid" draw:fill-color="{look.ground}"' if look.ground else 'draw:fill="none"'
         graphic = self._named("graphic", f'<style:graphic-properties draw:stroke="none" {fill}/>')
         text = self._style(look._replace(ground=""))
@@ -226,7 +228,7 @@ class Screen(Author):
     """A page of a browser."""
 
     def document(self) -> str:
-        """HTML, each of its words a <w>."""
+        """Return a page as HTML, each of its words a <w>."""
         rng = self.rng
         self._size = rng.uniform(11, 18)
         columns = ["".join(self._block() for _ in range(rng.randint(2, 8))) for _ in range(rng.choice((1, 1, 2, 3)))]
@@ -247,7 +249,7 @@ class Screen(Author):
     def _pane(
         self, inside: Callable[[], str], style: str, tag: str = "div", *, chance: float = 0.6, scale: float = 1
     ) -> str:
-        """What is in it is written after it is known whether the pane is dark. scale: of its type."""
+        """Return a pane; its content is written once it is known whether the pane is dark. scale: that of its type."""
         size = max(11, self._size * scale)
         look = self.look(size, size, pane=chance)
         before, self._dark = self._dark, look.dark
@@ -256,7 +258,7 @@ class Screen(Author):
         return out
 
     def _said(self, low: int, high: int) -> str:
-        """Words, some of them links or otherwise marked."""
+        """Return words, some of them links or otherwise marked."""
         rng = self.rng
         words = [f"<w>{word}</w>" for word in self.words(low, high)]
         if len(words) > 6 and rng.random() < 0.5:
@@ -267,7 +269,7 @@ class Screen(Author):
         return " ".join(words)
 
     def _row(self, least: int, most: int) -> str:
-        """Links or buttons side by side."""
+        """Return links or buttons side by side."""
         rng = self.rng
         gap, edge = rng.randint(18, 40), rng.choice((0, 0, 1))
         style = f"padding:2px 8px;border:{edge}px solid;"
@@ -278,7 +280,7 @@ class Screen(Author):
         return f"<div style='display:flex;flex-wrap:wrap;gap:{gap}px'>{''.join(parts)}</div>"
 
     def _rows(self, mark: str, least: int, most: int) -> str:
-        """A list, each with the mark before it."""
+        """Return a list, each item with the mark before it."""
         rng = self.rng
         before = f"<w>{mark}</w>" if mark else ""
         parts = (
@@ -333,17 +335,17 @@ def _css(look: Look) -> str:
 
 
 def families(fonts: list[Path]) -> list[str]:
-    """What the fonts are called."""
+    """Return the names of the fonts' families."""
     return sorted({str(ImageFont.truetype(font).getname()[0]) for font in fonts})
 
 
 def browser() -> str | None:
-    """The Chromium that is installed; None where playwright's own is to be used."""
+    """Return the installed Chromium; None where playwright's own is to be used."""
     return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 def write_office(folder: Path, fonts: list[str], words: list[str]) -> None:
-    """A shard of documents that LibreOffice converts to PDF. fonts: names of families."""
+    """Write a shard of documents that LibreOffice converts to PDF. fonts: names of families."""
     soffice, rng = office.program(), random.Random(folder.name)
     if soffice is None:
         raise DocumentError(folder, office.MISSING)
@@ -362,7 +364,7 @@ def write_office(folder: Path, fonts: list[str], words: list[str]) -> None:
 
 
 def write_screens(folder: Path, fonts: list[str], words: list[str]) -> None:
-    """A shard of pages as Chromium shows them. fonts: names of families."""
+    """Write a shard of pages as Chromium shows them. fonts: names of families."""
     from playwright.sync_api import sync_playwright
 
     made, rng = data.Shard(), random.Random(folder.name)

@@ -1,4 +1,4 @@
-"""Made-up pages for `glyph`: other fonts and layouts than those of PDFs at hand, with what stands where."""
+"""Made-up pages for `glyph`, in fonts and layouts that the PDFs at hand lack, with the places of their words."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _DRAWINGS = {
 
 
 class Ink(NamedTuple):
-    """Grey values."""
+    """The grey values of a page: of its ground and of its text."""
 
     ground: int
     text: int
 
 
 def fonts_in(folder: Path) -> list[Path]:
-    """Those that have Latin letters and figures."""
+    """Return the fonts in a folder that have Latin letters and figures."""
     found = []
     for path in sorted([*folder.rglob("*.ttf"), *folder.rglob("*.otf")]):
         try:
@@ -44,13 +44,13 @@ def fonts_in(folder: Path) -> list[Path]:
 
 
 class Words:
-    """What made-up pages say."""
+    """The words of made-up pages."""
 
     def __init__(self, rng: random.Random, words: list[str]) -> None:
         self._rng, self._words = rng, words
 
     def some(self, count: int) -> list[str]:
-        """Words as they follow each other somewhere, some of them made up."""
+        """Return words as they follow each other somewhere, some of them made up."""
         rng = self._rng
         start = rng.randrange(max(1, len(self._words) - count))
         return [self._made_up() if rng.random() < 0.12 else word for word in self._words[start : start + count]]
@@ -75,7 +75,7 @@ class Words:
 
 
 class Sheet:
-    """A page being filled."""
+    """A page that is being filled."""
 
     def __init__(self, rng: random.Random, fonts: list[Path], words: list[str]) -> None:
         self.rng, self._fonts, self.text = rng, fonts, Words(rng, words).some
@@ -93,7 +93,7 @@ class Sheet:
     def line(
         self, x: float, baseline: float, words: list[str], font: ImageFont.FreeTypeFont, ink: int, right: float
     ) -> int:
-        """Draws as many of the words as fit before `right`, but not those the font has no letters for; how many."""
+        """Draw as many words as fit before `right`, except those the font has no letters for; return how many."""
         words = [word for word in words if UNKNOWN not in word]
         top, foot = font.getbbox("l", anchor="ls")[1], font.getbbox("p", anchor="ls")[3]
         if foot - top < 4:
@@ -115,7 +115,7 @@ class Sheet:
         return len(pieces)
 
     def block(self, x0: float, y0: float, x1: float, y1: float) -> float:
-        """Something with text between those sides; where it ends."""
+        """Draw something with text between those sides; return where it ends."""
         rng = self.rng
         kind = rng.choice(("paragraph", "paragraph", "paragraph", "list", "table", "code", "box", "heading", "chart"))
         size = rng.uniform(6.5, 13) * DPI / 72
@@ -196,7 +196,7 @@ class Sheet:
 
 
 def sheet(rng: random.Random, fonts: list[Path], words: list[str]) -> Sheet:
-    """A page with one to three columns of blocks."""
+    """Make a page with one to three columns of blocks."""
     made = Sheet(rng, fonts, words)
     width, height = made.image.size
     margin = rng.uniform(30, 150)
@@ -211,7 +211,7 @@ def sheet(rng: random.Random, fonts: list[Path], words: list[str]) -> Sheet:
 
 
 def write_sheets(folder: Path, fonts: list[Path], words: list[str]) -> None:
-    """A shard of them, always the same for a folder's name."""
+    """Write a shard of made-up pages, always the same for a folder's name."""
     made, rng = Shard(), random.Random(folder.name)
     for number in range(_SHEETS_A_SHARD):
         drawn = sheet(rng, fonts, words)

@@ -1,4 +1,4 @@
-"""The training of `glyph`'s networks: the same on a laptop's CPU and on a GPU, to be stopped and gone on with."""
+"""The training of `glyph`'s networks, on a laptop's CPU as on a GPU; it can be stopped and continued."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from visret.ocr.glyph.reading import PageReader
 from visret.training._glyph_curves import draw
 from visret.training._glyph_data import COLUMNS, LETTER_ROWS, PAGE_DPI, ROWS
 
-_WIDTHS = (96, 160, 224, 288, 384)  # columns of a batch, of lines as they are read
-_WARM = 300  # steps until the rate of learning is at its highest
+_WIDTHS = (96, 160, 224, 288, 384)  # columns of the lines of a batch, as they are read
+_WARM = 300  # steps until the learning rate is at its highest
 _LED = 2000  # steps over which the reader is told roughly where a character stands
 
 
@@ -68,13 +68,13 @@ class Strips:
         return sum(map(len, self.classes))
 
     def batch(self, rng: random.Random, lines: int) -> Batch:
-        """About as many columns as `lines` of the widest have."""
+        """Sample a batch with about as many columns as `lines` of the widest lines have."""
         kind = rng.choices(range(len(_WIDTHS)), self._weights)[0]
         chosen = rng.choices(self.classes[kind], k=lines * _WIDTHS[-1] // _WIDTHS[kind])
         return self._of(chosen, _WIDTHS[kind])
 
     def all(self, lines: int, most: int) -> Iterator[Batch]:
-        """`most` lines in batches, always the same ones."""
+        """Yield `most` lines in batches, always the same ones."""
         for kind, width in enumerate(_WIDTHS):
             some = random.Random(0).sample(self.classes[kind], min(len(self.classes[kind]), most // len(_WIDTHS)))
             for start in range(0, len(some), lines):
@@ -90,7 +90,7 @@ class Strips:
 
 @dataclass
 class Batch:
-    """Strips (b, ROWS, COLUMNS) uint8 to be read in `width` columns; text, columns, and columns of words of each."""
+    """Strips (b, ROWS, COLUMNS) uint8 to be read in `width` columns; the text, columns and columns of words of each."""
 
     pixels: Tensor
     width: int
@@ -102,9 +102,9 @@ class Batch:
 def drawn(
     batch: Batch, rng: np.random.Generator, device: torch.device, *, rough: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The strips as the reader gets them, (b, 1, STRIP, width); and of each the columns before it and a zoom.
+    """Return strips as the reader gets them, (b, 1, STRIP, width), and for each the columns before it and a zoom.
 
-    rough: as scanners, cameras and screens show them.
+    rough: whether as scanners, cameras and screens show them.
     """
     count = len(batch.texts)
 
@@ -131,7 +131,7 @@ def drawn(
 
 
 def _worn(lines: Tensor, rng: np.random.Generator) -> Tensor:
-    """Low resolution, blur, faint ink, uneven light, noise, JPEG, light on dark: each for some of the lines."""
+    """Wear lines: low resolution, blur, faint ink, uneven light, noise, JPEG, light on dark, each for some of them."""
     count, height, width = lines.shape
     lines = lines.clone()
 
@@ -180,7 +180,7 @@ def _compressed(lines: Tensor, quality: int) -> Tensor:
 
 
 def reader_loss(model: nn.Module, batch: Batch, rng: np.random.Generator, device: torch.device, step: int) -> Tensor:
-    """Of a batch, for each character."""
+    """Return the loss of a batch, for each character."""
     lines, before, wide = drawn(batch, rng, device, rough=True)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
         logits = model(lines.contiguous(memory_format=torch.channels_last))
@@ -203,7 +203,7 @@ _NARROW, _WIDE = set("iljtfrI.,:;'|!()[]{} "), set("mwMWQGO@%&")
 
 
 def _centres(batch: Batch, number: int) -> list[float]:
-    """Roughly the column of each character of a text, by the columns of its words."""
+    """Estimate the column of each character of a text from the columns of its words."""
     out: list[float] = []
     for word, (start, end) in zip(batch.texts[number].split(" "), batch.words[number], strict=True):
         if out:
@@ -216,7 +216,7 @@ def _centres(batch: Batch, number: int) -> list[float]:
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def reader_figures(model: nn.Module, strips: Strips, device: torch.device) -> dict[str, float]:
-    """Errors a character, and words read without error, of held-out lines: clean, and worn."""
+    """Return errors a character, and the share of words read without error, on held-out lines: clean, and worn."""
     out: dict[str, float] = {}
     for name, rough in (("clean", False), ("worn", True)):
         wrong = characters = right = words = 0
@@ -235,7 +235,7 @@ def reader_figures(model: nn.Module, strips: Strips, device: torch.device) -> di
 
 
 def distance(a: str, b: str) -> int:
-    """Characters to change, drop or add to make b of a (Levenshtein)."""
+    """Count the characters to change, drop or add to turn a into b (Levenshtein)."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a):
         last, row[0] = row[0], i + 1
@@ -257,11 +257,11 @@ class Pages:
                 start += rows * columns
 
     def batch(self, rng: random.Random, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Grey pages at PAGE_DPI, and (n, 4) boxes of their lines in pixels."""
+        """Sample grey pages at PAGE_DPI, and (n, 4) boxes of their lines in pixels."""
         return rng.choices(self._pages, k=count)
 
     def all(self, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-        """The first ones."""
+        """Return the first pages."""
         return self._pages[:count]
 
 
@@ -269,8 +269,11 @@ _CROP = (288, 416)  # pixels at FINDER_DPI
 
 
 class Cut(NamedTuple):
-    """A part of a page as the finder gets it: pixels (1, h, w), and for its cells (3, rows, columns): whether a line
-    passes, the logarithm of its height, how far below its middle is; and (rows, columns) whether a cell counts."""
+    """A part of a page as the finder gets it, with what it should find.
+
+    pixels: (1, h, w). cells: (3, rows, columns), whether a line passes, the logarithm of its height, and how far below
+    the cell its middle is. counts: (rows, columns), whether a cell counts.
+    """
 
     pixels: Tensor
     cells: Tensor
@@ -278,7 +281,7 @@ class Cut(NamedTuple):
 
 
 def cut(page: np.ndarray, lines: np.ndarray, rng: np.random.Generator, size: tuple[int, int], *, rough: bool) -> Cut:
-    """Anywhere on the page; rough: turned by up to two degrees, of any size, and worn."""
+    """Cut a part anywhere out of a page; rough: turned by up to two degrees, of any size, and worn."""
     zoom = FINDER_DPI / PAGE_DPI * (math.exp(rng.uniform(math.log(0.7), math.log(1.5))) if rough else 1.0)
     turn = math.radians(float(np.clip(rng.normal(0, 1), -2.5, 2.5))) if rough and rng.random() < 0.5 else 0.0
     height, width = size[0] / zoom, size[1] / zoom
@@ -319,7 +322,7 @@ def cut(page: np.ndarray, lines: np.ndarray, rng: np.random.Generator, size: tup
 
 
 def finder_loss(model: nn.Module, batch: Any, rng: np.random.Generator, device: torch.device, step: int) -> Tensor:  # noqa: ARG001
-    """Of a batch, for each cell."""
+    """Return the loss of a batch, for each cell."""
     cuts = [cut(page, lines, rng, _CROP, rough=True) for page, lines in batch]
     pixels, cells, counts = (torch.stack(parts).to(device) for parts in zip(*cuts, strict=True))
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
@@ -333,7 +336,7 @@ def finder_loss(model: nn.Module, batch: Any, rng: np.random.Generator, device: 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]
 def finder_figures(model: nn.Module, pages: Pages, device: torch.device) -> dict[str, float]:
-    """Of held-out pages, clean and worn: cells found, cells found rightly, and the mean error of the height."""
+    """Return, for held-out pages, clean and worn: cells found, cells found rightly, and the mean error in height."""
     out: dict[str, float] = {}
     for name, rough in (("clean", False), ("worn", True)):
         rng = np.random.default_rng(0)
@@ -353,7 +356,7 @@ def finder_figures(model: nn.Module, pages: Pages, device: torch.device) -> dict
 
 
 class Run:
-    """A network in training, with everything to go on from a checkpoint."""
+    """A network in training, with all that is needed to continue from a checkpoint."""
 
     def __init__(self, model: nn.Module, file: Path, device: torch.device, rate: float) -> None:
         self.file = file
@@ -368,14 +371,14 @@ class Run:
             self.mean, self.step, self.seconds = saved["mean"], saved["step"], saved["seconds"]
 
     def save(self) -> None:
-        """Whole or not at all."""
+        """Save a checkpoint, whole or not at all."""
         part = self.file.with_suffix(".part")
         state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "mean": self.mean}
         torch.save(state | {"step": self.step, "seconds": self.seconds}, part)
         part.replace(self.file)
 
     def learn(self, gradients: list[tuple[Tensor, ...]], rate: float) -> None:
-        """One step along the mean of the gradients."""
+        """Take one step along the mean of the gradients."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         for parameter, *some in zip(self.model.parameters(), *gradients, strict=True):
@@ -389,7 +392,7 @@ class Run:
                 self.mean[name].lerp_(value, 1 - keep)
 
     def averaged(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The network with the mean of its weights over the last steps, to be judged."""
+        """Return the network with the mean of its weights over the last steps, to be judged."""
         model.load_state_dict(self.mean)
         return model.to(device).eval()
 
@@ -397,7 +400,7 @@ class Run:
 def train(
     part: str, data: Path, folder: Path, *, minutes: float, batch: int, rate: float, last_minutes: float, threads: int
 ) -> None:
-    """Until the minutes are over, or for ever; a checkpoint every three minutes, figures and their curves every twenty.
+    """Train until the minutes are over, or for ever; save a checkpoint every three minutes, figures every twenty.
 
     threads: each takes a batch of its own and one core, so that on a busy machine none waits for another after every
     product; on a GPU they prepare batches in turn.
@@ -426,7 +429,7 @@ def train(
             if now - judged > 1200:
                 judged = now
                 judge()
-                examples = source(data, "train")  # what has been prepared since
+                examples = source(data, "train")  # including what has been prepared since
             left = (minutes * 60 - (now - start)) / (last_minutes * 60) if last_minutes else 1.0
             run.model.train()
             found = [f for f in pool.map(slope, range(threads)) if math.isfinite(f[0])]
@@ -452,7 +455,7 @@ def train(
 
 
 def export(run: Path, folder: Path) -> None:
-    """The mean weights of both networks as one model.safetensors, in half precision."""
+    """Write the mean weights of both networks as one model.safetensors, in half precision."""
     tensors: dict[str, Tensor] = {}
     for part in PARTS:
         mean = torch.load(run / f"{part}.pt", map_location="cpu", weights_only=True)["mean"]
@@ -464,7 +467,7 @@ def export(run: Path, folder: Path) -> None:
 
 
 def figures(data: Path, folder: Path) -> None:
-    """Prints how the weights of a folder do on each kind of kept-out shard."""
+    """Print how the weights of a folder do on each kind of kept-out shard."""
     networks = PageReader(folder, device=torch.device("cpu"))
     kinds = sorted({shard.name.split("-")[1] for shard in data.glob("test-*")})
     names = [f"{how}_{what}" for what in ("errors", "words", "recall", "precision") for how in ("clean", "worn")]

@@ -30,7 +30,7 @@ _FILES_A_SHARD = 60
 
 
 def prepare(folder: Path, source: Path, *, never: Path | None, whole_pages: int, processes: int) -> None:
-    """Shards of the PDFs below a folder, held-out documents in shards of their own; goes on where it stopped.
+    """Make shards of the PDFs below a folder, with held-out documents in shards of their own; goes on where it stopped.
 
     never: a list of paths; files of these names are not used.
     """
@@ -52,10 +52,10 @@ def prepare(folder: Path, source: Path, *, never: Path | None, whole_pages: int,
 
 
 def prepare_made(folder: Path, kind: str, fonts: Path, count: int, processes: int) -> None:
-    """Shards of made-up pages in the fonts below a folder, their words from the shards that are there; goes on where it
-    stopped. One font in twenty is kept for evaluation.
+    """Make shards of made-up pages in the fonts below a folder; goes on where it stopped.
 
-    kind: sheets, office or screens.
+    Their words come from the shards that are there. One font in twenty is kept for evaluation. kind: sheets, office or
+    screens.
     """
     from visret.training import _glyph_documents as documents
     from visret.training import _glyph_sheets as sheets
@@ -74,12 +74,12 @@ def prepare_made(folder: Path, kind: str, fonts: Path, count: int, processes: in
         system = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>'
         settings.write(f"<fontconfig>{system}<dir>{escape(str(fonts.absolute()))}</dir></fontconfig>")
         settings.flush()
-        os.environ["FONTCONFIG_FILE"] = settings.name  # what LibreOffice and Chromium find fonts by
+        os.environ["FONTCONFIG_FILE"] = settings.name  # by which LibreOffice and Chromium find fonts
         list(pool.map(write, missing, mine, repeat(words)))
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     prepares = commands.add_parser("prepare")

@@ -1,10 +1,10 @@
 """Spreadsheets as pages on which every cell can be read.
 
-On paper a sheet is torn: a text is cut where the next cell begins, a number that is too long becomes "###", columns go
-to pages of their own, far from what names the rows, and what is hidden stays out. So the sheets of an .ods file, which
-LibreOffice makes of all others, are changed before they become pages: columns are as wide as what they show, a page is
-as wide as its sheet and keeps the proportions of paper by its number of rows, the names of columns stand on every page,
-hidden sheets, rows and columns are shown, and comments stand beside their row.
+On paper, a sheet falls apart: a text is cut where the next cell begins, a number that is too long becomes "###",
+columns go to pages of their own, far from the names of their rows, and hidden content stays out. So the sheets of an
+.ods file, which LibreOffice makes of all others, are changed before they become pages: columns are as wide as what
+they show, a page is as wide as its sheet and has enough rows to keep the proportions of paper, the names of columns
+stand on every page, hidden sheets, rows and columns are shown, and comments stand beside their rows.
 
     fitted = fit(Path("fares.ods"))        # rewritten
     pdf = ...
@@ -33,7 +33,7 @@ MAX_CELLS = 250_000  # of a file; they take half a minute
 
 
 def fit(path: Path) -> list[Fitted]:
-    """Change the sheets of an .ods file that LibreOffice made, as said above, and say what is on them."""
+    """Change the sheets of an .ods file that LibreOffice made, as described above, and return what they show."""
     with zipfile.ZipFile(path) as archive:
         content, common = parsed(archive, "content.xml"), parsed(archive, "styles.xml")
     if content is None or common is None:
@@ -43,7 +43,7 @@ def fit(path: Path) -> list[Fitted]:
     book = next(content.iter(q("office:spreadsheet")))
     for unseen in ("table:named-expressions", "table:database-ranges", "table:dde-links", "table:tracked-changes"):
         children_gone(book, book.findall(q(unseen)))
-    children_gone(book, [one for one in book if "'#$" in one.get(q("table:name"), "")])  # what other files held
+    children_gone(book, [one for one in book if "'#$" in one.get(q("table:name"), "")])  # sheets of other files
     for table in book.findall(q("table:table")):
         sheet = Table(table, styles)
         styles.use_page(table, pages.add(sheet.name, sheet.fit(), styles.page_of(table)))
@@ -54,7 +54,7 @@ def fit(path: Path) -> list[Fitted]:
 
 
 def write(path: Path, book: Book) -> list[Loss]:
-    """Make an .ods file of cells alone, of a file that is too large for more; what is not in it."""
+    """Write an .ods file of cells alone, for a file that is too large for more, and return what is not in it."""
     tables = "".join(map(_written, book.sheets))
     declared = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in NAMESPACES.items())
     content = (
@@ -77,7 +77,7 @@ def write(path: Path, book: Book) -> list[Loss]:
 
 
 def left_out(book: Book) -> list[Loss]:
-    """The rows that were too many."""
+    """Return the rows left out because there were too many."""
     return [
         Loss(f"the last {sheet.missing:,} rows of the sheet {sheet.name}", "divide the file, or save it as CSV")
         for sheet in book.sheets

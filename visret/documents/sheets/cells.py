@@ -1,10 +1,10 @@
-"""The cells of a spreadsheet as calamine reads them, in a process of its own: a cell far away from the others makes it
-ask for memory for all between, and end.
+"""The cells of a spreadsheet, which calamine reads in a process of its own: a single cell far from the others makes it
+ask for memory for all cells between them, and end.
 
     book = read("fares.xlsx", most=500_000)         # None where calamine cannot read it
     for sheet in book.sheets: sheet.name, sheet.rows
 
-`python cells.py PATH MOST` is that process; it imports nothing of visret, so that it starts at once.
+`python cells.py PATH MOST` is that process; it imports nothing of visret, so that it starts quickly.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ MEMORY = 3 << 30
 
 
 class Sheet(NamedTuple):
-    """name; rows: of its cells, dates as text, None where one is empty; texts: the different ones in them.
+    """A sheet.
 
-    rows: the first ones, where all sheets have more than `most` cells; missing: how many more there are.
+    rows: its cells, with dates as text and None where one is empty; only the first rows, where all sheets together have
+    more than `most` cells. texts: the different texts in them. missing: how many more rows there are.
     """
 
     name: str
@@ -34,28 +35,28 @@ class Sheet(NamedTuple):
 
 
 class Book(NamedTuple):
-    """The sheets of a file, hidden ones too."""
+    """The sheets of a file, including hidden ones."""
 
     sheets: tuple[Sheet, ...]
 
     @property
     def is_whole(self) -> bool:
-        """Whether all rows are there."""
+        """True if all rows are there."""
         return not any(sheet.missing for sheet in self.sheets)
 
 
 def read(path: str, *, most: int) -> Book | None:
-    """The cells of a file, `most` of them; None where calamine cannot read it."""
+    """Read the cells of a file, at most `most` of them; None where calamine cannot read it."""
     try:
         command = [sys.executable, "-P", __file__, path, str(most)]
         done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=True, stdin=subprocess.DEVNULL)
         return Book(tuple(Sheet(*fields) for fields in json.loads(done.stdout)))
-    except (OSError, subprocess.SubprocessError, ValueError):  # LibreOffice may read it all the same
+    except (OSError, subprocess.SubprocessError, ValueError):  # LibreOffice may still be able to read it
         return None
 
 
 def text_of(book: Book) -> str:
-    """The cells as text: a line for a row, tabs between cells, and a form feed between sheets."""
+    """Return the cells as text: a line for each row, tabs between cells, and a form feed between sheets."""
     return "\f".join("\n".join([sheet.name, *map(_line, sheet.rows)]) for sheet in book.sheets if sheet.rows)
 
 
@@ -85,7 +86,7 @@ def _filled(row: list[Any]) -> int:
 
 
 def _shares(wanted: list[int], most: int) -> list[int]:
-    """How many cells of each sheet are taken: all of the small ones, and as many of each of the others."""
+    """Return how many cells of each sheet are taken: all of small sheets, and equally many of each of the others."""
     left, shares = most, dict.fromkeys(range(len(wanted)), 0)
     for place, sheet in enumerate(sorted(shares, key=lambda sheet: wanted[sheet])):
         shares[sheet] = min(wanted[sheet], left // (len(wanted) - place))
@@ -94,7 +95,7 @@ def _shares(wanted: list[int], most: int) -> list[int]:
 
 
 def _taken(rows: Iterator[list[Any]], cells: int) -> tuple[list[list[Value]], list[str], int]:
-    """The first rows that hold so many cells, the texts in them, and how many rows that hold any are left."""
+    """Return the first rows that hold so many cells, the texts in them, and how many rows with any cells are left."""
     taken: list[list[Value]] = []
     texts: set[str] = set()
     for row in rows:

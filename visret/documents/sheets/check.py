@@ -1,4 +1,4 @@
-"""Whether all cells of a spreadsheet are among the words of its pages."""
+"""A check that all cells of a spreadsheet are among the words of its pages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from visret.types import Loss
 
 
 class Fitted(NamedTuple):
-    """What a sheet shows: its name, and the text of every cell and comment."""
+    """The content that a sheet shows: its name, and the text of every cell and comment."""
 
     name: str
     texts: list[str]
@@ -24,9 +24,9 @@ _BROKEN = re.compile(r"-\n")
 
 
 def missing(fitted: Sequence[Fitted], cells: Book | None, words: Iterable[str]) -> list[Loss]:
-    """The cells that are not among the words of the pages, by their sheet.
+    """Return the loss of the cells that are not among the words of the pages, for each sheet.
 
-    cells: what calamine read, which may hold texts that LibreOffice did not.
+    cells: the cells that calamine read, which may hold texts that LibreOffice did not read.
     """
     found = Counter(part for word in words for part in _tokens(word))
     lost = Counter({sheet.name: sum(not _take(text, found) for text in sheet.texts) for sheet in fitted})
@@ -46,7 +46,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _take(text: str, found: Counter[str]) -> bool:
-    """Whether all words of a text are there; they are used up."""
+    """Return whether all words of a text are there, and use them up."""
     joined = _BROKEN.sub("", text)  # as a word that is hyphenated at the end of a line
     return _take_all(_tokens(text), found) or (joined != text and _take_all(_tokens(joined), found))
 
@@ -56,7 +56,7 @@ def _take_all(tokens: list[str], found: Counter[str]) -> bool:
 
 
 def _take_token(token: str, found: Counter[str]) -> bool:
-    """A word, or the parts of one that is broken over lines."""
+    """Take a word, or the parts of one that is broken over lines; return whether it was there."""
     if found[token]:
         found[token] -= 1
         return True

@@ -1,4 +1,4 @@
-"""The pages that sheets are printed on: each as wide as its sheet."""
+"""The pages that sheets are printed on, each as wide as its sheet."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from xml.etree.ElementTree import Element, SubElement
 
 from visret.documents.opendocument import children_gone, q
 
-EDGE = 24.0  # points around what stands on a page
-LARGEST = 8000.0  # points that LibreOffice gives a page
-HEADER = 24.0  # height of the line with the sheet's name
+EDGE = 24.0  # points around the content of a page
+MAX_SIDE = 8000.0  # points, the longest side that LibreOffice gives a page
+HEADER = 24.0  # points: height of the line with the sheet's name
 
 
 class Size(NamedTuple):
-    """Of a sheet, in points. tallest: of its rows; drawn: whether there are pictures or charts on it."""
+    """The size of a sheet, in points. tallest: its tallest row; drawn: whether it has pictures or charts."""
 
     width: float
     height: float
@@ -23,7 +23,7 @@ class Size(NamedTuple):
 
 
 class Pages:
-    """The pages that sheets are printed on: a copy for each of the one it had, with its headers and footers."""
+    """The pages that sheets are printed on: for each, a copy of the one it had, with its headers and footers."""
 
     def __init__(self, common: Element) -> None:
         self._masters = next(common.iter(q("office:master-styles")))
@@ -31,9 +31,9 @@ class Pages:
         self._layouts = SubElement(common, q("office:automatic-styles")) if found is None else found
 
     def add(self, name: str, size: Size, model: str) -> str:
-        """A master page for a sheet, like the one that is called `model`; what it is called.
+        """Add a master page for a sheet, like the one that is called `model`, and return its name.
 
-        name: of the sheet, which stands at the top where nothing else does.
+        name: the name of the sheet, which becomes the header where there is none.
         """
         old = {one.get(q("style:name")): one for one in self._masters}
         master = copy.deepcopy(old[model]) if model in old else Element(q("style:master-page"))
@@ -52,7 +52,7 @@ class Pages:
             master.insert(0, header)
         self._masters.append(master)
         width, height = _paper(size)
-        self._layouts.append(_layout(made, width, height, fitted=size.drawn or width == LARGEST))
+        self._layouts.append(_layout(made, width, height, fitted=size.drawn or width == MAX_SIDE))
         return made
 
 
@@ -60,7 +60,7 @@ _FIELDS = set(map(q, ("text:page-number", "text:page-count", "text:file-name", "
 
 
 def _drop_fields(edge: Element) -> None:
-    """Take out of a header or footer what is no content: "Page 2 of 3", the name of the file, which is a copy's."""
+    """Remove from a header or footer what is not content: "Page 2 of 3", or the name of the file, which is a copy's."""
     for p in edge.iter(q("text:p")):
         if any(one.tag in _FIELDS for one in p.iter()):
             children_gone(p, [one for one in p if one.tag in _FIELDS])
@@ -69,17 +69,17 @@ def _drop_fields(edge: Element) -> None:
 
 
 def _paper(size: Size) -> tuple[float, float]:
-    """The width and height of a page for a sheet."""
-    width = min(max(size.width, 200.0) + 2 * EDGE, LARGEST)
+    """Return the width and height of a page for a sheet."""
+    width = min(max(size.width, 200.0) + 2 * EDGE, MAX_SIDE)
     around = 2 * (EDGE + HEADER)
     page = max(842.0, 1.414 * width, 1.2 * size.tallest + around + 60)
-    if size.height + around <= 1.5 * page:  # not a few rows on a second page
+    if size.height + around <= 1.5 * page:  # avoid a second page of a few rows
         page = 1.1 * size.height + around
-    return width, min(max(page, 100.0), LARGEST)
+    return width, min(max(page, 100.0), MAX_SIDE)
 
 
 def _layout(name: str, width: float, height: float, *, fitted: bool) -> Element:
-    """A page of that size. fitted: to a sheet that is wider, by making it smaller, which takes LibreOffice a second."""
+    """Make the layout of a page. fitted: to shrink a wider sheet to it, which takes LibreOffice a second."""
     layout = Element(q("style:page-layout"), {q("style:name"): name})
     properties = {
         "fo:page-width": f"{width:.1f}pt",

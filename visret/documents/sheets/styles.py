@@ -1,4 +1,4 @@
-"""How cells look, and what room their texts take: the styles of an .ods file, and new ones."""
+"""Styles of an .ods file, existing and new: the look of cells, and the room that their texts take."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _FULL = re.compile(r"[\u1100-\u11ff\u2e80-\ufe6f\uff00-\uff60\U0001f000-\U0003ff
 
 
 def ems(text: str) -> float:
-    """At least its width, in the size of its font: that of DejaVu Sans, which is wider than most."""
+    """Return a width that is enough for a text, in ems of its font: that in DejaVu Sans, which is wider than most."""
     wide = 0.64 * len(text) + 0.36 * len(_WIDE.findall(text)) + 0.1 * sum(map(str.isupper, text))
     return wide if text.isascii() else wide + 0.4 * len(_FULL.findall(text))
 
 
 class Look(NamedTuple):
-    """How a cell shows its text. size: of the font in points; placed: not at the start of its cell."""
+    """The look of a cell's text. size: of the font in points; placed: whether it is not at the start of its cell."""
 
     size: float = 10.0
     bold: bool = False
@@ -31,12 +31,12 @@ class Look(NamedTuple):
     placed: bool = False
 
     def width(self, text: str) -> float:
-        """At least that of a line, with what keeps it apart from the next cell."""
+        """Return a width in points that is enough for a line, with the gap that parts it from the next cell."""
         return ems(text) * self.size * (1.12 if self.bold else 1.0) + GAP + 2
 
 
 def properties_of(style: Element, kind: str) -> Element:
-    """The properties of a style that are of a kind."""
+    """Return the properties of a style that are of a kind; they are added where it has none."""
     found = style.find(q(f"style:{kind}-properties"))
     if found is None:
         found = Element(q(f"style:{kind}-properties"))
@@ -45,7 +45,7 @@ def properties_of(style: Element, kind: str) -> Element:
 
 
 class Styles:
-    """The styles of cells, rows, columns and tables, and new ones."""
+    """The styles of cells, rows, columns and tables, existing and new."""
 
     def __init__(self, content: Element, common: Element) -> None:
         found = content.find(q("office:automatic-styles"))
@@ -65,18 +65,18 @@ class Styles:
         self.made: dict[tuple[str, ...], str] = {}
 
     def look(self, name: str) -> Look:
-        """How a cell of that style shows its text."""
+        """Return how a cell of that style shows its text."""
         if name not in self.looks:
             self.looks[name] = self._resolved(name)
         return self.looks[name]
 
     def has_format(self, name: str) -> bool:
-        """Whether the style of a cell says how numbers look."""
+        """Return whether the style of a cell says how numbers look."""
         found = (one.get(q("style:data-style-name")) for one in self._chain(name))
         return next(filter(None, found), "N0") != "N0"
 
     def _chain(self, name: str) -> list[Element]:
-        """A style of cells, and those it is made of."""
+        """Return a style of cells, and those it inherits from."""
         chain: list[Element] = []
         style = self.by_name.get(("table-cell", name))
         while style is not None and len(chain) < 20:
@@ -101,31 +101,31 @@ class Styles:
         return Look(size, bold, said("fo:wrap-option") == "wrap", turned, placed)
 
     def number(self, family: str, name: str, attribute: str, default: float) -> float:
-        """A length that a style gives."""
+        """Return a length in points that a style gives."""
         style = self.by_name.get((family, name))
         lengths = (one.get(q(attribute)) for one in style) if style is not None else iter(())
         return points(next((one for one in lengths if one), None), default)
 
     def wrapped(self, name: str) -> str:
-        """The name of the same style of a cell, with lines that are broken."""
+        """Return the name of a copy of a cell's style that breaks lines."""
         return self._copy("table-cell", name, "table-cell", {"fo:wrap-option": "wrap", "style:shrink-to-fit": "false"})
 
     def row(self, name: str, height: float) -> str:
-        """The name of the same style of a row with a height."""
+        """Return the name of a copy of a row's style with this height in points."""
         size = {"style:row-height": f"{height}pt", "style:use-optimal-row-height": "false"}
         return self._copy("table-row", name, "table-row", size)
 
     def column(self, width: float) -> str:
-        """The name of a style of a column of that width."""
+        """Return the name of a style for a column of this width in points."""
         return self._copy("table-column", "", "table-column", {"style:column-width": f"{width:.1f}pt"})
 
     def page_of(self, table: Element) -> str:
-        """The name of the master page that a table is printed on."""
+        """Return the name of the master page that a table is printed on."""
         style = self.by_name.get(("table", table.get(q("table:style-name"), "")))
         return "" if style is None else style.get(q("style:master-page-name"), "")
 
     def use_page(self, table: Element, page: str) -> None:
-        """Print a table, hidden or not, on a master page."""
+        """Have a table printed on a master page, even if it is hidden."""
         name = self._copy("table", table.get(q("table:style-name"), ""), "table", {"table:display": "true"}, page)
         table.set(q("table:style-name"), name)
 

@@ -1,4 +1,4 @@
-"""One sheet: its columns made wide enough, what is hidden shown, comments beside their rows."""
+"""A sheet made fit for pages: its columns wide enough, hidden content shown, and comments beside their rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from visret.documents.opendocument import children_gone, points, q, text_of
 from visret.documents.sheets.pages import Size
 from visret.documents.sheets.styles import Styles, ems
 
-WIDEST = 300.0  # points; a longer text gets several lines
-LINES = 40  # at most, and then the column becomes wider: a row has an end
+MAX_TEXT_WIDTH = 300.0  # points, beyond which a text gets several lines
+MAX_LINES = 40  # of a cell at most; then its column becomes wider, because the height of a row is limited
 COMMENT = 180.0
-WIDEST_COLUMN, TALLEST = 1800.0, 2800.0  # points, of a column and a row, that LibreOffice has
-FOLDED = 60  # empty rows, or columns, one after the other: they are left out
+MAX_COLUMN_WIDTH, MAX_ROW_HEIGHT = 1800.0, 2800.0  # points: LibreOffice's limits of a column and a row
+FOLDED = 60  # this many empty rows or columns in a row are left out
 
 
 _ROW, _COLUMN = q("table:table-row"), q("table:table-column")
@@ -34,7 +34,7 @@ _WIDTH, _END, _ADDRESS = q("svg:width"), q("table:end-cell-address"), re.compile
 
 
 class _Cell(NamedTuple):
-    """A cell that shows something. lines: of its text; columns, rows: that it covers."""
+    """A cell that shows something. lines: those of its text; columns, rows: how many it covers."""
 
     element: Element
     column: int
@@ -44,7 +44,7 @@ class _Cell(NamedTuple):
 
 
 class _Drawn(NamedTuple):
-    """Pictures and charts. columns: that they reach over; right, bottom: how far, in points."""
+    """The pictures and charts of a sheet. columns: how many they reach over; right, bottom: how far, in points."""
 
     there: bool = False
     columns: int = 0
@@ -53,17 +53,17 @@ class _Drawn(NamedTuple):
 
 
 class Table:
-    """A table. name: of the sheet; texts: of its cells and comments, once it was fitted."""
+    """The table of a sheet. name: the sheet's; texts: those of its cells and comments, once it has been fitted."""
 
     def __init__(self, table: Element, styles: Styles) -> None:
         self.name = table.get(q("table:name"), "")
         self.texts: list[str] = []
         self.table, self.styles = table, styles
-        self.widths: list[float] = []  # of columns, in points
-        self.defaults: list[str] = []  # styles of their cells
-        self.filled: set[int] = set()  # columns
-        self.comments: list[tuple[Element, list[str]]] = []  # a row, and what is said in it
-        self.tallest = self.total = 0.0  # heights, in points: of a row, of all
+        self.widths: list[float] = []  # of the columns, in points
+        self.defaults: list[str] = []  # the styles of their cells
+        self.filled: set[int] = set()  # columns that show something
+        self.comments: list[tuple[Element, list[str]]] = []  # a row, and the lines of a comment in it
+        self.tallest = self.total = 0.0  # heights in points: of the tallest row, of all rows
 
     def fit(self) -> Size:
         """Make every column wide enough, show what is hidden, and put comments beside their rows."""
@@ -92,7 +92,7 @@ class Table:
         return Size(width, max(self.total, drawn.bottom), self.tallest, drawn.there)
 
     def read_columns(self) -> None:
-        """Learn the width of every column."""
+        """Read the width of every column."""
         for one in self.table.findall(_COLUMN):
             width = self.styles.number("table-column", one.get(_STYLE, ""), "style:column-width", 64.0)
             count = min(int(one.get(_REPEATED, "1")), 16384 - len(self.widths))
@@ -100,7 +100,7 @@ class Table:
             self.defaults += [one.get(_DEFAULT, "")] * count
 
     def fit_row(self, row: Element) -> None:
-        """Make room for what is in a row, and show it."""
+        """Make room for the content of a row, and show it."""
         row.attrib.pop(_HIDDEN, None)
         times = int(row.get(_ROWS_REPEATED, "1"))
         cells = list(self.cells(row))
@@ -119,14 +119,14 @@ class Table:
         self.total += max(had, own, merged) * (times if cells or times < FOLDED else 2)
 
     def make_tall(self, row: Element, height: float) -> None:
-        """Make a row taller, where it is not tall enough: LibreOffice breaks lines otherwise than it prints them."""
+        """Make a row taller if it is not tall enough: LibreOffice breaks lines otherwise than it prints them."""
         name = row.get(_STYLE, "")
         if height > self.styles.number("table-row", name, "style:row-height", 13.0) + 1:
-            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, TALLEST))))
+            row.set(_STYLE, self.styles.row(name, math.ceil(min(height, MAX_ROW_HEIGHT))))
             self.tallest = max(self.tallest, height)
 
     def cells(self, row: Element) -> Iterator[_Cell]:
-        """Those of a row that show something. Formulas go: their values stay, and nothing is computed again."""
+        """Yield the cells of a row that show something; formulas are removed, so that no value is computed again."""
         column = 0
         for one in row:
             if one.tag not in (_CELL, _COVERED):
@@ -144,13 +144,13 @@ class Table:
             column += times
 
     def looks_by_formula(self, cell: Element, lines: list[str], column: int) -> bool:
-        """Whether a value would look different without its formula, as FALSE, which is 0: its style says no format."""
+        """Return whether a value without a format would look different without its formula, as FALSE, which is 0."""
         style = cell.get(_STYLE) or (self.defaults[column] if column < len(self.defaults) else "")
         is_number = cell.get(_TYPE, "string") != "string"
         return is_number and not self.styles.has_format(style) and lines != [cell.get(q("office:value"), "")]
 
     def fit_cell(self, cell: _Cell, until: int, row_height: float) -> float:
-        """Make room for what a cell shows, where the next one that is not empty is in column `until`; its height."""
+        """Make room for a cell, with the next one that is not empty in column `until`; return its height in points."""
         name = cell.element.get(_STYLE) or self.defaults[cell.column]
         look = self.styles.look(name)
         line = 1.3 * look.size
@@ -166,26 +166,26 @@ class Table:
         if needed <= sum(self.widths[cell.column : max(until, end) if runs_on else end]):
             return line * len(cell.lines)
         longest = max((look.width(word) for text in cell.lines for word in text.split()), default=0.0)
-        lines = LINES if cell.rows == 1 else max(1, int(row_height * cell.rows / line))
-        wide = max(needed / lines * 1.15, min(longest, 4 * WIDEST)) - others
-        if not look.wraps and needed - others <= max(WIDEST, wide):
+        lines = MAX_LINES if cell.rows == 1 else max(1, int(row_height * cell.rows / line))
+        wide = max(needed / lines * 1.15, min(longest, 4 * MAX_TEXT_WIDTH)) - others
+        if not look.wraps and needed - others <= max(MAX_TEXT_WIDTH, wide):
             self.widen(cell.column, needed - others)
             return line * len(cell.lines)
         if not look.wraps:
             cell.element.set(_STYLE, self.styles.wrapped(name))
-            wide = max(wide, WIDEST - others)
+            wide = max(wide, MAX_TEXT_WIDTH - others)
         self.widen(cell.column, wide)
         whole = self.widths[cell.column] + others
         return line * sum(math.ceil(1.1 * look.width(text) / whole) for text in cell.lines)
 
     def widen(self, column: int, width: float) -> None:
-        """Make a column wider, where it is not wide enough."""
-        self.widths[column] = max(self.widths[column], min(width, WIDEST_COLUMN))
+        """Make a column wider if it is not wide enough."""
+        self.widths[column] = max(self.widths[column], min(width, MAX_COLUMN_WIDTH))
 
     # ------------------------------------------------------------------------------------------ comments
 
     def take_comment(self, row: Element, cell: Element, column: int) -> None:
-        """Take a comment out of its cell, to be written beside the row."""
+        """Move a comment out of its cell, to be written beside the row."""
         for note in cell.findall(_NOTE):
             said = [" ".join(text_of(p).split()) for p in note.iter(_P)]
             if any(said):
@@ -196,7 +196,7 @@ class Table:
             cell.remove(note)
 
     def add_comments(self, used: int) -> None:
-        """Write comments in a column of their own, after all others."""
+        """Write the comments in a column of their own, after all others."""
         if not self.comments:
             return
         texts: dict[int, list[str]] = {}
@@ -204,7 +204,7 @@ class Table:
         for row, said in self.comments:
             texts.setdefault(id(row), []).extend(said)
         longest = max(sum(map(ems, said)) for said in texts.values()) * 10.0
-        self.widths.append(max(COMMENT, longest / LINES * 1.2))
+        self.widths.append(max(COMMENT, longest / MAX_LINES * 1.2))
         self.defaults.append("")
         self.filled.add(len(self.widths) - 1)
         style = self.styles.wrapped("")
@@ -228,7 +228,7 @@ class Table:
                 _shorten(row, gap)
 
     def write_columns(self) -> None:
-        """One element for each column that is used, and one for the rest."""
+        """Write one element for each column that is used, and one for the rest."""
         places = [place for place, child in enumerate(self.table) if child.tag == _COLUMN]
         at = places[0] if places else 0
         self.table[:] = [child for child in self.table if child.tag != _COLUMN]
@@ -241,16 +241,16 @@ class Table:
         self.table[at:at] = new if len(self.widths) < 16384 else new[:-1]
 
     def fold(self, rows: list[Element]) -> list[range]:
-        """Shorten long stretches of empty rows, which would be pages of nothing; where there are such columns."""
+        """Shorten long stretches of empty rows, which would be empty pages, and return those of empty columns."""
         for row in rows:
             if int(row.get(_ROWS_REPEATED, "1")) >= FOLDED and not _last(row):
-                row.set(_ROWS_REPEATED, "2")  # there are no formulas any more, and no charts that count rows
+                row.set(_ROWS_REPEATED, "2")  # there are no formulas left, and no charts that count rows
         edges = sorted({-1, *self.filled, len(self.widths)})
         gaps = (range(left + 1, right) for left, right in pairwise(edges))
         return [gap for gap in gaps if len(gap) >= FOLDED]
 
     def repeat_names(self, rows: list[Element]) -> None:
-        """Let the first row stand on every page, where it names columns: texts above numbers."""
+        """Repeat the first row on every page if it names columns, which are texts above numbers."""
         if self.table.find(_HEADS) is not None or len(rows) < 3:
             return
         first, second = (
@@ -273,7 +273,7 @@ def _rows(table: Element) -> Iterator[Element]:
 
 
 def _unpack(element: Element, groups: set[str]) -> None:
-    """Put the members of groups in their places; a group may be folded up."""
+    """Put the members of groups in the places of these; a group may be folded up."""
     while any(child.tag in groups for child in element):
         element[:] = [one for child in element for one in (child if child.tag in groups else (child,))]
     for child in element:
@@ -282,7 +282,7 @@ def _unpack(element: Element, groups: set[str]) -> None:
 
 
 def _last(row: Element) -> int:
-    """How many columns of a row are used."""
+    """Return how many columns of a row are used."""
     column = used = 0
     for one in row:
         column += int(one.get(_REPEATED, "1"))
@@ -292,7 +292,7 @@ def _last(row: Element) -> int:
 
 
 def _cut(row: Element, columns: int) -> None:
-    """Let a row end after so many columns, which it has, used or not."""
+    """Let a row end after so many columns, used or not, and fill it up to there."""
     left = columns
     for one in list(row):
         count = int(one.get(_REPEATED, "1"))
@@ -306,7 +306,7 @@ def _cut(row: Element, columns: int) -> None:
 
 
 def _shorten(row: Element, gap: range) -> None:
-    """Leave out of a row the columns of a gap, which are empty."""
+    """Remove from a row the columns of a gap, which are empty."""
     column = 0
     for one in list(row):
         count = int(one.get(_REPEATED, "1"))
@@ -334,7 +334,7 @@ def _drawn(table: Element) -> _Drawn:
 
 
 def _numbers(rows: list[Element]) -> dict[int, int]:
-    """The number of each row, from 1, by its identity."""
+    """Map the identity of each row to its number, from 1."""
     numbers, number = {}, 1
     for row in rows:
         numbers[id(row)] = number
@@ -350,7 +350,7 @@ def _column(letters: str) -> int:
 
 
 def _letters(column: int) -> str:
-    """The name of a column, from 0."""
+    """Return the name of a column, counted from 0."""
     name = ""
     column += 1
     while column:

@@ -1,4 +1,4 @@
-"""Where the lines of a picture are, at one scale, and which of its sharp edges lie outside of them."""
+"""Finding the lines of a picture, at one scale, and those of its sharp edges that lie outside them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from scipy import ndimage
 from visret.ocr.edges import Edges, edges_of, scaled, within
 from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
 
-BESIDE = 0.35  # of a line's height, white space before and after it
-# Pixels of letters: of lower ones, some of which are missed, that much is said at the least.
-SMALLEST = 6
-_COMFORTABLE = 10  # pixels, to which they are brought then
-AREA = 1.6e7  # pixels of a picture that is looked at, at most
-_BAND, _MARGIN = 2 << 20, 256  # pixels of a picture looked at in one piece, and rows around it that it depends on
+BESIDE = 0.35  # white space before and after a line, in heights of it
+# Height of letters in pixels; lower letters are partly missed, and are reported as at least this high.
+MIN_HEIGHT = 6
+_COMFORTABLE = 10  # height in pixels that small letters are enlarged to
+AREA = 1.6e7  # pixels of a picture that are looked at, at most
+_BAND, _MARGIN = 2 << 20, 256  # pixels of a picture seen in one piece, and rows around it that it depends on
 
 
 class FoundLine(NamedTuple):
-    """Where a line of text lies.
+    """The place of a line of text.
 
-    left, right: columns. middle: row of its middle at the left end. slope: rows a column. height: of its letters.
+    left, right: columns. middle: the row of its middle at the left end. slope: rows a column. height: of its letters.
     """
 
     left: float
@@ -36,7 +36,7 @@ class FoundLine(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The lines of a picture, in its pixels. scale: at which they were found. edges: also of what is no line."""
+    """The lines of a picture, in its pixels. scale: where they were found. edges: also those outside lines."""
 
     lines: list[FoundLine]
     scale: float
@@ -46,11 +46,11 @@ class Found(NamedTuple):
 def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> Found:
     """Find the lines of a picture at a scale.
 
-    grow: whether a larger scale is tried where the letters prove small.
+    grow: whether to try a larger scale where the letters prove small.
     """
     scale = within(grey.size, scale, AREA)
     lines, small = _lines(finder, device, grey, scale)
-    while grow and 0 < (height := _usual_height(lines) * scale) < SMALLEST:  # which is what is said of lower ones too
+    while grow and 0 < (height := _usual_height(lines) * scale) < MIN_HEIGHT:  # lower letters are said to be as high
         larger = within(grey.size, scale * _COMFORTABLE / height, AREA)
         if larger < 1.2 * scale:
             break
@@ -73,7 +73,7 @@ def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float
 
 
 def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
-    """Return what the finder says of a page, (3, rows, columns); it sees bands, since memory grows with the area."""
+    """Return the finder's output for a page, (3, rows, columns); it sees bands, as memory grows with the area."""
     height, width = page.shape[2:]
     rows = max(_MARGIN, _BAND // width // 32 * 32)
     bands = []
@@ -86,7 +86,7 @@ def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
 
 
 def _usual_height(lines: list[FoundLine]) -> float:
-    """Return the height of letters than which half of what is written is lower."""
+    """Return the median height of the letters, weighted by their number."""
     if not lines:
         return 0.0
     height = np.array([line.height for line in lines])
@@ -101,7 +101,7 @@ def _letters(lines: list[FoundLine]) -> float:
 
 
 def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the boxes that cover a line: where it slopes, in parts that rise half as much as they are high."""
+    """Yield the boxes that cover a line; if it slopes, in parts that rise half as much as they are high."""
     half, width = 0.8 * line.height, line.right - line.left
     step = min(width, half / max(abs(line.slope), 1e-6))
     for number in range(math.ceil(width / step)):
@@ -111,7 +111,7 @@ def _boxes(line: FoundLine) -> Iterator[tuple[float, float, float, float]]:
 
 
 def lines_of(cells: np.ndarray) -> list[FoundLine]:
-    """Return what the finder says of a page, (3, rows, columns), as lines from top to bottom, in the page's pixels."""
+    """Turn the finder's output for a page, (3, rows, columns), into lines from top to bottom, in the page's pixels."""
     on = cells[0] > 0
     labels, count = ndimage.label(on, structure=np.ones((3, 3), int))
     rows, columns = np.nonzero(on)

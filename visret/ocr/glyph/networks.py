@@ -1,4 +1,4 @@
-"""The two networks of `glyph`: where the lines of a page are, and what a line says. Pixels in, no text anywhere.
+"""The two networks of `glyph`: one finds the lines of a page, the other reads a line. Both see pixels, never text.
 
 Both are plain convolutions. A line is brought to one size before it is read, so the reader knows one size of letters;
 it is read by connectionist temporal classification (Graves et al. 2006): each column of pixels names a character or
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
 STRIP = 24  # rows of a line as it is read
-LETTERS = 16  # of them from the top of an l to the foot of a p; the rest is margin
+LETTERS = 16  # of these, from the top of an l to the foot of a p; the rest is margin
 FRAME = 2  # columns of pixels that name one character or none
-UNKNOWN = "\ufffd"  # a sign that has no name here
+UNKNOWN = "\ufffd"  # stands for a sign that is not in the alphabet
 ALPHABET = (
     " " + "".join(map(chr, range(33, 127)))
     + "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
@@ -35,7 +35,7 @@ _LOOKALIKES = str.maketrans({
 
 
 def spelled(text: str) -> str:
-    """Return a text in the characters that the reader knows: compatibility forms written out, look-alikes made one."""
+    """Spell a text in the characters that the reader knows: compatibility forms written out, look-alikes made one."""
     known = unicodedata.normalize("NFKC", text.translate(_LOOKALIKES)).translate(_LOOKALIKES)
     return "".join(character if character in _NUMBER else UNKNOWN for character in known)
 
@@ -46,7 +46,7 @@ def numbers(text: str) -> list[int]:
 
 
 class Block(nn.Module):  # type: ignore[misc]  # torch is not typed
-    """A depthwise convolution over the neighbourhood and two products over the channels, added to what came in."""
+    """A depthwise convolution over the neighbourhood and two products over the channels, added to the input."""
 
     def __init__(self, channels: int, kernel: tuple[int, int], *, wider: int = 2) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def _step(inside: int, out: int, kernel: tuple[int, int], stride: tuple[int, int
 
 
 class Reader(nn.Module):  # type: ignore[misc]
-    """It reads lines, (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to (b, w / FRAME, classes) logits."""
+    """The reader: (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to logits (b, w / FRAME, classes)."""
 
     def __init__(self, narrow: int = 48, wide: int = 160, depth: int = 5) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def inked(lines: Tensor) -> Tensor:
 
 
 class Said(NamedTuple):
-    """A line that was read. frames: where each character stands. confidences: their probabilities."""
+    """A line that was read. frames: where each character stands. confidences: the probability of each."""
 
     text: str
     frames: list[int]
@@ -113,7 +113,7 @@ class Said(NamedTuple):
 
 
 def said(logits: Tensor) -> list[Said]:
-    """Return each line that (b, frames, classes) logits say."""
+    """Decode the lines that (b, frames, classes) logits say."""
     best = logits.argmax(-1)
     named = (best != BLANK) & (best != F.pad(best, (1, 0), value=BLANK)[:, :-1])
     line, frame = named.nonzero(as_tuple=True)
@@ -133,7 +133,7 @@ CELL_ROWS, CELL_COLUMNS = 2, 8  # pixels of a page at FINDER_DPI
 
 
 class Finder(nn.Module):  # type: ignore[misc]
-    """It finds lines: (b, 1, h, w) as `inked` makes them, h and w multiples of 32, to (b, 3, rows, columns) of cells.
+    """The finder: pages (b, 1, h, w) as `inked` makes them, h and w multiples of 32, to (b, 3, rows, columns) of cells.
 
     A cell has the logit that a line of text passes through its middle, the logarithm of the height of its letters in
     pixels, and how far the middle of the line is below that of the cell, in heights.

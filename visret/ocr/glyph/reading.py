@@ -1,4 +1,4 @@
-"""A picture of a page to the words on it: find its lines, bring each to one size, read it, put the words in order."""
+"""Reading the words in a picture of a page: find its lines, bring each to one size, read it, put the words in order."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from visret.ocr.glyph.networks import (
 from visret.ocr.glyph.seen import CLEAR, FAIR, SURE, FirstLook, Seen, edges_of, finer, is_sure, merged, share_inside
 from visret.ocr.lines import Line, Reading, arranged
 
-_BATCH_COLUMNS = 4096  # of lines read at once: more would not stay in the caches
+_BATCH_COLUMNS = 4096  # of lines read at once; more would not stay in the caches
 _STEP = 32  # widths of batches are multiples of it
 _NARROWER, _MIN_COLUMNS = 0.8, 512  # a batch of so many columns takes no line narrower than this part of its width
-_FIRST = 1.2e6  # pixels in which lines are looked for first
-_PROBE = 512  # pixels of the side of the square that is looked at to see whether another way or scale shows more
+_FIRST = 1.2e6  # pixels in which lines are looked for at first
+_PROBE = 512  # pixels: side of the square that shows whether another way or scale reveals more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
-_SPARSE = 0.8  # pixels of a strip to one of the picture: with fewer, thin strokes fall between them
-_TELLING, _MAX_BATCHES = 120, 3  # letters that tell whether a page stands on its head, and batches looked at for them
+_SPARSE = 0.8  # pixels of a strip for one of the picture; with fewer, thin strokes get lost
+_TELLING, _MAX_BATCHES = 120, 3  # letters that tell whether a page is upside down, and batches read for them
 
 
 class PageReader:
-    """Both networks of a folder's model.safetensors. WeightsError is raised unless the weights are exactly theirs."""
+    """Both networks of a folder's model.safetensors. Raises WeightsError unless the weights are exactly theirs."""
 
     def __init__(self, folder: Path, *, device: torch.device) -> None:
         self.device = device
@@ -72,7 +72,7 @@ class PageReader:
         reading = skew.as_shown(self._read_level(skew.level(grey, degrees), dpi), degrees, grey.size)
         if _letters_read(reading) >= _TELLING and reading.confidence >= SURE:
             return reading
-        return max(reading, self._read_level(grey, dpi), key=_letters_read)  # what slants may be a drawing
+        return max(reading, self._read_level(grey, dpi), key=_letters_read)  # the slanting lines may be a drawing
 
     def _read_level(self, grey: Image.Image, dpi: float) -> Reading:
         """Read the words of a grey picture whose lines are level or upright."""
@@ -87,9 +87,9 @@ class PageReader:
         return reading._replace(finer=finer(seen))
 
     def _seen(self, grey: Image.Image, scale: float, *, first: FirstLook | None = None, turned: bool = False) -> Seen:
-        """Read a page that stands upright or on its head, at one scale.
+        """Read a page that is upright or upside down, at one scale.
 
-        first: what there must be, where it is not known that there is print. turned: the page has been put upright.
+        first: what must be seen first, if it is unknown whether there is print. turned: whether it was put upright.
         """
         where = found(self.finder, self.device, grey, scale, grow=first is None)
         if first is not None and not first.is_promising(where):
@@ -106,7 +106,7 @@ class PageReader:
         return self._read(where, strips, batches, widest)
 
     def _widest(self, strips: list[np.ndarray], batches: list[tuple[list[int], int]]) -> dict[int, Said]:
-        """Read the widest lines, as many as tell which way they stand."""
+        """Read the widest lines, as many as tell which way up they are."""
         out: dict[int, Said] = {}
         for batch in batches[:_MAX_BATCHES]:
             out |= self._batch(strips, *batch)
@@ -117,7 +117,7 @@ class PageReader:
     def _read(
         self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], widest: dict[int, Said]
     ) -> Seen:
-        """Read all lines, of which the widest are read already."""
+        """Read all lines, of which the widest have been read."""
         out = dict(widest)
         for some, width in batches:
             if some[0] not in out:
@@ -126,9 +126,9 @@ class PageReader:
         return Seen([_placed(*text) for text in texts], [line.height for line, _ in texts], where)
 
     def _seen_closer(self, grey: Image.Image, seen: Seen, scale: float) -> Seen:
-        """Read what looks like print outside of the lines as well: it may lie on its side, or be small.
+        """Read also what looks like print outside the lines, which may lie on its side, or be small.
 
-        scale: at which the lines were to be looked for.
+        scale: the one at which lines were to be looked for.
         """
         edges = seen.found.edges
         if not edges.many and seen.sure > seen.letters / 2:
@@ -144,7 +144,7 @@ class PageReader:
         return seen
 
     def _and(self, grey: Image.Image, seen: Seen, turn: int, scale: float, new: int) -> Seen:
-        """Add what is read that way and at that scale, if a look at a part finds so many new letters."""
+        """Add what is read that way and at that scale, if a look at a part finds at least `new` new letters."""
         if self._new_letters(grey, seen, turn, scale) < new:
             return seen
         return merged(seen, self._seen(_left(grey, turn), scale).shown(turn, grey.size))
@@ -194,7 +194,7 @@ def _letters_read(reading: Reading) -> float:
 
 
 def _certainty(lines: Iterable[Said]) -> float:
-    """Return the mean confidence of letters and digits, since a dot is one either way; 0 without any."""
+    """Return the mean confidence of letters and digits, since a dot is a dot either way; 0 without any."""
     confidences = [
         confidence
         for line in lines
@@ -205,9 +205,9 @@ def _certainty(lines: Iterable[Said]) -> float:
 
 
 def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool:
-    """Say whether a page is upside down, by the confidence with which the same lines are read both ways.
+    """Return whether a page is upside down, by the confidence with which the same lines are read both ways.
 
-    Print is read with .87 to .98 the right way, and .65 to .81 the wrong way; scripts that are not known with .6 to .7
+    Print is read with .87 to .98 the right way up, and .65 to .81 upside down; unknown scripts are read with .6 to .7
     either way, which tells nothing.
     """
     upright, turned = list(upright), list(turned)
@@ -216,7 +216,7 @@ def _stands_on_its_head(upright: Iterable[Said], turned: Iterable[Said]) -> bool
 
 
 def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
-    """Yield which lines are read together, the widest first, and how wide they are made for that."""
+    """Yield the lines that are read together, the widest first, and the width they are given for that."""
     order = sorted(range(len(widths)), key=lambda i: -widths[i])
     while order:
         width = -(-widths[order[0]] // _STEP) * _STEP
@@ -227,7 +227,7 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
 
 
 def _strip(grey: Image.Image, line: FoundLine, zoom: float, reduced: int) -> np.ndarray:
-    """Return the line and a little around it, (STRIP, w) uint8.
+    """Return the strip of a line and a little around it, (STRIP, w) uint8.
 
     zoom: from the picture to the strip. reduced: how many times smaller `grey` is than the picture that has the line.
     """
@@ -250,7 +250,7 @@ def _corner(grey: Image.Image) -> int:
 
 
 def _placed(line: FoundLine, text: Said) -> Line:
-    """Return a line with each character in a box that reaches half way to its neighbours."""
+    """Return a line with each character in a box that reaches halfway to its neighbours."""
     places = (np.array(text.frames) + 0.5) * FRAME * line.height / LETTERS
     half = np.minimum(np.diff(places) / 2, 0.35 * line.height)
     if not len(half):

@@ -1,4 +1,4 @@
-"""What was read of a picture at one scale and one way up, and what comes of several such looks."""
+"""The lines read in a picture at one scale and one way up, and the union of several such looks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from visret.ocr.glyph.finding import Found
 from visret.ocr.glyph.networks import LETTERS
 from visret.ocr.lines import Line, turned_line
 
-CLEAR, SURE, FAIR = 0.92, 0.85, 0.75  # mean confidence of what needs no second look; is read the right way; may be
+# Mean confidence of lines that need no second look, that are read the right way, and that may be
+CLEAR, SURE, FAIR = 0.92, 0.85, 0.75
 _LEGIBLE = 9  # pixels of letters that are large enough
 
 
 class FirstLook(NamedTuple):
-    """What a first look, at a part of a page or another way, must see for the rest to be read.
+    """The condition that a first look, at a part of a page or another way, must meet for the rest to be read.
 
-    loose: the sharp edges that should lie in lines; None for all that are seen. untouched: the share of them outside of
+    loose: the sharp edges that should lie in lines; None for all that are seen. untouched: the share of them outside
     lines from which on nothing is read.
     """
 
@@ -25,16 +26,16 @@ class FirstLook(NamedTuple):
     untouched: float = 0.75
 
     def is_promising(self, where: Found) -> bool:
-        """Say whether enough of the edges lie in lines."""
+        """Return whether enough of the edges lie in lines."""
         if self.loose is None:
             return bool(where.lines) and where.edges.share < self.untouched
         return bool((self.loose & where.edges.loose).sum() < self.untouched * self.loose.sum())
 
 
 class Seen(NamedTuple):
-    """What was read of a picture at one scale.
+    """The lines that were read in a picture at one scale.
 
-    heights: of each line's letters, in pixels. found: also of what was not read.
+    heights: those of each line's letters, in pixels. found: all lines found, also those not read.
     """
 
     lines: list[Line]
@@ -43,16 +44,16 @@ class Seen(NamedTuple):
 
     @property
     def letters(self) -> int:
-        """How many letters were read."""
+        """The number of letters read."""
         return sum(len(line.text) for line in self.lines)
 
     @property
     def sure(self) -> int:
-        """How many letters stand on lines that are read well."""
+        """The number of letters on lines that are read well."""
         return sum(len(line.text) for line in self.lines if is_sure(line))
 
     def shown(self, turn: int, size: tuple[int, int]) -> Seen:
-        """Return what was seen of a page turned by so many quarter turns, on the page of that size as it is shown."""
+        """Return the lines of a page turned by so many quarter turns as they lie on the page of that size as shown."""
         if not turn:
             return self
         width, height = size if turn == 2 else size[::-1]
@@ -62,13 +63,13 @@ class Seen(NamedTuple):
 
 
 def is_sure(line: Line) -> bool:
-    """Say whether a line is read the right way, by its letters and digits."""
+    """Return whether a line is read the right way, judging by its letters and digits."""
     named = [character.isalnum() for character in line.text]
     return sum(named) >= 3 and float(line.confidences[named].mean()) >= SURE
 
 
 def merged(one: Seen, other: Seen) -> Seen:
-    """Return the look that read more well, with what the other read well beside it."""
+    """Return the look that read more letters well, with what the other read well beside it."""
     first, second = (one, other) if one.sure >= other.sure else (other, one)
     taken = edges_of(first.lines)
     kept = [

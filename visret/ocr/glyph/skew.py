@@ -1,8 +1,8 @@
-"""How far the lines of a picture of a page are from level, and the page made level.
+"""The skew of a picture of a page: by what angle its lines are turned, and the page made level.
 
-Lines of text that are level leave white rows between them, so the sums over rows of pixels rise and fall steeply; they
-do so at no other angle. The picture is sheared by one angle after the other, in a small copy, and the angle at which
-its sums change most is that of its lines. Lines that stand on their side show the same in the sums over columns.
+Level lines of text leave white rows between them, so the sums over rows of pixels rise and fall steeply, which they
+do at no other angle. A small copy of the picture is sheared by one angle after the other, and the angle at which its
+sums change most is that of its lines. Lines that stand on their side show the same in the sums over columns.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from PIL import Image
 from visret.ocr.lines import Reading
 from visret.types import Box
 
-# Degrees: lines that slope less are read as well as level ones, and larger angles are not found
+# Degrees: lines that slope less are read as well as level ones, and larger angles are not looked for
 _MIN_ANGLE, _MAX_ANGLE = 3.5, 12.0
 _BESIDE = 2.0  # degrees from level, where the sums of a level page are clearly less sharp
 _COARSE, _FINE = 0.5, 0.1  # degrees from one angle that is tried to the next
-_AREA = 240_000  # pixels of the copy in which the angle is looked for: lines of a page are 6 to 16 pixels apart
+_AREA = 240_000  # pixels of the copy used to find the angle: lines are 6 to 16 pixels apart in it
 _STRIP = 8  # columns of it that are moved as one
-_RULE = 5  # such strips in a row: a level edge as long is no text
-_FAINT, _STRONG = 24, 48  # grey values from a pixel to the next: less is noise, and more counts as this much
-_CLEAR = 1.3  # times the sharpness at other angles: lines that are level show it at once
-_SURE = 2.0  # times the median sharpness of all angles: less is no text, or a few words
+_RULE = 5  # such strips in a row: a level edge of that length is no text
+_FAINT, _STRONG = 24, 48  # grey values from one pixel to the next: less is noise, more counts as this much
+_CLEAR = 1.3  # times the sharpness at other angles, which shows at once that lines are level
+_SURE = 2.0  # times the median sharpness of all angles; less is no text, or only a few words
 
 
 def skew_of(grey: Image.Image) -> float:
     """Return the angle by which the lines of a grey picture are turned from level or upright, in degrees, clockwise.
 
-    It is 0 for a page without an angle that stands out, and for one whose lines are level within _MIN_ANGLE degrees.
+    It is 0 for a page with no angle that stands out, and for one whose lines are level within _MIN_ANGLE degrees.
     """
     small = _small(grey).astype(np.int16)
     if min(small.shape) < 2 * _STRIP:
@@ -60,7 +60,7 @@ def _small(grey: Image.Image) -> np.ndarray:
 class _Profiles:
     """The edges of a picture, from which its sums over sheared rows are made.
 
-    pixels: (rows, columns) int16 grey values. sign: of the angles, -1 where the picture is mirrored at its diagonal.
+    pixels: (rows, columns) int16 grey values. sign: that of the angles, -1 if the picture is mirrored at its diagonal.
     """
 
     def __init__(self, pixels: np.ndarray, sign: int) -> None:
@@ -77,7 +77,7 @@ class _Profiles:
         self._sign = sign
 
     def is_level(self) -> bool:
-        """Say whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
+        """Return whether the sums are clearly sharper at the angle 0 than at angles on both sides."""
         before, level, after = self.sharpness((-_BESIDE, 0.0, _BESIDE))
         return bool(level > _CLEAR * max(before, after))
 
@@ -90,14 +90,14 @@ class _Profiles:
             for strip, first in zip(self._strips, shifts.tolist(), strict=True):
                 sums += strip[first : first + self._rows]
             steps = np.abs(np.diff(sums))
-            out[number] = (steps * np.sqrt(steps)).sum()  # squares would let one long edge speak louder than the text
+            out[number] = (steps * np.sqrt(steps)).sum()  # squares would let one long edge outweigh the text
         return out
 
 
 def _in_runs(whole: np.ndarray) -> np.ndarray:
-    """Return which parts of a row lie in a run of _RULE or more that are whole edges: (rows, n) bool.
+    """Find the parts of a row that lie in a run of _RULE or more that are whole edges: (rows, n) bool.
 
-    These are rules and the borders that scanners add, which are level on a page whose lines are not.
+    These are rules, and the borders that scanners add, which are level on a page whose lines are not.
     """
     out = np.zeros_like(whole)
     starts = np.lib.stride_tricks.sliding_window_view(whole, min(_RULE, whole.shape[1]), axis=1).all(axis=2)
@@ -123,7 +123,7 @@ def _size_of_level(size: tuple[int, int], degrees: float) -> tuple[int, int]:
 
 
 def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) -> tuple[float, float]:
-    """Return where a point of the level picture lies in the picture as it is, of that size; both in pixels."""
+    """Map a point of the level picture to the picture as it is, of that size; both in pixels."""
     width, height = _size_of_level(size, degrees)
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     x, y = point[0] - width / 2, point[1] - height / 2
@@ -131,7 +131,7 @@ def _shown(point: tuple[float, float], degrees: float, size: tuple[int, int]) ->
 
 
 def as_shown(reading: Reading, degrees: float, size: tuple[int, int]) -> Reading:
-    """Return what was read of the level picture, with the words' boxes in the picture as it is, of that size."""
+    """Return a reading of the level picture with the words' boxes in the picture as it is, of that size."""
     width, height = _size_of_level(size, degrees)
 
     def placed(box: Box) -> Box:
