@@ -91,7 +91,7 @@ def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch
     monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
     status, out, err = run(capsys, "find", "blue", papers, "--model", "toy", "--json")
     assert status == 130
-    assert "what is done so far" in err
+    assert "what has been read so far" in err
     assert [hit["page"] for hit in json.loads(out)["hits"]] == [2, 1]
 
 
