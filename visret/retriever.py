@@ -93,7 +93,8 @@ class Retriever:
     ) -> Retriever:
         """Open an index. Its model is loaded with the first question.
 
-        model: the model, where it is loaded already. password: opens encrypted PDFs when their pages are drawn.
+        model: a loaded encoder; None loads the model that made the index.
+        password: opens encrypted PDFs when their pages are drawn.
         device: where pages are scanned. None scans them on this CPU, straight from the files. With a name that torch
             knows, such as "cuda", they are copied to the memory of that device.
         """
@@ -218,8 +219,8 @@ class Retriever:
     ) -> Report:
         """Replace a document by a file, under the same name, as soon as all of the file is read.
 
-        Until then the document stays as it is. If the file cannot be read it stays for good, and the report's `failed`
-        says why.
+        Until then the document stays as it is. If the file cannot be read, nothing is replaced, and the report's
+        `failed` says why.
 
         metadata: None keeps that of the document. The other arguments are those of `add`.
 
@@ -465,7 +466,7 @@ class Retriever:
         return [document.doc for document in self._index.snapshot.documents()]
 
     def document(self, doc: str) -> Document:
-        """Return what is known of a document: its file, its state, its pages. Raises InvalidArgument if not there."""
+        """Return what is known of a document: its file, state, pages. Raises InvalidArgument if it is not there."""
         return self._index.snapshot.document(arguments.name(doc))
 
     def original(self, doc: str) -> Path | None:

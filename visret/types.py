@@ -360,8 +360,8 @@ class Hit:
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
-        much poorer than those of the best hit. Only models with `weak_below` in models.yaml can call matches poor.
-        False if the search did not explain, since nobody has looked then.
+        much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
+        the search did not explain, since nobody has looked then.
     """
 
     ref: PageRef

@@ -17,8 +17,10 @@ __all__ = ["PackedPages", "pack", "page_scores"]
 def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Score pages exactly, with float32 products and sums: (P,) float32.
 
-    query: (m, d). vectors: (N, d), finite. offsets: (P + 1,); page p is vectors[offsets[p]:offsets[p + 1]] and must not
-        be empty. The definition is `maxsim.reference`. Raises ShapeError for other arrays.
+    query: (m, d). vectors: (N, d), finite.
+    offsets: (P + 1,); page p is vectors[offsets[p]:offsets[p + 1]] and must not be empty.
+
+    The definition is `maxsim.reference`. Raises ShapeError for other arrays.
     """
     rows = np.ascontiguousarray(vectors, np.float32)
     if not np.isfinite(rows).all():
