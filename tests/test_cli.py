@@ -575,7 +575,7 @@ def test_a_table_may_name_files_that_are_not_read_now(capsys, papers, index, tmp
         capsys, "index", papers / "one.pdf", "--index", index, "--metadata-file", tmp_path / "m.jsonl"
     )
     assert (status, "1 with other metadata" in out) == (0, True)
-    assert "names 1 file that is not read now" in err
+    assert "names 1 file that this run does not read" in err
 
 
 @pytest.mark.parametrize(

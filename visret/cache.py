@@ -72,7 +72,7 @@ def open_cached(
             encoder = load_encoder(model)  # before anything is made: an entry's model has been loaded once
             if reason is not None:
                 _log.warning(
-                    "%s: nothing can be remembered there (%s), so everything is read again each time; set VISRET_CACHE "
+                    "%s: nothing can be stored there (%s), so everything is read again each time; set VISRET_CACHE "
                     "to a folder that can be written", folder, reason,
                 )  # fmt: skip
                 folder = Path(stack.enter_context(_temporary()), "find")
@@ -102,7 +102,7 @@ def _make(folder: Path, encoder: Encoder, note: dict[str, Any]) -> Retriever:
             except OSError:
                 return _take_the_place(folder, draft, encoder)
     except OSError as error:
-        raise PageIndexError(folder, f"nothing can be remembered there: {error.strerror}") from error
+        raise PageIndexError(folder, f"nothing can be stored there: {error.strerror}") from error
     return _open(folder, encoder)
 
 
@@ -115,7 +115,7 @@ def _take_the_place(folder: Path, draft: Path, encoder: Encoder) -> Retriever:
         return _open(folder, encoder)
     except (IndexFormatError, ModelMismatch) as error:
         if _complete(folder):
-            _log.warning("what was remembered cannot be used any more, so everything is read again: %s", error)
+            _log.warning("the remembered index cannot be used any more, so everything is read again: %s", error)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     return _open(folder, encoder)

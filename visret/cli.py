@@ -735,7 +735,7 @@ def _estimate(arguments: argparse.Namespace) -> int:
         _print_json({**asdict(about), "free_bytes": free})
     else:
         print(f"{_count(about.documents, 'document')}, {about.bytes / 1e9:,.2f} GB; estimated from a sample:")
-        print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of the model")
+        print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of computing")
         print(f"{about.index_bytes / 1e9:,.2f} GB for the index, {free / 1e9:,.2f} GB are free")
     return int(about.index_bytes > free)
 
@@ -754,7 +754,8 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
     table, lost = metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
     here = {source.path for source in sources}
     if beside := sorted(path for path in table if path not in here):
-        _say(f"{arguments.metadata_file} names {_count(len(beside), 'file')} that is not read now, such as {beside[0]}")
+        files = _count(len(beside), "file")
+        _say(f"{arguments.metadata_file} names {files} that this run does not read, such as {beside[0]}")
     return lambda path: {**(common or {}), **table[path]} if path in table else common, lost
 
 

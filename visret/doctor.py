@@ -91,7 +91,7 @@ def as_text(lines: Sequence[Line], seconds: float, torch_seconds: float) -> str:
             shown += _wrapped(" " * width + "-> ", line.advice)
     failed, advised = sum(line.failed for line in lines), sum(bool(line.advice) for line in lines)
     end = "x: visret does not work as it should" if failed else "all that visret needs is here"
-    end += "; !: may be better" if advised > failed else ""
+    end += "; !: could be better" if advised > failed else ""
     shown += ["", f"{end}. {seconds:.1f} s, {torch_seconds:.1f} of it for importing torch"]
     return "\n".join(shown)
 
@@ -141,7 +141,7 @@ def _safely(name: str, probe: Callable[[], Iterable[Line]]) -> list[Line]:
         lines.append(Line(name, str(error), failed=True))
     except Exception as error:  # noqa: BLE001 - the report is for whatever is wrong with this machine
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        lines.append(Line(name, f"cannot be said: {reason}", failed=name in _NEEDED))
+        lines.append(Line(name, f"cannot be determined: {reason}", failed=name in _NEEDED))
     return lines
 
 
@@ -208,7 +208,9 @@ def _engine() -> Iterator[Line]:
     wrong = [verdict for verdict in verdicts if verdict.available and verdict.difference is not None]
     chosen = " and ".join(verdict.path for verdict in verdicts if verdict.chosen)
     right = [f"{v.path} ({v.milliseconds:.0f} ms)" for v in verdicts if v.available and v.difference is None]
-    yield Line("engine", f"{chosen or 'none'}; as the definition says: {', '.join(right) or 'none'}", failed=not chosen)
+    yield Line(
+        "engine", f"{chosen or 'none'}; right by the definition: {', '.join(right) or 'none'}", failed=not chosen
+    )
     for verdict in wrong:
         instead = "the interpreter, which is slow, takes its place" if verdict.chosen else "it is not used"
         told = f"{verdict.path} is wrong here, so {instead}: {verdict.difference}"
@@ -280,7 +282,7 @@ def _cache() -> Iterator[Line]:
     advice = "make room there, or set VISRET_CACHE to another disk" if free < LITTLE_ROOM else None
     yield Line("cache", f"{kept}, {_gib(free)} free on the disk", advice)
     if left := sum(not entry.complete for entry in entries):
-        yield Line("", f"{left} of them were never complete", "visret cache --clear removes them all")
+        yield Line("", f"{left} of them were never completed", "visret cache --clear removes them all")
 
 
 def _environment() -> Iterator[Line]:
@@ -317,7 +319,7 @@ def _ocr() -> Iterator[Line]:
         yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
     version = rapidocr.version()
     other = f"RapidOCR {version} is installed" if version else "RapidOCR is not installed"
-    brings = None if version else "where scans are bad, or Chinese or Japanese: pip install 'visret[ocr]'"
+    brings = None if version else "for bad scans, Chinese or Japanese: pip install 'visret[ocr]'"
     yield Line("ocr", f"{ocr.engine()} reads scans; {other}{f' ({brings})' if brings else ''}")
 
 
@@ -424,7 +426,7 @@ def _index(path: Path) -> Iterator[Line]:
     )
     lost, unknown = index.snapshot.lost_counts
     if lost:
-        yield Line("", f"of {lost:,} documents something is missing, which visret index names again")
+        yield Line("", f"content is known to be missing from {lost:,} documents; visret index names it again")
     if unknown:
         yield Line(
             "",
@@ -432,7 +434,7 @@ def _index(path: Path) -> Iterator[Line]:
             f"visret reindex {path} reads all documents again, as long as indexing them took",
         )
     if reason := unwritable(path):
-        yield Line("", f"it can be searched, and not written: {reason}")
+        yield Line("", f"it can be searched but not written: {reason}")
     spec = registry.resolve(model.name)
     registry.check_code(spec)
     if not weights.location(spec).here:

@@ -448,7 +448,7 @@ class Retriever:
         try:
             return replace(stored, image=self.page(ref).image), None
         except DocumentError as error:
-            _log.warning("%s, page %d: its picture cannot be drawn, its text is there: %s", *ref, error)
+            _log.warning("%s, page %d: its picture cannot be drawn, but its text is there: %s", *ref, error)
             return stored, error
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:

@@ -89,7 +89,7 @@ def check_images(spec: ModelSpec, pages: Sequence[Page]) -> None:
 def check_dim(spec: ModelSpec, dim: int) -> None:
     """Raise WeightsError if a model's vectors are not as long as its entry says."""
     if dim != spec.dim:
-        raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, its entry says {spec.dim}")
+        raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, but its entry says {spec.dim}")
 
 
 def check_questions(texts: Sequence[str]) -> None:
@@ -100,7 +100,7 @@ def check_questions(texts: Sequence[str]) -> None:
         if not text.strip():
             raise InvalidArgument(f"a question needs at least one word, got {text!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InvalidArgument(f"a question is Unicode text, got half a letter in {text[:80]!r}")
+            raise InvalidArgument(f"a question is Unicode text, got half a character in {text[:80]!r}")
         if len(text) > MAX_QUESTION:
             raise InvalidArgument(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 

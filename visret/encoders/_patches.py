@@ -263,9 +263,11 @@ def _architecture(spec: ModelSpec, base: Path, known: Collection[str]) -> str:
     if said and said not in known:
         raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")
     if found and said and said not in found:
-        raise WeightsError(f"{base}: holds a {found[0]}, and the entry {spec.name} says {said}")
+        raise WeightsError(f"{base}: holds a {found[0]}, but the entry {spec.name} says {said}")
     if not found and not said:
-        raise WeightsError(f"{base}: its configuration names none of {', '.join(known)}; say architecture in the entry")
+        raise WeightsError(
+            f"{base}: its configuration names none of {', '.join(known)}; give its architecture in the entry"
+        )
     return said or found[0]
 
 

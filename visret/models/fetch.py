@@ -113,7 +113,7 @@ def fetch(model: str, folder: str | Path) -> Path:
     begun = folder / _NOTES / "visret"
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not new and not (begun.is_file() and begun.read_text("utf-8") == source):
-        raise WeightsError(f"{folder} holds something already; name a new folder")
+        raise WeightsError(f"{folder} already holds something; name a new folder")
     if reason := unwritable(folder):
         raise WeightsError(f"{folder}: nothing can be written there ({reason}); name another folder")
     commit = _commit(source, entry.revision if entry else "")

@@ -284,7 +284,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     if entry.get("architecture") and entry["architecture"] not in known:
         raise wrong("architecture", f"must be one of {', '.join(known) or 'none'}, which {entry['family']} loads")
     if not entry["license"]:
-        raise wrong("license", "must be said")
+        raise wrong("license", "must be given")
     if not _source_is_valid(entry["source"]):
         raise wrong("source", 'must be owner/name, package:NAME, a folder (/, ./, ../ or ~ first) or ""')
     if entry["source"].startswith("package:") and not re.fullmatch(r"[0-9a-f]{64}", entry["revision"]):

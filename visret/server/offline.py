@@ -35,7 +35,7 @@ def _refuse(event: str, given: tuple[Any, ...]) -> None:
             return  # a socket of the file system
         address = address[0]
     if not _is_here(address):
-        raise PermissionError(f"visret asks no other machine for anything, and something in it asked {address!r}")
+        raise PermissionError(f"visret asks no other machine for anything, but something in it asked {address!r}")
 
 
 def _is_here(host: str | bytes | None) -> bool:

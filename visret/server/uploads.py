@@ -88,7 +88,7 @@ def safe_name(given: str) -> str:
     name = "".join("_" if sign in '<>:"|?*' else sign for sign in last if sign.isprintable()).strip(" .")
     path = Path(name)
     if formats.ending(path) not in TAKEN:
-        raise InvalidArgument(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
+        raise InvalidArgument(f"{last!r} is not accepted; files ending in {' '.join(TAKEN)} are")
     stem = path.stem[: MAX_NAME - len(path.suffix)].encode()[: MAX_BYTES - len(path.suffix.encode())]
     return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
