@@ -1,4 +1,4 @@
-"""The HTTP API: questions, pages, highlights and documents of one index."""
+"""The HTTP API: questions, pages, explanations and documents of one index."""
 
 from __future__ import annotations
 
