@@ -117,7 +117,7 @@ def test_a_user_without_a_home_folder_has_no_cache(caplog, papers, tmp_path, mon
         monkeypatch.setattr(platformdirs, "user_cache_dir", homeless)
         caplog.clear()
         make(papers)
-        assert "nothing can be remembered" in caplog.text
+        assert "nothing can be stored" in caplog.text
         assert not (tmp_path / "~").exists()
         assert cache.cached() == []
 

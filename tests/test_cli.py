@@ -91,7 +91,7 @@ def test_find_answers_from_what_is_done_after_ctrl_c(capsys, papers, monkeypatch
     monkeypatch.setattr(toy.ToyEncoder, "encode_pages", stop)
     status, out, err = run(capsys, "find", "blue", papers, "--model", "toy", "--json")
     assert status == 130
-    assert "what is done so far" in err
+    assert "what has been read so far" in err
     assert [hit["page"] for hit in json.loads(out)["hits"]] == [2, 1]
 
 
@@ -575,7 +575,7 @@ def test_a_table_may_name_files_that_are_not_read_now(capsys, papers, index, tmp
         capsys, "index", papers / "one.pdf", "--index", index, "--metadata-file", tmp_path / "m.jsonl"
     )
     assert (status, "1 with other metadata" in out) == (0, True)
-    assert "names 1 file that is not read now" in err
+    assert "names 1 file that this run does not read" in err
 
 
 @pytest.mark.parametrize(

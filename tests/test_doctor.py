@@ -108,7 +108,7 @@ def test_a_probe_that_fails_is_a_line(monkeypatch):
 
     assert [line.value for line in doctor._safely("cpu", broken)] == [
         "half",
-        "cannot be said: ZeroDivisionError: of cores",
+        "cannot be determined: ZeroDivisionError: of cores",
     ]
     assert not any(line.failed for line in doctor._safely("cpu", broken))
     assert doctor._safely("engine", broken)[-1].failed

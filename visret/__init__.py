@@ -1,6 +1,6 @@
 """Find the right page in a pile of PDFs, and see why: document retrieval by late interaction.
 
-This is the public API. It is loaded when it is used: `import visret` brings in neither torch nor transformers.
+This is the public API. Its parts are loaded when they are used: `import visret` loads neither torch nor transformers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m visret` is the command `visret`, which Ctrl-C ends without a traceback at any moment."""
+"""The command `visret` as `python -m visret`. Ctrl-C ends it without a traceback at any moment."""
 
 import gc
 import os
@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-BEFORE_GARBAGE = 10_000  # objects that are made before Python looks for garbage among them; 700 is its own number
+BEFORE_GARBAGE = 10_000  # objects that are made before Python looks for garbage among them; its own number is 700
 
 
 def main() -> int:
-    """Run the command; returns the exit status."""
-    gc.set_threshold(BEFORE_GARBAGE)  # nearly all that is made while it starts stays
+    """Run the command and return the exit status."""
+    gc.set_threshold(BEFORE_GARBAGE)  # nearly everything that is made during the start stays
 
     def run() -> int:
         from visret.cli import main as command
@@ -20,15 +20,15 @@ def main() -> int:
         try:
             return command()
         finally:
-            gc.freeze()  # or Python looks for garbage once more when it ends, a tenth of the time of a search
+            gc.freeze()  # otherwise Python looks for garbage again when it ends, a tenth of the time of a search
 
     return stoppable(run)
 
 
 def stoppable(run: Callable[[], int]) -> int:
-    """The exit status that `run` returns, or 130 when Ctrl-C came, also while it imports, and while Python ends.
+    """Call `run` and return its exit status, or 130 after Ctrl-C, even during imports and while Python ends.
 
-    For a process of its own: what Ctrl-C does is not put back afterwards.
+    The process must be `run`'s own: the handler of Ctrl-C is not restored afterwards.
     """
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as in the background
         return run()

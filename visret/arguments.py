@@ -1,4 +1,4 @@
-"""What users hand over, made plain or refused in words: numbers, names, JSON values, boxes and sizes."""
+"""Checks of what users pass in: numbers, names, JSON values, boxes and sizes, made plain or refused with a reason."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ import numpy as np
 
 from visret.errors import InvalidArgument, ShapeError
 
-SLACK = 1e-3  # of a page: what rounding may put a box beside it
+SLACK = 1e-3  # of a page: how far rounding may move a box beyond its edge
 BOX = "a box is (x0, y0, x1, y1) in fractions of the page, from 0 to 1, with x0 <= x1 and y0 <= y1"
 
 
 def whole(what: str, value: Any, *, least: int = 1) -> int:
-    """A whole number, of NumPy too. InvalidArgument for true and false, text, 2.0, and what is below `least`."""
+    """Return a whole number, NumPy's included, as an int.
+
+    Raises InvalidArgument for true and false, text, 2.0, and numbers below `least`.
+    """
     try:
         number = least - 1 if isinstance(value, bool | np.bool_) else index(value)
     except TypeError:
@@ -30,7 +33,10 @@ def whole(what: str, value: Any, *, least: int = 1) -> int:
 
 
 def name(value: Any) -> str:
-    """The name of a document: text, or a whole number or a path as text. InvalidArgument for anything else."""
+    """Return the name of a document: text, or a whole number or a path as text.
+
+    Raises InvalidArgument for anything else.
+    """
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, PurePath):
@@ -41,10 +47,12 @@ def name(value: Any) -> str:
 
 
 def plain(what: str, value: Any) -> Any:
-    """A value as JSON has it. Scalars of NumPy and pandas become Python's, and missing ones (NaN, NaT, NA) null; dates
-    and times text in ISO 8601, paths text, members of an Enum their values, tuples, sets and arrays lists.
+    """Return a value as JSON can hold it.
 
-    InvalidArgument, which says of what it is, for anything else.
+    Scalars of NumPy and pandas become Python's, and missing ones (NaN, NaT, NA) become None. Dates and times become
+    text in ISO 8601, paths text, members of an Enum their values, and tuples, sets and arrays lists.
+
+    what: the name of the value in messages. Raises InvalidArgument for anything else.
     """
     if isinstance(value, Enum):
         return plain(what, value.value)
@@ -81,7 +89,7 @@ def plain(what: str, value: Any) -> Any:
 
 
 def metadata(what: str, value: Any) -> dict[str, Any]:
-    """Metadata as a JSON object. InvalidArgument for what is none."""
+    """Return metadata as a JSON object. Raises InvalidArgument for anything else."""
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"metadata of {what} is a dictionary such as {{'year': 2024}}, got {value!r}")
     try:
@@ -92,7 +100,7 @@ def metadata(what: str, value: Any) -> dict[str, Any]:
 
 
 def several(value: Any) -> list[Any]:
-    """The items of any iterable but text, bytes and mappings; a list of the one value otherwise."""
+    """List the items of any iterable except text, bytes and mappings; for those, and anything else, the one value."""
     if isinstance(value, np.ndarray):
         return list(value.reshape(-1))
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
@@ -101,7 +109,10 @@ def several(value: Any) -> list[Any]:
 
 
 def box(value: Any) -> tuple[float, float, float, float]:
-    """A box in page fractions; what lies beside the page by SLACK at most is clipped. ShapeError for any other."""
+    """Return a box in page fractions, clipped where it lies beyond the page by at most SLACK.
+
+    Raises ShapeError for anything else.
+    """
     try:
         x0, y0, x1, y1 = (float(part) for part in value)
     except (TypeError, ValueError):
@@ -114,7 +125,7 @@ def box(value: Any) -> tuple[float, float, float, float]:
 
 
 def boxes(value: np.ndarray) -> np.ndarray:
-    """(n, 4) boxes, as `box`; rows of NaN, which lie nowhere, stay. ShapeError for any other."""
+    """Check (n, 4) boxes as `box` does; rows of NaN, which lie nowhere, stay. Raises ShapeError for anything else."""
     if _all_fit(value):
         return value
     made = value.copy()
@@ -124,7 +135,10 @@ def boxes(value: np.ndarray) -> np.ndarray:
 
 
 def clipped(value: np.ndarray) -> np.ndarray:
-    """(n, 4) boxes that are stored already: what no box may be, an older version or a stranger wrote. (n, 2) stay."""
+    """Clip (n, 4) boxes that are stored already, since an older version or a stranger may have written wrong ones.
+
+    Character spans (n, 2) stay as they are.
+    """
     if value.shape[1] != 4 or _all_fit(value):
         return value
     made: np.ndarray = np.clip(np.nan_to_num(value, nan=0.0), 0, 1)
@@ -134,7 +148,7 @@ def clipped(value: np.ndarray) -> np.ndarray:
 
 
 def size(value: Any) -> tuple[float, float]:
-    """Width and height in points. ShapeError unless both are positive and finite."""
+    """Return width and height in points. Raises ShapeError unless both are positive and finite."""
     try:
         width, height = (float(part) for part in value)
         good = 0 < width < math.inf and 0 < height < math.inf
@@ -146,7 +160,7 @@ def size(value: Any) -> tuple[float, float]:
 
 
 def _all_fit(value: np.ndarray) -> bool:
-    """Whether all of (n, 4) are boxes, which a glance tells of most pages, or lie nowhere."""
+    """Return whether all of (n, 4) are boxes or lie nowhere. One quick test is enough for most pages."""
     if not len(value):
         return True
     inside = value.min() >= 0 and value.max() <= 1 and (value[:, :2] <= value[:, 2:]).all()
@@ -154,13 +168,13 @@ def _all_fit(value: np.ndarray) -> bool:
 
 
 def _fit(value: np.ndarray) -> np.ndarray:
-    """(n,) bool: which of (n, 4) are boxes, or lie nowhere."""
+    """Tell which of (n, 4) are boxes or lie nowhere: (n,) bool."""
     inside = ((value >= 0) & (value <= 1)).all(axis=1) & (value[:, :2] <= value[:, 2:]).all(axis=1)
     return np.asarray(inside | np.isnan(value).all(axis=1))
 
 
 def _is_missing(value: Any) -> bool:
-    """NaN, NaT of NumPy and pandas, NA of pandas, which is not imported for it."""
+    """Return whether a value is NaN, NaT of NumPy or pandas, or NA of pandas, which is not imported for that."""
     if isinstance(value, float | np.floating):
         return math.isnan(value)
     if isinstance(value, np.datetime64 | np.timedelta64):

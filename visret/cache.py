@@ -1,4 +1,4 @@
-"""What `visret find` remembers: one index in the user's cache folder for each set of paths and model."""
+"""The memory of `visret find`: one index in the user's cache folder for each set of paths and model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Entry:
     """A cached index: the paths it is for, its model, its folder and its size.
 
-    complete: False for what a run has left that was stopped while it made the entry. Nobody uses it.
+    complete: False for the remains of a run that was stopped while it made the entry. Nothing uses them.
     """
 
     paths: list[str]
@@ -47,14 +47,14 @@ class Entry:
 def open_cached(
     paths: Sequence[str | Path], *, model: str, include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> Iterator[Retriever]:
-    """The index for these paths, made if there is none that fits this model; it may be empty or out of date.
+    """Open the index for these paths, made if there is none that fits this model; it may be empty or out of date.
 
-    It is closed at the end of the block. Where the cache folder cannot be written, a warning is logged, and the index
-    is a temporary one, which is gone then.
+    It is closed at the end of the block. If the cache folder cannot be written, a warning is logged, and the index is
+    a temporary one, which is deleted at the end of the block.
 
-    include, exclude: patterns of names; other patterns, another index.
+    include, exclude: patterns of names. Other patterns have an index of their own.
 
-    DocumentError where none of the paths exists; what loading the model raises, and then nothing is left behind.
+    Raises DocumentError if none of the paths exists, and what loading the model raises; nothing is left behind then.
     """
     given = [expanded(path) for path in paths]
     if not any(map(os.path.exists, given)):
@@ -72,7 +72,7 @@ def open_cached(
             encoder = load_encoder(model)  # before anything is made: an entry's model has been loaded once
             if reason is not None:
                 _log.warning(
-                    "%s: nothing can be remembered there (%s), so everything is read again each time; set VISRET_CACHE "
+                    "%s: nothing can be stored there (%s), so everything is read again each time; set VISRET_CACHE "
                     "to a folder that can be written", folder, reason,
                 )  # fmt: skip
                 folder = Path(stack.enter_context(_temporary()), "find")
@@ -81,14 +81,14 @@ def open_cached(
 
 
 def _open(folder: Path, encoder: Encoder | None = None) -> Retriever:
-    """The index of an entry, with its model; IndexFormatError or ModelMismatch where this visret cannot use it."""
+    """Open the index of an entry with its model. Raises IndexFormatError or ModelMismatch if it cannot be used."""
     retriever = Retriever.open(folder / "index", model=encoder)
     retriever.encoder  # noqa: B018 - loads it, and refuses one that changed since
     return retriever
 
 
 def _make(folder: Path, encoder: Encoder, note: dict[str, Any]) -> Retriever:
-    """A new entry, there as a whole or not at all, in place of one that cannot be used."""
+    """Make a new entry in place of one that cannot be used. It appears as a whole or not at all."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder.parent)
@@ -102,17 +102,20 @@ def _make(folder: Path, encoder: Encoder, note: dict[str, Any]) -> Retriever:
             except OSError:
                 return _take_the_place(folder, draft, encoder)
     except OSError as error:
-        raise PageIndexError(folder, f"nothing can be remembered there: {error.strerror}") from error
+        raise PageIndexError(folder, f"nothing can be stored there: {error.strerror}") from error
     return _open(folder, encoder)
 
 
 def _take_the_place(folder: Path, draft: Path, encoder: Encoder) -> Retriever:
-    """What is there may be of somebody who asked about the same paths just now, and be as good."""
+    """Open the entry that is there if it can be used, else replace it with the draft.
+
+    Another process may just have made it for the same paths.
+    """
     try:
         return _open(folder, encoder)
     except (IndexFormatError, ModelMismatch) as error:
         if _complete(folder):
-            _log.warning("what was remembered cannot be used any more, so everything is read again: %s", error)
+            _log.warning("the remembered index cannot be used any more, so everything is read again: %s", error)
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
     return _open(folder, encoder)
@@ -129,9 +132,9 @@ def _temporary() -> Iterator[str]:
 
 
 def _sweep(find: Path) -> None:
-    """Remove what earlier runs left that were stopped while they made an entry."""
+    """Remove what is left of earlier runs that were stopped while they made an entry."""
     for folder in find.glob("*"):
-        with contextlib.suppress(OSError):  # gone in this moment
+        with contextlib.suppress(OSError):  # another process removed it just now
             if not _complete(folder) and time.time() - folder.stat().st_mtime > UNFINISHED:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -145,24 +148,24 @@ def _find_folder() -> Path:
 
 
 def cached() -> list[Entry]:
-    """Every cached index, and what was left of some that were never complete."""
+    """Return every cached index, and the remains of those that were never completed."""
     return [_entry(folder) for folder in sorted(_find_folder().glob("*")) if folder.is_dir()]
 
 
 def _entry(folder: Path) -> Entry:
     paths, model = [], "?"
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # cut off; it can still be cleared
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # the note was cut off; it can still be cleared
         note = json.loads((folder / PATHS).read_text("utf8"))
         paths, model = [str(path) for path in note["paths"]], str(note["model"])
     size = 0
     for file in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # by another process, just now
+        with contextlib.suppress(FileNotFoundError):  # another process removed it just now
             size += file.stat().st_size if file.is_file() else 0
     return Entry(paths, model, folder, size, _complete(folder))
 
 
 def clear() -> int:
-    """Remove them all; how many there were. PageIndexError where one cannot be removed."""
+    """Remove all entries and return how many there were. Raises PageIndexError if one cannot be removed."""
     entries = cached()
     for entry in entries:
         try:

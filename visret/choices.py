@@ -1,10 +1,10 @@
-"""Names that users choose from: kept apart, so that the help of the command is printed without what they stand for."""
+"""The names that users choose from, kept apart so that the command prints its help without loading what they name."""
 
 CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
-"""How a vector is stored, from the largest to the smallest; `codec` does it."""
+"""The codecs that store a vector, from the largest to the smallest; `codec` implements them."""
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
-"""The model of an index where nobody says otherwise; an entry of models.yaml."""
+"""The model of an index if nobody names another; an entry of models.yaml."""
 
 OCR_MODES = ("auto", "never", "always")
-"""Which pages have the words of their pictures read; `ocr` does it."""
+"""The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

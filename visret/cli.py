@@ -1,6 +1,6 @@
 """The command `visret`.
 
-Results on stdout, progress and warnings on stderr. Exit status: 0 done, 1 something failed, 2 wrong usage.
+Results go to stdout, progress and warnings to stderr. Exit status: 0 done, 1 something failed, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from visret.choices import CODECS, DEFAULT_MODEL, OCR_MODES
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.folders import unwritable
 
-KINDS_OF_LOSS = 3  # of a file, on the screen
-SILENT = 1.5  # seconds, after which the first figure of a run is shown
-PICTURE_NAME = 200  # bytes of a document's name in that of its picture; file systems take 255 in all
+KINDS_OF_LOSS = 3  # of a file that are printed
+SILENT = 1.5  # seconds before a run shows its first figure
+PICTURE_NAME = 200  # bytes of a document's name in the name of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
-    """Run one command; returns the exit status. parser: of a script that is one verb by itself, made by `script`."""
+    """Run one command and return the exit status. parser: that of a script with a single verb, made by `script`."""
     _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         try:
             return _run(parser or _parser(), argv)
-        finally:  # here, and not when Python ends: there nobody could say what is wrong
+        finally:  # here and not when Python ends, where nobody could report what is wrong
             sys.stdout.flush()
     except BrokenPipeError:  # the reader of stdout went away, as `head` does
         _drop_unwritten()
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser |
 def script(
     run: Callable[[argparse.Namespace], int], arguments: Sequence[Argument], *, about: str | None
 ) -> argparse.ArgumentParser:
-    """The parser of a script that does one thing, `run`. about: what stands in its help, line by line."""
+    """Return the parser of a script that does one thing, `run`. about: the text of its help, line by line."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     _add_arguments(parser, run, arguments)
     return parser
@@ -89,16 +89,16 @@ def _run(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> int:
 
 
 def _open_streams() -> None:
-    """Whatever the caller made of stdout and stderr, they can be written to."""
+    """Make stdout and stderr writable, whatever the caller has done to them."""
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller; print would write to stdout what is for stderr
+        if getattr(sys, name) is None:  # the caller closed it; print would write to stdout what is for stderr
             setattr(sys, name, open(os.devnull, "w", encoding="utf8"))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, TextIOWrapper):  # a terminal that cannot show a letter gets a mark in its place
         sys.stdout.reconfigure(errors="replace")
 
 
 def _drop_unwritten() -> None:
-    """Forget what cannot be written, or Python would try it once more when it ends, and complain."""
+    """Forget what cannot be written. Otherwise Python would try again when it ends, and complain."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -110,7 +110,7 @@ def _drop_unwritten() -> None:
 
 
 def find(arguments: argparse.Namespace) -> int:
-    """Search files and folders at once; what was read is remembered for the next time."""
+    """Search files and folders right away; what was read is remembered for the next time."""
     from visret.cache import open_cached
 
     names = {"include": arguments.include, "exclude": arguments.exclude}
@@ -123,17 +123,17 @@ def find(arguments: argparse.Namespace) -> int:
             report = _add(retriever, arguments, sync=True)
             failed, empty = report.failed, report.empty
         except IndexLocked:
-            _say("another visret is reading these files; answering from what it has done so far")
+            _say("another visret is reading these files; answering from what it has read so far")
         except KeyboardInterrupt:
             stopped = True
-            _say("stopped; answering from what is done so far")
+            _say("stopped; answering from what has been read so far")
         (found,) = retriever.explained([arguments.question], k=arguments.k)
         missing = _show(retriever, arguments, found, failed, empty)
     return 130 if stopped else int(bool(failed or missing))
 
 
 def index(arguments: argparse.Namespace) -> int:
-    """Put files and folders into an index; run it again to bring in what is new or changed."""
+    """Bring files and folders into an index; run it again to bring in what is new or has changed."""
     if arguments.estimate:
         return _estimate(arguments)
     with _open_or_create(arguments) as retriever:
@@ -160,13 +160,13 @@ def search(arguments: argparse.Namespace) -> int:
 
 
 def heatmap(arguments: argparse.Namespace) -> int:
-    """Draw a page with the places that answer a question."""
+    """Draw a page with the places that answer a question marked in colour."""
     from visret.retriever import Retriever
     from visret.types import PageRef
 
     out = Path(arguments.out)
-    if os.path.isdir(out):  # noqa: PTH112 - Path's raises where it may not look
-        raise InvalidArgument(f"--out takes the name of a picture to write, and {out} is a folder")
+    if os.path.isdir(out):  # noqa: PTH112 - Path's raises in folders that may not be read
+        raise InvalidArgument(f"--out takes the name of a picture to write, but {out} is a folder")
     _check_folder(out.parent)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
@@ -177,7 +177,7 @@ def heatmap(arguments: argparse.Namespace) -> int:
 
 
 def info(arguments: argparse.Namespace) -> int:
-    """Say what an index holds."""
+    """Show what an index holds."""
     from visret.retriever import Retriever
 
     with Retriever.open(arguments.index) as retriever:
@@ -195,10 +195,10 @@ def info(arguments: argparse.Namespace) -> int:
 
 
 def verify(arguments: argparse.Namespace) -> int:
-    """Read every byte of an index and say what is damaged."""
+    """Read every byte of an index and report what is damaged."""
     from visret.index import PageIndex
 
-    opened = PageIndex(arguments.index)  # a damaged one may not open
+    opened = PageIndex(arguments.index)  # PageIndex.open may refuse a damaged one
     problems = opened.verify()
     for problem in problems:
         print(_printable(problem))
@@ -207,14 +207,14 @@ def verify(arguments: argparse.Namespace) -> int:
     elif arguments.repair:
         for lost in opened.repair():
             print(_printable(lost))
-        print(f"{arguments.index}: what was damaged is dropped; visret index reads its documents again")
+        print(f"{arguments.index}: what was damaged has been dropped; visret index reads its documents again")
     else:
         print(f"visret verify {arguments.index} --repair drops what is damaged")
     return 1 if problems and not arguments.repair else 0
 
 
 def remove(arguments: argparse.Namespace) -> int:
-    """Take documents out of an index."""
+    """Remove documents from an index."""
     from visret.retriever import Retriever
 
     with Retriever.open(arguments.index) as retriever:
@@ -224,7 +224,7 @@ def remove(arguments: argparse.Namespace) -> int:
 
 
 def set_(arguments: argparse.Namespace) -> int:
-    """Change metadata of a document, without reading it again."""
+    """Change metadata of a document without reading it again."""
     from visret.retriever import Retriever
 
     changes = _changes(arguments.changes)
@@ -237,11 +237,11 @@ def set_(arguments: argparse.Namespace) -> int:
     return 0
 
 
-set_.__name__ = "set"  # the command; in here that is Python's own
+set_.__name__ = "set"  # the name of the command; in this module `set` is Python's own
 
 
 def compact(arguments: argparse.Namespace) -> int:
-    """Make an index smaller: without removed pages, in few segments, or with a smaller codec."""
+    """Make an index smaller: drop removed pages, merge small segments, or store vectors with a smaller codec."""
     from visret.retriever import Retriever
 
     with Retriever.open(arguments.index) as retriever:
@@ -268,17 +268,17 @@ def reindex(arguments: argparse.Namespace) -> int:
                 print(f"{made}, {_pace(report)}")
             return 1 if report.failed else 0
         if any(value is not None for value in changes.values()):
-            raise InvalidArgument("--undo goes back to what the index was, and takes no model and no storage")
+            raise InvalidArgument("--undo goes back to the index as it was, and takes no model and no storage options")
         before = set(retriever.documents())
         retriever.undo_reindex()
         print(f"{arguments.index}: {retriever.model} again, {_count(len(retriever.documents()), 'document')}")
         if left := before - set(retriever.documents()):
-            _say(f"{_count(len(left), 'document')} added since: bring them in again with visret index")
+            _say(f"{_count(len(left), 'document')} added since are gone: bring them in again with visret index")
     return 0
 
 
 def models(arguments: argparse.Namespace) -> int:
-    """List the models, their licences, and whether their weights are on this machine."""
+    """List the models with their licences, and say whether their weights are on this machine."""
     from visret.models import registry, weights
 
     listed = [(spec, weights.location(spec)) for spec in registry.specs()]
@@ -309,7 +309,7 @@ def models(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    """Put a model into a folder, with all it needs, for a machine without network."""
+    """Download a model into a folder with everything it needs, for a machine without network."""
     from visret.models.fetch import fetch as fetch_model
 
     folder = fetch_model(arguments.model, arguments.to)
@@ -318,7 +318,7 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 
 def cache(arguments: argparse.Namespace) -> int:
-    """Show or clear what `find` remembers."""
+    """List or remove the indexes that `find` keeps."""
     from visret.cache import cached, clear
 
     if arguments.clear:
@@ -336,7 +336,7 @@ def cache(arguments: argparse.Namespace) -> int:
 
 
 def doctor(arguments: argparse.Namespace) -> int:
-    """Say what this machine gives visret and what it lacks, and examine an index; a bug report needs this."""
+    """Report what this machine offers visret and what it lacks, and examine an index; a bug report needs this."""
     start = time.perf_counter()
     from visret.doctor import as_json, as_text, examine
 
@@ -350,7 +350,7 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Open an index in the browser, and to programs over HTTP and MCP."""
+    """Serve an index in the browser, and to programs over HTTP and MCP."""
     from visret.server import app
 
     rules = serving_rules(arguments)
@@ -368,7 +368,7 @@ def serve(arguments: argparse.Namespace) -> int:
 
 
 def serving_rules(arguments: argparse.Namespace) -> Rules:
-    """Who gets in when these arguments are served; VisretError where nothing will be served with them."""
+    """Return the rules of who may connect under these arguments. Raises VisretError if they cannot be served."""
     from visret.server import app
     from visret.server.guard import Rules
 
@@ -379,7 +379,7 @@ def serving_rules(arguments: argparse.Namespace) -> Rules:
 
 
 def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
-    """Where these stand among the tokens of a question."""
+    """Return the positions of these tokens in a question. Raises InvalidArgument for a token that is not there."""
     folded = [token.casefold().strip() for token in tokens]
     for name in names:
         if name.casefold().strip() not in folded:
@@ -388,7 +388,7 @@ def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
     return [position for position, token in enumerate(folded) if token in wanted]
 
 
-# ---- what they take -----------------------------------------------------------------------------------------------
+# ---- their arguments ----------------------------------------------------------------------------------------------
 
 
 def _positive(text: str) -> int:
@@ -413,7 +413,7 @@ def _share(text: str) -> float:
 
 
 def _path(text: str) -> str:
-    if not text:  # an unset variable, which would otherwise mean the current folder
+    if not text:  # an unset variable; it would otherwise mean the current folder
         raise argparse.ArgumentTypeError("is empty")
     return text
 
@@ -428,21 +428,21 @@ PATHS: Argument = (
 INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
 INDEX_TO_WRITE: Argument = (
     ("--index",),
-    {"metavar": "DIR", "required": True, "help": "the folder of the index, made if it is not there"},
+    {"metavar": "DIR", "required": True, "help": "the folder of the index, which is made if it does not exist"},
 )
 INDEX_TO_SERVE: Argument = (
     ("index",),
-    {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, bring files in the browser"},
+    {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, upload files in the browser"},
 )
 INDEX_TO_LOOK_AT: Argument = ("index",), {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index"}
 K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "the largest number of pages (10)"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
-    {"metavar": "DIR", "type": _path, "help": "draw each page, with the places that answer marked, into this folder"},
+    {"metavar": "DIR", "type": _path, "help": "draw each page into this folder, with the places that answer marked"},
 )
 NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same as before)"}
-UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to what the index was before the last reindex"}
+UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to the index before the last reindex"}
 MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
 STORAGE: dict[str, Argument] = {
     "codec": (("--codec",), {"choices": CODECS, "help": "how a vector is stored (int8), for a new index"}),
@@ -455,7 +455,7 @@ STORAGE: dict[str, Argument] = {
         {
             "metavar": "N",
             "type": _positive,
-            "help": "merge similar vectors of a page, so that one in N is left (1: all)",
+            "help": "merge similar vectors of a page, so that one in N is left (1 keeps all)",
         },
     ),
     "prune": (
@@ -484,14 +484,14 @@ CHANGES: Argument = (
     {
         "metavar": "KEY=VALUE",
         "nargs": "+",
-        "help": "values are JSON, else text: year=2024, title=Report, 'zip=\"0815\"'; KEY=null deletes",
+        "help": "a value is read as JSON, or else as text: year=2024, title=Report, 'zip=\"0815\"'; KEY=null deletes",
     },
 )
 SYNC: Argument = (
     ("--sync",),
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
 )
-RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try again the files that failed before"}
+RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
 PAGE_SECONDS: Argument = (
     ("--page-seconds",),
     {
@@ -517,7 +517,7 @@ FILES: list[Argument] = [
             "metavar": "GLOB",
             "action": "append",
             "default": [],
-            "help": "read only files or folders with such a name: '*.pdf'",
+            "help": "read only files and folders whose name matches, such as '*.pdf'",
         },
     ),
     (
@@ -526,24 +526,27 @@ FILES: list[Argument] = [
             "metavar": "GLOB",
             "action": "append",
             "default": [],
-            "help": "read no files or folders with such a name: 'drafts'",
+            "help": "read no files or folders whose name matches, such as 'drafts'",
         },
     ),
     PAGE_SECONDS,
 ]
 ESTIMATE: Argument = (
     ("--estimate",),
-    {"action": "store_true", "help": "only estimate, from a sample, how long indexing will take and how much room"},
+    {"action": "store_true", "help": "only estimate from a sample how long indexing will take, and how much space"},
 )
-PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "for encrypted PDFs"}
+PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "the password of encrypted PDFs"}
 WHERE: Argument = (
     ("--where",),
-    {"metavar": "JSON", "help": """only pages with this metadata, such as '{"year": {">=": 2020, "<": 2024}}'"""},
+    {"metavar": "JSON", "help": """find only pages with this metadata: '{"year": {">=": 2020, "<": 2024}}'"""},
 )
 EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
-DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as the hits name it"}
-DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as the hits name them"}
-PAGE: Argument = ("--page",), {"metavar": "N", "type": _positive, "required": True, "help": "its page, from 1"}
+DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as hits name it"}
+DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as hits name them"}
+PAGE: Argument = (
+    ("--page",),
+    {"metavar": "N", "type": _positive, "required": True, "help": "the number of the page, from 1"},
+)
 OUT: Argument = (
     ("--out",),
     {"metavar": "FILE.png", "required": True, "type": _path, "help": "where to write the picture"},
@@ -553,7 +556,7 @@ TOKEN: Argument = (
     {
         "metavar": "TEXT",
         "action": "append",
-        "help": "show this token of the question only; for several: --token A --token B",
+        "help": "show only this token of the question; for several tokens: --token A --token B",
     },
 )
 MODE: Argument = (
@@ -561,17 +564,21 @@ MODE: Argument = (
     {
         "choices": ["attribution", "similarity"],
         "default": "attribution",
-        "help": "where the score comes from (attribution), or how alike every place is to the question's tokens",
+        "help": "show where the score comes from (attribution), or how similar each place is to the question's tokens "
+        "(similarity)",
     },
 )
-HOST: Argument = ("--host",), {"default": "127.0.0.1", "help": "address to listen on (127.0.0.1: this machine only)"}
-PORT: Argument = ("--port",), {"metavar": "N", "type": _port, "default": 7860, "help": "port to listen on (7860)"}
+HOST: Argument = (
+    ("--host",),
+    {"default": "127.0.0.1", "help": "the address to listen on (127.0.0.1: only this machine can connect)"},
+)
+PORT: Argument = ("--port",), {"metavar": "N", "type": _port, "default": 7860, "help": "the port to listen on (7860)"}
 SERVER: list[Argument] = [
     (
         ("--api-key-file",),
-        {"metavar": "FILE", "help": "the file with the key that clients must know; or set VISRET_API_KEY"},
+        {"metavar": "FILE", "help": "a file with the key that clients must send; or set VISRET_API_KEY"},
     ),
-    (("--no-key",), {"action": "store_true", "help": "let other machines in without a key"}),
+    (("--no-key",), {"action": "store_true", "help": "let other machines connect without a key"}),
     (("--no-ui",), {"action": "store_true", "help": "serve the HTTP API and MCP without the page in the browser"}),
     (
         ("--name",),
@@ -579,7 +586,7 @@ SERVER: list[Argument] = [
             "metavar": "HOST",
             "action": "append",
             "default": [],
-            "help": "a host name of this server, such as that of its proxy",
+            "help": "another host name of this server, such as that of its proxy",
         },
     ),
     (
@@ -596,15 +603,15 @@ SERVER: list[Argument] = [
     ),
 ]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
-TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to make"}
+TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to make for it"}
 REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
 SMALLER: list[Argument] = [
     (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on"}),
     (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions"}),
 ]
-CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove all of it"}
+CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove all of them"}
 
-# Every verb once; its docstring is its help.
+# Every verb with its arguments; its docstring is its help.
 VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, *FILES, OCR, PASSWORD, JSON, PICTURES],
     index: [
@@ -624,9 +631,9 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     cache: [CLEAR],
     doctor: [INDEX_TO_LOOK_AT, JSON],
 }
-# Verbs that keep what they did until they were stopped.
+# Verbs that keep what they have done when they are stopped.
 RESUMED = (find, index, reindex, fetch)
-# Verbs that stand after another.
+# Verbs that follow another verb.
 SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
     models: {fetch: [MODEL_TO_FETCH, TO]},
 }
@@ -662,7 +669,7 @@ def _add_arguments(
 
 
 def _suggest(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
-    """End with what was meant where a command or an option is misspelt: argparse asks first for what is missing."""
+    """Exit with a suggestion if a command or an option is misspelt; argparse would first ask for what is missing."""
     for word in argv[: argv.index("--") if "--" in argv else None]:
         verbs = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
         if word in verbs:
@@ -680,7 +687,7 @@ def _suggest(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
 
 
 def _open_or_create(arguments: argparse.Namespace) -> Retriever:
-    """The index to write; what it was made with cannot be changed by asking for something else."""
+    """Open the index to write, or create it. Raises PageIndexError if it was made with other settings than given."""
     from visret.index.layout import CATALOGUE
     from visret.retriever import Retriever
 
@@ -691,7 +698,7 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
         try:
             return Retriever.create(folder, model=model or DEFAULT_MODEL, **wanted)
         except PageIndexError:
-            if not os.path.exists(catalogue):  # noqa: PTH110 - otherwise it was made by another process just now
+            if not os.path.exists(catalogue):  # noqa: PTH110 - otherwise another process made it just now
                 raise
     retriever = Retriever.open(folder)
     if reason := unwritable(folder):
@@ -706,12 +713,12 @@ def _open_or_create(arguments: argparse.Namespace) -> Retriever:
 
 
 def _storage(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What was asked for."""
+    """Return the options of storage that were given."""
     return {name: value for name in STORAGE if (value := getattr(arguments, name)) is not None}
 
 
 def _estimate(arguments: argparse.Namespace) -> int:
-    """Say what a new index will take."""
+    """Print how much time and space a new index will take."""
     from visret.encoders import load_encoder
     from visret.ingest.estimate import estimate
     from visret.reduction import Storage
@@ -730,13 +737,13 @@ def _estimate(arguments: argparse.Namespace) -> int:
         _print_json({**asdict(about), "free_bytes": free})
     else:
         print(f"{_count(about.documents, 'document')}, {about.bytes / 1e9:,.2f} GB; estimated from a sample:")
-        print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of the model")
+        print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of computing")
         print(f"{about.index_bytes / 1e9:,.2f} GB for the index, {free / 1e9:,.2f} GB are free")
     return int(about.index_bytes > free)
 
 
 def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Metadata, list[Failure]]:
-    """What was given for the files, and the lines of the table that name none."""
+    """Return the metadata that was given for the files, and the lines of its table that name no file."""
     common = None if arguments.metadata is None else _object("--metadata", arguments.metadata, '{"year": 2024}')
     if arguments.metadata_file is None:
         return common, []
@@ -748,19 +755,20 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
     table, lost = metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
     here = {source.path for source in sources}
     if beside := sorted(path for path in table if path not in here):
-        _say(f"{arguments.metadata_file} names {_count(len(beside), 'file')} that is not read now, such as {beside[0]}")
+        files = _count(len(beside), "file")
+        _say(f"{arguments.metadata_file} names {files} that this run does not read, such as {beside[0]}")
     return lambda path: {**(common or {}), **table[path]} if path in table else common, lost
 
 
 def _changes(given: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE as keys and values."""
+    """Parse KEY=VALUE arguments into keys and values."""
     from visret.ingest.metadata_file import value
 
     changes: dict[str, Any] = {}
     for change in given:
         key, sign, text = change.partition("=")
         if not key or not sign:
-            raise InvalidArgument(f"{change!r} is no change; it looks like year=2024, or year=null to delete it")
+            raise InvalidArgument(f"{change!r} is not a change; write year=2024, or year=null to delete the key")
         if key in changes:
             raise InvalidArgument(f"{key} is given twice")
         changes[key] = value(text)
@@ -793,12 +801,12 @@ def _show(
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
 ) -> int:
-    """Print the hits, and draw them where pictures are asked for; how many pictures could not be drawn."""
+    """Print the hits, draw them if pictures are asked for, and return how many pictures could not be drawn."""
     from visret.retriever import as_json
 
     entries = []
     missing = 0
-    broken = False  # what one picture cannot be written into, no other can
+    broken = False  # if one picture cannot be written into the folder, no other can
     for hit, why in found:
         entry = as_json(hit, why.boxes if arguments.json else ())
         if arguments.pictures and why.embedding.size_pt and not broken:
@@ -806,7 +814,7 @@ def _show(
             try:
                 _save(why.image(), picture)
                 entry["picture"] = str(picture)
-            except VisretError as error:  # the file was changed or is gone: the hit stands, without a picture
+            except VisretError as error:  # the file has changed or is gone; the hit is shown without a picture
                 missing += 1
                 broken = isinstance(error, PageIndexError)
                 _say(f"no picture of {hit.doc}, page {hit.page}{', or any after it' * broken}: {error}")
@@ -842,7 +850,7 @@ def _print_json(value: Any) -> None:
 
 
 def _link(text: str, hit: Hit) -> str:
-    """The text, as a link to the page where the terminal can show one (OSC 8)."""
+    """Return the text as a link to the page if the terminal can show one (OSC 8), or else as it is."""
     if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return text
     address = Path(hit.source).as_uri() + ("" if hit.member else f"#page={hit.page}")
@@ -858,7 +866,7 @@ def _add(
     sync: bool,
     retry_failed: bool = False,
 ) -> Report:
-    """Bring the files in. lost: what has failed before."""
+    """Bring the files in. lost: failures to report before those of the files."""
     add = partial(
         retriever.add,
         arguments.paths,
@@ -880,7 +888,7 @@ def _add(
 
 
 def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> Report:
-    """Let it read, with progress, and say what it could not."""
+    """Call `read` with a progress meter, and print what could not be read."""
     meter = Meter()
     try:
         report = read(progress=meter)
@@ -901,7 +909,7 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
 
 
 def _losses(losses: Sequence[Lost]) -> str:
-    """What is missing from a file, in a line: the pages of each kind of content, and what would bring it."""
+    """Say in one line what is missing from a file: the pages of each kind of content, and what would bring it."""
     pages: dict[tuple[str, str], list[int]] = {}
     for lost in losses:
         pages.setdefault((lost.what, lost.help), []).extend([lost.page] if lost.page else [])
@@ -919,7 +927,7 @@ def _on_pages(pages: Sequence[int]) -> str:
 
 
 def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
-    """One line about pages the model cannot read, and what would read them."""
+    """Say in one line which pages the model cannot read, and what would read them."""
     pages = _count(len(report.empty), "page")
     where = ", ".join(sorted({Path(e.path).name for e in report.empty})[:3])
     if modality == "text":
@@ -934,8 +942,11 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
 
 
 class Meter:
-    """Progress on stderr, first after two seconds: one line that is written over on a terminal, a line every ten
-    seconds elsewhere. It writes in a thread of its own, for a batch may take long."""
+    """A progress meter on stderr, which begins after two seconds.
+
+    A terminal shows one line that is overwritten; elsewhere there is a line every ten seconds. The meter writes in a
+    thread of its own, since a batch may take long.
+    """
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
@@ -947,7 +958,7 @@ class Meter:
         self.thread = threading.Thread(target=self._run, name="visret-meter", daemon=True)
 
     def __call__(self, progress: Progress) -> None:
-        """Show it from now on."""
+        """Show this progress from now on."""
         if self.progress is None:
             self.progress, self.first = progress, time.monotonic()
             self.thread.start()
@@ -971,7 +982,7 @@ class Meter:
             print(line, file=sys.stderr)
 
     def close(self) -> None:
-        """Leave the terminal's line empty."""
+        """Stop the meter, and clear its line on the terminal."""
         self.over.set()
         if self.progress is not None:
             self.thread.join()
@@ -1013,11 +1024,11 @@ def _pace(report: Report) -> str:
 
 
 def _check_pictures(folder: str | None) -> None:
-    """Fail now, and not after the pages have been read and ranked, where no picture could be written."""
+    """Raise an error now, and not after pages have been read and ranked, if no picture can be written."""
     if folder is None:
         return
-    if os.path.isfile(folder):  # noqa: PTH113 - Path's raises where it may not look
-        raise InvalidArgument(f"--pictures takes a folder, and {folder} is a file")
+    if os.path.isfile(folder):  # noqa: PTH113 - Path's raises in folders that may not be read
+        raise InvalidArgument(f"--pictures takes a folder, but {folder} is a file")
     _check_folder(Path(folder))
 
 
@@ -1027,7 +1038,10 @@ def _check_folder(folder: Path) -> None:
 
 
 def _picture_name(hit: Hit) -> str:
-    """Its rank makes it unique, so the name of the document may be changed to what every file system takes."""
+    """Name the picture of a hit.
+
+    The rank makes the name unique, so the document's name in it may be changed to what every file system takes.
+    """
     doc = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in hit.doc)
     while len(doc.encode("utf8", "replace")) > PICTURE_NAME:
         doc = doc[1:]
@@ -1045,21 +1059,24 @@ def _save(image: Any, path: Path) -> None:
 
 
 def _size(spec: ModelSpec) -> str:
-    """Its parameters, else its bytes."""
+    """Return the size of a model in words: its parameters, or its bytes if they are unknown."""
     if not spec.parameters:
         return f"{spec.size_gb:.1f} GB" if spec.size_gb else ""
     return f"{spec.parameters:.0f} M" if spec.parameters < 1000 else f"{spec.parameters / 1000:.1f} B"
 
 
 def _about(spec: ModelSpec) -> str:
-    """What it is for, and the languages it knows."""
+    """Return what a model is for, and the languages that it knows."""
     known = spec.languages
     languages = ", ".join(known) if len(known) <= 3 else f"{len(known)} languages"
     return ", ".join(part for part in (spec.purpose, languages) if part)
 
 
 def _print_tables(tables: Sequence[Sequence[tuple[str, ...]]]) -> None:
-    """Each with its head, all with the same columns; the last is cut to fit the terminal, 100 columns where none is."""
+    """Print tables with the same columns, each with its head.
+
+    The last column is cut to fit the terminal, or 100 columns if there is none.
+    """
     widths = [max(map(len, column)) for column in zip(*(row for table in tables for row in table), strict=True)]
     space = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
     widths[-1] = min(widths[-1], max(12, space - sum(widths[:-1]) - 2 * (len(widths) - 1)))
@@ -1080,7 +1097,7 @@ def _say(line: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Without control characters: a document must not move the cursor or rename the window."""
+    """Return the text without control characters: a document must not move the cursor or rename the window."""
     return "".join(c if c.isprintable() else " " * c.isspace() for c in text)
 
 

@@ -1,4 +1,4 @@
-"""Vectors as they are stored: float32 rows to codes, and back.
+"""The codecs: float32 rows become stored codes, and codes become rows again.
 
     codec      codes                    scales        centroids    bytes a vector
     float32    (N, d) float32                                      4 d
@@ -8,22 +8,22 @@
     residual1  (N, ceil(d / 8)) uint8   (N,) float16  (N,) uint16  d / 8 + 4
     binary     (N, ceil(d / 8)) uint8                              d / 8
 
-**float16** keeps 11 bits: at most 2**-11 of a component's size (2**-25 for components below 6e-5).
+**float16** keeps 11 bits. Its error is at most 2**-11 of a component's size (2**-25 for components below 6e-5).
 
 **int8** stores value + 128 with value in -127..127 and one scale a vector, max|x| / 127: x ~ (code - 128) * scale.
 Its error: at most scale / 2 in each component (up to float32 rounding, 2e-5 of a scale), so at most
 scale * sqrt(d) / 2 in the dot product with a unit query. For a unit row of d = 128 whose largest component is 0.3
-that is a bound of 0.0134; rounding is not an adversary, and 0.0007 (scale / sqrt(12)) is what is seen.
+that is a bound of 0.0134. Rounding errors are not adversarial: the error observed is 0.0007 (scale / sqrt(12)).
 
 **residual2, residual1** (ColBERTv2, Santhanam et al. 2022) store the nearest of K centroids and, for each dimension,
 which of 4 or 2 weights is nearest to what the centroid leaves: x ~ (centroids[id] + weights[code]) * scale. Centroids
-and weights are whole numbers of one common step with |centroid| + |weight| <= 127, so that their sum is an int8 row;
+and weights are whole multiples of one common step with |centroid| + |weight| <= 127, so that their sum is an int8 row;
 the scale gives the row its length back. Dimension 4 i + j is in bits 2 j and 2 j + 1 of byte i (two bits), dimension
-8 i + j is bit j of byte i (one bit); bits beyond d are 0. They have to be fitted to a sample first.
+8 i + j is bit j of byte i (one bit); bits beyond d are 0. These codecs have to be fitted to a sample first.
 
 **binary** keeps the signs: bit j of byte i is 1 where dimension 8 i + j is above 0; x ~ (+1 or -1) / sqrt(d).
 
-Every page is decoded with `decode` before it is scored exactly, so what a score says is what the index holds.
+Every page is decoded with `decode` before it is scored exactly, so a score is exact for what the index holds.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ class Rows(NamedTuple):
     centroids: np.ndarray | None = None
 
     def part(self, where: slice | np.ndarray) -> Rows:
-        """Some of the vectors."""
+        """Return some of the vectors."""
         return Rows(*(None if array is None else array[where] for array in self))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False)
 class Codec:
-    """How vectors are stored. `fit` makes one; `Codec(name, dim)` is enough for a codec that needs no fit.
+    """A way of storing vectors. `fit` makes one; `Codec(name, dim)` is enough for a codec that needs no fit.
 
-    dim: of the float vectors.
-    centroids: (K, d) int8, weights: (4,) or (2,) int8 rising, step: what 1 in them is worth beside a unit vector;
-        None until fitted, and for codecs without.
+    dim: the number of dimensions of the float vectors.
+    centroids: (K, d) int8. weights: (4,) or (2,) int8, rising. step: the length of 1 in them, for unit vectors.
+        All three are None until the codec is fitted, and for codecs that have none.
     """
 
     name: str
@@ -101,12 +101,12 @@ class Codec:
 
     @property
     def needs_fit(self) -> bool:
-        """Whether the codec has anything to learn from a sample."""
+        """True if the codec has to be fitted to a sample."""
         return self.name.startswith("residual")
 
     @property
     def fitted(self) -> bool:
-        """Whether vectors can be stored with it."""
+        """True if vectors can be stored with this codec: it is fitted, or needs no fit."""
         return not self.needs_fit or self.centroids is not None
 
     @cached_property
@@ -116,11 +116,11 @@ class Codec:
 
     @property
     def bytes_a_vector(self) -> int:
-        """Codes, scale and centroid of one vector."""
+        """The number of bytes of a stored vector: its codes, scale and centroid."""
         return sum(array.nbytes for array in self.empty(1) if array is not None)
 
     def empty(self, count: int) -> Rows:
-        """Room for `count` vectors: the dtypes and shapes of its arrays."""
+        """Allocate the arrays for `count` vectors, with the dtypes and shapes of this codec."""
         bits = _BITS[self.name]
         if bits >= 8:
             codes = np.empty((count, self.dim), _FLOATS.get(self.name, np.uint8))
@@ -132,13 +132,14 @@ class Codec:
 
 
 def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 0) -> Codec:
-    """The codec `name` for vectors like those of sample (S, d) float32.
+    """Fit the codec `name` to vectors like those of sample (S, d) float32.
 
-    count: how many vectors there are in all, where the sample is drawn from all of them: residual codecs then take
-        16 * sqrt(count) centroids, rounded to a power of two (ColBERTv2). Without it the sample is taken for what came
-        first, and they take 256: errors that are alike on all pages do less harm than smaller ones on those that were
-        seen (of the ten best pages 256 keep .943 with two bits and .868 with one, 4,096 keep .921 and .749;
-        tests/benchmarks/storage.py). Either way at most 65,536, and one for 4 vectors of the sample.
+    count: the number of all vectors, if the sample is drawn from all of them. Residual codecs then take
+        16 * sqrt(count) centroids, rounded to a power of two (ColBERTv2). None means that the sample is what came
+        first, and they take 256: errors that are alike on all pages do less harm than errors that are smaller only on
+        the pages that were seen (of the ten best pages 256 keep .943 with two bits and .868 with one, 4,096 keep .921
+        and .749; tests/benchmarks/storage.py). There are at most 65,536 either way, and at most one for every 4
+        vectors of the sample.
     """
     if sample.ndim != 2 or sample.dtype != np.float32 or not sample.shape[1]:
         raise ShapeError(f"sample must be (S, d) float32, got {sample.shape} {sample.dtype}")
@@ -153,7 +154,7 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
     wanted = 16 * np.sqrt(count) if count else _CENTROIDS
     most = max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MAX_CENTROIDS))
     centroids = _tree(seen, 1 << min(round(np.log2(wanted)), most.bit_length() - 1), rng)
-    # What is left of vectors that were seen is too small.
+    # The residuals of vectors that the centroids were made from are too small.
     weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << _BITS[name])
     step = float(np.abs(centroids).max() + np.abs(weights).max()) / 126  # 126: both may be rounded up
     whole = np.rint(centroids / step).astype(np.int8), np.rint(weights / step).astype(np.int8)
@@ -161,9 +162,9 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
 
 
 def encode(vectors: np.ndarray, codec: Codec) -> Rows:
-    """Store vectors (N, d) float32.
+    """Encode vectors (N, d) float32.
 
-    Raises ShapeError where a vector is not finite or all zero: its similarity to any query would be meaningless.
+    Raises ShapeError if a vector is not finite or is all zero: its similarity to any query would be meaningless.
     """
     if vectors.ndim != 2 or vectors.dtype != np.float32 or vectors.shape[1] != codec.dim:
         raise ShapeError(f"vectors must be (N, {codec.dim}) float32, got {vectors.shape} {vectors.dtype}")
@@ -189,7 +190,7 @@ def encode(vectors: np.ndarray, codec: Codec) -> Rows:
 
 
 def decode(rows: Rows, codec: Codec) -> np.ndarray:
-    """(N, d) float32 of stored vectors."""
+    """Decode stored vectors to (N, d) float32. Raises ShapeError for rows that are not of this codec."""
     count = len(rows.codes)
     if _forms(rows) != _forms(codec.empty(count)):
         raise ShapeError(
@@ -218,11 +219,11 @@ def decode(rows: Rows, codec: Codec) -> np.ndarray:
 
 
 def matches(rows: Rows, codec: Codec, query: np.ndarray) -> Matches:
-    """Return which of the stored vectors of a page each query vector (m, d) float32 is most alike, and how much.
+    """Return the stored vector of a page that is most like each query vector (m, d) float32, and how alike they are.
 
-    The similarities are those of `decode(rows, codec) @ query.T`, but for the order in which float32 values are added.
-    The rows are read once, a block at a time, and never lie decoded in memory: of a page of the default model that
-    would be a megabyte, new for every hit.
+    The similarities are those of `decode(rows, codec) @ query.T`, except for the order in which float32 values are
+    added. The rows are read once, a block at a time, and are never all decoded in memory: a page of the default model
+    would take a megabyte, again for every hit.
     """
     count, asked = len(rows.codes), np.ascontiguousarray(query.T)
     similar = np.empty((count, len(query)), np.float32)
@@ -279,7 +280,7 @@ def _encode_residuals(block: np.ndarray, peaks: np.ndarray, start: int, room: Ro
 
 
 def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """(N, d) numbers of 1 or 2 bits -> (N, ceil(d * bits / 8)) uint8, the first in the lowest bits."""
+    """Pack (N, d) numbers of 1 or 2 bits into (N, ceil(d * bits / 8)) uint8, the first in the lowest bits."""
     each = 8 // bits
     codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % each))).reshape(len(codes), -1, each)
     return np.asarray(np.bitwise_or.reduce(codes << np.arange(0, 8, bits, dtype=np.uint8), axis=2))
@@ -291,7 +292,7 @@ def _unpack(codes: np.ndarray, bits: int, dim: int) -> np.ndarray:
 
 
 def _directions(vectors: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors (N, d) and lengths (N,); the peaks keep squares from vanishing or overflowing."""
+    """Return unit vectors (N, d) and lengths (N,). The peaks keep squares from vanishing or overflowing."""
     units = vectors / peaks[:, None]
     lengths = np.linalg.norm(units, axis=1)
     units /= lengths[:, None]
@@ -299,10 +300,10 @@ def _directions(vectors: np.ndarray, peaks: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _tree(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """(k, d) centroids of points (n, d), those of a group after each other; k is a power of two.
+    """Return (k, d) centroids of points (n, d), group after group; k is a power of two.
 
     k-means in about sqrt(k) groups, and again in each, takes sqrt(k) / 2 times less work than in one step, both here
-    and whenever a vector's centroid is looked for. It finds what a fourth of the centroids in one step would.
+    and whenever a vector's centroid is searched. It is as good as a quarter of the centroids found in one step.
     """
     count = _group_count(k)
     nearest = _nearest(points, _k_means(points, count, rng))
@@ -318,13 +319,13 @@ def _group_count(k: int) -> int:
 
 
 def _groups(centroids: np.ndarray) -> np.ndarray:
-    """(g, d) float32 means of the groups of centroids (K, d)."""
+    """Return the means of the groups of centroids (K, d): (g, d) float32."""
     groups = centroids.reshape(_group_count(len(centroids)), -1, centroids.shape[1])
     return np.asarray(groups.mean(axis=1, dtype=np.float32))
 
 
 def _find(points: np.ndarray, centroids: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """(n,) uint16 number of each point's centroid: the nearest in the nearest group."""
+    """Find the number of each point's centroid, the nearest in the nearest group: (n,) uint16."""
     found = np.empty(len(points), np.uint16)
     group_of, size = _nearest(points, groups), len(centroids) // len(groups)
     for group in np.unique(group_of):
@@ -334,7 +335,10 @@ def _find(points: np.ndarray, centroids: np.ndarray, groups: np.ndarray) -> np.n
 
 
 def _k_means(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """(k, d) centroids of points (n, d); one that loses its points starts again at the point farthest from its own."""
+    """Return (k, d) centroids of points (n, d).
+
+    A centroid that loses its points starts again at the point that is farthest from its own centroid.
+    """
     centroids = points[rng.permutation(max(len(points), k))[:k] % len(points)]
     for _ in range(_ROUNDS):
         nearest = _nearest(points, centroids)
@@ -349,7 +353,7 @@ def _k_means(points: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _nearest(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
-    """(n,) number of each point's nearest centroid."""
+    """Return the number of each point's nearest centroid: (n,) int64."""
     half = np.einsum("kd,kd->k", centroids, centroids) / 2
     size = max(1, _BLOCK * 4 // len(centroids))
     parts = [(points[at : at + size] @ centroids.T - half).argmax(axis=1) for at in range(0, len(points), size)]
@@ -357,7 +361,7 @@ def _nearest(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def _levels(values: np.ndarray, count: int) -> np.ndarray:
-    """The `count` numbers nearest to all values in the mean (Lloyd 1982), beginning at quantiles."""
+    """Find the `count` numbers that are nearest to all values on average (Lloyd 1982), starting from quantiles."""
     values = np.sort(values, axis=None)
     levels: np.ndarray = np.quantile(values, (np.arange(count) + 0.5) / count)
     sums = np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
@@ -369,7 +373,7 @@ def _levels(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _peaks(vectors: np.ndarray, start: int) -> np.ndarray:
-    """(N,) largest |component| of each vector; what has no direction is refused."""
+    """Return the largest |component| of each vector, (N,). Raises ShapeError for a vector without a direction."""
     peaks: np.ndarray = np.maximum(vectors.max(axis=1), -vectors.min(axis=1))
     _refuse(~np.isfinite(peaks), start, "is not finite")
     _refuse(peaks < np.finfo(np.float32).tiny, start, "is zero")

@@ -1,7 +1,7 @@
-"""What this machine gives visret, and what it lacks: the screen of `visret doctor`, to be pasted into a bug report.
+"""The report of `visret doctor`, to be pasted into a bug report: what this machine offers visret, and what it lacks.
 
-Nothing here raises: a probe that fails is a line with the reason. A line says what was found, what to do about it where
-something can be done, and whether visret can do its work all the same.
+Nothing here raises: a probe that fails becomes a line with the reason. A line says what was found, what can be done
+about it, and whether visret works all the same.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from visret.models import registry, weights
 from visret.ocr import rapidocr
 
 WIDTH = 80  # columns of a terminal
-SECONDS = 3.0  # that another program has to say its version
-LITTLE_MEMORY = 2 << 30  # bytes; less than this and the default model may not load beside a reader of pages
+SECONDS = 3.0  # that another program has to print its version
+LITTLE_MEMORY = 2 << 30  # bytes; with less, the default model may not load beside a reader of pages
 LITTLE_ROOM = 1 << 30
 SHOWN = ("HF_HOME", "HF_HUB_OFFLINE", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")  # besides VISRET_*
-BESIDES = ("onnxruntime", "rapidocr", "mcp", "bitsandbytes")  # packages that are told of, needed or not
+BESIDES = ("onnxruntime", "rapidocr", "mcp", "bitsandbytes")  # packages that are listed, needed or not
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD")
-_ANY = 1 << 60  # bytes; version 1 of control groups says a number this large where there is no limit
+_ANY = 1 << 60  # bytes; version 1 of control groups has a number this large if there is no limit
 
 PROC = Path("/proc")
 GROUPS = Path("/sys/fs/cgroup")
@@ -50,9 +50,9 @@ GROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What was found under a name. advice: what to do about it, or None. failed: visret needs it, and cannot have it.
+    """A line of the report: what was found, under a name. An empty name repeats that of the line before.
 
-    An empty name goes on with that of the line before.
+    advice: what to do about it, or None. failed: whether visret needs it and does not have it.
     """
 
     name: str
@@ -62,8 +62,8 @@ class Line:
 
 
 def examine(index: str | Path | None = None) -> tuple[list[Line], float]:
-    """Every line, and the seconds that importing torch took. index: the folder of an index to tell of too."""
-    with ThreadPoolExecutor(3) as pool:  # programs that are asked answer while the rest is looked at
+    """Return every line, and the seconds that importing torch took. index: the folder of an index to examine too."""
+    with ThreadPoolExecutor(3) as pool:  # the programs answer while the rest is examined
         asked = {
             "libreoffice": pool.submit(_said, office.program(), "--version"),
             "poppler": pool.submit(_said, shutil.which("pdftotext"), "-v"),
@@ -81,7 +81,7 @@ def examine(index: str | Path | None = None) -> tuple[list[Line], float]:
 
 
 def as_text(lines: Sequence[Line], seconds: float, torch_seconds: float) -> str:
-    """One screen of 80 columns, without the name of the home folder; `!` marks advice, `x` what visret needs."""
+    """Return the report in 80 columns, with ~ for the home folder. `!` marks advice, `x` what is missing or broken."""
     width = max(len(line.name) for line in lines) + 4
     shown = []
     for line in lines:
@@ -91,13 +91,13 @@ def as_text(lines: Sequence[Line], seconds: float, torch_seconds: float) -> str:
             shown += _wrapped(" " * width + "-> ", line.advice)
     failed, advised = sum(line.failed for line in lines), sum(bool(line.advice) for line in lines)
     end = "x: visret does not work as it should" if failed else "all that visret needs is here"
-    end += "; !: may be better" if advised > failed else ""
+    end += "; !: could be better" if advised > failed else ""
     shown += ["", f"{end}. {seconds:.1f} s, {torch_seconds:.1f} of it for importing torch"]
     return "\n".join(shown)
 
 
 def as_json(lines: Sequence[Line], seconds: float, torch_seconds: float) -> dict[str, Any]:
-    """The same as JSON; the home folder is ~ here too, for this is sent to others as well."""
+    """Return the report as JSON values. The home folder is ~ here too, since this is sent to others as well."""
     told, name = [], ""
     for line in lines:
         name = line.name or name
@@ -118,7 +118,7 @@ def _wrapped(head: str, text: str) -> list[str]:
 
 
 def _homeless(text: Any) -> Any:
-    """Without the home folder, which holds the user's name."""
+    """Return the text with ~ for the home folder, whose name holds the user's."""
     if text is None:
         return None
     home = expanded("~")
@@ -133,20 +133,20 @@ Asked = dict[str, Future[str | None]]
 
 
 def _safely(name: str, probe: Callable[[], Iterable[Line]]) -> list[Line]:
-    """Its lines, those before an error too."""
+    """Return the lines of a probe, including those before an error."""
     lines: list[Line] = []
     try:
-        lines.extend(probe())  # an iterator that stops half way has given what came before
+        lines.extend(probe())  # an iterator that stops half way has already given the lines before
     except VisretError as error:  # says what to do
         lines.append(Line(name, str(error), failed=True))
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with this machine is what this is for
+    except Exception as error:  # noqa: BLE001 - the report is for whatever is wrong with this machine
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        lines.append(Line(name, f"cannot be said: {reason}", failed=name in _NEEDED))
+        lines.append(Line(name, f"cannot be determined: {reason}", failed=name in _NEEDED))
     return lines
 
 
 def _said(program: str | None, *arguments: str) -> str | None:
-    """What a program says when asked for its version; None where there is no program. OSError where it does not."""
+    """Return what a program prints as its version; None without a program. Raises OSError if it does not answer."""
     if program is None:
         return None
     asked = subprocess.Popen(
@@ -208,7 +208,9 @@ def _engine() -> Iterator[Line]:
     wrong = [verdict for verdict in verdicts if verdict.available and verdict.difference is not None]
     chosen = " and ".join(verdict.path for verdict in verdicts if verdict.chosen)
     right = [f"{v.path} ({v.milliseconds:.0f} ms)" for v in verdicts if v.available and v.difference is None]
-    yield Line("engine", f"{chosen or 'none'}; as the definition says: {', '.join(right) or 'none'}", failed=not chosen)
+    yield Line(
+        "engine", f"{chosen or 'none'}; right by the definition: {', '.join(right) or 'none'}", failed=not chosen
+    )
     for verdict in wrong:
         instead = "the interpreter, which is slow, takes its place" if verdict.chosen else "it is not used"
         told = f"{verdict.path} is wrong here, so {instead}: {verdict.difference}"
@@ -251,7 +253,7 @@ def _memory() -> Iterator[Line]:
 
 
 def _memory_bytes() -> tuple[int, int]:
-    """In all, and free."""
+    """Return the bytes of memory in all, and those that are free."""
     if sys.platform == "linux":
         sizes = {name: int(kib) << 10 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", _read(PROC / "meminfo"), re.M)}
         return sizes["MemTotal"], sizes["MemAvailable"]
@@ -280,7 +282,7 @@ def _cache() -> Iterator[Line]:
     advice = "make room there, or set VISRET_CACHE to another disk" if free < LITTLE_ROOM else None
     yield Line("cache", f"{kept}, {_gib(free)} free on the disk", advice)
     if left := sum(not entry.complete for entry in entries):
-        yield Line("", f"{left} of them were never complete", "visret cache --clear removes them all")
+        yield Line("", f"{left} of them were never completed", "visret cache --clear removes them all")
 
 
 def _environment() -> Iterator[Line]:
@@ -317,7 +319,7 @@ def _ocr() -> Iterator[Line]:
         yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
     version = rapidocr.version()
     other = f"RapidOCR {version} is installed" if version else "RapidOCR is not installed"
-    brings = None if version else "where scans are bad, or Chinese or Japanese: pip install 'visret[ocr]'"
+    brings = None if version else "for bad scans, Chinese or Japanese: pip install 'visret[ocr]'"
     yield Line("ocr", f"{ocr.engine()} reads scans; {other}{f' ({brings})' if brings else ''}")
 
 
@@ -348,7 +350,7 @@ def _packages() -> Iterator[Line]:
 
 
 def _requirements() -> list[str]:
-    """As this visret states them: of the checkout it runs from, else of the installed package."""
+    """Return the requirements of the checkout that visret runs from, or else of the installed package."""
     project = Path(visret.__file__).parent.parent / "pyproject.toml"
     if project.is_file():
         table = tomllib.loads(project.read_text("utf8")).get("project", {})
@@ -424,7 +426,7 @@ def _index(path: Path) -> Iterator[Line]:
     )
     lost, unknown = index.snapshot.lost_counts
     if lost:
-        yield Line("", f"of {lost:,} documents something is missing, which visret index names again")
+        yield Line("", f"content is known to be missing from {lost:,} documents; visret index names it again")
     if unknown:
         yield Line(
             "",
@@ -432,7 +434,7 @@ def _index(path: Path) -> Iterator[Line]:
             f"visret reindex {path} reads all documents again, as long as indexing them took",
         )
     if reason := unwritable(path):
-        yield Line("", f"it can be searched, and not written: {reason}")
+        yield Line("", f"it can be searched but not written: {reason}")
     spec = registry.resolve(model.name)
     registry.check_code(spec)
     if not weights.location(spec).here:
@@ -453,7 +455,7 @@ def _index(path: Path) -> Iterator[Line]:
         yield Line("", "its model is here; visret verify reads every byte of it")
 
 
-# In the order of the screen: those that are quick, and after torch those that wait for what other programs say.
+# The probes in the order of the report: the quick ones, and after torch those that wait for other programs.
 _PROBES: dict[str, Callable[[], Iterable[Line]]] = {
     "visret": _visret,
     "python": _python,
@@ -471,11 +473,11 @@ _ASKING: dict[str, Callable[[Asked], Iterable[Line]]] = {"pdf": _documents, "gpu
 _NEEDED = ("visret", "engine", "models", "ocr", "packages", "torch", "pdf", "index")  # not to know is a failure
 
 
-# ---- what they look at ----------------------------------------------------------------------------------------------
+# ---- what the probes read -------------------------------------------------------------------------------------------
 
 
 def _answer(asked: Future[str | None]) -> str | None:
-    """What the program said, or why it did not."""
+    """Return what the program printed, or why it did not."""
     try:
         return asked.result()
     except OSError as error:
@@ -487,7 +489,7 @@ def _read(path: Path) -> str:
 
 
 def _quota() -> float | None:
-    """Cores by the quota of the control groups this process is in; None without one."""
+    """Return the cores that the control groups of this process allow; None without a quota."""
     found = []
     for text in _group_texts("cpu", "cpu.max"):
         quota, period = text.split()
@@ -503,13 +505,13 @@ def _least(values: Sequence[int]) -> int | None:
 
 
 def _group_values(controller: str, *names: str) -> list[int]:
-    """The numbers in these files of the control groups."""
+    """Return the numbers in these files of the control groups."""
     texts = [text for name in names for text in _group_texts(controller, name)]
     return [int(text) for text in texts if text != "max"]
 
 
 def _group_texts(controller: str, name: str) -> list[str]:
-    """What stands in this file of the control groups of this process, its own first, then those around it."""
+    """Return the contents of this file in the control groups of this process: its own first, then those around it."""
     found: list[str] = []
     try:
         groups = _read(PROC / "self" / "cgroup").splitlines()

@@ -1,4 +1,4 @@
-"""Every error visret raises on purpose.
+"""Every error that visret raises on purpose.
 
     VisretError
     ├── DocumentError(path, page)       unreadable, damaged, too large
@@ -29,11 +29,11 @@ from typing import Any
 
 
 class VisretError(Exception):
-    """Base of all errors raised on purpose."""
+    """The base of all errors that visret raises on purpose."""
 
 
 class DocumentError(VisretError):
-    """A document cannot be read. `path` names it, `page` (from 1, or None) the page."""
+    """A document cannot be read. `path` names the document, and `page` the page (from 1, or None)."""
 
     def __init__(self, path: str | Path, reason: str, *, page: int | None = None) -> None:
         self.path = str(path)
@@ -47,15 +47,15 @@ class PasswordRequired(DocumentError):
 
 
 class NoPicture(DocumentError):
-    """The page can be read, and there is no picture of it: it is plain text, or was added without one."""
+    """The page can be read but has no picture: it is plain text, or was added without one."""
 
 
 class UnknownModel(VisretError, LookupError):
-    """No such model in the registry, on disk or on the hub."""
+    """There is no such model in the registry, on disk or on the hub."""
 
 
 class InvalidModelSpec(VisretError, ValueError):
-    """An entry of models.yaml is wrong; the message names entry and key."""
+    """An entry of models.yaml is wrong; the message names the entry and the key."""
 
 
 class WeightsError(VisretError):
@@ -63,7 +63,7 @@ class WeightsError(VisretError):
 
 
 class MissingExtra(VisretError, ImportError):
-    """An optional package is not installed; the message has the pip line."""
+    """An optional package is not installed; the message has the pip command that installs it."""
 
 
 class InvalidArgument(VisretError, ValueError):
@@ -71,11 +71,11 @@ class InvalidArgument(VisretError, ValueError):
 
 
 class ShapeError(VisretError, ValueError):
-    """An array has another shape, dtype or content than expected."""
+    """An array or a value has another shape, dtype or content than expected."""
 
 
 class PageIndexError(VisretError):
-    """Something about the index at `path`."""
+    """Something is wrong with the index at `path`, or with what was asked of it."""
 
     def __init__(self, path: str | Path, reason: str) -> None:
         self.path = str(path)
@@ -84,7 +84,7 @@ class PageIndexError(VisretError):
 
 
 class IndexFormatError(PageIndexError):
-    """Not an index, a damaged one, or one of another format version."""
+    """The folder holds no index, a damaged one, or one of another format version."""
 
 
 class ModelMismatch(PageIndexError):
@@ -99,12 +99,13 @@ class DuplicateDocument(PageIndexError):
     """The document is in the index already."""
 
 
-# What flock says on a file system (some NFS, SMB, FUSE) without locks; filelock makes of ENOSYS a NotImplementedError.
+# The errors of flock on a file system without locks (some NFS, SMB, FUSE); filelock turns ENOSYS into a
+# NotImplementedError.
 _NO_LOCKS = {errno.ENOLCK, errno.EBADF, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 
 
 def cannot_lock(error: BaseException) -> bool:
-    """Whether a lock failed because the file system has none."""
+    """Return whether a lock failed because the file system has no locks."""
     return isinstance(error, NotImplementedError) or (isinstance(error, OSError) and error.errno in _NO_LOCKS)
 
 

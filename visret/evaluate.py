@@ -1,4 +1,4 @@
-"""How good a retriever is on questions whose right pages are known."""
+"""Evaluation of a retriever on questions whose right pages are known."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from visret.types import PageRef, page_ref
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """found: the first k pages, best first. ndcg, recall: at k; reciprocal_rank: of the first right page among them."""
+    """The result of one question.
+
+    found: the first k pages, best first. ndcg, recall: nDCG@k and recall@k.
+    reciprocal_rank: 1 / the rank of the first right page among the k; 0 if there is none.
+    """
 
     question: str
     found: tuple[PageRef, ...]
@@ -24,24 +28,24 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of all questions and their means. Printed, it is a table."""
+    """The results of all questions, and their means. `print` shows it as a table."""
 
     k: int
     results: tuple[Result, ...]
 
     @property
     def ndcg(self) -> float:
-        """Mean nDCG@k."""
+        """The mean nDCG@k."""
         return sum(result.ndcg for result in self.results) / len(self.results)
 
     @property
     def recall(self) -> float:
-        """Mean recall@k."""
+        """The mean recall@k."""
         return sum(result.recall for result in self.results) / len(self.results)
 
     @property
     def mrr(self) -> float:
-        """Mean reciprocal rank, MRR@k."""
+        """The mean reciprocal rank, MRR@k."""
         return sum(result.reciprocal_rank for result in self.results) / len(self.results)
 
     def __str__(self) -> str:
@@ -52,9 +56,12 @@ class Evaluation:
 
 
 def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]]], *, k: int = 5) -> Evaluation:
-    """Ask every question, and compare the first k pages with its right ones: PageRefs, or (doc, page).
+    """Ask every question, and compare the first k pages with the right ones.
 
-    InvalidArgument without questions, and where a question has no right page or one of a document that is not there.
+    questions: for each question its right pages, as PageRefs or (document, page number).
+
+    Raises InvalidArgument if there are no questions, or if a question has no right page or one of a document that is
+    not in the index.
     """
     there = set(retriever.documents())
     questions = {question: {page_ref(one) for one in right} for question, right in questions.items()}

@@ -1,4 +1,4 @@
-"""Folders as users name them, whether they can be written (asked before the work for them), and the cache folder."""
+"""Folders as users name them, a test whether they can be written before work begins, and the cache folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with the home folder in place of ~, or as it is where there is no such user."""
+    """Return the path with the home folder in place of ~, or as it is if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -16,7 +16,10 @@ def expanded(path: str | Path) -> Path:
 
 
 def unwritable(folder: str | Path) -> str | None:
-    """Why no file can be put into a folder, which need not be there yet; None where it can. Leaves nothing behind."""
+    """Return why no file can be written into a folder, which need not exist yet; None if one can.
+
+    Nothing is left behind.
+    """
     folder = Path(folder).absolute()
     try:
         nearest = next(path for path in (folder, *folder.parents) if path.exists())
@@ -27,9 +30,9 @@ def unwritable(folder: str | Path) -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return where visret keeps what it can make again: VISRET_CACHE, or `visret` in the user's cache folder.
+    """Return the folder of what visret can make again: VISRET_CACHE, or `visret` in the user's cache folder.
 
-    Whoever writes there goes on without where that fails, as it does for a user who has no home folder.
+    Callers that cannot write there go on without it. For a user without a home folder, nothing can be written there.
     """
     import platformdirs
 
@@ -37,6 +40,6 @@ def cache_folder() -> Path:
         return expanded(chosen)
     try:
         folder = Path(platformdirs.user_cache_dir("visret", appauthor=False))
-    except RuntimeError:  # no home folder; an earlier platformdirs gives a relative path, to a folder called ~
+    except RuntimeError:  # no home folder; earlier versions of platformdirs return a relative path to a folder called ~
         folder = Path("~")
     return folder if folder.is_absolute() else Path(os.devnull, "visret")

@@ -1,8 +1,8 @@
-"""What a forked process cannot use of its parent's: locks that another thread holds, pools, and open files.
+"""Protection of forked processes from what they cannot use of their parent's: held locks, pools, and open files.
 
 A fork (`multiprocessing` on Linux, `gunicorn --preload`, Celery) copies the memory of a process and one of its threads.
-A lock that another thread holds stays locked in the child, work given to a pool waits for threads that are not there,
-and an open file is held by two.
+A lock that another thread holds stays locked in the child, work given to a pool waits for threads that do not exist,
+and an open file is held by two processes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
-WAIT_SECONDS = 5.0  # what a fork waits for a lock at most
+WAIT_SECONDS = 5.0  # the longest that a fork waits for a lock
 
 _locks: WeakSet[Lock] = WeakSet()
 _whole: list[Lock] = []
@@ -24,10 +24,10 @@ _private: set[int] = set()
 
 
 class Lock:
-    """A lock for `with`, which one thread may take more than once; it is free in a process that has just been forked.
+    """A lock for `with` that one thread may take more than once. In a process that has just been forked it is free.
 
-    whole: a fork waits until no other thread holds it, so that the child finds nothing half done: for libraries that
-    are not Python. Lives as long as the program, and no other such lock may be taken inside of it.
+    whole: makes a fork wait until no other thread holds the lock, so that the child finds nothing half done, for
+    libraries that are not Python. Such a lock lives as long as the program, and no other one may be taken inside of it.
     """
 
     def __init__(self, *, whole: bool = False) -> None:
@@ -46,15 +46,17 @@ class Lock:
 
 
 def in_child(function: Callable[[], object]) -> None:
-    """Call it in every process that is forked from now on, after all locks are free."""
+    """Call a function in every process that is forked from now on, once its locks are free."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=function)
 
 
 @contextmanager
 def not_for_children(*descriptors: int) -> Iterator[None]:
-    """For the length of the block, a child gets nothing in place of these open files: they are let go of when the
-    parent lets go of them, however long the child lives."""
+    """Keep these open files from children that are forked inside the block.
+
+    They are closed when the parent closes them, however long a child lives.
+    """
     _private.update(descriptors)
     try:
         yield
@@ -77,7 +79,7 @@ def _in_child() -> None:
         lock.inner = threading.RLock()
     for descriptor in _private:
         nowhere = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nowhere, descriptor, inheritable=False)  # closed, its number might become another file's
+        os.dup2(nowhere, descriptor, inheritable=False)  # if it were closed, another file might get its number
         os.close(nowhere)
     _private.clear()
 

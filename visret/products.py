@@ -8,10 +8,10 @@ _MOST = 1 << 18  # multiply-adds that OpenBLAS does by itself
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left (n, d) @ right (d, m), some rows at a time: so few that NumPy's BLAS does not spread them over all cores.
+    """Multiply left (n, d) by right (d, m), so few rows at a time that NumPy's BLAS keeps to one core.
 
-    For products of a page, which take less than a millisecond: where other processes keep the cores busy, waiting for
-    BLAS's threads takes 10 to 30 (measured with OpenBLAS, 554 x 128 x 12).
+    This is for products of a page, which take less than a millisecond. If other processes keep the cores busy, waiting
+    for BLAS's threads takes 10 to 30 ms (measured with OpenBLAS, 554 x 128 x 12).
     """
     rows = rows_at_once(right)
     if len(left) <= rows:
@@ -23,5 +23,5 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def rows_at_once(right: np.ndarray) -> int:
-    """Return of how many rows BLAS makes the product with `right` (d, m) on one core."""
+    """Return the largest number of rows whose product with `right` (d, m) BLAS computes on one core."""
     return max(1, _MOST // right.size)

@@ -1,4 +1,4 @@
-"""Answers from pages: hits to chat messages, with an id for each page to cite; and citations back to the pages."""
+"""Answers from pages: hits become chat messages in which each page has an id to cite; citations lead back to pages."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ INSTRUCTION = (
     "[1]. If the pages do not answer it, say so."
 )
 MAX_PIXELS = 1_000_000  # about what vision models scale a page to; more costs tokens and shows nothing new
-MAX_SIDE = 2000  # Anthropic refuses longer ones in a request with more than 20 pictures
+MAX_SIDE = 2000  # pixels; Anthropic refuses longer sides in a request with more than 20 pictures
 
 Messages = list[dict[str, Any]]
 
-# What may be a citation. Models are asked for [1], and write what they have seen elsewhere too: 【1†source】, [^1].
+# What may be a citation. Models are asked for [1], and also write what they have seen elsewhere: 【1†source】, [^1].
 _BRACKETS = re.compile(
     r"\[([^\[\]\n]{1,80})\]|【([^【】\n]{1,80})】|［([^［］\n]{1,80})］|\((?=(?:source|doc|ref|citation|quelle))([^()\n]{1,80})\)",
     re.I,
@@ -47,7 +47,7 @@ _KIND = (  # before a number, such as "Source 2"
 _PAGE = r"pages?|pp?\.?|seiten?|s\.|páginas?|pagine?|页|頁|ページ"
 _RANGE = r"(\d{1,6})(?:\s*(?:[-‐‑–—−~]|to|bis)\s*(\d{1,6}))?"
 _ITEM = re.compile(rf"(?:(?P<kind>{_KIND})|(?P<page>{_PAGE}))?[\s:#]*{_RANGE}(?P<place>[\s:]+\S.*)?", re.I)
-# Where on the page, or what it is called: behind a number, these cite nothing themselves.
+# A place on the page, or the name of its document. Behind a number, these cite nothing themselves.
 _PLACE = re.compile(
     rf"(?:{_PAGE}|§+|sec(?:tions?|\.)?|ch(?:apters?|\.)?|fig(?:ures?|\.)?|tab(?:les?|\.)?|lines?|l\.?|paragraphs?)"
     rf"[\s:]*{_RANGE}|.*\.[a-z]{{2,4}}",
@@ -73,10 +73,10 @@ _OF_PROGRAMS = re.compile(  # names that are no words, and what follows an item 
 )
 _OF_AN_ITEM = re.compile(r"\s*(?:[-+*/%|&^]?=|\+\+|->|\.[a-z_])")
 
-# Citations that were found are written over with this, so that what is around them can be read without them.
+# Citations that were found are overwritten with this, so that the text around them can be read without them.
 _FOUND = "\ue000"
 _MARKS = rf"{_FOUND}+(?:\s{{0,2}}(?:[,;]|and)?\s{{0,2}}{_FOUND}+)*"
-# A sentence ends with the ids behind its full stop, and where the next word does not go on in small letters or digits.
+# A sentence ends behind its full stop and the ids that follow it, unless the next word goes on in lower case or digits.
 _STOP = re.compile(rf"""[.!?]["')”’*]*(?:\s*{_MARKS})?(?=\s+["'(“‘*]*[^\W\d_a-z]|\s*$)|[。！？](?:\s*{_MARKS})?|\n+""")
 
 
@@ -84,10 +84,10 @@ _STOP = re.compile(rf"""[.!?]["')”’*]*(?:\s*{_MARKS})?(?=\s+["'(“‘*]*[^\
 class Citation:
     """A page that an answer names.
 
-    number: as it stands in the answer. hit: its page, None where no page has that number.
-    statement: the sentence it supports, without numbers; the question, where there is none.
-    start, end: the characters of the answer that hold the brackets.
-    why: where on the page the statement stands; None without a page, or without `explain`.
+    number: the number as it stands in the answer. hit: the page of that number; None if there is none.
+    statement: the sentence that it supports, without numbers; the question, if there is no sentence.
+    start, end: the first character of its brackets in the answer, and the one behind them.
+    why: the place of the statement on the page; None without a page, or without `explain`.
     """
 
     number: int
@@ -99,16 +99,18 @@ class Citation:
 
     @property
     def boxes(self) -> list[Region]:
-        """`why.boxes`: page fractions, best first; none on plain text, which has `why.spans`."""
+        """The boxes of the statement in page fractions, best first; none on plain text, which has `why.spans`."""
         return self.why.boxes if self.why else []
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """text: what the model said. hits: the pages it was shown, number 1 first. messages: what it was sent.
+    """An answer of a language model, with the pages that it cites.
 
-    warnings: sentences on what is wrong with it: words of the question that were not understood, pages whose picture
-    the model did not see.
+    text: the answer of the model. citations: the pages that it names, in order. hits: the pages that the model was
+    shown, number 1 first. messages: the messages that it was sent.
+    warnings: sentences that say what is wrong with the answer: words of the question that were not understood, pages
+        whose picture the model did not see.
     """
 
     text: str
@@ -132,9 +134,11 @@ def answer(
 ) -> Answer:
     """Search, ask a language model, and find what its answer cites on the pages.
 
-    ask: sends messages to a model and returns its answer; None makes an empty one, with a warning. k, where: as in
-    `Retriever.search`; the others as in `messages`. The text of the pages is what the index keeps of it. A page whose
-    picture cannot be drawn, because its file is gone or has changed, is sent as text, and a warning says so.
+    ask: sends messages to a model and returns its answer. None makes an empty answer, with a warning.
+    k, where: as in `Retriever.search`. chat, vision, max_pixels, total_pixels: as in `messages`.
+
+    The text of the pages comes from the index. If the picture of a page cannot be drawn, because its file is gone or
+    has changed, the page is sent as text, and a warning says so.
     """
     hits = retriever.search(question, k, where=where)
     warnings = list(hits.warnings)
@@ -175,23 +179,23 @@ def messages(
     max_pixels: int = MAX_PIXELS,
     total_pixels: int | None = None,
 ) -> Messages:
-    """The question and the pages of the hits, as messages for a vision-language model.
+    """Return the question and the pages of the hits as messages for a vision-language model.
 
-    Each page comes as its citation id ("[1] report.pdf, page 3", numbered as the hits are) and its text where it has
-    one, inside of a `fence`, and its picture. No text of a page, no name of a document and no question can look like
-    another page to a program that reads the messages, and different pages never give the same messages.
+    Each page consists of its citation id ("[1] report.pdf, page 3", numbered as the hits are) and its text, if it has
+    any, inside of a `fence`, and of its picture. To a program that reads the messages, no text of a page, no name of a
+    document and no question can look like another page. Different pages never give the same messages.
 
-    pages: reads the page of a hit. `Retriever.page` also knows pages made in memory, and refuses every file that is
-        not the one that was indexed; without it the hit's file is read, and refused where its words tell.
-        `lambda hit: retriever.read(hit)[0]` goes on without the picture where that cannot be drawn.
-    chat: the format. "openai": Chat Completions, which most servers speak, with PNGs in data URLs. "anthropic": the
-        Messages API, with PNGs in base64; the instruction is part of the user's message, `system` is left to you.
-        "huggingface": for `apply_chat_template` of a transformers processor, with PIL images.
+    pages: reads the page of a hit. `Retriever.page` also knows pages made in memory, and refuses every file other than
+        the one that was indexed. `lambda hit: retriever.read(hit)[0]` goes on without a picture that cannot be drawn.
+        None reads the file of the hit, and refuses it if its words show that it has changed.
+    chat: the format. "openai" is Chat Completions, which most servers understand, with PNGs in data URLs. "anthropic"
+        is the Messages API, with PNGs in base64; the instruction is part of the user's message, so that `system` is
+        left to you. "huggingface" is for `apply_chat_template` of a transformers processor, with PIL images.
     vision: False leaves the pictures out and makes every content a string, for models that read text only.
-    max_pixels: larger pictures are made smaller. total_pixels: and so that all together have no more than this.
+    max_pixels: larger pictures are made smaller. total_pixels: the most pixels that all pictures together may have.
 
-    DocumentError where a page cannot be read: its file is gone or has changed, or it was made in memory.
-    InvalidArgument for an unknown format.
+    Raises DocumentError if a page cannot be read: its file is gone or has changed, or it was made in memory.
+    Raises InvalidArgument for an unknown format.
     """
     if chat not in _PICTURES:
         raise InvalidArgument(f"chat must be one of {', '.join(_PICTURES)}, got {chat!r}")
@@ -226,9 +230,10 @@ def messages(
 
 
 def fence(*contents: str) -> tuple[str, str]:
-    """A first and a last line for contents that may say anything: both hold a code that occurs in none of them.
+    """Return a first and a last line for contents that may say anything: both hold a code that none of them contains.
 
-    The code is made of the contents, so the same contents have the same, and who writes a page cannot foresee it.
+    The code is computed from all contents, so the same contents have the same code, and nobody who writes one page can
+    foresee it.
     """
     code = hashlib.sha256(json.dumps(contents).encode()).hexdigest()[:16]
     while any(code in content for content in contents):
@@ -237,7 +242,7 @@ def fence(*contents: str) -> tuple[str, str]:
 
 
 def name(page: PageRef) -> str:
-    """A page in words, on one line whatever its document is called: "report.pdf, page 3"."""
+    """Return the name of a page in words, on one line whatever its document is called: "report.pdf, page 3"."""
     doc = page.doc.replace("\\", "\\\\")
     return f"{''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in doc)}, page {page.page}"
 
@@ -249,14 +254,15 @@ def citations(
     question: str = "",
     explain: Callable[[str, Hit], Explanation] | None = None,
 ) -> list[Citation]:
-    """What an answer cites, in its order: [1], [1, 3], [2][3] and ranges such as [1-3].
+    """Return what an answer cites, in its order: [1], [1, 3], [2][3] and ranges such as [1-3].
 
-    Also what models write in their stead: [1 and 3], [1, p. 3], [Source 1], (Source 1), [^1], 【1】, 【1†source】.
-    "[Page 2]" is number 2, unless it may be the second page of a document. What stands in code and formulas is no
-    citation, nor are links, footnotes' texts, and items of lists as in argv[1].
+    Variants are understood too: [1 and 3], [1, p. 3], [Source 1], (Source 1), [^1], 【1】, 【1†source】.
+    "[Page 2]" is number 2, unless it may mean the second page of a document. Brackets in code and formulas cite
+    nothing, and neither do links, the texts of footnotes, and items of lists as in argv[1].
 
-    A citation supports the sentence it stands in or right behind; one that stands alone, the sentence before it, or
-    else the question. Numbers that no page has are there too, without a hit; of a range, its ends.
+    A citation supports the sentence that it stands in or right behind. One that stands alone supports the sentence
+    before it, or the question if there is none. Numbers that no page has are listed too, without a hit; of a range,
+    only its ends.
 
     hits: as they were given to `messages`. explain: `Retriever.heatmap`, which finds the statement on the page.
     """
@@ -279,7 +285,7 @@ def citations(
 
 
 def _marks(answer: str, hits: Sequence[Hit]) -> Iterator[tuple[int, int, list[int]]]:
-    """First character, end and numbers of each citation."""
+    """Yield the first character, the end and the numbers of each citation."""
     code = [span.span() for span in _CODE.finditer(answer)]
     cited: set[int] = set()  # where citations end
     for mark in _BRACKETS.finditer(answer):
@@ -293,7 +299,7 @@ def _marks(answer: str, hits: Sequence[Hit]) -> Iterator[tuple[int, int, list[in
 
 
 def _is_no_citation(answer: str, start: int, end: int) -> bool:
-    """Whether brackets with numbers in them are part of a link, of a footnote, or of a program."""
+    """Return whether brackets with numbers in them are part of a link, of a footnote, or of a program."""
     line = answer.rfind("\n", 0, start) + 1
     before, behind = answer[max(line, start - 80) : start], answer[end : end + 80]
     if _NO_CITATION_BEFORE.search(before) or _NO_CITATION_BEHIND.match(behind):
@@ -308,7 +314,7 @@ def _is_no_citation(answer: str, start: int, end: int) -> bool:
 
 
 def _sentences(text: str) -> Iterator[tuple[int, int]]:
-    """First character and end of each sentence or line."""
+    """Yield the first character and the end of each sentence or line."""
     start = 0
     for stop in _STOP.finditer(text):
         yield start, stop.end()
@@ -317,8 +323,10 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(inside: str, hits: Sequence[Hit]) -> list[int]:
-    """The numbers inside of a pair of brackets, none where something else is there too; those in the midst of a range
-    where there are so many pages."""
+    """Return the numbers inside of a pair of brackets; none if anything else is there too.
+
+    Of a range, these are its ends, and the numbers between them that are numbers of pages.
+    """
     found: list[int] = []
     placed = False  # what comes behind "p. 3," is of that page
     rest = inside.partition("†")[0].strip()
@@ -341,7 +349,7 @@ def _numbers(inside: str, hits: Sequence[Hit]) -> list[int]:
 
 
 def _may_be_of_a_document(page: int, hits: Sequence[Hit]) -> bool:
-    """Whether "page 2" may mean the second page of a document, and not what the pages shown are numbered."""
+    """Return whether "page 2" may mean the second page of a document, and not the page that is shown as number 2."""
     return [number for number, hit in enumerate(hits, 1) if hit.page == page] not in ([], [page])
 
 
@@ -358,7 +366,7 @@ def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
 
 
 def fitted(image: Image, max_pixels: int) -> Image:
-    """It, or a smaller one of its shape, with at most so many pixels, and none of its sides over MAX_SIDE."""
+    """Return the picture, made smaller if it has more than `max_pixels`, or a side longer than MAX_SIDE."""
     width, height = image.size
     shrink = min((max_pixels / (width * height)) ** 0.5, MAX_SIDE / max(width, height))
     if shrink >= 1:
@@ -367,7 +375,7 @@ def fitted(image: Image, max_pixels: int) -> Image:
 
 
 def png(image: Image) -> str:
-    """The picture as a PNG in base64."""
+    """Return the picture as a PNG in base64."""
     out = BytesIO()
     image.save(out, "png")
     return base64.b64encode(out.getvalue()).decode()

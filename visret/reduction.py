@@ -1,8 +1,9 @@
-"""What makes a page smaller: fewer vectors, shorter vectors, or a few that stand for all of them.
+"""Ways of making a page smaller: fewer vectors, shorter vectors, or a few that stand for all of them.
 
-`prune` drops vectors, `pool` merges those that are alike, `project` leaves out the dimensions that say least; no place
-on the page is forgotten. The first two look at one page only; a projection is fitted to a sample of the collection, and
-questions go through it too. `summarise` makes the few rows that stand for a page in the first stage of a search.
+`prune` drops vectors, `pool` merges those that are alike, and `project` leaves out the dimensions that say least; no
+place on the page is forgotten. The first two look at one page only. A projection is fitted to a sample of the
+collection, and questions go through it too. `summarise` makes the few rows that stand for a page in the first stage of
+a search.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from visret.errors import InvalidArgument, ShapeError
 from visret.products import product
 from visret.types import Grid, PageEmbedding
 
-TOGETHER = 4096  # vectors that are compared with each other; a page of a plot may have 40,000
+TOGETHER = 4096  # vectors that are compared with each other at a time; a page of a plot may have 40,000
 
-_ROUNDS = 4  # of k-means in a summary; more find no more
+_ROUNDS = 4  # of k-means in a summary; more rounds find nothing better
 _LEAST_COSINE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What an index does with vectors, in this order: prune, pool, project, encode.
+    """The settings by which an index stores vectors. They are applied in this order: prune, pool, project, encode.
 
-    codec: how a vector is stored (visret/codec.py). dim: project to this many dimensions, None for all of them.
-    pool: merge vectors that are alike, so that one in `pool` is left. prune: leave out this share of a page's vectors.
+    codec: how a vector is stored (visret/codec.py). dim: project to this many dimensions; None keeps all of them.
+    pool: merge similar vectors, so that one in `pool` is left. prune: leave out this share of a page's vectors.
     """
 
     codec: str = "int8"
@@ -55,14 +56,14 @@ class Storage:
             raise ShapeError(f"prune must be at least 0 and below 1, got {self.prune}")
 
     def reduce(self, page: PageEmbedding) -> PageEmbedding:
-        """The page with fewer vectors."""
+        """Return the page pruned and pooled."""
         return pool(prune(page, self.prune), self.pool)
 
 
 def prune(page: PageEmbedding, share: float) -> PageEmbedding:
-    """Without this share of the page's vectors: those that say least beside the others. At least one is left.
+    """Drop this share of the page's vectors: those that say least beside the others. At least one is left.
 
-    A vector says little where another of the page is almost the same; of such a pair the later one goes.
+    A vector says little if another of the page is almost the same; of such a pair the later one goes.
     """
     n = len(page.vectors)
     dropped = min(int(n * share), n - 1)
@@ -81,7 +82,7 @@ def prune(page: PageEmbedding, share: float) -> PageEmbedding:
 
 
 def pool(page: PageEmbedding, factor: int) -> PageEmbedding:
-    """One vector for each `factor`: unit means of those that are alike (token pooling, Clavié et al. 2024).
+    """Merge similar vectors into their unit mean, so that one in `factor` is left (token pooling, Clavié et al. 2024).
 
     Clusters are merged by the mean cosine between them, and stay in the order of their first vector.
     """
@@ -99,11 +100,12 @@ def pool(page: PageEmbedding, factor: int) -> PageEmbedding:
 
 
 def fit_projection(sample: np.ndarray, dim: int) -> np.ndarray:
-    """(d, dim) float32 with orthonormal columns that keeps dot products of vectors like sample (S, d) best.
+    """Return the projection that best keeps the dot products of vectors like sample (S, d).
 
-    PCA without centring: what all vectors have in common counts in a dot product, too. The axes are turned by a fixed
-    random rotation: that changes no dot product, and gives all dimensions the same share, as codes of few bits need it
-    (binary at 256 dimensions: .877 of the exact top 10 in place of .832, on the pages of tests/benchmarks/storage.py).
+    It is (d, dim) float32 with orthonormal columns: PCA without centring, since what all vectors have in common counts
+    in a dot product too. The axes are turned by a fixed random rotation. That changes no dot product and gives all
+    dimensions the same share, which codes of few bits need (binary at 256 dimensions finds .877 of the exact top 10
+    with it and .832 without, on the pages of tests/benchmarks/storage.py).
     """
     d = sample.shape[1]
     if not 1 <= dim <= d:
@@ -114,20 +116,21 @@ def fit_projection(sample: np.ndarray, dim: int) -> np.ndarray:
 
 
 def project(vectors: np.ndarray, projection: np.ndarray) -> np.ndarray:
-    """Vectors (n, d) of pages or questions -> (n, dim) float32 unit rows."""
+    """Project vectors (n, d) of pages or questions to (n, dim) float32 unit rows."""
     if vectors.ndim != 2 or vectors.shape[1] != len(projection):
         raise ShapeError(f"vectors must be (n, {len(projection)}), got {vectors.shape}")
     return _units(vectors @ projection)
 
 
 def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
-    """Return at most k rows that stand for a page's vectors (n, d) float32, unit rows; (<= k, d) float32.
+    """Return at most k rows, (<= k, d) float32, that stand for a page's vectors (n, d) float32, which are unit rows.
 
-    Spherical k-means; k rows or fewer stand for themselves. A centroid is longer than 1 the more its vectors differ:
-    the best of them is nearer to a query than their middle is, by about 1 / sqrt(their mean cosine with it).
+    They come from spherical k-means; k rows or fewer stand for themselves. The more the vectors of a centroid differ,
+    the longer than 1 it is: the best of them is nearer to a query than their mean is, by about
+    1 / sqrt(their mean cosine with it).
 
-    A summary is a smaller page, which MaxSim scores as it scores pages. Nothing is learned across pages, so a page that
-    comes or goes changes nothing for the others, and any collection is served from its first page on.
+    A summary is a smaller page, which MaxSim scores as it scores pages. Nothing is learned across pages, so adding or
+    removing a page changes nothing for the others, and a collection needs no minimum size.
     """
     if len(vectors) <= k:
         return vectors
@@ -142,25 +145,26 @@ def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
         before = centroids[kept]
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
         cosines = np.maximum(lengths / counts, _LEAST_COSINE)
-        # Vectors that cancel out have no middle.
+        # Vectors that cancel out have no mean direction.
         centroids = np.where(lengths > 1e-3 * counts, sums / np.maximum(lengths, 1e-6), before)
     return np.asarray(centroids / np.sqrt(cosines))
 
 
 def summary_size(rows: int) -> int:
-    """Return how many rows stand for a page of so many.
+    """Return the number of rows in the summary of a page with this many rows.
 
-    tests/benchmarks/first_stage.py measures it beside other ways: of 16,834 real pages of 200 vectors, one row for 32
-    leaves 900 to scan, and keeps .995 of the ten best. With twice the rows some fewer are left, which saves less than
-    the rows cost.
+    tests/benchmarks/first_stage.py compares it with other choices. Of 16,834 real pages of 200 vectors, one row for 32
+    leaves 900 to scan and keeps .995 of the ten best. Twice as many rows leave fewer pages, but save less than the
+    rows cost.
     """
     return max(4, rows // 32)
 
 
 def _clusters(vectors: np.ndarray, count: int) -> np.ndarray:
-    """(n,) int32 number of each unit vector's cluster; at most `count` of them, in the order of their first vector.
+    """Return the number of each unit vector's cluster, (n,) int32.
 
-    Those of a page with very many are found part by part.
+    There are at most `count` clusters, in the order of their first vector. A page with very many vectors is clustered
+    part by part.
     """
     parts = min(-(-len(vectors) // TOGETHER), count)
     if parts > 1:
@@ -185,7 +189,7 @@ def _units(vectors: np.ndarray) -> np.ndarray:
 
 
 def _moved(page: PageEmbedding, vectors: np.ndarray, row_of: np.ndarray) -> PageEmbedding:
-    """The page with other vectors. row_of: (n,) int32, for each old vector the new one that stands for it, or -1."""
+    """Return the page with other vectors. row_of: (n,) int32, the new vector that stands for each old one, or -1."""
     old = page.vector_of_place()
     new = np.where(old >= 0, row_of[old], np.int32(-1))
     where = page.where

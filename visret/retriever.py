@@ -1,4 +1,4 @@
-"""The front door: one index, the encoder that made it, questions in, pages out."""
+"""The front door of visret: a `Retriever` joins an index with the model that made it, and answers questions."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _log = logging.getLogger("visret")
 
 
 class Retriever:
-    """Ranks the pages of an index for a question, and shows why.
+    """A retriever ranks the pages of an index for a question, and shows why each was found.
 
-    Made with `create` or `open`; close it, or use it in a `with` block. Several threads may use it at once; one of
-    them, and one process, may add or remove at a time, the others get IndexLocked.
+    `create` and `open` make one. Close it after use, or use it in a `with` block. Several threads may search at once.
+    Only one thread of one process may add or remove at a time; the others get IndexLocked.
     """
 
     def __init__(self, index: PageIndex, encoder: Encoder | None) -> None:
@@ -63,16 +63,16 @@ class Retriever:
         pool: int = 1,
         prune: float = 0.0,
     ) -> Retriever:
-        """Make an empty index in a new or empty folder. PageIndexError where there is something already.
+        """Make an empty index in a new or empty folder. Raises PageIndexError if the folder holds anything.
 
-        model: a name (`visret models`), a folder with a checkpoint, or a loaded encoder.
+        model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder.
         codec: how a vector is stored: float32, float16, int8, residual2, residual1 or binary, from the largest to the
             smallest.
-        dim: project vectors to this many dimensions. pool: merge vectors that are alike, so that one in `pool` is left.
-        prune: leave out this share of each page's vectors, the least telling ones.
+        dim: project vectors to this many dimensions. pool: merge similar vectors, so that one in `pool` is left.
+        prune: leave out this share of each page's vectors, those that say least.
 
-        What residual codecs and `dim` have to learn, they learn from the first vectors that are committed: from the
-        first 131,072 of a long `add`. So bring in much at once.
+        Residual codecs and `dim` are fitted to the first vectors that are committed: the first 131,072 of a long
+        `add`. Bring in as much as possible in the first call.
         """
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
@@ -91,10 +91,12 @@ class Retriever:
         password: str | None = None,
         device: str | None = None,
     ) -> Retriever:
-        """Open an index. Its model loads with the first question; or hand over one that is loaded already.
+        """Open an index. Its model is loaded with the first question.
 
-        password: for drawing the pages of encrypted PDFs. device: where pages are scanned: None for this CPU, straight
-        from the files; or a name torch knows, such as "cuda", whose memory they are copied to.
+        model: a loaded encoder; None loads the model that made the index.
+        password: opens encrypted PDFs when their pages are drawn.
+        device: where pages are scanned. None scans them on this CPU, straight from the files. With a name that torch
+            knows, such as "cuda", they are copied to the memory of that device.
         """
         index = PageIndex.open(path)
         retriever = cls(index, model)
@@ -103,7 +105,7 @@ class Retriever:
         return retriever
 
     def close(self) -> None:
-        """Let go of the index's files."""
+        """Close the files of the index."""
         self._late = None
         self._index.close()
 
@@ -128,21 +130,21 @@ class Retriever:
 
     @property
     def modality(self) -> str:
-        """ "text" (reads words) or "image" (looks at the page)."""
+        """The kind of model: "text" reads the words of a page, "image" looks at its picture."""
         return self._index.model.modality
 
     @property
     def encoder(self) -> Encoder:
-        """The model, loaded on first use. ModelMismatch where it is not the one the index was made with."""
+        """The model, loaded on first use. Raises ModelMismatch if it is not the one that made the index."""
         return self._encoder_of(self._index.model)
 
     @property
     def storage(self) -> Storage:
-        """What the index does with vectors: codec, dim, pool, prune."""
+        """The settings by which the index stores vectors: codec, dim, pool, prune."""
         return self._index.storage
 
     def uses(self, model: str) -> bool:
-        """Whether the index was made with the model of this name, alias or folder."""
+        """Return whether the index was made with the model of this name, alias or folder."""
         return registry.resolve(model).name == self.model
 
     # ---- putting pages in, and taking them out
@@ -162,31 +164,32 @@ class Retriever:
         page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
-        """Bring in files and folders; what is in the index and unchanged is left alone.
+        """Bring in files and folders. Documents that are in the index and have not changed are not read again.
 
-        metadata: for every document under these paths, or a callable that gives it for a path; JSON values, for `where`
-            (dates become text, missing values of pandas null). A dictionary takes the place of what a document has,
-            also where its file has not changed, and is not read again; {} takes all of it away. None leaves it as it
-            is, whatever becomes of the file: changed, moved, failed and back again.
-        include, exclude: patterns such as "*.pdf", "2024/*" or "drafts", of the path inside the folder that was given
-            or of a folder on it, in any case; `*` ends at a slash. Only files that one of `include` matches, where
-            there are any, and none that one of `exclude` matches.
-        sync: take out documents under these paths whose files are gone; what is only excluded stays.
-        retry_failed: read files again that failed before and have not changed.
-        password: for encrypted PDFs, and for drawing their pages later. most_pages: a file with more is not read.
-        ocr: for models that read text. "auto" reads from a page's picture what stands on it and is not in its text
-            layer, or is there in other letters: with RapidOCR where that is installed (`visret[ocr]`), else with
-            `glyph`. The page's own words stay. "always" reads every picture, and a line of the layer gives way where
-            something else stands in its place in words as good; "never" reads none. A page with words that were read
-            has their mean confidence, 0 to 1, in its metadata: `ocr_confidence`. What cannot be read is in the
-            report's `lost`.
+        metadata: the metadata of every document under these paths, or a callable that returns it for a path. Its JSON
+            values serve `where`; dates become text, and missing values of pandas become null. A dictionary replaces
+            what a document has, even if its file has not changed and is not read again; {} removes all of it. None
+            leaves it as it is, even if the file changes, moves, or fails and comes back.
+        include, exclude: patterns such as "*.pdf", "2024/*" or "drafts". Each is compared, in any case, with the path
+            inside the given folder and with every folder on that path; `*` ends at a slash. A file is read if one of
+            `include` matches, or none is given, and none of `exclude` matches.
+        sync: remove documents under these paths whose files are gone. Files that are only excluded stay.
+        retry_failed: try files again that failed before and have not changed.
+        password: opens encrypted PDFs, now and when their pages are drawn later.
+        most_pages: a file with more pages is not read.
+        ocr: whether models that read text are given the words of pictures. "auto" reads from a page's picture whatever
+            is printed on it but missing from its text layer, or spelt differently there. It uses RapidOCR if that is
+            installed (`visret[ocr]`), else `glyph`, and keeps the page's own words. "always" reads every picture, and
+            replaces a line of the text layer if words as good but different were read in its place. "never" reads no
+            picture. If words were read, the page's metadata has their mean confidence, 0 to 1, as `ocr_confidence`.
+            Content that cannot be read is listed in the report's `lost`.
         page_seconds: a page that takes longer to read is given up, and reported.
-        progress: called in this thread when the files are known, after every batch, and about once a second while
-            nothing comes; what it is handed stays up to date, and other threads may read it. Its `seconds_left` is an
-            estimate, None in the first two seconds.
+        progress: called in this thread when the files are known, after every batch, and about once a second in
+            between. The object that it gets stays up to date, and other threads may read it. Its `seconds_left` is an
+            estimate, and None in the first two seconds.
 
-        No file stops the others: the report says what failed, and why. IndexLocked while another process writes.
-        Interrupted, it keeps what is done; the next call goes on there.
+        A file that fails does not stop the others: the report names it and says why. Raises IndexLocked while another
+        process writes. A call that is interrupted keeps what is done, and the next call goes on from there.
         """
         self._password = password or self._password
         from visret.ingest import run
@@ -216,12 +219,14 @@ class Retriever:
         page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
-        """Bring in a file in the place of a document, which it takes under the same name when all of it is read.
+        """Replace a document by a file, under the same name, as soon as all of the file is read.
 
-        Until then, and where the file cannot be read, the document stays as it is; the report's `failed` says why.
-        metadata: None keeps the document's. The other arguments are those of `add`.
+        Until then the document stays as it is. If the file cannot be read, nothing is replaced, and the report's
+        `failed` says why.
 
-        InvalidArgument where there is no such document, IndexLocked while another process writes.
+        metadata: None keeps that of the document. The other arguments are those of `add`.
+
+        Raises InvalidArgument if there is no such document, and IndexLocked while another process writes.
         """
         self._password = password or self._password
         from visret.ingest import run
@@ -241,24 +246,27 @@ class Retriever:
     ) -> Report:
         """Bring in pages made in memory. Pages of one `doc` in one call are a document; adding it again replaces it.
 
-        Their pictures are kept in the index, so that highlights can be drawn. metadata: of the documents, None leaves
-        what they have, as in `add`; a page's own is replaced with the page. ocr: as in `add`.
+        Their pictures are kept in the index, so that explanations can be drawn.
+
+        metadata: that of the documents. None leaves what they have, as in `add`. Metadata of a page is replaced with
+            the page. ocr: as in `add`.
         """
         from visret.ingest import run
 
         return run.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
 
     def remove(self, docs: str | Iterable[str]) -> None:
-        """Take documents out, by name. InvalidArgument, and nothing removed, where one is not there."""
+        """Remove documents by name. Raises InvalidArgument, and removes nothing, if one of them is not there."""
         with self._index.writing() as writer:
             for doc in dict.fromkeys(map(arguments.name, arguments.several(docs))):
                 writer.remove(doc)
 
     def set_metadata(self, doc: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Change metadata of a document without reading it again; returns what it has then.
+        """Change metadata of a document without reading it again, and return what the document has then.
 
-        changes: keys with their new values, as in `add`; None deletes a key, and all others stay. InvalidArgument where
-        there is no such document, or the metadata is none that filters can use.
+        changes: keys with their new values, as in `add`. None deletes a key. All other keys stay.
+
+        Raises InvalidArgument if there is no such document, or if filters cannot use the metadata.
         """
         changes = arguments.metadata(doc := arguments.name(doc), changes)
         with self._index.writing() as writer:
@@ -269,12 +277,13 @@ class Retriever:
         return self.document(doc).metadata
 
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
-        """Make the index smaller: let go of the room of removed pages, and merge small segments.
+        """Make the index smaller: free the space of removed pages, and merge small segments.
 
-        What `reindex` took the place of is gone then, or half of what it was building.
+        It also deletes what `reindex` replaced, and what an unfinished `reindex` has built so far.
 
-        codec, dim: store vectors with this codec, of this many dimensions, from now on; both only ever lose, so
-        InvalidArgument where the stored vectors have less. Without them scores stay as they are, to the last bit.
+        codec, dim: store vectors with this codec and this many dimensions from now on. Raises InvalidArgument if that
+            is more than is stored, since precision cannot come back. Without them every score stays the same to the
+            last bit.
         """
         self._index.compact(codec=codec, dim=dim)
 
@@ -291,18 +300,21 @@ class Retriever:
         page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
-        """Read all documents again, with another model or stored in another way; what is None stays as it is.
+        """Read all documents again with another model, or store them in another way. None leaves a setting as it is.
 
-        A new index is built beside this one, which answers until the new one takes its place at once. Names, order and
-        metadata are kept. Interrupted, the next call with the same arguments goes on; IndexLocked while another process
-        writes. `undo_reindex` goes back; what that takes is kept until the next `compact` or `reindex`. Others who have
-        the index open go on with what it was until they `refresh`.
+        A new index is built beside this one, which answers until the new one replaces it in one step. Names, order and
+        metadata are kept. If it is interrupted, the next call with the same arguments goes on. `undo_reindex` goes
+        back; the old index is kept for that until the next `compact` or `reindex`. Others who have the index open keep
+        seeing the old one until they `refresh`.
 
-        A file that has changed is read as it is now, and a warning is logged. A file that is gone is in the report's
-        `failed`, and its document stays without pages until `add` finds the file again. Pages made in memory are read
-        as they are stored, and what the new model does not read of them is only kept as long as the old index is.
-        PageIndexError, and nothing changed, where not one page can be read. password, ocr, page_seconds, progress: as
-        in `add`.
+        A file that has changed is read as it is now, and a warning is logged. A file that is gone is listed in the
+        report's `failed`, and its document has no pages until `add` finds the file again. Pages made in memory are read
+        as they are stored. What the new model does not read of them is kept only as long as the old index.
+
+        password, ocr, page_seconds, progress: as in `add`.
+
+        Raises IndexLocked while another process writes, and PageIndexError, changing nothing, if not a single page can
+        be read.
         """
         self._password = password or self._password
         if model is None:
@@ -328,14 +340,14 @@ class Retriever:
         return report
 
     def undo_reindex(self) -> None:
-        """Be as before the last `reindex`, to the last bit; called again, as after it.
+        """Go back to the index as it was before the last `reindex`, to the last bit. A second call undoes the first.
 
-        What was added or removed since is not part of it. PageIndexError where there is nothing to go back to.
+        What was added or removed since is not carried over. Raises PageIndexError if there is nothing to go back to.
         """
         self._index.go_back()
 
     def refresh(self) -> bool:
-        """See what other processes have committed since; whether anything has."""
+        """Take in what other processes have committed, and return whether there was anything new."""
         return self._index.refresh()
 
     # ---- asking
@@ -350,20 +362,24 @@ class Retriever:
         exact: bool = False,
         explain: bool = True,
     ) -> Ranked[Hit]:
-        """The k best pages, best first; fewer where fewer pass. The list's `warnings` say what was not understood.
+        """Return the k best pages, best first; fewer if fewer pass the filter.
 
-        where: only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}: a list is any of them,
-            several keys must all hold; "doc", "page" and "source" are always there. What matches nothing gives nothing.
-            Also {"year": {">=": 2020, "<": 2024}} (and "==", "!=", "<=", ">"), {"or": [{...}, {...}]}, {"and": [...]}
-            and {"not": {...}}. A page without the key, or with a value of another type, is in no range.
-        among: only these pages, to rank again what another engine found: a hit, a PageRef, a pair of doc and page, the
-            name of a document for all its pages, or several of these.
-        exact: score every page, however many there are. Else, where it saves much, only those whose summaries leave a
-            hope of being among the best are scored: .99 of the best pages are found, and a score is never a guess.
-        explain: look at each page that was found, for the `text` and `weak` of its hit. False ranks only, in about half
-            the time: every `text` is "" then, and no hit is `weak`.
+        The list's `warnings` say what the model did not understand of the question.
 
-        InvalidArgument for an empty question, a key no page has, or a page that is not there.
+        where: find only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}. A list stands for
+            any of its values, and several keys must all hold. "doc", "page" and "source" are always there. Conditions
+            can be {"year": {">=": 2020, "<": 2024}} (and "==", "!=", "<=", ">"), {"or": [{...}, {...}]},
+            {"and": [...]} and {"not": {...}}. A page without the key, or with a value of another type, is in no range.
+            A filter that no page passes finds nothing.
+        among: find only these pages, to rank again what another engine found: a hit, a PageRef, a pair of document and
+            page number, the name of a document for all its pages, or several of these.
+        exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
+            whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
+            still exact.
+        explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about half
+            the time; every `text` is "" then, and no hit is `weak`.
+
+        Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.
         """
         return self.search_many([question], k, where=where, among=among, exact=exact, explain=explain)[0]
 
@@ -377,7 +393,7 @@ class Retriever:
         exact: bool = False,
         explain: bool = True,
     ) -> list[Ranked[Hit]]:
-        """`search` for each question; the pages are read once for all of them."""
+        """Search for each of several questions, as `search` does, reading the pages once for all of them."""
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
         return [
@@ -394,9 +410,9 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
-        """`search_many`, each hit with what `heatmap` gives for it, and nothing encoded for that.
+        """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
-        Question by question: an explanation holds its page's vectors.
+        Nothing is encoded for that. Explanations are made one question at a time, since each holds its page's vectors.
         """
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
@@ -406,9 +422,9 @@ class Retriever:
         )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
-        """Where on the page of a hit (or a PageRef) the question was answered: maps, boxes, and a picture.
+        """Return where on a page the question was answered: maps, boxes, and a picture.
 
-        From the stored vectors: nothing is encoded but the question.
+        hit: the hit or PageRef of the page. Its stored vectors are used, so only the question is encoded.
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
@@ -416,9 +432,9 @@ class Retriever:
         return pipeline.explain(asked, ref)
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
-        """The page as it was indexed, with picture and words, read again from its source.
+        """Return the page as it was indexed, with picture and words, read again from its source.
 
-        DocumentError where the file is gone or has changed since: another page is never shown in its place.
+        Raises DocumentError if the file is gone or has changed since: another page is never shown in its place.
         """
         from visret.ingest import stored
 
@@ -429,11 +445,11 @@ class Retriever:
         return stored.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
 
     def read(self, hit: Hit | tuple[str, int], *, picture: bool = True) -> tuple[Page, DocumentError | None]:
-        """The page for somebody who reads it: the text as it was indexed, and the picture where it can still be drawn.
+        """Return the page for a reader: the text as it was indexed, and the picture if it can still be drawn.
 
         Unlike `page` it does not need the file for the text, which the index keeps. The error says why there is no
-        picture; it is None where there is one, where none is wanted (then no file is opened), and for pages that never
-        had one. It is logged as a warning as well.
+        picture, and is logged as a warning too. It is None if there is a picture, if none is wanted (no file is opened
+        then), and for pages that never had one.
         """
         from visret.ingest.stored import stored_page
 
@@ -444,11 +460,11 @@ class Retriever:
         try:
             return replace(stored, image=self.page(ref).image), None
         except DocumentError as error:
-            _log.warning("%s, page %d: its picture cannot be drawn, its text is there: %s", *ref, error)
+            _log.warning("%s, page %d: its picture cannot be drawn, but its text is there: %s", *ref, error)
             return stored, error
 
     def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
-        """The page as an RGB picture; DocumentError as for `page`, NoPicture for plain text, which has none."""
+        """Return the page as an RGB picture. Raises DocumentError as `page` does, and NoPicture if it has none."""
         page = self.page(hit, dpi=dpi)
         if page.image is None:
             reason = "is plain text and has no picture" if page.size_pt is None else "was added without a picture"
@@ -458,17 +474,17 @@ class Retriever:
     # ---- what is there
 
     def documents(self) -> list[str]:
-        """The names of all documents, in the order they were added; those without pages too."""
+        """Return the names of all documents in the order they were added, those without pages included."""
         return [document.doc for document in self._index.snapshot.documents()]
 
     def document(self, doc: str) -> Document:
-        """What is known of a document: its file, its state, its pages. InvalidArgument where there is none."""
+        """Return what is known of a document: its file, state, pages. Raises InvalidArgument if it is not there."""
         return self._index.snapshot.document(arguments.name(doc))
 
     def original(self, doc: str) -> Path | None:
-        """The file of a document, None where it was made in memory.
+        """Return the file of a document; None if it was made in memory.
 
-        DocumentError as for `page`, and for a document inside a file, which has none of its own.
+        Raises DocumentError as `page` does, and for a document inside another file, which has no file of its own.
         """
         from visret.ingest.stored import check_unchanged
 
@@ -481,7 +497,7 @@ class Retriever:
         return Path(document.source)
 
     def unread(self) -> tuple[list[Failure], list[EmptyPage]]:
-        """What could not be read when the index was made, and pages with nothing this model reads."""
+        """Return what could not be read when the index was made, and the pages that hold nothing for this model."""
         failed, empty = [], []
         for document in self.incomplete():
             path = shown(document)
@@ -492,7 +508,7 @@ class Retriever:
         return failed, empty
 
     def lost(self) -> list[Lost]:
-        """Content that is known to be missing from documents that were read."""
+        """Return what is known to be missing from documents that were read."""
         return [
             Lost(shown(document), page, what, help_)
             for document in self._index.snapshot.documents()
@@ -500,15 +516,15 @@ class Retriever:
         ]
 
     def incomplete(self) -> Iterator[Document]:
-        """The documents that `unread` is about, in the order they were added."""
+        """Yield the documents that `unread` is about, in the order they were added."""
         return self._index.snapshot.unread()
 
     def unread_counts(self) -> tuple[int, int]:
-        """How many failures and how many empty pages `unread` lists, without listing them."""
+        """Count the failures and the empty pages that `unread` lists, without listing them."""
         return self._index.snapshot.unread_counts
 
     def info(self) -> dict[str, Any]:
-        """Counts and sizes, JSON."""
+        """Return counts, sizes and settings of the index, as JSON values."""
         stats = self._index.stats()
         lost, unknown = self._index.snapshot.lost_counts
         model, storage, fitted = self._index.model, self._index.storage, self._index.snapshot.fitted
@@ -544,25 +560,25 @@ class Retriever:
     def _encoder_of(self, model: IndexModel) -> Encoder:
         with self._loading:
             if self._loaded is None or self._loaded[0] != model:
-                # computed as the index's vectors were, whatever this machine would choose
+                # Questions are encoded as the pages were, whatever this machine would choose.
                 encoder = self._given or load_encoder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
                 check_same(self._index.path, model, encoder)
                 self._loaded = model, encoder
             return self._loaded[1]
 
     def _scan_in_words(self) -> str:
-        """What a question without a filter makes read."""
+        """Say what a question without a filter reads."""
         if self._scorer().has_first_stage:
             return "the summary of every page, then those pages that may be among the best"
         return "every page"
 
     def _pipeline(self) -> Pipeline:
-        """What answers questions from the committed state that is seen now."""
+        """Return the pipeline that answers questions from the committed state that is seen now."""
         late = self._scorer()
         return Pipeline(late, partial(self._encoder_of, late.snapshot.model), self._drawn)
 
     def _scorer(self) -> LateInteraction:
-        """What ranks the pages of the committed state, kept until there is another state."""
+        """Return the scorer of the committed state, which is kept until there is another state."""
         snapshot, known = self._index.snapshot, self._late
         if known is None or known.snapshot is not snapshot:
             known = self._late = LateInteraction(snapshot, device=self._device, before=known)
@@ -573,7 +589,7 @@ class Retriever:
 
 
 def pipeline_of(retriever: Retriever) -> Pipeline:
-    """Return what answers questions from the state the retriever sees now, for a caller inside visret.
+    """Return the pipeline that answers questions from the state the retriever sees now, for a caller inside visret.
 
     The server ranks a batch of questions first, and explains to each caller as much as was asked for.
     """
@@ -581,7 +597,7 @@ def pipeline_of(retriever: Retriever) -> Pipeline:
 
 
 def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
-    """A hit as `visret search --json` prints it; its picture is where the caller drew one."""
+    """Return a hit as `visret search --json` prints it. The caller sets "picture" if it draws one."""
     return {
         "rank": hit.rank,
         "score": hit.score,
@@ -597,7 +613,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
 
 
 def sendable(value: Any) -> Any:
-    """JSON values as UTF-8 can carry them: what is not Unicode, as in some file names, is a question mark.
+    """Return JSON values as UTF-8 can carry them, with a question mark for what is not Unicode, as in some file names.
 
     Names of documents have the same mark in the same place.
     """

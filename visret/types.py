@@ -1,4 +1,4 @@
-"""The types that travel through visret: plain, frozen, and without torch.
+"""The types of what travels through visret: plain, frozen, and without torch.
 
 Letters in shapes, everywhere: P pages, N vectors in all, n vectors of one page, m query vectors, d dimensions,
 w words. Boxes are x0, y0, x1, y1 in page fractions, origin top left. Pages count from 1. Sizes of pages are
@@ -24,10 +24,10 @@ Item = TypeVar("Item")
 
 
 class PageRef(NamedTuple):
-    """One page of one document: the only name of a page, from the file to the hit.
+    """A page of a document, by name: the only name a page has, from the file to the hit.
 
-    doc: the document's id; for files the path relative to the indexed folder, with "/".
-    page: its number, from 1.
+    doc: the name of the document; for files, the path relative to the indexed folder, with "/".
+    page: the number of the page, from 1.
     """
 
     doc: str
@@ -35,7 +35,10 @@ class PageRef(NamedTuple):
 
 
 def page_ref(given: Hit | tuple[str, int]) -> PageRef:
-    """The page that a hit, a PageRef or a pair of document and page number names. InvalidArgument for anything else."""
+    """Return the page that a hit, a PageRef or a pair of document and page number names.
+
+    Raises InvalidArgument for anything else.
+    """
     if isinstance(given, Hit):
         return given.ref
     if not isinstance(given, tuple | list) or len(given) != 2:
@@ -47,7 +50,8 @@ def page_ref(given: Hit | tuple[str, int]) -> PageRef:
 class Loss(NamedTuple):
     """Content of a document that is known to be missing from what was read of it.
 
-    what: what is missing, as "a page of vertical text". help: what would bring it, as "install a font for Chinese".
+    what: what is missing, such as "a page of vertical text".
+    help: what would bring it, such as "install a font for Chinese".
     """
 
     what: str
@@ -56,12 +60,12 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word of a page; unpacks as `text, box`.
+    """A word of a page. It unpacks as `text, box`.
 
-    text: without white space; a word hyphenated over a line end is one word, without the hyphen.
-    box: where it stands; for a word over a line end, its first part.
+    text: the word, without white space. A word that is hyphenated at the end of a line is one word, without the hyphen.
+    box: where the word stands; where its first part stands, if it is split between lines.
     rest: (index of the first character, box) of each further part.
-    line: the number of its line in reading order (its first part's), from 0.
+    line: the number of the line that its first part stands on, in reading order, from 0.
     """
 
     text: str
@@ -85,11 +89,11 @@ class Word:
 
     @property
     def boxes(self) -> tuple[Box, ...]:
-        """Of all its parts."""
+        """The boxes of all its parts."""
         return (self.box, *(box for _, box in self.rest))
 
     def box_at(self, character: int) -> Box:
-        """The box of the part that holds this character."""
+        """Return the box of the part that holds this character."""
         box = self.box
         for start, part in self.rest:
             if character >= start:
@@ -99,21 +103,21 @@ class Word:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Page:
-    """A page before it is encoded: what it looks like, what stands on it, or both.
+    """A page before it is encoded: what it looks like, what is printed on it, or both.
 
-    ref: a name that is a number is taken as text.
+    ref: its document and its number. A document name that is a number is taken as text.
     size_pt: width and height in points; None for plain text, which has no geometry.
-    image: RGB, or None where the model reads words only.
-    words: in reading order; None where nobody looked, () where the page has none.
-    plain: the text of a page of plain text; None for all others.
-    lost: content of it that could not be read.
-    unread: the share of the characters of its text layer that have no meaning, such as those of a font without a table
-        of characters, from 0 to 1. They are in no word.
-    pictured: the share of its area that lies under pictures, from 0 to 1.
-    hidden: a picture fills it, and its text is painted invisibly over that, as scanners do with what they read.
-    drawn: print may stand on it that is neither text nor under pictures: letters drawn as shapes, a stamp,
-        lines of blanks.
-    torn: some of its words lack letters, for which a font has no characters.
+    image: the RGB picture, or None if the model reads words only.
+    words: its words in reading order; None if nobody looked, () if the page has none.
+    plain: the text of a page of plain text; None for all other pages.
+    lost: content of the page that could not be read.
+    unread: the share, from 0 to 1, of the characters of its text layer that have no meaning, such as those of a font
+        without a table of characters. They are in no word.
+    pictured: the share of its area, from 0 to 1, that lies under pictures.
+    hidden: whether a picture fills the page and its text is painted invisibly over it, as scanners do.
+    drawn: whether it may bear print that is neither text nor under pictures: letters drawn as shapes, a stamp, lines of
+        blanks.
+    torn: whether some of its words lack letters because a font has no characters for them.
     """
 
     ref: PageRef
@@ -147,10 +151,13 @@ class Page:
         size_pt: tuple[float, float] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Page:
-        """A page made in memory. words: (text, box in page fractions) in reading order, or None.
+        """Make a page in memory from its picture.
 
-        size_pt defaults to the image's size at 100 dpi. ShapeError for a box that is not in page fractions, such as one
-        in pixels. Words of white space alone, which OCR gives for empty boxes, are left out.
+        words: (text, box in page fractions) in reading order, or None. Words of white space alone, which OCR returns
+            for empty boxes, are left out.
+        size_pt: width and height in points; None takes the size of the image at 100 dpi.
+
+        Raises ShapeError for a box that is not in page fractions, such as one in pixels.
         """
         width, height = image.size
         if not width or not height:
@@ -161,14 +168,14 @@ class Page:
 
     @classmethod
     def from_text(cls, text: str, *, doc: str, page: int = 1, metadata: Mapping[str, Any] | None = None) -> Page:
-        """A page of plain text: no geometry, its highlights are character spans of `text`."""
+        """Make a page of plain text. It has no geometry: places on it are character spans of `text`."""
         if not isinstance(text, str):
             raise ShapeError(f"a page of plain text needs text, got {text!r}")
         return cls(PageRef(doc, page), None, None, None, text, dict(metadata or {}))
 
     @property
     def text(self) -> str:
-        """Its words, a space between words and a line feed between lines; the text itself of plain text."""
+        """The words with a space between words and a line feed between lines; for plain text, the text itself."""
         if self.plain is not None:
             return self.plain
         out: list[str] = []
@@ -180,7 +187,7 @@ class Page:
 
 
 def _words(given: Sequence[tuple[str, Box] | Word]) -> Iterator[Word]:
-    """Words as (text, box), without those that OCR gives for empty boxes."""
+    """Yield words made from (text, box), without those that OCR returns for empty boxes."""
     for one in given:
         if isinstance(one, Word):
             yield one
@@ -195,10 +202,10 @@ def _words(given: Sequence[tuple[str, Box] | Word]) -> Iterator[Word]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grid:
-    """Where the patch vectors of a page lie: rows x cols equal cells that cover the whole page, row by row.
+    """The places of a page's patch vectors: rows x cols equal cells that cover the whole page, row by row.
 
-    cells: None where vector r * cols + c is the patch of cell (r, c); otherwise (rows, cols) int32, the vector
-    that stands for each cell, -1 for none (pooled, pruned, or dropped for lack of ink).
+    cells: None if vector r * cols + c is the patch of cell (r, c). Otherwise, for vectors that were pooled, pruned or
+        dropped for lack of ink, (rows, cols) int32: the vector that stands for each cell, -1 for none.
     """
 
     rows: int
@@ -212,11 +219,11 @@ class Grid:
             raise ShapeError(f"cells: expected {(self.rows, self.cols)}, got {self.cells.shape}")
 
     def cell_box(self, row: int, col: int) -> Box:
-        """x0, y0, x1, y1 in page fractions."""
+        """Return the box of a cell: x0, y0, x1, y1 in page fractions."""
         return col / self.cols, row / self.rows, (col + 1) / self.cols, (row + 1) / self.rows
 
     def vector_of_cell(self) -> np.ndarray:
-        """(rows, cols) int32: the vector that stands for each cell, -1 for none."""
+        """Return the vector that stands for each cell: (rows, cols) int32, -1 for none."""
         if self.cells is not None:
             return self.cells
         return np.arange(self.rows * self.cols, dtype=np.int32).reshape(self.rows, self.cols)
@@ -224,15 +231,15 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PageEmbedding:
-    """A page as vectors, with the place of each.
+    """A page as vectors, with the place of each vector on the page.
 
     vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order.
-    where: Grid; or boxes (n, 4) float32 in page fractions; or character spans (n, 2) float32 of plain text.
-        Rows that lie nowhere (markers, prompt text) have NaN; rows beyond a grid's cells lie nowhere.
-    rows: None where vector i lies at place i; otherwise (places,) int32, the vector that stands for each box or span,
-        as many as there are in `where` (pooled, pruned). A Grid has `cells` for this.
-    text, word_boxes: the page's text and (w, 4) float32 boxes of its words (`text.split()`), so that a hit can be
-        quoted; "" and None where unknown.
+    where: a Grid; or boxes, (n, 4) float32 in page fractions; or character spans of plain text, (n, 2) float32.
+        Rows that lie nowhere (markers, prompt text) have NaN; rows beyond the cells of a grid lie nowhere.
+    rows: None if vector i lies at place i. Otherwise, for vectors that were pooled or pruned, (places,) int32: the
+        vector that stands for each box or span in `where`. A Grid has `cells` for this.
+    text, word_boxes: the text of the page and the boxes of its words (`text.split()`), (w, 4) float32, so that a hit
+        can be quoted; "" and None if unknown.
     """
 
     ref: PageRef
@@ -265,12 +272,12 @@ class PageEmbedding:
             object.__setattr__(self, "where", arguments.boxes(where))
 
     def vector_of_place(self) -> np.ndarray:
-        """(places,) int32: the vector that stands for each cell (row by row), box or span; -1 for none."""
+        """Return the vector that stands for each cell (row by row), box or span: (places,) int32, -1 for none."""
         return vector_of_place(self.where, self.rows, len(self.vectors))
 
 
 def vector_of_place(where: Grid | np.ndarray, rows: np.ndarray | None, count: int) -> np.ndarray:
-    """Return (places,) int32, as `PageEmbedding.vector_of_place`, of a page with so many vectors."""
+    """Return (places,) int32, as `PageEmbedding.vector_of_place` does, for a page with `count` vectors."""
     if isinstance(where, Grid):
         return where.vector_of_cell().ravel()
     return np.arange(count, dtype=np.int32) if rows is None else rows
@@ -281,9 +288,9 @@ class QueryEmbedding:
     """A question as vectors.
 
     vectors: (m, d) float32 unit rows.
-    tokens: m labels.
+    tokens: m labels, one for each vector.
     content: (m,) bool; False for markers and expansion tokens, which count in the score but name nothing.
-    warnings: sentences on what the model cannot make of the question.
+    warnings: sentences that say what the model does not understand of the question.
     """
 
     text: str
@@ -302,23 +309,23 @@ class QueryEmbedding:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One entry of models.yaml.
+    """A model, as an entry of models.yaml describes it.
 
-    family: a file in visret/encoders/.
+    family: the file in visret/encoders/ that loads it.
     source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
-    modality: "text" (reads words) or "image" (looks at the page).
-    dim: dimensions of a vector. size_gb: of the weights, of an adapter with its base.
-    options: what the family's file documents; nothing else is allowed there.
-    architecture: the class of the checkpoint, which decides what loads it; "" where the family needs none.
-    parameters: in millions, 0 unknown.
-    page_tokens: the most patch vectors a page has; 0 unknown, or not bounded.
-    longest_query, longest_page: in tokens; 0 unknown, or none.
-    languages: it was trained on, ISO 639-1 codes; () not known.
-    purpose: what it is for, where that is not any page: "code", "biomedicine".
-    unconfirmed: fields whose value no source confirms.
-    remote_code: only its own code can run it, which visret never does.
-    task: what it is for: "encode", pages and questions to many vectors, which is all that visret has families for.
+    modality: "text" reads the words of a page, "image" looks at its picture.
+    dim: the number of dimensions of a vector. size_gb: the size of the weights; of an adapter, with its base.
+    options: settings that the family's file documents; no others are allowed.
+    architecture: the class of the checkpoint, which decides what loads it; "" if the family needs none.
+    parameters: the number of parameters in millions; 0 if unknown.
+    page_tokens: the largest number of patch vectors a page can have; 0 if unknown or not bounded.
+    longest_query, longest_page: the limits in tokens; 0 if unknown or without limit.
+    languages: the languages it was trained on, as ISO 639-1 codes; () if unknown.
+    purpose: what it was made for, if not for pages of any kind: "code", "biomedicine".
+    unconfirmed: the fields whose value no source confirms.
+    remote_code: whether only the code in its repository can run it, which visret never does.
+    task: what it does. "encode" turns pages and questions into many vectors; visret has families for no other task.
     """
 
     name: str
@@ -345,15 +352,16 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A page that answers a question. Hits are equal where all of this is; they can be keys, and members of a set.
+    """A page that answers a question. Hits are equal if all fields are; they can be dictionary keys and in sets.
 
-    score: exact late interaction of the question with the stored page: the sum of its tokens' best matches.
-    rank: from 1. text: the line that explains most of the score, "" where the page has no words, or where the search
-        was told not to explain. source: absolute path of the file, None for pages made in memory.
-    member: the place of the document in that file, where it is an archive, say; "" for the file itself.
-    weak: its matches are so poor, or so much poorer than the best hit's, that it hardly answers (`weak_below` in
-        models.yaml; never, for models without one), or the model knows no word of the question. False where the search
-        was told not to explain: then nobody has looked.
+    score: the exact late-interaction score of the question with the stored page: the sum of its tokens' best matches.
+    rank: the place in the ranking, from 1.
+    text: the line that explains most of the score; "" if the page has no words or the search did not explain.
+    source: the absolute path of the file; None for pages made in memory.
+    member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
+    weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
+        much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
+        the search did not explain, since nobody has looked then.
     """
 
     ref: PageRef
@@ -367,19 +375,19 @@ class Hit:
 
     @property
     def doc(self) -> str:
-        """The document's id."""
+        """The name of the document."""
         return self.ref.doc
 
     @property
     def page(self) -> int:
-        """Its page, from 1."""
+        """The number of the page, from 1."""
         return self.ref.page
 
 
 class Ranked(list[Item]):
-    """What was found for one question, best first: a list that also has `warnings`.
+    """A list of what was found for one question, best first, with `warnings`.
 
-    warnings: sentences on what the model could not make of the question, such as words that it does not know.
+    warnings: sentences that say what the model did not understand of the question, such as unknown words.
     """
 
     def __init__(self, found: Iterable[Item] = (), warnings: Sequence[str] = ()) -> None:
@@ -390,8 +398,8 @@ class Ranked(list[Item]):
 class Ranking(NamedTuple):
     """Pages that were found for a question, best first.
 
-    keys: (n,) int64, `document << 32 | page` by the document's number in the index: the name of a page that stays the
-        same when segments are merged. scores: (n,) float32; they can be compared within one ranking only.
+    keys: (n,) int64, `document << 32 | page` with the number of the document in the index. A page keeps its key when
+        segments are merged. scores: (n,) float32; they can be compared within one ranking only.
     """
 
     keys: np.ndarray
@@ -405,9 +413,9 @@ class Ranking(NamedTuple):
 class Selection(NamedTuple):
     """The pages that a question may find.
 
-    rows: number of a segment to the rows of it that may be found, (L,) int64, sorted and never empty.
-    filter: the tree of the filter that chose them (`visret.index.filters`), for stores that select pages themselves;
-        None where there was no filter. is_all: whether nothing was asked for, so that all pages of the index are here.
+    rows: for the number of a segment, the rows of it that may be found: (L,) int64, sorted and never empty.
+    filter: the tree of the filter that chose the pages (`visret.index.filters`), for stores that select pages
+        themselves; None without a filter. is_all: whether nothing was filtered, so that every page may be found.
     """
 
     rows: Mapping[int, np.ndarray]
@@ -416,10 +424,10 @@ class Selection(NamedTuple):
 
 
 class Matches(NamedTuple):
-    """Where the score of a page comes from, token by token of the question.
+    """The matches that the score of a page comes from, one for each token of the question.
 
-    best: (m,) int64, the page's vector that each token is most alike; values: (m,) float32, how much. They sum to the
-    score.
+    best: (m,) int64, the vector of the page that is most like each token. values: (m,) float32, how alike they are;
+    their sum is the score.
     """
 
     best: np.ndarray
@@ -428,10 +436,10 @@ class Matches(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A question on its way through a search: every model reads it once, and all that ask for pages take it from here.
+    """A question on its way through a search. Every model reads it once, and every scorer takes it from here.
 
-    text: as it was asked. encoded: by the name of a scorer, what its model made of the text; for "late" a
-    QueryEmbedding, in the dimensions of the stored vectors.
+    text: the question as it was asked. encoded: what the model of each scorer made of the text, by the scorer's name;
+    for "late" a QueryEmbedding, in the dimensions of the stored vectors.
     """
 
     text: str
@@ -439,41 +447,41 @@ class Question:
 
 
 class Scorer(Protocol):
-    """What ranks the pages of one committed state of an index.
+    """The protocol of what ranks the pages of one committed state of an index.
 
     name: "late" for late interaction; the others are "bm25", "sparse" and "dense".
     """
 
     @property
     def name(self) -> str:
-        """What the scorer is called."""
+        """The name of the scorer."""
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection) -> list[Ranking]:
-        """Return the k best pages for each question, in order; fewer where fewer may be found."""
+        """Return the k best pages for each question, in order; fewer if fewer may be found."""
 
     def explain(self, question: Question, key: int) -> Matches | None:
-        """Return where on a page its score comes from; None from a scorer that cannot tell.
+        """Return the matches that the score of a page comes from; None from a scorer that cannot tell.
 
-        Not an Explanation, which draws pages: that is made of these matches by who wants to see them.
+        An Explanation, which draws pages, is made from them by whoever wants to see one.
         """
 
 
 class Encoder(Protocol):
-    """What a model family provides; see visret/encoders/_base.py for the pieces they share."""
+    """The protocol of a loaded model. visret/encoders/_base.py has what the families share."""
 
     @property
     def spec(self) -> ModelSpec:
-        """The entry of models.yaml it was loaded from."""
+        """The entry of models.yaml that the model was loaded from."""
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """Everything besides the weights that decides the vectors (prompts, windows, image budget, dtype): JSON."""
+        """Everything besides the weights that decides the vectors, as JSON: prompts, windows, image budget, dtype."""
 
     def can_read(self, page: Page) -> bool:
-        """False where the page holds nothing for this model: no words for a text model, no image for an image model."""
+        """Return whether the page holds what this model reads: words for a text model, an image for an image model."""
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
-        """One embedding a page, in order, independent of what else is in the list."""
+        """Return one embedding for each page, in order, whatever else is in the list."""
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One embedding a question, in order, independent of what else is in the list."""
+        """Return one embedding for each question, in order, whatever else is in the list."""

@@ -277,7 +277,7 @@ def test_a_sentence_model_is_never_given_a_random_projection(checkpoints):
 
 def test_the_entry_must_say_the_right_dim_and_options(checkpoints):
     spec = registry.resolve(checkpoints / "bert")
-    with pytest.raises(WeightsError, match="32 dimensions, its entry says 64"):
+    with pytest.raises(WeightsError, match="32 dimensions, but its entry says 64"):
         load_encoder(dataclasses.replace(spec, dim=64))
     with pytest.raises(InvalidModelSpec, match="options, window: the family colbert has no such option"):
         load_encoder(with_options(spec, window=3))

@@ -430,7 +430,7 @@ def test_an_adapter_that_fits_nothing_is_refused(folders, tmp_path, architecture
 
 def test_an_entry_of_another_architecture_is_refused(folders):
     spec = registry.resolve(folders("ColQwen2"))
-    with pytest.raises(WeightsError, match=r"holds a ColQwen2, and the entry .* says ColQwen3"):
+    with pytest.raises(WeightsError, match=r"holds a ColQwen2, but the entry .* says ColQwen3"):
         load_encoder(dataclasses.replace(spec, architecture="ColQwen3"))
     with pytest.raises(InvalidModelSpec, match=r"architecture: colqwen has ColQwen2, .*, got 'ColPali'"):
         load_encoder(dataclasses.replace(spec, architecture="ColPali"))

@@ -175,9 +175,9 @@ def test_what_cannot_be_fetched_is_said(hub, tmp_path, monkeypatch):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     for model, folder, says in (
         ("someone/pickles", "new", "no safetensors"),
-        ("someone/base", "full", "full holds something already"),
-        ("someone/base", "new", "new holds something already"),  # of the first row
-        ("someone/base", "full/mine.txt", "mine.txt holds something already"),
+        ("someone/base", "full", "full already holds something"),
+        ("someone/base", "new", "new already holds something"),  # of the first row
+        ("someone/base", "full/mine.txt", "mine.txt already holds something"),
         ("someone/nothing", "new2", "someone/nothing could not be fetched"),
         ("all-minilm-l6-v2", "new2", "comes with a package: there is nothing to fetch"),
         ("toy", "new2", "toy has no weights"),

@@ -126,7 +126,7 @@ def test_private_entries(private, tmp_path):
         ({"dim": "4"}, "dim: must be"),
         ({"size_gb": -1}, "size_gb: must be"),
         ({"size_gb": float("nan")}, "size_gb: must be"),
-        ({"license": ""}, "license: must be said"),
+        ({"license": ""}, "license: must be given"),
         ({"options": [1]}, "options: must be keys and values"),
         ({"languages": "en"}, "languages: must be a list of texts"),
         ({"languages": [False]}, "languages: must be a list of texts"),  # YAML's reading of no

@@ -79,7 +79,7 @@ def test_values_are_made_sendable_and_nothing_else_is_changed():
         ),
         (WeightsError("/srv/secret/model: no weights; and/or fetch them"), 500, "model: no weights; and/or fetch them"),
         (MissingExtra("needs x: pip install x"), 501, "needs x: pip install x"),
-        (OSError("/srv/secret/a"), 500, "the server failed; it has printed why"),
+        (OSError("/srv/secret/a"), 500, "the server failed; its output says why"),
     ],
 )
 def test_no_error_tells_where_on_this_machine_it_happened(client, monkeypatch, error, status, said):

@@ -578,7 +578,7 @@ def test_a_program_alone_needs_no_page_and_may_not_ask_too_often(place):
 def test_other_machines_are_not_let_in_by_mistake(place, capsys, monkeypatch):
     monkeypatch.delenv(app.KEY, raising=False)
     assert cli.main(["serve", str(place / "i.visret"), "--host", "0.0.0.0"]) == 1
-    assert "set VISRET_API_KEY or give --api-key-file FILE; --no-key lets everybody in" in capsys.readouterr().err
+    assert "set VISRET_API_KEY or give --api-key-file FILE; --no-key lets anyone connect" in capsys.readouterr().err
     assert cli.main(["serve", "--no-ui"]) == 2
     assert app.is_loopback("127.0.0.2")
     assert not app.is_loopback("visret.example")

@@ -42,7 +42,7 @@ from visret.server import uploads
 )
 def test_a_name_means_nothing_to_the_file_system(given, kept):
     if kept is None:
-        with pytest.raises(InvalidArgument, match="is not taken"):
+        with pytest.raises(InvalidArgument, match="is not accepted"):
             uploads.safe_name(given)
     else:
         assert uploads.safe_name(given) == kept
@@ -166,7 +166,7 @@ def test_a_file_of_many_pages_is_refused(retriever, tmp_path):
 
 
 def test_a_kind_that_is_not_taken_stops_all(retriever, tmp_path):
-    with pytest.raises(InvalidArgument, match=r"'b\.exe' is not taken"):
+    with pytest.raises(InvalidArgument, match=r"'b\.exe' is not accepted"):
         bring(retriever, tmp_path, ("a.txt", b"red"), ("b.exe", b"MZ"))
     assert names(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""Model families: pages and questions in, vectors out. One file a family, found by the model's entry."""
+"""The model families, which turn pages and questions into vectors. Each is a file, which the model's entry names."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def load_encoder(
 ) -> Encoder:
     """Load a model: a name of models.yaml, a folder with a checkpoint, a hub id, or an entry made in code.
 
-    options: over those of its entry, such as {"max_patches": 256}; its family's file says which there are. An index is
-        searched with the ones it was made with: hand the encoder to `Retriever.open` too.
-    dtype: of the computation; vectors are always float32. "auto" is bfloat16 where the hardware computes it
+    options: options that replace those of the entry, such as {"max_patches": 256}; the family's file lists them. An
+        index must be searched with the options it was made with, so pass the same encoder to `Retriever.open`.
+    dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware computes it
         natively, else float32.
-    device: "auto" (a CUDA GPU if there is one, else the CPU), or any name torch knows.
-    threads: for pages on a CPU; None leaves torch's own choice. A question always takes one.
+    device: "auto" (a CUDA GPU if there is one, else the CPU), or any name that torch knows.
+    threads: the threads for pages on a CPU; None leaves the choice to torch. A question always takes one thread.
 
-    Where questions need no torch (see the family), dtype and device are those of pages: questions are then computed on
-    the CPU in float32, and torch is loaded with the first page.
+    Some families need no torch for questions. Then dtype and device are those of pages, questions are computed on the
+    CPU in float32, and torch is loaded with the first page.
 
-    UnknownModel, InvalidModelSpec, WeightsError. Each call loads anew: keep what it returns.
+    Each call loads the model again, so keep the encoder. Raises UnknownModel, InvalidModelSpec or WeightsError.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
     if spec.task != "encode":

@@ -1,4 +1,4 @@
-"""What the model families share: their place and options, checks of what they are given, and a page's words."""
+"""The parts that all model families share: device and dtype, options, checks of their arguments, a page's words."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 MAX_QUESTION = 10_000  # characters; the time of a search grows with them
 
-_COMMON_OPTIONS = {"weak_below"}  # read by others; checked by the registry
+_COMMON_OPTIONS = {"weak_below"}  # no family reads it; the registry checks it
 
 logger = logging.getLogger("visret")
 
 
 class Place:
-    """Where pages are computed and in which dtype. What "auto" stands for is asked of torch when it is needed first.
+    """The device and the dtype with which pages are computed. torch says what "auto" means when that is first needed.
 
-    ShapeError for a dtype that is none.
+    Raises ShapeError for a dtype that is not known.
     """
 
     def __init__(self, device: str, dtype: str) -> None:
@@ -39,7 +39,7 @@ class Place:
 
     @functools.cached_property
     def found(self) -> tuple[torch.device, torch.dtype]:
-        """The device and the dtype of torch."""
+        """The device and the dtype, as torch has them."""
         from visret.encoders import _torch
 
         return _torch.place(self._device, self._dtype)
@@ -50,16 +50,17 @@ class Place:
         return self._dtype if self._dtype != "auto" else str(self.found[1]).removeprefix("torch.")
 
     def threads(self, asked: int | None) -> int:
-        """On how many threads pages are encoded, where somebody asked for so many or nobody said; 0 on a GPU."""
+        """Return the number of threads that encode pages; 0 on a GPU. asked: None leaves the choice to torch."""
         from visret.encoders import _torch
 
         return (asked or _torch.threads()) if self.found[0].type == "cpu" else 0
 
 
 def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """The family's options: `defaults`, and over them what the entry says. InvalidModelSpec for any other key or type.
+    """Return the family's options: `defaults`, replaced by what the entry says.
 
-    A default of None stands for a whole number that need not be given, `str` for such a text.
+    A default of None stands for a whole number that need not be given, and `str` for such a text. Raises
+    InvalidModelSpec for any other key or type.
     """
     for key, value in spec.options.items():
         if key in _COMMON_OPTIONS:
@@ -79,33 +80,33 @@ def options(spec: ModelSpec, defaults: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_images(spec: ModelSpec, pages: Sequence[Page]) -> None:
-    """ShapeError for a page without an image."""
+    """Raise ShapeError for a page without an image."""
     for page in pages:
         if page.image is None:
             raise ShapeError(f"{page.ref}: {spec.name} looks at pages; this one has no image")
 
 
 def check_dim(spec: ModelSpec, dim: int) -> None:
-    """WeightsError where a model's vectors are not as long as its entry says."""
+    """Raise WeightsError if a model's vectors are not as long as its entry says."""
     if dim != spec.dim:
-        raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, its entry says {spec.dim}")
+        raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, but its entry says {spec.dim}")
 
 
 def check_questions(texts: Sequence[str]) -> None:
-    """InvalidArgument for a question without words, and for one that would keep everybody else waiting."""
+    """Raise InvalidArgument for a question without words, and for one so long that all others would wait for it."""
     if isinstance(texts, str):
         raise InvalidArgument("encode_queries takes a list of questions; for one question give a list of one")
     for text in texts:
         if not text.strip():
             raise InvalidArgument(f"a question needs at least one word, got {text!r}")
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InvalidArgument(f"a question is Unicode text, got half a letter in {text[:80]!r}")
+            raise InvalidArgument(f"a question is Unicode text, got half a character in {text[:80]!r}")
         if len(text) > MAX_QUESTION:
             raise InvalidArgument(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 
 
 def word_boxes(page: Page) -> np.ndarray | None:
-    """(w, 4) float32 boxes of `page.text.split()`; None where the page's words are not known."""
+    """Return the boxes of `page.text.split()`, (w, 4) float32; None if the words of the page are not known."""
     if page.words is None:
         return None
     boxes = [word.box for word in page.words for _ in word.text.split()]
@@ -113,9 +114,9 @@ def word_boxes(page: Page) -> np.ndarray | None:
 
 
 def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ...]:
-    """What to say of the words of a question that no piece of its reading stands for: one sentence, or none."""
+    """Return a sentence about the words of a question that no piece of its reading stands for; () if there are none."""
     lost = [text[slice(*reading.spans[word])] for word in np.setdiff1d(np.arange(len(reading.spans)), reading.words)]
-    if len(reading.ids):  # then what nobody sees, such as zero-width spaces, need not be named
+    if len(reading.ids):  # then invisible characters, such as zero-width spaces, need not be named
         lost = [word for word in lost if any(character.isprintable() for character in word)]
     if not lost:
         return ()

@@ -1,7 +1,8 @@
-"""BERT's encoder in plain torch: importing the libraries that also have it takes four times as long as loading this.
+"""BERT's encoder in plain torch. Importing a library that also has it takes four times as long as loading this one.
 
-Devlin et al. 2018 as in the published checkpoints: post-norm layers, exact GELU, learned absolute positions. Sequences
-are laid end to end and only attention keeps them apart: nothing is padded, no sequence depends on its neighbours.
+It is that of Devlin et al. 2018 as in the published checkpoints: post-norm layers, exact GELU, learned absolute
+positions. Sequences are laid end to end and only attention keeps them apart: nothing is padded, and no sequence
+depends on its neighbours.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from torch.nn import functional as F  # noqa: N812 (as everywhere)
 from visret.encoders import _layout
 from visret.encoders._layout import QKV
 
-# Rows of a batch are a multiple of this: torch's CPU library keeps code and scratch for each shape it has seen, some
-# hundred MB for a thousand of them.
+# The rows of a batch are a multiple of this: torch's CPU library keeps code and scratch memory for each shape that it
+# has seen, some hundred MB for a thousand of them.
 _ROWS = 64
 
 
 class Bert:
     """The encoder of a checkpoint folder (config.json, model.safetensors).
 
-    dim: of its vectors. longest: the most ids of a sequence. WeightsError unless the weights are exactly those of the
-    configuration.
+    dim: the dimensions of its vectors. longest: the largest number of ids in a sequence. Raises WeightsError unless the
+    weights are exactly those of the configuration.
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -47,12 +48,12 @@ class Bert:
                 self._weights[f"{prefix}qkv.{end}"] = torch.cat(parts)
 
     def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
-        """The last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
+        """Return the last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
         with torch.inference_mode():
             return self._forward(sequences)[: len(sequences)]
 
     def padded(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """The same for a batch, filled up behind: ids and mask (b, n), 0 where nothing is, to (b, n, dim)."""
+        """Return the vectors of a batch padded at its end, (b, n, dim). ids, mask: (b, n), mask 0 for padding."""
         attended = mask.bool()[:, None, None, :]
 
         def attend(qkv: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ class Bert:
     def _forward(self, sequences: list[list[int]]) -> list[Tensor]:
         lengths = [len(ids) for ids in sequences]
         spare = -sum(lengths) % _ROWS
-        if spare and sum(lengths) > _ROWS:  # a last sequence that nobody asked for
+        if spare and sum(lengths) > _ROWS:  # a last sequence that is thrown away
             lengths.append(spare)
             sequences = [*sequences, [0] * spare]
         ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
@@ -72,7 +73,7 @@ class Bert:
         return list(self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths)).split(lengths))
 
     def _layered(self, ids: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """attend: from queries, keys and values, (..., 3 * dim), to (..., dim)."""
+        """Run all layers. attend: maps queries, keys and values, (..., 3 * dim), to (..., dim)."""
         table = {
             name: self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
         }
@@ -89,7 +90,7 @@ class Bert:
         return x
 
     def _attend(self, qkv: Tensor, lengths: list[int]) -> Tensor:
-        """(N, 3 * dim) -> (N, dim), each sequence over itself."""
+        """Attend within each sequence: (N, 3 * dim) to (N, dim)."""
         out = []
         for part in qkv.split(lengths):
             q, k, v = part.view(len(part), 3, self._heads, -1).permute(1, 2, 0, 3).unsqueeze(1)

@@ -1,9 +1,9 @@
 """A ColBERT checkpoint as questions need it: what its own library does around the network, and where its weights lie.
 
-sentence-transformers knows every format of such checkpoints, and takes seconds to load. What it makes of one is noted
+sentence-transformers knows every format of such checkpoints, but takes seconds to load. What it makes of one is noted
 the first time (`Conventions`), and kept in the cache folder under the checkpoint's sha256 and the library's version. A
-question is then encoded in NumPy from the checkpoint's own files. The note holds the network only where that is a BERT
-whose vectors came out the same, in float32, in NumPy and in torch; of other checkpoints questions go through torch.
+question is then encoded in NumPy from the checkpoint's own files. The note holds the network only if that is a BERT
+whose float32 vectors came out the same in NumPy and in torch; other checkpoints encode questions with torch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Stored = tuple[str, str]
 
 
 class Scored(NamedTuple):
-    """A sequence of n ids as vectors. vectors: (n, d) float32 unit rows. counts: (n,) bool, whether a row is scored."""
+    """The vectors of n ids. vectors: (n, d) float32 unit rows. counts: (n,) bool, whether a row is scored."""
 
     vectors: np.ndarray
     counts: np.ndarray
@@ -46,8 +46,8 @@ class Scored(NamedTuple):
 class Projection:
     """A linear layer behind the encoder. activation: None or a name of `_numpy.ACTIVATIONS`.
 
-    residual: what the layer's input is multiplied with before it is added to its output. adds_input: whether the input
-    itself is added.
+    residual: the matrix that multiplies the layer's input before it is added to the output. adds_input: whether the
+    input itself is added to the output.
     """
 
     weight: Stored
@@ -59,7 +59,7 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A BERT encoder and the layers behind it. tensors: by the names of `Layout.names`."""
+    """A BERT encoder and the layers behind it. tensors: where its weights lie, by the names of `Layout.names`."""
 
     layout: Layout
     tensors: Mapping[str, Stored]
@@ -68,14 +68,14 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """What surrounds the network of a checkpoint.
+    """The conventions that surround the network of a checkpoint.
 
-    tokenizer: in the form of tokenizer.json; neither truncates nor pads. unknown: the id of what it does not know, None
-    where there is none. prompts, asked: by task, "query" and "document"; asked is the most ids of a sequence that the
-    checkpoint names, usual what counts where it names none, most what its network can read. filler: the id that
-    questions are filled up with; to `filled` ids, and to the most ids of a question where it is `fixed`. attends:
-    whether the words of a question see it. skipped: ids of a question that are not scored.
-    network: None where only torch computes it.
+    tokenizer: in the form of tokenizer.json; it neither truncates nor pads. unknown: the id for what it does not know,
+    or None. prompts: the prompt of each task, "query" and "document". asked: the most ids of a sequence for each task,
+    as the checkpoint names them, or None. usual: the most ids if the checkpoint names none. most: the most ids that its
+    network can read. filler: the id that questions are filled up with. filled: the number of ids that they are filled
+    up to. fixed: whether they are filled up to the most ids of a question instead. attends: whether the words of a
+    question see the filler. skipped: ids of a question that are not scored. network: None if only torch can run it.
     """
 
     tokenizer: str
@@ -94,11 +94,11 @@ class Conventions:
 
 
 class Checkpoint:
-    """The checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own. It loads torch for pages.
+    """A checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own. It loads torch for pages.
 
-    tokenizer, unknown, prompts, dim: as in `Conventions`. longest: the most ids of a sequence by task: what `lengths`
-    says, or else the checkpoint. cuts_questions: whether a question has one window only. filling: the name of what
-    questions are filled up with.
+    tokenizer, unknown, prompts, dim: as in `Conventions`. longest: the most ids of a sequence for each task, as
+    `lengths` says, or else the checkpoint. cuts_questions: whether a question has one window only. filling: the token
+    that questions are filled up with.
     """
 
     cuts_questions = True
@@ -114,7 +114,7 @@ class Checkpoint:
             known = self._model(describe=True).conventions
             _note(folder, known)
         elif onnx:
-            self._model()  # what is to be exported is exported now
+            self._model()  # exports the network now
         for task, length in lengths.items():
             if length is not None and length > known.most:
                 raise InvalidModelSpec(
@@ -134,7 +134,7 @@ class Checkpoint:
         self._questions = None if known.network is None or onnx else Questions(folder, known)
 
     def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
-        """Encode each sequence, with the filling of a question behind it; one does not depend on the others."""
+        """Encode each sequence independently of the others; a question is filled up first."""
         if task == "document":
             return list(self._model().encode(sequences, task, width=0))
         if self._questions is not None:
@@ -155,7 +155,7 @@ class Checkpoint:
 
 
 class Questions:
-    """The network of a checkpoint in NumPy, from ids to vectors."""
+    """The network of a checkpoint in NumPy, which turns the ids of questions into vectors."""
 
     def __init__(self, folder: Path, conventions: Conventions) -> None:
         network = conventions.network
@@ -197,7 +197,7 @@ class Questions:
 
 
 def _noted(folder: Path) -> Conventions | None:
-    """Read what is noted of the checkpoint in a folder; None where nothing is, or nothing that can be read."""
+    """Read the note about the checkpoint in a folder; None if there is none, or it cannot be read."""
     try:
         found = json.loads(_file(folder).read_text("utf-8"))
         network = found["network"]
@@ -218,12 +218,12 @@ def _stored(pair: Any) -> Stored:
 
 
 def _stored_of(projection: Mapping[str, Any]) -> dict[str, Stored | None]:
-    """The tensors of a projection, which JSON knows as lists."""
+    """Return the tensors of a projection, which JSON has as lists."""
     return {key: projection[key] and _stored(projection[key]) for key in ("weight", "bias", "residual")}
 
 
 def _note(folder: Path, conventions: Conventions) -> None:
-    """Keep it; where that cannot be, it is found out again each time."""
+    """Keep the conventions of a checkpoint. If they cannot be written, they are found out again each time."""
     file = _file(folder)
     with contextlib.suppress(OSError):
         if unwritable(file.parent):

@@ -1,6 +1,6 @@
-"""What a BERT checkpoint says of itself: its sizes and the names of its tensors.
+"""The sizes of a BERT checkpoint and the names of its tensors, read from its configuration.
 
-Needs neither torch nor transformers, so that whoever only asks questions loads neither.
+This needs neither torch nor transformers, so that a process that only asks questions loads neither.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _UNUSED = ("pooler.", "cls.", "embeddings.position_ids")  # heads of other tasks
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The sizes of a BERT encoder. longest: the most ids of a sequence. activation: its name in transformers."""
+    """The sizes of a BERT encoder.
+
+    longest: the largest number of ids in a sequence. activation: its name in transformers.
+    """
 
     dim: int
     heads: int
@@ -33,7 +36,7 @@ class Layout:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Layout:
-        """Read the sizes from a config.json. KeyError, TypeError or ValueError where one is missing or no number."""
+        """Read the sizes from a config.json. Raises KeyError, TypeError or ValueError for one missing or no number."""
         return cls(
             dim=int(config["hidden_size"]),
             heads=int(config["num_attention_heads"]),
@@ -44,7 +47,7 @@ class Layout:
         )
 
     def prefixes(self) -> list[str]:
-        """Return what the names of the tensors of each layer begin with."""
+        """Return the prefix of the names of each layer's tensors."""
         return [f"encoder.layer.{number}." for number in range(self.layers)]
 
     def names(self) -> list[str]:
@@ -56,7 +59,7 @@ class Layout:
 def read(folder: Path) -> Layout:
     """Read the sizes of the encoder in a folder that is to be used token by token.
 
-    WeightsError unless it is a BERT with exact GELU and absolute positions.
+    Raises WeightsError unless it is a BERT with exact GELU and absolute positions.
     """
     config = read_json(folder / "config.json")
     kind = (config.get("model_type"), config.get("hidden_act"), config.get("position_embedding_type", "absolute"))

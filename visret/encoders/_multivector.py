@@ -17,17 +17,17 @@ from visret.encoders._layout import Layout
 from visret.encoders._numpy import ACTIVATIONS
 from visret.errors import WeightsError
 
-SAME = 1e-4  # what a value of a unit vector may differ by between NumPy and torch, both in float32
+SAME = 1e-4  # by which a value of a unit vector may differ between NumPy and torch, both in float32
 
 _ACTIVATIONS = {"Identity": None, "GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}  # of a projection
-_TOKENS = "token_embeddings"  # the name under which sentence-transformers hands on one vector a token
-_HEADS = ("pooler.",)  # not used: vectors are taken before it
+_TOKENS = "token_embeddings"  # the name under which sentence-transformers passes on one vector for each token
+_HEADS = ("pooler.",)  # not used, since vectors are taken before it
 
 
 class MultiVector:
-    """The checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own.
+    """A checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own.
 
-    describe: whether `conventions` is to be found out, which is None otherwise.
+    describe: whether to find out its `conventions`, which are None otherwise.
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool, describe: bool) -> None:
@@ -51,7 +51,7 @@ class MultiVector:
             self._model.to("meta")  # its weights are in the network
 
     def encode(self, sequences: list[list[int]], task: str, *, width: int) -> list[Scored]:
-        """Encode each sequence, filled up to `width` ids; one does not depend on the others."""
+        """Encode each sequence, filled up to `width` ids, independently of the others."""
         filled = [max(len(sequence), width) for sequence in sequences]
         ids = torch.full((len(sequences), max(filled)), self._padding)
         mask, expansion = torch.zeros_like(ids), torch.zeros(ids.shape, dtype=torch.bool)
@@ -75,7 +75,7 @@ class MultiVector:
         return _torch.to_numpy(features["token_embeddings"]), features["attention_mask"].bool().cpu().numpy()
 
     def _described(self, folder: Path, stored: Sequence[Mapping[str, Stored]]) -> Conventions:
-        """What the library made of the checkpoint. Its network, where NumPy gives the same vectors."""
+        """Return what the library made of the checkpoint, with its network if NumPy computes the same vectors."""
         transformer = self._model[0]
         tokenizer = Tokenizer.from_str(transformer.tokenizer.backend_tokenizer.to_str())
         tokenizer.no_truncation()
@@ -105,7 +105,7 @@ class MultiVector:
         return conventions
 
     def _same(self, questions: Questions, conventions: Conventions) -> bool:
-        """Whether NumPy gives the vectors of torch for sequences short and long, filled up and not."""
+        """Return whether NumPy computes torch's vectors for short and long sequences, filled up and not."""
         known = self._model[0].tokenizer.backend_tokenizer.get_vocab_size()
         longest = min(64, conventions.most)
         for length, width in ((1, 0), (3, 8), (9, 32), (longest, 0)):
@@ -121,7 +121,7 @@ class MultiVector:
 
 
 class _Vectors(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
-    """A checkpoint from ids and mask to vectors, to export."""
+    """A checkpoint that turns ids and mask into vectors, in the form that torch exports."""
 
     def __init__(self, model: Any) -> None:
         from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
@@ -137,7 +137,7 @@ class _Vectors(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
 
 
 def _masked(model: Any, features: dict[str, Any], task: str) -> dict[str, Any]:
-    """The features without the rows that are not scored: the one step that `_Vectors` leaves out."""
+    """Mask the rows that are not scored, the one step that `_Vectors` leaves out."""
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
     for step in model:
@@ -147,7 +147,7 @@ def _masked(model: Any, features: dict[str, Any], task: str) -> dict[str, Any]:
 
 
 def _filler(tokenizer: Any, token: str | None) -> int:
-    """The id that questions are filled up with: of this token, or of [MASK], or of what the tokenizer has instead."""
+    """Return the id that questions are filled up with: that of this token, or of [MASK], or of the next best."""
     if token is not None:
         return int(tokenizer.convert_tokens_to_ids(token))
     found = [i for i in (tokenizer.mask_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) if i is not None]
@@ -155,7 +155,7 @@ def _filler(tokenizer: Any, token: str | None) -> int:
 
 
 def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | None:
-    """The checkpoint's network, as far as its modules tell; None for one that NumPy has no code for."""
+    """Return the checkpoint's network as its modules describe it; None if NumPy has no code for it."""
     encoder, projections = None, []
     for module, places in zip(model, stored, strict=True):
         kind = type(module).__name__
@@ -187,7 +187,7 @@ def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | No
 
 
 def _skipped(model: Any) -> list[int]:
-    """The ids that are not scored in a question."""
+    """Return the ids that are not scored in a question."""
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 
     return [
@@ -209,8 +209,10 @@ def _check_modules(model: Any, folder: Path) -> None:
 
 
 def _check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
-    """Where each tensor of each module is stored. WeightsError where one is not in the folder's files: the library
-    fills what is missing at random."""
+    """Return where each tensor of each module is stored.
+
+    Raises WeightsError for a tensor that is not in the folder's files: the library would fill it at random.
+    """
     from safetensors import safe_open
 
     stored: dict[str, list[tuple[Any, Stored]]] = {}

@@ -1,9 +1,9 @@
-"""A BERT encoder in NumPy, for questions: a tenth of a billion operations, for which torch need not be loaded.
+"""A BERT encoder in NumPy, for questions: they take a tenth of a billion operations, for which torch is not loaded.
 
 Importing torch takes longer than everything else that a search does, and its libraries take more memory than the
-weights. What is computed here is what `_bert` computes in float32, up to the rounding of sums, and the weights are read
-where they lie in the file. Everything stands upright: a column is a token, so that the weights, which lie row by row
-as a product wants them, stand on its left.
+weights. The results are those of `_bert` in float32, up to the rounding of sums, and the weights are read where they
+lie in the file. All arrays are upright: a column is a token, so that the weights, which lie row by row as a product
+needs them, are its left factor.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from visret.maxsim.linear import lanes
 from visret.maxsim.linear import product as product_of_weights
 from visret.products import product, rows_at_once
 
-# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and what it is at 4 from there on, to 4e-7: the coefficients of Eigen, from
-# the highest power to the lowest.
+# erf(x) = x P(x^2) / Q(x^2) for |x| <= 4, and its value at 4 beyond, with an error of 4e-7. The coefficients are
+# Eigen's, from the highest power to the lowest.
 _ERF_P = (
     -2.72614225801306e-10,
     2.77068142495902e-08,
@@ -46,23 +46,23 @@ def erf(x: np.ndarray) -> np.ndarray:
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
-    """x times the share of a normal distribution that lies below x."""
+    """Return x times the share of a normal distribution that lies below x."""
     return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * erf(x * np.float32(0.5**0.5))))
 
 
 def gelu_tanh(x: np.ndarray) -> np.ndarray:
-    """The same, approximated by tanh, as some checkpoints were trained."""
+    """Return `gelu` approximated by tanh, as some checkpoints were trained with it."""
     inner = np.float32((2 / np.pi) ** 0.5) * (x + np.float32(0.044715) * x**3)
     return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * np.tanh(inner)))
 
 
 def silu(x: np.ndarray) -> np.ndarray:
-    """x times its logistic function, written with tanh, which does not overflow."""
+    """Return x times its logistic function, written with tanh, which does not overflow."""
     return np.asarray(x * (np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)))
 
 
 def relu(x: np.ndarray) -> np.ndarray:
-    """x where it is positive, else 0."""
+    """Return x where it is positive, else 0."""
     return np.asarray(np.maximum(x, np.float32(0)))
 
 
@@ -74,14 +74,14 @@ ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "silu": silu,
     "tanh": np.tanh,
 }
-"""The activations that are known here, by their names in transformers."""
+"""The known activations, by their names in transformers."""
 
 
 class Projection(NamedTuple):
     """A linear layer behind an encoder: weight (out, in), bias (out,) or None, activation by its name or None.
 
-    residual: (out, in), what the input is multiplied with before it is added to the output, or None.
-    adds_input: whether the input itself is added.
+    residual: (out, in), the matrix that multiplies the input before it is added to the output, or None.
+    adds_input: whether the input itself is added to the output.
     """
 
     weight: np.ndarray
@@ -91,7 +91,7 @@ class Projection(NamedTuple):
     adds_input: bool = False
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """(in, n) -> (out, n)"""
+        """Apply the layer: (in, n) to (out, n)."""
         out = linear(self.weight, self.bias, x)
         if self.activation is not None:
             out = ACTIVATIONS[self.activation](out)
@@ -101,9 +101,9 @@ class Projection(NamedTuple):
 
 
 class Bert:
-    """An encoder of these sizes with these tensors, by the names of `Layout.names`, and the layers behind it.
+    """A BERT encoder with the layers behind it. One call takes one thread.
 
-    One call takes one thread.
+    layout: its sizes. tensors: its weights, by the names of `Layout.names`.
     """
 
     def __init__(
@@ -116,13 +116,13 @@ class Bert:
         self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
 
     def __call__(self, ids: Sequence[int] | np.ndarray, attended: np.ndarray | None = None) -> np.ndarray:
-        """The last layer's vectors of n ids: (d, n) float32, not normalised.
+        """Return the last layer's vectors of n ids: (d, n) float32, not normalised.
 
-        attended: (n,) bool, False for ids that no id looks at; None where there are none.
+        attended: (n,) bool, False for ids that no id attends to; None if all are attended to.
         """
         words, positions, types = self._tables
         count = len(ids)
-        width = -(-count // lanes()) * lanes()  # columns that are multiplied at once; nobody looks at what is behind
+        width = -(-count // lanes()) * lanes()  # columns that are multiplied at once; those behind `count` are unused
         x = np.zeros((self.layout.dim, width), np.float32)
         x[:, :count] = (words[np.asarray(ids)] + positions[:count] + types[0]).T
         seen = np.arange(width) < count
@@ -139,11 +139,11 @@ class Bert:
         return x[:, :count]
 
     def _attend(self, x: np.ndarray, prefix: str, seen: np.ndarray) -> np.ndarray:
-        """(dim, n) -> (dim, n), each column over those that are seen: (n,) bool."""
+        """Attend from each column to those that are seen: (dim, n) to (dim, n). seen: (n,) bool."""
         count = x.shape[1]
         q, k, v = (self._linear(x, prefix + part).reshape(self.layout.heads, -1, count) for part in QKV)
         q *= np.float32(q.shape[1] ** -0.5)
-        logits = _of_each(k.transpose(0, 2, 1), q)  # (heads, looked at, looking)
+        logits = _of_each(k.transpose(0, 2, 1), q)  # (heads, attended to, attending)
         logits[:, ~seen] = -np.inf
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)
@@ -154,7 +154,7 @@ class Bert:
         return linear(self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], x)
 
     def _norm(self, x: np.ndarray, name: str) -> np.ndarray:
-        """Each column to mean 0 and variance 1, then scaled and moved."""
+        """Bring each column to mean 0 and variance 1, then scale and shift it."""
         x = x - x.mean(axis=0)
         x /= np.sqrt(np.einsum("ij,ij->j", x, x) / np.float32(len(x)) + np.float32(self.layout.eps))
         x *= self._weights[f"{name}.weight"][:, None]
@@ -163,14 +163,14 @@ class Bert:
 
 
 def _of_each(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """(heads, m, d) @ (heads, d, n) -> (heads, m, n), on one core."""
+    """Multiply (heads, m, d) by (heads, d, n) to (heads, m, n), on one core."""
     if left.shape[1] <= rows_at_once(right[0]):
         return np.asarray(left @ right)
     return np.stack([product(*pair) for pair in zip(left, right, strict=True)])
 
 
 def linear(weight: np.ndarray, bias: np.ndarray | None, x: np.ndarray) -> np.ndarray:
-    """weight (out, in), bias (out,), x (in, n), n a multiple of `lanes()` -> (out, n)"""
+    """Return weight (out, in) @ x (in, n) + bias (out,): (out, n); n is a multiple of `lanes()`."""
     out = product_of_weights(weight, x)
     if bias is not None:
         out += bias[:, None]
@@ -178,13 +178,13 @@ def linear(weight: np.ndarray, bias: np.ndarray | None, x: np.ndarray) -> np.nda
 
 
 def unit_rows(columns: np.ndarray) -> np.ndarray:
-    """(d, n) -> (n, d) float32, each of length 1; a vector of zeros stays as it is."""
+    """Turn columns (d, n) into rows (n, d) float32 of length 1; a vector of zeros stays as it is."""
     rows = np.ascontiguousarray(columns.T, np.float32)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12)))
 
 
 def _polynomial(coefficients: Sequence[float], x: np.ndarray) -> np.ndarray:
-    """By Horner's rule, the highest power first."""
+    """Evaluate a polynomial by Horner's rule. coefficients: the highest power first."""
     out = np.full_like(x, coefficients[0])
     for coefficient in coefficients[1:]:
         out *= x

@@ -1,4 +1,4 @@
-"""Networks run by onnxruntime: exported once by torch, kept in the cache folder."""
+"""Networks that onnxruntime runs. torch exports each once, and it is kept in the cache folder."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ logger = logging.getLogger("visret")
 
 
 class Network:
-    """A network from ids and mask, (b, n) int64, to vectors, (b, n, dim) float32; b and n may be any.
+    """A network that turns ids and mask, (b, n) int64, into vectors, (b, n, dim) float32, for any b and n.
 
-    One call takes one thread; several threads may call at once.
+    One call takes one thread. Several threads may call it at once.
     """
 
     def __init__(self, file: Path) -> None:
         runtime = _package("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False  # kept for each shape it has seen, and here most batches have a new one
+        options.enable_mem_pattern = False  # it keeps one for each shape, and most batches have a new shape
         options.log_severity_level = 3
         try:
             self._session = runtime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
@@ -45,7 +45,7 @@ class Network:
         self._file = file
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """mask: 0 for padding."""
+        """Run the network. mask: 0 for padding."""
         (vectors,) = self._session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
         if vectors.dtype != np.float32 or vectors.ndim != 3 or vectors.shape[:2] != ids.shape:
             wrong = f"it gives {vectors.shape} {vectors.dtype} for {tuple(ids.shape)} ids"
@@ -54,15 +54,15 @@ class Network:
 
 
 def network(module: torch.nn.Module, folder: Path) -> Network:
-    """The network of a checkpoint's folder: its file in the cache folder, exported from `module` if there is none.
+    """Open the network of a checkpoint's folder from its file in the cache folder, exported from `module` if missing.
 
-    module: from ids and mask, as `Network`. MissingExtra without the packages, which are only asked for if needed;
-    WeightsError for a network that cannot be exported.
+    module: takes ids and mask, as `Network` does. Raises MissingExtra without the packages, which are imported only
+    if needed, and WeightsError for a network that cannot be exported.
     """
     kind = type(module).__name__.strip("_").lower()  # one folder may be read token by token and as a checkpoint
     file = cache_folder() / "onnx" / f"{folder_sha256(folder)}-{kind}-{_FORMAT}.onnx"
     if not file.is_file():
-        _package("onnxruntime")  # before the work
+        _package("onnxruntime")  # fails before the work begins
         if reason := unwritable(file.parent):
             logger.warning("%s: the exported network cannot be kept there (%s); set VISRET_CACHE", file.parent, reason)
             with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as elsewhere:
@@ -79,8 +79,10 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
 def sentence_network(
     folder: Path, *, device: torch.device, dtype: torch.dtype
 ) -> Callable[[list[list[int]]], list[Tensor]]:
-    """What `Bert` computes of the checkpoint in a folder, by onnxruntime. One sequence at a time, which is faster than
-    a batch of nine by 10 %."""
+    """Return a function that computes what `Bert` does for the checkpoint in a folder, by onnxruntime.
+
+    It takes one sequence at a time, which is 10 % faster than a batch of nine.
+    """
     run = network(_Padded(Bert(folder, device=device, dtype=dtype)), folder)
 
     def encode(sequences: list[list[int]]) -> list[Tensor]:
@@ -91,7 +93,7 @@ def sentence_network(
 
 
 class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
-    """To export."""
+    """A `Bert` for padded batches, in the form that torch exports."""
 
     def __init__(self, bert: Bert) -> None:
         super().__init__()
@@ -112,11 +114,12 @@ def _exported(module: torch.nn.Module, folder: Path, file: Path) -> Path:
 def _export(module: torch.nn.Module, file: Path) -> None:
     for name in ("onnx", "onnxscript"):
         _package(name)
-    # two tensors, for one given twice becomes one input; and not one row or column, which would become a constant
+    # Two tensors, since one that is given twice becomes one input; and no single row or column, which would become a
+    # constant.
     ids, mask = torch.ones(2, 8, dtype=torch.int64), torch.ones(2, 8, dtype=torch.int64)
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
-        warnings.simplefilter("ignore")  # about torch's own parts
+        warnings.simplefilter("ignore")  # they are about torch's own parts
         torch.onnx.export(
             module.eval(),
             (ids, mask),

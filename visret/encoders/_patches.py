@@ -1,4 +1,4 @@
-"""What the families that look at pages share: strict loading, prompts, batches, and patches in reading order."""
+"""The parts that the families of page images share: strict loading, prompts, batches, patches in reading order."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from visret.errors import InvalidModelSpec, MissingExtra, ShapeError, VisretErro
 from visret.models import architectures, fetch, weights
 from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
 
-# Every family has these options; what an entry does not say is as the checkpoint's own library has it.
+# Every family has these options. Without an entry for one, the checkpoint's own library decides.
 OPTIONS: Mapping[str, Any] = {
     "query_prefix": str,
-    "query_suffix": str,  # one token, said query_suffix_count times after a question
+    "query_suffix": str,  # one token, repeated query_suffix_count times after a question
     "query_suffix_count": None,
     "page_prompt": str,
     "page_text": True,  # keep the vectors of the prompt around a page's patches, as published
     "four_bit": False,  # weights in 4 bits (bitsandbytes), on a CUDA GPU
 }
 _SUFFIX_COUNT = 10  # of colpali-engine and of transformers
-_MAX_PAGES = 16  # at once
+_MAX_PAGES = 16  # in a batch
 
 
 class Loaded(NamedTuple):
-    """What `load` gives a family."""
+    """A loaded checkpoint, as `load` returns it to a family."""
 
     spec: ModelSpec
     architecture: str
@@ -43,7 +43,7 @@ class Loaded(NamedTuple):
 
 
 class Places(NamedTuple):
-    """A page's grid, and where in the sequence its cells are, in reading order: (rows * cols,) int."""
+    """The grid of a page. tokens: (rows * cols,) int, the position of each cell in the sequence, in reading order."""
 
     grid: Grid
     tokens: np.ndarray
@@ -52,7 +52,7 @@ class Places(NamedTuple):
 class PatchEncoder(ABC):
     """An encoder of pages as pictures. A family says where its patches are, and how its questions begin and end."""
 
-    _query_prefix: str | None = None  # where the processor does not say
+    _query_prefix: str | None = None  # for processors that have none
     _query_suffix: str | None = None
 
     def __init__(self, loaded: Loaded, *, threads: int | None) -> None:
@@ -82,10 +82,10 @@ class PatchEncoder(ABC):
 
     @abstractmethod
     def _places(self, features: Mapping[str, Any], row: int) -> Places:
-        """Where the patches of a page of a batch are."""
+        """Return the places of the patches of a page of a batch. row: the place of the page in the batch."""
 
     def _budget(self) -> Mapping[str, Any]:
-        """How large a page is looked at, for `preprocessing`."""
+        """Return the options that limit the size of a page, for `preprocessing`."""
         return {}
 
     def _page_features(self, images: list[Any]) -> Any:
@@ -97,11 +97,14 @@ class PatchEncoder(ABC):
     # ---- what they share
 
     def can_read(self, page: Page) -> bool:
-        """Whether it has an image."""
+        """Return whether the page has an image."""
         return page.image is not None
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
-        """One vector a cell in reading order, then those of what else the page was said with. Needs images."""
+        """Return one embedding for each page: a vector for each cell in reading order, then those of the prompt.
+
+        Raises ShapeError for a page without an image.
+        """
         _base.check_images(self.spec, pages)
         out: list[PageEmbedding] = []
         with _torch.on_threads(self._threads):
@@ -119,7 +122,10 @@ class PatchEncoder(ABC):
         return out
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a token. InvalidArgument for a question without words."""
+        """Return one embedding for each question, with one vector for each token.
+
+        Raises InvalidArgument for a question without words.
+        """
         _base.check_questions(texts)
         with _torch.on_one_thread():
             return [self._query(text) for text in texts]
@@ -142,7 +148,7 @@ class PatchEncoder(ABC):
         return out
 
     def _query(self, text: str) -> QueryEmbedding:
-        # What looks like a control token in a question is text: an image token without an image is an error.
+        # What looks like a control token in a question is split into text: an image token needs an image.
         features = self._query_features(self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text))
         (vectors,) = self._forward(features)
         ids = features["input_ids"][0].tolist()
@@ -155,12 +161,12 @@ class PatchEncoder(ABC):
 
     @cached_property
     def _frame(self) -> list[int]:
-        """The ids that stand around every question."""
+        """The ids around every question."""
         ids: list[int] = self._query_features("")["input_ids"][0].tolist()
         return ids
 
     def _forward(self, features: Mapping[str, Any]) -> np.ndarray:
-        """(batch, length, d) float32 unit vectors; padding included."""
+        """Return the unit vectors of a batch, padding included: (batch, length, d) float32."""
         moved = {
             name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
             for name, value in features.items()
@@ -174,13 +180,13 @@ class PatchEncoder(ABC):
         return np.asarray(np.flatnonzero(features["input_ids"][row].numpy() == self._image_token))
 
     def _square(self, features: Mapping[str, Any], row: int) -> Places:
-        """The places of a model that sees every page as a square, its patches row by row."""
+        """Return the places of a model that sees every page as a square, its patches row by row."""
         tokens = self._image_tokens(features, row)
         side = math.isqrt(len(tokens))
         return Places(Grid(side, side), tokens)
 
     def _set_prompts(self, options: Mapping[str, Any]) -> str:
-        """Give the processor what the entry says; the suffix of a question, which is said with each."""
+        """Give the processor the prompts of the entry, and return the suffix that follows each question."""
         prefix, suffix, prompt = (options[name] for name in ("query_prefix", "query_suffix", "page_prompt"))
         if prefix is None:
             prefix = self._query_prefix
@@ -209,9 +215,10 @@ def load(
     device: str,
     check: Callable[[str], None] = lambda _: None,
 ) -> Loaded:
-    """A checkpoint, full or an adapter with its base. WeightsError for missing, unexpected or misshapen weights.
+    """Load a checkpoint, full or an adapter with its base.
 
-    check: given the architecture, raises where it cannot be loaded.
+    check: gets the name of the architecture, and raises an error if it cannot be loaded. Raises WeightsError for
+    missing, unexpected or misshapen weights.
     """
     chosen = _base.options(spec, {**OPTIONS, **options})
     known = architectures.of(spec.family)
@@ -225,7 +232,7 @@ def load(
         library = importlib.import_module(known[name].library)
         kind_of_model = getattr(library, name)
         adapter = None
-        if base != folder:  # then the report is of the adapter only: the base's comes first, without its data
+        if base != folder:  # then the report is about the adapter alone; the base is checked first, without its data
             adapter = {"_adapter_model_path": str(folder)}
             _, report = kind_of_model.from_pretrained(
                 base, device_map="meta", output_loading_info=True, local_files_only=True
@@ -238,7 +245,7 @@ def load(
         processor = getattr(library, known[name].processor).from_pretrained(folder, local_files_only=True)
     _base.check_dim(spec, getattr(model, "dim", None) or model.config.embedding_dim)
     for module in model.modules():
-        if hasattr(module, "lm_head"):  # scores the next word for every token of a page, and nobody asks
+        if hasattr(module, "lm_head"):  # it would score the next word for every token of a page, for nothing
             module.lm_head = torch.nn.Identity()
     if not more:
         model = model.to(where)
@@ -246,22 +253,26 @@ def load(
 
 
 def _architecture(spec: ModelSpec, base: Path, known: Collection[str]) -> str:
-    """Which of a family's architectures a checkpoint has: by its configuration, or by the entry where that is of a
-    plain language model."""
+    """Return which of a family's architectures a checkpoint has.
+
+    Its configuration says so, or the entry if the configuration is that of a plain language model.
+    """
     named = weights.read_json(base / "config.json").get("architectures") or []
     found = [name for name in map(str, named) if name in known]
     said = spec.architecture
     if said and said not in known:
         raise InvalidModelSpec(f"{spec.name}, architecture: {spec.family} has {', '.join(known)}, got {said!r}")
     if found and said and said not in found:
-        raise WeightsError(f"{base}: holds a {found[0]}, and the entry {spec.name} says {said}")
+        raise WeightsError(f"{base}: holds a {found[0]}, but the entry {spec.name} says {said}")
     if not found and not said:
-        raise WeightsError(f"{base}: its configuration names none of {', '.join(known)}; say architecture in the entry")
+        raise WeightsError(
+            f"{base}: its configuration names none of {', '.join(known)}; give its architecture in the entry"
+        )
     return said or found[0]
 
 
 def _four_bit(spec: ModelSpec, where: torch.device, kind: torch.dtype) -> dict[str, Any]:
-    """What from_pretrained takes for weights of 4 bits (QLoRA's NF4)."""
+    """Return the arguments of from_pretrained for weights of 4 bits (QLoRA's NF4)."""
     if where.type != "cuda":
         raise VisretError(
             f"{spec.name}: four_bit needs a CUDA GPU, and this is {where}; leave it out, or device='cuda'"
@@ -280,7 +291,7 @@ def _four_bit(spec: ModelSpec, where: torch.device, kind: torch.dtype) -> dict[s
 
 
 def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, *, given: Sequence[str] = ()) -> None:
-    """given: names of tensors that come from elsewhere."""
+    """Raise WeightsError unless the weights are those of the model. given: names of tensors from elsewhere."""
     wrong = {}
     for kind, names in report.items():
         names = [n for n in names or () if not any(f".{one}".endswith(f".{n}") for one in given)]
@@ -294,13 +305,13 @@ def _check_weights(report: Mapping[str, Any], folder: Path, spec: ModelSpec, *, 
 
 
 def _image_token(config: Any) -> int:
-    """The id that stands for a patch, as the configurations of these models name it."""
+    """Return the id that stands for a patch; the configurations of these models have two names for it."""
     config = getattr(config, "vlm_config", config)
     named = [getattr(config, name, None) for name in ("image_token_id", "image_token_index")]
     return int(next(number for number in named if number is not None))
 
 
 def _alike(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids two sequences have in common at their beginning."""
+    """Count the ids that two sequences have in common at their beginning."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""A text as word pieces that know their words, and the windows it is read in. Needs no model, only its tokenizer."""
+"""Texts as word pieces that know their words, and the windows they are read in. This needs a tokenizer but no model."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
-WORD = re.compile(r"\S+")  # as str.split() sees words
+WORD = re.compile(r"\S+")  # words as str.split() has them
 _SPACE = re.compile(r"\s")
-_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, from a broken text layer: no tokenizer takes it
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, from a broken text layer; no tokenizer accepts it
 
 
 class Reading(NamedTuple):
     """A text of n word pieces in w words.
 
-    ids, starts, ends, words: (n,) int; of each piece its id, its characters in the text, and the number of its word.
-    spans: of each of the w words, its characters in the text.
-    head, tail: the ids around the pieces: prompt and markers.
+    ids, starts, ends, words: (n,) int; the id of each piece, its first character in the text and the one behind it, and
+        the number of its word.
+    spans: the first character of each of the w words in the text, and the one behind it.
+    head, tail: the ids around the pieces, which are prompt and markers.
     known: (n,) bool; False for pieces that the tokenizer has no id for.
     """
 
@@ -33,15 +34,15 @@ class Reading(NamedTuple):
     known: np.ndarray
 
     def framed(self, window: slice) -> list[int]:
-        """The ids of a window of pieces, with head and tail."""
+        """Return the ids of a window of pieces, with head and tail."""
         return [*self.head, *self.ids[window].tolist(), *self.tail]
 
     def without_unknown(self, text: str) -> Reading:
-        """The reading of a question without the pieces that stand for no word; itself, where all are known.
+        """Return the reading of a question without the pieces that stand for no word; itself if all are known.
 
-        An unknown piece is like every other unknown piece and says nothing. Nor does a single character beside one in
-        its word, which is what a tokenizer leaves of a word in a script that it hardly knows; nor does punctuation,
-        where nothing else is left.
+        An unknown piece is like every other unknown piece and says nothing. The same goes for a single character beside
+        one in its word, which a tokenizer leaves of a word in a script that it hardly knows, and for punctuation if
+        nothing else is left.
         """
         if self.known.all():
             return self
@@ -59,9 +60,9 @@ class Reading(NamedTuple):
 
 
 def read(tokenizer: Tokenizer, text: str, *, prompt: str, unknown: int | None) -> Reading:
-    """Tokenize a text. A word that the tokenizer drops (control characters) becomes one piece that is not known.
+    """Tokenize a text. A word that the tokenizer drops, of control characters, becomes one piece that is not known.
 
-    unknown: the id of what the tokenizer does not know; None where it has no such id, and 0 stands for dropped words.
+    unknown: the id for what the tokenizer does not know; None if it has no such id, and 0 stands for dropped words.
     """
     encoding = tokenizer.encode(prompt + _SURROGATE.sub("\ufffd", _SPACE.sub(" ", text)))
     ids, special = np.array(encoding.ids), np.array(encoding.special_tokens_mask, bool)
@@ -76,7 +77,8 @@ def read(tokenizer: Tokenizer, text: str, *, prompt: str, unknown: int | None) -
     known = np.ones(len(ids), bool) if unknown is None else ids != unknown
 
     spans = [match.span() for match in WORD.finditer(text)]
-    # by its last character: some tokenizers count the space before a word as part of its first piece
+    # A piece belongs to the word of its last character: some tokenizers count the space before a word as part of its
+    # first piece.
     words = np.searchsorted([start for start, _ in spans], np.maximum(starts, ends - 1), side="right") - 1
     dropped = np.setdiff1d(np.arange(len(spans)), words)
     if len(dropped):
@@ -90,7 +92,7 @@ def read(tokenizer: Tokenizer, text: str, *, prompt: str, unknown: int | None) -
 
 
 def windows(reading: Reading, *, most_words: int, most_pieces: int) -> list[slice]:
-    """The pieces of each window, without overlap: whole words, unless one word alone has more than `most_pieces`."""
+    """Cut the pieces into windows without overlap, between words unless one word has more than `most_pieces`."""
     first_pieces = np.searchsorted(reading.words, np.arange(len(reading.spans) + 1)).tolist()
     out = []
     begin = words = 0

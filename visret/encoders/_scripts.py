@@ -1,4 +1,4 @@
-"""Which texts are in a script that none of a model's languages uses, and the one warning about them."""
+"""Warnings about texts in a script that none of a model's languages uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger("visret")
 
 
 def foreign_share(text: str) -> float:
-    """The share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
+    """Return the share of a text's letters that are not Latin, 0 to 1; 0 for a text without letters."""
     letters = Counter(filter(str.isalpha, text))
     foreign = sum(n for x, n in letters.items() if not any(first <= ord(x) <= last for first, last in _LATIN))
     return foreign / letters.total() if letters else 0.0
@@ -31,7 +31,7 @@ def _is_foreign(text: str) -> bool:
 
 
 def _judges(spec: ModelSpec) -> bool:
-    """Whether a model is of English and other languages in Latin script only."""
+    """Return whether all languages of a model are known and written in Latin script."""
     return bool(spec.languages) and _LATIN_SCRIPT.issuperset(spec.languages)
 
 
@@ -43,16 +43,16 @@ def _warn(spec: ModelSpec, foreign: int, of: str, where: str = "") -> None:
 
 
 def warn_of_questions(spec: ModelSpec, texts: Sequence[str]) -> None:
-    """One warning in the log if any of the questions is mostly in a script that none of the model's languages uses.
+    """Log a warning if any of the questions is mostly in a script that none of the model's languages uses.
 
-    Judged for models of English and other languages in Latin script only.
+    Only models of English and other languages in Latin script are judged.
     """
     if _judges(spec) and (foreign := sum(map(_is_foreign, texts))):
         _warn(spec, foreign, f"{len(texts)} questions")
 
 
 def warn_of_pages(spec: ModelSpec, pages: Sequence[Page]) -> None:
-    """The same for pages that were encoded, with the names of their documents; at the end of `said_once` in one."""
+    """Log the same about encoded pages, naming their documents; inside of `said_once`, once at its end."""
     if not _judges(spec):
         return
     pages_together = _together.get()
@@ -64,7 +64,7 @@ def warn_of_pages(spec: ModelSpec, pages: Sequence[Page]) -> None:
 
 
 class _Together:
-    """What is to be said of the pages of many batches."""
+    """The warning about the pages of many batches."""
 
     def __init__(self) -> None:
         self.spec: ModelSpec | None = None
@@ -90,7 +90,7 @@ _together: ContextVar[_Together | None] = ContextVar("_together", default=None)
 
 @contextmanager
 def said_once() -> Iterator[None]:
-    """For the length of the block, warnings about pages wait; the one at its end is about all of them."""
+    """Hold back warnings about pages inside the block; a single one at its end is about all of them."""
     found = _Together()
     before = _together.set(found)
     try:

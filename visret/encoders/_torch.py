@@ -1,4 +1,4 @@
-"""torch as the families use it: on which device, in which dtype, with how many threads, and without noise."""
+"""The families' use of torch: its device, its dtype, its threads, and its libraries without noise."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Made = TypeVar("Made")
 
 _question_lock = forks.Lock(whole=True)
 _threads_lock = forks.Lock()
-_inside = _outside = 0  # blocks that set the number of threads now; what it is outside of them
-_own = threading.local()  # count: what the block that this thread is in has set
-_usual: int | None = None  # threads of torch before this process was forked; None where it was not
+_inside = _outside = 0  # the number of blocks that set the threads now, and the number of threads outside of them
+_own = threading.local()  # count: the number that the block around this thread has set
+_usual: int | None = None  # the number of threads of torch before this process was forked; None if it was not
 _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
 def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """What "auto" stands for on this machine: a CUDA GPU if there is one; bfloat16 where the hardware has it.
+    """Return the device and the dtype; "auto" is a CUDA GPU if there is one, and bfloat16 if the hardware has it.
 
     dtype: one of `_base.DTYPES`, or "auto".
     """
@@ -44,26 +44,26 @@ def place(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
 
 
 def cuda_has_bfloat16() -> bool:
-    """Whether the GPU multiplies bfloat16 natively; torch's own answer counts emulation, unless it is told not to."""
+    """Return whether the GPU multiplies bfloat16 natively; torch counts emulation too, unless it is told not to."""
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 natively; emulated, it is slower than float32."""
+    """Return whether the CPU multiplies bfloat16 natively; emulated, it is slower than float32."""
     if platform.machine().lower() in ("arm64", "aarch64"):
         return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def threads() -> int:
-    """How many threads pages are encoded on, where nobody says otherwise."""
+    """Return the number of threads that encode pages, if nobody asks for another."""
     return _usual or int(torch.get_num_threads())
 
 
 def _forked() -> None:
-    """One thread from now on: torch's pool (OpenMP) has none in this process, and would be waited for without end.
+    """Set torch to one thread in a forked process: its pool (OpenMP) has no threads here and would never answer.
 
-    It belongs to the thread that forked. Threads that are made here have pools of their own; so `spread` still works.
+    That pool belongs to the thread that forked. Threads that are made here have pools of their own, so `spread` works.
     """
     global _usual, _inside, _outside, _own
     _usual = _usual or (_outside if _inside else int(torch.get_num_threads()))
@@ -76,9 +76,11 @@ forks.in_child(_forked)
 
 @contextmanager
 def on_threads(count: int) -> Iterator[None]:
-    """torch on so many threads for the length of the block. Where blocks of several threads overlap, each gets at most
-    what it asked for or what is set outside, and the setting from outside all of them comes back. A block inside
-    another one of its thread leaves that as it was."""
+    """Let torch use `count` threads inside the block.
+
+    If blocks of several threads overlap, each gets at most what it asked for or what is set outside. The setting from
+    outside all of them comes back at the end. A block inside another one of its thread leaves that as it was.
+    """
     global _inside, _outside
     if _usual and count > 1:
         _say_once_of_fork(count)
@@ -109,16 +111,19 @@ def _say_once_of_fork(count: int) -> None:
 
 @contextmanager
 def on_one_thread() -> Iterator[None]:
-    """For a question: so little work that waiting for a second thread on a busy machine costs more than it brings."""
+    """Let torch use one thread inside the block, as questions do.
+
+    They are so little work that waiting for a second thread on a busy machine costs more than it saves.
+    """
     with _question_lock, on_threads(1):
         yield
 
 
 def spread(function: Callable[[Item], Made], items: Sequence[Item], threads: int) -> list[Made]:
-    """The function of each item, in order, on so many threads with torch on one in each.
+    """Call the function with each item on so many threads, with torch on one thread in each; results are in order.
 
-    Nobody waits for anybody, where torch's own threads meet after every product: 8.3 pages/s instead of 7.5 on two
-    cores, and 2.7 instead of 1.4 where another process keeps them busy (all-minilm-l6-v2, float32).
+    No thread waits for another, while torch's own threads meet after every product: 8.3 pages/s instead of 7.5 on two
+    cores, and 2.7 instead of 1.4 while another process keeps them busy (all-minilm-l6-v2, float32).
     """
     with on_threads(1), ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(function, items))
@@ -149,13 +154,13 @@ def import_torchvision() -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The model libraries without progress bars and advice, for the length of the block."""
+    """Silence the progress bars and the advice of the model libraries inside the block."""
     import_torchvision()
     from transformers.utils import logging as transformers_logging
 
     level = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
-    # a library that calls logging.info() before anybody configured logging gives the root logger a handler
+    # A library that calls logging.info() before logging is configured gives the root logger a handler.
     handlers = list(logging.root.handlers)
     transformers_logging.set_verbosity(logging.ERROR)
     transformers_logging.disable_progress_bar()  # the hub's too
@@ -169,5 +174,5 @@ def quiet() -> Iterator[None]:
 
 
 def to_numpy(tensor: Any) -> Any:
-    """float32 unit rows on the CPU: normalised again, because bfloat16 rows are unit to three digits only."""
+    """Return float32 unit rows on the CPU. They are normalised again, since bfloat16 rows are unit to three digits."""
     return torch.nn.functional.normalize(tensor.detach().to("cpu", torch.float32), dim=-1).numpy()

@@ -1,24 +1,28 @@
-"""Text: a page's words, one vector a word piece.
+"""Text models, which read the words of a page and give one vector for each word piece.
 
-Two kinds of checkpoint:
+There are two kinds of checkpoint:
 
 - ColBERT checkpoints in Stanford's, PyLate's or sentence-transformers' format, through sentence-transformers'
   MultiVectorEncoder. Their markers, expansion, skiplist and lengths are kept; a page's markers are vectors that lie
   nowhere.
-- BERT sentence models, used token by token: the last layer's vectors, normalised. [CLS] and [SEP] are read, but are no
-  vectors, of a page or of a question; punctuation is kept.
+- BERT sentence models, used token by token: the vectors are those of the last layer, normalised. [CLS] and [SEP] are
+  read but have no vectors, in a page or in a question; punctuation is kept.
 
 A page is read in windows without overlap, cut between words. Every word has at least one vector, unless the checkpoint
-skips it: a word the tokenizer drops is read as an unknown one, a word longer than a window is split over several.
+skips it: a word that the tokenizer drops is read as an unknown one, and a word longer than a window is split.
 
-Pages are computed by torch, which is loaded with the first of them. Where the checkpoint is a BERT, a question is
-computed by NumPy, in float32 whatever the dtype of the pages; the questions of others need torch too.
+torch computes pages, and is loaded with the first of them. If the checkpoint is a BERT, NumPy computes questions, in
+float32 whatever the dtype of the pages; otherwise questions need torch too.
 
-Options: token_by_token (false). window_words and window_pieces, the most a window holds: 150 and 400 token by token;
-what a checkpoint reads is limited by its length alone, unless they are given. query_length and page_length, the most
-ids of a question and of a window, markers included: the checkpoint's own; a question that is filled up is filled up to
-query_length. backend ("torch"): "onnx" runs the network by onnxruntime on the CPU, in float32; the first time it is
-exported, which takes some seconds. Needs the extra `onnx`. The vectors are the same.
+Options:
+
+- token_by_token (false).
+- window_words, window_pieces: the most words and pieces of a window. Token by token they are 150 and 400. A ColBERT
+  checkpoint is limited by its length alone, unless they are given.
+- query_length, page_length: the most ids of a question and of a window, markers included (those of the checkpoint). A
+  question that is filled up is filled up to query_length.
+- backend ("torch"): "onnx" runs the network by onnxruntime on the CPU, in float32, and gives the same vectors. The
+  first time the network is exported, which takes some seconds. It needs the extra `onnx`.
 """
 
 from __future__ import annotations
@@ -56,9 +60,9 @@ _BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their cach
 
 
 class SentenceModel:
-    """A BERT sentence model in a folder, read token by token; attributes and methods as in `Checkpoint`.
+    """A BERT sentence model in a folder, read token by token. Its attributes and methods are those of `Checkpoint`.
 
-    WeightsError unless the weights are exactly those of the configuration.
+    Raises WeightsError unless the weights are exactly those of the configuration.
     """
 
     cuts_questions = False
@@ -92,7 +96,7 @@ class SentenceModel:
         self.dim = layout.dim
 
     def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
-        """Encode each sequence; one does not depend on the others."""
+        """Encode each sequence independently of the others."""
         if task == "query" and self._questions is not None:
             made = [_numpy.unit_rows(self._questions(ids)) for ids in sequences]
         else:
@@ -113,7 +117,7 @@ class SentenceModel:
 
 
 class ColbertEncoder:
-    """See the module's docstring."""
+    """The encoder of text models; the module's docstring describes it."""
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ class ColbertEncoder:
 
     @functools.cached_property
     def preprocessing(self) -> Mapping[str, Any]:
-        """As in `Encoder`. dtype: of the pages; torch is asked for it where it was left open."""
+        """Everything besides the weights that decides the vectors. Its dtype is that of pages; torch decides "auto"."""
         model = self._model
         lengths = {"query_length": model.longest["query"], "page_length": model.longest["document"]}
         return {
@@ -147,11 +151,15 @@ class ColbertEncoder:
         }
 
     def can_read(self, page: Page) -> bool:
-        """Whether it has words."""
+        """Return whether the page has words."""
         return bool(page.text.strip())
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
-        """One vector a word piece. `where` has the box of its word; of plain text, the characters of the piece."""
+        """Return one embedding for each page, with one vector for each word piece.
+
+        `where` has the box of the piece's word; for plain text, the characters of the piece. Raises ShapeError for a
+        page without words.
+        """
         texts = [page.text for page in pages]
         for page, text in zip(pages, texts, strict=True):
             if not text.strip():
@@ -168,12 +176,12 @@ class ColbertEncoder:
         return made
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a word piece, and those of a checkpoint's markers and expansion.
+        """Return one embedding for each question: the vectors of its word pieces, and of markers and expansion.
 
-        A question longer than the model can read is read in windows. One longer than a checkpoint reads is cut there,
-        as the checkpoint's own library does, with a warning in the log. What the model does not know has no vector,
-        and a warning names it; a question of nothing else has the vectors of its markers. Raises InvalidArgument
-        for one without words.
+        A sentence model reads a question that is too long for it in windows. A ColBERT checkpoint cuts it, as its own
+        library does, and a warning is logged. Words that the model does not know have no vectors, and a warning names
+        them; a question of nothing else has the vectors of its markers. Raises InvalidArgument for a question without
+        words.
         """
         _base.check_questions(texts)
         _scripts.warn_of_questions(self.spec, texts)
@@ -183,15 +191,15 @@ class ColbertEncoder:
         return made
 
     def read(self, text: str, task: str) -> Reading:
-        """The pieces of a text; token by token its vectors stand for them, in their order. task: query or document.
+        """Return the pieces of a text; token by token, its vectors stand for them in their order.
 
-        Those of a question are the pieces that the model knows; there may be none.
+        task: "query" or "document". Those of a question are the pieces that the model knows; there may be none.
         """
         reading = read(self._model.tokenizer, text, prompt=self._model.prompts[task], unknown=self._model.unknown)
         return reading.without_unknown(text) if task == "query" else reading
 
     def _room(self, reading: Reading, task: str) -> int:
-        """For pieces, beside head and tail."""
+        """Return how many pieces fit beside head and tail."""
         room = self._model.longest[task] - len(reading.head) - len(reading.tail)
         if room < 1:
             raise WeightsError(
@@ -208,7 +216,7 @@ class ColbertEncoder:
         )
 
     def _encode(self, sequences: list[list[int]], task: str, *, threads: int = 0) -> list[Scored]:
-        """Sequences of like length go together, so that little is padded. threads: 0 for none but this one."""
+        """Encode sequences in batches of similar length, so that little is padded. threads: 0 for this thread alone."""
 
         def encode(batch: list[int]) -> list[Scored]:
             return self._model.encode([sequences[i] for i in batch], task)
@@ -231,7 +239,7 @@ class ColbertEncoder:
         return [out[i] for i in range(len(sequences))]
 
     def _embedding(self, page: Page, text: str, reading: Reading, encoded: list[tuple[slice, Scored]]) -> PageEmbedding:
-        """encoded: the page's windows, and their ids with head and tail as vectors."""
+        """Join the windows of a page. encoded: each window, and the vectors of its ids with head and tail."""
         places = np.stack([reading.starts, reading.ends], axis=1) if page.plain is not None else _boxes(page, reading)
         vectors, where = [], []
         for cut, scored in encoded:
@@ -281,7 +289,7 @@ class ColbertEncoder:
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColbertEncoder:
-    """The encoder. WeightsError where the folder's weights are not exactly those of the model."""
+    """Load the encoder. Raises WeightsError if the folder's weights are not exactly those of the model."""
     chosen = _base.options(spec, _OPTIONS)
     folder = fetch.weights_folder(spec)
     lengths = {"query": chosen["query_length"], "document": chosen["page_length"]}
@@ -299,7 +307,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         raise InvalidModelSpec(f"{spec.name}: backend onnx computes float32 on the CPU, not {dtype} on {device}")
     place = _base.Place("cpu", "float32") if onnx else _base.Place(device, dtype)
     if device not in ("auto", "cpu"):
-        place.found  # noqa: B018 - raises where torch has no such device
+        place.found  # noqa: B018 - raises an error if torch has no such device
     model: Checkpoint | SentenceModel
     with weights.reading(folder, tokenizer=folder):
         if chosen["token_by_token"]:
@@ -311,7 +319,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
 
 
 def _named(content: slice, length: int) -> np.ndarray:
-    """(length,) bool: True for the pieces of the text, False for what stands around them."""
+    """Return (length,) bool: True for the pieces of the text, False for what stands around them."""
     out = np.zeros(length, bool)
     out[content] = True
     return out
@@ -322,7 +330,7 @@ def _pieces(text: str, reading: Reading, cut: slice) -> list[str]:
 
 
 def _boxes(page: Page, reading: Reading) -> np.ndarray:
-    """(n, 4): of each piece the box of its word, or of the part of a hyphenated word in which it begins."""
+    """Return the box of each piece's word, or of the part of a hyphenated word in which it begins: (n, 4) float32."""
     words = [(word, match.start()) for word in page.words or () for match in WORD.finditer(word.text)]
     out = []
     for number, start in zip(reading.words.tolist(), reading.starts.tolist(), strict=True):

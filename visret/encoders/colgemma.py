@@ -3,7 +3,7 @@
 `ColGemma3` checkpoints load through colpali-engine, full or as LoRA adapters. Page and question are turns of Gemma's
 chat; the prompt of a page is the library's own and cannot be changed.
 
-Options: those of `_patches.OPTIONS`, but for page_prompt.
+Options: those of `_patches.OPTIONS`, except page_prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from visret.types import ModelSpec
 
 
 class ColgemmaEncoder(PatchEncoder):
-    """See the module's docstring."""
+    """The encoder of ColGemma; the module's docstring describes it."""
 
     _query_prefix = "Query: "
     _query_suffix = ""
@@ -33,5 +33,5 @@ class ColgemmaEncoder(PatchEncoder):
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColgemmaEncoder:
-    """The encoder. WeightsError for missing, unexpected or misshapen weights."""
+    """Load the encoder. Raises WeightsError for missing, unexpected or misshapen weights."""
     return ColgemmaEncoder(_patches.load(spec, {}, dtype=dtype, device=device), threads=threads)

@@ -4,11 +4,11 @@
 `ColModernVBertForRetrieval` ones through transformers.
 
 The longest edge becomes `longest_edge` pixels, and both edges are stretched to whole tiles. The patches come tile by
-tile, and after them those of the whole page made small, which are kept but are no cells: the grid is that of the tiles,
-which the sequence itself names (<row_2_col_1>). colpali-engine's get_n_patches computes it otherwise, and is wrong for
+tile. Those of the whole page made small follow; they are kept but are no cells. The grid is that of the tiles, which
+the sequence itself names (<row_2_col_1>). colpali-engine's get_n_patches computes it in another way, which is wrong for
 ColSmol on most page sizes. A page that is not cut is its own single tile.
 
-Options: longest_edge, pixels; and those of `_patches.OPTIONS`.
+Options: longest_edge, in pixels; and those of `_patches.OPTIONS`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from visret.types import Grid, ModelSpec
 
 
 class ColideficsEncoder(PatchEncoder):
-    """See the module's docstring."""
+    """The encoder of ColSmol and ColModernVBERT; the module's docstring describes it."""
 
     def __init__(self, loaded: Loaded, *, threads: int | None) -> None:
         if loaded.options["longest_edge"] is not None:
@@ -51,6 +51,6 @@ class ColideficsEncoder(PatchEncoder):
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColideficsEncoder:
-    """The encoder. WeightsError for missing, unexpected or misshapen weights."""
+    """Load the encoder. Raises WeightsError for missing, unexpected or misshapen weights."""
     options = {"longest_edge": None}
     return ColideficsEncoder(_patches.load(spec, options, dtype=dtype, device=device), threads=threads)

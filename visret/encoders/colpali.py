@@ -3,10 +3,10 @@
 `ColPali` checkpoints load through colpali-engine, full or as LoRA adapters; `ColPaliForRetrieval` ones (`-hf`) through
 transformers. Their prompts differ, and each checkpoint gets those of its own library.
 
-A question's tokens all attend to each other, as when the checkpoints were trained: without labels PaliGemma takes every
-token for its prefix, and a prefix attends both ways (huggingface/transformers#30993). colpali-engine says so to no one,
-so that with today's transformers its attention is bidirectional for a question alone, and causal for one that is padded
-beside a longer one.
+All tokens of a question attend to each other, as they did when the checkpoints were trained: without labels PaliGemma
+takes every token for its prefix, and a prefix attends both ways (huggingface/transformers#30993). colpali-engine does
+not tell transformers, so that with today's version its attention is bidirectional for a question alone, and causal for
+one that is padded beside a longer one.
 
 Options: those of `_patches.OPTIONS`.
 """
@@ -24,7 +24,7 @@ from visret.types import ModelSpec
 
 
 class ColpaliEncoder(PatchEncoder):
-    """See the module's docstring."""
+    """The encoder of ColPali; the module's docstring describes it."""
 
     def _places(self, features: Mapping[str, Any], row: int) -> Places:
         return self._square(features, row)
@@ -36,5 +36,5 @@ class ColpaliEncoder(PatchEncoder):
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColpaliEncoder:
-    """The encoder. WeightsError for missing, unexpected or misshapen weights."""
+    """Load the encoder. Raises WeightsError for missing, unexpected or misshapen weights."""
     return ColpaliEncoder(_patches.load(spec, {}, dtype=dtype, device=device), threads=threads)

@@ -1,12 +1,12 @@
-"""ColQwen: a page is divided into as many cells as its shape asks for, so many as the budget allows.
+"""ColQwen: a page is divided into cells according to its shape, up to a budget of cells.
 
 `ColQwen2`, `ColQwen2_5`, `ColQwen3`, `ColQwen3_5` and `ColQwen2_5Omni` checkpoints load through colpali-engine, full or
-as LoRA adapters; `ColQwen2ForRetrieval` ones (`-hf`) through transformers. A cell is 28 x 28 pixels, of Qwen 3 and 3.5
-32 x 32; both edges are stretched to whole cells.
+as LoRA adapters; `ColQwen2ForRetrieval` ones (`-hf`) through transformers. A cell is 28 x 28 pixels; for Qwen 3 and 3.5
+it is 32 x 32. Both edges are stretched to whole cells.
 
-A `ColQwen2ForRetrieval` gets the three-dimensional positions of its patches: its weights are those of a checkpoint that
-was trained with them, and transformers' own class computed them until it was rewritten (in version 5 it counts tokens
-in one dimension, which gives other vectors).
+A `ColQwen2ForRetrieval` is given the three-dimensional positions of its patches. Its weights are those of a checkpoint
+that was trained with them, and transformers' own class computed them until it was rewritten. In version 5 it counts
+tokens in one dimension, which gives other vectors.
 
 `ColQwen2_5Omni` needs transformers before 5.21: colpali-engine 0.3.18 cannot construct it with later ones.
 
@@ -27,13 +27,14 @@ _OMNI_BEFORE = (5, 21)  # of transformers
 
 
 class ColqwenEncoder(PatchEncoder):
-    """See the module's docstring."""
+    """The encoder of ColQwen; the module's docstring describes it."""
 
     def __init__(self, loaded: Loaded, *, threads: int | None) -> None:
         image = loaded.processor.image_processor
         self._cell = image.patch_size * image.merge_size  # pixels
         if loaded.options["max_patches"] is not None:
-            # as colpali-engine's max_num_visual_tokens does, whose other half transformers deprecates on every page
+            # This is what colpali-engine's max_num_visual_tokens does; its other half makes transformers warn of a
+            # deprecation on every page.
             image.size["longest_edge"] = loaded.options["max_patches"] * self._cell**2
         super().__init__(loaded, threads=threads)
 
@@ -57,7 +58,7 @@ class ColqwenEncoder(PatchEncoder):
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColqwenEncoder:
-    """The encoder. WeightsError for missing, unexpected or misshapen weights."""
+    """Load the encoder. Raises WeightsError for missing, unexpected or misshapen weights."""
 
     def check(architecture: str) -> None:
         from transformers import __version__

@@ -1,9 +1,9 @@
-"""Pictures of pages, read: visret's own small networks find the lines and read them, a text model reads the words.
+"""Pictures of pages that are read: visret's own small networks find and read the lines, a text model the words.
 
-Everything comes from the pixels; a text layer is not looked at. A vector has two parts: the text model's, by
-which questions meet pages in meaning, and the word's spelling, by which a word finds itself, even where a letter was
-misread. The shorter a question, the more its spelling counts: one word is a look-up, a sentence is not. A page's
-vectors lie at the boxes of its words, so a picture of text is highlighted like text.
+Everything comes from the pixels; a text layer is ignored. A vector has two parts. The text model's part compares
+questions with pages by meaning. The spelling of the word finds the same word again, even if a letter was misread. The
+shorter a question, the more its spelling counts: one word is a look-up, a sentence is not. A page's vectors lie at the
+boxes of its words, so a picture of text is explained like text.
 
 Options: text_model ("all-minilm-l6-v2"), an entry of the family colbert.
 """
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 SPELLING = 128  # dimensions
 _SPELLING_SHARE = 0.2  # of a page's vectors
-# How many times as much as meaning spelling counts in a question of one word, and how it falls with their number: a
-# word alone lands on itself (97.6 % of 3,200; 96.7 at a weight of .4), and nDCG@5 of 94 questions stays (.717; .716).
+# The weight of spelling relative to meaning in a question of one word, and how it falls with the number of words. A
+# word alone finds itself (97.6 % of 3,200; 96.7 at a weight of .4), and nDCG@5 of 94 questions stays (.717; .716).
 _SPELLING_WEIGHT, _SPELLING_FADE = 0.8, 1.3
 _AROUND = re.compile(r"^\W+|\W+$")
 _OPTIONS = {"text_model": "all-minilm-l6-v2"}
 
 
 class GlyphEncoder:
-    """See the module's docstring."""
+    """The encoder of read pictures; the module's docstring describes it."""
 
     def __init__(
         self, spec: ModelSpec, folder: Path, text: colbert.ColbertEncoder, *, place: _base.Place, threads: int | None
@@ -53,7 +53,7 @@ class GlyphEncoder:
 
     @functools.cached_property
     def preprocessing(self) -> Mapping[str, Any]:
-        """As in `Encoder`."""
+        """Everything besides the weights that decides the vectors, as JSON."""
         return {
             "text_model": self._text.spec.revision,
             "spelling": [SPELLING, _SPELLING_SHARE],
@@ -62,29 +62,33 @@ class GlyphEncoder:
 
     @functools.cached_property
     def _reader(self) -> PageReader:
-        """The networks that read pictures, loaded with the first page. WeightsError for weights that are not theirs."""
+        """The networks that read pictures, loaded with the first page. Raises WeightsError for weights not theirs."""
         from visret.ocr.glyph.reading import PageReader
 
         return PageReader(self._folder, device=self._place.found[0])
 
     def can_read(self, page: Page) -> bool:
-        """Whether it has an image."""
+        """Return whether the page has an image."""
         return page.image is not None
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
-        """One vector a word piece that was read, at the box of its word; where nothing was, some that lie nowhere."""
+        """Return one embedding for each page, with a vector for each word piece that was read, at the box of its word.
+
+        A page on which nothing was read has some vectors that lie nowhere. Raises ShapeError for a page without an
+        image.
+        """
         _base.check_images(self.spec, pages)
         from visret.encoders import _torch
 
         with self._loading:
-            self._reader  # noqa: B018 - loaded once, and not by every thread
+            self._reader  # noqa: B018 - loads it once, and not in every thread
         words = _torch.spread(self._words, pages, self._threads or _torch.threads())
         read = [dataclasses.replace(page, words=some) for page, some in zip(pages, words, strict=True)]
         full = iter(self._text.encode_pages([page for page in read if page.words]))
         return [self._spelled(next(full)) if page.words else self._empty(page) for page in read]
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a word piece."""
+        """Return one embedding for each question, with one vector for each word piece."""
         return [self._question(question) for question in self._text.encode_queries(texts)]
 
     def _words(self, page: Page) -> tuple[Word, ...]:
@@ -99,7 +103,7 @@ class GlyphEncoder:
         return dataclasses.replace(embedding, vectors=_joined(embedding.vectors, spelling, _SPELLING_SHARE))
 
     def _question(self, question: QueryEmbedding) -> QueryEmbedding:
-        if not question.content.any():  # no word is known, and none has a spelling
+        if not question.content.any():  # no word is known, so none has a spelling
             return dataclasses.replace(question, vectors=_joined(question.vectors, np.zeros((1, SPELLING)), 0))
         reading = self._text.read(question.text, "query")
         weight = _SPELLING_WEIGHT * len(np.unique(reading.words)) ** -_SPELLING_FADE
@@ -113,22 +117,23 @@ class GlyphEncoder:
 
 
 def _spelling(text: str, reading: Reading) -> np.ndarray:
-    """(n, SPELLING) float32 unit rows: of each piece of a text the spelling of its word."""
+    """Return the spelling of the word of each piece of a text: (n, SPELLING) float32 unit rows."""
     vectors = np.stack([spelling_vector(text[start:end]) for start, end in reading.spans])
     return np.asarray(vectors[reading.words])
 
 
 def _joined(meaning: np.ndarray, spelling: np.ndarray, share: float) -> np.ndarray:
-    """Unit rows, `share` of them spelling."""
+    """Join meaning and spelling to unit rows in which spelling has `share` of the squared length."""
     spelling = np.broadcast_to(spelling, (len(meaning), SPELLING))
     return np.concatenate([np.sqrt(1 - share) * meaning, np.sqrt(share) * spelling], axis=1, dtype=np.float32)
 
 
 @functools.lru_cache(maxsize=50_000)
 def spelling_vector(word: str) -> np.ndarray:
-    """(SPELLING,) float32, unit: pseudo-random signs of its runs of two to four letters, and twice of itself, summed.
+    """Return the spelling of a word as a unit vector, (SPELLING,) float32.
 
-    Words that share most of their letters are near, others are about orthogonal (Bojanowski et al. 2017, untrained).
+    It is the sum of pseudo-random signs of the word's runs of two to four letters, and twice of the word itself. Words
+    that share most of their letters are near, others are about orthogonal (Bojanowski et al. 2017, untrained).
     """
     plain = _AROUND.sub("", word.lower()) or word.lower()
     framed = f"<{plain}>"
@@ -142,12 +147,12 @@ def spelling_vector(word: str) -> np.ndarray:
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> GlyphEncoder:
-    """The encoder. WeightsError where the folder's weights are not exactly those of its networks."""
+    """Load the encoder. Raises WeightsError if the folder's weights are not exactly those of its networks."""
     chosen = _base.options(spec, _OPTIONS)
     folder = fetch.weights_folder(spec)
     text = colbert.load(registry.get(chosen["text_model"]), dtype=dtype, device=device, threads=threads)
     place = _base.Place(device, "float32")
     encoder = GlyphEncoder(weights.pinned(spec, folder), folder, text, place=place, threads=threads)
-    if not spec.source.startswith("package:"):  # whose sha256 was checked
-        encoder._reader  # noqa: B018 - loads it, and refuses weights that are not its own
+    if not spec.source.startswith("package:"):  # the sha256 of a package's weights was checked
+        encoder._reader  # noqa: B018 - loads it, and raises WeightsError for weights that are not its own
     return encoder

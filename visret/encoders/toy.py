@@ -1,4 +1,4 @@
-"""Colours as vectors: the question `red` ranks pages by their reddest patch. No weights, exactly predictable.
+"""A model of colours: the question `red` ranks pages by their reddest patch. It has no weights and is predictable.
 
 A page is a grid of equal cells, 16 along its longer side; a cell's colour is the mean of its pixels (r, g, b from 0
 to 1). With m = (r + g + b) / 3, a colour is the unit vector
@@ -45,7 +45,7 @@ CELLS = 16  # along the longer side of a page
 
 
 def vectors_of(colours: np.ndarray) -> np.ndarray:
-    """(..., 3) colours from 0 to 1 as (..., 4) float32 unit vectors; the formula is above."""
+    """Turn (..., 3) colours from 0 to 1 into (..., 4) float32 unit vectors, by the formula above."""
     r, g, b = np.moveaxis(np.asarray(colours, np.float64), -1, 0)
     m = (r + g + b) / 3
     x, y = r - (g + b) / 2, (g - b) * np.sqrt(3) / 2
@@ -54,23 +54,26 @@ def vectors_of(colours: np.ndarray) -> np.ndarray:
 
 
 class ToyEncoder:
-    """See the module's docstring."""
+    """The encoder of colours; the module's docstring describes it."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.preprocessing: Mapping[str, Any] = {"cells": CELLS}
 
     def can_read(self, page: Page) -> bool:
-        """Whether it has an image."""
+        """Return whether the page has an image."""
         return page.image is not None
 
     def encode_pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
-        """One vector a cell."""
+        """Return one embedding for each page, with one vector for each cell."""
         _base.check_images(self.spec, pages)
         return [self._page(page) for page in pages]
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
-        """One vector a word. InvalidArgument for a word that is no colour."""
+        """Return one embedding for each question, with one vector for each word.
+
+        Raises InvalidArgument for a word that is no colour.
+        """
         _base.check_questions(texts)
         return [self._query(text) for text in texts]
 
@@ -96,6 +99,6 @@ class ToyEncoder:
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ToyEncoder:  # noqa: ARG001 (numpy only)
-    """The encoder; dtype, device and threads mean nothing to it."""
+    """Return the encoder, to which dtype, device and threads mean nothing."""
     _base.options(spec, {})
     return ToyEncoder(spec)

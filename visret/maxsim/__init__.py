@@ -1,4 +1,4 @@
-"""MaxSim, the late-interaction score: for every query token its best match on the page, summed."""
+"""MaxSim, the late-interaction score: the sum of every query token's best match on the page."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ __all__ = ["PackedPages", "pack", "page_scores"]
 
 
 def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """query (m, d), vectors (N, d), offsets (P + 1,) -> (P,) float32, exact (float32 products and sums).
+    """Score pages exactly, with float32 products and sums: (P,) float32.
 
-    Page p is vectors[offsets[p]:offsets[p + 1]] and must not be empty. The definition is `maxsim.reference`.
+    query: (m, d). vectors: (N, d), finite.
+    offsets: (P + 1,); page p is vectors[offsets[p]:offsets[p + 1]] and must not be empty.
+
+    The definition is `maxsim.reference`. Raises ShapeError for other arrays.
     """
     rows = np.ascontiguousarray(vectors, np.float32)
     if not np.isfinite(rows).all():
@@ -38,11 +41,13 @@ def pack(
 ) -> PackedPages:
     """Lay pages out once, to be scored often.
 
-    vectors: (N, d) float32 unit rows; offsets: (P + 1,) from 0 to N, every page with at least one vector.
-    codec: a name of `codec.CODECS`, fitted to these vectors where it has to be, or a codec: "int8" (a quarter of the
-    memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others; visret/codec.py tells what each costs.
-    threads, path: as in PackedPages. device: None for this CPU; or a name torch knows ("cuda", "cuda:1", "mps", "cpu"),
-    in whose memory the pages lie and are scored.
+    vectors: (N, d) float32 unit rows. offsets: (P + 1,) from 0 to N; every page has at least one vector.
+    codec: a codec, or a name of `codec.CODECS`, which is fitted to these vectors if needed: "int8" (a quarter of the
+        memory, the fastest), "float32" (exact), "residual2" (ColBERTv2) and others. visret/codec.py says what each
+        costs.
+    threads, path: as in PackedPages.
+    device: the device that holds and scores the pages: None for this CPU, or a name that torch knows ("cuda", "cuda:1",
+        "mps", "cpu").
     """
     vectors = np.asarray(vectors)
     if vectors.ndim != 2 or not vectors.shape[1]:

@@ -1,12 +1,12 @@
-"""Whether machine code scores as MaxSim is defined: no compiled path ranks a page before it has shown that on this CPU.
+"""The check of machine code: no compiled path ranks a page before it has scored samples as MaxSim is defined, here.
 
-When a path is compiled for a codec and a number of dimensions, it scores some pages and questions that are hard on it:
-extreme codes, negative similarities, a page of one row, numbers of rows and of tokens that leave a rest, every kind of
+When a path is compiled for a codec and a number of dimensions, it scores some difficult pages and questions: extreme
+codes, negative similarities, a page of one row, numbers of rows and of tokens that leave a remainder, every kind of
 tile. Integer paths must give, bit for bit, what `interpreted` gives, which does in NumPy what each instruction does to
-the bytes of the same arrays, and both kinds must stay as near to the definition as the rounding of the question allows.
-A path that does not is given up with a warning, and the next one takes over; after the last one, the interpreter.
+the bytes of the same arrays. All paths must stay as near to the definition as the rounding of the question allows. A
+path that does not is given up with a warning, and the next one takes over; after the last one, the interpreter does.
 
-The interpreter also runs the paths of CPUs that are not this one, which is how the tests hold all of them.
+The interpreter also runs the paths of other CPUs, so that the tests can check all of them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ from visret.maxsim._kernel import Arguments, Bind, Scan
 from visret.maxsim._paths import CHUNK, Path, Tile
 
 FORCED = "VISRET_PATH"
-"""The environment variable that names paths to be tried first, separated by commas."""
+"""The environment variable that names paths to try first, separated by commas."""
 
-NEAR = 1e-5  # a token of a unit vector: what float32 sums in another order differ by
-_LENGTHS = (1, 2, _kernel.GROUP + 1)  # rows of the pages
+NEAR = 1e-5  # for each token, a unit vector: the largest difference of float32 sums in another order
+_LENGTHS = (1, 2, _kernel.GROUP + 1)  # rows of the sample pages
 
 
 class Verdict(NamedTuple):
-    """What is known of a path on this CPU.
+    """The result of checking a path on this CPU.
 
-    available: the CPU has what it needs. chosen: it scans integer rows, or gives the exact scores. difference: None
-    where it agrees with the definition, else what differs, in words. milliseconds: that the check took.
+    available: whether the CPU has what the path needs. chosen: whether it scans integer rows, or gives the exact
+    scores. difference: None if it agrees with the definition, else what differs, in words. milliseconds: the time that
+    the check took.
     """
 
     path: str
@@ -53,10 +54,10 @@ class Verdict(NamedTuple):
 
 
 def trusted(codec: str, dim: int, wanted: str | None = None, *, exact: bool) -> tuple[Path, Bind]:
-    """The fastest path that agrees with the definition here, for integer or (exact) float queries, and its scan.
+    """Return the fastest path that agrees with the definition here, and its scan. exact: for float queries.
 
-    wanted: names of paths to be tried first, as in VISRET_PATH, which counts where it is None. Raises VisretError for
-    names of none that this CPU can run.
+    wanted: names of paths to try first, as in VISRET_PATH, which counts if this is None. Raises VisretError for the
+    name of a path that this CPU cannot run.
     """
     return _trusted(codec, dim, os.environ.get(FORCED, "") if wanted is None else wanted, exact)
 
@@ -71,11 +72,11 @@ def _trusted(codec: str, dim: int, wanted: str, exact: bool) -> tuple[Path, Bind
 
 
 _checking = forks.Lock()
-_given_up: dict[str, str] = {}  # path to what differed
+_given_up: dict[str, str] = {}  # what differed, by the name of the path
 
 
 def _checked(path: Path, codec: str, dim: int) -> Bind | None:
-    """The compiled scan, where it agrees with the definition."""
+    """Return the compiled scan; None, with a warning, if it does not agree with the definition."""
     with _checking:
         if path.name in _given_up:
             return None
@@ -93,16 +94,16 @@ def _checked(path: Path, codec: str, dim: int) -> Bind | None:
 
 
 def _compiled(path: Path, codec: str, dim: int) -> tuple[Bind | None, str | None, float]:
-    """The compiled scan; what it scores otherwise than it should, or why there is none; the seconds of the check."""
+    """Return the compiled scan; what is wrong with its scores, or why there is none; and the seconds of the check."""
     try:
         bind, start = _kernel.scan(path, codec, dim), time.perf_counter()
         return bind, differences(path, codec, dim, bind), time.perf_counter() - start
-    except (RuntimeError, ShapeError) as error:  # LLVM cannot make it; or what was laid out for it does not fit
+    except (RuntimeError, ShapeError) as error:  # LLVM cannot compile it, or what was laid out for it does not fit
         return None, str(error), 0.0
 
 
 def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
-    """Every path, checked for rows of one codec. Those that this CPU can run are compiled, a tenth of a second each."""
+    """Check every path for rows of one codec. Those that this CPU can run are compiled, a tenth of a second each."""
     here = {path.name for path in _paths.available()}
     chosen = {trusted(codec, dim, exact=exact)[0].name for exact in (False, True)}
     verdicts = []
@@ -116,7 +117,7 @@ def report(codec: str = "int8", dim: int = 384) -> list[Verdict]:
 
 
 def cpu() -> str:
-    """What this CPU is called by LLVM, and its family."""
+    """Return LLVM's name for this CPU, and its family."""
     return f"{binding.get_host_cpu_name() or 'unknown'} ({platform.machine()})"
 
 
@@ -124,7 +125,7 @@ def cpu() -> str:
 
 
 def differences(path: Path, codec: str, dim: int, bind: Bind) -> str | None:
-    """What a scan scores otherwise than the interpreter and the definition do, in words; None for nothing."""
+    """Say how a scan's scores differ from those of the interpreter and the definition; None if they do not."""
     rows, fitted, offsets = sample_pages(codec, dim)
     counts = [1] * len(path.tiles)
     room = sum(map(path.tokens, path.tiles))
@@ -150,8 +151,8 @@ def differences(path: Path, codec: str, dim: int, bind: Bind) -> str | None:
 
 
 def told(found: np.ndarray, expected: np.ndarray, slack: np.ndarray) -> str | None:
-    """What differs by more than the slack of each query, in words; None for nothing. All (pages, queries)."""
-    wrong = ~(np.abs(found - expected) <= slack)  # and what is not a number
+    """Say what differs by more than the slack of each query; None for nothing. Scores are (pages, queries)."""
+    wrong = ~(np.abs(found - expected) <= slack)  # NaN is wrong too
     if not wrong.any():
         return None
     first = tuple(np.argwhere(wrong)[0])
@@ -159,14 +160,17 @@ def told(found: np.ndarray, expected: np.ndarray, slack: np.ndarray) -> str | No
 
 
 def definition(stored: np.ndarray, offsets: np.ndarray, queries: Sequence[np.ndarray]) -> np.ndarray:
-    """(pages, queries) float64, as defined, of stored vectors (N, d). Without BLAS, which has paths of its own."""
+    """Score stored vectors (N, d) by the definition: (pages, queries) float64.
+
+    BLAS is not used, since it has paths of its own.
+    """
     similar = np.einsum("nd,td->nt", stored.astype(np.float64), np.concatenate(queries).astype(np.float64))
     best = np.maximum.reduceat(similar, offsets[:-1], axis=0)
     return np.add.reduceat(best, np.cumsum([0, *map(len, queries[:-1])]), axis=1)
 
 
 def rounding(path: Path, queries: Sequence[np.ndarray]) -> np.ndarray:
-    """(queries,) what the rounding of each question may change in its score with a row of ones: half a step a token.
+    """Return how much rounding a query may change its score with a row of ones, (queries,): half a step a token.
 
     "pairs" paths make the step larger where 16-bit sums would overflow.
     """
@@ -175,7 +179,7 @@ def rounding(path: Path, queries: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
-    """Rows of about unit length, the first of them of extreme codes, and the offsets of pages."""
+    """Return rows of about unit length, the first of them with extreme codes, their codec, and the offsets of pages."""
     offsets = np.cumsum([0, *_LENGTHS], dtype=np.int64)
     count = int(offsets[-1])
     fitted = Codec(codec, dim)
@@ -200,7 +204,7 @@ def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
 
 
 def sample_queries(tokens: int, dim: int) -> list[np.ndarray]:
-    """Questions of one to many tokens, so many in all (at least 9): unit vectors, the first of them extreme ones."""
+    """Return queries of one to many tokens, `tokens` in all (at least 9): unit vectors, the first of them extreme."""
     dense = noise(tokens, dim)
     dense[:2] = np.array([1, -1])[:, None]
     dense[2] = np.resize([1, -1], dim)
@@ -211,8 +215,10 @@ def sample_queries(tokens: int, dim: int) -> list[np.ndarray]:
 
 
 def noise(*shape: int) -> np.ndarray:
-    """Numbers of -1 to 1, float32, the same everywhere. Importing NumPy's own would take three times as long as a
-    check."""
+    """Return numbers from -1 to 1, float32, the same on every machine.
+
+    Importing NumPy's own generator would take three times as long as a check.
+    """
     mixed = np.arange(1, 1 + math.prod(shape), dtype=np.uint32) * np.uint32(2654435761)
     mixed = (mixed ^ mixed >> np.uint32(15)) * np.uint32(2246822519)
     numbers = (mixed ^ mixed >> np.uint32(13)).view(np.int32).astype(np.float32)
@@ -223,7 +229,7 @@ def noise(*shape: int) -> np.ndarray:
 
 
 def interpreted(path: Path, codec: str, dim: int) -> Bind:
-    """As `_kernel.scan`, in NumPy: slow, and the same on every machine."""
+    """Return what `_kernel.scan` does, in NumPy: slow, and the same on every machine."""
 
     def bind(given: Arguments) -> Scan:
         _kernel.check(path, codec, dim, given)
@@ -260,7 +266,7 @@ def _pages(path: Path, codec: str, dim: int, given: dict[str, Any], pages: slice
             size = _kernel.tile_bytes(path, tile, dim)
             begin = bias.reshape(lanes)[register : register + tile.vectors]
             sums = _sums(path, tile, values, given["stream"][at : at + size], begin)
-            # the parts of a token end as their sum in all its lanes
+            # The parts of a token are summed, and the sum is in all its lanes.
             whole = sums.sum(axis=3, keepdims=True, dtype=sums.dtype).repeat(tile.spread, axis=3)
             scores = whole.astype(np.float32).reshape(len(rows), tile.vectors, path.lanes)
             if given["scales"] is not None:
@@ -273,12 +279,12 @@ def _pages(path: Path, codec: str, dim: int, given: dict[str, Any], pages: slice
 
 
 def _read(array: np.ndarray, dtype: Any) -> np.ndarray:
-    """The bytes of an array as the machine code takes them, whatever they were meant to be."""
+    """Return the bytes of an array as the machine code reads them, whatever they were meant to be."""
     return array.reshape(-1).view(dtype)
 
 
 def _values(path: Path, codec: str, dim: int, given: dict[str, Any], rows: np.ndarray) -> np.ndarray:
-    """What is multiplied of some rows: (n, width), int32 or float64."""
+    """Return the values of some rows that are multiplied: (n, width), int32 or float64."""
     codes = given["codes"][rows]
     out = np.zeros((len(rows), _kernel.width(dim)), np.float64 if path.kind == "float" else np.int32)
     if codes.dtype != np.uint8:
@@ -301,7 +307,7 @@ def _values(path: Path, codec: str, dim: int, given: dict[str, Any], rows: np.nd
 
 
 def _sums(path: Path, tile: Tile, values: np.ndarray, stream: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """The sums of products of rows with one tile of tokens: (n, vectors, tokens, spread), int32 or float64."""
+    """Multiply rows with one tile of tokens and sum: (n, vectors, tokens, spread), int32 or float64."""
     group, spread = path.group, tile.spread
     steps = values.shape[1] // (group * spread)
     shape = (tile.vectors, path.lanes // spread, spread)
@@ -309,7 +315,7 @@ def _sums(path: Path, tile: Tile, values: np.ndarray, stream: np.ndarray, bias: 
         return _pair_sums(values.reshape(len(values), steps, spread, 2, 2), stream.reshape(-1), shape)
     kind = {"words": np.int16, "float": np.float32}.get(path.kind, np.int8)
     codes = stream.view(kind).reshape(steps, *shape, group).astype(values.dtype)
-    # (part, row, dimension) @ (part, dimension, token): the sums of 32 bits wrap, as the instructions' do
+    # (part, row, dimension) @ (part, dimension, token): sums of 32 bits wrap, as those of the instructions do.
     left = values.reshape(-1, steps, spread, group).transpose(2, 0, 1, 3).reshape(spread, len(values), -1)
     right = codes.transpose(3, 0, 4, 1, 2).reshape(spread, steps * group, -1)
     sums: np.ndarray = (left @ right).transpose(1, 2, 0).reshape(-1, *shape)
@@ -317,8 +323,11 @@ def _sums(path: Path, tile: Tile, values: np.ndarray, stream: np.ndarray, bias: 
 
 
 def _pair_sums(values: np.ndarray, stream: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """As `_sums`, by vpmaddubsw: two products are added and stop at the ends of int16; the steps of a chunk are added
-    to its starting sums modulo 2**16, and chunks in 32 bits."""
+    """Do what `_sums` does by vpmaddubsw.
+
+    Two products are added, saturating at the ends of int16. The steps of a chunk are added to its starting sums modulo
+    2**16, and chunks are added in 32 bits.
+    """
     count, steps = values.shape[:2]
     tokens, pairs = shape[0] * shape[1], shape[2] * 2
     line, whole = 4 * tokens * shape[2], steps // CHUNK * CHUNK

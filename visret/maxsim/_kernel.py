@@ -1,16 +1,17 @@
 """The scan as machine code: one small function, compiled for this CPU when it is first needed.
 
 It is built with llvmlite (a tenth of a second, nothing cached on disk, no compiler needed) and called through ctypes,
-which lets go of the GIL. One page after another, some rows at a time (`GROUP`):
+which releases the GIL. It scores one page after another, some rows at a time (`GROUP`):
 
-    unpack     where rows are not stored as what is multiplied, bring them into it (a buffer that stays in the L1 cache)
+    unpack     rows that are not stored in the form that is multiplied are brought into it (in a buffer that stays in
+               the L1 cache)
     multiply   lanes are query tokens: one value of a row (or the 2 or 4 that one instruction takes) is broadcast and
                multiplied with that dimension of all tokens, so no sum runs across lanes before the row's end
-    maximum    scale the sums of each row and keep the larger, per token
+    maximum    the sums of each row are scaled, and the larger ones are kept, per token
 
-and at the end of the page the maxima times the tokens' scales are summed. Past a page's last row the last row is taken
+At the end of the page, the maxima times the tokens' scales are summed. Past a page's last row the last row is taken
 again, which cannot change a maximum; surplus lanes hold tokens of zeros with scale 0. No row is padded, and a page's
-score depends on nothing but the page and the query. `_paths` tells how a row meets the query.
+score depends on nothing but the page and the query. `_paths` describes how a row meets the query.
 """
 
 from __future__ import annotations
@@ -39,10 +40,10 @@ Arguments = Mapping[str, np.ndarray | int | None]
 
 
 class Array(NamedTuple):
-    """An array as the machine code reads it, which cannot see what it is given.
+    """An array as the machine code reads it. Machine code cannot check what it is given.
 
-    dtype: None where the codec decides on it, and on whether there is such an array. shape: of each axis its length,
-    or the name of a length, which is one wherever it stands. written: whether the machine code writes there.
+    dtype: None if the codec decides on it, and on whether there is such an array. shape: the length of each axis, or
+    the name of a length, which is the same wherever the name stands. written: whether the machine code writes there.
     """
 
     dtype: str | None
@@ -50,7 +51,7 @@ class Array(NamedTuple):
     written: bool = False
 
 
-# What the scan is told, in this order: the addresses of arrays, and numbers (None); int64 each. `check` holds it.
+# The arguments of the scan, in this order: addresses of arrays, and numbers (None); int64 each. `check` checks them.
 ARGUMENTS: Mapping[str, Array | None] = {
     "codes": Array(None, ("rows", "values of a row")),
     "scales": Array(None, ("rows",)),  # a factor for each row: float32, or float16 of residual rows
@@ -58,11 +59,11 @@ ARGUMENTS: Mapping[str, Array | None] = {
     "centroids": Array(None, ("last_centroid + 1", "dim")),
     "last_centroid": None,
     "weights": Array(None, ("levels",)),
-    "starts": Array("int64", ("pages",)),  # of each page its first row
+    "starts": Array("int64", ("pages",)),  # the first row of each page
     "ends": Array("int64", ("pages",)),
     "edges": Array("int64", ("parts + 1",)),  # part i is the pages edges[i] to edges[i + 1]
     "parts": None,
-    "taken": Array("int64", (1,), written=True),  # the first part nobody has taken
+    "taken": Array("int64", (1,), written=True),  # the first part that no thread has taken
     "counts": Array("int64", ("kinds of tiles",)),
     "stream": Array("uint8", ("bytes of the tiles",)),
     "bias": Array("int32", ("registers", "lanes")),
@@ -80,25 +81,25 @@ _PACKED_BITS = {"binary": 1, "residual1": 1, "residual2": 2}
 
 
 def row_bytes(codec: str, dim: int) -> int:
-    """Bytes of a stored row."""
+    """Return the bytes of a stored row."""
     bits = {"float32": 32, "float16": 16, "int8": 8}.get(codec) or _PACKED_BITS[codec]
     return -(-dim * bits // 8)
 
 
 def width(dim: int) -> int:
-    """Dimensions of a row as it is read: a multiple of 16."""
+    """Return the dimensions of a row as it is read: a multiple of 16."""
     return -(-dim // 16) * 16
 
 
 def scratch_bytes(path: Path, dim: int, registers: int) -> int:
-    """Bytes of scratch one call of the scan needs: unpacked rows, then the maxima of all registers; to be zeros."""
+    """Return the bytes of scratch that a call needs, all zeros: for unpacked rows, then the maxima of all registers."""
     return GROUP * width(dim) * 4 + registers * path.lanes * 4
 
 
 def tile_bytes(path: Path, tile: Tile, dim: int) -> int:
-    """Bytes of the stream that one tile reads."""
+    """Return the bytes of the stream that one tile reads."""
     steps = width(dim) // (path.group * tile.spread)
-    if path.kind == "pairs":  # sums before each chunk, and before each step that is left over
+    if path.kind == "pairs":  # starting sums stand before each chunk, and before each step that is left over
         steps += steps // CHUNK + steps % CHUNK
     return steps * tile.vectors * path.lanes * path.group * {"words": 2, "float": 4}.get(path.kind, 1)
 
@@ -106,7 +107,7 @@ def tile_bytes(path: Path, tile: Tile, dim: int) -> int:
 def arguments(
     rows: Rows, codec: Codec, starts: np.ndarray, ends: np.ndarray, laid: Queries, queries: int
 ) -> dict[str, Any]:
-    """What a scan of all pages in one part is told, but for the scratch."""
+    """Return the arguments of a scan of all pages in one part, except the scratch."""
     return {
         "codes": rows.codes,
         "scales": rows.scales,
@@ -131,7 +132,7 @@ def arguments(
 
 
 def check(path: Path, codec: str, dim: int, given: Arguments) -> None:
-    """Refuse, with a ShapeError, what the machine code would read as something else than it is."""
+    """Raise ShapeError for arguments that the machine code would misread."""
     lengths: dict[str | int, int] = {"lanes": path.lanes, "kinds of tiles": len(path.tiles), "dim": dim}
     for name in _NUMBERS:
         number = given[name]
@@ -165,7 +166,7 @@ _NUMBERS = tuple(name for name, array in ARGUMENTS.items() if array is None)
 
 @functools.cache
 def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple[str | int, ...], bool]]:
-    """Name, dtype (None where this codec has no such array), shape, and whether it is written."""
+    """Return for each array its name, dtype (None if this codec has no such array), shape, and if it is written."""
     rows, fitted = Codec(codec, dim).empty(0), codec.startswith("residual")
     stored = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
     dtypes = {name: None if array is None else array.dtype for name, array in stored.items()}
@@ -191,11 +192,11 @@ Bind = Callable[[Arguments], Scan]
 
 
 def scan(path: Path, codec: str, dim: int) -> Bind:
-    """The compiled scan for rows of `dim` dimensions stored by `codec`: given the ARGUMENTS by name, but for the
-    scratch, it gives a call for any number of threads. Raises ShapeError for arguments that do not fit.
+    """Compile the scan for rows of `dim` dimensions stored by `codec`.
 
-    Threads that share `taken` share the parts: each takes one after the other until there is none, so one that loses
-    its core holds up nobody for longer than a part.
+    The result takes the ARGUMENTS by name, except the scratch, and returns a call for any number of threads. It raises
+    ShapeError for arguments that do not fit. Threads that share `taken` share the parts: each takes one after the other
+    until none is left, so a thread that loses its core delays the others by no more than a part.
     """
     with compiling:
         return _scan(path, codec, dim)
@@ -213,7 +214,7 @@ def _scan(path: Path, codec: str, dim: int) -> Bind:
         registers = given["registers"]
         assert isinstance(registers, int)
 
-        def call(_keep: Any = (values, engine)) -> None:  # the arrays, and the code, live as long as somebody calls
+        def call(_keep: Any = (values, engine)) -> None:  # keeps the arrays and the code alive
             scratch = np.zeros(scratch_bytes(path, dim, registers), np.uint8)
             words = np.array(shared, np.int64)
             words[place] = scratch.ctypes.data
@@ -228,12 +229,12 @@ def machine_code(path: Path, make: Callable[[str], ir.Module], name: str) -> tup
     """Compile a module, made for a triple, for this CPU as far as a path may use it.
 
     Returns its function of that name, which takes the address of its arguments, and what must live as long as it.
-    RuntimeError where LLVM cannot make it.
+    Raises RuntimeError if LLVM cannot compile it.
     """
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     if path.name == "generic" or _paths.on_arm():
-        # For any CPU that has what the path needs. LLVM's models of some ARM CPUs are not whole: with oryon-1
+        # Compile for any CPU that has what the path needs. LLVM's models of some ARM CPUs are incomplete: with oryon-1
         # (Snapdragon X) version 22 ends the process.
         cpu, features = "", ",".join(f"+{feature}" for feature in sorted(path.needs[0]))
     else:
@@ -249,8 +250,10 @@ def machine_code(path: Path, make: Callable[[str], ir.Module], name: str) -> tup
 
 
 def optimise(module: binding.ModuleRef, target: binding.TargetMachine) -> None:
-    """Registers for variables, common parts once, simple loops. No more: LLVM's own choice of passes reorders sums,
-    which takes more registers than there are."""
+    """Optimise a module: put variables into registers, compute common parts once, simplify loops.
+
+    There are no more passes, since LLVM's own choice of them reorders sums, which takes more registers than there are.
+    """
     passes = binding.create_new_module_pass_manager()
     passes.add_sroa_pass()
     passes.add_instruction_combine_pass()
@@ -261,18 +264,18 @@ def optimise(module: binding.ModuleRef, target: binding.TargetMachine) -> None:
 
 
 def build(path: Path, codec: str, dim: int, triple: str) -> ir.Module:
-    """The module with the function `scan`."""
+    """Build the module with the function `scan`."""
     module = ir.Module("maxsim")
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "scan")
-    # CPUs that have none of what paths need may be without F16C too: LLVM would call a library that is not there.
+    # CPUs that have none of what paths need may lack F16C too, and LLVM would call a library that is not there.
     _Builder(path, codec, dim, function, halves=bool(path.needs[0]) or triple.startswith(("aarch64", "arm64"))).scan()
     return module
 
 
 @dataclass
 class _Row:
-    """Where a row lies, in the loop over rows: what is multiplied, and its factor (None: 1)."""
+    """A row in the loop over rows: the address of what is multiplied, and its factor (None: 1)."""
 
     source: ir.Value
     factor: ir.Value | None
@@ -327,7 +330,7 @@ class _Builder:
         b.ret_void()
 
     def rows(self, first: ir.Value, count: ir.Value) -> None:
-        """Let some rows of a page meet all tokens."""
+        """Multiply some rows of a page with all tokens."""
         b = self.b
         if self.unpacks:
             with _loop(b, I64(0), count) as place:
@@ -343,7 +346,7 @@ class _Builder:
                 b.store(b.add(register, I64(tile.vectors)), self.register)
 
     def some(self, tile: Tile, first: ir.Value, count: ir.Value, place: ir.Value) -> list[_Row]:
-        """The rows of a tile, from row `place` of `count`; the last one again where there are no more."""
+        """Return the rows of a tile, from row `place` of `count` on; the last one is repeated if there are no more."""
         b, rows = self.b, []
         for j in range(tile.rows):
             wanted, final = b.add(place, I64(j)), b.sub(count, I64(1))
@@ -366,7 +369,7 @@ class _Builder:
         return None
 
     def tile(self, tile: Tile, rows: list[_Row], stream: ir.Value, register: ir.Value) -> int:
-        """Multiply and keep the maxima; -> bytes of stream that were read."""
+        """Multiply, keep the maxima, and return the number of bytes of the stream that were read."""
         b, path = self.b, self.path
         steps = self.width // (path.group * tile.spread)
         totals = [self.totals[j * tile.vectors : (j + 1) * tile.vectors] for j in range(len(rows))]
@@ -411,7 +414,7 @@ class _Builder:
     def chunk(
         self, tile: Tile, rows: list[_Row], totals: list[list[ir.Value]], stream: ir.Value, first: ir.Value, steps: int
     ) -> None:
-        """Some steps summed modulo 2**16, then added to the totals; see _paths."""
+        """Sum some steps modulo 2**16, and add the sums to the totals; see _paths."""
         b, path = self.b, self.path
         words = ir.VectorType(I16, path.lanes * 2)
         ones = ir.Constant(words, [1] * path.lanes * 2)
@@ -422,7 +425,7 @@ class _Builder:
         for line in partial:
             for v, some in enumerate(line):
                 b.store(b.load(_at(b, stream, v, words), typ=words, align=4), some)
-        # a loop, for if they stand in a row LLVM orders the sums anew and runs out of registers
+        # This is a loop because LLVM would reorder the sums of unrolled steps, and run out of registers.
         with _loop(b, I64(0), I64(steps)) as step:
             at = b.mul(b.add(step, I64(1)), I64(tile.vectors))
             tokens = [
@@ -440,7 +443,7 @@ class _Builder:
                 b.store(b.add(b.load(total, typ=self.sums), wide), total)
 
     def multiply_add(self, total: ir.Value, value: ir.Value, token: ir.Value) -> ir.Value:
-        """total + value * token, summed over the dimensions of a group, for every lane."""
+        """Return total + value * token, summed over the dimensions of a group, for every lane."""
         b, lanes = self.b, self.path.lanes
         if self.path.kind == "float":
             fused = _declare(b, f"llvm.fmuladd.v{lanes}f32", total.type, [total.type] * 3)
@@ -458,7 +461,7 @@ class _Builder:
         return total
 
     def over_parts(self, value: ir.Value, spread: int) -> ir.Value:
-        """The parts of each token summed, in all its lanes."""
+        """Return the sum of the parts of each token, in all its lanes."""
         add = self.b.add if self.path.limit else self.b.fadd
         distance = 1
         while distance < spread:
@@ -467,7 +470,7 @@ class _Builder:
         return value
 
     def broadcast(self, row: _Row, step: ir.Value, tile: Tile) -> ir.Value:
-        """The step-th groups of dimensions of a row, one for each part of a token, repeated for every token."""
+        """Return the step-th groups of dimensions of a row, one for each part of a token, repeated for every token."""
         b = self.b
         word = F32 if self.path.kind == "float" else I32
         if tile.spread == 1:
@@ -480,14 +483,14 @@ class _Builder:
         return value if self.path.kind == "float" else b.bitcast(value, self.codes)
 
     def unpack(self, index: ir.Value, target: ir.Value) -> None:
-        """Bring a stored row into the type that is multiplied. What lies beyond `dim` meets zeros of the query."""
+        """Bring a stored row into the type that is multiplied. What lies beyond `dim` is multiplied by zeros."""
         b = self.b
         source = self.stored_row(index)
         whole = self.dim // 16
         centroid = None
         if self.codec.startswith("residual"):
             number, last = b.zext(self.load("centroid_of", index, I16), I64), self.given["last_centroid"]
-            number = b.select(b.icmp_unsigned("<", number, last), number, last)  # a damaged file names any
+            number = b.select(b.icmp_unsigned("<", number, last), number, last)  # a damaged file may hold any number
             centroid = _at(b, self.pointer("centroids"), b.mul(number, I64(self.dim)), I8)
         if whole:
             with _loop(b, I64(0), I64(whole)) as index:
@@ -498,7 +501,7 @@ class _Builder:
     def convert(
         self, source: ir.Value, target: ir.Value, centroid: ir.Value | None, index: ir.Value, count: int
     ) -> None:
-        """The index-th `count` dimensions of a row."""
+        """Bring the index-th `count` dimensions of a row into the type that is multiplied."""
         b = self.b
         wide = ir.VectorType(self.element, count)
         if self.stored != I8:
@@ -520,7 +523,7 @@ class _Builder:
         b.store(value, _at(b, target, index, wide), align=1)
 
     def biased(self, source: ir.Value, centroid: ir.Value | None, index: ir.Value, count: int) -> ir.Value:
-        """The index-th `count` dimensions as value + 128, uint8."""
+        """Return the index-th `count` dimensions as value + 128, uint8."""
         b = self.b
         octets = ir.VectorType(I8, count)
         if self.codec == "int8":
@@ -538,7 +541,7 @@ class _Builder:
         return b.xor(value, ir.Constant(octets, [128] * count))
 
     def bit(self, source: ir.Value, index: ir.Value, count: int, bits: int, which: int) -> ir.Value:
-        """(count,) i1: bit `which` of the code of each dimension; dimension i has `bits` bits from bit i * bits."""
+        """Return bit `which` of the code of each dimension, (count,) i1; dimension i has its bits from i * bits on."""
         b = self.b
         octets = ir.VectorType(I8, count)
         places = [(i * bits + which) % 8 for i in range(count)]
@@ -571,7 +574,7 @@ class _Builder:
 
 
 def _widened_half(b: ir.IRBuilder, half: ir.Value) -> ir.Value:
-    """float32 of the bits of a finite float16, or a vector of them: exact, and without asking the CPU for float16."""
+    """Convert the bits of a finite float16, or of a vector of them, to float32, exactly and on CPUs without float16."""
     count = half.type.count if isinstance(half.type, ir.VectorType) else None
 
     def alike(kind: ir.Type, value: float) -> ir.Constant:
@@ -600,13 +603,13 @@ def _declare(b: ir.IRBuilder, name: str, result: ir.Type, arguments: list[ir.Typ
 
 
 def _at(b: ir.IRBuilder, pointer: ir.Value, index: ir.Value | int, element: ir.Type) -> ir.Value:
-    """The address of the index-th `element` behind `pointer`."""
+    """Return the address of the index-th `element` behind `pointer`."""
     return b.gep(pointer, [I64(index) if isinstance(index, int) else index], source_etype=element)
 
 
 @contextmanager
 def _loop(b: ir.IRBuilder, start: ir.Value, end: ir.Value, step: int = 1) -> Iterator[ir.Value]:
-    """for index in range(start, end, step)"""
+    """Build the loop `for index in range(start, end, step)` around the block."""
     before = b.block
     head, body, after = (b.append_basic_block(name) for name in ("head", "body", "after"))
     b.branch(head)

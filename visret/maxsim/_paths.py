@@ -1,13 +1,13 @@
-"""The ways to multiply that CPUs offer, and queries laid out for them.
+"""The ways of multiplying that CPUs offer, and queries laid out for them.
 
 vnni512, vnni256   uint8 x int8, four dimensions an instruction, summed in 32 bits (AVX-512 VNNI, AVX-VNNI)
-avx512, avx2       uint8 x int8 with vpmaddubsw, which stops at 32,767: query codes have at most 6 bits and a sign,
-                   so two products stay below that, and the sums of a chunk are kept within 16 bits by making a
-                   token's codes smaller where they must be. Half again as fast as int16 products (vpmaddwd)
-neon               int8 x int8 with the dot product of Armv8.2 (sdot), four dimensions an instruction: rows are
-                   unpacked to lose the 128 that stored codes carry
-generic            int16 x int16 without a special instruction: any CPU LLVM knows
-float              float32 x float32: float rows, and stored rows of any kind against the exact query
+avx512, avx2       uint8 x int8 with vpmaddubsw, which saturates at 32,767. Query codes have at most 6 bits and a
+                   sign, so that two products stay below that. The sums of a chunk are kept within 16 bits by making
+                   a token's codes smaller if necessary. This is half again as fast as int16 products (vpmaddwd)
+neon               int8 x int8 with the dot product of Armv8.2 (sdot), four dimensions an instruction; rows are
+                   unpacked to remove the 128 that is added to stored codes
+generic            int16 x int16 without a special instruction, on any CPU that LLVM knows
+float              float32 x float32: float rows, and stored rows of any kind with the exact query
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ CHUNK = 4  # steps of a "pairs" path that are summed in 16 bits
 _CHUNK_SUM = 32767 // 128  # of the sizes of query codes that meet in one 16-bit sum with rows of -128..127
 
 
-_TILE = 80  # what a tile costs besides its products, in dimensions of one register (measured with avx2)
+_TILE = 80  # the cost of a tile besides its products, in dimensions of one register (measured with avx2)
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What is multiplied together: `rows` rows of a page with `vectors` registers of query tokens.
+    """A tile of what is multiplied together: `rows` rows of a page with `vectors` registers of query tokens.
 
-    spread: lanes a token takes; two lanes take two neighbouring groups of dimensions, and are added in the end.
+    spread: the lanes of a token. Two lanes take two neighbouring groups of dimensions, and are added in the end.
     """
 
     rows: int
@@ -45,8 +45,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Path:
-    """One way to multiply. lanes: of 32 bits in a register. tiles: by falling number of tokens. limit: largest
-    absolute value of a query code (0: floats). needs: what a CPU must have, each set of features by itself enough."""
+    """One way of multiplying.
+
+    lanes: the lanes of 32 bits in a register. tiles: its tiles, by falling number of tokens. limit: the largest
+    absolute value of a query code (0: floats). needs: sets of features; a CPU must have all features of one set.
+    """
 
     name: str
     kind: str  # dot | signed | pairs | words | float
@@ -57,11 +60,11 @@ class Path:
 
     @property
     def group(self) -> int:
-        """Dimensions of one lane in one step."""
+        """The number of dimensions that one lane takes in one step."""
         return {"dot": 4, "signed": 4, "pairs": 4, "words": 2, "float": 1}[self.kind]
 
     def tokens(self, tile: Tile) -> int:
-        """Query tokens a tile holds."""
+        """Return how many query tokens a tile holds."""
         return self.lanes // tile.spread * tile.vectors
 
 
@@ -95,16 +98,16 @@ def _cpu_features() -> frozenset[str]:
 
 
 def on_arm() -> bool:
-    """Whether this is a 64-bit ARM CPU."""
+    """Return whether this is a 64-bit ARM CPU."""
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _has_dotprod() -> bool:
-    """Whether this is an ARM CPU with sdot. LLVM's list of features is empty on macOS and silent about it elsewhere."""
+    """Return whether this is an ARM CPU with sdot. LLVM's features are empty on macOS, and omit it elsewhere."""
     if not on_arm():
         return False
     if sys.platform == "darwin":
-        return True  # as every Mac with an ARM CPU
+        return True  # every Mac with an ARM CPU has it
     if sys.platform == "win32":
         return bool(ctypes.windll.kernel32.IsProcessorFeaturePresent(43))  # PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE
     getauxval = getattr(ctypes.CDLL(None), "getauxval", None)  # Linux
@@ -115,15 +118,15 @@ def _has_dotprod() -> bool:
 
 
 def available() -> list[Path]:
-    """The paths this CPU can run, fastest first."""
+    """Return the paths that this CPU can run, fastest first."""
     return [path for path in PATHS.values() if any(needed <= _cpu_features() for needed in path.needs)]
 
 
 def candidates(wanted: str = "", *, exact: bool) -> list[Path]:
-    """The paths this CPU can run for integer queries, or (exact) for float32 queries, in the order they are tried.
+    """Return the paths that this CPU can run, in the order in which they are tried. exact: those for float32 queries.
 
-    wanted: names of paths, separated by commas, that go before the others, such as VISRET_PATH has them. Raises
-    VisretError where one is no path, or none of this CPU.
+    wanted: names of paths that go before the others, separated by commas, as in VISRET_PATH. Raises VisretError for a
+    name that is no path, or a path that this CPU cannot run.
     """
     here = {path.name: path for path in available()}
     names = [name.strip() for name in wanted.split(",") if name.strip()]
@@ -136,12 +139,12 @@ def candidates(wanted: str = "", *, exact: bool) -> list[Path]:
 
 @dataclass(frozen=True)
 class Queries:
-    """Queries as a path reads them, the tokens of all one after the other.
+    """Queries as a path reads them, with the tokens of all of them one after the other.
 
-    stream: per tile, per step: the codes of all its registers, so that a step reads one line; "pairs" paths have the
-    starting sums of each chunk before its codes. counts: tiles of each kind. bias int32, scales float32 and owners
-    int64, all (V, lanes): of each lane of each register the starting sum, what its maximum is multiplied with, and the
-    query it belongs to.
+    stream: for each step of each tile, the codes of all its registers, so that a step reads one line; "pairs" paths
+    have the starting sums of each chunk before its codes. counts: the number of tiles of each kind. bias int32, scales
+    float32 and owners int64, all (V, lanes): for each lane of each register its starting sum, the factor of its
+    maximum, and the query that it belongs to.
     """
 
     stream: np.ndarray
@@ -152,8 +155,11 @@ class Queries:
 
 
 def lay_out(path: Path, queries: Sequence[np.ndarray], width: int, counts: Sequence[int] | None = None) -> Queries:
-    """queries: each (m, d) float32. width: dimensions of the rows as they are read, at least d, a multiple of 16.
-    counts: tiles of each kind, together large enough; None for those that cost least."""
+    """Lay queries out for a path.
+
+    queries: each (m, d) float32. width: the dimensions of the rows as they are read, at least d, and a multiple of 16.
+    counts: the number of tiles of each kind, together large enough; None for those that cost least.
+    """
     count = sum(map(len, queries))
     counts = _cover(path, count, width) if counts is None else counts
     room = sum(path.tokens(tile) * n for tile, n in zip(path.tiles, counts, strict=True))
@@ -181,7 +187,7 @@ def lay_out(path: Path, queries: Sequence[np.ndarray], width: int, counts: Seque
 
 
 def _cover(path: Path, tokens: int, width: int) -> list[int]:
-    """How many tiles of each kind hold so many tokens at the least cost: the last ones in one tile, or in several."""
+    """Return how many tiles of each kind hold so many tokens at the least cost; the last ones in one or several."""
 
     def cost(counts: list[int]) -> int:
         return sum(n * (width * t.vectors // t.spread + _TILE) for n, t in zip(counts, path.tiles, strict=True))
@@ -199,7 +205,7 @@ def _cover(path: Path, tokens: int, width: int) -> list[int]:
 
 
 def _tiles_of(path: Path, tile: Tile, dense: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The stream (bytes), bias and scales of all tiles of one kind; dense: (tiles, tokens, width) float32."""
+    """Return stream (bytes), bias and scales of all tiles of one kind. dense: (tiles, tokens, width) float32."""
     count, tokens, width = dense.shape
     group, spread = path.group, tile.spread
     steps = width // (group * spread)
@@ -210,7 +216,7 @@ def _tiles_of(path: Path, tile: Tile, dense: np.ndarray) -> tuple[np.ndarray, np
         largest[largest == 0] = 1
         limits = np.full(largest.shape, path.limit, np.float32)
         if path.kind == "pairs":
-            # What one 16-bit sum takes: two dimensions of each step of a chunk. Rounding adds at most a half to each.
+            # One 16-bit sum takes two dimensions of each step of a chunk. Rounding adds at most a half to each.
             sizes = np.abs(dense).reshape(count, tokens, steps, spread, 2, 2).sum(axis=5)
             sums = sizes[:, :, : chunks * CHUNK].reshape(count, tokens, chunks, CHUNK, spread, 2).sum(axis=3)
             most = sums.reshape(count, tokens, -1).max(axis=2, initial=0)
@@ -228,19 +234,19 @@ def _tiles_of(path: Path, tile: Tile, dense: np.ndarray) -> tuple[np.ndarray, np
     elif path.kind == "pairs":
         laid = _with_chunk_bias(laid.reshape(count, steps, tile.vectors, path.lanes, 2, 2), chunks)
     scales = np.zeros((count, tokens, spread), np.float32)
-    scales[:, :, 0] = weights  # the lanes of a token all end with its whole sum
+    scales[:, :, 0] = weights  # every lane of a token ends with its whole sum
     return laid.reshape(-1).view(np.uint8), bias, scales.reshape(lanes)
 
 
 def _with_chunk_bias(codes: np.ndarray, chunks: int) -> np.ndarray:
-    """Before each chunk of steps, and each step that is left over, what the 128 in stored codes adds to its sums."""
+    """Insert, before each chunk of steps and each step left over, the sums that cancel the 128 in stored codes."""
     count, steps = codes.shape[:2]
     pairs = (-128 * codes.astype(np.int32).sum(axis=5)).reshape(count, steps, -1)
     codes = codes.reshape(count, steps, -1)
     whole, parts = chunks * CHUNK, []
     for first, last, size in ((0, whole, CHUNK), (whole, steps, 1)):
         sums = pairs[:, first:last].reshape(count, (last - first) // size, size, pairs.shape[2]).sum(axis=2)
-        # they are added modulo 2**16, as the products are
+        # These are added modulo 2**16, as the products are.
         begin = sums.astype(np.int16).view(np.int8)[:, :, None]
         some = codes[:, first:last].reshape(count, (last - first) // size, size, codes.shape[2])
         parts.append(np.concatenate([begin, some], axis=2).reshape(count, -1))

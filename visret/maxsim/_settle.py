@@ -1,4 +1,4 @@
-"""Which pages go on from one stage of a search to the next, finer and dearer one."""
+"""The choice of the pages that advance from one stage of a search to the next, which is finer and more expensive."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-# How many pages go on from one stage of a search to the next, finer one at once, and what decides on more of them:
-# tests/benchmarks/first_stage.py. More at first, or a larger HOPE, is slower and misses less.
+# The number of pages that advance to the next stage at once, and what decides about more of them; measured by
+# tests/benchmarks/first_stage.py. More pages at first, or a larger HOPE, is slower and misses less.
 FIRST_SCANNED, FIRST_EXACT = 64, 12
 HOPE = 1.1
 
@@ -20,11 +20,13 @@ def settle(
     first: int,
     score: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of pages by rising number, with estimates of their scores, those that may be among the k best: numbers, rising,
-    and scores.
+    """Return the numbers, rising, and the scores of the pages that may be among the k best.
 
-    The best `first` are scored; what the others may reach is told from how far the estimates were wrong there: by the
-    mean error and HOPE sqrt(2 ln n) of its standard deviations, which the largest of n such errors rarely exceeds.
+    numbers: of the pages, rising. estimates: of their scores. first: how many are scored at once. score: scores pages
+    by number.
+
+    The best `first` pages are scored. The errors of their estimates tell how far the other pages may rise: by the mean
+    error plus HOPE sqrt(2 ln n) standard deviations, which the largest of n such errors rarely exceeds.
     """
     hope = HOPE * math.sqrt(2 * math.log(max(len(numbers), 2)))
     open_ = np.ones(len(numbers), bool)
@@ -37,14 +39,14 @@ def settle(
         errors = scores - estimates[found]
         kth = np.partition(scores, -k)[-k] if len(scores) > k else -np.inf
         more = np.flatnonzero(open_ & (estimates >= kth - errors.mean() - hope * errors.std()))
-        if len(more) > 3 * len(found):  # with these the others may need no look
+        if len(more) > 3 * len(found):  # once these are scored, the others may not need to be
             more = more[np.sort(largest(estimates[more], 3 * len(found)))]
     order = np.argsort(found)
     return numbers[found[order]], scores[order]
 
 
 def largest(scores: np.ndarray, k: int) -> np.ndarray:
-    """The places of the k largest scores, in no order; of equal ones those with the lower index."""
+    """Return the places of the k largest scores, in no order; of equal scores, those with the lower index."""
     if k >= len(scores):
         return np.arange(len(scores))
     threshold = np.partition(scores, len(scores) - k)[len(scores) - k]

@@ -1,15 +1,16 @@
-"""Pages in the memory of a GPU, or of any device torch knows, scored there.
+"""Pages in the memory of a GPU, or of any device that torch knows, which scores them there.
 
 The stored rows lie there compressed, as `visret.codec` made them, and are scanned block by block:
 
-    widen      the rows of a block become integers of 8 bits, then what is multiplied; float rows stay what they are
-    multiply   with all tokens of all queries
-    maximum    over the rows of each page, per token. The pages of a block have nearly one length; the shorter ones take
-               their last row again, which cannot change a maximum
-    sum        the maxima times the tokens' lengths, per query
+    widen      the rows of a block become integers of 8 bits, and then the type that is multiplied; float rows stay as
+               they are
+    multiply   the rows are multiplied with all tokens of all queries
+    maximum    the maximum over the rows of each page is taken, per token. The pages of a block have nearly the same
+               length; shorter ones repeat their last row, which cannot change a maximum
+    sum        the maxima times the tokens' lengths are summed, per query
 
-Stored integers are scanned in float16 on a GPU and in float32 on a CPU, float rows in float32. Exact scores are float64
-throughout and rounded once, so that neither TF32 nor autocast nor the way rows were cut into blocks shows in them.
+Stored integers are scanned in float16 on a GPU and in float32 on a CPU, and float rows in float32. Exact scores are
+float64 throughout and rounded once, so that neither TF32 nor autocast nor the division into blocks changes them.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from visret.codec import Codec, Rows, decode
 from visret.errors import VisretError
 from visret.maxsim.packed import PackedPages, _scan_parts
 
-SCAN_SLACK = 1 / 300  # of a token of unit length: query and products have 11 bits in float16, and in TF32
+SCAN_SLACK = 1 / 300  # for each token of unit length: query and products have 11 bits in float16, and in TF32
 UPLOAD = 64 << 20  # bytes copied at a time, since rows may be mapped from a file larger than memory
 
 
 @dataclass(frozen=True, eq=False)
 class DevicePages(PackedPages):
-    """PackedPages whose rows lie in the memory of a torch device; make one with `on_device`.
+    """PackedPages whose rows lie in the memory of a torch device. `on_device` makes them.
 
-    rows: tensors. table: (256,) int32 or int64, the 4 or 8 dimensions that a byte of codes stands for, None where
-    codes are not packed. centroids: (K, d) int8 or None. half: scan in float16. memory: bytes that a scan may take on
-    the device, about.
+    rows: tensors. table: (256,) int32 or int64, the 4 or 8 dimensions that a byte of codes stands for; None if codes
+    are not packed. centroids: (K, d) int8 or None. half: whether to scan in float16. memory: about how many bytes a
+    scan may take on the device.
     """
 
     table: Any = None
@@ -49,14 +50,15 @@ class DevicePages(PackedPages):
 
     @property
     def is_float(self) -> bool:
-        """Whether a scan is exact: not here, where float32 products are TF32 if the program has said so."""
+        """True if a scan is exact. Here it never is, since float32 products are TF32 if the program asks for that."""
         return False
 
     def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
-        """query (m, d) float32 -> (P,) float32, or (len(only),) for the pages named by `only`.
+        """Scan the pages for a query (m, d) float32: (P,) float32, or (len(only),) for the page numbers in `only`.
 
-        In float32, or (`half`) in float16: query and products have 11 bits, so that a score is within m / 300 of the
-        exact one for unit vectors, and a tenth of that is seen. `top_k` settles ranks and scores exactly.
+        The scan is in float32 or, with `half`, in float16, in which query and products have 11 bits. A score is then
+        within m / 300 of the exact one for unit vectors; a tenth of that is observed. `top_k` settles ranks and scores
+        exactly.
         """
         return super().scores(query, only)
 
@@ -66,21 +68,21 @@ class DevicePages(PackedPages):
         only: np.ndarray | None,
         *,
         exact: bool,
-        laid_out: dict[Any, Any],  # noqa: ARG002 - for other parts
+        laid_out: dict[Any, Any],  # noqa: ARG002 - for parts that this CPU scans
     ) -> tuple[Callable[[], None], int, np.ndarray]:
         starts, ends = self._bounds(only)
         checked = [self._check(query) for query in queries]
         out = np.empty((len(starts), len(queries)), np.float32)
 
         def scan() -> None:
-            # By length, so that the pages of a block have nearly one; of one length in the order they were asked for.
+            # Sorted by length, so that the pages of a block have nearly the same; equal ones in the order asked for.
             order = np.argsort(ends - starts, kind="stable")
             out[order] = self._score(starts[order], ends[order], checked, exact=exact)
 
         return scan, 1, out
 
     def _score(self, starts: np.ndarray, ends: np.ndarray, queries: Sequence[np.ndarray], *, exact: bool) -> np.ndarray:
-        """The scores of pages by rising length: (pages, queries) float32."""
+        """Score pages of rising length: (pages, queries) float32."""
         import torch
 
         rows: Any = self.rows
@@ -96,7 +98,7 @@ class DevicePages(PackedPages):
         for first, last in _blocks(ends - starts, most):
             longest = int(ends[last - 1] - starts[last - 1])
             best: Any = None
-            for position in range(0, longest, most):  # more than one only where a page is longer than a block
+            for position in range(0, longest, most):  # there is more than one only if a page is longer than a block
                 count = min(most, longest - position)
                 if ends[first] - starts[first] == longest and (np.diff(starts[first:last]) == longest).all():
                     begin = int(starts[first]) + position
@@ -113,8 +115,10 @@ class DevicePages(PackedPages):
         return np.asarray(scores.cpu())
 
     def _vectors(self, at: Any, kind: Any) -> Any:
-        """Some rows, without their scales: (n, d) of the torch type `kind`. They are whole numbers up to 127, exact in
-        any type, where stored rows are integers."""
+        """Return some rows without their scales: (n, d) of the torch type `kind`.
+
+        If stored rows are integers, these are whole numbers up to 127, which are exact in any type.
+        """
         import torch
 
         codes = _take(self.rows.codes, at)
@@ -125,18 +129,18 @@ class DevicePages(PackedPages):
         return codes.to(kind)
 
     def _block_rows(self, tokens: Any, wide: Any) -> int:
-        """How many rows may be scanned at a time."""
+        """Return how many rows may be scanned at a time."""
         widened = self.codec.bytes_a_vector + self.dim * (2 + tokens.itemsize)
         products = tokens.shape[1] * (tokens.itemsize + 2 * wide.itemsize)
-        return max(1, self.memory // int(widened + products + 24))  # 24: numbers of rows
+        return max(1, self.memory // int(widened + products + 24))  # 24 bytes are for the numbers of rows
 
 
 def on_device(rows: Rows, offsets: np.ndarray, codec: Codec, device: str = "cuda") -> PackedPages:
-    """Stored rows, copied to a device; `rows`, `offsets` and `codec` as PackedPages takes them.
+    """Copy stored rows to a device. rows, offsets, codec: as PackedPages takes them.
 
-    device: any name torch knows ("cuda", "cuda:1", "mps", "cpu"). Raises VisretError where it has none of it, or too
-    little memory. A device that does not score as MaxSim is defined is given up with a warning: pages then stay in
-    memory, and this CPU scores them.
+    device: any name that torch knows ("cuda", "cuda:1", "mps", "cpu"). Raises VisretError if there is no such device,
+    or it has too little memory. A device that does not score as MaxSim is defined is given up with a warning: pages
+    then stay in memory, and this CPU scores them.
     """
     import torch
 
@@ -164,7 +168,7 @@ def _laid(rows: Rows, offsets: np.ndarray, codec: Codec, device: str, *, half: b
         _upload(rows, codec, place),
         offsets,
         codec,
-        threads=1,  # the device has its own
+        threads=1,  # the device has threads of its own
         table=None if table is None else torch.from_numpy(table).to(place),
         centroids=None if codec.centroids is None else torch.tensor(codec.centroids, device=place),
         half=half,
@@ -174,7 +178,7 @@ def _laid(rows: Rows, offsets: np.ndarray, codec: Codec, device: str, *, half: b
 
 @functools.cache
 def _agrees(device: str, codec: str, dim: int, half: bool) -> bool:
-    """Whether a device scores sample pages as defined: exact scores, and a scan within what float16 may lose."""
+    """Return whether a device scores sample pages as defined: exactly, and in a scan within the error of float16."""
     from visret.maxsim import _check
 
     rows, fitted, offsets = _check.sample_pages(codec, dim)
@@ -198,8 +202,10 @@ def _agrees(device: str, codec: str, dim: int, half: bool) -> bool:
 
 
 def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
-    """The arrays as tensors: codes of int8 as int8, and numbers of centroids as int16, for torch has no uint16 to speak
-    of."""
+    """Copy the arrays to tensors.
+
+    Codes of the codec int8 become int8, and numbers of centroids int16, since torch hardly supports uint16.
+    """
     import torch
 
     def converted(name: str, some: np.ndarray) -> Any:
@@ -207,7 +213,7 @@ def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
             return (some ^ np.uint8(128)).view(np.int8)
         if name == "centroids":
             assert codec.centroids is not None
-            return np.minimum(some, len(codec.centroids) - 1).view(np.int16)  # a damaged file names any
+            return np.minimum(some, len(codec.centroids) - 1).view(np.int16)  # a damaged file may hold any number
         return np.array(some)
 
     tensors = {}
@@ -223,7 +229,7 @@ def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
 
 
 def _table(codec: Codec) -> np.ndarray | None:
-    """What a byte of packed codes stands for: (256,) integers whose bytes are so many int8."""
+    """Return what each byte of packed codes stands for: (256,) integers whose bytes are the int8 values."""
     if codec.name == "binary":
         bits, weights = 1, np.array([-1, 1], np.int8)
     elif codec.weights is not None:
@@ -236,8 +242,10 @@ def _table(codec: Codec) -> np.ndarray | None:
 
 
 def _lay_out(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """All tokens as unit vectors (d, M), so that float16 holds their products, and their lengths in their query's
-    column: (M, queries), float64."""
+    """Return all tokens as unit vectors (d, M), and their lengths in the column of their query (M, queries), float64.
+
+    float16 can hold the products of unit vectors.
+    """
     dense = np.concatenate(queries).astype(np.float64)
     lengths = np.linalg.norm(dense, axis=1)
     lengths[lengths == 0] = 1
@@ -247,7 +255,7 @@ def _lay_out(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blocks(lengths: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Cut pages (their lengths, rising) into blocks of at most `most` rows, or one page, few of them repeated."""
+    """Cut pages, given by rising lengths, into blocks of at most `most` rows, or of one page, with few repetitions."""
     first = 0
     while first < len(lengths):
         some = lengths[first : first + max(1, most // int(lengths[first]))]
@@ -260,5 +268,5 @@ def _blocks(lengths: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
 
 
 def _take(tensor: Any, at: Any) -> Any:
-    """Some rows of a tensor; a slice is not copied."""
+    """Return some rows of a tensor; a slice is not copied."""
     return tensor[at] if isinstance(at, slice) else tensor.index_select(0, at)

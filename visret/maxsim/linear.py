@@ -1,10 +1,10 @@
-"""Weights times the few vectors of a question, as machine code: `product(weights, columns)`.
+"""The product of weights with the few vectors of a question, as machine code: `product(weights, columns)`.
 
-BLAS lays its left side out anew for every product, which pays for many columns. A question has a dozen, and meets all
-weights of its model: here they are read once, where they lie. As in the scan, lanes are tokens, and one value of a row
-of the weights is broadcast and multiplied with all of them. It lives in this folder for the compiler, and because
-machine code is believed only after it has been held against NumPy on this CPU; until then, and where it differs, NumPy
-multiplies.
+BLAS copies its left side into a new layout for every product, which pays off for many columns. A question has a dozen,
+and needs all weights of its model: here they are read once, where they lie. As in the scan, lanes are tokens, and one
+value of a row of the weights is broadcast and multiplied with all of them. It is in this folder for the compiler, and
+because machine code is trusted only after it has been compared with NumPy on this CPU. Until then, and if it differs,
+NumPy multiplies.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ from visret.maxsim._paths import Path
 Product = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 _ROWS = 8  # of the weights that are read together, for all tokens
-_NEAR = 1e-5  # of the sum of the sizes of what is added: what float32 sums in another order differ by at most
+_NEAR = 1e-5  # of the sum of the sizes of all terms: the largest difference of float32 sums in another order
 _ARGUMENTS = ("weights", "columns", "out", "rows", "dim", "width")
 
 
 def lanes() -> int:
-    """How many columns are multiplied at once; `product` takes a multiple of it."""
+    """Return how many columns are multiplied at once; `product` takes a multiple of it."""
     return _chosen()[0].lanes
 
 
 def product(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """weights (m, d) @ columns (d, n), both float32 and contiguous, n a multiple of `lanes()` -> (m, n), on one core.
+    """Multiply weights (m, d) by columns (d, n) to (m, n), on one core.
 
-    A column of the result depends on that column alone. ShapeError for other arrays.
+    Both are float32 and contiguous, and n is a multiple of `lanes()`. A column of the result depends on that column
+    alone. Raises ShapeError for other arrays.
     """
     return _chosen()[1](weights, columns)
 
 
 @functools.cache
 def _chosen() -> tuple[Path, Product]:
-    """The fastest path of this CPU, and its product where it agrees with NumPy's."""
+    """Return the fastest path of this CPU, and its product; NumPy's product if the two do not agree."""
     path = next(path for path in _paths.available() if path.kind == "float")
     try:
         made = compiled(path)
@@ -65,20 +66,20 @@ def _chosen() -> tuple[Path, Product]:
 
 
 def differences(path: Path, made: Product) -> str | None:
-    """What a product gives otherwise than NumPy does, in words; None for nothing. All kinds of tiles, and rests."""
+    """Say how a product differs from NumPy's, for all kinds of tiles and remainders; None if it does not."""
     for rows, dim, registers in ((2 * _ROWS + 3, 37, 1), (_ROWS, 16, 2), (1, 1, 3), (_ROWS + 1, 64, 5)):
         weights = _check.noise(rows, dim)
         columns = _check.noise(dim, registers * path.lanes)
         expected = np.einsum("md,dn->mn", weights.astype(np.float64), columns.astype(np.float64))
         slack = _NEAR * (np.abs(weights) @ np.abs(columns))
-        wrong = ~(np.abs(made(weights, columns) - expected) <= slack)  # and what is not a number
+        wrong = ~(np.abs(made(weights, columns) - expected) <= slack)  # NaN is wrong too
         if wrong.any():
             return f"{wrong.sum()} of {wrong.size} numbers differ, ({rows}, {dim}) @ ({dim}, {columns.shape[1]})"
     return None
 
 
 def compiled(path: Path) -> Product:
-    """The product by a path of kind "float". RuntimeError where LLVM cannot make it."""
+    """Compile the product by a path of kind "float". Raises RuntimeError if LLVM cannot make it."""
     with _kernel.compiling:
         function, engine = _kernel.machine_code(path, lambda triple: build(path, triple), "product")
 
@@ -101,7 +102,7 @@ def compiled(path: Path) -> Product:
 
 
 def build(path: Path, triple: str) -> ir.Module:
-    """The module with the function `product`, which takes the address of `_ARGUMENTS`, int64 each."""
+    """Build the module with the function `product`, which takes the address of `_ARGUMENTS`, int64 each."""
     module = ir.Module("linear")
     module.triple = triple
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), "product")
@@ -116,7 +117,7 @@ def build(path: Path, triple: str) -> ir.Module:
     sums = [b.alloca(floats) for _ in range(max(tile.rows * tile.vectors for tile in (double, single)))]
 
     def multiply(rows: list[ir.Value], column: ir.Value, registers: int) -> None:
-        """Some rows times some tokens."""
+        """Multiply some rows by some tokens."""
         totals = [sums[j * registers : (j + 1) * registers] for j in range(len(rows))]
         for total in chain(*totals):
             b.store(ir.Constant(floats, None), total)

@@ -1,4 +1,4 @@
-"""Pages laid out for scanning: contiguous rows and offsets, exactly as an index stores them."""
+"""Pages laid out for scanning, with contiguous rows and offsets, exactly as an index stores them."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from visret.errors import ShapeError
 from visret.maxsim import _paths, _settle
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
-SCORES_AT_A_TIME = 1 << 22  # of all pages for a batch of queries: 16 MiB
+SCORES_AT_A_TIME = 1 << 22  # scores of all pages for a batch of queries: 16 MiB
 
 
 @dataclass(frozen=True, eq=False)
 class PackedPages:
-    """Many pages, ready to be scored, from the mapped arrays of an index; `pack` makes them of vectors.
+    """Many pages that are ready to be scored, such as the mapped arrays of an index. `pack` makes them from vectors.
 
-    rows: N vectors as stored by `codec`. offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], never
-    empty. threads: how many scan; None: one a core this process may use. path: a name of `maxsim._paths.PATHS` for the
-    scan, None for the fastest this CPU has.
+    rows: N vectors as stored by `codec`. offsets: (P + 1,) int64; page p is rows offsets[p]:offsets[p + 1], and never
+        empty.
+    threads: the number of threads that scan; None for one on each core that this process may use.
+    path: a name of `maxsim._paths.PATHS` for the scan; None for the fastest path of this CPU.
 
-    Nothing is copied, so arrays mapped from disk stay there. Beyond them a scan needs a few bytes a page and query.
+    Nothing is copied, so arrays that are mapped from disk stay there. Apart from them, a scan needs a few bytes for
+    each page and query.
     """
 
     rows: Rows
@@ -50,35 +52,35 @@ class PackedPages:
 
     @property
     def dim(self) -> int:
-        """Dimensions of a row."""
+        """The number of dimensions of a row."""
         return self.codec.dim
 
     def scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
-        """query (m, d) float32 -> (P,) float32, or (len(only),) for the pages named by `only`.
+        """Scan the pages for a query (m, d) float32: (P,) float32, or (len(only),) for the page numbers in `only`.
 
-        Stored integers are scanned with an integer query of 6 to 12 bits (by CPU), so a score differs a little from the
-        exact one: for unit vectors by some m / 1000, and never by more than m * sqrt(d) times half a step of the query
-        (1/127 of a token's largest component, or 1/64 to 1/31 where vpmaddubsw multiplies). `top_k` settles ranks and
-        scores exactly. Float rows give the exact score at once.
+        Stored integers are scanned with an integer query of 6 to 12 bits, depending on the CPU, so a score differs a
+        little from the exact one: for unit vectors by some m / 1000, and never by more than m * sqrt(d) times half a
+        step of the query (1/127 of a token's largest component, or 1/64 to 1/31 if vpmaddubsw multiplies). `top_k`
+        settles ranks and scores exactly. Float rows give the exact score at once.
         """
         return self._scan([query], only, exact=False)[:, 0]
 
     def exact_scores(self, query: np.ndarray, only: np.ndarray | None = None) -> np.ndarray:
-        """As `scores`, with the float query against the stored rows: (P,) or (len(only),) float32."""
+        """Score as `scores` does, but with the float query on the stored rows: (P,) or (len(only),) float32."""
         return self._scan([query], only, exact=True)[:, 0]
 
     def top_k(self, query: np.ndarray, k: int, only: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The k best pages of all, or of `only` (page numbers): (rows int64, exact scores float32), best first.
+        """Return the k best pages of all, or of the page numbers in `only`: page numbers int64, exact scores float32.
 
-        min(k, P) long; ties go to the lower row. The pages that the scan leaves a hope of being among them are scored
-        exactly.
+        Both are min(k, P) long, best first; ties go to the lower number. All pages that may be among the best, as far
+        as the scan tells, are scored exactly.
         """
         return self.top_k_many([query], k, only)[0]
 
     def top_k_many(
         self, queries: Sequence[np.ndarray], k: int, only: np.ndarray | None = None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """`top_k` of each query; the pages are read once for all of them."""
+        """Return `top_k` for each query, reading the pages once for all of them."""
         return [(rows, scores) for _, rows, scores in top_k_of_parts([(self, only)], queries, k)]
 
     def _check(self, query: np.ndarray) -> np.ndarray:
@@ -88,11 +90,11 @@ class PackedPages:
         query = query.astype(np.float32)
         if not np.isfinite(query).all():
             raise ShapeError("query: has values that are not finite")
-        # a binary row is (+1 or -1) / sqrt(d); the kernel multiplies with +1 or -1
+        # A binary row is (+1 or -1) / sqrt(d); the kernel multiplies with +1 or -1.
         return query / np.float32(math.sqrt(self.dim)) if self.codec.name == "binary" else query
 
     def _bounds(self, only: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """Of the pages wanted the first rows, and the rows after the last ones, int64."""
+        """Return the first row of each wanted page, and the row after its last one, int64."""
         starts, ends = self.offsets[:-1], self.offsets[1:]
         if only is not None:
             only = _numbers(only)
@@ -102,15 +104,15 @@ class PackedPages:
         return np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int64)
 
     def _scan(self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool) -> np.ndarray:
-        """-> (pages, queries) float32."""
+        """Scan pages for several queries: (pages, queries) float32."""
         return _scan_parts([(self, only)], queries, exact=exact)[0]
 
     def _prepare(
         self, queries: Sequence[np.ndarray], only: np.ndarray | None, *, exact: bool, laid_out: dict[Any, Any]
     ) -> tuple[Callable[[], None], int, np.ndarray]:
-        """The scan, how many threads have something to do in it, and the (pages, queries) scores they fill.
+        """Return the scan, how many threads it can use, and the scores that it fills, (pages, queries).
 
-        laid_out: remembers the laid out queries for the next part.
+        laid_out: keeps the queries, laid out, for the next part.
         """
         from visret.maxsim import _check, _kernel  # the compiler comes with the first scan
 
@@ -127,7 +129,7 @@ class PackedPages:
 
     @property
     def is_float(self) -> bool:
-        """Whether the stored rows are floats, which are never scanned with anything but the float query."""
+        """True if the stored rows are floats, which are always scanned with the float query."""
         return self.rows.codes.dtype != np.uint8
 
 
@@ -144,9 +146,9 @@ def _scan_parts(
     laid_out: dict[Any, Any] | None = None,
     threads: int | None = None,
 ) -> list[np.ndarray]:
-    """The scores of each part, (pages, queries) float32. A thread that is done with one goes on with the next.
+    """Return the scores of each part, (pages, queries) float32. A thread that is done with a part goes on to the next.
 
-    laid_out: remembers the queries for the next call with the same ones. threads: None for those of the parts.
+    laid_out: keeps the queries, laid out, for the next call with the same ones. threads: None for those of the parts.
     """
     if not queries:
         return [np.empty((len(pages) if only is None else len(only), 0), np.float32) for pages, only in parts]
@@ -166,27 +168,27 @@ def _threads(parts: Sequence[Part]) -> int:
 
 
 def _together(work: Callable[[], None], threads: int) -> None:
-    """Call it in so many threads at once, this one among them."""
+    """Call `work` in so many threads at once, this one included."""
     here = _core()
     waiting = [_pool().submit(_elsewhere, work, here) for _ in range(threads - 1)]
     work()
     for future in waiting:
-        if not future.cancel():  # on a busy machine one may not have begun, and nothing is left for it
+        if not future.cancel():  # on a busy machine a thread may not have begun, and nothing is left for it
             future.result()
 
 
 def _elsewhere(work: Callable[[], None], core: int | None) -> None:
-    """Call it on another core than this one, where that can be said.
+    """Call `work` on another core than this one, if the system allows that.
 
-    Linux may wake a thread on the core of who woke it, and leave both there for longer than a scan takes, though others
-    are idle: a question after a pause took 9.4 ms instead of 6.9 (1,070 pages, two cores of Zen 4).
+    Linux may wake a thread on the core of the thread that woke it, and leave both there for longer than a scan takes,
+    though other cores are idle: a question after a pause took 9.4 ms instead of 6.9 (1,070 pages, two cores of Zen 4).
     """
     if core is None or _core() != core or len(allowed := os.sched_getaffinity(0)) < 2:
         work()
         return
     try:
         os.sched_setaffinity(0, allowed - {core})  # of this thread
-    except OSError:  # forbidden, or the other cores were taken away meanwhile
+    except OSError:  # it is forbidden, or the other cores were taken away in the meantime
         work()
         return
     try:
@@ -197,7 +199,7 @@ def _elsewhere(work: Callable[[], None], core: int | None) -> None:
 
 
 def _core() -> int | None:
-    """The core this thread runs on at the moment; None where it cannot be told, or threads cannot be moved."""
+    """Return the core that this thread runs on now; None if that is unknown, or threads cannot be moved."""
     ask = _core_function()
     return None if ask is None else ask()
 
@@ -206,19 +208,22 @@ def _core() -> int | None:
 def _core_function() -> Callable[[], int] | None:
     if not hasattr(os, "sched_setaffinity"):  # macOS, Windows
         return None
-    return getattr(ctypes.PyDLL(None), "sched_getcpu", None)  # PyDLL: too quick to let go of the GIL for it
+    return getattr(ctypes.PyDLL(None), "sched_getcpu", None)  # PyDLL keeps the GIL: the call is too quick to release it
 
 
 def _of_each(function: Callable[[Item, int], Made], items: Sequence[Item], threads: int) -> list[Made]:
-    """What it makes of each, told how many threads it may use: all of them for one item after the other, or, where
-    there are many, one each, for then nobody waits for anybody."""
+    """Call the function with each item and the number of threads that it may use; return the results in order.
+
+    A few items are processed one after the other with all threads. Many items have one thread each, so that no thread
+    waits for another.
+    """
     if len(items) < 2 * threads:
         return [function(item, threads) for item in items]
     made: dict[int, Made] = {}
     left = iter(range(len(items)))
 
     def work() -> None:
-        for i in left:  # an iterator over numbers is taken from by one thread at a time
+        for i in left:  # only one thread at a time takes a number from an iterator
             made[i] = function(items[i], 1)
 
     _together(work, threads)
@@ -232,10 +237,12 @@ def top_k_of_parts(
     *,
     summaries: Sequence[PackedPages] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """`PackedPages.top_k_many` over several of them, each with the pages wanted of it (None: all).
+    """Do what `PackedPages.top_k_many` does over several parts, each with the page numbers wanted of it (None: all).
 
-    summaries: of each part's pages, what is scanned first: pages that they leave no hope for are not scanned at all.
-    -> for each query the number of the part, the row in it (both int64), and the exact score (float32), best first.
+    summaries: those of each part's pages, which are scanned first; pages for which they leave no hope are not scanned.
+
+    Returns for each query the number of the part, the row in it (both int64), and the exact score (float32), best
+    first.
     """
     if k < 1:
         raise ShapeError(f"k must be at least 1, got {k}")
@@ -268,15 +275,16 @@ class _Pages:
 
     @functools.cached_property
     def part(self) -> np.ndarray:
-        """The part of each page."""
+        """The number of the part that each page is in."""
         return np.repeat(np.arange(len(self.parts)), np.diff(self._first))
 
     def best(
         self, k: int, staged: bool, asked: tuple[np.ndarray, np.ndarray], threads: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Part, row and exact score of the k best for a query with the pages' estimates, by rising number.
+        """Return part, row and exact score of the k best pages, best first.
 
-        staged: these are not of the scan, but of summaries.
+        asked: a query, and the estimates of the scores of all pages. staged: the estimates come from summaries, and not
+        from the scan.
         """
         query, scores = asked
         numbers = np.arange(len(scores))
@@ -292,7 +300,7 @@ class _Pages:
     def _scorer(
         self, query: np.ndarray, laid_out: dict[Any, Any], threads: int, *, exact: bool
     ) -> Callable[[np.ndarray], np.ndarray]:
-        """What scores pages by their numbers, rising."""
+        """Return a function that scores pages by their numbers, which rise."""
 
         def score(numbers: np.ndarray) -> np.ndarray:
             cuts = np.searchsorted(numbers, self._first)
@@ -308,7 +316,7 @@ class _Pages:
 
 
 def check_rows(rows: Rows, codec: Codec) -> None:
-    """Refuse rows that the machine code would not read as they are meant."""
+    """Raise ShapeError for rows that the machine code would misread."""
     if not 0 < codec.dim <= _paths.MAX_DIMENSIONS:
         raise ShapeError(f"rows must have 1 to {_paths.MAX_DIMENSIONS} dimensions, got {codec.dim}")
     if not codec.fitted:
@@ -326,7 +334,7 @@ def check_rows(rows: Rows, codec: Codec) -> None:
 
 
 def _numbers(only: np.ndarray) -> np.ndarray:
-    """Page numbers as int64; a mask is refused, which would otherwise read as pages 0 and 1."""
+    """Return page numbers as int64. Raises ShapeError for a mask, which would otherwise be read as pages 0 and 1."""
     only = np.asarray(only)
     if only.ndim != 1 or (len(only) and only.dtype.kind not in "iu"):
         raise ShapeError(f"only: expected page numbers (n,), got {only.shape} {only.dtype}")
@@ -334,7 +342,7 @@ def _numbers(only: np.ndarray) -> np.ndarray:
 
 
 def check_offsets(offsets: np.ndarray, count: int) -> None:
-    """Refuse offsets that are not (P + 1,) from 0 to `count`, each page with at least one row."""
+    """Raise ShapeError unless offsets are (P + 1,) from 0 to `count`, with at least one row for each page."""
     if offsets.dtype.kind not in "iu":
         raise ShapeError(f"offsets must be whole numbers, got {offsets.dtype}")
     offsets = offsets.astype(np.int64)
@@ -346,7 +354,7 @@ def check_offsets(offsets: np.ndarray, count: int) -> None:
 
 
 def cores() -> int:
-    """CPU cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -355,7 +363,7 @@ def cores() -> int:
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(256, thread_name_prefix="maxsim")  # made as they are needed
+    return ThreadPoolExecutor(256, thread_name_prefix="maxsim")  # threads are made as they are needed
 
 
 forks.in_child(_pool.cache_clear)

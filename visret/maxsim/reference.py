@@ -1,4 +1,4 @@
-"""MaxSim as its definition: slow, readable, and what every fast kernel is tested against."""
+"""The definition of MaxSim: slow and readable. Every fast kernel is tested against it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import numpy as np
 
 
 def page_scores(query: np.ndarray, vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """query (m, d), vectors (N, d), offsets (P + 1,) -> (P,) float32.
+    """Score pages: the best matching vector of a page for every query token, summed over the tokens; (P,) float32.
 
-    For every query token the best matching vector of the page, summed over the tokens (Khattab and Zaharia 2020,
-    ColBERT, equation 3).
+    query: (m, d). vectors: (N, d). offsets: (P + 1,). See Khattab and Zaharia 2020, ColBERT, equation 3.
     """
     query, vectors = query.astype(np.float32), vectors.astype(np.float32)
     pages = pairwise(offsets)

@@ -1,4 +1,4 @@
-"""The table of architectures: the classes of checkpoints that visret can load, one row a class.
+"""The table of architectures: the classes of checkpoints that visret can load, with a row for each class.
 
 A family adds the classes that it loads here. Recognising a folder, checking an entry of models.yaml and loading weights
 all read this table. It is data, so that a checkpoint can be recognised before torch is imported.
@@ -17,16 +17,16 @@ _COLPALI_ENGINE = "colpali_engine.models"
 
 
 class Architecture(NamedTuple):
-    """A class of checkpoints, and what its configuration leaves unsaid.
+    """A class of checkpoints, and what its configuration does not say.
 
     family: a file in visret/encoders/. modality: "text" or "image".
-    dim: dimensions of a vector, unless the configuration has the key `dim_key`, or that of a text model says it
-        elsewhere.
-    options: those of an entry for a folder that is recognised.
-    named_in: the file that names the class: in `architectures` of config.json (of an adapter: in `auto_mapping` of
+    dim: the dimensions of a vector, unless the configuration has the key `dim_key`, or is that of a text model, which
+        has them elsewhere.
+    options: the options in the entry of a folder that is recognised.
+    named_in: the file that names the class: in `architectures` of config.json (for an adapter, in `auto_mapping` of
         adapter_config.json), or in `model_type` of config_sentence_transformers.json.
     library, processor: the module that has a class of this name, and its class that prepares pages and questions; ""
-        where the family does not load by class.
+        if the family does not load by class.
     """
 
     family: str

@@ -1,8 +1,8 @@
-"""Models of the Hugging Face hub, fetched: into the hub's own cache when one is loaded, or into a folder of its own.
+"""The download of models from the Hugging Face hub: into the hub's cache when a model is loaded, or into a folder.
 
 Only configuration, tokenizer and safetensors are fetched, never pickles or code. A folder (`visret models fetch`) is
-for machines without network, and may be moved and copied: of an adapter it holds the base too, in `base/`, which
-adapter_config.json then names; and visret.yaml, the model's entry.
+for machines without network, and may be moved and copied. It holds the model's entry, visret.yaml; and for an adapter
+the base too, in `base/`, which adapter_config.json then names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["base_folder", "fetch", "weights_folder"]
 _FILES = [*(f"*{ending}" for ending in weights.CONFIGURED), "README*", "LICENSE*", "NOTICE*"]
 _OTHERS = ["checkpoint*/*", "onnx/*", "openvino/*"]  # the same weights once more, or older ones
 _BASE = "base"
-_NOTES = ".cache/huggingface"  # what huggingface_hub keeps beside the files to go on after an interruption
+_NOTES = ".cache/huggingface"  # where huggingface_hub keeps what it needs to go on after an interruption
 
 logger = logging.getLogger("visret")
 
@@ -34,10 +34,10 @@ logger = logging.getLogger("visret")
 
 
 def weights_folder(spec: ModelSpec) -> Path:
-    """Return the folder with a model's files, fetched from the hub where they are not here.
+    """Return the folder with a model's files, fetched from the hub if they are not on this machine.
 
-    Weights in a package are checked against the sha256 of the entry. WeightsError, which says what to do, where they
-    are not the same, where nothing can be fetched, or where HF_HUB_OFFLINE forbids it.
+    Weights in a package are checked against the sha256 of the entry. Raises WeightsError, which says what to do, if
+    they differ, if nothing can be fetched, or if HF_HUB_OFFLINE forbids it.
     """
     registry.check_code(spec)
     where = weights.location(spec)
@@ -64,10 +64,10 @@ def weights_folder(spec: ModelSpec) -> Path:
 
 
 def base_folder(spec: ModelSpec, folder: Path) -> Path:
-    """Return the folder with a checkpoint's full weights: its own, or that of what an adapter adapts.
+    """Return the folder with a checkpoint's full weights: its own, or that of an adapter's base.
 
-    A base that is not here is fetched from the hub. WeightsError as of `weights_folder`, and for a base that is no
-    repository of the hub.
+    A base that is not on this machine is fetched from the hub. Raises WeightsError as `weights_folder` does, and for a
+    base that is not a repository of the hub.
     """
     base = weights.base_folder(folder)
     if base is not None:
@@ -98,8 +98,8 @@ def _into_cache(spec: ModelSpec) -> Path:
 def fetch(model: str, folder: str | Path) -> Path:
     """Put a model of the hub, a name of models.yaml or an owner/name, into a folder, and return the folder.
 
-    The folder must be new, empty, or begun by an earlier try; the same model again fetches only what is missing.
-    UnknownModel; WeightsError where it cannot be fetched, has no safetensors, or needs no fetching.
+    The folder must be new, empty, or begun by an earlier try; then only what is missing is fetched. Raises
+    UnknownModel, and WeightsError if the model cannot be fetched, has no safetensors, or is not on the hub.
     """
     entry = registry.find(model)
     source = entry.source if entry else model
@@ -113,7 +113,7 @@ def fetch(model: str, folder: str | Path) -> Path:
     begun = folder / _NOTES / "visret"
     new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
     if not new and not (begun.is_file() and begun.read_text("utf-8") == source):
-        raise WeightsError(f"{folder} holds something already; name a new folder")
+        raise WeightsError(f"{folder} already holds something; name a new folder")
     if reason := unwritable(folder):
         raise WeightsError(f"{folder}: nothing can be written there ({reason}); name another folder")
     commit = _commit(source, entry.revision if entry else "")
@@ -129,9 +129,9 @@ def fetch(model: str, folder: str | Path) -> Path:
 
 
 def _base_into_folder(source: str, folder: Path) -> None:
-    """Put what an adapter adapts into a folder inside its own, which its configuration then names."""
+    """Put the base of an adapter into a folder inside its own, which its configuration then names."""
     named = weights.adapted(folder)
-    if named is None or named == _BASE:  # by an earlier try
+    if named is None or named == _BASE:  # an earlier try has done it
         return
     if not weights.is_hub_id(named):
         raise WeightsError(f"{source} adapts {named}, which is no repository of the hub")
@@ -144,7 +144,7 @@ def _base_into_folder(source: str, folder: Path) -> None:
 def _commit(repository: str, revision: str) -> str:
     """Ask the hub for the commit of a revision.
 
-    This comes before files are asked for, since without an answer snapshot_download takes what a folder holds for all.
+    This comes before the files: without an answer of the hub, snapshot_download takes what a folder holds for complete.
     """
     from huggingface_hub import HfApi, constants
 
@@ -165,7 +165,7 @@ def _into_folder(repository: str, commit: str, folder: Path) -> None:
 def _download(repository: str, revision: str | None, *, into: Path | None) -> Path:
     """Fetch a repository's files into a folder, or the hub's cache, and return the folder that holds them.
 
-    WeightsError where there are no safetensors among them.
+    Raises WeightsError if there are no safetensors among them.
     """
     from huggingface_hub import snapshot_download
 
@@ -184,7 +184,7 @@ def _asking(
     advice: str = "check its name, the connection and the room on the disk, and try again: what has arrived is kept",
     without_locks: str = "that folder's file system has no locks: fetch to a local disk",
 ) -> Iterator[None]:
-    """Turn what goes wrong between here and the hub into WeightsError, with what to do about it."""
+    """Turn errors on the way to the hub into WeightsError, which says what to do."""
     from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # its HTTP library's
 
     try:

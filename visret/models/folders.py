@@ -1,7 +1,7 @@
-"""Folders with checkpoints, recognised by their configuration and never by their name.
+"""Folders with checkpoints, which are recognised by their configuration and never by their name.
 
-An adapter is what it was trained on, or else what its base is. Where a folder carries an entry of its own (`CARD` in
-`registry`), nobody asks here.
+An adapter is what it was trained on, or else what its base is. A folder with an entry of its own (`CARD` in `registry`)
+needs no recognition.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["recognise"]
 def recognise(folder: Path, *, name: str, source: str, revision: str) -> ModelSpec:
     """Return an entry, with this name, source and revision, for the checkpoint in a folder.
 
-    UnknownModel where no family loads it, WeightsError where it has no weights or its configuration is damaged.
+    Raises UnknownModel if no family loads it, and WeightsError if it has no weights or its configuration is damaged.
     """
     base = base_folder(folder)
     config, adapter = read_json((base or folder) / "config.json"), read_json(folder / "adapter_config.json")
@@ -45,15 +45,15 @@ def recognise(folder: Path, *, name: str, source: str, revision: str) -> ModelSp
 
 
 def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str, Any]) -> str:
-    """Return the class of a checkpoint; UnknownModel where it is not in the table."""
+    """Return the class of a checkpoint. Raises UnknownModel if it is not in the table."""
     by_config = [name for name, row in ARCHITECTURES.items() if row.named_in == CONFIG]
     said = [(adapter.get("auto_mapping") or {}).get("base_model_class"), *(config.get("architectures") or [])]
     for architecture in said:
         if architecture in by_config:
             return str(architecture)
-    # visual checkpoints have a modules.json too, so it decides only what looks like a text model
+    # Checkpoints for images have a modules.json too, so it decides only for what looks like a text model.
     if (folder / "modules.json").is_file() and not adapter and "vision_config" not in config:
-        # a plain sentence model, which names no kind, is used token by token
+        # A plain sentence model, which names no kind, is used token by token.
         kind = read_json(folder / SENTENCE_TRANSFORMERS).get("model_type", "SentenceTransformer")
         if kind in ARCHITECTURES and ARCHITECTURES[kind].named_in == SENTENCE_TRANSFORMERS:
             return str(kind)
@@ -68,7 +68,7 @@ def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str,
 
 
 def _dim(folder: Path, config: Mapping[str, Any], known: Architecture) -> int:
-    """Return the dimensions of a vector; of a text model those of its last projection, else its hidden size."""
+    """Return the dimensions of a vector; for a text model those of its last projection, or else its hidden size."""
     if known.modality == "image":
         return int(config.get(known.dim_key) or known.dim)
     stanford = read_json(folder / "artifact.metadata").get("dim")

@@ -1,8 +1,8 @@
-"""models.yaml as data: which models there are, and what is known of each.
+"""The registry: models.yaml as data, with the models and what is known of each.
 
-An entry is checked completely before it is used, and names a family, never code. What models.yaml does not know,
-a local folder or a hub repository that is on this machine, is recognised by its configuration (`folders`), unless it
-carries an entry of its own (`CARD`). Nothing here loads a model or touches the network.
+An entry is checked completely before it is used, and names a family, never code. A local folder, or a hub repository
+on this machine, that has no entry in models.yaml is recognised by its configuration (`folders`), unless it carries an
+entry of its own (`CARD`). Nothing here loads a model or touches the network.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ __all__ = [
     "write_card",
 ]
 
-CARD = "visret.yaml"  # in a folder with a checkpoint: its entry, which goes before what its configuration says
+CARD = "visret.yaml"  # the entry in a checkpoint's folder, which takes precedence over its configuration
 TASKS: Mapping[str, str] = {"encode": "encoders"}
-"""What a model is for, and the folder under visret/ that has the families which do it."""
+"""The tasks of models, and the folder under visret/ that has the families for each."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DEFAULTS: Mapping[str, Any] = {
@@ -59,9 +59,9 @@ logger = logging.getLogger("visret")
 
 
 def specs() -> list[ModelSpec]:
-    """Return every entry, in the order of the file, then those of VISRET_MODELS.
+    """Return every entry of models.yaml, in its order, and then those of VISRET_MODELS.
 
-    InvalidModelSpec names the first that is wrong.
+    Raises InvalidModelSpec, which names the first entry that is wrong.
     """
     found = _read(_models_yaml())
     private = os.environ.get("VISRET_MODELS")
@@ -82,17 +82,17 @@ def names() -> list[str]:
 
 
 def families(task: str = "encode") -> list[str]:
-    """Return the names that a family of models for a task can have: the files in the task's folder."""
+    """Return the names of all families for a task, which are the files in the task's folder."""
     return sorted(file.stem for file in (_PACKAGE / TASKS[task]).glob("[a-z]*.py"))
 
 
 def find(name: str) -> ModelSpec | None:
-    """Return the entry of that name or alias; None where there is none."""
+    """Return the entry of that name or alias; None if there is none."""
     return _by_name().get(name)
 
 
 def get(name: str) -> ModelSpec:
-    """Return the entry of that name or alias; UnknownModel, with close matches, where there is none."""
+    """Return the entry of that name or alias. Raises UnknownModel, with close matches, if there is none."""
     known = _by_name()
     if name in known:
         return known[name]
@@ -110,11 +110,13 @@ def _meant(name: str, known: Iterable[str]) -> str:
 
 
 def resolve(name_or_path: str | Path) -> ModelSpec:
-    """Return the entry of that name, else of what lies in that folder, else of what the hub's cache has of that id.
+    """Return the entry of that name, or else of the model in that folder, or else of that id in the hub's cache.
 
-    A folder is named by its absolute path, and gets its revision (`weights.pinned`) when it is loaded. What an entry
-    leaves unconfirmed is said in the log, once.
-    UnknownModel where nothing is found or the family is not supported, WeightsError for a hub id that is not here.
+    A model in a folder is named by its absolute path, and gets its revision (`weights.pinned`) when it is loaded. What
+    an entry leaves unconfirmed is logged once.
+
+    Raises UnknownModel if nothing is found or the family is not supported, and WeightsError for a hub id that is not
+    on this machine.
     """
     name = str(name_or_path)
     if isinstance(name_or_path, str) and (spec := find(name)):
@@ -138,7 +140,7 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
 
 
 def _in_folder(folder: Path, *, name: str, source: str, revision: str) -> ModelSpec:
-    """Return the entry that a folder carries, else what its configuration says of it."""
+    """Return the entry that a folder carries, or else the one that its configuration gives."""
     if not (folder / CARD).is_file():
         return recognise(folder, name=name, source=source, revision=revision)
     entries = _read(folder / CARD)
@@ -154,7 +156,7 @@ def _say_unconfirmed(name: str, keys: tuple[str, ...]) -> None:
 
 
 def non_commercial(spec: ModelSpec) -> bool:
-    """Say whether its licence forbids commercial use."""
+    """Return whether the licence of a model forbids commercial use."""
     return spec.license in _NON_COMMERCIAL or "nc" in spec.license.split("-")
 
 
@@ -183,9 +185,9 @@ def write_card(folder: Path, spec: ModelSpec) -> None:
 
 
 def _models_yaml() -> Path:
-    """Return the file of the checkout this package is imported from, else the copy inside the installed package.
+    """Return the file of the checkout that this package is imported from, or else the copy in the installed package.
 
-    The checkout goes first: a build may leave a copy beside the package, and that must not win over the original.
+    The checkout goes first: a build may leave a copy beside the package, which must not win over the original.
     """
     import tomllib
 
@@ -199,7 +201,7 @@ def _models_yaml() -> Path:
 
 @functools.cache
 def _loader() -> Any:
-    """Return a loader of YAML that refuses a key that is there twice, where YAML silently takes the last."""
+    """Return a YAML loader that refuses a key that is there twice; by default the last one wins silently."""
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C where it is built
@@ -227,7 +229,7 @@ def _read(path: Path) -> list[ModelSpec]:
 
 @functools.lru_cache(maxsize=4)
 def _parsed(path: Path, text: str) -> tuple[ModelSpec, ...]:
-    """Return the entries of a text; they are kept, since every model that is opened asks, and it takes 20 ms."""
+    """Return the entries of a text. They are cached, since opening a model needs them, and parsing takes 20 ms."""
     import yaml
 
     try:
@@ -240,7 +242,7 @@ def _parsed(path: Path, text: str) -> tuple[ModelSpec, ...]:
 
 
 def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
-    """Return an entry of a file; InvalidModelSpec names the key that is wrong, and what it must be."""
+    """Check an entry of a file and return it. Raises InvalidModelSpec, which names the key and what it must be."""
 
     def wrong(key: str, must: str) -> InvalidModelSpec:
         return InvalidModelSpec(f"{path.name}, {name}, {key}: {must}, got {entry.get(key)!r}")
@@ -282,7 +284,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     if entry.get("architecture") and entry["architecture"] not in known:
         raise wrong("architecture", f"must be one of {', '.join(known) or 'none'}, which {entry['family']} loads")
     if not entry["license"]:
-        raise wrong("license", "must be said")
+        raise wrong("license", "must be given")
     if not _source_is_valid(entry["source"]):
         raise wrong("source", 'must be owner/name, package:NAME, a folder (/, ./, ../ or ~ first) or ""')
     if entry["source"].startswith("package:") and not re.fullmatch(r"[0-9a-f]{64}", entry["revision"]):

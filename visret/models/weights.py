@@ -1,4 +1,4 @@
-"""A model's weights: where they lie on this machine, what identifies them, and their tensors.
+"""The weights of models: where they lie on this machine, what identifies them, and their tensors.
 
 Only safetensors are read. Nothing here loads torch or asks the network.
 """
@@ -46,7 +46,7 @@ __all__ = [
 _PACKAGE = Path(__file__).resolve().parent.parent
 BUNDLED = _PACKAGE / "ocr" / "glyph"  # the folder of the model that comes with this package
 FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
-"""The names that the weights of a checkpoint have; one of them is there."""
+"""The names that the weights of a checkpoint can have; a complete checkpoint has one of them."""
 
 CONFIGURED = (".json", ".safetensors", ".model", ".txt", ".jinja", ".metadata")
 """The endings of the files that decide what a checkpoint computes: weights, configuration, tokenizer, prompts."""
@@ -61,10 +61,10 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a model's weights come from, and whether they are on this machine.
+    """The place that a model's weights come from.
 
     kind: "package", "hub", "folder", or "none" (a model without weights).
-    path: the folder that holds them; None where they are not on this machine, or there are none.
+    path: the folder that holds them; None if they are not on this machine, or there are none.
     """
 
     kind: str
@@ -72,12 +72,12 @@ class Location:
 
     @property
     def here(self) -> bool:
-        """Whether the model can be loaded without the network."""
+        """True if the model can be loaded without the network."""
         return self.kind == "none" or self.path is not None
 
 
 def location(spec: ModelSpec) -> Location:
-    """Say where a model's weights come from, and their folder if they, and those an adapter adapts, are here."""
+    """Return where a model's weights come from, and their folder if they, and the base of an adapter, are here."""
     if not spec.source:
         return Location("none", None)
     if spec.source.startswith("package:"):
@@ -90,22 +90,22 @@ def location(spec: ModelSpec) -> Location:
 
 
 def is_hub_id(text: str) -> bool:
-    """Say whether a text has the form of a hub repository's name, owner/name."""
+    """Return whether a text has the form of a hub repository's name, owner/name."""
     return bool(_HUB_ID.fullmatch(text))
 
 
 def is_path(source: str) -> bool:
-    """Say whether a source is meant as a folder: it begins with /, ./, ../ or ~."""
+    """Return whether a source is meant as a folder: it begins with /, ./, ../ or ~."""
     return source.startswith((".", "~")) or Path(source).is_absolute()
 
 
 def has_weights(folder: Path) -> bool:
-    """Say whether a folder holds safetensors under a name that a checkpoint has."""
+    """Return whether a folder holds safetensors under a name that a checkpoint has."""
     return any((folder / name).exists() for name in FILES)
 
 
 def adapted(folder: Path) -> str | None:
-    """Return what the adapter in a folder names as the checkpoint it adapts; None for a full checkpoint."""
+    """Return the name of the checkpoint that the adapter in a folder adapts; None for a full checkpoint."""
     adapter = read_json(folder / "adapter_config.json")
     if not adapter or (folder / "config.json").is_file():
         return None
@@ -113,9 +113,9 @@ def adapted(folder: Path) -> str | None:
 
 
 def base_folder(folder: Path) -> Path | None:
-    """Return the folder with a checkpoint's full weights: its own, unless it is an adapter; None for a base not here.
+    """Return the folder with a checkpoint's full weights: its own, or that of an adapter's base; None if not here.
 
-    A base is named by a path, which counts from the adapter's folder, or by a hub id.
+    A base is named by a path, relative to the adapter's folder, or by a hub id.
     """
     named = adapted(folder)
     if named is None:
@@ -128,7 +128,7 @@ def base_folder(folder: Path) -> Path | None:
 def hub_snapshot(repository: str, revision: str) -> Path | None:
     """Return a repository's folder in this machine's Hugging Face cache.
 
-    None unless configuration and weights are there. revision: "" stands for the newest one that was fetched.
+    It is None unless configuration and weights are there. revision: "" stands for the newest one that was fetched.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -141,7 +141,7 @@ def hub_snapshot(repository: str, revision: str) -> Path | None:
 
 
 def _in_package(package: str) -> Path | None:
-    """Return the folder of model.safetensors in an installed package, which is found without importing it."""
+    """Return the folder of model.safetensors in an installed package, without importing the package."""
     if package == "visret":  # whichever way it is installed
         return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
     from importlib import metadata
@@ -161,19 +161,19 @@ def _in_package(package: str) -> Path | None:
 
 
 def sha256(path: Path) -> str:
-    """Return the sha256 of a file; it is remembered in the cache folder until the file's size or time changes."""
+    """Return the sha256 of a file. It is kept in the cache folder until the file's size or time changes."""
     status = path.stat()
     key, stamp = str(path.resolve()), f"{status.st_size} {status.st_mtime_ns} "
     store = cache_folder() / "sha256.json"
     known = {}
-    with contextlib.suppress(OSError, ValueError):  # none yet, or damaged: it is only a cache
+    with contextlib.suppress(OSError, ValueError):  # there is none yet, or it is damaged; it is only a cache
         found = json.loads(store.read_text("utf-8"))
         known = found if isinstance(found, dict) else {}
     if str(known.get(key)).startswith(stamp):
         return str(known[key]).removeprefix(stamp)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with contextlib.suppress(OSError):  # a read-only home: hashed again next time
+    with contextlib.suppress(OSError):  # in a read-only home the file is hashed again the next time
         store.parent.mkdir(parents=True, exist_ok=True)
         draft = store.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps({**known, key: stamp + digest}), "utf-8")
@@ -203,13 +203,13 @@ def pinned(spec: ModelSpec, *folders: Path) -> ModelSpec:
     return dataclasses.replace(spec, revision=folder_sha256(*dict.fromkeys(folders)))
 
 
-# ---- what is read of them -----------------------------------------------------------------------------------------
+# ---- their files --------------------------------------------------------------------------------------------------
 
 
 def read_json(path: Path, missing: Any = None) -> Any:
-    """Return what a JSON file of a checkpoint holds; `missing`, or {}, where there is no file.
+    """Return what a JSON file of a checkpoint holds; `missing`, or {}, if there is no file.
 
-    WeightsError for a file that is damaged, or holds another kind of value than `missing`.
+    Raises WeightsError for a file that is damaged, or holds another kind of value than `missing`.
     """
     missing = {} if missing is None else missing
     if not path.is_file():
@@ -225,13 +225,13 @@ def read_json(path: Path, missing: Any = None) -> Any:
 
 @contextlib.contextmanager
 def reading(folder: Path, *, tokenizer: Path) -> Iterator[None]:
-    """Turn what the libraries raise over a damaged or incomplete checkpoint into WeightsError.
+    """Turn what libraries raise about a damaged or incomplete checkpoint into WeightsError.
 
-    folder, tokenizer: where its weights and its tokenizer lie.
+    folder, tokenizer: the folders of its weights and of its tokenizer.
     """
     from safetensors import SafetensorError
 
-    # without these transformers makes a default model of eight billion weights, and an empty vocabulary
+    # Without these, transformers would make a default model of eight billion weights, and an empty vocabulary.
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder}: not a complete checkpoint (no config.json)")
     if not any((tokenizer / name).is_file() for name in _TOKENIZERS):
@@ -249,8 +249,8 @@ class Tensors(Mapping[str, np.ndarray]):
     """The tensors of a safetensors file by name, float32 and read-only.
 
     Those stored as float32 are the file's own pages in memory, which the processes of a machine share and the system
-    can drop; others are converted each time they are asked for. SafetensorError for a file that is not whole,
-    WeightsError for other types.
+    can drop; others are converted each time they are asked for. Raises SafetensorError for a file that is not complete,
+    and WeightsError for other types.
     """
 
     def __init__(self, file: Path) -> None:

@@ -1,1 +1,1 @@
-"""From questions to hits: what ranks the pages of an index, and what is said of those that were found."""
+"""The path from questions to hits: scorers rank the pages of an index, and what was found is explained."""

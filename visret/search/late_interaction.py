@@ -1,8 +1,8 @@
 """The Scorer "late": late interaction of a question with the stored vectors of every page, MaxSim.
 
 From EXACT_UP_TO stored values on, a first stage scans the summaries of the pages (`reduction.summarise`), which are
-smaller pages of the same kind; then those pages are scanned that their summaries leave a hope of being among the best
-(`maxsim._settle`). The first stage decides only what is looked at: a score that is given is always of the stored page.
+smaller pages of the same kind. Then those pages are scanned whose summaries say that they may be among the best
+(`maxsim._settle`). The first stage decides only which pages are scored; every score is that of the stored page.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from visret.maxsim.packed import PackedPages, top_k_of_parts
 from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
 
 EXACT_UP_TO = 1 << 25
-"""Values (vectors x dimensions) that are scanned whole, in some milliseconds on two cores."""
+"""The number of values (vectors x dimensions) up to which every page is scanned: some milliseconds on two cores."""
 
 
 class Staged(NamedTuple):
-    """Pages with their summaries (None where they lack them), row by row, and which of them are wanted (None: all)."""
+    """Pages with their summaries, row by row; None where there are none.
+
+    only: the rows of the pages that may be found; None for all.
+    """
 
     pages: PackedPages
     summaries: PackedPages | None
@@ -32,10 +35,10 @@ class Staged(NamedTuple):
 
 
 class LateInteraction:
-    """Ranks the pages of one committed state; nothing of it is read before a question is asked.
+    """The scorer "late" of one committed state. Nothing is read before a question is asked.
 
-    device: where pages are scanned, None for this CPU, else a name that torch knows. before: the scorer of an earlier
-    state, whose segments are taken over: on a device they lie in its memory already.
+    device: the device that scans pages; None for this CPU, or else a name that torch knows. before: the scorer of an
+    earlier state. Its segments are taken over, since on a device they are in its memory already.
     """
 
     name = "late"
@@ -49,7 +52,7 @@ class LateInteraction:
 
     @property
     def has_first_stage(self) -> bool:
-        """Whether a question that may find every page reads the summaries first."""
+        """True if a question that may find every page reads the summaries first."""
         return has_first_stage(list(self._segments.values()))
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:
@@ -66,7 +69,7 @@ class LateInteraction:
         return [Ranking(self.snapshot.keys(numbers[part], rows), scores) for part, rows, scores in found]
 
     def explain(self, question: Question, key: int) -> Matches:
-        """Return the page's vector that each token is most alike, from one pass over the vectors as they are stored."""
+        """Return the vector of the page that is most like each token, from one pass over the stored vectors."""
         segment, row = self.snapshot.locate(key)
         return self.snapshot.segment(segment).matches(row, self._query(question).vectors)
 
@@ -80,7 +83,7 @@ def best_pages(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return for each query the part, the row in it and the exact score of the k best pages, as `top_k_of_parts` does.
 
-    Of much that would have to be scanned only that is scanned which its summaries leave a hope for; exact: all of it.
+    If there is much to scan, only pages whose summaries leave a hope are scanned. exact: scans all of them.
     """
     summaries = None
     if not exact and has_first_stage(parts):
@@ -89,7 +92,7 @@ def best_pages(
 
 
 def has_first_stage(parts: Sequence[Staged]) -> bool:
-    """Whether a search of these pages reads their summaries first."""
+    """Return whether a search of these pages reads their summaries first."""
     rows = 0
     if any(part.summaries is None for part in parts):
         return False

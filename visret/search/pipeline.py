@@ -1,7 +1,7 @@
 """The way of a question through a search: it is encoded, pages are ranked, and what was found becomes hits.
 
-Ranking and explaining are two steps. A hit is explained when somebody asks for it: `hits` reads the stored vectors of
-its page once and quotes a line, `explained` makes the whole Explanation, and without either nothing but ranks is paid.
+Ranking and explaining are two steps, and a hit is explained only when somebody asks for it. `hits` reads the stored
+vectors of its page once and quotes a line; `explained` makes the whole Explanation.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Rankin
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# A hit this far below the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions over
-# real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
+# A hit below this share of the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions
+# about real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
 WEAK_SHARE = 0.8
 
-# Pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
+# The pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
 Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
 
 
 class Pipeline:
-    """Questions for one committed state of an index.
+    """The steps from questions to hits, for one committed state of an index.
 
-    encoder: gives the model, which is loaded when it is first needed. draw: draws a page at some dpi, for explanations.
+    encoder: returns the model, which is loaded when it is first needed. draw: draws a page at a resolution in dpi, for
+    explanations.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Pipeline:
         return list(zip(asked, self._late.rank(asked, k, chosen, exact=exact), strict=True))
 
     def read(self, texts: Sequence[str]) -> list[Question]:
-        """Return questions as they meet the vectors of the index."""
+        """Encode questions for the vectors of the index, through its projection if it has one."""
         queries, fitted = self._encoder().encode_queries(texts), self.snapshot.fitted
         if fitted is not None:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
@@ -79,7 +80,7 @@ class Pipeline:
         return query
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
-        """Yield the hits of a ranking, best first. explain: with text and weak, which take a look at each page."""
+        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page."""
         if not explain:
             yield from (hit for _, hit in ranking.hits(self.snapshot, found))
             return
@@ -103,7 +104,7 @@ class Pipeline:
         return attribution.explain(self.query(question), embedding, render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
-        """What tells of a page's matches (m,), page by page from the best one, whether they are weak."""
+        """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""
         query = self.query(question)
         weak_below = self._encoder().spec.options.get("weak_below")
         knows_a_word = bool(query.content.any()) or not query.warnings
@@ -119,12 +120,12 @@ class Pipeline:
 
 
 def _strength(values: np.ndarray, content: np.ndarray) -> float:
-    """How well a page answers, whatever the length of the question: the mean best match of its content tokens."""
+    """Return how well a page answers, whatever the question's length: the mean best match of its content tokens."""
     return float(values[content].mean() if content.any() else values.mean())
 
 
 def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
-    """The pages that `search` is to rank. InvalidArgument for one that is not there."""
+    """Return the pages that `search` is to rank. Raises InvalidArgument for one that is not there."""
     pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
     refs: list[PageRef] = []
     for one in [among] if pair else arguments.several(among):

@@ -1,4 +1,4 @@
-"""What a ranking of keys says to who asked: hits."""
+"""The hits of a ranking, in which pages have their names and files in place of keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from visret.types import Hit, Ranking
 
 
 def hits(snapshot: Snapshot, ranking: Ranking) -> Iterator[tuple[int, Hit]]:
-    """Yield the key and the hit of each page, best first, without what only an explanation knows (text and weak)."""
+    """Yield the key and the hit of each page, best first. `text` and `weak` are not set: they need an explanation."""
     for rank, (key, score) in enumerate(zip(ranking.keys.tolist(), ranking.scores.tolist(), strict=True), 1):
         segment, row = snapshot.locate(key)
         source, member = snapshot.place(key >> 32)

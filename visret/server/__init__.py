@@ -1,1 +1,1 @@
-"""visret in a browser, over HTTP, and as tools of language models."""
+"""The server: visret in a browser, over HTTP, and as tools of language models."""

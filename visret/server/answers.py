@@ -1,4 +1,4 @@
-"""What every answer over HTTP has in common: text that can be sent, errors in words, and pictures the client has."""
+"""The common parts of all answers over HTTP: text that can be sent, errors in words, what the client has already."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from visret.errors import (
     VisretError,
 )
 
-# The first that an error is one of; any other VisretError is 500.
+# The status of an error: that of the first class it is an instance of; 500 for any other VisretError.
 STATUSES = {
     InvalidArgument: 400,
     NoPicture: 404,
@@ -32,23 +32,23 @@ STATUSES = {
     DuplicateDocument: 409,
     MissingExtra: 501,
 }
-MAX_WRONG = 10  # things that one answer says of a request
+MAX_WRONG = 10  # mistakes of a request that an answer names
 MAX_PART = 80  # characters of a name that the client gave
-# Absolute, and more than one part: what stands before the last part is nobody's business.
+# An absolute path of several parts: the client need not know what stands before the last part.
 _PATH = re.compile(r"""(?<![\w.:/\\~-])(?:/|[A-Za-z]:[\\/]+|\\\\+)(?:[^/\\'"<>:\n]{0,255}[^/\\'"<>:\s][/\\]+)+""")
 
 
 class Json(JSONResponse):
-    """JSON, with a question mark for what is not Unicode: names of files hold that, and so does what quotes them."""
+    """A JSON answer with a question mark for what is not Unicode, as in some names of files and what quotes them."""
 
     def render(self, content: Any) -> bytes:
-        """The only place where values become bytes."""
+        """Turn the values into bytes; no other place does."""
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode("utf8", "replace")
 
 
 def words(error: VisretError) -> str:
-    """What an error says, without where on this machine it happened."""
+    """Return the message of an error without paths of this machine."""
     if isinstance(error, DocumentError):
         page = f", page {error.page}" if error.page else ""
         return f"{PurePath(error.path).name}{page}: {without_paths(error.reason)}"
@@ -58,14 +58,15 @@ def words(error: VisretError) -> str:
 
 
 def without_paths(text: str) -> str:
-    """Text with the last part of each absolute path alone."""
+    """Return the text with only the last part of each absolute path."""
     return _PATH.sub("", text)
 
 
 def unless_known(request: Request, response: Response) -> Response:
-    """The answer, or 304 where the client has it already (RFC 9110, 13.1.2). One without an ETag gets that of its body.
+    """Return the answer, or 304 if the client has it already (RFC 9110, 13.1.2).
 
-    This goes before ranges: who has the file needs no part of it.
+    An answer without an ETag gets that of its body. This comes before ranges: a client that has the file needs no part
+    of it.
     """
     if "etag" not in response.headers:
         response.headers["etag"] = f'"{hashlib.sha256(response.body).hexdigest()[:32]}"'
@@ -77,7 +78,7 @@ def unless_known(request: Request, response: Response) -> Response:
 
 
 def explain_errors(app: FastAPI) -> None:
-    """Every error a status and its sentence; what is wrong with a request in words, and without repeating it."""
+    """Make the application answer every error with a status and a sentence, without repeating the request."""
 
     @app.exception_handler(VisretError)
     def refused(_: Request, error: VisretError) -> Response:
@@ -94,7 +95,7 @@ def explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def failed(_: Request, __: Exception) -> Response:
-        return Json({"detail": "the server failed; it has printed why"}, 500)
+        return Json({"detail": "the server failed; its output says why"}, 500)
 
 
 def _wrong(one: dict[str, Any]) -> dict[str, Any]:

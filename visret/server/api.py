@@ -1,4 +1,4 @@
-"""The HTTP API: questions, pages, highlights and documents of one index."""
+"""The HTTP API: questions, pages, explanations and documents of one index."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from visret.server.batches import Asked, Batches, Hits
 from visret.types import Ranked
 
 MAX_HITS = 100
-MAX_FILTER_DEPTH, MAX_FILTER_PARTS = 10, 1000  # filters in filters, and parts in all
+MAX_FILTER_DEPTH, MAX_FILTER_PARTS = 10, 1000  # filters inside filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
-MAX_SHOWN = 100  # pages of a document that cannot be found
-WRITER = "visret-write"  # the thread, by the beginning of its name
-STOP_SECONDS = 2.0  # for a file that is being read at the end
+MAX_SHOWN = 100  # pages of a document that cannot be found and are listed
+WRITER = "visret-write"  # the beginning of the name of the thread that writes
+STOP_SECONDS = 2.0  # that the server waits at its end for a file that is being read
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
 
 Made = TypeVar("Made")
 Start = Annotated[int, Query(ge=0)]
 Count = Annotated[int, Query(ge=1, le=1000)]
-# `format` as well, by which makers of clients know a file
+# `format` is for generators of clients, which know a file by it.
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 Upload = Annotated[UploadFile, WithJsonSchema(_FILE)]
 Dpi = Annotated[int, Query(ge=20, le=200)]
@@ -51,16 +51,16 @@ _log = logging.getLogger(__name__)
 
 
 class Name(Convertor[str]):
-    """The name of a document in an address: any text, with line feeds, as files are named."""
+    """The name of a document in an address: any text, even with line feeds, as files may be named."""
 
     regex = "(?s:.+)"
 
     def convert(self, value: str) -> str:
-        """It is what it is."""
+        """Return the name as it is."""
         return value
 
     def to_string(self, value: str) -> str:
-        """It is what it is."""
+        """Return the name as it is."""
         return value
 
 
@@ -68,7 +68,7 @@ register_url_convertor("document", Name())
 
 
 class Library:
-    """An index as the server uses it: what both HTTP and MCP ask for."""
+    """An index as the server uses it, for HTTP and MCP alike."""
 
     def __init__(self, retriever: Retriever, *, most_pages: int) -> None:
         self.retriever = retriever
@@ -77,23 +77,23 @@ class Library:
         self._batches = Batches(retriever)
         self._drawing = CapacityLimiter(DRAWN_TOGETHER)
         self._writer = ThreadPoolExecutor(1, WRITER)
-        self._written: set[Future[Any]] = set()  # what is under way, or waits
+        self._written: set[Future[Any]] = set()  # changes that are under way, or wait
         self._closing = False
-        # meanwhile the model loads; what goes wrong is raised, and said, when it is needed
+        # The model loads in the meantime. An error is raised again, and reported, when the model is needed.
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
     def ask(self, asked: Asked) -> Future[Hits]:
-        """Put a question to the index; the answer comes later. InvalidArgument for a filter that is too large."""
+        """Put a question to the index; the answer comes later. Raises InvalidArgument for too large a filter."""
         check_filter(asked.where)
         return self._batches.ask(asked)
 
     async def search(self, asked: Asked) -> Ranked[dict[str, Any]]:
-        """Hits as `visret search --json` prints them, with the warnings of the question."""
+        """Return hits as `visret search --json` prints them, with the warnings about the question."""
         found = await asyncio.wrap_future(self.ask(asked))
         return Ranked((as_json(hit, boxes) for hit, boxes in found), found.warnings)
 
     async def draw(self, work: Callable[[], Image]) -> bytes:
-        """A picture as PNG."""
+        """Draw a picture as PNG."""
 
         def png() -> bytes:
             out = BytesIO()
@@ -103,7 +103,10 @@ class Library:
         return await to_thread.run_sync(png, limiter=self._drawing)
 
     async def read(self, doc: str, page: int) -> tuple[str, bytes | None, DocumentError | None]:
-        """The text of a page, its picture as a language model takes one, None for plain text, and why there is none."""
+        """Read a page: its text, its picture in a size for language models, and the error if it cannot be drawn.
+
+        The picture is None if it cannot be drawn, and for plain text.
+        """
         read, problem = await to_thread.run_sync(self.retriever.read, (doc, page), limiter=self._drawing)
         image = read.image
         if image is None:
@@ -133,23 +136,23 @@ class Library:
         )
 
     async def remove(self, doc: str) -> None:
-        """Take a document out of the index."""
+        """Remove a document from the index."""
         await self.write(partial(uploads.remove, self.retriever, self.folder, doc))
 
     async def recover(self) -> None:
-        """Finish what a server that was killed has left; what cannot be now is before the next file is brought."""
+        """Finish what a killed server has left. If that fails now, it is tried again before the next upload."""
         work = partial(uploads.recover, self.retriever, self.folder, most_pages=self.most_pages, progress=self._go_on)
         try:
             await self.write(work)
         except IndexLocked:
-            pass  # whoever writes is at work on it
+            pass  # the process that writes takes care of it
         except VisretError as error:
-            _log.warning("what an earlier server has left is not finished: %s", error)
+            _log.warning("what an earlier server left unfinished cannot be finished now: %s", error)
 
     def find(self, doc: str, page: int | None = None) -> Document:
-        """A document that has the page. HTTPException 404 else.
+        """Find a document that has the page. Raises HTTPException 404 if there is none.
 
-        doc: its name; or the end of its file's path, where that is not Unicode and the name shows it with marks.
+        doc: its name; or the end of its file's path, if that is not Unicode and its name shows question marks.
         """
         try:
             document = self.retriever.document(self._name(doc))
@@ -160,7 +163,7 @@ class Library:
         return document
 
     def close(self) -> None:
-        """Answer what was asked, and let go of the index. What is being read the next server reads on, or drops."""
+        """Answer what was asked, and close the index. The next server finishes or drops what is still being read."""
         self._closing = True
         self._writer.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
@@ -178,17 +181,17 @@ class Library:
         return doc
 
     def _go_on(self, _: Progress) -> None:
-        """After each batch of pages."""
+        """Raise Stopped after a batch of pages if the server is closing."""
         if self._closing:
             raise Stopped
 
 
 class Stopped(Exception):
-    """The server ends while it reads a file."""
+    """The server is ending while it reads a file."""
 
 
 class Search(BaseModel):
-    """A question."""
+    """A question, with the arguments of `Retriever.search`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -199,7 +202,7 @@ class Search(BaseModel):
 
 
 def check_filter(where: Any) -> None:
-    """InvalidArgument for a filter that is deeper or larger than any question needs."""
+    """Raise InvalidArgument for a filter that is deeper or larger than any question needs."""
     level, depth, count = [where], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
@@ -210,20 +213,23 @@ def check_filter(where: Any) -> None:
 
 
 def routes(library: Library) -> APIRouter:
-    """The API of an index."""
+    """Return the routes of the HTTP API of an index."""
     router = APIRouter()
     retriever = library.retriever
 
     @router.get("/health", response_model=schemas.Health, responses=schemas.errors())
     def health() -> Response:
-        """That the server answers, and how much it can search."""
+        """Say that the server answers, and how much it can search."""
         facts = retriever.info()
         return Json({"status": "ok", **{name: facts[name] for name in ("model", "documents", "pages")}})
 
     @router.post("/search", response_model=schemas.Answer, responses=schemas.errors(501))
     async def search(asked: Search) -> Response:
-        """The best pages for a question, best first. warnings: what the model could not make of the question. unread:
-        how much cannot be found; `GET /unread` lists it."""
+        """Return the best pages for a question, best first.
+
+        warnings: what the model did not understand of the question. unread: how much of the index no question finds;
+        `GET /unread` lists it.
+        """
         hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact))
         failed, empty = retriever.unread_counts()
         unread = {"failed": failed, "empty": empty}
@@ -231,24 +237,24 @@ def routes(library: Library) -> APIRouter:
 
     @router.get("/documents", response_model=schemas.Listed, responses=schemas.errors())
     def documents(start: Start = 0, count: Count = 1000) -> Response:
-        """What is in the index, in the order it was added."""
+        """List the documents of the index in the order they were added."""
         names = retriever.documents()
         listed = [_described(retriever.document(doc)) for doc in names[start : start + count]]
         return Json({"documents": listed, "total": len(names)})
 
     @router.get("/unread", response_model=schemas.Unread, responses=schemas.errors())
     def unread(start: Start = 0, count: Count = 1000) -> Response:
-        """What no question can find: files and pages that could not be read, and pages with nothing on them."""
+        """List what no question finds: files and pages that could not be read, and pages that hold nothing to read."""
         total = sum(retriever.unread_counts())
         parts = (part for document in retriever.incomplete() for part in _unread(document))
         return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
 
     @router.post("/documents", response_model=schemas.Report, responses=schemas.UPLOAD)
     async def add(files: Annotated[list[Upload], File()], metadata: Annotated[str, Form()] = "") -> Response:
-        """Put files into the index, each in the place of an earlier upload of its name.
+        """Bring files into the index. Each replaces an earlier upload of its name.
 
-        What cannot be read is not kept. metadata: a JSON object, for filters; without it, what is replaced leaves its
-        own. 415 for a kind of file that is not read; 422 where none of the files can be.
+        Files that cannot be read are not kept. metadata: a JSON object, for filters; without it, a file that replaces
+        another keeps the other's. 415 for a kind of file that is not read; 422 if none of the files can be read.
         """
         given = [(file.filename or "", file.file) for file in files]
         try:
@@ -267,7 +273,7 @@ def routes(library: Library) -> APIRouter:
 
     @router.patch("/documents/{doc:document}", response_model=schemas.Described, responses=schemas.errors(404, 409))
     async def describe(doc: str, changes: dict[str, Any]) -> Response:
-        """Change the metadata of a document, for filters: null deletes a key, and what is not named stays."""
+        """Change the metadata of a document, for filters. null deletes a key, and keys that are not named stay."""
         name = library.find(doc).doc
         uploads.check_metadata(changes)
         await library.write(partial(retriever.set_metadata, name, changes))
@@ -275,7 +281,7 @@ def routes(library: Library) -> APIRouter:
 
     @router.delete("/documents/{doc:document}", status_code=204, responses=schemas.errors(404, 409))
     async def remove(doc: str) -> None:
-        """Take a document out of the index; its file too, if it was uploaded."""
+        """Remove a document from the index, and its file if it was uploaded."""
         await library.remove(library.find(doc).doc)
 
     @router.get(
@@ -284,7 +290,7 @@ def routes(library: Library) -> APIRouter:
         response_class=Response,
     )
     async def page(request: Request, doc: str, page: int, dpi: Dpi = PICTURE_DPI) -> Response:
-        """A page as a picture. 404 for plain text, which has none."""
+        """Draw a page. 404 for plain text, which has no picture."""
         name = library.find(doc, page).doc
         drawn = await library.draw(lambda: retriever.picture((name, page), dpi=dpi))
         return unless_known(request, Response(drawn, media_type="image/png"))
@@ -295,7 +301,7 @@ def routes(library: Library) -> APIRouter:
         response_class=Response,
     )
     async def highlight(request: Request, doc: str, page: int, q: str, dpi: Dpi = PICTURE_DPI) -> Response:
-        """A page as a picture, with the places marked that answer a question. 404 for plain text, which has none."""
+        """Draw a page with the places marked that answer a question. 404 for plain text, which has no picture."""
         name = library.find(doc, page).doc
 
         def marked() -> Image:
@@ -308,7 +314,7 @@ def routes(library: Library) -> APIRouter:
 
     @router.get("/document/{doc:document}", responses=schemas.FILE, response_class=FileResponse)
     def document(request: Request, doc: str) -> Response:
-        """The file itself, as it was indexed; `#page=3` behind the address of a PDF opens page 3."""
+        """Send the file itself, as it was indexed. `#page=3` at the end of a PDF's address opens page 3."""
         found = library.find(doc)
         path = retriever.original(found.doc)
         if path is None:
@@ -344,7 +350,7 @@ def _described(document: Document) -> dict[str, Any]:
 
 
 def _unread(document: Document) -> Iterator[dict[str, Any]]:
-    """What of a document cannot be found."""
+    """Yield what no question finds of a document."""
     named = {"doc": document.doc, "page": None, "state": "failed", "reason": None}
     if document.state == "failed" or document.reason:
         yield {**named, "reason": without_paths(document.reason or "failed")}

@@ -1,4 +1,4 @@
-"""One process with the page in the browser, the HTTP API and MCP, behind one guard."""
+"""The server's process: the page in the browser, the HTTP API and MCP, behind one guard."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ KEY = "VISRET_API_KEY"
 SHORTEST_KEY = 16  # characters
 MAX_PAGES = 500  # of an uploaded file
 CONNECTIONS = 500
-GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a browser holds a connection for ever
+GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a browser keeps its connection open for ever
 
 
 def build(
     index: str | Path | None, rules: Rules, *, ui: bool = True, folders: bool = False, most_pages: int = MAX_PAGES
 ) -> ASGIApp:
-    """The application, guarded.
+    """Build the application behind its guard.
 
-    index: the folder of an index; without it there is the page alone. ui: the page as well. folders: who sees the page
-    may open other indexes of this machine by their folders. most_pages: of a file that is brought.
+    index: the folder of an index; None for the page alone. ui: whether there is the page. folders: whether visitors of
+    the page may open other indexes of this machine by their folders. most_pages: the most pages of an uploaded file.
     """
     retriever = None if index is None else Retriever.open(index)
     library = None if retriever is None else api.Library(retriever, most_pages=most_pages)
@@ -59,7 +59,7 @@ def build(
                 await stack.enter_async_context(tools.router.lifespan_context(tools))
             yield
 
-    # no /docs: FastAPI's page for it comes from elsewhere
+    # There is no /docs: FastAPI's page for it loads scripts from elsewhere.
     app = FastAPI(title="visret", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     answers.explain_errors(app)
     if library is not None:
@@ -74,7 +74,7 @@ def build(
 
 
 def configuration(app: ASGIApp) -> uvicorn.Config:
-    """How the application is served."""
+    """Return the settings with which the application is served."""
     return uvicorn.Config(
         app,
         http=PatientProtocol,
@@ -101,12 +101,14 @@ def serve(
     no_key: bool = False,
     announce: Callable[[str], object] = print,
 ) -> None:
-    """Serve until interrupted. For a process of its own: it reaches no other machine afterwards.
+    """Serve until interrupted. This needs a process of its own, which reaches no other machine afterwards.
 
-    A loopback host answers to its own names and to `rules.hosts`; any other to all names where these are (). no_key:
-    let other machines in without a key. announce: is told the address.
+    A server on a loopback host answers to the names of this machine and to `rules.hosts`; any other answers to
+    `rules.hosts`, or to all names if these are (). no_key: lets other machines connect without a key. announce: gets
+    the address.
 
-    VisretError where there is no key and other machines would get in, the index cannot be opened, or the port is taken.
+    Raises VisretError if other machines could connect and there is no key, if the index cannot be opened, or if the
+    port is in use.
     """
     local = is_loopback(host)
     check_key(rules, host=host, no_key=no_key)
@@ -119,7 +121,7 @@ def serve(
     signal.signal(signal.SIGTERM, _leave)
     try:
         with tempfile.TemporaryDirectory(prefix="visret-server-", ignore_cleanup_errors=True) as temporary:
-            # Gradio hands out all that is in these folders: they must not be those of another program
+            # Gradio serves everything in these folders, so they must not be shared with other programs.
             os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
             with listen(host, port) as listener:
                 app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
@@ -128,14 +130,14 @@ def serve(
                 Server(configuration(app)).run(sockets=[listener])
     except (SystemExit, KeyboardInterrupt) as end:
         if any(thread.name.startswith(api.WRITER) for thread in threading.enumerate()):
-            # in the middle of a file, for how long nobody knows; the next server finishes it as if this one was killed
+            # The thread may be busy with a file for long. The next server finishes it, as if this one had been killed.
             sys.stdout.flush()
             os._exit(end.code if isinstance(end, SystemExit) and isinstance(end.code, int) else 128 + signal.SIGINT)
         raise
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, in whose end it is no failure of a request that its answer is cut short."""
+    """The server of uvicorn, which here does not log it as a failure if its end cuts an answer short."""
 
     _cut = False
 
@@ -153,16 +155,19 @@ class Server(uvicorn.Server):
 
 
 def check_key(rules: Rules, *, host: str, no_key: bool) -> None:
-    """VisretError where other machines would get in without a key, and nobody said that they may."""
+    """Raise VisretError if other machines could connect without a key, unless no_key allows it."""
     if not is_loopback(host) and rules.key is None and not no_key:
         raise VisretError(
             f"{host} can be reached from other machines, so a key is needed: set {KEY} or give --api-key-file FILE; "
-            "--no-key lets everybody in"
+            "--no-key lets anyone connect"
         )
 
 
 def read_key(file: str | Path | None) -> str | None:
-    """The key in a file, else in the environment; None where there is neither. VisretError for one that is no key."""
+    """Read the key from a file, or else from the environment; None if there is neither.
+
+    Raises VisretError for a key that is too short or has other characters than a key may have.
+    """
     try:
         key = os.environ.get(KEY) or None if file is None else Path(file).read_text("utf8")
     except (OSError, ValueError) as error:
@@ -179,7 +184,7 @@ def read_key(file: str | Path | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine gets in."""
+    """Return whether only this machine can connect to a host."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -187,11 +192,11 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. VisretError where there is none to be had."""
+    """Open a socket that listens. Raises VisretError if that is not possible."""
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        raise VisretError(f"cannot listen on {host}, port {port}; where it is in use, choose another --port") from error
+        raise VisretError(f"cannot listen on {host}, port {port}; if it is in use, choose another --port") from error
 
 
 def _mount_page(
@@ -221,7 +226,7 @@ def _mount_page(
         css=ui.CSS,
         theme=ui.THEME,
     )
-    # Gradio looks at the paths that a browser sends, whether they are of its uploads, only in what was launched.
+    # Gradio checks that the paths that a browser sends are those of its uploads, but only once a page was launched.
     page.has_launched = True
 
 
@@ -240,4 +245,4 @@ def _no_tools() -> None:
 
 
 def _leave(number: int, _: FrameType | None) -> None:
-    sys.exit(128 + number)  # with what is done at the end of a process, such as removing its temporary files
+    sys.exit(128 + number)  # so that the process ends in order, and removes its temporary files

@@ -1,4 +1,4 @@
-"""The one road of every question in the server, from the page in the browser, over HTTP and over MCP.
+"""The single path of all questions in the server, whether from the page in the browser, over HTTP or over MCP.
 
 Questions that arrive while others are answered wait, and go through the index together.
 """
@@ -20,13 +20,13 @@ from visret.search.pipeline import Pipeline
 from visret.types import Hit, Question, Ranked, Ranking
 
 MIN_DEPTH = 16  # pages that are ranked for a question
-TOGETHER = 8  # more only make the first of them wait: most of a question's time is its own
-THREADS = 2  # while one encodes, another scans
+TOGETHER = 8  # questions; more would make the first wait for little, since most of a question's time is its own
+THREADS = 2  # one encodes while the other scans
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What `Retriever.search` takes. boxes: whether the hits come with the places where they answer."""
+    """A question with the arguments of `Retriever.search`. boxes: whether hits come with the places that answer."""
 
     text: str
     k: int = 10
@@ -36,20 +36,20 @@ class Asked:
 
     @property
     def depth(self) -> int:
-        """How many pages are ranked: k rounded up to 16, 32, 64 ..., so that those for 5, 10 and 12 go together.
+        """The number of pages that are ranked: k rounded up to 16, 32, 64 ..., so that k = 5, 10 and 12 go together.
 
-        It is made of k alone, so that a question finds the same whoever else asks at the time.
+        It depends on k alone, so that a question finds the same pages whoever else asks at the time.
         """
         return max(MIN_DEPTH, 1 << (self.k - 1).bit_length())
 
     @property
     def kind(self) -> str:
-        """Questions of one kind can be answered by one scan."""
+        """The kind of the question: one scan can answer all questions of one kind."""
         return json.dumps([self.depth, self.where, self.exact], sort_keys=True)
 
 
 class Shown(NamedTuple):
-    """A hit as the server shows it. boxes: where it answers, best first; none where nobody asked for them."""
+    """A hit as the server shows it. boxes: the places that answer, best first; none if nobody asked for them."""
 
     hit: Hit
     boxes: Sequence[Region]
@@ -60,7 +60,7 @@ _Waiting = tuple[Asked, Future[Hits]]
 
 
 class Batches:
-    """Answers questions from several threads, those that wait together."""
+    """A queue that answers questions from several threads; those that wait are answered together."""
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever = retriever
@@ -73,17 +73,17 @@ class Batches:
         self._threads = ThreadPoolExecutor(THREADS, "visret-search")
 
     def ask(self, asked: Asked) -> Future[Hits]:
-        """The hits, later; with the error that `Retriever.search` raises for this question, and no other's."""
-        if self._process != os.getpid():  # forked: the threads are the parent's, and so is what waits
+        """Return the future hits, which raise what `Retriever.search` raises for this question alone."""
+        if self._process != os.getpid():  # forked: the threads and what waits are the parent's
             self._begin()
         answer: Future[Hits] = Future()
         with self._guard:
             self._waiting.append((asked, answer))
-        self._threads.submit(self._work)  # finds nothing where another thread has taken it along
+        self._threads.submit(self._work)  # finds nothing if another thread has taken the question
         return answer
 
     def close(self) -> None:
-        """Answer what waits, and end."""
+        """Answer what waits, and stop the threads."""
         self._threads.shutdown()
 
     def _work(self) -> None:
@@ -102,12 +102,12 @@ class Batches:
             ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact)
             for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
                 answer.set_result(_shown(pipeline, asked, question, ranking.first(asked.k)))
-        except Exception as error:  # noqa: BLE001 - whoever asked gets it
+        except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
             left = [one for one in group if not one[1].done()]
             if len(group) == 1:
                 left[0][1].set_exception(error)
                 return
-            for one in left:  # who asked what cannot be answered?
+            for one in left:  # one by one, to find the question that cannot be answered
                 self._answer([one])
 
 

@@ -1,4 +1,4 @@
-"""What stands before every route, Gradio's own and MCP's too: who may ask, from where, how much and how often."""
+"""The guard in front of every route, Gradio's and MCP's included: who may ask, from where, how much and how often."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ FORM = "application/x-www-form-urlencoded"
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 MAX_PATH, MAX_QUERY = 2048, 16384  # bytes
-MAX_BODY_BYTES = 1 << 20  # of what is no upload
+MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
 UPLOADS = ("/documents", "/gradio_api/upload")
-DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # before the name of one
-STREAMS = ("/mcp", "/gradio_api/")  # where an answer to GET may never end
-# Gradio would fetch the address that these name, from where the server stands.
+DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # the name of a document follows
+STREAMS = ("/mcp", "/gradio_api/")  # whose answer to GET may never end
+# Gradio would fetch the address that follows these, with the server's access to the network.
 FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
-BURST_SECONDS = 15  # what the rate gives in so many may come at once: a browser asks for 100 files to show the page
-WRONG_KEY_COST = 20  # requests
-ADDRESSES = 10_000  # remembered
-BODY_SECONDS, SLOWEST_UPLOAD = 20.0, 1 << 16  # for a body to arrive, and bytes that earn it a second more
+BURST_SECONDS = 15  # of requests may come at once: a browser asks for 100 files to show the page
+WRONG_KEY_COST = 20  # requests that a wrong key counts for
+ADDRESSES = 10_000  # that are remembered
+BODY_SECONDS, SLOWEST_UPLOAD = 20.0, 1 << 16  # for a body to arrive, and the bytes that earn it another second
 READ_SECONDS = 60.0  # that a client may take to read what it is sent
 
 HEADERS = (
@@ -41,7 +41,7 @@ HEADERS = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
-    # Whatever a page says, the browser asks no other machine for anything. Gradio's has scripts in its text.
+    # Whatever a page holds, the browser asks no other machine for anything. Gradio's page has inline scripts.
     (
         b"content-security-policy",
         b"default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; base-uri 'self'; form-action 'self'; "
@@ -58,9 +58,11 @@ input, button {{ font: inherit; padding: .4rem; margin: .4rem 0; width: 100%; bo
 
 @dataclass(frozen=True)
 class Rules:
-    """key: what a client must know; None for nothing. hosts: names this server goes by, in small letters; () for any.
+    """The rules of who may connect to the server, and how much they may ask.
 
-    upload_bytes: of one request. rate: requests a second from one address; 0 for any number.
+    key: the key that a client must send; None for no key. hosts: the names that this server goes by, in lower case; ()
+    for any name. upload_bytes: the largest upload in one request. rate: the most requests a second from one address; 0
+    for any number.
     """
 
     key: str | None = None
@@ -70,7 +72,7 @@ class Rules:
 
 
 class Refused(Exception):
-    """A request that goes no further: its status, and a sentence."""
+    """A request was refused. It has a status, and a sentence that says why."""
 
     def __init__(self, status: int, reason: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(reason)
@@ -81,14 +83,14 @@ class Refused(Exception):
 
 @dataclass
 class Bucket:
-    """left: requests that an address may make at the moment `seen` (seconds)."""
+    """A token bucket of one address. left: the requests that it may make at the moment `seen`, in seconds."""
 
     left: float
     seen: float
 
 
 class Guard:
-    """ASGI middleware. What it refuses never reaches the application."""
+    """ASGI middleware that applies the rules. What it refuses never reaches the application."""
 
     def __init__(self, app: ASGIApp, rules: Rules) -> None:
         self._app = app
@@ -97,11 +99,11 @@ class Guard:
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, with its body measured and its answer dressed, or refuse it."""
+        """Refuse a request, or pass it on, measuring its body and adding headers to its answer."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        if scope["type"] == "websocket":  # nothing here speaks it
+        if scope["type"] == "websocket":  # nothing here uses them
             await send({"type": "websocket.close", "code": 1008})
             return
         most = self._rules.upload_bytes if scope["path"] in UPLOADS else MAX_BODY_BYTES
@@ -121,7 +123,7 @@ class Guard:
         await passage.end()
 
     def _count(self, scope: Scope) -> Bucket:
-        """The bucket of a request's address, a request emptier. Refused where it was empty."""
+        """Take a request out of its address's bucket, and return the bucket. Raises Refused if it was empty."""
         rate, now = self._rules.rate, time.monotonic()
         address = (scope["client"] or ("",))[0]
         bucket = self._buckets.pop(address, None) or Bucket(rate * BURST_SECONDS, now)
@@ -138,13 +140,13 @@ class Guard:
         return bucket
 
     def _knows(self, headers: Headers) -> bool:
-        """Whether the client of a request knows the key, or was told a cookie for it."""
+        """Return whether a request has the key, or the cookie that stands for it."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         by_key = _same(given.strip(), self._rules.key or "") and scheme.lower() == "bearer"
         return by_key or _same(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), self._cookie)
 
     async def _log_in(self, scope: Scope, headers: Headers, bucket: Bucket, passage: _Passage) -> None:
-        """Send a browser that gives the key, in its address or in the form, on with a cookie. Refused else."""
+        """Redirect a browser that gives the key, in its address or in the form, with a cookie; else raise Refused."""
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = None
         if scope["method"] == "GET":
@@ -152,7 +154,7 @@ class Guard:
         elif scope["method"] == "POST" and headers.get("content-type", "").startswith(FORM):
             given = dict(parse_qsl((await passage.body()).decode("utf8", "replace"))).get("key")
         if given is None and scope["path"] == "/health" and "authorization" not in headers:
-            # for those who watch over servers: that it is there, and nothing about it
+            # For monitoring: it says that the server is there, and nothing about it.
             await passage.answer(200, {"content-type": "application/json"}, b'{"status":"ok"}')
             return
         if given is None or not _same(given, self._rules.key or ""):
@@ -170,7 +172,7 @@ class Guard:
 
 
 def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> None:
-    """Refuse what another site's page made a browser send, and addresses that lead elsewhere."""
+    """Raise Refused for what another site's page made a browser send, and for addresses that lead elsewhere."""
     host = headers.get("host", "").lower()
     name = HOST.fullmatch(host)
     if name is None or (hosts and name[1] not in hosts):
@@ -179,19 +181,22 @@ def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> No
     site = headers.get("sec-fetch-site", "none")
     followed = scope["method"] == "GET" and headers.get("sec-fetch-mode") == "navigate"  # a link
     if origin is not None and origin.lower().partition("://")[2] != host:
-        raise Refused(403, "this is the page of another site asking")
+        raise Refused(403, "this request comes from the page of another site")
     if site not in ("none", "same-origin") and not followed:
-        raise Refused(403, "this is the page of another site asking")
+        raise Refused(403, "this request comes from the page of another site")
     if len(scope["raw_path"]) > MAX_PATH or len(scope["query_string"]) > MAX_QUERY:
         raise Refused(414, "this address is too long")
     if "\0" in scope["path"]:
-        raise Refused(400, "no address holds a null byte")
+        raise Refused(400, "an address cannot hold a null byte")
     if scope["path"].lower().startswith(FETCHES):
         raise Refused(403, "this server fetches nothing from elsewhere")
 
 
 def _as_routes_see_it(scope: Scope) -> Scope:
-    """HEAD is GET without what follows the head; bytes of an address that are no UTF-8 are those of a file's name."""
+    """Return a request as the routes expect it.
+
+    HEAD becomes GET, whose body is dropped later. Bytes of an address that are not UTF-8 become those of a file's name.
+    """
     changed = {}
     if scope["method"] == "HEAD" and not scope["path"].startswith(STREAMS):
         changed["method"] = "GET"
@@ -205,7 +210,7 @@ def _same(given: str, wanted: str) -> bool:
 
 
 class _Passage:
-    """One request on its way: what was received of it, and how far its answer is."""
+    """A request on its way: what was received of it, and how far its answer is."""
 
     def __init__(self, receive: Receive, send: Send, most: int, *, bodiless: bool) -> None:
         self._receive, self._send, self._most, self._bodiless = receive, send, most, bodiless
@@ -215,12 +220,15 @@ class _Passage:
         self.refusal: Refused | None = None
 
     def measure(self, headers: Headers) -> None:
-        """Refuse a body that says it is too large."""
+        """Raise Refused for a body whose Content-Length is too large."""
         if int(headers.get("content-length", "0")) > self._most:
-            raise self._refused(413, f"more than the {self._most:,} bytes that are taken")
+            raise self._refused(413, f"the request has more than {self._most:,} bytes")
 
     async def receive(self) -> Message:
-        """The next part of the body, as long as it comes in time and is not too much; then, that the client left."""
+        """Receive the next part of the body; after its end, the message that the client left.
+
+        Raises Refused for a body that is too late or too large.
+        """
         if self._complete:
             return await self._receive()
         left = self._deadline + self._size / SLOWEST_UPLOAD - time.monotonic()
@@ -228,27 +236,27 @@ class _Passage:
             async with asyncio.timeout(max(left, 0)):
                 message = await self._receive()
         except TimeoutError:
-            raise self._refused(408, "the body did not come in time") from None
+            raise self._refused(408, "the body did not arrive in time") from None
         self._size += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._size > self._most:
-            raise self._refused(413, f"more than the {self._most:,} bytes that are taken")
+            raise self._refused(413, f"the request has more than {self._most:,} bytes")
         return message
 
     def _refused(self, status: int, reason: str) -> Refused:
-        """Kept as well: the application may make something else of the error."""
+        """Make the error, and keep it, since the application may turn it into something else."""
         self.refusal = Refused(status, reason, {"connection": "close"})
         return self.refusal
 
     async def body(self) -> bytes:
-        """All of it."""
+        """Receive the whole body."""
         parts = []
         while not self._complete:
             parts.append((await self.receive()).get("body", b""))
         return b"".join(parts)
 
     async def send(self, message: Message) -> None:
-        """Pass an answer on, dressed; not what the application says about a body that was refused."""
+        """Pass an answer on with more headers, unless it is the application's answer to a body that was refused."""
         if self.refusal is not None and not self._started:
             return
         if message["type"] == "http.response.start":
@@ -262,14 +270,14 @@ class _Passage:
             await self._send(message)
 
     async def answer(self, status: int, headers: Mapping[str, str], body: bytes = b"") -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
         raw.append((b"content-length", str(len(body)).encode()))
         await self.send({"type": "http.response.start", "status": status, "headers": raw})
         await self.send({"type": "http.response.body", "body": body})
 
     async def end(self) -> None:
-        """Answer a request that was refused, unless its answer had begun."""
+        """Answer a request that was refused, unless its answer has begun."""
         if self.refusal is None or self._started:
             return
         refusal, self.refusal = self.refusal, None

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 SETTINGS = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-# Where the arguments of an event name the other machine.
+# The position of the other machine's name among the arguments of an event.
 _ASKS = {
     "socket.connect": 1,
     "socket.sendto": 1,
@@ -18,9 +18,9 @@ _ASKS = {
 
 
 def stay() -> None:
-    """From now on, and for good, PermissionError for whatever in this process connects to another machine.
+    """Make every connection from this process to another machine raise PermissionError, from now on and for good.
 
-    To be called before the libraries are imported, which read their settings once.
+    Call it before the libraries are imported, since they read their settings once.
     """
     os.environ.update(SETTINGS)
     sys.addaudithook(_refuse)
@@ -35,7 +35,7 @@ def _refuse(event: str, given: tuple[Any, ...]) -> None:
             return  # a socket of the file system
         address = address[0]
     if not _is_here(address):
-        raise PermissionError(f"visret asks no other machine for anything, and something in it asked {address!r}")
+        raise PermissionError(f"visret asks no other machine for anything, but something in it asked {address!r}")
 
 
 def _is_here(host: str | bytes | None) -> bool:

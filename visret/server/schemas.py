@@ -1,4 +1,4 @@
-"""What is answered, for /openapi.json and the clients that are made from it."""
+"""The schemas of all answers, for /openapi.json and the clients that are generated from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from visret.documents.formats import FORMATS
 
-# What a browser may open by itself: nothing that could run in it.
+# The kinds of files that a browser may open by itself; none of them can run in it.
 KINDS = {
     suffix: "text/plain; charset=utf-8" if kind.reader == "text" else kind.media
     for suffix, kind in FORMATS.items()
@@ -19,13 +19,13 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Problem(BaseModel):
-    """Why a request was refused or failed, in a sentence."""
+    """A sentence that says why a request was refused or failed."""
 
     detail: str
 
 
 class ValidationError(BaseModel):
-    """One thing that is wrong with a request. loc: where in it."""
+    """One thing that is wrong with a request. loc: the place in the request."""
 
     loc: list[str | int]
     msg: str
@@ -33,13 +33,13 @@ class ValidationError(BaseModel):
 
 
 class HTTPValidationError(BaseModel):
-    """What is wrong with a request."""
+    """The list of what is wrong with a request."""
 
     detail: list[ValidationError]
 
 
 class Health(BaseModel):
-    """That the server answers; the rest only for those who know its key."""
+    """The state of the server. Only those who know its key are told more than the status."""
 
     status: str
     model: str | None = None
@@ -58,10 +58,10 @@ class Place(BaseModel):
 
 
 class Found(BaseModel):
-    """A page that answers. text: its best line. source: its file. member: its place in that file, "" for the file
-    itself. picture: always null; see `/highlight`.
+    """A page that answers the question.
 
-    weak: it hardly answers.
+    text: its best line. source: its file. member: its place inside that file, or "" for the file itself. picture:
+    always null; see `/highlight`. weak: whether it hardly answers.
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -77,15 +77,21 @@ class Found(BaseModel):
 
 
 class UnreadCounts(BaseModel):
-    """failed: files and pages that could not be read. empty: pages with nothing that the model reads."""
+    """The number of files and pages that no question finds.
+
+    failed: files and pages that could not be read. empty: pages that hold nothing for the model.
+    """
 
     failed: Count
     empty: Count
 
 
 class Answer(BaseModel):
-    """The best pages, best first. warnings: what the model could not make of the question, such as words that it does
-    not know. unread: how much of the index no question finds; `/unread` lists it."""
+    """The best pages for a question, best first.
+
+    warnings: what the model did not understand of the question, such as unknown words. unread: how much of the index
+    no question finds; `/unread` lists it.
+    """
 
     query: str
     hits: list[Found]
@@ -101,7 +107,7 @@ class FailedPage(BaseModel):
 
 
 class Missing(BaseModel):
-    """Content that is known to be missing: page null of the document. help: what would bring it."""
+    """Content that is known to be missing. page: null for the whole document. help: what would bring it."""
 
     page: int | None
     what: str
@@ -109,8 +115,11 @@ class Missing(BaseModel):
 
 
 class Described(BaseModel):
-    """A document. pages: how many can be found. empty, failed: the first of its pages that cannot; unread: how many.
-    lost: the first of what is known to be missing from those that can."""
+    """A document of the index.
+
+    pages: how many of its pages can be found. empty, failed: the first pages that cannot. unread: how many cannot.
+    lost: the first contents that are known to be missing from pages that can be found.
+    """
 
     doc: str
     state: State
@@ -124,14 +133,17 @@ class Described(BaseModel):
 
 
 class Listed(BaseModel):
-    """Some of the documents, and how many there are."""
+    """Some of the documents, and the number of all."""
 
     documents: list[Described]
     total: Count
 
 
 class UnreadPage(BaseModel):
-    """What cannot be found. page: null for a whole file. reason: null for a page with nothing that the model reads."""
+    """A page or a file that no question finds.
+
+    page: null for a whole file. reason: null for a page that holds nothing for the model.
+    """
 
     doc: str
     page: int | None
@@ -140,14 +152,14 @@ class UnreadPage(BaseModel):
 
 
 class Unread(BaseModel):
-    """Some of what cannot be found, and how much there is."""
+    """Some of what no question finds, and the number of all."""
 
     unread: list[UnreadPage]
     total: Count
 
 
 class Brought(BaseModel):
-    """What became of a file. doc: its name in the index; null where it is not there. pages: that can be found."""
+    """The outcome for a file. doc: its name in the index; null if it is not there. pages: how many can be found."""
 
     file: str
     doc: str | None
@@ -158,14 +170,14 @@ class Brought(BaseModel):
 
 
 class UnreadOfFile(BaseModel):
-    """A page with nothing that the model reads. path: the name of the file, as it was given."""
+    """A page that holds nothing for the model. path: the name of the file, as it was given."""
 
     path: str
     page: int
 
 
 class FailureOfFile(BaseModel):
-    """What could not be read: page null for the whole file. path: its name, as it was given."""
+    """A file or a page that could not be read. page: null for the whole file. path: its name, as it was given."""
 
     path: str
     page: int | None
@@ -173,7 +185,10 @@ class FailureOfFile(BaseModel):
 
 
 class LossOfFile(BaseModel):
-    """Content that is known to be missing: page null of the file. what: is missing; help: what would bring it."""
+    """Content that is known to be missing from a file.
+
+    page: null for the whole file. what: what is missing. help: what would bring it.
+    """
 
     path: str
     page: int | None
@@ -182,7 +197,7 @@ class LossOfFile(BaseModel):
 
 
 class Report(BaseModel):
-    """What was done, as `visret index --json` prints it, and what became of each file, in order."""
+    """The report of what was done, as `visret index --json` prints it. files: the outcome for each file, in order."""
 
     documents: Count
     pages: Count
@@ -199,7 +214,7 @@ class Report(BaseModel):
 
 
 class UnreadableFiles(Report, HTTPValidationError):
-    """None of the files could be read; detail says it of each as of any other part of a request."""
+    """The answer if no file could be read. detail: an entry for each file, as for any other part of a request."""
 
 
 def _said(description: str, model: Any = Problem) -> dict[str, Any]:
@@ -207,18 +222,18 @@ def _said(description: str, model: Any = Problem) -> dict[str, Any]:
 
 
 _ERRORS: dict[int, dict[str, Any]] = {
-    400: _said("The request makes no sense, in words"),
+    400: _said("The request makes no sense; `detail` says why"),
     401: _said("The key is missing or wrong"),
-    403: _said("The page of another site asks"),
+    403: _said("The request comes from the page of another site"),
     404: _said("It is not in the index"),
-    408: _said("The request did not come in time"),
+    408: _said("The request did not arrive in time"),
     409: _said("Another process is writing to the index"),
-    410: _said("The file is gone, was changed since it was indexed, or cannot be drawn"),
+    410: _said("The file is gone, has changed since it was indexed, or cannot be drawn"),
     413: _said("The request is too large"),
     414: _said("The address is too long"),
     415: _said("Files of this kind are not read"),
     421: _said("The server does not go by this name"),
-    422: _said("The request is not as this document says", HTTPValidationError),
+    422: _said("The request does not follow this document", HTTPValidationError),
     429: _said("Too many requests; Retry-After says when to ask again"),
     500: _said("The server failed"),
     501: _said("A package is missing on the server"),
@@ -228,12 +243,12 @@ ALWAYS = (400, 401, 403, 408, 413, 414, 421, 422, 429, 500, 503)
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The answers of a route that are none: those of every route, and these."""
+    """Return the error answers of a route: those of every route, and these."""
     return {status: _ERRORS[status] for status in sorted({*ALWAYS, *statuses})}
 
 
 _TAG = {"ETag": {"description": "For If-None-Match", "schema": {"type": "string"}}}
-_KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already, by its If-None-Match"}}
+_KNOWN: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already, as its If-None-Match says"}}
 PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The picture", "content": {"image/png": {}}, "headers": _TAG},
     **_KNOWN,
@@ -244,11 +259,13 @@ _BYTES = {
 }
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file", "content": _BYTES, "headers": _TAG},
-    206: {"description": "The part of it that Range asks for", "content": {**_BYTES, "multipart/byteranges": {}}},
+    206: {"description": "The part of the file that Range asks for", "content": {**_BYTES, "multipart/byteranges": {}}},
     **_KNOWN,
     **errors(404, 410),
-    416: {"description": "It has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    416: {"description": "The file has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
 }
 UPLOAD = errors(409, 415, 501) | {
-    422: _said("It is not as this document says, or no file could be read", HTTPValidationError | UnreadableFiles)
+    422: _said(
+        "The request does not follow this document, or no file could be read", HTTPValidationError | UnreadableFiles
+    )
 }

@@ -1,4 +1,4 @@
-"""The tools that language models get over MCP: two, and nothing else of the server."""
+"""The tools that language models get over MCP: there are two, and nothing else of the server is reachable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Made = TypeVar("Made")
 
 
 def application(library: Library) -> Starlette:
-    """An ASGI application with `/mcp`, streamable HTTP without sessions. Its lifespan must be entered."""
+    """Return an ASGI application with `/mcp`, streamable HTTP without sessions. Its lifespan must be entered."""
 
     @_sent
     async def search_pages(
@@ -41,10 +41,10 @@ def application(library: Library) -> Starlette:
         k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 5,
         where: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The k best pages for a question, best first: doc, page, score, the line that answers most of it.
+        """Return the k best pages for a question, best first: doc, page, score, and text, the line that answers best.
 
-        weak: it hardly answers. warnings: what was not understood of the question. where: only pages with this
-        metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
+        weak: the page hardly answers. warnings: what was not understood of the question. where: find only pages with
+        this metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
         """
         hits = await library.search(Asked(question, k, where, boxes=False))
         pages = [{name: hit[name] for name in ("doc", "page", "score", "text", "weak")} for hit in hits]
@@ -52,9 +52,9 @@ def application(library: Library) -> Starlette:
 
     @_sent
     async def read_page(doc: str, page: int) -> list[str | Image]:
-        """A page as text and as a picture. doc and page: as search_pages names them.
+        """Read a page as text and as a picture. doc, page: as search_pages names them.
 
-        The text stands between two lines that hold the same code, behind the name of the page.
+        The name of the page and its text stand between two lines that hold the same code.
         """
         library.find(doc, page)
         text, picture, problem = await library.read(doc, page)
@@ -68,13 +68,13 @@ def application(library: Library) -> Starlette:
 
     tools = [_strict(Tool.from_function(search_pages)), _strict(Tool.from_function(read_page, structured_output=False))]
     server = MCPServer("visret", instructions=INSTRUCTIONS, log_level="WARNING", tools=tools)
-    # the guard in front of everything has looked at host and origin
+    # The guard in front of everything has checked host and origin.
     unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return server.streamable_http_app(stateless_http=True, json_response=True, transport_security=unchecked)
 
 
 def _strict(tool: Tool) -> Tool:
-    """The tool, which refuses arguments that it does not have instead of dropping them."""
+    """Return a tool that refuses arguments that it does not have instead of dropping them."""
     arguments = tool.fn_metadata.arg_model
     arguments.model_config["extra"] = "forbid"
     arguments.model_rebuild(force=True)
@@ -82,7 +82,7 @@ def _strict(tool: Tool) -> Tool:
 
 
 def _sent(tool: Callable[Given, Awaitable[Made]]) -> Callable[Given, Awaitable[Made]]:
-    """A tool whose answer is text that can be sent, and whose errors are said in words."""
+    """Wrap a tool so that its answer is text that can be sent, and its errors are sentences."""
 
     @functools.wraps(tool)
     async def sent(*given: Given.args, **named: Given.kwargs) -> Made:

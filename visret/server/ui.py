@@ -36,13 +36,14 @@ from visret.types import Encoder, Hit
 
 RESULTS = 12
 SHOWN = 5  # files, of those that could not be read
-LISTED = 1000  # documents, to choose from; others can be typed
+LISTED = 1000  # documents to choose from; others can be typed
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
 MODES = {"Share of the score": "attribution", "Similarity": "similarity"}
 OTHERS = -1  # stands for the markers and expansion tokens among the switches
 
-# Results and switches beside the page; on a phone a strip above it, so that a tap shows something, and switches below.
+# Results and switches are beside the page. On a phone results are a strip above it, so that a tap shows something, and
+# switches are below it.
 CSS = """
 #head { align-items: center }
 #head .prose { display: flex; flex-wrap: wrap; align-items: baseline; column-gap: 14px }
@@ -73,7 +74,7 @@ CSS = """
   .found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
 """
-# Fonts of the machine; an orange on which white can be read, and greys that can be read.
+# The fonts are those of the machine. White can be read on this orange, and so can these greys.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
     button_primary_background_fill="*primary_700",
     button_primary_background_fill_dark="*primary_700",
@@ -83,7 +84,7 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
     input_placeholder_color="*neutral_500",
 )
 
-# The question and its filters as the address of the page, to be sent to somebody else.
+# Writes the question and its filters into the address of the page, which can then be sent to somebody else.
 WRITE_ADDRESS = """(question, documents, where) => {
   const address = new URL(window.location);
   for (const name of ["q", "doc", "where"]) address.searchParams.delete(name);
@@ -100,16 +101,16 @@ Ask = Callable[[Asked], Future[Hits]]
 
 @dataclass(frozen=True)
 class Session:
-    """What a visitor searches: one index, or two side by side.
+    """The index that a visitor searches, or two of them side by side.
 
-    ask_index: puts a question to the one index that other visitors and programs ask, too.
+    ask_index: puts a question to the index that other visitors and programs ask too.
     """
 
     retrievers: tuple[Retriever, ...]
     ask_index: Ask | None = None
 
     def search(self, question: str, where: dict[str, Any] | None) -> tuple[list[Hit], ...]:
-        """Return what each of the indexes finds, with what was committed meanwhile."""
+        """Return what each of the indexes finds, including what was committed in the meantime."""
         if self.ask_index is not None:
             found = self.ask_index(Asked(question, RESULTS, where, boxes=False)).result()
             return ([hit for hit, _ in found],)
@@ -118,32 +119,32 @@ class Session:
         return tuple(retriever.search(question, k=RESULTS, where=where) for retriever in self.retrievers)
 
     def close(self) -> None:
-        """Let go of the indexes."""
+        """Close the indexes."""
         for retriever in self.retrievers:
             retriever.close()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Uploads(Session):
-    """A visitor's own files; the folder holds them, and for each model an index of them."""
+    """A visitor's own files. The folder holds them, and an index of them for each model."""
 
     models: tuple[str, ...]
     folder: tempfile.TemporaryDirectory[str]
 
     @property
     def files(self) -> Path:
-        """Where the files are."""
+        """The folder of the files."""
         return Path(self.folder.name, "files")
 
     def close(self) -> None:
-        """Let go of the indexes, and delete all that was uploaded."""
+        """Close the indexes, and delete everything that was uploaded."""
         super().close()
         self.folder.cleanup()
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was asked, and what each of the indexes found."""
+    """A question, and what each of the indexes found."""
 
     question: str
     session: Session
@@ -159,18 +160,19 @@ def build(
     most_pages: int | None = None,
     documents_at: str | None = None,
 ) -> gr.Blocks:
-    """The page, to be launched or mounted, with CSS and THEME.
+    """Build the page, to be launched or mounted with CSS and THEME.
 
-    index: everybody may search it. ask_index: puts their questions to it, together with those of others; None asks it
-        here. model: reads the uploads, unless the visitor chooses another; where there is an index, its model does.
-    folders: visitors may open other indexes of this machine by their folders. most_pages: of an upload.
-    documents_at: the address under which PDFs of `index` are served, followed by their names; None where nobody serves
-        them.
+    index: the index that every visitor may search.
+    ask_index: puts visitors' questions to it, together with those of others; None asks it here.
+    model: the model that reads uploads, unless the visitor chooses another. If there is an index, its model does.
+    folders: whether visitors may open other indexes of this machine by their folders.
+    most_pages: the most pages of an upload.
+    documents_at: the address under which PDFs of `index` are served, followed by their names; None if they are not.
     """
     retriever = Retriever.open(index) if isinstance(index, str | Path) else index
     shared = None if retriever is None else Session((retriever,), ask_index)
     default = retriever.model if retriever else model
-    # The model loads while the visitor looks round. What goes wrong is raised, and said, when it is needed.
+    # The model loads in the meantime. An error is raised again, and shown, when the model is needed.
     loading = ThreadPoolExecutor(1)
 
     @functools.cache
@@ -317,7 +319,7 @@ def build(
         weak = "No page answers this well; these are the nearest."
         several = len(found) > 1
         changes: dict[Any, Any] = {
-            session: own,  # a session whose connection broke ends an hour after this, not after its last upload
+            session: own,  # a session with a broken connection ends an hour after this, not after its last upload
             answer: Results(text, source, found),
             said: weak if found[first][0].weak else "Best first; click one to see why.",
             results: gr.Row(visible=True),
@@ -342,7 +344,7 @@ def build(
         return {**display(given, number, event.index), galleries[1 - number]: gr.Gallery(selected_index=None)}
 
     def display(given: Results, number: int, place: int) -> dict[Any, Any]:
-        """The hit as it is when it is first seen: all tokens switched on."""
+        """Show a hit as it first appears, with all tokens switched on."""
         source, hit = given.session.retrievers[number], given.found[number][place]
         link = link_to(hit, documents_at) if given.session is shared else ""
         line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}{link}"
@@ -370,7 +372,7 @@ def build(
         }
 
     def redraw(why: Explanation | None, on: list[int], colours: Any, strength: float) -> dict[Any, Any]:
-        """The page with other tokens or colours, from what is known of it: nothing is encoded."""
+        """Draw the page with other tokens or colours, from its explanation: nothing is encoded."""
         if why is None or why.embedding.size_pt is None:
             return {}
         others = [i for i, named in enumerate(why.content) if not named] if OTHERS in on else []
@@ -383,13 +385,13 @@ def build(
         return {page: picture, legend: legend_of(why.legend(colours))}
 
     def follow(own: Session | None, request: gr.Request) -> Any:
-        """A question that came with the address."""
+        """Ask the question in the address of the page, if there is one."""
         loading.submit(load, default)
         given = request.query_params
         asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
         if not asked:
             return gr.skip()
-        # only what the address holds: an empty box that is filled again takes what somebody types meanwhile
+        # Only boxes that the address fills: setting an empty one would delete what the visitor is typing.
         filled = {question: asked} | ({documents: names} if names else {}) | ({where: condition} if condition else {})
         return {**filled, **(ask(own, asked, names, condition) if own or shared else {})}
 
@@ -400,7 +402,7 @@ def build(
         asked = [session, answer, said, results, *columns, *titles, *galleries, *detail]
         private([files.upload], bring, [session, files, readers], [files, *state], show_progress_on=files)
         private([readers.input], read_again, [session, readers], [files, *state], show_progress_on=files)
-        if folders:  # not hidden only: what is wired can be called
+        if folders:  # hiding the boxes is not enough, since an event that is wired can be called
             private([opening.click, folder.submit, beside.submit], open_folder, [session, folder, beside], state)
         begun = private(
             [asking.click, question.submit, where.submit],
@@ -444,12 +446,12 @@ def build(
 
 
 def here() -> list[str]:
-    """The models that are on this machine."""
+    """Return the names of the models that are on this machine."""
     return [spec.name for spec in registry.specs() if weights.location(spec).here and not spec.remote_code]
 
 
 def empty(encoders: dict[str, Encoder]) -> Uploads:
-    """A session with nothing in it yet."""
+    """Make a session without files, with an index for each encoder."""
     folder = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
     Path(folder.name, "files").mkdir()
     made = [
@@ -460,7 +462,10 @@ def empty(encoders: dict[str, Encoder]) -> Uploads:
 
 
 def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:
-    """The filter for some documents and a condition in JSON; None for none. InvalidArgument where it is not JSON."""
+    """Return the filter for some documents and a condition in JSON; None for neither.
+
+    Raises InvalidArgument if the condition is not a JSON object.
+    """
     parts: list[dict[str, Any]] = [{"doc": list(names)}] if names else []
     if condition.strip():
         try:
@@ -473,33 +478,33 @@ def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:
 
 
 def listed(session: Session | None) -> list[str]:
-    """Documents to choose from."""
+    """List the documents to choose from."""
     names = dict.fromkeys(doc for each in session.retrievers for doc in each.documents()) if session else {}
     return list(itertools.islice(names, LISTED))
 
 
 def switches_of(why: Explanation) -> list[tuple[str, int]]:
-    """A switch for each token, and one for all markers and expansion tokens."""
+    """Return a switch for each token, and one for all markers and expansion tokens."""
     named = [(token, i) for i, (token, content) in enumerate(zip(why.tokens, why.content, strict=True)) if content]
     others = [("markers and expansion", OTHERS)] if not why.content.all() else []
     return named + others
 
 
 def legend_of(legend: Legend) -> str:
-    """The legend as HTML."""
+    """Return the legend as HTML."""
     what, low, high = map(html.escape, (legend.what, legend.low, legend.high))
     return f'{what}: {low} <i style="background:linear-gradient(90deg,{",".join(legend.colours)})"></i> {high}'
 
 
 def link_to(hit: Hit, documents_at: str | None) -> str:
-    """A link to the page in its PDF, in Markdown; nothing where it has none."""
+    """Return a link to the page in its PDF, in Markdown; "" if there is none."""
     if documents_at is None or hit.member or not (hit.source or "").lower().endswith(".pdf"):
         return ""
     return f" · [open the PDF]({documents_at}{quote(hit.doc)}#page={hit.page})"
 
 
 def marked(text: str, spans: Sequence[Span]) -> str:
-    """Plain text with the spans marked, as Markdown."""
+    """Return plain text with the spans marked, as Markdown."""
     edges = sorted({0, len(text), *(edge for span in spans for edge in (span.start, span.end))})
     inside = {place for span in spans for place in range(span.start, span.end)}
     parts = [(start in inside, _plain(text[start:end])) for start, end in itertools.pairwise(edges)]
@@ -507,13 +512,13 @@ def marked(text: str, spans: Sequence[Span]) -> str:
 
 
 def thumbnail(retriever: Retriever, hit: Hit) -> Image.Image:
-    """A small picture of a page; of plain text, and of a page that cannot be read again, the words on a sheet."""
+    """Draw a thumbnail of a page. For plain text, it shows the words; for a page that cannot be read, the error."""
     try:
         page = retriever.page(hit, dpi=THUMBNAIL_DPI)
         if page.image is not None:
             return page.image
         text = page.text
-    except VisretError as error:  # the file is gone or was changed: the hit stands, and says so
+    except VisretError as error:  # the file is gone or has changed; the hit is still shown, and says so
         text = words(error)
     sheet = Image.new("RGB", (413, 585), "white")
     lines = [line for part in sendable(text)[:2000].splitlines() for line in textwrap.wrap(part, 60) or [""]]
@@ -522,12 +527,12 @@ def thumbnail(retriever: Retriever, hit: Hit) -> Image.Image:
 
 
 def caption(hit: Hit) -> str:
-    """What stands under a thumbnail."""
+    """Return the text under a thumbnail."""
     return f"{hit.doc}, p. {hit.page} ({hit.score:.2f})"
 
 
 def standing(session: Session) -> str:
-    """How much can be searched, and what cannot be and why, in Markdown; of each model where there are two."""
+    """Say in Markdown how much can be searched, and what cannot be and why; for each model if there are two."""
     said = [_standing(retriever) for retriever in session.retrievers]
     if len(said) == 1:
         return said[0]
@@ -572,6 +577,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text as Markdown that shows it as it is: entities cannot begin any markup, a link or a picture least of all."""
+    """Return Markdown that shows the text as it is: entities cannot begin any markup, such as a link or a picture."""
     shown = re.sub(r"[^\w\s]|_", lambda sign: f"&#{ord(sign[0])};", sendable(text))
     return shown.replace("\n", "<br>")

@@ -1,7 +1,7 @@
-"""Files that clients bring: under safe names, in a folder of the index, whose documents they are.
+"""The files that clients upload. They lie under safe names in a folder of the index, and are its documents.
 
-A file is never written over: the new version of a document is a file beside the old one, which is deleted once the
-index names the new one. So what no document names, a server that was killed has left.
+A file is never overwritten: the new version of a document is a file beside the old one, which is deleted once the index
+names the new one. So a file that no document names was left by a server that was killed.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ _log = logging.getLogger(__name__)
 
 PAGE_SECONDS = 20.0  # for a page to be read
 MAX_NAME = 120  # characters
-MAX_BYTES = 240  # of a name; file systems take 255, and a number may come behind
-MAX_METADATA_CHARACTERS = 1 << 16  # characters
-MAX_METADATA_DEPTH, MAX_METADATA_VALUES = 10, 1000  # lists and objects in each other, and values in all
+MAX_BYTES = 240  # of a name; file systems take 255, and a number may follow
+MAX_METADATA_CHARACTERS = 1 << 16
+MAX_METADATA_DEPTH, MAX_METADATA_VALUES = 10, 1000  # lists and objects inside each other, and values in all
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What became of a file.
+    """The outcome for a file.
 
-    file: the name it came under. doc: its document, None where it is in none. change: added, replaced, unchanged or
-    failed. state: of the document; pages: of it that can be found; reason: why it failed.
+    file: the name that it was given. doc: the name of its document, None if it is in none. change: added, replaced,
+    unchanged or failed. state: that of the document. pages: how many of its pages can be found. reason: why it failed.
     """
 
     file: str
@@ -59,14 +59,14 @@ class Brought:
 
 @dataclass(frozen=True, slots=True)
 class Uploaded(Report):
-    """A report whose paths are the names that the files came under. files: what became of each, in order."""
+    """A report whose paths are the names that the files were given. files: the outcome for each file, in order."""
 
     files: list[Brought] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a file goes. path: in uploads/. earlier: the document of an earlier upload of its name.
+    """The place that a file gets. path: in uploads/. earlier: the document of an earlier upload of its name.
 
     known: whether the same content is at `path` already.
     """
@@ -80,21 +80,21 @@ TAKEN = formats.endings(["pdf", "picture", *formats.TEXTS])
 
 
 def safe_name(given: str) -> str:
-    """The last part of a name that a client gave, without what means something to a file system.
+    """Return the last part of a name that a client gave, without characters that mean something to a file system.
 
-    InvalidArgument where nothing is left of it, or files of its kind are not read.
+    Raises InvalidArgument if nothing is left of it, or if files of its kind are not read.
     """
     last = re.split(r"[/\\]", given)[-1]
     name = "".join("_" if sign in '<>:"|?*' else sign for sign in last if sign.isprintable()).strip(" .")
     path = Path(name)
     if formats.ending(path) not in TAKEN:
-        raise InvalidArgument(f"{last!r} is not taken; files ending in {' '.join(TAKEN)} are")
+        raise InvalidArgument(f"{last!r} is not accepted; files ending in {' '.join(TAKEN)} are")
     stem = path.stem[: MAX_NAME - len(path.suffix)].encode()[: MAX_BYTES - len(path.suffix.encode())]
     return stem.decode(errors="ignore").rstrip(" .") + path.suffix
 
 
 def keep(paths: Sequence[str | Path], folder: Path) -> list[Path]:
-    """Move files into the folder, each under its own name; where another file has it, with a number behind."""
+    """Move files into the folder, each under its own name; a number follows if another file has that name."""
     kept = []
     for path in map(Path, paths):
         target, number = folder / path.name, 1
@@ -116,9 +116,9 @@ def add(
 ) -> Uploaded:
     """Bring files, by name, into the index of a folder; what cannot be read is not kept.
 
-    A file takes the place of an earlier upload of its name when it has been read, and never that of a file that was
-    not uploaded. metadata: None keeps that of what is there. InvalidArgument, and nothing is kept, for a name that is
-    not taken; IndexLocked while another server changes its uploads. One call at a time.
+    A file replaces an earlier upload of its name once it has been read, and never a file that was not uploaded.
+    metadata: None keeps what documents have. Raises InvalidArgument, and keeps nothing, for a name that is not allowed,
+    and IndexLocked while another server changes its uploads. Only one call may run at a time.
     """
     names = [safe_name(name) for name, _ in files]
     uploads = folder / UPLOADS
@@ -147,9 +147,9 @@ def add(
 
 
 def remove(retriever: Retriever, folder: Path, doc: str) -> None:
-    """Take a document out of the index of a folder, and its file where it was uploaded.
+    """Remove a document from the index of a folder, and delete its file if it was uploaded.
 
-    Raises InvalidArgument where there is none.
+    Raises InvalidArgument if there is no such document.
     """
     document = retriever.document(doc)
     source = document.source
@@ -168,9 +168,9 @@ def recover(
     most_pages: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Finish what a server that was killed has left: half of a document is read on, a file of none is deleted.
+    """Finish what a killed server has left: read the rest of half a document, delete a file that no document names.
 
-    IndexLocked while another server changes its uploads: they are not left then.
+    Raises IndexLocked while another server changes its uploads, which are not abandoned then.
     """
     if (folder / UPLOADS).is_dir():
         with writer_lock(folder, UPLOADS_LOCK):
@@ -178,7 +178,7 @@ def recover(
 
 
 def parse_metadata(text: str) -> dict[str, Any] | None:
-    """Return a JSON object; None for nothing, which leaves what there is.
+    """Parse a JSON object; empty text gives None, which leaves the metadata as it is.
 
     Raises InvalidArgument for anything that cannot be stored.
     """
@@ -197,7 +197,7 @@ def parse_metadata(text: str) -> dict[str, Any] | None:
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """InvalidArgument for metadata that cannot be stored."""
+    """Raise InvalidArgument for metadata that cannot be stored."""
     for key in metadata:
         if key in (*BUILT_IN, *JOINS):
             raise InvalidArgument(f"metadata: {key!r} cannot be a key, since filters use it; choose another name")
@@ -207,7 +207,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         parts += len(level)
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):
-                raise InvalidArgument("metadata: NaN and Infinity are no JSON; leave the key out, or use null")
+                raise InvalidArgument("metadata: NaN and Infinity are not JSON; leave the key out, or use null")
         inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level = [part for one in inside for part in one]
     if level or parts > MAX_METADATA_VALUES:
@@ -219,11 +219,11 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
 
 
 def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> list[_Place]:
-    """Move files to where they stay, each beside what it may take the place of."""
+    """Move files to where they stay, each beside the file that it may replace."""
     earlier = {PurePosixPath(document.doc).name: document for document in _documents(retriever, uploads).values()}
     taken: dict[str, list[_Place]] = {}  # by the names of this request
     used: set[str] = set()
-    # two of one name are two documents, and one of them may be there already
+    # Two files of one name are two documents, and one of them may be there already.
     known = {path: path.name in earlier and _holds(earlier[path.name], path) for path in received}
     places = {}
     for path in sorted(received, key=lambda path: not known[path]):
@@ -242,31 +242,31 @@ def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> li
 
 
 def _names(path: Path, numbered: str = "{} ({})") -> Iterator[str]:
-    """Its own, and then with a number behind."""
+    """Yield the name of a path, and then the same name with numbers."""
     yield path.name
     yield from (numbered.format(path.stem, number) + path.suffix for number in count(2))
 
 
 def _is_free(name: str, path: Path, used: Collection[str], earlier: Mapping[str, Document]) -> bool:
-    """Whether a file may go under a name: its own replaces what was there before, another one does not."""
+    """Return whether a file may take a name. Under its own it replaces what is there; another must be free."""
     return name not in used and (name == path.name or name not in earlier or _holds(earlier[name], path))
 
 
 def _holds(document: Document, path: Path) -> bool:
-    """Whether a document is of the same content as a file."""
+    """Return whether a document was made of the same content as a file."""
     source = Path(document.source or "")
     return source.is_file() and filecmp.cmp(source, path, shallow=False)
 
 
 def _free(path: Path) -> Path:
-    """The path; where there is such a file, with a number that no client's name would have."""
+    """Return the path; if there is such a file, with a number in a form that no client's name has."""
     return next(target for target in map(path.with_name, _names(path, "{}~{}")) if not target.exists())
 
 
 def _read(
     retriever: Retriever, places: Sequence[_Place], metadata: Mapping[str, Any] | None, how: dict[str, Any]
 ) -> tuple[list[Report], dict[Path, str]]:
-    """What was done, and why a file did not take the place of another."""
+    """Read the files; return the reports, and for each file that did not replace another the reason."""
     replacing = {place.path: place.earlier for place in places if place.earlier and not place.known}
     reports, failures = [], {}
     if new := list(dict.fromkeys(place.path for place in places if place.path not in replacing)):
@@ -282,14 +282,14 @@ def _read(
 
 
 def _documents(retriever: Retriever, uploads: Path) -> dict[str, Document]:
-    """The documents of uploaded files, by path."""
+    """Return the documents of uploaded files, by path."""
     documents = map(retriever.document, retriever.documents())
     files = ((one.source, one) for one in documents if one.source and not one.member)
     return {source: one for source, one in files if Path(source).parent == uploads}
 
 
 def _tidy(retriever: Retriever, folder: Path, **how: Any) -> None:
-    """`recover`, by who has the lock."""
+    """Do what `recover` does; the caller holds the lock."""
     retriever.refresh()
     uploads = (folder / UPLOADS).resolve()
     for left in uploads.glob(".*"):
@@ -302,7 +302,7 @@ def _tidy(retriever: Retriever, folder: Path, **how: Any) -> None:
 
 
 def _let_go(retriever: Retriever, uploads: Path) -> None:
-    """Delete files that became no document, and documents that are none."""
+    """Remove documents that failed with their files, and delete files that no document names."""
     for path, document in _documents(retriever, uploads).items():
         if document.state == "failed":
             retriever.remove(document.doc)
@@ -313,7 +313,7 @@ def _let_go(retriever: Retriever, uploads: Path) -> None:
 def _delete_unnamed(retriever: Retriever, folder: Path) -> None:
     """Delete the uploads that no document is made of, in this version of the index or in those kept beside it.
 
-    By their names alone: an index that was moved or copied names the place where its files were before.
+    Files are compared by name alone: an index that was moved or copied still names their old place.
     """
     sources = [retriever.document(doc).source for doc in retriever.documents()]
     sources += [load_source(source) for (source,) in versions.select(folder, "SELECT source FROM documents")]
@@ -327,7 +327,7 @@ def _delete_unnamed(retriever: Retriever, folder: Path) -> None:
 
 
 def _folded(name: str) -> str:
-    """A name as file systems compare it, even those that make no difference of letters or of their composition."""
+    """Return a name as file systems compare it, even those that ignore case or the composition of letters."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
@@ -340,7 +340,7 @@ def _brought(name: str, place: _Place, document: Document | None, failure: str |
 
 
 def _named(reports: Sequence[Report], files: list[Brought], names: Mapping[str, str]) -> Uploaded:
-    """One report of several, with names in place of paths."""
+    """Merge reports into one, with names in place of paths."""
 
     def name(path: str) -> str:
         return names.get(path) or PurePath(path).name
