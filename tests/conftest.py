@@ -13,9 +13,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-import workers
 from hypothesis import settings
-from sheets import write_pdf
+from support import workers
+from support.sheets import write_pdf
 
 from visret import Retriever, ocr
 from visret.encoders import toy

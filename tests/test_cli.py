@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever, cli
 from visret.__main__ import stoppable

@@ -1,7 +1,7 @@
 """An estimate is near what indexing then takes, and writes nothing."""
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever, load_encoder
 from visret.errors import DocumentError, InvalidArgument

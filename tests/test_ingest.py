@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, load_encoder
 from visret.errors import DocumentError, IndexLocked, InvalidArgument

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 from test_office import needs_libreoffice, write_odt
 from test_render import wait_for_end
 

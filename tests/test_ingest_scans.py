@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from sheets import draw
+from support.sheets import draw
 
 from visret import Page, Retriever, cli, documents, load_encoder, ocr
 from visret.errors import InvalidArgument, MissingExtra

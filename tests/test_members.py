@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
 from test_ingest import best, counts
 from test_render import breaks
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from sheets import draw
+from support.sheets import draw
 
 from visret import ocr
 from visret.errors import InvalidArgument

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import pypdfium2
 import pytest
-from office_files import Read, copied, ink, write_slides, write_tracked
-from sheets import draw, write_pdf
+from support.office_files import Read, copied, ink, write_slides, write_tracked
+from support.sheets import draw, write_pdf
 
 from visret.documents import html, kinds, linked, office, shown, slides
 from visret.documents.drawings import secure

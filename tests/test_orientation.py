@@ -5,7 +5,7 @@ import difflib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from sheets import draw
+from support.sheets import draw
 
 from visret import ocr
 from visret.ocr.glyph import skew

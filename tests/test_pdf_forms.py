@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_pdf import FONT, RawPdf, annotation, page, text
+from support.raw_pdf import FONT, RawPdf, annotation, page, text
 
 from visret import Page, documents
 

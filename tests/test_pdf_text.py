@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_pdf import FONT, RawPdf, page, text
+from support.raw_pdf import FONT, RawPdf, page, text
 
 from visret import Page, documents
 from visret.documents import characters, fonts, systemfonts

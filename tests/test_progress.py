@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
-from waiting import until
+from support.sheets import write_pdf
+from support.waiting import until
 
 from visret import Retriever, cli
 from visret.encoders import toy

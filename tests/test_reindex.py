@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, cli, load_encoder
 from visret.errors import IndexLocked, ModelMismatch, PageIndexError

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from samples import FOLDER
-from sheets import write_pdf
 from soak import mutate
+from support.samples import FOLDER
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, documents, ingest
 from visret.errors import VisretError

@@ -6,7 +6,7 @@ import zipfile
 from collections import Counter
 
 import pytest
-from office_files import Read, ink, write_workbook
+from support.office_files import Read, ink, write_workbook
 from test_office import needs_libreoffice
 
 from visret.documents import office, sheets

@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-import raw_pdf
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
+from support import raw_pdf
 
 from visret import documents
 from visret.documents import misread

@@ -6,10 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
-import tiny_text
 import torch
 from safetensors.torch import load_file, save_file
+from support import tiny, tiny_text
 from test_numpy import LONG, ODD, QUESTIONS
 
 from visret.encoders import _checkpoint, _multivector, _torch, load_encoder

@@ -7,9 +7,9 @@ import string
 
 import numpy as np
 import pytest
-import tiny_text
 import torch
 from safetensors.torch import load_file
+from support import tiny_text
 from tokenizers import Tokenizer
 
 from visret.encoders import _torch, load_encoder

@@ -9,11 +9,11 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny_vision
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_vision import CHECKPOINTS
+from support import tiny_vision
+from support.tiny_vision import CHECKPOINTS
 
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, VisretError, WeightsError

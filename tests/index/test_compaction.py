@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed, refs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from support.pages import DIM, MODEL, add, embed, refs
 from test_segment import PAGES, same
 
 from visret import codec

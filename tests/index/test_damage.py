@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import MODEL, add, embed, refs
+from support.pages import MODEL, add, embed, refs
 
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index import PageIndex, layout, page_bytes, renditions

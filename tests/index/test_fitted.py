@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed, refs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pages import DIM, MODEL, add, embed, refs
 
 from visret import codec as codecs
 from visret import reduction

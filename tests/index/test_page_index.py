@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import DIM, FLOATS, MODEL, add, embed, refs
+from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError

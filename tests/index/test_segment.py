@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed
+from support.pages import DIM, MODEL, add, embed
 
 from visret import codec
 from visret.codec import CODECS, Codec

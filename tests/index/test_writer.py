@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import DIM, FLOATS, MODEL, add, embed, refs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.errors import DuplicateDocument, IndexLocked, InvalidArgument, ModelMismatch, PageIndexError
 from visret.index import PageIndex, arrays, catalogue, layout, renditions, seal
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(script, *arguments):
     """A Python process of its own; what it prints."""
-    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n{script}"
+    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n{script}"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
@@ -505,7 +505,7 @@ def test_a_commit_is_whole_or_not_at_all(index, statement, moment, error):
 # be rolled back. What was acknowledged is in a file of its own.
 CRASHES = """
 import json, os, sqlite3
-from conftest import add, embed, refs
+from support.pages import add, embed, refs
 from visret.index import PageIndex, arrays, writer
 
 path, report = sys.argv[1:]

@@ -24,7 +24,7 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, VisretError, cli
 from visret.server import app, guard

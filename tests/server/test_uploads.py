@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever
 from visret.errors import IndexLocked, InvalidArgument

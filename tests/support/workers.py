@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from visret.ingest import messages, process
 
 Fresh = process.Worker  # what visret does: one that has done its work is ended
-MOST = 2
+MAX_WAITING = 2
 # Each test may have a cache of its own; what a worker has read by OCR is the same in any.
 MEANS_NOTHING = {"PYTEST_CURRENT_TEST", "VISRET_CACHE"}
 
@@ -50,7 +50,7 @@ class Reused(Fresh):
         known = {name: vars(self)[name] for name in ("_expired", "_parent", "_pipes", "_process")}
         self.waiting.append((self._around, known))
         self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
-        while len(self.waiting) > MOST:
+        while len(self.waiting) > MAX_WAITING:
             end(self.waiting.pop(0)[1])
 
 
