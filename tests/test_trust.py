@@ -440,11 +440,6 @@ def cipher_pdf(path, code, lines, head=()):
     return pdf.save(path, [raw_pdf.page(pdf, painted, own=own)])
 
 
-@pytest.fixture
-def glyph(monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
-
-
 def share_found(page, lines=BODY):
     wanted = " ".join(lines).split()
     return sum(word in page.text.split() for word in wanted) / len(wanted)

@@ -1,3 +1,4 @@
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from visret.index import PageIndex
 def index(tmp_path):
     with PageIndex.create(tmp_path / "papers.visret", model=MODEL, storage=FLOATS) as made:
         yield made
+
+
+@pytest.fixture
+def path(template, tmp_path):
+    """A copy of the file's own `template`, an index, to be changed and damaged at will."""
+    return shutil.copytree(template, tmp_path / "i")
 
 
 @pytest.fixture

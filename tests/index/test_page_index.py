@@ -32,12 +32,6 @@ def template(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def path(template, tmp_path):
-    """An index of two documents in two segments, to be changed at will."""
-    return shutil.copytree(template, tmp_path / "papers.visret")
-
-
 def change(path, *statements):
     """Write to the catalogue as a stranger would."""
     with closing(sqlite3.connect(path / layout.CATALOGUE)) as connection, connection:

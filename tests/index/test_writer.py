@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -742,14 +743,10 @@ def test_a_lock_that_another_has_is_told_from_one_that_cannot_be(index, monkeypa
         (errno.EACCES, IndexLocked),
         (errno.ENOLCK, PageIndexError),
     ):
-        monkeypatch.setattr(fcntl, "flock", lambda *_, code=code: raising(OSError(code, "x")))
+        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(code, "x")))
         with pytest.raises(PageIndexError) as caught, index.writing():
             pass
         assert type(caught.value) is expected
-
-
-def raising(error):
-    raise error
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_PROTOCOL"])
@@ -766,7 +763,7 @@ def test_files_that_may_not_be_read_are_no_damage(index, monkeypatch):
     """What `repair` would drop."""
     with index.writing() as writer:
         add(writer, "a.pdf")
-    monkeypatch.setattr(arrays, "sha256", lambda path: raising(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(arrays, "sha256", Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(PageIndexError, match="segment 1 cannot be read: Permission denied"):
         index.verify()
 

@@ -48,12 +48,6 @@ def test_a_name_means_nothing_to_the_file_system(given, kept):
         assert uploads.safe_name(given) == kept
 
 
-@pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
-
-
 def bring(retriever, tmp_path, *files, **named):
     given = [(name, io.BytesIO(content)) for name, content in files]
     return uploads.add(retriever, tmp_path / "i.visret", given, **named)
