@@ -1,5 +1,6 @@
 """Settings and documents for all tests."""
 
+import json
 import os
 import signal
 import sys
@@ -13,12 +14,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
-import workers
 from hypothesis import settings
-from sheets import write_pdf
+from support import workers
+from support.sheets import write_pdf
 
-from visret import Retriever, ocr
-from visret.encoders import toy
+from visret import Retriever, load_encoder, ocr
+from visret.encoders.toy import ToyEncoder
 from visret.ingest import process
 
 # Of no use without torch, gradio or a framework: `pytest --light` goes without these files, and without the tests that
@@ -89,6 +90,24 @@ def fresh_workers(monkeypatch):
 
 
 @pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """The cache folder of this test alone, which is not there yet."""
+    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def toy():
+    return load_encoder("toy")
+
+
+@pytest.fixture(scope="session")
+def reads_words():
+    """The default model."""
+    return load_encoder("all-minilm-l6-v2")
+
+
+@pytest.fixture
 def papers(tmp_path):
     """A folder of two PDFs: red and blue, yellow."""
     write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
@@ -104,9 +123,21 @@ def retriever(tmp_path):
 
 
 @pytest.fixture
+def breaks(tmp_path, monkeypatch):
+    """breaks({"a.pdf": {2: "crash"}}): from now on workers break there."""
+    (tmp_path / "wrapper.py").write_text(workers.BREAKING)
+
+    def use(plan):
+        command = (sys.executable, "-P", str(tmp_path / "wrapper.py"), json.dumps(plan))
+        monkeypatch.setattr(process, "COMMAND", command)
+
+    return use
+
+
+@pytest.fixture
 def stopping_at_page_2(monkeypatch):
     """A context in which Ctrl-C comes when `toy` is given a page 2."""
-    encode = toy.ToyEncoder.encode_pages
+    encode = ToyEncoder.encode_pages
 
     def stop(self, pages):
         if pages[0].ref.page == 2:
@@ -116,7 +147,7 @@ def stopping_at_page_2(monkeypatch):
     @contextmanager
     def stopping():
         with monkeypatch.context() as patch:
-            patch.setattr(toy.ToyEncoder, "encode_pages", stop)
+            patch.setattr(ToyEncoder, "encode_pages", stop)
             yield
 
     return stopping
@@ -142,6 +173,12 @@ def engine(request, monkeypatch):
     """Each of those that read pictures of pages, in turn."""
     monkeypatch.setenv("VISRET_OCR", request.param)
     return request.param
+
+
+@pytest.fixture
+def glyph(monkeypatch):
+    """Pictures of pages are read by `glyph`, whatever is installed."""
+    monkeypatch.setenv("VISRET_OCR", "glyph")
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
-from samples import FOLDER
-from waiting import free_port
+from support.samples import FOLDER
+from support.waiting import free_port
 
 QUESTION = "Which machine gets less breeze because a building is in the way?"
 SHOWN = 0, 90, 827, 920  # pixels of the page at 100 dpi: what is between its margins

@@ -3,14 +3,10 @@
 import numpy as np
 import pytest
 from benchmarks import engines
+from support.vectors import units
 from worker import Data
 
 from visret.maxsim import reference
-
-
-def units(rng, count, dim=16):
-    drawn = rng.standard_normal((count, dim), np.float32)
-    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")

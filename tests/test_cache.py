@@ -18,9 +18,8 @@ from visret.types import Page
 
 
 @pytest.fixture(autouse=True)
-def find_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "find"
+def find_folder(own_cache):
+    return own_cache / "find"
 
 
 def find(capsys, papers, *more):

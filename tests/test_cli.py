@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever, cli
 from visret.__main__ import stoppable
@@ -24,10 +24,7 @@ from visret.ingest import encoding
 from visret.models import registry
 from visret.types import Hit, PageRef
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from support.vectors import units
 
 from visret import codec
 from visret.codec import CODECS, Codec, Rows, decode, encode, fit, matches
@@ -14,11 +15,6 @@ ROUNDING = 1 + 4e-5
 component = st.floats(-8, 8, width=32).filter(lambda x: x == 0 or abs(x) > 1e-30)
 shapes = array_shapes(min_dims=2, max_dims=2, max_side=12)
 matrices = arrays(np.float32, shapes, elements=component).filter(lambda x: x.any(axis=1).all())
-
-
-def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
-    vectors = rng.standard_normal((n, d)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 @settings(deadline=None)
@@ -39,7 +35,7 @@ def test_int8_errs_by_half_a_scale_at_most(vectors):
 @given(matrices, st.integers(0, 2**32 - 1))
 def test_the_error_of_a_dot_product_is_bounded(vectors, seed):
     d = vectors.shape[1]
-    query = unit(np.random.default_rng(seed), 1, d)[0].astype(np.float64)
+    query = units(np.random.default_rng(seed), 1, d)[0].astype(np.float64)
     query /= np.linalg.norm(query)
     rows = encode(vectors, Codec("int8", d))
     error = np.abs((decode(rows, Codec("int8", d)).astype(np.float64) - vectors) @ query)
@@ -48,7 +44,7 @@ def test_the_error_of_a_dot_product_is_bounded(vectors, seed):
 
 def test_the_error_that_is_seen_is_the_one_in_the_docstring():
     rng = np.random.default_rng(0)
-    vectors, query = unit(rng, 2000, 128), unit(rng, 1, 128)[0]
+    vectors, query = units(rng, 2000, 128), units(rng, 1, 128)[0]
     rows = encode(vectors, Codec("int8", 128))
     seen = ((decode(rows, Codec("int8", 128)) - vectors) @ query).std()
     assert seen == pytest.approx(rows.scales.mean() / np.sqrt(12), rel=0.1)
@@ -74,7 +70,7 @@ def test_known_codes():
 
 @pytest.mark.parametrize("name", CODECS)
 def test_blocks_do_not_show(monkeypatch, name):
-    vectors = unit(np.random.default_rng(1), 100, 24)
+    vectors = units(np.random.default_rng(1), 100, 24)
     fitted = fit(name, vectors)
     whole = encode(vectors, fitted)
     monkeypatch.setattr(codec, "_BLOCK", 24 * 7)
@@ -242,8 +238,8 @@ def test_residuals_are_what_the_table_says(bits, d, seed):
     """Against one dimension at a time, in Python."""
     rng = np.random.default_rng(seed)
     name = f"residual{bits}"
-    fitted = fit(name, unit(rng, 100, d))
-    vectors = unit(rng, 9, d)
+    fitted = fit(name, units(rng, 100, d))
+    vectors = units(rng, 9, d)
     rows = encode(vectors, fitted)
     decoded = decode(rows, fitted)
     each = 8 // bits
@@ -263,7 +259,7 @@ def test_residuals_are_what_the_table_says(bits, d, seed):
 
 def blobs(rng: np.random.Generator, n: int, d: int, k: int, noise: float = 0.05) -> np.ndarray:
     """n unit vectors around k directions."""
-    vectors = unit(rng, k, d)[rng.integers(k, size=n)] + noise * unit(rng, n, d)
+    vectors = units(rng, k, d)[rng.integers(k, size=n)] + noise * units(rng, n, d)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
@@ -283,7 +279,7 @@ def test_centroids_lie_where_the_vectors_are():
     rng = np.random.default_rng(3)
     fitted = fit("residual1", blobs(rng, 2000, 16, 8, noise=0.01))
     centroids = fitted.centroids.astype(np.float32) * fitted.step
-    directions = unit(np.random.default_rng(3), 8, 16)
+    directions = units(np.random.default_rng(3), 8, 16)
     assert (directions @ centroids.T).max(axis=1).min() > 0.98
     assert np.abs(fitted.weights * fitted.step).max() < 0.05, "little is left for the bits"
 
@@ -316,12 +312,12 @@ def test_a_centroid_that_loses_its_points_starts_again():
 )
 def test_the_number_of_centroids(sample, count, centroids):
     """16 sqrt(count) as a power of two, 256 where nobody counted; and at least 4 vectors of the sample for each."""
-    fitted = fit("residual2", unit(np.random.default_rng(4), sample, 4), count=count)
+    fitted = fit("residual2", units(np.random.default_rng(4), sample, 4), count=count)
     assert len(fitted.centroids) == centroids
 
 
 def test_a_fit_can_be_repeated():
-    sample = unit(np.random.default_rng(5), 500, 8)
+    sample = units(np.random.default_rng(5), 500, 8)
     one, other, third = fit("residual2", sample), fit("residual2", sample), fit("residual2", sample, seed=1)
     np.testing.assert_array_equal(one.centroids, other.centroids)
     np.testing.assert_array_equal(one.weights, other.weights)
@@ -333,7 +329,7 @@ def test_a_fit_can_be_repeated():
 def test_matches_are_the_maxima_of_the_decoded_products(name, n, d, m):
     """Of one row, of fewer than are read at once, and of some such blocks with a rest."""
     rng = np.random.default_rng(n)
-    vectors, query = unit(rng, n, d), unit(rng, m, d) * np.float32(0.9)
+    vectors, query = units(rng, n, d), units(rng, m, d) * np.float32(0.9)
     fitted = fit(name, vectors)
     rows = encode(vectors, fitted)
     similar = decode(rows, fitted).astype(np.float64) @ query.T.astype(np.float64)
@@ -344,7 +340,7 @@ def test_matches_are_the_maxima_of_the_decoded_products(name, n, d, m):
 
 
 def test_matches_of_centroids_that_are_not_there_are_refused():
-    vectors = unit(np.random.default_rng(0), 40, 8)
+    vectors = units(np.random.default_rng(0), 40, 8)
     fitted = fit("residual2", vectors)
     rows = encode(vectors, fitted)
     rows.centroids[7] = len(fitted.centroids)

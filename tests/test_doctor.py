@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
-from waiting import until
+from support.waiting import until
 
 from visret import Retriever, cli, doctor
 from visret.index import IndexModel, PageIndex

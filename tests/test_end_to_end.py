@@ -8,8 +8,8 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from samples import FOLDER, QUESTIONS
-from tiny_vision import CHECKPOINTS
+from support.samples import FOLDER, QUESTIONS
+from support.tiny_vision import CHECKPOINTS
 
 from visret import Page, QueryEmbedding, Retriever, load_encoder, metrics
 from visret.encoders import _torch

@@ -1,17 +1,12 @@
 """An estimate is near what indexing then takes, and writes nothing."""
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
-from visret import Retriever, load_encoder
+from visret import Retriever
 from visret.errors import DocumentError, InvalidArgument
 from visret.ingest.estimate import estimate
 from visret.reduction import Storage
-
-
-@pytest.fixture(scope="module")
-def toy():
-    return load_encoder("toy")
 
 
 @pytest.fixture

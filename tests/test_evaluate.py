@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import PageRef, Retriever, evaluate
 from visret.errors import InvalidArgument

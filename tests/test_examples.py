@@ -14,7 +14,7 @@ from unittest import mock
 
 import pytest
 from PIL import Image
-from samples import FOLDER
+from support.samples import FOLDER
 
 EXAMPLES = FOLDER.parent
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py"))

@@ -7,17 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.vectors import units
 
 from visret.errors import InvalidArgument, ShapeError
 from visret.explain import drawing
 from visret.explain.attribution import best_line, explain, shares
 from visret.maxsim import reference
 from visret.types import Grid, PageEmbedding, PageRef, QueryEmbedding
-
-
-def unit(rng, count, dim=16):
-    vectors = rng.standard_normal((count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def ask(vectors):
@@ -30,7 +26,7 @@ def page(vectors, where, **more):
 
 def test_the_parts_sum_to_the_score_on_every_kind_of_page():
     rng = np.random.default_rng(0)
-    vectors, query = unit(rng, 40), unit(rng, 9)
+    vectors, query = units(rng, 40), units(rng, 9)
     boxes = np.tile(np.array([0.1, 0.1, 0.2, 0.2], np.float32), (40, 1))
     boxes[3:] = np.nan
     score = reference.page_scores(query, vectors, np.array([0, 40]))[0]
@@ -46,7 +42,7 @@ def test_the_parts_sum_to_the_score_on_every_kind_of_page():
 def test_the_marked_cell_is_where_the_vector_lies(rows, cols):
     """Portrait and landscape, by content: one vector answers, its cell is painted, nothing else is."""
     rng = np.random.default_rng(1)
-    vectors = -np.abs(unit(rng, rows * cols))
+    vectors = -np.abs(units(rng, rows * cols))
     row, col = rows - 1, 1
     vectors[row * cols + col] = np.eye(16, dtype=np.float32)[0]
     query = np.eye(16, dtype=np.float32)[:1]
@@ -199,7 +195,7 @@ def shown(why, tokens=None, **how):
 def test_the_peak_of_a_token_stays_in_its_cell(rows, cols, size):
     """The darkest pixel of each token's picture is where its map is largest: in a corner, on an edge, beside others."""
     rng = np.random.default_rng(rows * cols)
-    vectors = unit(rng, rows * cols, 64)
+    vectors = units(rng, rows * cols, 64)
     peaks = [0, cols - 1, (rows - 1) * cols, rows * cols // 2]
     sheet = Image.new("RGB", size, "white")
     why = explain(ask(vectors[peaks]), page(vectors, Grid(rows, cols)), render=lambda _: sheet)

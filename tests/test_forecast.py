@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from playing import KINDS, Doc, Play, blind, one_file, plain, played
+from support.playing import KINDS, Doc, Play, blind, one_file, plain, played
 
 from visret.ingest.costs import BLIND, DOUBTFUL, WORDS, File, Look
 from visret.ingest.forecast import Forecast, finish

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
+from support.runs import best, counts
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, load_encoder
 from visret.errors import DocumentError, IndexLocked, InvalidArgument
@@ -29,14 +30,6 @@ def folder(tmp_path):
     (root / ".DS_Store").write_bytes(b"junk")
     (root / "notes.xyz").write_bytes(b"junk")
     return root
-
-
-def counts(report):
-    return report.documents, report.pages, report.added, report.unchanged, report.removed
-
-
-def best(retriever, question):
-    return retriever.search(question, k=1)[0].ref
 
 
 def test_a_folder_becomes_documents_named_by_their_paths(retriever, folder):

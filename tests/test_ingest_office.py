@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from sheets import write_pdf
-from test_office import needs_libreoffice, write_odt
-from test_render import wait_for_end
+from support.office_files import needs_libreoffice, write_odt
+from support.runs import best
+from support.sheets import write_pdf
+from support.waiting import wait_for_end
 
 from visret import Retriever
 from visret.documents import kinds, office
@@ -61,10 +62,6 @@ def write_rtf(path, says):
 
 def failures(report):
     return {Path(failure.path).name: failure.reason for failure in report.failed}
-
-
-def best(retriever, question):
-    return retriever.search(question, k=1)[0].ref
 
 
 def kept(retriever):

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from sheets import draw
+from support.sheets import draw
 
-from visret import Page, Retriever, cli, documents, load_encoder, ocr
+from visret import Page, Retriever, cli, documents, ocr
 from visret.errors import InvalidArgument, MissingExtra
 from visret.ingest import pages, process
 from visret.ingest.options import ReadOptions
@@ -35,14 +35,9 @@ def write_scan(path, *pages):
     return path
 
 
-@pytest.fixture(scope="module")
-def encoder():
-    return load_encoder("all-minilm-l6-v2")
-
-
 @pytest.fixture
-def retriever(tmp_path, encoder):
-    with Retriever.create(tmp_path / "i.visret", model=encoder) as made:
+def retriever(tmp_path, reads_words):
+    with Retriever.create(tmp_path / "i.visret", model=reads_words) as made:
         yield made
 
 
@@ -118,8 +113,7 @@ def test_pages_that_were_blank_are_not_looked_at_with_the_others(retriever, tmp_
 
 
 @pytest.mark.parametrize(("by", "offered"), [("rapidocr", ""), ("glyph", "pip install 'visret[ocr]' reads worse ")])
-def test_the_hint_does_not_offer_what_was_tried(by, offered, tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
+def test_the_hint_does_not_offer_what_was_tried(by, offered, own_cache, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VISRET_OCR", by)
     path = str(write_scan(tmp_path / "scan.pdf", []))
     assert cli.main(["find", QUESTION, path]) == 0

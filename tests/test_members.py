@@ -7,16 +7,12 @@ import zipfile
 
 import pytest
 from PIL import Image
-from sheets import write_pdf
-from test_ingest import best, counts
-from test_render import breaks
+from support.runs import best, counts
+from support.sheets import write_pdf
 
 from visret import Retriever, cli
 from visret.errors import DocumentError
 from visret.ingest import recorder, report
-
-__all__ = ["breaks"]  # a fixture
-
 
 MADE = {}  # a PDF says when it was made: the same colours are to be the same bytes
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from sheets import draw
+from support.sheets import draw
 
 from visret import ocr
 from visret.errors import InvalidArgument
@@ -29,12 +29,7 @@ COLUMNS = (
         "and covered every field",
     ],
 )
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def scan():
@@ -148,10 +143,10 @@ def test_each_word_has_the_confidence_of_its_own_letters():
     assert arranged(lines, 80, 100).confidences == (0.9, 0.7, 0.85, 0.65)
 
 
-def test_a_page_is_read_once(cache, monkeypatch):
+def test_a_page_is_read_once(own_cache, monkeypatch):
     image, _ = draw(("It was a most remark-", (40, 30)), ("able year", (40, 70)))
     reading = ocr.read(image)
-    (file,) = cache.rglob("*.json")
+    (file,) = own_cache.rglob("*.json")
     assert not [path for path in file.parent.iterdir() if path != file]
     with monkeypatch.context() as patch:
         patch.setattr(rapidocr, "_engine", None)
@@ -165,16 +160,16 @@ def test_a_page_is_read_once(cache, monkeypatch):
     assert engines._load(file) == reading
 
 
-def test_a_full_cache_loses_its_oldest(cache, monkeypatch):
+def test_a_full_cache_loses_its_oldest(own_cache, monkeypatch):
     monkeypatch.setattr(engines, "_CACHE_SHARD", 2)
     for name in "abc":
-        engines._save(cache / f"{name}.json", Reading((), ()))
-    assert len(list(cache.iterdir())) == 2
-    assert (cache / "c.json").exists()
+        engines._save(own_cache / f"{name}.json", Reading((), ()))
+    assert len(list(own_cache.iterdir())) == 2
+    assert (own_cache / "c.json").exists()
 
 
-def test_a_cache_that_cannot_be_written_is_only_a_warning(cache, caplog):
-    cache.write_text("a file where the folder should be")
+def test_a_cache_that_cannot_be_written_is_only_a_warning(own_cache, caplog):
+    own_cache.write_text("a file where the folder should be")
     image, _ = scan()
     assert texts(ocr.read(image))[0] == "Invoice"
     assert "cannot be kept" in caplog.text

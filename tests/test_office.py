@@ -10,36 +10,15 @@ from itertools import pairwise
 
 import pypdfium2
 import pytest
-from office_files import Read, copied, ink, write_slides, write_tracked
-from sheets import draw, write_pdf
+from support.office_files import CONTENT, Read, copied, needs_libreoffice, write_odt, write_slides, write_tracked
+from support.sheets import draw, ink, write_pdf
 
 from visret.documents import html, kinds, linked, office, shown, slides
 from visret.documents.drawings import secure
 from visret.documents.soffice import LibreOffice
 from visret.errors import DocumentError, PasswordRequired
 
-needs_libreoffice = pytest.mark.skipif(office.program() is None, reason="LibreOffice is not installed")
 posix = pytest.mark.skipif(os.name != "posix", reason="the stand-in is a script with a #! line")
-
-CONTENT = (
-    '<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
-    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:text>'
-    "<text:p>Quarterly minutes</text:p></office:text></office:body></office:document-content>"
-)
-MANIFEST = (
-    '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
-    '<manifest:file-entry manifest:full-path="/" manifest:media-type="application/vnd.oasis.opendocument.{kind}"/>'
-    '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">{}</manifest:file-entry>'
-    "</manifest:manifest>"
-)
-
-
-def write_odt(path, content=CONTENT, encryption="", kind="text"):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mimetype", f"application/vnd.oasis.opendocument.{kind}")
-        archive.writestr("content.xml", content)
-        archive.writestr("META-INF/manifest.xml", MANIFEST.format(encryption, kind=kind))
-    return path
 
 
 def empty(tmp_path):

@@ -5,7 +5,7 @@ import difflib
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from sheets import draw
+from support.sheets import draw
 
 from visret import ocr
 from visret.ocr.glyph import skew
@@ -20,11 +20,7 @@ LINES = [
 ]
 WORDS = " ".join(LINES).split()
 CELLS = [["Harbour", "Keeper", "Since"], ["Westport", "Morgan", "1874"], ["Northhead", "Sullivan", "1902"]]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def sheet():
@@ -86,8 +82,7 @@ def ink_of(image, box, degrees):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("degrees", [1.5, -3, 5, -7, 10, 85, 100, 175, 187, -86, 277])
-def test_words_of_a_skewed_page_are_read_in_order_and_stand_on_their_ink(degrees, monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
+def test_words_of_a_skewed_page_are_read_in_order_and_stand_on_their_ink(degrees, glyph):
     image, inked = sheet()
     page = skewed(image, degrees)
     words = ocr.read(page).words
@@ -103,8 +98,7 @@ def test_words_of_a_skewed_page_are_read_in_order_and_stand_on_their_ink(degrees
 
 
 @pytest.mark.heavy
-def test_the_words_of_a_skewed_scan_are_indexed(monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
+def test_the_words_of_a_skewed_scan_are_indexed(glyph):
     image, _ = sheet()
     page = ocr.with_words(Page.from_image(skewed(image, 6), doc="scan.pdf", words=()))
     assert page.text.split("\n") == LINES
@@ -148,8 +142,7 @@ def test_what_is_level_or_says_too_little_has_no_skew(image):
 
 
 @pytest.mark.heavy
-def test_level_text_in_a_slanting_drawing_is_read(monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
+def test_level_text_in_a_slanting_drawing_is_read(glyph):
     image, _ = draw(("Measured in March", (60, 540)), size=(760, 620))
     pen = ImageDraw.Draw(image)
     for i in range(40):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.pdfgen.canvas import Canvas
-from samples import FOLDER
+from support.samples import FOLDER
 
 from visret import Page, documents
 from visret.documents import characters, formats, pdf

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from raw_pdf import FONT, RawPdf, annotation, page, text
+from support import raw_pdf, sheets
+from support.raw_pdf import FONT, RawPdf, annotation, page, text
 
 from visret import Page, documents
 
@@ -14,19 +15,8 @@ BOX = (60, 90, 260, 110)
 CONTENT = text(20, 180, "Lease of the boat house")
 HELV = f"/DR << /Font << /Helv {FONT} >> >> /DA (/Helv 11 Tf 0 g)"
 RESOURCES = f"/Resources << /Font << /F {FONT} >> >>"
-
-
-def read(path: Path, number: int = 1, **options) -> Page:
-    with documents.open_document(path) as document:
-        return document.page(number, dpi=144, **options)
-
-
-def ink(page: Page, box) -> float:
-    """The share of dark pixels in a box of page fractions."""
-    grey = np.asarray(page.image.convert("L"))
-    height, width = grey.shape
-    x0, y0, x1, y1 = box
-    return float((grey[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1] < 160).mean())
+read = partial(raw_pdf.read, dpi=144)
+ink = partial(sheets.ink, dark=160)
 
 
 def box_of(page: Page, word: str):

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from raw_pdf import RawPdf, annotation, page, text
+from support.raw_pdf import RawPdf, annotation, page, text
 
 from visret import documents
 from visret.documents import embedded, members, packed, pdf

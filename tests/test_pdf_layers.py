@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from raw_pdf import FONT, RawPdf, page, shape, text
+from support.raw_pdf import FONT, RawPdf, page, shape, text
 
 from visret import documents
 from visret.documents import pdf

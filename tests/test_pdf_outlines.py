@@ -1,7 +1,7 @@
 """Which pages may have print that is drawn as shapes, or as a picture that fills a shape."""
 
 import pytest
-from raw_pdf import RawPdf, page, text
+from support.raw_pdf import RawPdf, page, text
 
 from visret import documents
 

@@ -8,19 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from raw_pdf import FONT, RawPdf, page, text
+from support.raw_pdf import FONT, RawPdf, page, read, text
 
-from visret import Page, documents
+from visret import documents
 from visret.documents import characters, fonts, systemfonts
 from visret.documents.pdf import raw
 from visret.types import Loss
 
 PROSE = "the ferry across the estuary stops when the wind is above seven"
-
-
-def read(path: Path, number: int = 1, **options) -> Page:
-    with documents.open_document(path) as document:
-        return document.page(number, dpi=72, **options)
 
 
 def composite(pdf: RawPdf, name: str, ordering: str, encoding: str, meaning: dict[str, str] | None = None) -> str:

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret.ingest.discovery import discover
 from visret.ingest.options import ReadOptions

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
-from waiting import until
+from support.sheets import write_pdf
+from support.waiting import until, wait_for_end
 
 from visret import Retriever, cli
 from visret.encoders import toy
@@ -182,8 +182,7 @@ def test_a_scout_does_not_look_at_pages_of_files_that_are_too_long(tmp_path, sco
 
 
 @pytest.mark.heavy
-def test_a_scout_has_a_page_read_where_ocr_will_take_long(tmp_path, scouting, monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
+def test_a_scout_has_a_page_read_where_ocr_will_take_long(tmp_path, scouting, glyph, monkeypatch):
     monkeypatch.setattr(scout, "MUCH_OCR", 0)
     monkeypatch.setattr(scout, "TRIES", 1)
     for name in "ab":
@@ -226,14 +225,7 @@ def test_no_scout_outlives_its_run(tmp_path, papers, end):
         os.killpg(process.pid, end)
         process.communicate()
         for pid in pids:
-            until(lambda pid=pid: not Path(f"/proc/{pid}").exists() or _is_dead(pid))
-
-
-def _is_dead(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
+            wait_for_end(pid)
 
 
 def test_a_big_run_is_looked_ahead_of(tmp_path, scouting, monkeypatch):

@@ -11,13 +11,13 @@ import anthropic.types
 import numpy as np
 import openai.types.chat
 import pytest
-import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from samples import FOLDER
-from sheets import write_pdf
+from support import tiny
+from support.samples import FOLDER
+from support.sheets import write_pdf
 
 from visret import Hit, Page, PageRef, Retriever, documents, rag
 from visret.encoders import _torch

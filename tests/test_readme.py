@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import yaml
-from samples import FOLDER
+from support.samples import FOLDER
 
 from visret import Retriever, cli
 

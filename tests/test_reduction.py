@@ -7,18 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from support.vectors import units
 
-from visret import Grid, Page, PageEmbedding, PageRef, load_encoder, reduction
+from visret import Grid, Page, PageEmbedding, PageRef, reduction
 from visret.codec import CODECS, decode, encode, fit
 from visret.encoders.toy import vectors_of as toy_vectors
 from visret.errors import ShapeError
 from visret.explain.attribution import explain
 from visret.reduction import Storage, fit_projection, pool, project, prune
-
-
-def unit(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
-    vectors = rng.standard_normal((n, d)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
 def page(vectors: np.ndarray, where: Grid | np.ndarray) -> PageEmbedding:
@@ -32,8 +28,8 @@ def boxes(n: int) -> np.ndarray:
 
 vectors = st.builds(
     lambda seed, n, d, kinds: (
-        unit(np.random.default_rng(seed), kinds, d)[np.arange(n) % kinds]
-        + np.float32(1e-3) * unit(np.random.default_rng(seed + 1), n, d)
+        units(np.random.default_rng(seed), kinds, d)[np.arange(n) % kinds]
+        + np.float32(1e-3) * units(np.random.default_rng(seed + 1), n, d)
     ),
     st.integers(0, 2**31),
     st.integers(1, 40),
@@ -62,9 +58,9 @@ def test_a_pooled_vector_is_the_mean_of_its_places(rows, factor):
 
 
 def test_pooling_merges_what_is_alike():
-    directions = unit(np.random.default_rng(0), 10, 16)
+    directions = units(np.random.default_rng(0), 10, 16)
     kinds = np.random.default_rng(1).permutation(np.repeat(np.arange(10), 4))
-    rows = directions[kinds] + np.float32(0.03) * unit(np.random.default_rng(2), 40, 16)
+    rows = directions[kinds] + np.float32(0.03) * units(np.random.default_rng(2), 40, 16)
     pooled = pool(page(rows / np.linalg.norm(rows, axis=1, keepdims=True), Grid(8, 5)), 4)
     cluster = pooled.vector_of_place()
     assert len(pooled.vectors) == 10
@@ -87,7 +83,7 @@ def test_pruning_leaves_vectors_and_places_together(rows, share):
 
 
 def test_pruning_drops_what_the_page_says_twice():
-    directions = unit(np.random.default_rng(3), 6, 16)
+    directions = units(np.random.default_rng(3), 6, 16)
     kinds = np.array([0, 1, 1, 2, 0, 3, 3, 4, 5, 1])
     pruned = prune(page(directions[kinds], boxes(10)), 0.4)
     np.testing.assert_array_equal(pruned.vectors, directions)
@@ -95,7 +91,7 @@ def test_pruning_drops_what_the_page_says_twice():
 
 def test_a_page_of_very_many_vectors_is_reduced_part_by_part(monkeypatch):
     """The likeness of all of 41,167 to all ended the process."""
-    vectors = unit(np.random.default_rng(5), 100, 8)
+    vectors = units(np.random.default_rng(5), 100, 8)
     vectors[60] = vectors[3]  # in another part
     whole = page(vectors, boxes(100))
     pruned, pooled = prune(whole, 0.3), pool(whole, 5)
@@ -111,7 +107,7 @@ def test_a_page_of_very_many_vectors_is_reduced_part_by_part(monkeypatch):
 
 
 def test_a_reduced_page_can_be_reduced_again():
-    rows = unit(np.random.default_rng(4), 60, 8)
+    rows = units(np.random.default_rng(4), 60, 8)
     once = prune(pool(page(rows, boxes(60)), 2), 0.5)
     assert len(once.vectors) == 15
     assert once.rows is not None
@@ -153,14 +149,14 @@ def test_a_projection_keeps_dot_products():
     """Vectors of a plane of 5 in 12 dimensions lose nothing in 5; the axes are orthonormal."""
     rng = np.random.default_rng(5)
     inside = np.linalg.qr(rng.standard_normal((12, 5)))[0].astype(np.float32)
-    sample = unit(rng, 300, 5) @ inside.T
+    sample = units(rng, 300, 5) @ inside.T
     projection = fit_projection(sample, 5)
     assert (projection.shape, projection.dtype) == ((12, 5), np.float32)
     np.testing.assert_allclose(projection.T @ projection, np.eye(5), atol=1e-5)
     made = project(sample, projection)
     assert made.dtype == np.float32
     np.testing.assert_allclose(made @ made.T, sample @ sample.T, atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(project(unit(rng, 9, 12), projection), axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(project(units(rng, 9, 12), projection), axis=1), 1, atol=1e-5)
 
 
 def test_a_projection_keeps_what_is_common():
@@ -195,11 +191,6 @@ def test_projections_that_cannot_be():
 
 
 PAPER = [(255, 255, 255), (250, 252, 255), (230, 240, 240), (128, 128, 128), (0, 0, 0), (60, 90, 200), (40, 180, 160)]
-
-
-@pytest.fixture(scope="module")
-def toy():
-    return load_encoder("toy")
 
 
 def painted(toy, rows: int, cols: int, row: int, col: int) -> PageEmbedding:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Page, Retriever, cli, load_encoder
 from visret.errors import IndexLocked, ModelMismatch, PageIndexError
@@ -22,12 +22,6 @@ from visret.ingest import encoding
 
 ROOT = Path(__file__).parent.parent
 COLOURS = ("red", "green", "blue", "yellow")
-
-
-@pytest.fixture(scope="module")
-def words():
-    """The default model, which reads words."""
-    return load_encoder("all-minilm-l6-v2")
 
 
 @pytest.fixture
@@ -85,13 +79,13 @@ def entries(retriever):
 
 
 @pytest.mark.heavy
-def test_it_is_as_a_fresh_index_and_undone_as_it_was(retriever, folder, words, tmp_path):
+def test_it_is_as_a_fresh_index_and_undone_as_it_was(retriever, folder, reads_words, tmp_path):
     before, asked = pages(retriever), answers(retriever, COLOURS)
     names = retriever.documents()
-    report = retriever.reindex(model=words, codec="float32", pool=2)
+    report = retriever.reindex(model=reads_words, codec="float32", pool=2)
     assert (report.documents, report.pages, report.failed, report.empty) == (3, 6, [], [])
     assert (retriever.model, retriever.storage.codec, retriever.storage.pool) == ("all-minilm-l6-v2", "float32", 2)
-    with Retriever.create(tmp_path / "fresh.visret", model=words, codec="float32", pool=2) as fresh:
+    with Retriever.create(tmp_path / "fresh.visret", model=reads_words, codec="float32", pool=2) as fresh:
         fresh.add(folder, metadata=lambda path: {"stem": path.stem})
         questions = ["a blue house", "red"]
         assert answers(retriever, questions) == answers(fresh, questions)
@@ -110,7 +104,7 @@ def test_it_is_as_a_fresh_index_and_undone_as_it_was(retriever, folder, words, t
 
 
 @pytest.mark.heavy
-def test_readers_go_on_until_they_refresh(retriever, words):
+def test_readers_go_on_until_they_refresh(retriever, reads_words):
     path = retriever._index.path
     asked = answers(retriever, COLOURS)
     with Retriever.open(path) as reader, Retriever.open(path, model=load_encoder("toy")) as bound:
@@ -122,7 +116,7 @@ def test_readers_go_on_until_they_refresh(retriever, words):
                 late.remove("one.pdf")
             seen.append(answers(bound, COLOURS))
 
-        retriever.reindex(model=words, progress=look)
+        retriever.reindex(model=reads_words, progress=look)
         assert seen
         assert all(there == asked for there in seen)
         assert answers(reader, COLOURS) == asked
@@ -137,7 +131,7 @@ def test_readers_go_on_until_they_refresh(retriever, words):
 
 
 @pytest.mark.heavy
-def test_pages_made_in_memory_are_read_as_they_are_stored(tmp_path, words):
+def test_pages_made_in_memory_are_read_as_they_are_stored(tmp_path, reads_words):
     red = Image.new("RGB", (64, 96), "red")
     with Retriever.create(tmp_path / "i.visret", model="toy") as retriever:
         retriever.add_pages(
@@ -148,7 +142,7 @@ def test_pages_made_in_memory_are_read_as_they_are_stored(tmp_path, words):
             metadata={"shelf": "a"},
         )
         retriever.add_pages([Page.from_text("only words", doc="y")])
-        report = retriever.reindex(model=words)
+        report = retriever.reindex(model=reads_words)
         assert (report.documents, report.pages, report.failed) == (2, 1, [])
         assert [(e.path, e.page) for e in report.empty] == [("x", 2), ("y", 1)]
         hit = retriever.search("house", where={"shelf": "a"})[0]

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
-from samples import FOLDER
-from sheets import write_pdf
 from soak import mutate
+from support.samples import FOLDER
+from support.sheets import write_pdf
+from support.waiting import wait_for_end
+from support.workers import BREAKING
 
 from visret import Page, Retriever, documents
 from visret.errors import VisretError
@@ -33,51 +34,6 @@ COLOURS = ("red", "green", "blue", "yellow", "cyan", "magenta")
 pytestmark = pytest.mark.usefixtures("fresh_workers")
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals and memory limits are POSIX")
 
-# A worker that breaks on the pages it is told to: {file name: {page, or 0 for opening: what happens}}.
-WRAPPER = """
-import json, os, signal, sys, time
-from visret import documents
-from visret.documents import pdf
-from visret.ingest import worker
-
-plan = json.loads(sys.argv[1])
-worker.MEMORY = 1 << 30
-
-def happen(path, number):
-    what = plan.get(path.name, {}).get(str(number))
-    if what == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif what == "exit":
-        os._exit(3)
-    elif what == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-    elif what == "hang":
-        time.sleep(600)
-    elif what == "memory":
-        bytearray(2 << 30)
-    elif what == "defect":
-        {}["nothing\\nthere"]
-    elif what == "print":
-        os.write(1, b"what a library prints\\n")
-
-page, close, open_document = documents.Document.page, pdf.Pdf.close, documents.open_document
-
-def breaking_page(self, number, **options):
-    happen(self.path, number)
-    return page(self, number, **options)
-
-def breaking_close(self):
-    happen(self.path, "close")
-    close(self)
-
-def breaking_open(path, **options):
-    happen(path, 0)
-    return open_document(path, **options)
-
-documents.Document.page, pdf.Pdf.close, documents.open_document = breaking_page, breaking_close, breaking_open
-worker.main()
-"""
-
 
 @pytest.fixture
 def papers(tmp_path):
@@ -86,18 +42,6 @@ def papers(tmp_path):
     write_pdf(tmp_path / "papers" / "b.pdf", *COLOURS)
     write_pdf(tmp_path / "papers" / "c.pdf", "white")
     return tmp_path / "papers"
-
-
-@pytest.fixture
-def breaks(tmp_path, monkeypatch):
-    """breaks({"a.pdf": {2: "crash"}}): from now on workers break there."""
-    (tmp_path / "wrapper.py").write_text(WRAPPER)
-
-    def use(plan):
-        command = (sys.executable, "-P", str(tmp_path / "wrapper.py"), json.dumps(plan))
-        monkeypatch.setattr(process, "COMMAND", command)
-
-    return use
 
 
 @pytest.fixture
@@ -358,23 +302,11 @@ with Retriever.create(sys.argv[3], model="toy") as retriever:
 
 def start(tmp_path, papers, plan):
     """A script without a main guard that indexes the papers."""
-    (tmp_path / "wrapper.py").write_text(WRAPPER)
+    (tmp_path / "wrapper.py").write_text(BREAKING)
     (tmp_path / "script.py").write_text(SCRIPT)
     arguments = [tmp_path / "wrapper.py", json.dumps(plan), tmp_path / "s.visret", papers]
     command = [sys.executable, tmp_path / "script.py", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def wait_for_end(pid):
-    """Wait until no process has this number; one that nobody waits for any more counts as ended."""
-    while True:
-        try:
-            os.kill(pid, 0)
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return
-        except (ProcessLookupError, FileNotFoundError):
-            return
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pypdfium2 as pdfium
 import pytest
-from samples import FOLDER, QUESTIONS, Question
+from support.samples import FOLDER, QUESTIONS, Question
 
 NAMES = ("report.pdf", "two_column.pdf", "scan.pdf")
 A4 = (595, 842)

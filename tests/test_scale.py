@@ -15,16 +15,7 @@ from visret.ocr.edges import edges_of
 from visret.ocr.lines import Reading
 
 NUMBERED = "harbour office keeps small notebooks near lanterns"
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def glyph(monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def written(size, lines, height, *, step, at=(30, 30)):

@@ -6,8 +6,8 @@ import zipfile
 from collections import Counter
 
 import pytest
-from office_files import Read, ink, write_workbook
-from test_office import needs_libreoffice
+from support.office_files import Read, needs_libreoffice, write_workbook
+from support.sheets import ink
 
 from visret.documents import office, sheets
 from visret.documents.opendocument import parsed, q

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reportlab
 import torch
-from samples import FOLDER
+from support.samples import FOLDER
 
 from visret import Page, load_encoder
 from visret.ocr.glyph.reading import bundled

@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-import raw_pdf
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
+from support import raw_pdf
 
 from visret import documents
 from visret.documents import misread
@@ -439,11 +439,6 @@ def cipher_pdf(path, code, lines, head=()):
     painted += "".join(f"BT /G 11 Tf 40 {740 - 20 * i} Td ({line}) Tj ET\n" for i, line in enumerate(lines))
     own = f"/MediaBox [0 0 595 842] /Resources << /Font << /F {raw_pdf.FONT} /G {font} >> >>"
     return pdf.save(path, [raw_pdf.page(pdf, painted, own=own)])
-
-
-@pytest.fixture
-def glyph(monkeypatch):
-    monkeypatch.setenv("VISRET_OCR", "glyph")
 
 
 def share_found(page, lines=BODY):

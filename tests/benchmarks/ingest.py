@@ -121,7 +121,7 @@ def main() -> None:
             models = {given.model: given.model}
         else:
             sys.path.insert(0, str(Path(__file__).parent.parent))
-            import tiny_vision
+            from support import tiny_vision
 
             with _torch.quiet():
                 tiny_vision.colqwen(Path(scratch, "colqwen2"), "ColQwen2", dim=256, layers=6)

@@ -1,16 +1,13 @@
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
     """A folder with the tiny checkpoints `bert`, `colbert` and `ColQwen2`."""
-    import tiny
-    from tiny_vision import CHECKPOINTS
+    from support import tiny
+    from support.tiny_vision import CHECKPOINTS
 
     from visret.encoders import _torch
 

@@ -6,21 +6,20 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny
-import tiny_text
 import torch
 from safetensors.torch import load_file, save_file
-from test_numpy import LONG, ODD, QUESTIONS
+from support import tiny, tiny_text
+from support.texts import LONG, ODD, benchmark_questions
+from support.vectors import assert_same
 
 from visret.encoders import _checkpoint, _multivector, _torch, load_encoder
 from visret.types import Page
 
 
 @pytest.fixture
-def own_cache(tmp_path, monkeypatch):
+def notes(own_cache):
     """The folder of the notes, empty."""
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "questions"
+    return own_cache / "questions"
 
 
 def load(folder):
@@ -34,7 +33,7 @@ def assert_same_as_torch(encoder, question):
     ids = reading.framed(slice(0, encoder._room(reading, "query")))
     (found,) = model.encode([ids], "query")
     (expected,) = model._model().encode([ids], "query", width=model._width)
-    np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5, rtol=0)
+    assert_same(found.vectors, expected.vectors)
     np.testing.assert_array_equal(found.counts, expected.counts)
 
 
@@ -48,16 +47,15 @@ def layout(request, tmp_path_factory):
 def test_every_layout_has_its_questions_in_numpy(layout):
     encoder = load(layout)
     assert encoder._model._questions is not None
-    questions = [json.loads(line)["query"] for line in QUESTIONS.read_text("utf8").splitlines()[:20]]
-    for question in [*questions, *ODD, LONG]:
+    for question in [*benchmark_questions()[:20], *ODD, LONG]:
         assert_same_as_torch(encoder, question)
 
 
 @pytest.mark.weights
-def test_what_is_noted_is_what_was_found(layout, own_cache, monkeypatch):
+def test_what_is_noted_is_what_was_found(layout, notes, monkeypatch):
     """The second time, without the library, the encoder is the same in all it says and gives."""
     first = load(layout)
-    (note,) = own_cache.iterdir()
+    (note,) = notes.iterdir()
     monkeypatch.setattr(_multivector, "MultiVector", None)  # nobody needs it any more
     second = load(layout)
     assert second.preprocessing == first.preprocessing
@@ -76,13 +74,13 @@ def changed(checkpoints, folder, **config):
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", "relu", "silu"])
-def test_other_activations_are_computed(checkpoints, own_cache, tmp_path, activation):
+def test_other_activations_are_computed(checkpoints, notes, tmp_path, activation):
     encoder = load(changed(checkpoints, tmp_path / activation, hidden_act=activation))
     assert encoder._model._questions is not None
     assert_same_as_torch(encoder, "where is the red circle")
 
 
-def test_an_activation_that_is_not_known_goes_through_torch(checkpoints, own_cache, tmp_path):
+def test_an_activation_that_is_not_known_goes_through_torch(checkpoints, notes, tmp_path):
     encoder = load(changed(checkpoints, tmp_path / "quick", hidden_act="quick_gelu"))
     assert encoder._model._questions is None
     assert_same_as_torch(encoder, "where is the red circle")
@@ -126,7 +124,7 @@ def dense(folder, *, bias, activation, residual, square):
 @pytest.mark.parametrize(
     ("bias", "residual", "square"), [(False, False, False), (True, True, True), (True, True, False)]
 )
-def test_layers_behind_the_encoder(own_cache, tmp_path, activation, known, bias, residual, square):
+def test_layers_behind_the_encoder(notes, tmp_path, activation, known, bias, residual, square):
     with _torch.quiet():
         folder = dense(tmp_path, bias=bias, activation=activation, residual=residual, square=square)
     encoder = load(folder)
@@ -135,14 +133,14 @@ def test_layers_behind_the_encoder(own_cache, tmp_path, activation, known, bias,
         assert_same_as_torch(encoder, question)
 
 
-def test_words_that_a_checkpoint_skips_in_questions_have_no_vector(own_cache, tmp_path):
+def test_words_that_a_checkpoint_skips_in_questions_have_no_vector(notes, tmp_path):
     with _torch.quiet():
         folder = dense(tmp_path, bias=False, activation=torch.nn.Identity(), residual=False, square=False)
     (query,) = load(folder).encode_queries(["the red, circle"])
     assert query.tokens == ("[CLS]", "red", "circle", "[SEP]")
 
 
-def test_a_network_that_comes_out_otherwise_is_not_used(checkpoints, own_cache, monkeypatch):
+def test_a_network_that_comes_out_otherwise_is_not_used(checkpoints, notes, monkeypatch):
     """As a library that does something else with the same configuration."""
     scale = _multivector.Questions.__call__
 
@@ -153,29 +151,29 @@ def test_a_network_that_comes_out_otherwise_is_not_used(checkpoints, own_cache, 
     monkeypatch.setattr(_multivector.Questions, "__call__", other)
     encoder = load(checkpoints / "colbert")
     assert encoder._model._questions is None
-    assert json.loads(next(own_cache.iterdir()).read_text("utf-8"))["network"] is None
+    assert json.loads(next(notes.iterdir()).read_text("utf-8"))["network"] is None
     monkeypatch.undo()
     assert_same_as_torch(encoder, "where is the red circle")
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"network": {}}', '{"tokenizer": 3}'])
-def test_a_damaged_note_is_made_again(checkpoints, own_cache, content):
+def test_a_damaged_note_is_made_again(checkpoints, notes, content):
     load(checkpoints / "colbert")
-    (note,) = own_cache.iterdir()
+    (note,) = notes.iterdir()
     whole = note.read_text("utf-8")
     note.write_text(content, "utf-8")
     assert_same_as_torch(load(checkpoints / "colbert"), "where is the red circle")
     assert json.loads(note.read_text("utf-8")) == json.loads(whole)
 
 
-def test_another_checkpoint_or_library_has_another_note(checkpoints, own_cache, tmp_path, monkeypatch):
+def test_another_checkpoint_or_library_has_another_note(checkpoints, notes, tmp_path, monkeypatch):
     load(checkpoints / "colbert")
     tiny.colbert(tmp_path / "other", query_length=9)
     load(tmp_path / "other")
-    assert len(list(own_cache.iterdir())) == 2
+    assert len(list(notes.iterdir())) == 2
     monkeypatch.setattr(_checkpoint, "version", lambda library: "0.0")
     load(checkpoints / "colbert")
-    assert len(list(own_cache.iterdir())) == 3
+    assert len(list(notes.iterdir())) == 3
 
 
 def test_without_a_cache_folder_it_is_found_out_each_time(checkpoints, tmp_path, monkeypatch, caplog):
@@ -186,21 +184,21 @@ def test_without_a_cache_folder_it_is_found_out_each_time(checkpoints, tmp_path,
     assert not caplog.messages
 
 
-def test_pages_are_those_of_the_library(checkpoints, own_cache):
+def test_pages_are_those_of_the_library(checkpoints, notes):
     """Whether they are encoded by the encoder that found out, or by one that read the note."""
     pages = [Page.from_text("the red circle, on a page.", doc="a")]
     first, second = load(checkpoints / "colbert"), load(checkpoints / "colbert")
     np.testing.assert_array_equal(first.encode_pages(pages)[0].vectors, second.encode_pages(pages)[0].vectors)
 
 
-def test_half_precision_is_for_pages(checkpoints, own_cache):
+def test_half_precision_is_for_pages(checkpoints, notes):
     exact, half = load(checkpoints / "colbert"), load_encoder(checkpoints / "colbert", dtype="bfloat16")
     (expected,), (found,) = exact.encode_queries(["where is it"]), half.encode_queries(["where is it"])
     np.testing.assert_array_equal(found.vectors, expected.vectors)
     assert half.preprocessing["dtype"] == "bfloat16"
 
 
-def test_a_network_in_half_precision_is_computed_in_full(checkpoints, own_cache, tmp_path):
+def test_a_network_in_half_precision_is_computed_in_full(checkpoints, notes, tmp_path):
     shutil.copytree(checkpoints / "colbert", tmp_path / "half")
     weights = load_file(tmp_path / "half" / "model.safetensors")
     save_file({k: v.half() for k, v in weights.items()}, tmp_path / "half" / "model.safetensors", {"format": "pt"})

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.vectors import assert_same
 
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, WeightsError
@@ -28,10 +29,6 @@ def of_words(*words):
 
 def with_options(spec, **options):
     return dataclasses.replace(spec, options={**spec.options, **options})
-
-
-def assert_same(a, b, atol=1e-5):
-    np.testing.assert_allclose(a, b, atol=atol, rtol=0)
 
 
 @pytest.fixture(scope="session")

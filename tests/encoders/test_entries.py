@@ -8,9 +8,9 @@ import warnings
 
 import numpy as np
 import pytest
-import tiny_vision
 import yaml
 from PIL import Image
+from support import tiny_vision
 
 from visret import Retriever
 from visret.encoders import _torch, load_encoder

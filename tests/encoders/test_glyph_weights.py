@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from safetensors.numpy import load_file, save_file
-from sheets import draw
+from support.sheets import draw
 
 from visret import Page, Retriever, load_encoder
 from visret.errors import ShapeError, WeightsError

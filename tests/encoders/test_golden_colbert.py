@@ -7,9 +7,10 @@ import string
 
 import numpy as np
 import pytest
-import tiny_text
 import torch
 from safetensors.torch import load_file
+from support import tiny_text
+from support.vectors import assert_same
 from tokenizers import Tokenizer
 
 from visret.encoders import _torch, load_encoder
@@ -26,10 +27,6 @@ CLS, UNUSED0, UNUSED1, SEP, MASK = 101, 1, 2, 102, 103
 
 def page_of(text):
     return Page.from_text(text, doc="a")
-
-
-def assert_same(ours, theirs):
-    np.testing.assert_allclose(ours, theirs, atol=1e-5, rtol=0)
 
 
 class Stanford:

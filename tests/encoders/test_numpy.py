@@ -6,7 +6,6 @@ import math
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from support.texts import LONG, ODD, benchmark_questions
+from support.vectors import assert_same
 from torch import nn
 
 from visret.encoders import _layout, _numpy, _torch, load_encoder
@@ -24,7 +25,6 @@ from visret.models import registry, weights
 from visret.models.weights import Tensors
 from visret.types import Page
 
-QUESTIONS = Path(__file__).parent.parent / "benchmarks" / "questions.jsonl"
 TORCH = {
     "gelu": nn.GELU(),
     "gelu_new": nn.GELU("tanh"),
@@ -33,18 +33,6 @@ TORCH = {
     "silu": nn.SiLU(),
     "tanh": nn.Tanh(),
 }
-ODD = [
-    "red",
-    "?",
-    "Größe der ÉCLAIRS, naïve façade",
-    "THE RED CIRCLE",
-    "[SEP] [MASK] [unused0]",
-    "red\u200bgreen \ufb01gure",
-    "co-efficient of (thermal) expansion",
-    "图 red 表",
-    "a/" * 90,
-]
-LONG = "where is the sales figure, of the report? " * 120  # several windows
 
 
 def numpy_bert(folder, **changed):
@@ -99,7 +87,7 @@ def test_it_computes_what_transformers_computes(checkpoints, tmp_path, activatio
 @given(st.lists(st.integers(0, 90), min_size=1, max_size=200))
 def test_any_sequence_is_that_of_torch(sentences, ids):
     (found,) = sentences._model.encode([ids], "query")
-    np.testing.assert_allclose(found.vectors, by_torch(sentences, ids), atol=1e-5, rtol=0)
+    assert_same(found.vectors, by_torch(sentences, ids))
 
 
 @given(st.text(min_size=1, max_size=80).filter(lambda text: text.strip() and text.isprintable()))
@@ -109,16 +97,15 @@ def test_any_question_is_that_of_torch(sentences, question):
     expected = np.concatenate([by_torch(sentences, ids) for ids in sequences])
     inside = np.concatenate([[False, *[True] * (len(ids) - 2), False] for ids in sequences])
     kept = inside if inside.any() else np.ones(len(inside), bool)  # markers, where nothing else is known
-    np.testing.assert_allclose(query.vectors, expected[kept], atol=1e-5, rtol=0)
+    assert_same(query.vectors, expected[kept])
 
 
 @pytest.mark.weights
 def test_real_questions_of_the_default_are_those_of_torch(minilm):
-    questions = [json.loads(line)["query"] for line in QUESTIONS.read_text("utf8").splitlines()]
-    for question in [*questions, *ODD, LONG]:
+    for question in [*benchmark_questions(), *ODD, LONG]:
         for ids in sequences_of(minilm, question):
             (found,) = minilm._model.encode([ids], "query")
-            np.testing.assert_allclose(found.vectors, by_torch(minilm, ids), atol=1e-5, rtol=0)
+            assert_same(found.vectors, by_torch(minilm, ids))
 
 
 @pytest.mark.weights

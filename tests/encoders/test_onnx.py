@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from support.vectors import assert_same
 
 from visret.encoders import _onnx, load_encoder
 from visret.errors import InvalidModelSpec, MissingExtra, WeightsError
@@ -32,7 +33,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def own_cache(cache, monkeypatch):
+def _kept(cache, monkeypatch):
     """What one test exports, the next ones find."""
     monkeypatch.setenv("VISRET_CACHE", str(cache))
 
@@ -46,10 +47,10 @@ def test_the_vectors_are_those_of_torch(folder):
     theirs, ours = load_encoder(folder, dtype="float32"), load_encoder(entry(folder))
     assert ours.preprocessing == theirs.preprocessing
     for expected, found in zip(theirs.encode_pages(PAGES), ours.encode_pages(PAGES), strict=True):
-        np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5, rtol=0)
+        assert_same(found.vectors, expected.vectors)
         np.testing.assert_array_equal(found.where, expected.where)
     for expected, found in zip(theirs.encode_queries(TEXTS), ours.encode_queries(TEXTS), strict=True):
-        np.testing.assert_allclose(found.vectors, expected.vectors, atol=1e-5, rtol=0)
+        assert_same(found.vectors, expected.vectors)
         assert found.tokens == expected.tokens
 
 
@@ -57,7 +58,7 @@ def test_a_batch_changes_nothing(folder):
     encoder = load_encoder(entry(folder))
     for page, together in zip(PAGES, encoder.encode_pages(PAGES), strict=True):
         (alone,) = encoder.encode_pages([page])
-        np.testing.assert_allclose(alone.vectors, together.vectors, atol=1e-5, rtol=0)
+        assert_same(alone.vectors, together.vectors)
 
 
 def test_threads_change_nothing(folder):
@@ -99,7 +100,7 @@ def test_a_checkpoint_with_another_configuration_is_exported_anew_and_quietly(ch
     (file,) = set((cache / "onnx").iterdir()) - before
     assert file.suffix == ".onnx"
     (expected,) = load_encoder(tmp_path, dtype="float32").encode_queries(["red"])
-    np.testing.assert_allclose(changed.encode_queries(["red"])[0].vectors, expected.vectors, atol=1e-5, rtol=0)
+    assert_same(changed.encode_queries(["red"])[0].vectors, expected.vectors)
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnx", "onnxscript"])

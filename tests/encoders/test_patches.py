@@ -9,11 +9,12 @@ import shutil
 
 import numpy as np
 import pytest
-import tiny_vision
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_vision import CHECKPOINTS
+from support import tiny_vision
+from support.tiny_vision import CHECKPOINTS
+from support.vectors import assert_same
 
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, VisretError, WeightsError
@@ -70,10 +71,6 @@ def noise(size, seed=0):
     """A page of coloured squares, a twentieth of its size each."""
     drawn = np.random.default_rng(seed).integers(0, 255, (20, 20, 3), dtype=np.uint8)
     return Page.from_image(Image.fromarray(drawn).resize(size, Image.Resampling.NEAREST), doc="a")
-
-
-def assert_same(a, b):
-    np.testing.assert_allclose(a, b, atol=1e-5, rtol=0)
 
 
 class Original:

@@ -17,11 +17,6 @@ from visret.types import Page
 fraction = st.floats(0, 1)
 
 
-@pytest.fixture(scope="module")
-def toy():
-    return load_encoder("toy")
-
-
 def page(size, *patches, background="white"):
     """An image with coloured boxes: (colour, x0, y0, x1, y1 in pixels)."""
     image = Image.new("RGB", size, background)

@@ -7,11 +7,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed, refs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from test_segment import PAGES, same
+from support.pages import DIM, PAGES, add, assert_same_page, create, embed, refs
 
 from visret import codec
 from visret.codec import CODECS
@@ -19,10 +18,6 @@ from visret.errors import InvalidArgument
 from visret.index import PageIndex, compaction, layout, renditions
 from visret.index.catalogue import SegmentRow
 from visret.reduction import Storage
-
-
-def create(path, storage=Storage(codec="float32")):  # noqa: B008
-    return PageIndex.create(path, model=MODEL, storage=storage)
 
 
 def stored(index):
@@ -62,7 +57,7 @@ def test_pages_stay_as_they_are(tmp_path, name):
         f"{index.snapshot.segments[0].number:06d}"
     ]
     for page in PAGES:
-        same(index.embedding(page.ref), page, codec.decode(codec.encode(page.vectors, learned), learned))
+        assert_same_page(index.embedding(page.ref), page, codec.decode(codec.encode(page.vectors, learned), learned))
     again = index.snapshot.commits
     index.compact()
     assert index.snapshot.commits == again, "there is nothing left to do"

@@ -1,11 +1,10 @@
 """What verify finds, and what is left after repair."""
 
 import random
-import shutil
 
 import numpy as np
 import pytest
-from conftest import MODEL, add, embed, refs
+from support.pages import MODEL, add, embed, refs
 
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index import PageIndex, layout, page_bytes, renditions
@@ -28,11 +27,6 @@ def template(tmp_path_factory):
         number = add(writer, "drawn")
         renditions.write(path, number, 1, b"picture" * 10)
     return path
-
-
-@pytest.fixture
-def path(template, tmp_path):
-    return shutil.copytree(template, tmp_path / "i")
 
 
 def flip(file, at=-1):

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed, refs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pages import DIM, add, create, embed, refs
 
 from visret import codec as codecs
 from visret import reduction
@@ -22,10 +22,6 @@ from visret.reduction import Storage
 
 BOTH = Storage(codec="residual2", dim=4)
 STORAGES = [Storage(codec=codec, dim=dim, pool=pool) for codec in CODECS for dim, pool in ((None, 1), (5, 2))]
-
-
-def create(path, storage):
-    return PageIndex.create(path, model=MODEL, storage=storage)
 
 
 @pytest.fixture

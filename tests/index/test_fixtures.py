@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.pages import OLD_PAGES
 
 from visret import Page, Retriever
 from visret.index import PageIndex, layout
 from visret.types import PageRef
 
 HERE = Path(__file__).parent
-FOUND = [PageRef("colours.pdf", 1), PageRef("colours.pdf", 2), PageRef("one.pdf", 1)]
 
 
 def page(colour, doc, number=1):
@@ -33,13 +33,13 @@ def test_it_lives_on(made_by, number):
     folder = made_by(number)
     with Retriever.open(folder) as retriever:
         before = {hit.ref: hit.score for hit in retriever.search("red", k=9)}
-        assert sorted(before) == FOUND
+        assert sorted(before) == OLD_PAGES
         retriever.add_pages([page("red", "new.pdf")], metadata={"year": 2026})
         retriever.remove("one.pdf")
         retriever.compact()
         after = {hit.ref: hit.score for hit in retriever.search("red", k=9)}
         assert after.pop(PageRef("new.pdf", 1)) == pytest.approx(1)
-        assert after == {ref: before[ref] for ref in FOUND[:2]}
+        assert after == {ref: before[ref] for ref in OLD_PAGES[:2]}
         assert [hit.doc for hit in retriever.search("red", where={"year": 2026})] == ["new.pdf"]
     with closing(PageIndex.open(folder)) as index:
         assert index.verify() == []

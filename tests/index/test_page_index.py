@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import DIM, FLOATS, MODEL, add, embed, refs
+from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
@@ -30,12 +30,6 @@ def template(tmp_path_factory):
         writer.commit()
         add(writer, "b.pdf", (1, 2))
     return path
-
-
-@pytest.fixture
-def path(template, tmp_path):
-    """An index of two documents in two segments, to be changed at will."""
-    return shutil.copytree(template, tmp_path / "papers.visret")
 
 
 def change(path, *statements):

@@ -1,13 +1,12 @@
 import hashlib
 import json
 import re
-import shutil
 import sqlite3
 import struct
 
 import numpy as np
 import pytest
-from conftest import DIM, MODEL, add, embed
+from support.pages import DIM, MODEL, PAGES, add, assert_same_page, embed
 
 from visret import codec
 from visret.codec import CODECS, Codec
@@ -17,68 +16,6 @@ from visret.reduction import Storage, summarise, summary_size
 from visret.types import Grid, PageRef
 
 NAN = np.nan
-PAGES = [
-    embed(page=1, n=6, where=Grid(2, 3), text="grid only"),
-    embed(page=2, n=7, where=Grid(2, 3), text=""),
-    embed(page=3, n=2, where=Grid(2, 2, np.array([[1, -1], [0, 1]], np.int32)), size_pt=(842.25, 595.125)),
-    embed(
-        page=4,
-        n=3,
-        where=np.array([[0, 0.1, 0.2, 0.3], [NAN] * 4, [0.4, 0.5, 0.6, 0.7]], np.float32),
-        text="Füße  und\nÄpfel",
-        word_boxes=np.arange(12, dtype=np.float32).reshape(3, 4) / 12,
-    ),
-    embed(
-        page=5,
-        n=3,
-        where=np.array([[0, 4], [NAN, NAN], [5, 9]], np.float32),
-        size_pt=None,
-        text="🙂 text",
-        metadata={"section": "2.1"},
-    ),
-    embed(page=6, n=1, where=Grid(1, 3, np.array([[0, 0, -1]], np.int32)), text="last"),
-    embed(page=7, n=2, where=np.full((2, 4), 0.5, np.float32), text="x", word_boxes=np.ones((1, 4), np.float32)),
-    embed(page=8, n=1, where=np.array([[2, 3]], np.float32), size_pt=None),
-    embed(
-        page=9,
-        n=2,
-        where=np.array([[0, 0, 0.1, 0.1], [0.2, 0, 0.3, 0.1], [NAN] * 4, [0.4, 0, 0.5, 0.1]], np.float32),
-        rows=np.array([1, 0, 1, 1], np.int32),
-    ),
-    embed(
-        page=10,
-        n=2,
-        where=np.array([[0, 4], [5, 9], [9, 12]], np.float32),
-        rows=np.array([0, 0, 1], np.int32),
-        size_pt=None,
-        text="pool tog eth",
-    ),
-    embed(page=11, n=3, where=np.array([[0, 1], [1, 2], [2, 3]], np.float32), size_pt=None),
-]
-
-
-def same(got, page, vectors):
-    assert got.ref == page.ref
-    assert got.size_pt == page.size_pt
-    assert got.text == page.text
-    assert got.metadata == page.metadata
-    np.testing.assert_array_equal(got.vectors, vectors)
-    assert got.vectors.dtype == np.float32
-    if isinstance(page.where, Grid):
-        assert (got.where.rows, got.where.cols) == (page.where.rows, page.where.cols)
-        assert (got.where.cells is None) == (page.where.cells is None)
-        np.testing.assert_array_equal(got.where.vector_of_cell(), page.where.vector_of_cell())
-    else:
-        np.testing.assert_array_equal(got.where, page.where)
-        assert got.where.dtype == np.float32
-    if page.rows is None:
-        assert got.rows is None
-    else:
-        np.testing.assert_array_equal(got.rows, page.rows)
-    if page.word_boxes is None:
-        assert got.word_boxes is None
-    else:
-        np.testing.assert_array_equal(got.word_boxes, page.word_boxes)
 
 
 @pytest.mark.parametrize("order", [PAGES, PAGES[::-1], PAGES[:2], PAGES[2:3], PAGES[3:4], PAGES[4:5]])
@@ -89,7 +26,7 @@ def test_a_page_comes_back_as_it_was(tmp_path, name, order):
     with PageIndex.open(tmp_path / "i") as index:
         fitted = index.snapshot.fitted.codec
         for page in order:
-            same(index.embedding(page.ref), page, codec.decode(codec.encode(page.vectors, fitted), fitted))
+            assert_same_page(index.embedding(page.ref), page, codec.decode(codec.encode(page.vectors, fitted), fitted))
         assert index.verify() == []
 
 
@@ -174,12 +111,6 @@ def template(tmp_path_factory):
     with PageIndex.create(path, model=MODEL) as index, index.writing() as writer:
         add(writer, "a.pdf", PAGES)
     return path
-
-
-@pytest.fixture
-def path(template, tmp_path):
-    """An index of all kinds of pages in one segment, to be damaged at will."""
-    return shutil.copytree(template, tmp_path / "i")
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import MODEL, add, embed, refs
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.pages import MODEL, add, embed, refs
 
 from visret.errors import InvalidArgument
 from visret.index import PageIndex

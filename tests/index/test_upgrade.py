@@ -9,13 +9,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+from support.pages import OLD_PAGES
 
 from visret import Retriever
 from visret.errors import DuplicateDocument, PageIndexError
 from visret.index import PageIndex, upgrade
 from visret.types import Grid, PageEmbedding, PageRef
-
-FOUND = [PageRef("colours.pdf", 1), PageRef("colours.pdf", 2), PageRef("one.pdf", 1)]
 
 
 @pytest.fixture
@@ -45,7 +44,7 @@ def write(folder, doc="new.pdf", **place):
 def test_it_is_read_as_it_is(old):
     before = {file: file.read_bytes() for file in old.rglob("*") if file.is_file()}
     with Retriever.open(old) as retriever:
-        assert sorted(hit.ref for hit in retriever.search("red", k=9)) == FOUND
+        assert sorted(hit.ref for hit in retriever.search("red", k=9)) == OLD_PAGES
         assert retriever.search("red", k=1)[0].score == pytest.approx(1)
         documents = [retriever.document(doc) for doc in retriever.documents()]
         assert [(d.doc, d.source, d.member, d.lost) for d in documents] == [
@@ -73,7 +72,7 @@ def test_the_first_writer_upgrades_it_and_keeps_everything(old):
         assert number > max(document.number for document in before) + 1  # that of the removed one is not used again
         assert index.verify() == []
     with Retriever.open(old) as retriever:
-        assert {hit.ref for hit in retriever.search("red", k=9)} == {*FOUND, PageRef("new.pdf", 1)}
+        assert {hit.ref for hit in retriever.search("red", k=9)} == {*OLD_PAGES, PageRef("new.pdf", 1)}
         assert (retriever.info()["documents_with_losses"], retriever.info()["documents_with_losses_unknown"]) == (1, 2)
 
 
@@ -88,7 +87,7 @@ def test_what_it_was_before_is_still_there(old):
     with Retriever.open(old) as retriever:
         retriever.undo_reindex()
         assert len(retriever.documents()) == 4
-        assert {hit.ref for hit in retriever.search("red", k=9)} == {*FOUND, PageRef("a.pdf", 1), PageRef("a.pdf", 2)}
+        assert {hit.ref for hit in retriever.search("red", k=9)} == {*OLD_PAGES, *(PageRef("a.pdf", n) for n in (1, 2))}
         retriever.undo_reindex()
         assert [hit.ref for hit in retriever.search("red", k=1)] == [PageRef("colours.pdf", 1)]
     write(old)
@@ -98,7 +97,7 @@ def test_what_it_was_before_is_still_there(old):
 def test_it_is_reindexed(old):
     with Retriever.open(old) as retriever:
         retriever.reindex(codec="float16")
-        assert sorted(hit.ref for hit in retriever.search("red", k=9)) == FOUND
+        assert sorted(hit.ref for hit in retriever.search("red", k=9)) == OLD_PAGES
     assert PageIndex.open(old).verify() == []
 
 

@@ -8,13 +8,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from conftest import DIM, FLOATS, MODEL, add, embed, refs
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.errors import DuplicateDocument, IndexLocked, InvalidArgument, ModelMismatch, PageIndexError
 from visret.index import PageIndex, arrays, catalogue, layout, renditions, seal
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 
 def run(script, *arguments):
     """A Python process of its own; what it prints."""
-    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(Path(__file__).parent)!r}]\n{script}"
+    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n{script}"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
@@ -505,7 +506,7 @@ def test_a_commit_is_whole_or_not_at_all(index, statement, moment, error):
 # be rolled back. What was acknowledged is in a file of its own.
 CRASHES = """
 import json, os, sqlite3
-from conftest import add, embed, refs
+from support.pages import add, embed, refs
 from visret.index import PageIndex, arrays, writer
 
 path, report = sys.argv[1:]
@@ -742,14 +743,10 @@ def test_a_lock_that_another_has_is_told_from_one_that_cannot_be(index, monkeypa
         (errno.EACCES, IndexLocked),
         (errno.ENOLCK, PageIndexError),
     ):
-        monkeypatch.setattr(fcntl, "flock", lambda *_, code=code: raising(OSError(code, "x")))
+        monkeypatch.setattr(fcntl, "flock", Mock(side_effect=OSError(code, "x")))
         with pytest.raises(PageIndexError) as caught, index.writing():
             pass
         assert type(caught.value) is expected
-
-
-def raising(error):
-    raise error
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_LOCK", "SQLITE_IOERR_RDLOCK", "SQLITE_PROTOCOL"])
@@ -766,7 +763,7 @@ def test_files_that_may_not_be_read_are_no_damage(index, monkeypatch):
     """What `repair` would drop."""
     with index.writing() as writer:
         add(writer, "a.pdf")
-    monkeypatch.setattr(arrays, "sha256", lambda path: raising(PermissionError(13, "Permission denied")))
+    monkeypatch.setattr(arrays, "sha256", Mock(side_effect=PermissionError(13, "Permission denied")))
     with pytest.raises(PageIndexError, match="segment 1 cannot be read: Permission denied"):
         index.verify()
 

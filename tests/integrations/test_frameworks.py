@@ -13,7 +13,7 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # before it is imported: it 
 
 import pytest
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Page, Retriever
 from visret.errors import InvalidArgument, MissingExtra

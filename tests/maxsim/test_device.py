@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.vectors import problems, units
 
 from visret import codec as codecs
 from visret.codec import Codec, Rows
@@ -17,10 +18,7 @@ from visret.errors import ShapeError, VisretError
 from visret.maxsim import PackedPages, pack, reference
 from visret.maxsim.device import on_device
 
-
-def unit(rng, count, dim):
-    vectors = rng.standard_normal((count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+PROBLEMS = problems([4, 20, 48, 50, 96, 100, 128, 320], longest=70)
 
 
 def stored(name, vectors):
@@ -28,22 +26,9 @@ def stored(name, vectors):
     return codecs.encode(vectors, codec), codec
 
 
-@st.composite
-def problems(draw):
-    """(query, vectors, offsets): ragged pages, some all on the far side of the query, so that maxima are negative."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    dim = draw(st.sampled_from([4, 20, 48, 50, 96, 100, 128, 320]))
-    lengths = draw(st.lists(st.integers(1, 70), min_size=1, max_size=12))
-    query = unit(rng, draw(st.integers(1, 40)), dim)
-    vectors = unit(rng, sum(lengths), dim)
-    if draw(st.booleans()):
-        vectors, query = -np.abs(vectors), np.abs(query)
-    return query, vectors, np.concatenate([[0], np.cumsum(lengths)])
-
-
 @pytest.mark.parametrize("name", codecs.CODECS)
 @settings(max_examples=15, deadline=None)
-@given(problem=problems(), memory=st.sampled_from([1, 20_000, 1 << 23]))
+@given(problem=PROBLEMS, memory=st.sampled_from([1, 20_000, 1 << 23]))
 def test_scores_are_the_definition_however_rows_are_cut_into_blocks(name, problem, memory):
     query, vectors, offsets = problem
     rows, codec = stored(name, vectors)
@@ -62,12 +47,12 @@ def test_a_block_keeps_to_its_memory_and_repeats_few_rows(monkeypatch):
     lengths = rng.integers(1, 500, 200)
     lengths[7] = 9_000  # alone longer than a block
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    rows, codec = stored("int8", unit(rng, offsets[-1], 64))
+    rows, codec = stored("int8", units(rng, offsets[-1], 64))
     pages = dataclasses.replace(on_device(rows, offsets, codec, "cpu"), memory=2 << 20)
     seen = []
     vectors = type(pages)._vectors
     monkeypatch.setattr(type(pages), "_vectors", lambda *a: seen.append(vectors(*a)) or seen[-1])
-    query = unit(rng, 12, 64)
+    query = units(rng, 12, 64)
     pages.scores(query)
     counts = [len(block) for block in seen]
     assert max(counts) * 64 * 4 < 2 << 20
@@ -79,7 +64,7 @@ def test_exact_scores_do_not_depend_on_neighbours_blocks_or_precision_settings()
     rng = np.random.default_rng(2)
     lengths = rng.integers(1, 300, 60)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    vectors, query = unit(rng, offsets[-1], 128), unit(rng, 12, 128)
+    vectors, query = units(rng, offsets[-1], 128), units(rng, 12, 128)
     rows, codec = stored("residual2", vectors)
     pages = on_device(rows, offsets, codec, "cpu")
     together = pages.exact_scores(query)
@@ -96,7 +81,7 @@ def test_exact_scores_do_not_depend_on_neighbours_blocks_or_precision_settings()
 @pytest.mark.parametrize("half", [False, True])
 def test_top_k_is_exact_ordered_and_breaks_ties_by_row(half):
     rng = np.random.default_rng(3)
-    vectors, query = unit(rng, 3000, 64), unit(rng, 5, 64)
+    vectors, query = units(rng, 3000, 64), units(rng, 5, 64)
     vectors[600:610] = vectors[30:40]  # page 60 is page 3 again
     offsets = np.arange(0, 3001, 10)
     rows, codec = stored("int8", vectors)
@@ -110,7 +95,7 @@ def test_top_k_is_exact_ordered_and_breaks_ties_by_row(half):
     best = pages.top_k(query, 7)
     assert best[0].tolist() == order[:7].tolist()
     assert (best[1] == exact[order[:7]]).all()
-    queries = [query, unit(rng, 1, 64), unit(rng, 33, 64)]
+    queries = [query, units(rng, 1, 64), units(rng, 33, 64)]
     wanted = np.array([299, 5, 60, 3, 17])
     for one, found in zip(queries, pages.top_k_many(queries, 4, only=wanted), strict=True):
         alone = pages.top_k(one, 4, only=wanted)
@@ -124,7 +109,7 @@ def test_top_k_is_exact_ordered_and_breaks_ties_by_row(half):
 def test_it_agrees_with_packed_pages():
     rng = np.random.default_rng(4)
     offsets = np.concatenate([[0], np.cumsum(rng.integers(1, 60, 90))])
-    vectors, query = unit(rng, offsets[-1], 96), unit(rng, 20, 96)
+    vectors, query = units(rng, offsets[-1], 96), units(rng, 20, 96)
     for name in codecs.CODECS:
         rows, codec = stored(name, vectors)
         packed, pages = PackedPages(rows, offsets, codec), on_device(rows, offsets, codec, "cpu")
@@ -151,7 +136,7 @@ QUERY = np.eye(8, dtype=np.float32)
     ],
 )
 def test_what_packed_pages_refuse_is_refused_in_the_same_words(call):
-    rows, codec = stored("int8", unit(np.random.default_rng(5), 6, 8))
+    rows, codec = stored("int8", units(np.random.default_rng(5), 6, 8))
     offsets = np.array([0, 2, 6])
     with pytest.raises(ShapeError) as expected:
         call(PackedPages(rows, offsets, codec))
@@ -161,7 +146,7 @@ def test_what_packed_pages_refuse_is_refused_in_the_same_words(call):
 
 
 def test_rows_and_offsets_that_do_not_fit_are_refused():
-    rows, codec = stored("int8", unit(np.random.default_rng(5), 6, 8))
+    rows, codec = stored("int8", units(np.random.default_rng(5), 6, 8))
     for offsets in ([0, 2, 2, 6], [0, 5], [1, 6], []):
         with pytest.raises(ShapeError):
             on_device(rows, np.array(offsets, int), codec, "cpu")
@@ -178,7 +163,7 @@ def test_a_device_that_is_not_there_is_named(device):
 
 def test_rows_mapped_from_a_file_are_copied_piece_by_piece(tmp_path, monkeypatch):
     monkeypatch.setattr("visret.maxsim.device.UPLOAD", 100)  # three rows
-    vectors = unit(np.random.default_rng(6), 50, 30)
+    vectors = units(np.random.default_rng(6), 50, 30)
     offsets = np.array([0, 1, 20, 50])
     for name in codecs.CODECS:
         rows, codec = stored(name, vectors)
@@ -193,9 +178,9 @@ def test_rows_mapped_from_a_file_are_copied_piece_by_piece(tmp_path, monkeypatch
 
 def test_the_number_of_a_centroid_that_is_not_there_is_the_last_one():
     """What a damaged index may hold; on a GPU a number out of range would end the program."""
-    rows, codec = stored("residual1", unit(np.random.default_rng(7), 200, 16))
+    rows, codec = stored("residual1", units(np.random.default_rng(7), 200, 16))
     last = np.full(200, len(codec.centroids) - 1, np.uint16)
-    query, offsets = unit(np.random.default_rng(8), 3, 16), np.array([0, 200])
+    query, offsets = units(np.random.default_rng(8), 3, 16), np.array([0, 200])
     expected = on_device(rows._replace(centroids=last), offsets, codec, "cpu").exact_scores(query)
     got = on_device(rows._replace(centroids=last + np.uint16(1)), offsets, codec, "cpu").exact_scores(query)
     assert got == expected
@@ -208,7 +193,7 @@ def test_many_centroids_are_told_apart():
     codec = Codec("residual2", 16, centroids, np.array([-9, -3, 3, 9], np.int8), 0.01)
     rows = codec.empty(300)
     rows.codes[:], rows.scales[:], rows.centroids[:] = rng.integers(0, 256, (300, 4)), 0.01, np.arange(300) + 65_236
-    offsets, query = np.arange(301), unit(rng, 4, 16)
+    offsets, query = np.arange(301), units(rng, 4, 16)
     expected = reference.page_scores(query, codecs.decode(rows, codec), offsets)
     assert on_device(rows, offsets, codec, "cpu").exact_scores(query) == pytest.approx(expected, abs=1e-5)
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from llvmlite import binding
+from support.vectors import problems, units
 
 from visret.codec import CODECS, Codec, Rows, decode
 from visret.errors import ShapeError
@@ -15,35 +16,18 @@ from visret.maxsim import PackedPages, _kernel, _paths, pack, packed, page_score
 INTEGER = [path.name for path in _paths.available() if path.limit]
 FLOAT = [path.name for path in _paths.available() if not path.limit]
 
-
-def unit(rng, count, dim):
-    vectors = rng.standard_normal((count, dim)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-@st.composite
-def problems(draw):
-    """(query, vectors, offsets): ragged pages, some all on the far side of the query, so that maxima are negative."""
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    dim = draw(st.sampled_from([4, 20, 48, 50, 96, 128, 320, 384]))
-    lengths = draw(st.lists(st.integers(1, 40), min_size=1, max_size=12))
-    query = unit(rng, draw(st.integers(1, 40)), dim)
-    vectors = unit(rng, sum(lengths), dim)
-    if draw(st.booleans()):
-        vectors = -np.abs(vectors)
-        query = np.abs(query)
-    return query, vectors, np.concatenate([[0], np.cumsum(lengths)])
+PROBLEMS = problems([4, 20, 48, 50, 96, 128, 320, 384], longest=40)
 
 
 @settings(max_examples=60, deadline=None)
-@given(problems())
+@given(PROBLEMS)
 def test_page_scores_are_the_definition(problem):
     assert np.allclose(page_scores(*problem), reference.page_scores(*problem), atol=1e-5 * len(problem[0]))
 
 
 @pytest.mark.parametrize("name", INTEGER)
 @settings(max_examples=40, deadline=None)
-@given(problem=problems(), stored_as=st.sampled_from([name for name in CODECS if not name.startswith("float")]))
+@given(problem=PROBLEMS, stored_as=st.sampled_from([name for name in CODECS if not name.startswith("float")]))
 def test_integer_scan_stays_within_its_bound(name, problem, stored_as):
     query, vectors, offsets = problem
     pages = pack(vectors, offsets, stored_as, path=name)
@@ -93,7 +77,7 @@ def test_float_paths_on_all_rows(name, stored_as):
     rng = np.random.default_rng(1)
     for dim in (20, 50, 384):
         for tokens in (3, 12, 19):
-            query, vectors, offsets = unit(rng, tokens, dim), unit(rng, 90, dim), np.array([0, 1, 30, 90])
+            query, vectors, offsets = units(rng, tokens, dim), units(rng, 90, dim), np.array([0, 1, 30, 90])
             pages = pack(vectors, offsets, stored_as, path=name)
             expected = reference.page_scores(query, decode(pages.rows, pages.codec), offsets)
             assert np.allclose(pages.exact_scores(query), expected, atol=1e-4)
@@ -141,7 +125,7 @@ def test_a_page_does_not_depend_on_its_neighbours_threads_or_place():
     rng = np.random.default_rng(2)
     lengths = rng.integers(1, 900, 80)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    vectors, query = unit(rng, offsets[-1], 128), unit(rng, 12, 128)
+    vectors, query = units(rng, offsets[-1], 128), units(rng, 12, 128)
     together = pack(vectors, offsets, threads=1).scores(query)
     assert (pack(vectors, offsets, threads=3).scores(query) == together).all()
     for page in (0, 7, 79):
@@ -186,7 +170,7 @@ def test_negative_pages_keep_their_negative_score():
 
 def test_top_k_is_exact_ordered_and_breaks_ties_by_row():
     rng = np.random.default_rng(3)
-    vectors, query = unit(rng, 3000, 64), unit(rng, 5, 64)
+    vectors, query = units(rng, 3000, 64), units(rng, 5, 64)
     vectors[600:610] = vectors[30:40]  # page 60 is page 3 again
     offsets = np.arange(0, 3001, 10)
     pages = pack(vectors, offsets)
@@ -200,7 +184,7 @@ def test_top_k_is_exact_ordered_and_breaks_ties_by_row():
     same = pack(np.repeat(vectors[:1], 300, axis=0), np.arange(301))
     assert same.top_k(query, 5, only=np.arange(300)[::-1])[0].tolist() == [0, 1, 2, 3, 4]
     assert [len(r) for r in pages.top_k(query, 7)] == [7, 7]
-    queries = [query, unit(rng, 1, 64), unit(rng, 33, 64)]
+    queries = [query, units(rng, 1, 64), units(rng, 33, 64)]
     for one, (rows, scores) in zip(queries, pages.top_k_many(queries, 4), strict=True):
         alone = pages.top_k(one, 4)
         assert (rows == alone[0]).all()
@@ -224,7 +208,7 @@ def test_only_none_of_them_gives_none_of_them():
     ],
 )
 def test_bad_queries_are_refused(query, message):
-    pages = pack(unit(np.random.default_rng(4), 6, 8), np.array([0, 6]))
+    pages = pack(units(np.random.default_rng(4), 6, 8), np.array([0, 6]))
     for score in (pages.scores, pages.exact_scores, lambda q: pages.top_k(q, 1)):
         with pytest.raises(ShapeError, match=message):
             score(query)
@@ -233,7 +217,7 @@ def test_bad_queries_are_refused(query, message):
 @pytest.mark.parametrize("offsets", [[0, 3, 3, 6], [0, 5], [1, 6], [0, 7], [0, 4, 2, 6], [], [[0, 6]]])
 def test_offsets_that_do_not_fit_are_refused(offsets):
     with pytest.raises(ShapeError):
-        pack(unit(np.random.default_rng(4), 6, 8), np.array(offsets, int))
+        pack(units(np.random.default_rng(4), 6, 8), np.array(offsets, int))
 
 
 def test_pages_outside_are_refused():
@@ -277,6 +261,6 @@ def test_rows_the_machine_code_cannot_read_are_refused(rows, codec):
 
 def test_a_damaged_centroid_number_reads_no_foreign_memory():
     rng = np.random.default_rng(9)
-    pages = pack(unit(rng, 100, 16), np.array([0, 50, 100]), "residual2")
+    pages = pack(units(rng, 100, 16), np.array([0, 50, 100]), "residual2")
     pages.rows.centroids[:] = 65535
-    assert np.isfinite(pages.scores(unit(rng, 4, 16))).all()
+    assert np.isfinite(pages.scores(units(rng, 4, 16))).all()

@@ -34,11 +34,10 @@ def checkpoint(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def caches(tmp_path, monkeypatch):
+def caches(own_cache, tmp_path, monkeypatch):
     """Its own caches, and no network whatever happens."""
     from huggingface_hub import constants
 
-    monkeypatch.setenv("VISRET_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
 

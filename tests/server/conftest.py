@@ -6,7 +6,7 @@ import threading
 
 import pytest
 import uvicorn
-from waiting import until
+from support.waiting import until
 
 from visret.server import app
 from visret.server.guard import Rules

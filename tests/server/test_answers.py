@@ -10,8 +10,8 @@ import uvicorn
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import data, sampled_from
-from sheets import write_pdf
-from waiting import until
+from support.sheets import write_pdf
+from support.waiting import until
 
 from visret import Page, Retriever, cli
 from visret.errors import DocumentError, IndexFormatError, IndexLocked, MissingExtra, WeightsError

@@ -24,7 +24,8 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
-from sheets import write_pdf
+from support.sheets import write_pdf
+from support.waiting import free_port
 
 from visret import Page, Retriever, VisretError, cli
 from visret.server import app, guard
@@ -93,12 +94,6 @@ class Server:
         self.process.send_signal(number)
         said, complaints = self.process.communicate(timeout=60)
         return self.process.returncode, self.said + said, complaints
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
-from samples import FOLDER
-from sheets import write_pdf
-from tiny_vision import CHECKPOINTS
+from support.samples import FOLDER
+from support.sheets import write_pdf
+from support.tiny_vision import CHECKPOINTS
 
 from visret import Retriever
 from visret.encoders import _torch

@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from sheets import write_pdf
-from waiting import until
+from support.sheets import write_pdf
+from support.waiting import until
 
 from visret import Hit, PageRef, Retriever
 from visret.explain.attribution import Span

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever
 from visret.errors import IndexLocked, InvalidArgument
@@ -46,12 +46,6 @@ def test_a_name_means_nothing_to_the_file_system(given, kept):
             uploads.safe_name(given)
     else:
         assert uploads.safe_name(given) == kept
-
-
-@pytest.fixture
-def retriever(tmp_path):
-    with Retriever.create(tmp_path / "i.visret", model="toy") as made:
-        yield made
 
 
 def bring(retriever, tmp_path, *files, **named):

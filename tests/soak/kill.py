@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from sheets import write_pdf  # noqa: E402
+from support.sheets import write_pdf  # noqa: E402
 
 from visret.errors import PageIndexError  # noqa: E402
 from visret.index import PageIndex, layout  # noqa: E402

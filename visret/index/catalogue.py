@@ -108,8 +108,9 @@ class Settings(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What is known to be missing. of: a document's number to (page, what, help), by page, None for the document.
+    """The content that is known to be missing.
 
+    of: a document's number to (page, what, help), by page, None for the document.
     known_from: the number of the first document of which it is known.
     """
 
@@ -149,7 +150,7 @@ class LivePages:
 
     @cached_property
     def metadata(self) -> dict[int, dict[str, Any]]:
-        """Row to metadata, of the pages that have some of their own."""
+        """The metadata of the pages that have some of their own, by row."""
         return {row: parse_object(text) for row, text in self._metadata.items()}
 
 
@@ -195,7 +196,7 @@ def connect(index: Path, *, write: bool = False) -> sqlite3.Connection:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """A connection with this format's settings. Transactions are begun and ended by hand."""
+    """Return a connection with this format's settings. Transactions are begun and ended by hand."""
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     # trusted_schema first: nothing may be read of a stranger's schema before it is off. EXTRA: with FULL, the name of a
     # deleted journal may come back after a power cut, and undo a commit that was acknowledged.
@@ -235,7 +236,7 @@ def create_catalogue(path: Path, model: IndexModel, storage: Storage) -> None:
 
 @contextmanager
 def reading_errors(index: Path) -> Iterator[None]:
-    """Whatever a damaged or hostile catalogue makes fail becomes an IndexFormatError."""
+    """Turn whatever a damaged or hostile catalogue makes fail into an IndexFormatError."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -256,7 +257,7 @@ def reading_errors(index: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_errors(index: Path) -> Iterator[None]:
-    """What makes a commit fail becomes a PageIndexError."""
+    """Turn what makes a commit fail into a PageIndexError."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -271,7 +272,7 @@ def writing_errors(index: Path) -> Iterator[None]:
 
 
 def without_locks(index: Path, error: Exception) -> PageIndexError:
-    """The error for a file system without locks: without them two writers would destroy what each other writes."""
+    """Return the error for a file system without locks, where two writers would destroy what each other writes."""
     return PageIndexError(
         index,
         f"the file system of this folder cannot lock files ({error}), as some network drives cannot; keep the index "
@@ -291,7 +292,7 @@ def _is_full(error: OSError | sqlite3.Error) -> bool:
 
 
 def read_settings(connection: sqlite3.Connection) -> Settings:
-    """Every setting."""
+    """Read all settings."""
     settings = dict(connection.execute("SELECT key, value FROM settings"))
     if "codec" in settings:
         raise ValueError("its vectors are stored as an earlier visret did; index the documents again in a new folder")
@@ -312,7 +313,7 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
-    """Number to model."""
+    """Read all models, by number."""
     models = {}
     for number, name, identity, dim, modality, preprocessing in connection.execute(
         "SELECT number, name, identity, dim, modality, preprocessing FROM models ORDER BY number"
@@ -326,7 +327,7 @@ def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
 
 
 def read_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
-    """Every segment, by number."""
+    """Read all rows of segments, sorted by number."""
     rows = connection.execute(f"SELECT {', '.join(SegmentRow._fields)} FROM segments ORDER BY number")
     segments = [SegmentRow(*row) for row in rows]
     for row in segments:
@@ -336,7 +337,7 @@ def read_segments(connection: sqlite3.Connection) -> list[SegmentRow]:
 
 
 def read_pages(connection: sqlite3.Connection, segment: SegmentRow) -> LivePages:
-    """The live pages of one segment."""
+    """Read the live pages of one segment."""
     columns = "row, document, page, width_pt, height_pt, metadata"
     rows = connection.execute(
         f"SELECT {columns} FROM pages WHERE segment = ? ORDER BY row", (segment.number,)
@@ -350,12 +351,12 @@ def read_pages(connection: sqlite3.Connection, segment: SegmentRow) -> LivePages
 
 
 def read_format(connection: sqlite3.Connection) -> int:
-    """The format of the catalogue."""
+    """Read the format of the catalogue."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
-    """Number to document."""
+    """Read all documents, by number."""
     documents = {}
     there = {name for _, name, *_ in connection.execute("PRAGMA table_info(documents)")}
     fields = [name for name in DocumentRow._fields if name in there or name not in DocumentRow._field_defaults]
@@ -369,7 +370,7 @@ def read_documents(connection: sqlite3.Connection) -> dict[int, DocumentRow]:
 
 
 def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPage]]:
-    """Document number to its pages without vectors, by page."""
+    """Read the pages without vectors, sorted by page, of each document by its number."""
     pages: dict[int, list[UnreadPage]] = {}
     for document, *rest in connection.execute(
         "SELECT document, page, reason, blank FROM unread_pages ORDER BY document, page"
@@ -379,7 +380,7 @@ def read_unread_pages(connection: sqlite3.Connection) -> dict[int, list[UnreadPa
 
 
 def read_losses(connection: sqlite3.Connection, settings: Settings) -> Losses:
-    """What is known to be missing from documents that were read."""
+    """Read what is known to be missing from documents that were read."""
     lost: dict[int, list[tuple[int | None, str, str]]] = {}
     if read_format(connection) < 3:
         return Losses(lost, settings.lost_from)
@@ -391,12 +392,12 @@ def read_losses(connection: sqlite3.Connection, settings: Settings) -> Losses:
 
 
 def read_metadata_keys(connection: sqlite3.Connection) -> frozenset[str]:
-    """Every metadata key ever written."""
+    """Read all metadata keys that were ever written."""
     return frozenset(key for (key,) in connection.execute("SELECT key FROM metadata_keys"))
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """A JSON object of the catalogue. Raises ValueError."""
+    """Parse a JSON object of the catalogue. Raises ValueError."""
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object, got {text[:40]!r}")
@@ -404,7 +405,7 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def store_source(source: str | None) -> str | bytes | None:
-    """A path as the catalogue keeps it: text, or bytes where the file's name is not valid UTF-8."""
+    """Return a path as the catalogue keeps it: text, or bytes where the file's name is not valid UTF-8."""
     if source is None:
         return None
     try:
@@ -415,5 +416,5 @@ def store_source(source: str | None) -> str | bytes | None:
 
 
 def load_source(stored: str | bytes | None) -> str | None:
-    """The inverse of `store_source`."""
+    """Return the path that `store_source` was given."""
     return os.fsdecode(stored) if isinstance(stored, bytes) else stored

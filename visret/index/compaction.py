@@ -1,4 +1,4 @@
-"""Segments written again: which, and with what in them."""
+"""Compaction: which segments are written again, and with what in them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def due(segments: Sequence[SegmentRow]) -> list[int]:
 
 
 def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[int]]:
-    """Return how `compact` puts segments together, by number; those that it would not change are not there."""
+    """Group segments, by number, as `compact` puts them together; those that it would not change are not there."""
     found: list[list[SegmentRow]] = []
     size = TIERS[-1]
     for row in segments:
@@ -69,13 +69,13 @@ def whole_page(segment: Segment, row: int) -> Packed:
 
 
 def live_bytes(row: SegmentRow) -> int:
-    """Return the bytes on disk of the pages that are still in the index."""
+    """Estimate the bytes on disk of the pages that are still in the index."""
     return row.bytes * row.live // row.pages
 
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """From stored vectors to others. storage, fitted: as the index has them afterwards.
+    """A change of stored vectors into others. storage, fitted: as the index has them afterwards.
 
     projection: from the stored dimensions to fewer; None: the same.
     """
@@ -85,7 +85,7 @@ class Change:
     projection: np.ndarray | None
 
     def page(self, page: Packed, before: Codec) -> Packed:
-        """The page with its vectors stored anew; its summary, too, where they have fewer dimensions."""
+        """Return the page with its vectors stored anew; its summary, too, where they have fewer dimensions."""
         assert self.fitted is not None
         rest = {name: array for name, array in page.items() if name not in VECTORS.rows}
         vectors = decode(VECTORS.joined(page, before), before)
@@ -95,7 +95,7 @@ class Change:
 
 
 def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: int) -> Storage | None:
-    """The storage after a change; None where nothing would change. Raises InvalidArgument for what cannot be."""
+    """Return the storage after a change, None if it is none. Raises InvalidArgument for what is impossible."""
     if codec is not None and codec not in CODECS:
         raise InvalidArgument(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
     again = "index the documents again in a new folder"
@@ -108,7 +108,7 @@ def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: 
 
 
 def learn(before: Fitted, after: Storage, sample: np.ndarray) -> Change:
-    """What changes vectors stored one way into the other. sample: (S, d) of them, decoded."""
+    """Learn what changes vectors stored one way into the other. sample: (S, d) of them, decoded."""
     projection, total = None, before.projection
     if after.dim is not None and after.dim < before.codec.dim:
         projection = fit_projection(sample, after.dim)
@@ -123,7 +123,7 @@ def learn(before: Fitted, after: Storage, sample: np.ndarray) -> Change:
 
 
 def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: int) -> np.ndarray:
-    """Decoded vectors of random pages of the whole collection, about so many."""
+    """Decode the vectors of random pages of the whole collection, about so many in all."""
     parts: list[np.ndarray] = []
     count = 0
     for at in np.random.default_rng(0).permutation(len(places)):
@@ -136,7 +136,7 @@ def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: in
 
 
 def open_segments(index: Path, rows: Sequence[SegmentRow], codec: Codec) -> dict[int, Segment]:
-    """Segments by number, read through and found right: damage must not get a new checksum."""
+    """Open segments, by number, and read all of them: damage must not get a new checksum."""
     found = {}
     for row in rows:
         if wrong := next(problems(index, row, codec), None):
@@ -146,6 +146,6 @@ def open_segments(index: Path, rows: Sequence[SegmentRow], codec: Codec) -> dict
 
 
 def live_places(connection: sqlite3.Connection, numbers: Sequence[int]) -> Iterator[Place]:
-    """The live rows of some segments, in order."""
+    """Yield the live rows of some segments, in order."""
     for number in numbers:
         yield from connection.execute("SELECT segment, row FROM pages WHERE segment = ? ORDER BY row", (number,))

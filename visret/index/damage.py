@@ -1,4 +1,4 @@
-"""What is broken in an index, and letting go of it so that the rest can be used."""
+"""Damage of an index: finding it, and letting go of it so that the rest can be used."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from visret.index.segment import problems as problems_of_segment
 
 @dataclass(frozen=True)
 class Damage:
-    """In words. segments: by number; pictures: by document number and page; versions: by their folder."""
+    """All damage, in words. segments: by number; pictures: by document number and page; versions: by their folder."""
 
     catalogue: list[str]
     fitted: list[str]
@@ -27,7 +27,7 @@ class Damage:
     versions: dict[Path, list[str]]
 
     def words(self) -> list[str]:
-        """All of it."""
+        """List all of it."""
         here = [*self.catalogue, *self.fitted, *chain(*self.segments.values()), *self.pictures.values()]
         return [*here, *chain(*self.versions.values())]
 
@@ -48,7 +48,7 @@ def find(index: Path, connection: sqlite3.Connection) -> Damage:
 
 
 def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
-    """home: the folder of the catalogue."""
+    """Find the damage of one version. home: the folder of its catalogue."""
     sealed = seal.problem(home)
     problems = [] if sealed is None else [sealed]
     with catalogue.reading_errors(home):
@@ -74,7 +74,7 @@ def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
 
 
 def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[str]:
-    """Take what is damaged out, in one transaction; what that cost, in words. The writer alone may.
+    """Take what is damaged out, in one transaction, and say in words what that cost. The writer alone may.
 
     A document that lost pages is partial, so the next run reads them again. Raises IndexFormatError where the catalogue
     is damaged.
@@ -124,5 +124,5 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
 
 
 def _harm(problems: list[str]) -> bool:
-    """Whether anything is lost: a file too many in a folder costs nothing."""
+    """Return whether anything is lost: a file too many in a folder costs nothing."""
     return any(not problem.endswith(FOREIGN) for problem in problems)

@@ -33,28 +33,28 @@ Test = Callable[[Any], bool]  # of one value of the metadata
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of these pass; of none of them, every page does."""
+    """A filter that a page passes if it passes all of these; without any, every page does."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One of these passes; of none of them, no page does."""
+    """A filter that a page passes if it passes one of these; without any, no page does."""
 
     parts: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The filter does not pass."""
+    """A filter that a page passes if it does not pass this one."""
 
     part: Filter
 
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """The key has one of these values: text, numbers, true, false or None."""
+    """A filter for pages whose key has one of these values: text, numbers, true, false or None."""
 
     key: str
     values: tuple[Any, ...]
@@ -67,7 +67,10 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The key has a value within all bounds: pairs of an operator, "<", "<=", ">" or ">=", and a number or text."""
+    """A filter for pages whose key has a value within all bounds.
+
+    bounds: pairs of an operator, "<", "<=", ">" or ">=", and a number or text.
+    """
 
     key: str
     bounds: tuple[tuple[str, Any], ...]
@@ -103,7 +106,7 @@ def parse(where: Any, keys: Collection[str]) -> And:
 
 
 def _conditions(key: str, condition: Any, keys: Collection[str]) -> list[Filter]:
-    """What one key must meet, all of it."""
+    """List the conditions that one key must meet."""
     if key not in BUILT_IN and key not in keys:
         known = ", ".join([*BUILT_IN, *sorted(keys)])
         raise InvalidArgument(f"no page has metadata {key!r}; filters can use: {known}")
@@ -132,7 +135,7 @@ def _bound(key: str, name: str, bound: Any) -> Any:
 
 
 def _scalar(key: str, value: Any) -> Any:
-    """A value of a filter as metadata would have it; a document may be named by a number."""
+    """Return a value of a filter as metadata would have it; a document may be named by a number."""
     made = arguments.plain(f"filter {key!r}", value)
     if isinstance(made, list | dict):
         raise InvalidArgument(f"filter {key!r}: expected text, a number, true, false or null, got {value!r}")
@@ -140,7 +143,7 @@ def _scalar(key: str, value: Any) -> Any:
 
 
 def _typed(value: Any) -> tuple[str, Any]:
-    """A JSON scalar that equals another only where both type and value do; 1 and 1.0 are the same number."""
+    """Return a JSON scalar with its type: equal only if both are; 1 and 1.0 are the same number."""
     if isinstance(value, bool) or value is None:
         return str(value), None
     return ("text" if isinstance(value, str) else "number"), value

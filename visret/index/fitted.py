@@ -1,4 +1,4 @@
-"""What an index learns from its first pages, once, and keeps in fitted/: how a model's vectors become stored ones."""
+"""The conversion of a model's vectors to stored ones: an index learns it once, and keeps it in fitted/."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ FILES = ("projection", "centroids", "weights")
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """codec: of the stored vectors. projection: (D, d) float32 from the model's dimensions to theirs; None: the same.
+    """The conversion of a model's vectors to stored ones.
 
+    codec: of the stored vectors. projection: (D, d) float32 from the model's dimensions to theirs; None: the same.
     vectors: how many both were fitted to; 0 where there was nothing to fit.
     """
 
@@ -35,12 +36,12 @@ class Fitted:
     vectors: int = 0
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors (n, D) of the model, a page's or a question's, as they meet in a score: (n, d) float32."""
+        """Project vectors (n, D) of the model, a page's or a question's, to (n, d) float32, as they meet in a score."""
         return vectors if self.projection is None else reduction.project(vectors, self.projection)
 
 
 def unfitted(storage: Storage, dim: int) -> Fitted | None:
-    """What an empty index begins with; None where something has to be learned first. dim: of the model's vectors."""
+    """Return what an empty index begins with, None if it has to learn first. dim: of the model's vectors."""
     codec = Codec(storage.codec, dim)
     return None if storage.dim is not None or codec.needs_fit else Fitted(codec)
 
@@ -54,7 +55,7 @@ def fit(storage: Storage, sample: np.ndarray) -> Fitted:
 
 
 def write(index: Path, fitted: Fitted, number: int) -> dict[str, Any]:
-    """Write the folder of this number and make it durable; what the settings say of it."""
+    """Write the folder of this number, make it durable, and return what the settings say of it."""
     codec = fitted.codec
     learned = {"projection": fitted.projection, "centroids": codec.centroids, "weights": codec.weights}
     files = {name: [np.ascontiguousarray(array)] for name, array in learned.items() if array is not None}
@@ -67,7 +68,7 @@ def write(index: Path, fitted: Fitted, number: int) -> dict[str, Any]:
 
 
 def read(index: Path, storage: Storage, dim: int, record: Mapping[str, Any]) -> Fitted | None:
-    """What `write` wrote, memory-mapped. record: the settings of it; dim: of the model's vectors."""
+    """Map what `write` wrote into memory. record: what it returned; dim: of the model's vectors."""
     if not record:
         return unfitted(storage, dim)
     files = _files(index, record, FILES)
@@ -84,13 +85,13 @@ def read(index: Path, storage: Storage, dim: int, record: Mapping[str, Any]) -> 
 
 
 def problems(index: Path, record: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the files, in words; reads all of them."""
+    """Yield what is wrong with the files, in words. Reads all of them."""
     if record:
         yield from _files(index, record, ()).problems()
 
 
 def next_number(index: Path) -> int:
-    """Of the next folder: no catalogue has named it."""
+    """Return the number of the next folder, which no catalogue has named."""
     found = (re.fullmatch(rf"{FITTED}(?:-([0-9]+))?", folder.name) for folder in index.glob(f"{FITTED}*"))
     return max((int(match[1] or 1) for match in found if match), default=0) + 1
 

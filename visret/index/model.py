@@ -1,4 +1,4 @@
-"""What an index keeps of the model that makes it, and whether another encoder may search it."""
+"""The record of the model that makes an index, and the check whether another encoder may search it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from visret.types import Encoder, ModelSpec
 
 
 def record(encoder: Encoder) -> IndexModel:
-    """What an index keeps of the model that makes it."""
+    """Return what an index keeps of the model that makes it."""
     spec: ModelSpec = encoder.spec
     return IndexModel(
         name=spec.name,

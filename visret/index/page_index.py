@@ -65,7 +65,7 @@ class IndexStats:
 
 
 def page_bytes(storage: Storage, page: PageEmbedding) -> int:
-    """About what a page, as a model makes it, takes on disk: vectors, summary, places and text."""
+    """Estimate the bytes that a page, as a model makes it, takes on disk: vectors, summary, places and text."""
     reduced = storage.reduce(page)
     count, d = reduced.vectors.shape
     d = storage.dim or d
@@ -75,7 +75,7 @@ def page_bytes(storage: Storage, page: PageEmbedding) -> int:
 
 
 class PageIndex:
-    """Pages as vectors, on disk. Made by `create` or `open`.
+    """An index of pages as vectors, on disk. Made by `create` or `open`.
 
     Readers use `snapshot`, one committed state; `refresh` goes to the latest. Safe to use from several threads.
     """
@@ -107,7 +107,7 @@ class PageIndex:
 
     @staticmethod
     def check_new(path: str | Path) -> None:
-        """PageIndexError where `create` can make no index: nothing can be written, or something is there already.
+        """Raise PageIndexError if `create` can make no index: nothing can be written, or something is there already.
 
         Quick, and leaves nothing behind: to be asked before a model is loaded for it.
         """
@@ -126,7 +126,7 @@ class PageIndex:
 
     @property
     def path(self) -> Path:
-        """Its folder, absolute."""
+        """The folder of the index, as an absolute path."""
         return self._path
 
     @property
@@ -136,7 +136,7 @@ class PageIndex:
 
     @property
     def storage(self) -> Storage:
-        """What is done with vectors before they are stored."""
+        """The way vectors are made smaller and encoded before they are stored."""
         return self._latest().storage
 
     @property
@@ -145,7 +145,7 @@ class PageIndex:
         return self._latest().snapshot
 
     def refresh(self) -> bool:
-        """Go to the latest committed state; whether it is another than before."""
+        """Go to the latest committed state, and return whether it is another than before."""
         with self._guard:
             before = self._state
             with closing(catalogue.connect(self._home)) as connection, catalogue.reading_errors(self._home):
@@ -171,7 +171,7 @@ class PageIndex:
             return True
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
-        """A page as stored: its vectors are what scoring sees. Raises InvalidArgument where there is no such page."""
+        """Return a page as stored: its vectors are what scoring sees. Raises InvalidArgument if there is none."""
         return self.snapshot.embedding(ref)
 
     @contextmanager
@@ -203,7 +203,7 @@ class PageIndex:
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        """A connection to write with; what is left over is deleted before and after."""
+        """Open a connection to write with; what is left over is deleted before and after."""
         with closing(catalogue.connect(self._home, write=True)) as connection:
             self.refresh()
             seal.refresh(self._home)
@@ -249,7 +249,7 @@ class PageIndex:
             self._switch(connection, self._version(kept[0]))
 
     def _version(self, folder: Path) -> PageIndex:
-        """The index of a catalogue beside the current one, opened."""
+        """Open the index of a catalogue beside the current one."""
         version = PageIndex(self._path)
         version._home, version._open = folder, self._open
         version.refresh()
@@ -267,7 +267,7 @@ class PageIndex:
             writer.compact(codec=codec, dim=dim)
 
     def stats(self) -> IndexStats:
-        """How large it is."""
+        """Measure the index."""
         snapshot = self._latest().snapshot
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             size = connection.execute(_SIZE).fetchone()[0]
@@ -289,7 +289,7 @@ class PageIndex:
         )
 
     def verify(self) -> list[str]:
-        """Everything that is wrong with the latest committed state, in words; reads every byte."""
+        """List everything that is wrong with the latest committed state, in words. Reads every byte."""
         before = self._commits()
         with closing(catalogue.connect(self._path)) as connection:
             problems = damage.find(self._path, connection).words()
@@ -297,7 +297,7 @@ class PageIndex:
         return self.verify() if problems and self._commits() != before else problems
 
     def repair(self) -> list[str]:
-        """Let go of everything that `verify` finds; what was lost, in words.
+        """Let go of everything that `verify` finds, and list what was lost, in words.
 
         Pages in damaged segments are gone, and their documents partial: the next run over the files reads them again.
         Raises IndexFormatError where the catalogue is damaged, IndexLocked while it is being written.
@@ -310,7 +310,7 @@ class PageIndex:
         return lost
 
     def _commits(self) -> list[int]:
-        """How many there were, of every version."""
+        """Read how many commits there were, of every version."""
         with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
             commits = catalogue.read_settings(connection).commits
         beside = versions.select(self._path, "SELECT value FROM settings WHERE key = 'commits'")
@@ -348,7 +348,7 @@ class PageIndex:
         documents: Mapping[int, DocumentRow],
         fitted: Fitted | None,
     ) -> _Segments:
-        """Every segment with its live pages. Rows of a segment only ever die, so as many as before are the same."""
+        """Read all segments with their live pages. Rows of a segment only ever die: as many as before are the same."""
         before = self._state.segments if self._state else {}
         numbers = np.fromiter(documents, np.int64, len(documents))
         if len(numbers) and (numbers.min() < 1 or numbers.max() > MAX_NUMBER):
@@ -395,7 +395,7 @@ def _check_storage(path: str | Path, model: IndexModel, storage: Storage) -> Non
 
 
 def _refuse_used(folder: Path) -> None:
-    """Only what an interrupted `create` leaves may be in the folder."""
+    """Refuse a folder that has more in it than an interrupted `create` leaves."""
     if (folder / CATALOGUE).exists():
         raise PageIndexError(folder, "is an index already; open it, or choose another folder")
     for entry in folder.iterdir():

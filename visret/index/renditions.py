@@ -1,6 +1,7 @@
-"""What pages are drawn from that have no file which could be drawn again, in renditions/000012/ of document 12.
+"""Renditions: pictures and PDFs of pages that have no file which could be drawn again.
 
-3.webp is the picture of its page 3, document.pdf what it was converted to: "page" PDF in what follows.
+Those of document 12 are in renditions/000012/: 3.webp is the picture of its page 3, document.pdf what it was converted
+to, which is "page" PDF in what follows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def write(index: Path, document: int, page: int, data: bytes) -> None:
 
 
 def read(index: Path, document: int, page: int) -> bytes | None:
-    """The picture; None where the page was added without one, or its document was replaced meanwhile."""
+    """Read the picture; None if the page was added without one, or its document was replaced meanwhile."""
     try:
         return path_of(index, document, page).read_bytes()
     except FileNotFoundError:
@@ -42,13 +43,13 @@ def read(index: Path, document: int, page: int) -> bytes | None:
 
 
 def pdf_of(index: Path, document: int) -> Path | None:
-    """The PDF that a document was converted to, if it was."""
+    """Return the path of the PDF that a document was converted to, None if it was not."""
     path = path_of(index, document, PDF)
     return path if path.is_file() else None
 
 
 def seal(index: Path, pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
-    """The rows of `renditions` for those (document, page) that have one, which is durable then."""
+    """Yield the rows of `renditions` for those (document, page) that have one, which is durable then."""
     numbers: dict[int, list[int]] = {}
     for document, page in pages:
         numbers.setdefault(document, []).append(page)
@@ -64,7 +65,7 @@ def seal(index: Path, pages: Iterable[tuple[int, int]]) -> Iterator[tuple[int, i
 
 
 def problems(index: Path, connection: sqlite3.Connection) -> dict[tuple[int, int], str]:
-    """(document, page) to what is wrong with its picture or PDF, in words; reads all of them."""
+    """Return what is wrong with pictures and PDFs, in words, by (document, page). Reads all of them."""
     wrong = {}
     for document, page, checksum in connection.execute("SELECT document, page, checksum FROM renditions"):
         path = path_of(index, int(document), int(page))
@@ -76,12 +77,12 @@ def problems(index: Path, connection: sqlite3.Connection) -> dict[tuple[int, int
 
 
 def sweep(index: Path, documents: Collection[int]) -> None:
-    """Delete those of all but these documents."""
+    """Delete the renditions of all but these documents."""
     for folder in (index / RENDITIONS).glob("*"):
         if folder.name.isdecimal() and int(folder.name) not in documents:
             shutil.rmtree(folder, ignore_errors=True)  # what cannot be deleted now is tried again by the next writer
 
 
 def path_of(index: Path, document: int, page: int) -> Path:
-    """Where a picture or a PDF is kept."""
+    """Return where a picture or a PDF is kept."""
     return index / RENDITIONS / f"{document:06d}" / ("document.pdf" if page == PDF else f"{page}.webp")

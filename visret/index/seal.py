@@ -1,4 +1,4 @@
-"""What vouches for the catalogue: catalogue.seal, the checksum of the whole file as it was after the last commit."""
+"""The seal that vouches for the catalogue: catalogue.seal, its checksum as it was after the last commit."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def refresh(index: Path) -> None:
 
 
 def problem(index: Path) -> str | None:
-    """What is wrong with the catalogue or its seal, in words; reads all of it."""
+    """Return what is wrong with the catalogue or its seal, in words, None if nothing is. Reads all of it."""
     return _compared(index)[0]
 
 
 def _compared(index: Path) -> tuple[str | None, bool]:
-    """What is wrong, in words; and whether the seal is only behind, as a crash leaves it."""
+    """Return what is wrong, in words, and whether the seal is only behind, as a crash leaves it."""
     try:
         there = _read(index)
     except FileNotFoundError:
@@ -80,13 +80,13 @@ class _Seal(NamedTuple):
     sha256: str
 
     def text(self) -> str:
-        """The content of the file."""
+        """Return the content of the file."""
         text = json.dumps(self._asdict())
         return json.dumps({**self._asdict(), "crc32": zlib.crc32(text.encode())}) + "\n"
 
 
 def _measure(path: Path) -> _Seal:
-    """The catalogue as it is on disk."""
+    """Measure the catalogue as it is on disk."""
     # Through SQLite: closing a file that SQLite has open gives up the locks of the whole process.
     with closing(open_database(path)) as connection:
         connection.execute("BEGIN")

@@ -37,7 +37,7 @@ _Masks = dict[int, np.ndarray]  # segment number to (L,) bool
 
 
 class Snapshot:
-    """Immutable, and safe to use from several threads.
+    """One committed state of an index. Immutable, and safe to use from several threads.
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
     model: of its vectors. fitted: how vectors are stored; None where no page is there that it could be learned from.
@@ -67,7 +67,7 @@ class Snapshot:
         self._parsed: dict[int, dict[str, Any]] = {}  # metadata of documents that somebody asked for
 
     def __len__(self) -> int:
-        """Pages."""
+        """Return the number of pages."""
         return sum(len(live.rows) for _, live in self._entries.values())
 
     @property
@@ -76,11 +76,11 @@ class Snapshot:
         return tuple(segment for segment, _ in self._entries.values())
 
     def segment(self, number: int) -> Segment:
-        """The open segment of this number."""
+        """Return the open segment of this number."""
         return self._entries[number][0]
 
     def rows(self, segment: int) -> np.ndarray:
-        """(L,) int64: the rows of a segment that are pages of the index, sorted."""
+        """Return the rows of a segment that are pages of the index, (L,) int64, sorted."""
         return self._entries[segment][1].rows
 
     def select(
@@ -115,7 +115,7 @@ class Snapshot:
         return Selection(rows, tree if where else None, False)
 
     def find(self, ref: tuple[str, int]) -> tuple[int, int]:
-        """Segment number and row of (doc, page). Raises InvalidArgument where the index has no such page."""
+        """Return the segment number and the row of (doc, page). Raises InvalidArgument if there is no such page."""
         doc, page = ref
         number = self._numbers.get(doc)
         if number is None:
@@ -143,28 +143,28 @@ class Snapshot:
         return int(segments[at]), int(rows[at])
 
     def ref(self, segment: int, row: int) -> PageRef:
-        """The page in a live row of a segment."""
+        """Return the page in a live row of a segment."""
         live, at = self._at(segment, row)
         return PageRef(self._documents[int(live.documents[at])].doc, int(live.pages[at]))
 
     def size_pt(self, segment: int, row: int) -> tuple[float, float] | None:
-        """Width and height in points; None for plain text."""
+        """Return width and height in points; None for plain text."""
         live, at = self._at(segment, row)
         width, height = live.sizes[at].tolist()
         return None if np.isnan(width) else (width, height)
 
     def page_metadata(self, segment: int, row: int) -> dict[str, Any]:
-        """The page's own metadata."""
+        """Return the page's own metadata."""
         with reading_errors(self._index):
             return dict(self._entries[segment][1].metadata.get(row, {}))
 
     def metadata(self, segment: int, row: int) -> dict[str, Any]:
-        """The document's metadata with the page's over it: what filters see."""
+        """Return the document's metadata with the page's over it: what filters see."""
         live, at = self._at(segment, row)
         return self._metadata(int(live.documents[at])) | self.page_metadata(segment, row)
 
     def embedding(self, ref: tuple[str, int]) -> PageEmbedding:
-        """A page as stored: its vectors are what scoring sees. Raises InvalidArgument where there is no such page."""
+        """Return a page as stored: its vectors are what scoring sees. Raises InvalidArgument if there is none."""
         segment, row = self.find(ref)
         stored = self.segment(segment).page(row)
         return PageEmbedding(
@@ -187,39 +187,39 @@ class Snapshot:
         return self.segment(segment).placed_text(row)
 
     def docs(self) -> Mapping[str, int]:
-        """Name to number of every document, also of failed and empty ones."""
+        """Return the number of every document by its name, also of failed and empty ones."""
         return self._numbers
 
     def place(self, number: int) -> tuple[str | None, str]:
-        """The file of a document, None for pages made in memory, and the place in it, "" for the file itself."""
+        """Return the file of a document, None for pages made in memory, and its place in it, "" for the file itself."""
         row = self._documents[number]
         return load_source(row.source), row.member
 
     def sources(self) -> Mapping[str, int]:
-        """Absolute path to number of every document that is a file."""
+        """Return the number of every document that is a file, by its absolute path."""
         return {source: members[""] for source, members in self._sources.items() if "" in members}
 
     def at(self, source: str) -> int | None:
-        """The number of the document that is a file, by its absolute path."""
+        """Return the number of the document that is this file, an absolute path; None if there is none."""
         return self._sources.get(source, {}).get("")
 
     def members(self, source: str) -> Mapping[str, int]:
-        """Of a file, by its absolute path: the place in it to the number of every document inside it."""
+        """Return the number of every document inside a file, an absolute path, by its place in it."""
         return {member: number for member, number in self._sources.get(source, {}).items() if member}
 
     def documents(self) -> Iterator[Document]:
-        """Every document, in the order they were added."""
+        """Yield all documents, in the order they were added."""
         return map(self.document, sorted(self._documents))
 
     def unread(self) -> Iterator[Document]:
-        """Those that failed, or have pages that cannot be found."""
+        """Yield the documents that failed, or have pages that cannot be found."""
         rows = self._documents.items()
         lacking = [n for n, row in rows if row.state == "failed" or row.reason or n in self._unread]
         return map(self.document, sorted(lacking))
 
     @cached_property
     def unread_counts(self) -> tuple[int, int]:
-        """How many files and pages failed, and how many pages are empty."""
+        """The number of files and pages that failed, and of pages that are empty."""
         files = sum(row.state == "failed" or bool(row.reason) for row in self._documents.values())
         pages = [page.reason for n, pages in self._unread.items() if n in self._documents for page in pages]
         empty = pages.count(None)
@@ -227,7 +227,7 @@ class Snapshot:
 
     @cached_property
     def lost_counts(self) -> tuple[int, int]:
-        """Of how many documents something is known to be missing, and of how many nobody recorded it.
+        """The number of documents with content known to be missing, and of those of which nobody recorded it.
 
         The second are those that were read into an index of format 2.
         """
@@ -235,7 +235,7 @@ class Snapshot:
         return sum(n in self._documents for n in self._losses.of), unknown
 
     def document(self, doc: str | int) -> Document:
-        """A document by name or number. Raises InvalidArgument where there is none."""
+        """Return a document by name or number. Raises InvalidArgument if there is none."""
         number = self._numbers.get(doc) if isinstance(doc, str) else doc
         if number is None or number not in self._documents:
             raise no_document(doc, self._numbers)
@@ -281,7 +281,7 @@ class Snapshot:
         return {number: np.full(len(live.rows), value) for number, (_, live) in self._entries.items()}
 
     def _testing(self, key: str, test: Test) -> _Masks:
-        """Which live pages have a value of the key that passes, of their own or their document's."""
+        """Return which live pages have a value of the key that passes, of their own or their document's."""
         if key == "page":
             return {number: _each(live.pages, test) for number, (_, live) in self._entries.items()}
         documents = self._matching_documents(key, test)
@@ -295,7 +295,7 @@ class Snapshot:
         return masks
 
     def _matching_documents(self, key: str, test: Test) -> list[int]:
-        """Numbers of the documents with a value that passes."""
+        """List the numbers of the documents with a value that passes."""
         documents = self._documents.items()
         if key == "doc":
             return [number for number, row in documents if test(row.doc)]
@@ -309,7 +309,7 @@ class Snapshot:
 
     @cached_property
     def _sources(self) -> dict[str, dict[str, int]]:
-        """Absolute path, and place in the file, to number."""
+        """The number of each document that is or lies in a file, by absolute path and place in the file."""
         found: dict[str, dict[str, int]] = {}
         for number, row in self._documents.items():
             if (source := load_source(row.source)) is not None:
@@ -318,7 +318,7 @@ class Snapshot:
 
     @cached_property
     def _directory(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Every page by its key: (P,) each of keys sorted, segment, row. A million pages take 20 ms, once."""
+        """All pages by their keys: (P,) each of sorted keys, segments, rows. A million pages take 20 ms, once."""
         lives = [(number, live) for number, (_, live) in self._entries.items()]
         empty = np.empty(0, np.int64)
         keys = np.concatenate([empty, *(live.documents << 32 | live.pages for _, live in lives)])
@@ -329,7 +329,7 @@ class Snapshot:
 
 
 def no_document(doc: str | int, there: Collection[str]) -> InvalidArgument:
-    """The error for a name that no document has, with those that are near it."""
+    """Return the error for a name that no document has, with those that are near it."""
     asked = str(doc)
     near = [name for name in there if asked and name.endswith(f"/{asked}")][:NEAR]
     if not near and len(there) <= COMPARED:
@@ -347,6 +347,6 @@ def _holds(metadata: Mapping[str, Any], key: str, test: Test) -> bool:
 
 
 def _each(values: np.ndarray, test: Test) -> np.ndarray:
-    """(L,) bool: which of (L,) numbers pass."""
+    """Return which of (L,) numbers pass: (L,) bool."""
     distinct, at = np.unique(values, return_inverse=True)
     return np.fromiter(map(test, distinct.tolist()), bool, len(distinct))[at]

@@ -1,4 +1,4 @@
-"""A catalogue of an earlier format made one of this format, before it is written to."""
+"""The upgrade of a catalogue of an earlier format to this one, before it is written to."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def upgrade(home: Path, connection: sqlite3.Connection) -> None:
 
 
 def _to_3(connection: sqlite3.Connection) -> None:
-    """From format 2: documents may be members of a file, and what is known to be lost has a table.
+    """Upgrade from format 2: documents may be members of a file, and what is known to be lost has a table.
 
     SQLite cannot let go of a UNIQUE, so the table is made anew, by the steps of sqlite.org/lang_altertable.html.
     """
@@ -54,7 +54,7 @@ def _to_3(connection: sqlite3.Connection) -> None:
 
 
 def _table(name: str) -> str:
-    """The statement of SCHEMA that makes a table."""
+    """Return the statement of SCHEMA that makes a table."""
     found = re.search(rf"CREATE TABLE {name} \(.*?\n\)[^;]*;", SCHEMA, re.DOTALL)
     assert found is not None
     return found[0]

@@ -45,7 +45,7 @@ UPDATE settings SET value = value + 1 WHERE key = 'commits'
 
 
 def create(folder: Path, model: IndexModel, storage: Storage) -> None:
-    """The catalogue of an empty index in a folder that is there, whole or not at all."""
+    """Make the catalogue of an empty index in a folder that is there, whole or not at all."""
     unfinished = folder / f"{CATALOGUE}.new"
     unfinished.unlink(missing_ok=True)
     create_catalogue(unfinished, model, storage)
@@ -114,7 +114,7 @@ def switch(index: Path, connection: sqlite3.Connection, chosen: Path) -> None:
 
 
 def folders(index: Path) -> list[Path]:
-    """Of the catalogues beside the current one that are of use: next/ first."""
+    """List the folders of the catalogues beside the current one that are of use: next/ first."""
     with closing(connect(index)) as connection, reading_errors(index):
         previous = read_settings(connection).previous
     since = None
@@ -127,7 +127,7 @@ def folders(index: Path) -> list[Path]:
 
 
 def select(index: Path, query: str) -> list[tuple[Any, ...]]:
-    """The rows of a query to each catalogue beside the current one; none of those that cannot be read."""
+    """Collect the rows of a query to each catalogue beside the current one; none of those that cannot be read."""
     rows = []
     for folder in folders(index):
         with suppress(PageIndexError), closing(connect(folder)) as connection, reading_errors(folder):
@@ -136,7 +136,7 @@ def select(index: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def tidy(index: Path) -> list[Path]:
-    """Delete what is of no use any more; what is left, as `folders`. The writer alone may."""
+    """Delete what is of no use any more, and list what is left, as `folders`. The writer alone may."""
     kept = folders(index)
     for folder in [index / NEXT, *index.glob(f"{PREVIOUS}-*")]:
         if folder not in kept and folder.exists():
@@ -152,7 +152,7 @@ def discard(folder: Path) -> None:
 
 
 def _carry_metadata(current: sqlite3.Connection, made: sqlite3.Connection) -> None:
-    """Metadata is of a document, not of a version: what a filter hides now is not seen because one goes back."""
+    """Carry metadata over, which is of a document, not of a version: what a filter hides stays hidden on going back."""
     # all at once: a query that an error leaves half read keeps its lock for as long as somebody has the traceback
     documents = current.execute("SELECT number, doc, source, metadata FROM documents").fetchall()
     for number, doc, source, metadata in documents:

@@ -1,4 +1,4 @@
-"""Writing: one writer at a time, one transaction a commit."""
+"""The writer of an index: one at a time, one transaction a commit."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ENOUGH = 1 << 13
 
 
 class Writer:
-    """Collects changes and publishes them with `commit`; nothing can be seen or is durable before.
+    """A writer that collects changes and publishes them with `commit`; nothing can be seen or is durable before.
 
     Made by `PageIndex.writing()`. Used by one thread at a time.
 
@@ -115,22 +115,22 @@ class Writer:
 
     @property
     def pending_pages(self) -> int:
-        """Pages that wait for the next commit."""
+        """The number of pages that wait for the next commit."""
         return len(self._pages)
 
     @property
     def pending_vectors(self) -> int:
-        """Their vectors."""
+        """The number of vectors that wait for the next commit."""
         return self._vectors
 
     @property
     def pending_bytes(self) -> int:
-        """Their bytes, in memory now and on disk later."""
+        """The bytes that wait for the next commit, in memory now and on disk later."""
         return self._bytes
 
     @property
     def awaits_more(self) -> bool:
-        """Whether the next commit should wait: what this index learns from its first vectors, it learns once."""
+        """True if the next commit should wait: what this index learns from its first vectors, it learns once."""
         return self._fitted is None and self._vectors < SAMPLE and self._bytes < SAMPLE_BYTES
 
     def add(
@@ -145,7 +145,7 @@ class Writer:
         expected: int | None = None,
         member: str = "",
     ) -> int:
-        """Begin a document, or a new version of one of the same name and place; its number.
+        """Begin a document, or a new version of one of the same name and place, and return its number.
 
         source, member: the file, and the place of the document in it; "" for the file itself.
 
@@ -299,7 +299,7 @@ class Writer:
             self._delete(number)
 
     def commit(self) -> int:
-        """Write the pending pages as one segment and publish all changes in one transaction; how many pages.
+        """Write the pending pages as one segment, publish all changes in one transaction, and count the pages.
 
         The first pages decide what the index learns, so a long run commits them late: see `awaits_more`.
         After a PageIndexError the index is as it was, and the same changes can be committed again.
@@ -449,7 +449,7 @@ class Writer:
         self._committed(self._commits)
 
     def _pack(self, page: PageEmbedding) -> Packed:
-        """What a segment stores of a page; its vectors as they are, where the index has still to learn from them."""
+        """Return what a segment stores of a page; its vectors as they are if the index has still to learn from them."""
         try:
             vectors = encode(page.vectors, Codec("float32", self._model.dim)).codes  # refused here if they cannot be
             reduced = self._storage.reduce(replace(page, vectors=vectors))
@@ -481,7 +481,7 @@ class Writer:
         self._bytes = sum(array.nbytes for page in pages for array in page.values())
 
     def _is_published(self) -> bool:
-        """After an error: whether the transaction went through nevertheless. If not, it is rolled back."""
+        """Return whether the transaction went through in spite of an error. If not, it is rolled back."""
         with reading_errors(self._index):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -514,12 +514,12 @@ class Writer:
         self._operations.append((statement, values))
 
     def _next_segment(self) -> int:
-        """As `_next`; also after those of the catalogues beside this one, which stand in the same folder."""
+        """Return the next number of a segment: catalogues beside this one have theirs in the same folder."""
         folders = (self._index / SEGMENTS).glob("*")
         return max([self._next("segments"), *(int(f.name) + 1 for f in folders if f.name.isdecimal())])
 
     def _next(self, table: str) -> int:
-        """The number after the last one ever used in a table; ours alone, since the writer is alone."""
+        """Return the number after the last one ever used in a table; ours alone, since the writer is alone."""
         with reading_errors(self._index):
             found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return (found[0] if found else 0) + 1
@@ -561,7 +561,7 @@ class Writer:
             raise InvalidArgument(f"pages count from 1, got page {page} of {self._names[number][0]}")
 
     def _metadata(self, what: str, metadata: Mapping[str, Any]) -> str:
-        """Metadata as JSON; its keys become known to filters with the next commit."""
+        """Encode metadata as JSON; its keys become known to filters with the next commit."""
         made = arguments.metadata(what, metadata)
         for key in made:
             if key in (*BUILT_IN, *JOINS):
@@ -576,7 +576,7 @@ class Writer:
         return text
 
     def _metadata_of(self, number: int | None) -> str:
-        """The metadata of a document as JSON, as it will be after the next commit."""
+        """Return the metadata of a document as JSON, as it will be after the next commit."""
         if number is None or number in self._texts:
             return "{}" if number is None else self._texts[number]
         with reading_errors(self._index):

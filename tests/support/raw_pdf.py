@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from visret import Page, documents
+
 FONT = "3 0 R"  # PDFium makes no appearance of notes where a page's font is not an object of its own
 
 
@@ -33,6 +35,12 @@ class RawPdf:
         trailer = b"trailer << /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (count, len(out))
         path.write_bytes(out + out_end + trailer)
         return path
+
+
+def read(path: Path, number: int = 1, *, dpi: int = 72, **options) -> Page:
+    """A page as visret reads it."""
+    with documents.open_document(path) as document:
+        return document.page(number, dpi=dpi, **options)
 
 
 def page(pdf: RawPdf, content: str | bytes, more: str = "", *, own: str | None = None) -> str:

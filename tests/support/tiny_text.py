@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
 
+from support.tiny import write_json
 from visret.models import registry, weights
 
 DIM = 128
@@ -38,7 +39,7 @@ def stanford(folder: Path, *, query_length: int = 32, page_length: int = 180) ->
     weights = {f"bert.{name}": value for name, value in _weights().items()}
     save_file({**weights, "linear.weight": projection()}, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((minilm() / "config.json").read_text())
-    _json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
+    write_json(folder / "config.json", {**config, "architectures": ["HF_ColBERT"]})
     stanford_metadata(folder, query_length=query_length, page_length=page_length)
     return folder
 
@@ -58,7 +59,7 @@ def stanford_metadata(folder: Path, *, query_length: int = 32, page_length: int 
         "mask_punctuation": True,
         "checkpoint": "bert-base-uncased",
     }
-    _json(folder / "artifact.metadata", conventions)
+    write_json(folder / "artifact.metadata", conventions)
 
 
 def pylate(folder: Path) -> Path:
@@ -68,16 +69,16 @@ def pylate(folder: Path) -> Path:
     tokenizer.add_tokens([AddedToken(marker, normalized=True, special=False) for marker in ("[Q] ", "[D] ")])
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    _json(folder / "tokenizer_config.json", {**settings, "pad_token": "[MASK]"})
+    write_json(folder / "tokenizer_config.json", {**settings, "pad_token": "[MASK]"})
     weights, table = _weights(), "embeddings.word_embeddings.weight"
     weights[table] = torch.cat([weights[table], weights[table][[1, 2]]])  # the markers mean what [unused0] does
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config = json.loads((minilm() / "config.json").read_text())
-    _json(folder / "config.json", {**config, "vocab_size": len(weights[table])})
+    write_json(folder / "config.json", {**config, "vocab_size": len(weights[table])})
     types = ("sentence_transformers.models.Transformer", "", "pylate.models.Dense.Dense", "1_Dense")
     modules = [{"idx": i, "name": str(i), "path": types[2 * i + 1], "type": types[2 * i]} for i in range(2)]
-    _json(folder / "modules.json", modules)
-    _json(folder / "sentence_bert_config.json", {"max_seq_length": 59, "do_lower_case": False})
+    write_json(folder / "modules.json", modules)
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 59, "do_lower_case": False})
     conventions = {
         "model_type": "ColBERT",
         "query_prefix": "[Q] ",
@@ -88,11 +89,12 @@ def pylate(folder: Path) -> Path:
         "skiplist_words": list(string.punctuation),
         "do_query_expansion": True,
     }
-    _json(folder / "config_sentence_transformers.json", {"prompts": {}, "similarity_fn_name": "MaxSim", **conventions})
+    conventions |= {"prompts": {}, "similarity_fn_name": "MaxSim"}
+    write_json(folder / "config_sentence_transformers.json", conventions)
     (folder / "1_Dense").mkdir()
     identity = "torch.nn.modules.linear.Identity"
     dense = {"in_features": 384, "out_features": DIM, "bias": False, "activation_function": identity}
-    _json(folder / "1_Dense" / "config.json", {**dense, "use_residual": False})
+    write_json(folder / "1_Dense" / "config.json", {**dense, "use_residual": False})
     save_file({"linear.weight": projection()}, folder / "1_Dense" / "model.safetensors", metadata={"format": "pt"})
     return folder
 
@@ -126,7 +128,3 @@ def _tokenizer(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in _WORDPIECE:
         shutil.copyfile(minilm() / name, folder / name)
-
-
-def _json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=2), "utf-8")

@@ -4,10 +4,24 @@ import re
 import zipfile
 from pathlib import Path
 
-import numpy as np
+import pytest
 
 from visret.documents import office, open_document
-from visret.types import Loss, Page
+from visret.types import Loss
+
+needs_libreoffice = pytest.mark.skipif(office.program() is None, reason="LibreOffice is not installed")
+
+CONTENT = (
+    '<office:document-content xmlns:office="urn:oasis:names:tc:opendocument:xmlns:office:1.0" '
+    'xmlns:text="urn:oasis:names:tc:opendocument:xmlns:text:1.0"><office:body><office:text>'
+    "<text:p>Quarterly minutes</text:p></office:text></office:body></office:document-content>"
+)
+MANIFEST = (
+    '<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0">'
+    '<manifest:file-entry manifest:full-path="/" manifest:media-type="application/vnd.oasis.opendocument.{kind}"/>'
+    '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">{}</manifest:file-entry>'
+    "</manifest:manifest>"
+)
 
 
 class Read:
@@ -30,13 +44,12 @@ class Read:
         return next(word.box for word in self.pages[page - 1].words if word.text == text)
 
 
-def ink(page: Page, box) -> float:
-    """The share of dark pixels in a box of a page."""
-    pixels = np.asarray(page.image.convert("L"))
-    height, width = pixels.shape
-    x0, y0, x1, y1 = box
-    part = pixels[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1]
-    return float((part < 128).mean())
+def write_odt(path, content=CONTENT, encryption="", kind="text"):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mimetype", f"application/vnd.oasis.opendocument.{kind}")
+        archive.writestr("content.xml", content)
+        archive.writestr("META-INF/manifest.xml", MANIFEST.format(encryption, kind=kind))
+    return path
 
 
 def write_workbook(path: Path) -> Path:

@@ -9,9 +9,54 @@ from types import SimpleNamespace
 from visret.ingest import messages, process
 
 Fresh = process.Worker  # what visret does: one that has done its work is ended
-MOST = 2
+MAX_WAITING = 2
 # Each test may have a cache of its own; what a worker has read by OCR is the same in any.
 MEANS_NOTHING = {"PYTEST_CURRENT_TEST", "VISRET_CACHE"}
+
+# A worker that breaks on the pages it is told to: {file name: {page, or 0 for opening: what happens}}.
+BREAKING = """
+import json, os, signal, sys, time
+from visret import documents
+from visret.documents import pdf
+from visret.ingest import worker
+
+plan = json.loads(sys.argv[1])
+worker.MEMORY = 1 << 30
+
+def happen(path, number):
+    what = plan.get(path.name, {}).get(str(number))
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif what == "exit":
+        os._exit(3)
+    elif what == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif what == "hang":
+        time.sleep(600)
+    elif what == "memory":
+        bytearray(2 << 30)
+    elif what == "defect":
+        {}["nothing\\nthere"]
+    elif what == "print":
+        os.write(1, b"what a library prints\\n")
+
+page, close, open_document = documents.Document.page, pdf.Pdf.close, documents.open_document
+
+def breaking_page(self, number, **options):
+    happen(self.path, number)
+    return page(self, number, **options)
+
+def breaking_close(self):
+    happen(self.path, "close")
+    close(self)
+
+def breaking_open(path, **options):
+    happen(path, 0)
+    return open_document(path, **options)
+
+documents.Document.page, pdf.Pdf.close, documents.open_document = breaking_page, breaking_close, breaking_open
+worker.main()
+"""
 
 
 class Reused(Fresh):
@@ -50,7 +95,7 @@ class Reused(Fresh):
         known = {name: vars(self)[name] for name in ("_expired", "_parent", "_pipes", "_process")}
         self.waiting.append((self._around, known))
         self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
-        while len(self.waiting) > MOST:
+        while len(self.waiting) > MAX_WAITING:
             end(self.waiting.pop(0)[1])
 
 

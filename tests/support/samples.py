@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).parent.parent / "examples" / "documents"
+FOLDER = Path(__file__).parents[2] / "examples" / "documents"
 
 
 class Question(NamedTuple):

@@ -1,8 +1,11 @@
-"""Small PDFs of plain colours, and pictures of text."""
+"""Small PDFs of plain colours, pictures of text, and where there is ink on a page."""
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from visret.types import Page
 
 
 def write_pdf(path: Path, *colours: str) -> Path:
@@ -27,3 +30,12 @@ def draw(*placed, size=(620, 160), height=28):
             x0, y0, x1, y1 = alone.point(lambda v: 255 * (v > 128)).getbbox()
             inked.append((x0 / size[0], y0 / size[1], x1 / size[0], y1 / size[1]))
     return image, inked
+
+
+def ink(page: Page, box, *, dark=128) -> float:
+    """The share of pixels in a box of page fractions that are darker than this."""
+    pixels = np.asarray(page.image.convert("L"))
+    height, width = pixels.shape
+    x0, y0, x1, y1 = box
+    part = pixels[int(y0 * height) : int(y1 * height) + 1, int(x0 * width) : int(x1 * width) + 1]
+    return float((part < dark).mean())

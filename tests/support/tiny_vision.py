@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import WORDS, add_specials, byte_tokenizer, noise, save, save_tokenizer, write_json
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+from support.tiny import WORDS, add_specials, byte_tokenizer, noise, save, save_tokenizer, write_json
 
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "rescale_factor": 1 / 255}
 
