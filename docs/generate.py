@@ -36,7 +36,7 @@ MODULES = {
 RETURNED = {
     "visret.types": ["Ranked", "Encoder"],
     "visret.explain.attribution": ["Region", "Span", "Table"],
-    "visret.ingest": ["Progress", "Failure", "EmptyPage", "Lost"],
+    "visret.ingest.report": ["Progress", "Failure", "EmptyPage", "Lost"],
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_MOST = 1 << 18  # multiply-adds that OpenBLAS does by itself
+_MAX_PRODUCT = 1 << 18  # multiply-adds that OpenBLAS does by itself
 
 
 def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -24,4 +24,4 @@ def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def rows_at_once(right: np.ndarray) -> int:
     """Return the largest number of rows whose product with `right` (d, m) BLAS computes on one core."""
-    return max(1, _MOST // right.size)
+    return max(1, _MAX_PRODUCT // right.size)

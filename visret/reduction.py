@@ -22,7 +22,7 @@ from visret.types import Grid, PageEmbedding
 TOGETHER = 4096  # vectors that are compared with each other at a time; a page of a plot may have 40,000
 
 _ROUNDS = 4  # of k-means in a summary; more rounds find nothing better
-_LEAST_COSINE = 0.1
+_MIN_COSINE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
         counts = np.diff(first, append=len(vectors))[:, None].astype(np.float32)
         before = centroids[kept]
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        cosines = np.maximum(lengths / counts, _LEAST_COSINE)
+        cosines = np.maximum(lengths / counts, _MIN_COSINE)
         # Vectors that cancel out have no mean direction.
         centroids = np.where(lengths > 1e-3 * counts, sums / np.maximum(lengths, 1e-6), before)
     return np.asarray(centroids / np.sqrt(cosines))

@@ -26,7 +26,6 @@ _TIFF_DATA = {273, 324}  # StripOffsets, TileOffsets
 _WITH_PAGES = ("TIFF", "HEIF")
 NO_HEIF = "needs pillow-heif: pip install 'visret[heic]'"
 _RENAME = "rename it with the ending of its real format, or copy it again"
-_ANIMATION = Loss("the pictures of the animation after the first", "save them as files of their own")
 _HEIF = re.compile(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _PICTURE_ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, MemoryError, RuntimeError),

@@ -22,7 +22,6 @@ import pypdfium2
 _log = logging.getLogger(__name__)
 _CODE_PAGES = {128: 1 << 17, 134: 1 << 18, 129: 1 << 19, 136: 1 << 20}  # PDFium's character sets -> the bits in OS/2
 _HAN = 1 << 17 | 1 << 18 | 1 << 20  # these have Chinese characters, though not all of each other's
-_SUFFIXES = {".ttf", ".otf", ".ttc"}
 _MAX_FILES = 2_000  # font files of a user that are looked at
 _MAX_BYTES = 1 << 27
 _missed: list[str] = []

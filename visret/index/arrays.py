@@ -66,11 +66,11 @@ class Arrays:
         return f"{name}.npy" in self.checksums
 
     def read(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int) -> np.ndarray:
-        """The whole array, which must be (count, *rest)."""
+        """Return a copy of the whole array, which must be (count, *rest)."""
         return self.map(name, dtype, rest, count).copy() if count else np.empty((0, *rest), dtype)
 
     def part(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], first: int, count: int) -> np.ndarray:
-        """`count` rows (count, *rest) from row `first`, read-only."""
+        """Return `count` rows (count, *rest) from row `first`, read-only."""
         if not count:
             return np.empty((0, *rest), dtype)
         if name not in self._checked:
@@ -81,7 +81,7 @@ class Arrays:
         return out
 
     def map(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None = None) -> np.ndarray:
-        """The whole array (count, *rest), memory-mapped; count None: as many rows as there are."""
+        """Return the whole array (count, *rest), memory-mapped; count None: as many rows as there are."""
         data, count = self._header(name, dtype, rest, count)
         if not count:
             raise self.damaged(name, "it is empty")
@@ -93,7 +93,7 @@ class Arrays:
             self._header(name, dtype, rest, count)
 
     def problems(self) -> Iterator[str]:
-        """Files that are missing, too many, or not what they were, in words; reads all of them."""
+        """Yield in words which files are missing, too many, or not what they were; reads all of them."""
         try:
             there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
             for name in sorted(there | set(self.checksums)):
@@ -107,7 +107,7 @@ class Arrays:
             raise PageIndexError(self._index, f"{self._what} cannot be read: {error.strerror}") from error
 
     def damaged(self, name: str, what: str) -> IndexFormatError:
-        """The error for an array that is not what it should be."""
+        """Return the error for an array that is not what it should be."""
         return IndexFormatError(self._index, f"{self._what}: {name}.npy is damaged: {what}")
 
     @contextmanager
@@ -124,7 +124,7 @@ class Arrays:
             raise PageIndexError(self._index, reason + hint) from error
 
     def _header(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None) -> tuple[int, int]:
-        """Where the data begins, and how many rows there are. Anything but the expected array is refused unread."""
+        """Return where the data begins, and how many rows there are. Anything but the expected array is refused unread."""
         if name not in self._maps:
             raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {_HINT}")
         buffer = self._maps[name]
@@ -148,7 +148,7 @@ class Arrays:
 
 
 def write(folder: Path, arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str, str]:
-    """Write a new folder and make it durable; file name to SHA-256.
+    """Write a new folder and make it durable; return the SHA-256 of each file by its name.
 
     arrays: for each file the parts that follow each other in it; a file that would be empty is not written.
     """
@@ -173,8 +173,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _map(file: BinaryIO) -> Any:
-    """A whole file as a buffer that is never written to, which would end the process. It keeps no file open: a large
-    index has more maps than a process may have files.
+    """Map a whole file as a buffer that is never written to, since that would end the process.
+
+    It keeps no file open: a large index has more maps than a process may have files.
     """
     if not os.fstat(file.fileno()).st_size:  # damaged, which is said when it is needed
         return b""
@@ -203,7 +204,7 @@ def _libc() -> ctypes.CDLL:
 
 
 def _write(path: Path, parts: Sequence[np.ndarray]) -> str:
-    """Write one .npy file; its SHA-256."""
+    """Write one .npy file, and return its SHA-256."""
     dtype = parts[0].dtype
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     header = io.BytesIO()
@@ -220,6 +221,6 @@ def _write(path: Path, parts: Sequence[np.ndarray]) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

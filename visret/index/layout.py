@@ -205,15 +205,15 @@ CREATE TABLE metadata_keys (            -- every key ever written, so that a fil
 
 
 def segment_folder(index: Path, number: int) -> Path:
-    """The folder of segment `number` (from 1)."""
+    """Return the folder of segment `number` (from 1)."""
     return index / SEGMENTS / f"{number:06d}"
 
 
 def fitted_folder(index: Path, number: int) -> Path:
-    """The folder of what was learned for the `number`-th time (from 1)."""
+    """Return the folder of what was learned for the `number`-th time (from 1)."""
     return index / (FITTED if number == 1 else f"{FITTED}-{number}")
 
 
 def previous_folder(index: Path, commits: int) -> Path:
-    """The folder of the catalogue as it was after so many commits, when a reindex took its place."""
+    """Return the folder of the catalogue as it was after so many commits, when a reindex took its place."""
     return index / f"{PREVIOUS}-{commits}"

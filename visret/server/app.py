@@ -30,7 +30,7 @@ from visret.server.guard import LOOPBACK, Guard, Rules
 from visret.server.protocol import HEAD_SECONDS, PatientProtocol
 
 KEY = "VISRET_API_KEY"
-SHORTEST_KEY = 16  # characters
+MIN_KEY_LENGTH = 16  # characters
 MAX_PAGES = 500  # of an uploaded file
 CONNECTIONS = 500
 GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a browser keeps its connection open for ever
@@ -175,10 +175,10 @@ def read_key(file: str | Path | None) -> str | None:
     if key is None:
         return None
     key = key.strip()
-    if len(key) < SHORTEST_KEY or not (key.isascii() and key.isprintable()) or " " in key:
+    if len(key) < MIN_KEY_LENGTH or not (key.isascii() and key.isprintable()) or " " in key:
         make = 'python -c "import secrets; print(secrets.token_urlsafe())"'
         raise VisretError(
-            f"a key has at least {SHORTEST_KEY} letters, digits and signs, and no spaces; {make} makes one"
+            f"a key has at least {MIN_KEY_LENGTH} letters, digits and signs, and no spaces; {make} makes one"
         )
     return key
 
