@@ -124,7 +124,7 @@ class Arrays:
             raise PageIndexError(self._index, reason + hint) from error
 
     def _header(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None) -> tuple[int, int]:
-        """Return where the data begins, and how many rows there are. Anything but the expected array is refused unread."""
+        """Return where the data begins and how many rows there are; refuse anything but the expected array unread."""
         if name not in self._maps:
             raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {_HINT}")
         buffer = self._maps[name]
