@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import sys
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each, before anything imports torch
@@ -65,11 +67,19 @@ def cache_folder(tmp_path_factory):
         yield
 
 
+class Unsynced(sqlite3.Connection):
+    """A connection that leaves it to the system when a commit reaches the disk."""
+
+    def execute(self, statement, *values):
+        return super().execute("PRAGMA synchronous = OFF" if "synchronous" in statement else statement, *values)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_durable():
     """No test cuts the power, so none waits for the disk; what is synced, and when, tests/soak/faults.py sees."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: os.fstat(descriptor) and None)
+        patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Unsynced))
         yield
 
 

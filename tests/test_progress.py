@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -63,9 +62,8 @@ def test_it_is_told_from_the_start_to_the_end_in_one_thread(retriever, papers, m
     assert told[-1][:4] == (2, 2, report.pages, 0)
     assert {thread for *_, thread in told} == {threading.current_thread()}
     assert calls > 4  # a process takes a third of a second to start, in which nothing comes
-    time.sleep(0.2)
-    assert len(told) == calls
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("visret-")]
+    until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("visret-")])
+    assert len(told) == calls, "nothing is told after the end"
 
 
 def test_it_is_told_that_pages_are_ahead(retriever, papers, monkeypatch):

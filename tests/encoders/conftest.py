@@ -1,3 +1,4 @@
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,23 @@ def checkpoints(tmp_path_factory) -> Path:
             make(folder / make.__name__)
         CHECKPOINTS["ColQwen2"](folder / "ColQwen2")
     return folder
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """published(name): a ColBERT checkpoint in that layout, made once. Nobody writes into it."""
+    from support import tiny_text
+
+    from visret.encoders import _torch
+
+    folder = tmp_path_factory.mktemp("published")
+
+    @cache
+    def made(name):
+        with _torch.quiet():
+            return getattr(tiny_text, name)(folder / name)
+
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import tiny, tiny_text
+from support import tiny
 from support.texts import LONG, ODD, benchmark_questions
 from support.vectors import assert_same
 
@@ -38,9 +38,8 @@ def assert_same_as_torch(encoder, question):
 
 
 @pytest.fixture(scope="module", params=["stanford", "pylate", "native"])
-def layout(request, tmp_path_factory):
-    with _torch.quiet():
-        return getattr(tiny_text, request.param)(tmp_path_factory.mktemp("layouts") / request.param)
+def layout(request, published):
+    return published(request.param)
 
 
 @pytest.mark.weights

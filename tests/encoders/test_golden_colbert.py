@@ -90,12 +90,12 @@ def ours(folder):
 
 
 @pytest.fixture(scope="module", params=["stanford", "pylate", "native"])
-def layout(request, tmp_path_factory):
+def layout(request, published):
     """A checkpoint in visret and in sentence-transformers."""
     with _torch.quiet():
         from sentence_transformers import MultiVectorEncoder
 
-        path = getattr(tiny_text, request.param)(tmp_path_factory.mktemp("layouts") / request.param)
+        path = published(request.param)
         theirs = MultiVectorEncoder(str(path), device="cpu", local_files_only=True)
     return load_encoder(path, dtype="float32"), theirs
 
@@ -192,14 +192,13 @@ def test_lengths_can_be_chosen(folder, stanford):
     assert_same(page.vectors, np.tile(stanford.document(f"{text} " * 4), (2, 1)))
 
 
-def test_impossible_lengths_are_refused(folder, ours):
+def test_impossible_lengths_are_refused(ours, minilm):
     with pytest.raises(InvalidModelSpec, match="reads at most 512 ids, not the 513 asked for a document"):
         with_options(ours, page_length=513)
     with pytest.raises(WeightsError, match=r"longest query \(3\) has no room for words"):
         with_options(ours, query_length=3).encode_queries(["red"])
-    sentences = load_encoder("all-minilm-l6-v2", dtype="float32")
     with pytest.raises(InvalidModelSpec, match="query_length and page_length are for ColBERT checkpoints"):
-        with_options(sentences, page_length=100)
+        with_options(minilm, page_length=100)
 
 
 def test_a_question_can_be_filled_up_and_still_be_long(tmp_path):

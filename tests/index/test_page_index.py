@@ -47,6 +47,14 @@ def test_an_index_remembers_its_model_and_storage(path):
         assert index.path == path
 
 
+def test_a_power_cut_takes_no_commit_that_was_acknowledged(path, monkeypatch):
+    """SQLite promises it for these settings; other tests do without them, for time."""
+    monkeypatch.setattr(sqlite3, "connect", sqlite3.dbapi2.connect)
+    with closing(catalogue.connect(path)) as connection:
+        for setting, expected in {"synchronous": 3, "journal_mode": "delete"}.items():
+            assert connection.execute(f"PRAGMA {setting}").fetchone() == (expected,)
+
+
 def test_an_empty_index_works(index):
     assert refs(index) == []
     assert len(index.snapshot) == 0
