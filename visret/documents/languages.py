@@ -103,7 +103,7 @@ _CAPITAL, _CAPITAL_INSIDE, _TWO_SCRIPTS, _ALONE, _BESIDE, _SIGN_INSIDE = -2.0, -
 _SMALL_WORDS, _FITS_BETTER, _ORDER = 4.0, 4.0, 0.002
 _UNKNOWN = -5.0  # no known language scores less
 _MIN_BEYOND = 8  # bytes beyond ASCII that are enough to recognise another language
-_MOST_FREQUENT = frozenset(  # Chinese characters, simplified and traditional
+_FREQUENT = frozenset(  # Chinese characters, simplified and traditional
     "的一是不了在人有我他这这個们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种"
     "事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把机十民第公"
     "此已工使情明性知全三又关点正业外将两高间由问很最重並物手应战向头文体政美相见被利什二等产或新己制身果加西斯月话合回特"
@@ -271,7 +271,7 @@ def _of_ideograph(sign: str, encoding: str) -> float:
         return -0.8
     if encoding in ("cp932", "euc_jp"):
         return 0.5 if _leads(sign, "euc_jp", 0xB0, 0xCF) else -0.5
-    if sign in _MOST_FREQUENT:
+    if sign in _FREQUENT:
         return 1.2
     simplified = encoding != "cp950" and _leads(sign, "gb2312", 0xB0, 0xD7)
     traditional = encoding != "gb18030" and _leads(sign, "big5", 0xA4, 0xC6)

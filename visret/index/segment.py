@@ -180,12 +180,12 @@ class Segment:
 
     @property
     def _has_places(self) -> bool:
-        """Whether it says where vectors lie: without vectors, places mean nothing."""
+        """True where it says where its vectors lie: without vectors, places mean nothing."""
         return VECTORS not in self.lacks and PLACES not in self.lacks
 
     @cached_property
     def _bounds(self) -> dict[str, np.ndarray]:
-        """Where each page's part of each array begins and ends, (P+1,) int64; checked, as are the arrays themselves."""
+        """The bounds of each page's part of each array, (P+1,) int64; checked, as are the arrays themselves."""
         bounds: dict[str, np.ndarray] = {}
         for field in FIELDS:
             if field.offsets and field.pack is not None:
