@@ -1,13 +1,16 @@
 """glyph: what its parts promise whatever the weights are."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from visret import documents
 from visret.encoders.glyph import spelling_vector
+from visret.ocr.glyph import skew
 from visret.ocr.glyph.finding import FoundLine, lines_of
 from visret.ocr.glyph.networks import (
     ALPHABET,
@@ -22,7 +25,7 @@ from visret.ocr.glyph.networks import (
     said,
     spelled,
 )
-from visret.ocr.glyph.reading import _strip
+from visret.ocr.glyph.reading import _is_black_and_white, _strip
 
 
 def cells_of(lines, rows=60, columns=40):
@@ -59,10 +62,20 @@ def test_no_thin_stroke_of_a_black_and_white_line_is_lost_where_the_line_is_made
     strokes = np.arange(5, 395, 10)
     picture[:, strokes] = 0
     zoom = LETTERS / 29
-    strip = _strip(Image.fromarray(picture), FoundLine(0, 400, 20, 0.0, 29), zoom, 1)
+    strip = _strip(Image.fromarray(picture), FoundLine(0, 400, 20, 0.0, 29), zoom, 1, finely=True)
     assert strip.shape == (STRIP, math.ceil(400 * zoom))
     at = ((strokes + 0.5) * zoom).astype(int)
     assert max(int(strip[STRIP // 2, column - 1 : column + 2].min()) for column in at) < 200
+
+
+def test_black_and_white_is_told_from_print_in_greys():
+    report = Path(__file__).parents[2] / "examples" / "documents" / "report.pdf"
+    with documents.open_document(report) as document:
+        drawn = [document.page(1, doc="report", dpi=dpi).image.convert("L") for dpi in (144, 300)]
+    assert not _is_black_and_white(drawn[0])
+    scan = drawn[1].point(lambda grey: 255 if grey > 140 else 0)
+    assert _is_black_and_white(scan)
+    assert _is_black_and_white(skew.level(scan, 5.0))
 
 
 def test_an_empty_page_has_no_lines():

@@ -41,7 +41,9 @@ _FIRST = 1.2e6  # pixels in which lines are looked for at first
 _PROBE = 512  # pixels: side of the square that shows whether another way or scale reveals more
 _CLOSER, _FARTHER = 2.2, 5  # times the scale
 _FEW_LETTERS = 12
-_SPARSE = 0.8  # pixels of a strip for one of the picture; with fewer, thin strokes get lost
+_SPARSE = 0.8  # pixels of a strip for one of a black and white picture; with fewer, thin strokes get lost
+_BLACK, _WHITE = 32, 224  # darker is black, and lighter is white
+_FEW_GREYS = 1.8  # a black pixel: at most 1.4 in black and white that was made level, at least 2.3 in print in greys
 _TELLING, _MAX_BATCHES = 120, 3  # letters that tell whether a page is upside down, and batches read for them
 
 
@@ -161,13 +163,14 @@ class PageReader:
 
     def _strips(self, grey: Image.Image, lines: list[FoundLine]) -> list[np.ndarray]:
         smaller = [grey]
+        finely = _is_black_and_white(grey)
         strips = []
         for line in lines:
             zoom = LETTERS / line.height
             level = max(0, min(4, int(-math.log2(zoom))))
             while len(smaller) <= level:
                 smaller.append(smaller[-1].reduce(2))
-            strips.append(_strip(smaller[level], line, zoom, 2**level))
+            strips.append(_strip(smaller[level], line, zoom, 2**level, finely=finely))
         return strips
 
     def _batch(self, strips: list[np.ndarray], some: list[int], width: int) -> dict[int, Said]:
@@ -226,13 +229,21 @@ def _batches(widths: Sequence[int]) -> Iterator[tuple[list[int], int]]:
         order = order[count:]
 
 
-def _strip(grey: Image.Image, line: FoundLine, zoom: float, reduced: int) -> np.ndarray:
+def _is_black_and_white(grey: Image.Image) -> bool:
+    """Return whether a picture has few greys, as scans in two colours have; print in greys has them at its edges."""
+    counts = grey.histogram()
+    black, white = sum(counts[:_BLACK]), sum(counts[_WHITE:])
+    return grey.width * grey.height - black - white <= _FEW_GREYS * min(black, white)
+
+
+def _strip(grey: Image.Image, line: FoundLine, zoom: float, reduced: int, *, finely: bool) -> np.ndarray:
     """Return the strip of a line and a little around it, (STRIP, w) uint8.
 
     zoom: from the picture to the strip. reduced: how many times smaller `grey` is than the picture that has the line.
+    finely: with twice the samples, averaged, where the strip has clearly fewer pixels than the picture.
     """
     turn = math.atan(line.slope)
-    twice = 2 if zoom * reduced < _SPARSE else 1
+    twice = 2 if finely and zoom * reduced < _SPARSE else 1
     step = 1 / zoom / reduced / twice
     cos, sin = math.cos(turn) * step, math.sin(turn) * step
     width = math.ceil(((line.right - line.left) / math.cos(turn)) * zoom)
