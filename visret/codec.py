@@ -39,7 +39,7 @@ from visret.errors import ShapeError
 from visret.products import rows_at_once
 from visret.types import Matches
 
-_BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
+BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
 _FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}
 
 # Floats worked on at a time: 4 MB, so that encoding needs no second copy of a large array.
@@ -87,7 +87,7 @@ class Codec:
             return
         if self.centroids is None or self.weights is None or self.step is None or not self.needs_fit:
             raise ShapeError(f"{self.name}: centroids, weights and step belong to a residual codec, all three of them")
-        k, levels = len(self.centroids), 1 << _BITS[self.name]
+        k, levels = len(self.centroids), 1 << BITS[self.name]
         fits = k.bit_count() == 1 and k <= _MAX_CENTROIDS and self.step > 0
         fits &= self.centroids.shape == (k, self.dim) and self.weights.shape == (levels,)
         if not fits or not self.centroids.dtype == self.weights.dtype == np.int8:
@@ -121,7 +121,7 @@ class Codec:
 
     def empty(self, count: int) -> Rows:
         """Allocate the arrays for `count` vectors, with the dtypes and shapes of this codec."""
-        bits = _BITS[self.name]
+        bits = BITS[self.name]
         if bits >= 8:
             codes = np.empty((count, self.dim), _FLOATS.get(self.name, np.uint8))
             return Rows(codes, np.empty(count, np.float32) if self.name == "int8" else None)
@@ -155,7 +155,7 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
     most = max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MAX_CENTROIDS))
     centroids = _tree(seen, 1 << min(round(np.log2(wanted)), most.bit_length() - 1), rng)
     # The residuals of vectors that the centroids were made from are too small.
-    weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << _BITS[name])
+    weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << BITS[name])
     step = float(np.abs(centroids).max() + np.abs(weights).max()) / 126  # 126: both may be rounded up
     whole = np.rint(centroids / step).astype(np.int8), np.rint(weights / step).astype(np.int8)
     return Codec(name, codec.dim, *whole, step)
@@ -202,19 +202,17 @@ def decode(rows: Rows, codec: Codec) -> np.ndarray:
     if codec.name == "int8":
         vectors = rows.codes.astype(np.float32)
         vectors -= 128
-    elif codec.name == "binary":
-        signs = np.unpackbits(rows.codes, axis=1, count=codec.dim, bitorder="little")
-        return (signs.astype(np.float32) * 2 - 1) / np.float32(np.sqrt(codec.dim))
     else:
+        vectors = levels(codec.weights).astype(np.float32)[unpacked(rows.codes, codec.name, codec.dim)]
+    if codec.centroids is not None:
         assert rows.centroids is not None  # checked above
-        assert codec.centroids is not None
-        assert codec.weights is not None
         if len(rows.centroids) and rows.centroids.max() >= len(codec.centroids):
             raise ShapeError(f"{codec.name} has {len(codec.centroids)} centroids, got number {rows.centroids.max()}")
-        vectors = codec.centroids[rows.centroids].astype(np.float32)
-        vectors += codec.weights.astype(np.float32)[_unpack(rows.codes, _BITS[codec.name], codec.dim)]
-    assert rows.scales is not None
-    vectors *= rows.scales[:, None]
+        vectors += codec.centroids[rows.centroids]
+    if rows.scales is None:
+        vectors /= np.float32(np.sqrt(codec.dim))
+    else:
+        vectors *= rows.scales[:, None]
     return vectors
 
 
@@ -276,7 +274,7 @@ def _encode_residuals(block: np.ndarray, peaks: np.ndarray, start: int, room: Ro
     scales = lengths / np.maximum(np.linalg.norm(sums.astype(np.float32), axis=1), 1)
     _refuse_beyond(room.scales.dtype, scales, start)
     room.scales[:] = scales
-    room.codes[:] = _pack(codes, _BITS[codec.name])
+    room.codes[:] = _pack(codes, BITS[codec.name])
 
 
 def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -286,7 +284,14 @@ def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
     return np.asarray(np.bitwise_or.reduce(codes << np.arange(0, 8, bits, dtype=np.uint8), axis=2))
 
 
-def _unpack(codes: np.ndarray, bits: int, dim: int) -> np.ndarray:
+def levels(weights: np.ndarray | None) -> np.ndarray:
+    """Return the int8 value that each packed number stands for, (2 ** bits,). weights: what the codec learned."""
+    return np.array([-1, 1], np.int8) if weights is None else weights
+
+
+def unpacked(codes: np.ndarray, codec: str, dim: int) -> np.ndarray:
+    """Return the numbers that packed codes (N, ..) hold, (N, dim) uint8."""
+    bits = BITS[codec]
     each = codes[:, :, None] >> np.arange(0, 8, bits, dtype=np.uint8) & np.uint8((1 << bits) - 1)
     return each.reshape(len(codes), codes.shape[1] * (8 // bits))[:, :dim]
 

@@ -23,6 +23,7 @@ from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
+from visret.search.scorers import LATE, Scorers
 from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ class Retriever:
         self._loaded: tuple[IndexModel, Encoder] | None = None
         self._loading = forks.Lock()
         self._password: str | None = None
-        self._device: str | None = None
-        self._late: LateInteraction | None = None
+        self._scorers = Scorers()
 
     # ---- opening and closing
 
@@ -101,12 +101,12 @@ class Retriever:
         index = PageIndex.open(path)
         retriever = cls(index, model)
         retriever._password = password
-        retriever._device = device
+        retriever._scorers = Scorers(device)
         return retriever
 
     def close(self) -> None:
         """Close the files of the index."""
-        self._late = None
+        self._scorers.close()
         self._index.close()
 
     def __getstate__(self) -> NoReturn:
@@ -360,6 +360,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        by: str = LATE,
         explain: bool = True,
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
@@ -376,12 +377,13 @@ class Retriever:
         exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
+        by: the way of ranking; "late", late interaction, is the only one yet.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about half
             the time; every `text` is "" then, and no hit is `weak`.
 
         Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.
         """
-        return self.search_many([question], k, where=where, among=among, exact=exact, explain=explain)[0]
+        return self.search_many([question], k, where=where, among=among, exact=exact, by=by, explain=explain)[0]
 
     def search_many(
         self,
@@ -391,11 +393,12 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        by: str = LATE,
         explain: bool = True,
     ) -> list[Ranked[Hit]]:
         """Search for each of several questions, as `search` does, reading the pages once for all of them."""
         pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
+        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return [
             Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
             for question, ranking in found
@@ -409,13 +412,14 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        by: str = LATE,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
         Nothing is encoded for that. Explanations are made one question at a time, since each holds its page's vectors.
         """
         pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact)
+        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return (
             Ranked(pipeline.explained(question, ranking), pipeline.query(question).warnings)
             for question, ranking in found
@@ -568,21 +572,16 @@ class Retriever:
 
     def _scan_in_words(self) -> str:
         """Say what a question without a filter reads."""
-        if self._scorer().has_first_stage:
+        late = self._scorers.of(self._index.snapshot, LATE)
+        if isinstance(late, LateInteraction) and late.has_first_stage:
             return "the summary of every page, then those pages that may be among the best"
         return "every page"
 
     def _pipeline(self) -> Pipeline:
         """Return the pipeline that answers questions from the committed state that is seen now."""
-        late = self._scorer()
-        return Pipeline(late, partial(self._encoder_of, late.snapshot.model), self._drawn)
-
-    def _scorer(self) -> LateInteraction:
-        """Return the scorer of the committed state, which is kept until there is another state."""
-        snapshot, known = self._index.snapshot, self._late
-        if known is None or known.snapshot is not snapshot:
-            known = self._late = LateInteraction(snapshot, device=self._device, before=known)
-        return known
+        snapshot = self._index.snapshot
+        scorer = partial(self._scorers.of, snapshot)
+        return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn)
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)

@@ -456,8 +456,11 @@ class Scorer(Protocol):
     def name(self) -> str:
         """The name of the scorer."""
 
-    def rank(self, questions: Sequence[Question], k: int, among: Selection) -> list[Ranking]:
-        """Return the k best pages for each question, in order; fewer if fewer may be found."""
+    def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:
+        """Return the k best pages for each question, in order; fewer if fewer may be found.
+
+        exact: score every page that may be found, even where an approximation could choose which ones are scored.
+        """
 
     def explain(self, question: Question, key: int) -> Matches | None:
         """Return the matches that the score of a page comes from; None from a scorer that cannot tell.

@@ -23,6 +23,7 @@ from engines import CORES, PAGES, Work, make_short, work
 
 from visret.codec import Codec, Rows, encode, fit
 from visret.index import PageIndex
+from visret.index.fields import SUMMARIES
 from visret.maxsim import PackedPages
 from visret.reduction import summarise, summary_size
 from visret.search.late_interaction import Staged, best_pages
@@ -101,7 +102,7 @@ def make(at: Path, index: PageIndex, codec: Codec) -> None:
     """Write the arrays, one copy of the pages after the other."""
     segments = index.snapshot.segments
     lengths = np.concatenate([np.diff(segment.offsets) for segment in segments])
-    shorts = np.concatenate([np.diff(segment.summary_offsets) for segment in segments])
+    shorts = np.concatenate([np.diff(segment.offsets_of(SUMMARIES)) for segment in segments])
     np.save(at / "offsets.npy", np.cumsum([0, *np.tile(lengths, TIMES)]))
     np.save(at / "summary_offsets.npy", np.cumsum([0, *np.tile(shorts, TIMES)]))
     empty = {
@@ -131,8 +132,8 @@ def make(at: Path, index: PageIndex, codec: Codec) -> None:
                 files["codes"][place] = np.where(changed, noise, stored.codes)
                 files["scales"][place], files["centroids"][place] = stored.scales, stored.centroids
             done += len(vectors)
-    summaries = np.concatenate([segment.summaries.codes for segment in segments])
-    scales = np.concatenate([segment.summaries.scales for segment in segments])
+    summaries = np.concatenate([segment.stored(SUMMARIES).codes for segment in segments])
+    scales = np.concatenate([segment.stored(SUMMARIES).scales for segment in segments])
     for copy in range(TIMES):
         place = slice(copy * len(summaries), (copy + 1) * len(summaries))
         noise = rng.integers(-SUMMARY_NOISE, SUMMARY_NOISE + 1, summaries.shape, np.int16) * bool(copy)

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from conftest import FLOATS, MODEL, add, embed
+from support.pages import FLOATS, MODEL, add, embed
 
 from visret import Retriever
 from visret.errors import PageIndexError
@@ -52,7 +52,7 @@ def test_without_summaries_every_page_is_scanned_until_they_are_made(path, monke
     monkeypatch.setattr(late_interaction, "EXACT_UP_TO", 0)
     first_stage, *before = ranked(path)
     with PageIndex.open(path) as index:
-        summaries = {s.number: s.summaries.codes.copy() for s in index.snapshot.segments}
+        summaries = {s.number: s.stored(fields.SUMMARIES).codes.copy() for s in index.snapshot.segments}
     without(path, 1, "summaries")
     assert first_stage
     assert ranked(path) == (False, *before)
@@ -64,7 +64,7 @@ def test_without_summaries_every_page_is_scanned_until_they_are_made(path, monke
         assert index.stats().lacks == []
         assert index.verify() == []
         (segment,) = index.snapshot.segments
-        np.testing.assert_array_equal(segment.summaries.codes, np.concatenate(list(summaries.values())))
+        np.testing.assert_array_equal(segment.stored(fields.SUMMARIES).codes, np.concatenate(list(summaries.values())))
     assert ranked(path)[1][0] == before[0][0]
 
 

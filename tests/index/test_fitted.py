@@ -18,6 +18,7 @@ from visret import reduction
 from visret.codec import CODECS, Codec
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import PageIndex, arrays, fitted, layout, writer
+from visret.index.fields import SUMMARIES
 from visret.reduction import Storage
 
 BOTH = Storage(codec="residual2", dim=4)
@@ -84,11 +85,11 @@ def test_summaries_stand_for_their_pages(tmp_path, storage):
         add(writing, "a.pdf", [about(axis, n) for axis, n in enumerate(sizes)])
     with PageIndex.open(tmp_path / "i") as index:
         (segment,) = index.snapshot.segments
-        assert np.diff(segment.summary_offsets)[[0, 2]].tolist() == [3, 2], "a small page is its own summary"
-        assert np.diff(segment.summary_offsets)[1] < 80 / 4
-        summaries = codecs.decode(segment.summaries, Codec("int8", storage.dim or DIM))
+        assert np.diff(segment.offsets_of(SUMMARIES))[[0, 2]].tolist() == [3, 2], "a small page is its own summary"
+        assert np.diff(segment.offsets_of(SUMMARIES))[1] < 80 / 4
+        summaries = codecs.decode(segment.stored(SUMMARIES), Codec("int8", storage.dim or DIM))
         likeness = summaries @ index.snapshot.fitted.project(axes[:3]).T
-        page = np.repeat([0, 1, 2], np.diff(segment.summary_offsets))
+        page = np.repeat([0, 1, 2], np.diff(segment.offsets_of(SUMMARIES)))
         assert (likeness.argmax(axis=1) == page).all()
         assert likeness.max(axis=1).min() > 0.9
 

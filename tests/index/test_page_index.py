@@ -19,6 +19,7 @@ from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index import PageIndex, Segment, arrays, catalogue, layout, versions
+from visret.index.fields import SUMMARIES
 from visret.reduction import Storage
 
 
@@ -198,7 +199,7 @@ def test_opening_reads_no_vectors(path):
 def test_vectors_are_mapped_and_read_only(path):
     with PageIndex.open(path) as index:
         for segment in index.snapshot.segments:
-            for array in (segment.rows.codes, segment.summaries.codes, segment.summaries.scales):
+            for array in (segment.rows.codes, segment.stored(SUMMARIES).codes, segment.stored(SUMMARIES).scales):
                 owner = array
                 while not isinstance(owner, mmap | ctypes.Array):
                     owner = owner.obj if isinstance(owner, memoryview) else owner.base

@@ -17,24 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visret.documents.document import DPI, MAX_PIXELS, Document
-from visret.documents.formats import FORMATS, format_of, refusal
+from visret.documents.formats import FORMATS, OPENERS, format_of, refusal
 from visret.errors import DocumentError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-# The module whose `opened(path, password)` reads a file, by the reader that its ending asks for. A file that is called
-# .pdf but is no PDF is read as a picture; HTML and office files are read as the PDFs made of them.
-_OPENERS = {
-    "pdf": "visret.documents.pictures",
-    "picture": "visret.documents.pictures",
-    "text": "visret.documents.text",
-    "table": "visret.documents.tables",
-    "mail": "visret.documents.mail",
-    "notebook": "visret.documents.notebooks",
-    "book": "visret.documents.books",
-    "archive": "visret.documents.archives",
-}
 
 __all__ = ["DPI", "FORMATS", "MAX_PIXELS", "Document", "count", "open_document", "render", "text_document"]
 
@@ -61,7 +48,7 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     except (OSError, ValueError) as error:
         raise DocumentError(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     found = format_of(path)
-    if found is None or found.reader not in _OPENERS:
+    if found is None or found.reader not in OPENERS:
         raise DocumentError(path, refusal(path))
     if not head:
         raise DocumentError(path, "is empty (0 bytes); copy or download it again")
@@ -69,7 +56,7 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
         from visret.documents.pdf import Pdf
 
         return Pdf(path, password, backend)
-    opener: Callable[[Path, str | None], Document] = import_module(_OPENERS[found.reader]).opened
+    opener: Callable[[Path, str | None], Document] = import_module(OPENERS[found.reader]).opened
     return opener(path, password)
 
 

@@ -69,6 +69,18 @@ FORMATS: dict[str, Format] = {
     ".svg": Format("office", "image/svg+xml", converts=True),
 }
 
+# The module whose `opened(path, password)` reads a file, by its reader. A file called .pdf that is not a PDF is read as
+# a picture; HTML and office files are read as the PDFs made of them.
+OPENERS = {
+    "pdf": "visret.documents.pictures",
+    "picture": "visret.documents.pictures",
+    "text": "visret.documents.text",
+    "table": "visret.documents.tables",
+    "mail": "visret.documents.mail",
+    "notebook": "visret.documents.notebooks",
+    "book": "visret.documents.books",
+    "archive": "visret.documents.archives",
+}
 
 TEXTS = ("text", "table", "mail", "notebook", "book")  # readers whose pages have no picture
 

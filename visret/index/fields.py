@@ -139,7 +139,7 @@ FIELDS = (
 # Every file but those of stored vectors, and every file.
 SHAPES: dict[str, Shape] = {field.offsets: (np.dtype("<i8"), ()) for field in FIELDS if field.offsets}
 SHAPES |= {name: shape for field in FIELDS for name, shape in field.arrays.items()}
-FILES = (*SHAPES, *VECTORS.rows, *SUMMARIES.rows)
+FILES = (*SHAPES, *(name for field in FIELDS for name in field.rows))
 
 
 def pack_page(page: PageEmbedding) -> Packed:

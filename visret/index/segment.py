@@ -16,7 +16,7 @@ from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
 from visret.index.catalogue import SegmentRow, parse_object
-from visret.index.fields import FIELDS, FILES, PLACES, SHAPES, SUMMARIES, VECTORS, Field, Packed, lacking
+from visret.index.fields import FIELDS, FILES, PLACES, SHAPES, VECTORS, Field, Packed, lacking
 from visret.index.layout import BOXES, CELLS, GRID, MAX_NUMBER, SPANS, segment_folder
 from visret.types import Grid, Matches, vector_of_place
 
@@ -52,8 +52,7 @@ class Segment:
     """An open segment: read-only, and never closed while somebody holds one of its arrays.
 
     lacks: the fields that it does not have, though pages are not meant to be without; what needs one of them raises
-        PageIndexError, which says what adds it. offsets, summary_offsets: (P+1,) int64, in memory, where each page's
-        vectors and summaries begin. codec: of the vectors; that of the summaries is int8.
+        PageIndexError, which says what adds it. codec: of the vectors; that of other fields made of them is int8.
     Everything else is mapped, and read when a page is asked for.
     """
 
@@ -77,22 +76,33 @@ class Segment:
         self._index = index
         self._pages = pages
         self._files = Arrays(index, segment_folder(index, number), f"segment {number}", FILES, checksums)
-        self.offsets = self._offsets(VECTORS, end=vectors)
-        self.summary_offsets = self._offsets(SUMMARIES)
-        self._rows = {f.name: self._map(f) for f in (VECTORS, SUMMARIES) if f not in self.lacks}
+        ends = {VECTORS.name: vectors}
+        made = [field for field in FIELDS if field.rows]
+        self._offsets_of = {field.name: self._offsets(field, end=ends.get(field.name)) for field in made}
+        self._rows = {field.name: self._map(field) for field in made if field not in self.lacks}
 
     def __len__(self) -> int:
         return self._pages
 
     @property
-    def rows(self) -> Rows:
-        """The N stored vectors, mapped."""
-        return self._stored(VECTORS)
+    def offsets(self) -> np.ndarray:
+        """The row at which the vectors of each page begin, (P+1,) int64, in memory."""
+        return self.offsets_of(VECTORS)
 
     @property
-    def summaries(self) -> Rows:
-        """The stored summaries of the pages, mapped."""
-        return self._stored(SUMMARIES)
+    def rows(self) -> Rows:
+        """The N stored vectors, mapped."""
+        return self.stored(VECTORS)
+
+    def offsets_of(self, field: Field) -> np.ndarray:
+        """Return where each page's rows of a field that is made of vectors begin, (P+1,) int64."""
+        return self._offsets_of[field.name]
+
+    def stored(self, field: Field) -> Rows:
+        """Return the rows of a field that is made of vectors, mapped. Raises PageIndexError where it is lacking."""
+        if field in self.lacks:
+            raise self._lacking(field)
+        return self._rows[field.name]
 
     def page(self, row: int) -> SegmentPage:
         """Return everything stored of the page in this row."""
@@ -113,9 +123,10 @@ class Segment:
     def packed(self, row: int) -> Packed:
         """Return the page's part of each array, as it is stored."""
         parts = {name: self.part(name, row) for name in self._bounds}
-        for field, offsets in ((VECTORS, self.offsets), (SUMMARIES, self.summary_offsets)):
-            if field not in self.lacks:
-                parts |= field.named(self._rows[field.name].part(slice(offsets[row], offsets[row + 1])))
+        for field in FIELDS:
+            if field.name in self._rows:
+                first, end = self.offsets_of(field)[row : row + 2].tolist()
+                parts |= field.named(self._rows[field.name].part(slice(first, end)))
         return parts
 
     def part(self, name: str, row: int) -> np.ndarray:
@@ -135,9 +146,10 @@ class Segment:
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with the content, in words, beyond what the checksums say."""
         wrong = f"segment {self.number}: "
-        for field, name in ((VECTORS, "scales"), (SUMMARIES, "summary_scales")):
-            scales = None if field in self.lacks else self._rows[field.name].scales
+        for field in FIELDS:
+            scales = self._rows[field.name].scales if field.name in self._rows else None
             if scales is not None and not (np.isfinite(scales) & (scales > 0)).all():
+                (name,) = (name for name, part in field.rows.items() if part == "scales")
                 yield f"{wrong}{name}.npy has values that are not positive"
         known, named = self.codec.centroids, None if VECTORS in self.lacks else self.rows.centroids
         if known is not None and named is not None and named.max() >= len(known):
@@ -223,16 +235,10 @@ class Segment:
         return offsets
 
     def _map(self, field: Field) -> Rows:
-        offsets = self.offsets if field is VECTORS else self.summary_offsets
-        codec, count = field.codec(self.codec), int(offsets[-1])
+        codec, count = field.codec(self.codec), int(self.offsets_of(field)[-1])
         like = field.named(codec.empty(0))
         mapped = {name: self._files.map(name, array.dtype, array.shape[1:], count) for name, array in like.items()}
         return field.joined(mapped, codec)
-
-    def _stored(self, field: Field) -> Rows:
-        if field in self.lacks:
-            raise self._lacking(field)
-        return self._rows[field.name]
 
     def _lacking(self, field: Field) -> PageIndexError:
         """Return the error for what needs a field that is not there."""

@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import binding
 
 from visret import forks
-from visret.codec import Codec, Rows, decode
+from visret.codec import Codec, Rows, decode, levels, unpacked
 from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
 from visret.maxsim._kernel import Arguments, Bind, Scan
@@ -293,13 +293,11 @@ def _values(path: Path, codec: str, dim: int, given: dict[str, Any], rows: np.nd
     if codec == "int8":
         biased = codes
     else:
-        each = np.unpackbits(codes, axis=1, bitorder="little").reshape(len(rows), -1, 2 if codec == "residual2" else 1)
-        numbers = np.packbits(each, axis=2, bitorder="little")[:, :dim, 0]
-        if codec == "binary":
-            biased = 127 + 2 * numbers
-        else:
-            centroids = given["centroids"][np.minimum(given["centroid_of"][rows], given["last_centroid"])]
-            biased = (given["weights"][numbers] + centroids).view(np.uint8) ^ np.uint8(128)
+        learned = Codec(codec, dim).needs_fit
+        values = levels(given["weights"] if learned else None)[unpacked(codes, codec, dim)]
+        if learned:
+            values = values + given["centroids"][np.minimum(given["centroid_of"][rows], given["last_centroid"])]
+        biased = values.view(np.uint8) ^ np.uint8(128)
     out[:, :dim] = biased
     if path.kind not in ("dot", "pairs"):
         out[:, :dim] -= 128

@@ -27,7 +27,7 @@ import numpy as np
 from llvmlite import binding, ir
 
 from visret import forks
-from visret.codec import Codec, Rows
+from visret.codec import BITS, Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim import _paths
 from visret.maxsim._paths import CHUNK, Path, Queries, Tile
@@ -77,13 +77,12 @@ ARGUMENTS: Mapping[str, Array | None] = {
 
 GROUP = 24  # rows of a page that meet one tile of tokens after the other, while both stay in the L1 cache
 
-_PACKED_BITS = {"binary": 1, "residual1": 1, "residual2": 2}
+_PACKED_BITS = {codec: bits for codec, bits in BITS.items() if bits < 8}
 
 
 def row_bytes(codec: str, dim: int) -> int:
     """Return the bytes of a stored row."""
-    bits = {"float32": 32, "float16": 16, "int8": 8}.get(codec) or _PACKED_BITS[codec]
-    return -(-dim * bits // 8)
+    return -(-dim * BITS[codec] // 8)
 
 
 def width(dim: int) -> int:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from visret.codec import Codec, Rows, decode
+from visret.codec import BITS, Codec, Rows, decode, levels, unpacked
 from visret.errors import VisretError
 from visret.maxsim.packed import PackedPages, _scan_parts
 
@@ -230,15 +230,11 @@ def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
 
 def _table(codec: Codec) -> np.ndarray | None:
     """Return what each byte of packed codes stands for: (256,) integers whose bytes are the int8 values."""
-    if codec.name == "binary":
-        bits, weights = 1, np.array([-1, 1], np.int8)
-    elif codec.weights is not None:
-        weights = codec.weights
-        bits = {2: 1, 4: 2}[len(weights)]
-    else:
+    bits = BITS[codec.name]
+    if bits >= 8:
         return None
-    each = weights[np.arange(256)[:, None] >> np.arange(0, 8, bits) & (1 << bits) - 1]
-    return np.ascontiguousarray(each).view(f"i{8 // bits}").ravel()
+    numbers = unpacked(np.arange(256, dtype=np.uint8)[:, None], codec.name, 8 // bits)
+    return np.ascontiguousarray(levels(codec.weights)[numbers]).view(f"i{8 // bits}").ravel()
 
 
 def _lay_out(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

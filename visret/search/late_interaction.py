@@ -78,6 +78,11 @@ class LateInteraction:
         return query
 
 
+def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> LateInteraction:
+    """Open the scorer of a committed state, as `scorers.Scorers` does."""
+    return LateInteraction(snapshot, device=device, before=before if isinstance(before, LateInteraction) else None)
+
+
 def best_pages(
     parts: Sequence[Staged], queries: Sequence[np.ndarray], k: int, *, exact: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -106,7 +111,7 @@ def _staged(segment: Segment, device: str | None) -> Staged:
     pages = lay(segment.rows, segment.offsets, segment.codec)
     if SUMMARIES in segment.lacks:
         return Staged(pages, None)
-    return Staged(pages, lay(segment.summaries, segment.summary_offsets, SUMMARIES.codec(segment.codec)))
+    return Staged(pages, lay(segment.stored(SUMMARIES), segment.offsets_of(SUMMARIES), SUMMARIES.codec(segment.codec)))
 
 
 if TYPE_CHECKING:  # holds the class to the protocol

@@ -19,8 +19,8 @@ from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.search import ranking
-from visret.search.late_interaction import LateInteraction
-from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, page_ref
+from visret.search.scorers import LATE
+from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,10 +41,14 @@ class Pipeline:
     """
 
     def __init__(
-        self, late: LateInteraction, encoder: Callable[[], Encoder], draw: Callable[[PageRef, int], Image]
+        self,
+        snapshot: Snapshot,
+        scorer: Callable[[str], Scorer],
+        encoder: Callable[[], Encoder],
+        draw: Callable[[PageRef, int], Image],
     ) -> None:
-        self._late = late
-        self.snapshot = late.snapshot
+        self.snapshot = snapshot
+        self._scorer = scorer
         self._encoder = encoder
         self._draw = draw
 
@@ -56,6 +60,7 @@ class Pipeline:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
+        by: str = LATE,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
@@ -64,19 +69,19 @@ class Pipeline:
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        asked = self.read(questions)
-        return list(zip(asked, self._late.rank(asked, k, chosen, exact=exact), strict=True))
+        scorer, asked = self._scorer(by), self.read(questions)
+        return list(zip(asked, scorer.rank(asked, k, chosen, exact=exact), strict=True))
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
         queries, fitted = self._encoder().encode_queries(texts), self.snapshot.fitted
         if fitted is not None:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
-        return [Question(text, {self._late.name: query}) for text, query in zip(texts, queries, strict=True)]
+        return [Question(text, {LATE: query}) for text, query in zip(texts, queries, strict=True)]
 
     def query(self, question: Question) -> QueryEmbedding:
         """Return what the model made of a question, with its warnings."""
-        query: QueryEmbedding = question.encoded[self._late.name]
+        query: QueryEmbedding = question.encoded[LATE]
         return query
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
@@ -86,7 +91,11 @@ class Pipeline:
             return
         is_weak = self._weakness(question)
         for key, hit in ranking.hits(self.snapshot, found):
-            best, values = self._late.explain(question, key)
+            matches = self._scorer(LATE).explain(question, key)
+            if matches is None:
+                yield hit
+                continue
+            best, values = matches
             line = attribution.best_line(self.snapshot.placed_text(key), best, attribution.shares(values))
             yield replace(hit, text=line, weak=is_weak(values))
 

@@ -1,0 +1,37 @@
+"""The ways of ranking, by the names that a search gives; each is loaded and opened when it is first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from visret.errors import InvalidArgument
+from visret.index import Snapshot
+from visret.types import Scorer
+
+LATE = "late"
+
+# The module whose `opened(snapshot, device=..., before=...)` makes the Scorer. before: the one of an earlier state of
+# the same index, or None; what it has read or computed may be taken over.
+SCORERS = {LATE: "visret.search.late_interaction"}
+
+
+class Scorers:
+    """The scorers of one index, kept until there is another committed state. device: as in `Retriever.open`."""
+
+    def __init__(self, device: str | None = None) -> None:
+        self._device = device
+        self._opened: dict[str, tuple[Snapshot, Scorer]] = {}
+
+    def of(self, snapshot: Snapshot, name: str) -> Scorer:
+        """Return the scorer of this name for a committed state. Raises InvalidArgument for an unknown name."""
+        if name not in SCORERS:
+            raise InvalidArgument(f"pages are ranked by {' or '.join(map(repr, SCORERS))}, not by {name!r}")
+        state, scorer = self._opened.get(name, (None, None))
+        if scorer is None or state is not snapshot:
+            scorer = import_module(SCORERS[name]).opened(snapshot, device=self._device, before=scorer)
+            self._opened[name] = snapshot, scorer
+        return scorer
+
+    def close(self) -> None:
+        """Let go of all scorers, and of the files and the memory of a device that they hold."""
+        self._opened.clear()
