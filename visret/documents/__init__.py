@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 # The module whose `opened(path, password)` reads a file, by the reader that its ending asks for. A file that is called
-# .pdf but is no PDF is read as a picture; HTML and office files are read as the PDFs made of them.
+# .pdf but is not a PDF is read as a picture; HTML and office files are read as the PDFs made of them.
 _OPENERS = {
     "pdf": "visret.documents.pictures",
     "picture": "visret.documents.pictures",
@@ -43,8 +43,8 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     """Open the document in a file by its content: a picture called .pdf opens as the picture it is.
 
     backend: "pdfium", or "poppler" (must be installed), draws the pages of PDFs.
-    Raises PasswordRequired where an encrypted PDF needs a password or another one, and DocumentError where the file is
-    missing, empty, damaged or of another kind.
+    Raises PasswordRequired where an encrypted PDF needs a password, or a different one, and DocumentError where the
+    file is missing, empty, damaged or of another kind.
     """
     path = Path(path)
     if backend not in {"pdfium", "poppler"}:
