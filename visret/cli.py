@@ -935,9 +935,9 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
             return f"{pages} without text, such as scans ({where}): --ocr auto reads them"
         from visret import ocr
 
-        other = "pip install 'visret[ocr]' reads worse pictures, " if ocr.engine() == "glyph" else ""
-        kind = "in which OCR finds none either"
-        return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels finds them (`visret models`)"
+        other = "pip install 'visret[ocr]' for worse pictures, or use " if ocr.engine() == "glyph" else "use "
+        kind = "in which OCR found none either"
+        return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels (`visret models`)"
     return f"{pages} without a picture ({where}): a model that reads words finds them (`visret models`)"
 
 

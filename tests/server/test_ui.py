@@ -229,7 +229,7 @@ def test_what_is_wrong_is_said(page, papers, tmp_path):
     assert "1 page of 1 document can be searched." in page.text
     assert "Not read: bad.pdf: is a damaged" in page.text
     assert "Not read: a.xyz: files ending in '.xyz' are not read" in page.text
-    assert "1 page cannot be found, for lack of a picture: notes.txt" in page.text
+    assert "1 page cannot be found for lack of a picture: notes.txt" in page.text
     page.ask(" ")
     assert "Type a question first." in page.text
     page.ask("mauvish")
