@@ -153,7 +153,7 @@ def test_as_many_files_as_fit_and_the_number_of_the_others(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"no archive at all", "is no ZIP file .*; copy or download it again"),
+        (b"no archive at all", "is not a valid ZIP file .*; copy or download it again"),
         (packed([("a.txt", "aaa" * 1000)])[:-30], "is a damaged or incomplete ZIP file .*; copy or download it again"),
         (packed([]), "is an archive that holds no files"),
         (packed([("d/", "")]), "is an archive that holds no files"),

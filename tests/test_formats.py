@@ -212,8 +212,8 @@ def test_the_names_of_attachments_lead_nowhere(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"just some words\nand more\n", "is no e-mail"),
-        (bytes(range(256)) * 10, "is no e-mail"),
+        (b"just some words\nand more\n", "is not an e-mail"),
+        (bytes(range(256)) * 10, "is not an e-mail"),
         (HEADER + b"".join(NESTED % (n, n) for n in range(3000)), "too deep"),
         (HEADER + b"Content-Type: message/rfc822\n\nFrom: x\n" * 3000, "too deep"),
     ],
@@ -277,8 +277,8 @@ def test_a_notebook_of_the_old_format(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ('{"cells": [', "no notebook, or a damaged one"),
-        ("[" * 100_000, "no notebook, or a damaged one"),
+        ('{"cells": [', "not a notebook, or a damaged one"),
+        ("[" * 100_000, "not a notebook, or a damaged one"),
         ("[1, 2]", "has no cells"),
         ('{"a": 1}', "has no cells"),
     ],
@@ -358,7 +358,7 @@ def test_a_book_whose_fonts_are_disguised_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"no book", "is no EPUB file"),
+        (b"no book", "is not a valid EPUB file"),
         (book({"a.xhtml": "words"})[:-40], "damaged or incomplete EPUB file"),
         (book({"a.xhtml": "words"}, encryption=SEALED), "is protected"),
         (book({"a.xhtml": "words"}, encryption=FONTS, rights="<rights/>"), "is protected"),
@@ -446,9 +446,9 @@ NOT_THAT = {
     "IMG_0001.HEIC": "is not a picture .*; rename it",
     "scan.gif": "is not a picture .*; rename it",
     "photo.jfif": "is not a picture .*; rename it",
-    "book.epub": "is no EPUB file .*; copy",
-    "archive.zip": "is no ZIP file .*; copy",
-    "a.ipynb": "is no notebook.*; save",
+    "book.epub": "is not a valid EPUB file .*; copy",
+    "archive.zip": "is not a valid ZIP file .*; copy",
+    "a.ipynb": "is not a notebook.*; save",
 }
 
 

@@ -171,7 +171,7 @@ def test_a_damaged_pdf_is_found_dropped_and_made_again(retriever, installed, tmp
     file.write_bytes(file.read_bytes() + b" ")
     assert retriever._index.verify() == ["renditions/000001/document.pdf is damaged (its checksum differs)"]
     lost = retriever._index.repair()
-    assert lost == ["two.rtf: the PDF it was converted to dropped; bring its file in again"]
+    assert lost == ["two.rtf: the PDF it was converted to was dropped; bring its file in again"]
     retriever.refresh()
     with pytest.raises(DocumentError, match="is lost; index it again"):
         retriever.picture(("two.rtf", 1))

@@ -112,12 +112,12 @@ def test_pages_that_were_blank_are_not_looked_at_with_the_others(retriever, tmp_
     assert (report.pages, [page.page for page in report.empty]) == (1, [1])
 
 
-@pytest.mark.parametrize(("by", "offered"), [("rapidocr", ""), ("glyph", "pip install 'visret[ocr]' reads worse ")])
+@pytest.mark.parametrize(("by", "offered"), [("rapidocr", ""), ("glyph", "pip install 'visret[ocr]' for worse ")])
 def test_the_hint_does_not_offer_what_was_tried(by, offered, own_cache, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VISRET_OCR", by)
     path = str(write_scan(tmp_path / "scan.pdf", []))
     assert cli.main(["find", QUESTION, path]) == 0
-    assert f"1 page without text, in which OCR finds none either (scan.pdf): {offered}" in capsys.readouterr().err
+    assert f"1 page without text, in which OCR found none either (scan.pdf): {offered}" in capsys.readouterr().err
     assert cli.main(["find", QUESTION, path, "--ocr", "never"]) == 0
     assert "1 page without text, such as scans (scan.pdf): --ocr auto reads them" in capsys.readouterr().err
 

@@ -249,9 +249,9 @@ def test_libreoffice_is_found_where_windows_puts_it(tmp_path, monkeypatch):
         ("a.docx", b"", DocumentError, "empty"),
         ("a.docx", b"some text", DocumentError, "damaged DOCX"),
         ("a.docx", kinds.OLE + "EncryptedPackage".encode("utf-16-le"), PasswordRequired, "without a password"),
-        ("a.doc", b"some text", DocumentError, "no DOC file: it is plain text"),
-        ("a.xls", b"a\tb\n1\t2", DocumentError, "no XLS file: it is plain text"),
-        ("a.doc", b"%PDF-1.7 ", DocumentError, "no DOC file: it has other content"),
+        ("a.doc", b"some text", DocumentError, "not in DOC format: it is plain text"),
+        ("a.xls", b"a\tb\n1\t2", DocumentError, "not in XLS format: it is plain text"),
+        ("a.doc", b"%PDF-1.7 ", DocumentError, "not in DOC format: it has other content"),
         ("a.doc", b"Date: x\nMIME-Version: 1.0\n", DocumentError, "web archive"),
         ("a.ppt", kinds.OLE + b"nothing", DocumentError, "not of Word, Excel or PowerPoint"),
         ("a.svg", b"<html></html>", DocumentError, "no <svg> in it"),
@@ -274,7 +274,7 @@ def test_other_zip_files_encrypted_ones_and_bombs_are_refused(tmp_path, monkeypa
         office.convert(write_odt(tmp_path / "locked.odt", encryption="<manifest:encryption-data/>"), tmp_path)
     with zipfile.ZipFile(tmp_path / "other.docx", "w") as archive:
         archive.writestr("notes.txt", "nothing")
-    with pytest.raises(DocumentError, match="no DOCX document"):
+    with pytest.raises(DocumentError, match="not in DOCX format"):
         office.convert(tmp_path / "other.docx", tmp_path)
     monkeypatch.setattr(kinds, "MAX_BYTES", 100)
     with pytest.raises(DocumentError, match="more than 100 are not read"):

@@ -273,7 +273,7 @@ def test_damage_beside_is_found_and_dropped(retriever, what):
     problems = retriever._index.verify()
     assert problems
     assert all(problem.startswith(previous.name) for problem in problems)
-    assert retriever._index.repair() == [f"{previous.name} dropped; the index itself is none of it"]
+    assert retriever._index.repair() == [f"{previous.name} was dropped; the index itself is not affected"]
     assert pages(retriever) == before
     assert not previous.exists()
     with pytest.raises(PageIndexError, match="nothing to go back to"):

@@ -198,12 +198,12 @@ def test_memory_is_limited(retriever, papers, breaks):
     assert report.pages == 8
 
 
-def test_a_defect_is_told_with_its_type_and_place(retriever, papers, breaks):
+def test_a_bug_is_told_with_its_type_and_place(retriever, papers, breaks):
     breaks({"a.pdf": {2: "defect"}, "b.pdf": {0: "defect"}})
     report = retriever.add(papers)
     assert list(failures(report)) == [("a.pdf", 2), ("b.pdf", None)]
     for reason in failures(report).values():
-        assert reason.startswith("a defect of visret: KeyError: 'nothing\\nthere' (wrapper.py, line ")
+        assert reason.startswith("a bug in visret: KeyError: 'nothing\\nthere' (wrapper.py, line ")
 
 
 def test_what_a_library_prints_does_no_harm(retriever, papers, breaks):

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
-    """Run one command and return the exit status. parser: that of a script with a single verb, made by `script`."""
+    """Run one command and return the exit status. parser: the parser of a script with one verb, made by `script`."""
     _open_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
@@ -309,7 +309,7 @@ def models(arguments: argparse.Namespace) -> int:
 
 
 def fetch(arguments: argparse.Namespace) -> int:
-    """Download a model into a folder with everything it needs, for a machine without network."""
+    """Download a model into a folder with everything it needs, for a machine without a network."""
     from visret.models.fetch import fetch as fetch_model
 
     folder = fetch_model(arguments.model, arguments.to)
@@ -435,7 +435,7 @@ INDEX_TO_SERVE: Argument = (
     {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index; without it, upload files in the browser"},
 )
 INDEX_TO_LOOK_AT: Argument = ("index",), {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index"}
-K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "the largest number of pages (10)"}
+K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "show at most this many pages (10)"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
@@ -445,10 +445,10 @@ NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to re
 UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to the index before the last reindex"}
 MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
 STORAGE: dict[str, Argument] = {
-    "codec": (("--codec",), {"choices": CODECS, "help": "how a vector is stored (int8), for a new index"}),
+    "codec": (("--codec",), {"choices": CODECS, "help": "how vectors are stored in a new index (int8)"}),
     "dim": (
         ("--dim",),
-        {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions, for a new index"},
+        {"metavar": "N", "type": _positive, "help": "project the vectors of a new index to N dimensions"},
     ),
     "pool": (
         ("--pool",),
@@ -468,7 +468,7 @@ STORAGE: dict[str, Argument] = {
     ),
 }
 METADATA: list[Argument] = [
-    (("--metadata",), {"metavar": "JSON", "help": "metadata of all these files, for filters: '{\"year\": 2024}'"}),
+    (("--metadata",), {"metavar": "JSON", "help": "metadata for all these files, to filter by: '{\"year\": 2024}'"}),
     (
         ("--metadata-file",),
         {
@@ -506,8 +506,8 @@ OCR: Argument = (
     {
         "choices": OCR_MODES,
         "default": "auto",
-        "help": "read words from the pictures of pages: of pages without usable text (auto), of none (never), or "
-        "of all (always)",
+        "help": "read words from the pictures of pages: where their text is missing or unusable (auto), never, or "
+        "always",
     },
 )
 FILES: list[Argument] = [
@@ -533,7 +533,7 @@ FILES: list[Argument] = [
 ]
 ESTIMATE: Argument = (
     ("--estimate",),
-    {"action": "store_true", "help": "only estimate from a sample how long indexing will take, and how much space"},
+    {"action": "store_true", "help": "only estimate, from a sample, how much time and space indexing will take"},
 )
 PASSWORD: Argument = ("--password",), {"metavar": "TEXT", "help": "the password of encrypted PDFs"}
 WHERE: Argument = (
@@ -595,7 +595,7 @@ SERVER: list[Argument] = [
     ),
     (
         ("--most-pages",),
-        {"metavar": "N", "type": _positive, "default": 500, "help": "the most pages of an uploaded file (500)"},
+        {"metavar": "N", "type": _positive, "default": 500, "help": "the most pages in an uploaded file (500)"},
     ),
     (
         ("--rate",),
@@ -603,7 +603,7 @@ SERVER: list[Argument] = [
     ),
 ]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
-TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to make for it"}
+TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to create for it"}
 REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
 SMALLER: list[Argument] = [
     (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on"}),
@@ -935,9 +935,9 @@ def empty_hint(report: Report, modality: str, ocr_mode: str) -> str:
             return f"{pages} without text, such as scans ({where}): --ocr auto reads them"
         from visret import ocr
 
-        other = "pip install 'visret[ocr]' reads worse pictures, " if ocr.engine() == "glyph" else ""
-        kind = "in which OCR finds none either"
-        return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels finds them (`visret models`)"
+        other = "pip install 'visret[ocr]' for worse pictures, or use " if ocr.engine() == "glyph" else "use "
+        kind = "in which OCR found none either"
+        return f"{pages} without text, {kind} ({where}): {other}a model that reads pixels (`visret models`)"
     return f"{pages} without a picture ({where}): a model that reads words finds them (`visret models`)"
 
 

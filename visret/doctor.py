@@ -232,7 +232,7 @@ def _threads() -> Iterator[Line]:
         limits.append(f"torch: {threads} by OMP_NUM_THREADS")
     advice = None
     if quota is not None and quota < usable and not threads:
-        advice = f"more threads than the quota wait for one another: set OMP_NUM_THREADS={max(1, int(quota))}"
+        advice = f"threads beyond the quota wait for one another: set OMP_NUM_THREADS={max(1, int(quota))}"
     yield Line("cores", f"{there}{', of which ' + ', '.join(limits) if limits else ', no limit'}", advice)
 
 

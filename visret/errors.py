@@ -7,7 +7,7 @@
     ├── UnknownModel(LookupError)       the name, and close matches
     ├── InvalidModelSpec(ValueError)    the models.yaml entry and key
     ├── WeightsError                    missing or unexpected weights, wrong checksum, not available offline
-    ├── MissingExtra(ImportError)       the package, and the pip line that brings it
+    ├── MissingExtra(ImportError)       the package, and the pip command that installs it
     ├── InvalidArgument(ValueError)     an empty question, an unknown filter key, k=0
     ├── ShapeError(ValueError)          expected, got
     └── PageIndexError(path)
@@ -16,8 +16,8 @@
         ├── IndexLocked                 another process is writing
         └── DuplicateDocument
 
-A message says what to do next. The command line prints one line for a VisretError; anything else is a
-defect and keeps its traceback.
+A message says what to do next. The command line prints one line for a VisretError; anything else is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations

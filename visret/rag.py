@@ -134,7 +134,7 @@ def answer(
 ) -> Answer:
     """Search, ask a language model, and find what its answer cites on the pages.
 
-    ask: sends messages to a model and returns its answer. None makes an empty answer, with a warning.
+    ask: sends messages to a model and returns its answer. If it returns None, the answer is empty, with a warning.
     k, where: as in `Retriever.search`. chat, vision, max_pixels, total_pixels: as in `messages`.
 
     The text of the pages comes from the index. If the picture of a page cannot be drawn, because its file is gone or
@@ -182,7 +182,7 @@ def messages(
     """Return the question and the pages of the hits as messages for a vision-language model.
 
     Each page consists of its citation id ("[1] report.pdf, page 3", numbered as the hits are) and its text, if it has
-    any, inside of a `fence`, and of its picture. To a program that reads the messages, no text of a page, no name of a
+    any, inside a `fence`, and of its picture. To a program that reads the messages, no text of a page, no name of a
     document and no question can look like another page. Different pages never give the same messages.
 
     pages: reads the page of a hit. `Retriever.page` also knows pages made in memory, and refuses every file other than
@@ -230,7 +230,7 @@ def messages(
 
 
 def fence(*contents: str) -> tuple[str, str]:
-    """Return a first and a last line for contents that may say anything: both hold a code that none of them contains.
+    """Return a first and a last line for contents that may say anything; both hold a code that no content contains.
 
     The code is computed from all contents, so the same contents have the same code, and nobody who writes one page can
     foresee it.
@@ -323,7 +323,7 @@ def _sentences(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _numbers(inside: str, hits: Sequence[Hit]) -> list[int]:
-    """Return the numbers inside of a pair of brackets; none if anything else is there too.
+    """Return the numbers inside a pair of brackets; none if anything else is there too.
 
     Of a range, these are its ends, and the numbers between them that are numbers of pages.
     """

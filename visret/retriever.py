@@ -166,12 +166,12 @@ class Retriever:
     ) -> Report:
         """Bring in files and folders. Documents that are in the index and have not changed are not read again.
 
-        metadata: the metadata of every document under these paths, or a callable that returns it for a path. Its JSON
-            values serve `where`; dates become text, and missing values of pandas become null. A dictionary replaces
-            what a document has, even if its file has not changed and is not read again; {} removes all of it. None
-            leaves it as it is, even if the file changes, moves, or fails and comes back.
-        include, exclude: patterns such as "*.pdf", "2024/*" or "drafts". Each is compared, in any case, with the path
-            inside the given folder and with every folder on that path; `*` ends at a slash. A file is read if one of
+        metadata: the metadata of every document under these paths, or a callable that returns it for a path. `where`
+            filters on its JSON values; dates become text, and missing values of pandas become null. A dictionary
+            replaces what a document has, even if its file has not changed and is not read again; {} removes all of it.
+            None leaves it as it is, even if the file changes, moves, or fails and comes back.
+        include, exclude: patterns such as "*.pdf", "2024/*" or "drafts". Each is compared, ignoring case, with the path
+            inside the given folder and with every folder on that path; `*` stops at a slash. A file is read if one of
             `include` matches, or none is given, and none of `exclude` matches.
         sync: remove documents under these paths whose files are gone. Files that are only excluded stay.
         retry_failed: try files again that failed before and have not changed.
@@ -180,9 +180,9 @@ class Retriever:
         ocr: whether models that read text are given the words of pictures. "auto" reads from a page's picture whatever
             is printed on it but missing from its text layer, or spelt differently there. It uses RapidOCR if that is
             installed (`visret[ocr]`), else `glyph`, and keeps the page's own words. "always" reads every picture, and
-            replaces a line of the text layer if words as good but different were read in its place. "never" reads no
-            picture. If words were read, the page's metadata has their mean confidence, 0 to 1, as `ocr_confidence`.
-            Content that cannot be read is listed in the report's `lost`.
+            replaces a line of the text layer if different words that are just as good were read in its place. "never"
+            reads no picture. If words were read, the page's metadata has their mean confidence, 0 to 1, as
+            `ocr_confidence`. Content that cannot be read is listed in the report's `lost`.
         page_seconds: a page that takes longer to read is given up, and reported.
         progress: called in this thread when the files are known, after every batch, and about once a second in
             between. The object that it gets stays up to date, and other threads may read it. Its `seconds_left` is an
@@ -224,7 +224,7 @@ class Retriever:
         Until then the document stays as it is. If the file cannot be read, nothing is replaced, and the report's
         `failed` says why.
 
-        metadata: None keeps that of the document. The other arguments are those of `add`.
+        metadata: None keeps the document's metadata. The other arguments are those of `add`.
 
         Raises InvalidArgument if there is no such document, and IndexLocked while another process writes.
         """
@@ -248,8 +248,8 @@ class Retriever:
 
         Their pictures are kept in the index, so that explanations can be drawn.
 
-        metadata: that of the documents. None leaves what they have, as in `add`. Metadata of a page is replaced with
-            the page. ocr: as in `add`.
+        metadata: the metadata of the documents. None leaves what they have, as in `add`. Metadata of a page is replaced
+            with the page. ocr: as in `add`.
         """
         from visret.ingest import run
 
@@ -365,7 +365,7 @@ class Retriever:
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
 
-        The list's `warnings` say what the model did not understand of the question.
+        The list's `warnings` say what in the question the model did not understand.
 
         where: find only pages with this metadata, such as {"doc": "a.pdf", "year": [2023, 2024]}. A list stands for
             any of its values, and several keys must all hold. "doc", "page" and "source" are always there. Conditions
@@ -378,8 +378,8 @@ class Retriever:
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
         by: the way of ranking; "late", late interaction, is the only one yet.
-        explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about half
-            the time; every `text` is "" then, and no hit is `weak`.
+        explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
+            thirds of the time; every `text` is "" then, and no hit is `weak`.
 
         Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.
         """
@@ -416,7 +416,8 @@ class Retriever:
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
-        Nothing is encoded for that. Explanations are made one question at a time, since each holds its page's vectors.
+        Nothing more is encoded for that. Explanations are made one question at a time, since each holds its page's
+        vectors.
         """
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
@@ -478,7 +479,7 @@ class Retriever:
     # ---- what is there
 
     def documents(self) -> list[str]:
-        """Return the names of all documents in the order they were added, those without pages included."""
+        """Return the names of all documents in the order they were added, including those without pages."""
         return [document.doc for document in self._index.snapshot.documents()]
 
     def document(self, doc: str) -> Document:

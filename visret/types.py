@@ -290,7 +290,7 @@ class QueryEmbedding:
     vectors: (m, d) float32 unit rows.
     tokens: m labels, one for each vector.
     content: (m,) bool; False for markers and expansion tokens, which count in the score but name nothing.
-    warnings: sentences that say what the model does not understand of the question.
+    warnings: sentences that say what in the question the model does not understand.
     """
 
     text: str
@@ -315,7 +315,7 @@ class ModelSpec:
     source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" reads the words of a page, "image" looks at its picture.
-    dim: the number of dimensions of a vector. size_gb: the size of the weights; of an adapter, with its base.
+    dim: the number of dimensions of a vector. size_gb: the size of the weights; for an adapter, including its base.
     options: settings that the family's file documents; no others are allowed.
     architecture: the class of the checkpoint, which decides what loads it; "" if the family needs none.
     parameters: the number of parameters in millions; 0 if unknown.
@@ -352,7 +352,7 @@ class ModelSpec:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A page that answers a question. Hits are equal if all fields are; they can be dictionary keys and in sets.
+    """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
     score: the exact late-interaction score of the question with the stored page: the sum of its tokens' best matches.
     rank: the place in the ranking, from 1.
@@ -361,7 +361,7 @@ class Hit:
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
         much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
-        the search did not explain, since nobody has looked then.
+        the search did not explain, since the page was not examined.
     """
 
     ref: PageRef
@@ -387,7 +387,7 @@ class Hit:
 class Ranked(list[Item]):
     """A list of what was found for one question, best first, with `warnings`.
 
-    warnings: sentences that say what the model did not understand of the question, such as unknown words.
+    warnings: sentences that say what in the question the model did not understand, such as unknown words.
     """
 
     def __init__(self, found: Iterable[Item] = (), warnings: Sequence[str] = ()) -> None:
@@ -413,7 +413,7 @@ class Ranking(NamedTuple):
 class Selection(NamedTuple):
     """The pages that a question may find.
 
-    rows: for the number of a segment, the rows of it that may be found: (L,) int64, sorted and never empty.
+    rows: for each segment number, the rows of that segment that may be found: (L,) int64, sorted and never empty.
     filter: the tree of the filter that chose the pages (`visret.index.filters`), for stores that select pages
         themselves; None without a filter. is_all: whether nothing was filtered, so that every page may be found.
     """
@@ -463,9 +463,9 @@ class Scorer(Protocol):
         """
 
     def explain(self, question: Question, key: int) -> Matches | None:
-        """Return the matches that the score of a page comes from; None from a scorer that cannot tell.
+        """Return the matches that the score of a page comes from; None from a scorer that cannot say.
 
-        An Explanation, which draws pages, is made from them by whoever wants to see one.
+        Callers that want an Explanation, which draws pages, make one from them.
         """
 
 

@@ -66,7 +66,7 @@ def test_repair_drops_what_is_damaged_and_says_whose_it_was(path):
     lost = PageIndex(path).repair()
     assert lost == [
         "a.pdf: 2 pages dropped; bring its file in again",
-        "drawn: the picture of page 1 dropped; the page itself is still there",
+        "drawn: the picture of page 1 was dropped; the page itself is still there",
     ]
     with PageIndex.open(path) as index:
         assert index.verify() == []

@@ -236,7 +236,7 @@ def test_a_question_is_an_address(url, visit):
 def test_two_models_stand_side_by_side(url, visit, tmp_path):
     tab = visit(url)
     tab.get_by_text("Search other documents").click()
-    tab.get_by_label("Read by").click()
+    tab.get_by_label("Models (two").click()
     tab.get_by_role("option", name="all-minilm-l6-v2").click()
     upload(tab, FOLDER / "report.pdf", "toy: 8 pages of 1 document can be searched.")
     ask(tab, "blue")

@@ -229,7 +229,7 @@ def test_what_is_wrong_is_said(page, papers, tmp_path):
     assert "1 page of 1 document can be searched." in page.text
     assert "Not read: bad.pdf: is a damaged" in page.text
     assert "Not read: a.xyz: files ending in '.xyz' are not read" in page.text
-    assert "1 page cannot be found, having no picture: notes.txt" in page.text
+    assert "1 page cannot be found for lack of a picture: notes.txt" in page.text
     page.ask(" ")
     assert "Type a question first." in page.text
     page.ask("mauvish")
@@ -267,7 +267,7 @@ def test_of_many_files_that_are_not_read_some_are_named(tmp_path):
     assert said[0] == "**0 pages** of 0 documents can be searched."
     assert [line.split(":")[1] for line in said[1:6]] == [f" bad{number}.pdf" for number in range(5)]
     assert said[6] == "Not read: 4 more"
-    assert said[7].endswith("no picture: text0.txt, text1.txt, text2.txt, text3.txt, text4.txt and 4 more")
+    assert said[7].endswith("lack of a picture: text0.txt, text1.txt, text2.txt, text3.txt, text4.txt and 4 more")
 
 
 def test_a_filter_is_documents_and_metadata(page, index):
@@ -287,12 +287,12 @@ def test_a_filter_is_documents_and_metadata(page, index):
 
 def test_uploads_are_read_again_by_another_model(page, papers):
     page.bring(papers / "one.pdf")
-    page.part("dropdown", label="Read by; two are shown side by side")["value"] = []
+    page.part("dropdown", label="Models (two are shown side by side)")["value"] = []
     page.call("read_again")
     assert "Choose a model first" in page.text
-    page.part("dropdown", label="Read by; two are shown side by side")["value"] = ["all-minilm-l6-v2"]
+    page.part("dropdown", label="Models (two are shown side by side)")["value"] = ["all-minilm-l6-v2"]
     page.call("read_again")
-    assert "2 pages cannot be found, having no text, as scans do: one.pdf" in page.text
+    assert "2 pages cannot be found for lack of text, as in scans: one.pdf" in page.text
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@
 
 A command, not a test: tests/test_render.py runs the same code with 50 files. A file is flipped in some bits, cut off,
 given a piece or an object of another, or has its numbers changed. All files are added in one run. Exit status 1 where
-something is neither indexed nor reported, took longer than it may, or met a defect of visret.
+something is neither indexed nor reported, took longer than it may, or met a bug in visret.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def soak(folder: Path, files: Sequence[Path], *, model: str = "toy", page_second
         told = {*document.pages, *document.empty, *failed}
         wrong += [f"{path}: page {page} is lost" for page in range(1, document.expected + 1) if page not in told]
     for failure in report.failed:
-        if "defect" in failure.reason or len(failure.reason) < 10 or "\n" in failure.reason:
+        if "a bug in visret" in failure.reason or len(failure.reason) < 10 or "\n" in failure.reason:
             wrong.append(f"{failure.path}, page {failure.page}: {failure.reason}")
     if longest > (page_seconds + 5) * (1 + max(encoding.BATCH_PAGES.values())):
         wrong.append(f"nothing happened for {longest:.0f} s")

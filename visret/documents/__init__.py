@@ -30,8 +30,8 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     """Open the document in a file by its content: a picture called .pdf opens as the picture it is.
 
     backend: "pdfium", or "poppler" (must be installed), draws the pages of PDFs.
-    Raises PasswordRequired where an encrypted PDF needs a password or another one, and DocumentError where the file is
-    missing, empty, damaged or of another kind.
+    Raises PasswordRequired where an encrypted PDF needs a password, or a different one, and DocumentError where the
+    file is missing, empty, damaged or of another kind.
     """
     path = Path(path)
     if backend not in {"pdfium", "poppler"}:

@@ -34,7 +34,7 @@ def zip_file(path: Path) -> zipfile.ZipFile:
         kind = path.suffix[1:].upper()
         with path.open("rb") as file:
             damaged = file.read(4) == b"PK\3\4"
-        what = f"is a damaged or incomplete {kind} file" if damaged else f"is no {kind} file"
+        what = f"is a damaged or incomplete {kind} file" if damaged else f"is not a valid {kind} file"
         raise DocumentError(path, f"{what} ({error}); copy or download it again") from error
 
 

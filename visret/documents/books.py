@@ -98,7 +98,7 @@ class _Book:
     def _xml(self, name: str) -> ElementTree.Element:
         data = self._bytes(name)
         if data is None:
-            raise DocumentError(self.path, f"is no EPUB book, or a damaged one (no {name}); {_DAMAGED}")
+            raise DocumentError(self.path, f"is not an EPUB book, or a damaged one (no {name}); {_DAMAGED}")
         if b"<!ENTITY" in data:
             raise DocumentError(self.path, f"is a book whose {name} defines entities, which is refused; {_DAMAGED}")
         try:

@@ -31,7 +31,7 @@ def may_be_in(source: Path) -> bool:
 
 
 def accept(source: Path) -> list[Loss]:
-    """Accept the changes in a .docx or .odt file, so that LibreOffice shows it so, and return what that leaves out."""
+    """Accept the changes in a .docx or .odt file, so that LibreOffice shows them so; return what that leaves out."""
     with zipfile.ZipFile(source) as archive:
         if source.suffix == ".odt":
             return _accept_opendocument(source, archive)

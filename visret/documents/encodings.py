@@ -23,7 +23,7 @@ _MARKS = {  # the longest first: UTF-32's begins with that of UTF-16
 }
 _WIDE = ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
 _ESCAPES = {"iso2022_jp_2": rb"\x1b\$[@B]|\x1b\(J", "iso2022_kr": rb"\x1b\$\)C"}
-# What is meant by the names of these encodings: those that Windows has in their place, and that hold all of theirs.
+# What the names of these encodings mean in practice: those of Windows, which have all their characters and more.
 _MEANT = {
     "ascii": "cp1252",
     "iso8859-1": "cp1252",
@@ -93,11 +93,11 @@ def _is(data: bytes, encoding: str) -> bool:
 
 
 def _charset(declared: str | None) -> str | None:
-    """Return Python's name of a declared encoding; None where there is no such encoding, or it is not one of text."""
+    """Return Python's name of a declared encoding; None where there is no such encoding, or it is not for text."""
     try:
         name = codecs.lookup((declared or "").strip()).name
         "".encode(name)
-    except (LookupError, ValueError):  # also of codecs that are none of texts
+    except (LookupError, ValueError):  # also for codecs that are not for text
         return None
     return None if name.replace("_", "-") in _NO_CHARSETS else _MEANT.get(name, name)
 

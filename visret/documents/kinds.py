@@ -99,7 +99,7 @@ def _zipped(path: Path, suffix: str) -> str | None:
     if b"encryption-data" in manifest:
         raise PasswordRequired(path, "is encrypted; save a copy without a password")
     if not {"[Content_Types].xml", "content.xml"} & set(names):
-        raise DocumentError(path, f"is a ZIP file, but no {suffix[1:].upper()} document")
+        raise DocumentError(path, f"is a ZIP file, but not in {suffix[1:].upper()} format")
     if "content.xml" in names:
         return _MEDIA.get(media.removeprefix(_ODF).partition("-")[0].strip())
     return next((kind for part, kind in _PARTS.items() if any(name.startswith(part) for name in names)), None)
@@ -114,8 +114,8 @@ def _text(path: Path, suffix: str, head: bytes) -> str:
             return kind
     name = suffix[1:].upper()
     if b"MIME-Version:" in head[:500]:
-        raise DocumentError(path, f"is a web archive (MHTML), no {name} file; open it in Office and save it again")
+        raise DocumentError(path, f"is a web archive (MHTML), not {name}; open it in Office and save it again")
     if re.search(rb"<(!doctype\s+html|html|head|body|table)\b", head.replace(b"\0", b""), re.IGNORECASE):
         return ".html"
     what = "is plain text" if b"\0" not in head and not head.startswith(b"%PDF") else "has other content"
-    raise DocumentError(path, f"is no {name} file: it {what}; rename it with the ending of its real format")
+    raise DocumentError(path, f"is not in {name} format: it {what}; rename it with the ending of its real format")

@@ -81,7 +81,7 @@ _Way = list[tuple[list[Any], Any]]
 def _ways(way: _Way) -> Iterator[_Way]:
     """Yield the way to each form, and to the forms in those that are drawn.
 
-    A step of a way is the objects that lie there, and the one taken. way: where to begin; its last step takes none yet.
+    A step of a way has the objects at that level and the one taken. way: where to begin; its last has none yet.
     """
     *before, (siblings, _) = way
     active = ctypes.c_int()

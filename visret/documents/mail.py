@@ -39,7 +39,7 @@ def opened(path: Path, _: str | None) -> Mail:
     try:
         message = email.message_from_bytes(data.lstrip(b"\r\n"), policy=compat32)
         if not _USUAL & {name.lower() for name, _ in message.raw_items()}:
-            raise DocumentError(path, "is no e-mail: it does not begin with lines such as From:, Date: or Subject:")
+            raise DocumentError(path, "is not an e-mail: it does not begin with lines such as From:, Date: or Subject:")
         return Mail(path, message)
     except RecursionError as error:
         raise DocumentError(path, "is an e-mail whose parts are nested too deeply; save its text") from error

@@ -34,13 +34,13 @@ def _cells(path: Path) -> list[Any]:
     try:
         stored = json.loads(decode(path.read_bytes()).text)
     except (ValueError, RecursionError) as error:
-        raise DocumentError(path, f"is no notebook, or a damaged one ({error}); save it again in Jupyter") from error
+        raise DocumentError(path, f"is not a notebook, or a damaged one ({error}); save it again in Jupyter") from error
     if isinstance(stored, dict) and isinstance(cells := stored.get("cells"), list):
         return cells
     if isinstance(stored, dict) and isinstance(sheets := stored.get("worksheets"), list):  # until 2015
         listed = (sheet.get("cells") for sheet in sheets if isinstance(sheet, dict))
         return [cell for cells in listed if isinstance(cells, list) for cell in cells]
-    raise DocumentError(path, "is no notebook: it has no cells; save it again in Jupyter")
+    raise DocumentError(path, "is not a notebook: it has no cells; save it again in Jupyter")
 
 
 class _Reading:

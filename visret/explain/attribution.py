@@ -146,7 +146,7 @@ class Explanation:
 
     @property
     def content(self) -> np.ndarray:
-        """False for markers and expansion, (m,) bool."""
+        """The tokens that are content: (m,) bool, False for markers and expansion."""
         return self.query.content
 
     @property
@@ -184,7 +184,10 @@ class Explanation:
 
     @cached_property
     def boxes(self) -> list[Region]:
-        """At most 20 regions of the score, best first: neighbouring words of a line, or neighbouring cells, are one."""
+        """At most 20 regions that the score comes from, best first.
+
+        Neighbouring words of a line, or neighbouring cells, are one region.
+        """
         if isinstance(self.places, Grid):
             merged = _merge_cells(self.by_place, self.places)
         elif self.places.shape[1] == 4:

@@ -29,11 +29,12 @@ _HEADER = 1 << 12  # bytes of a file that hold its header: ours take 128
 
 
 class Arrays:
-    """The files of one folder, mapped at once, so that they stay whatever a writer deletes. No header is believed, and
-    nothing is read before it is asked for.
+    """The files of one folder, mapped at once, so that they stay readable whatever a writer deletes.
 
-    what: the folder in messages, such as "segment 3"; gone: what they say of a folder that is not there.
-    names: of the files that may be there, without ending. checksums: file name to SHA-256, by the catalogue.
+    No header is trusted, and nothing is read before it is asked for.
+
+    what: the folder's name in messages, such as "segment 3"; gone: what they say if the folder is missing.
+    names: the names of the files that may be there, without ending. checksums: file name to SHA-256, by the catalogue.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Arrays:
             self._header(name, dtype, rest, count)
 
     def problems(self) -> Iterator[str]:
-        """Yield in words which files are missing, too many, or not what they were; reads all of them."""
+        """Yield in words which files are missing, do not belong there, or have changed; reads all of them."""
         try:
             there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
             for name in sorted(there | set(self.checksums)):
@@ -124,7 +125,7 @@ class Arrays:
             raise PageIndexError(self._index, reason + hint) from error
 
     def _header(self, name: str, dtype: np.dtype[Any], rest: tuple[int, ...], count: int | None) -> tuple[int, int]:
-        """Return where the data begins and how many rows there are; refuse anything but the expected array unread."""
+        """Return where the data begins and how many rows there are; refuse any other array without reading it."""
         if name not in self._maps:
             raise IndexFormatError(self._index, f"{self._what}: {name}.npy is missing; {_HINT}")
         buffer = self._maps[name]
@@ -143,7 +144,7 @@ class Arrays:
         if len(buffer) != data + math.prod(shape) * dtype.itemsize:
             raise self.damaged(name, "its length is not what its header says")
         if data % dtype.alignment:  # a map begins with a page; machine code may rely on it
-            raise self.damaged(name, "its header leaves the data where they cannot be read")
+            raise self.damaged(name, "its header puts the data where they cannot be read")
         return data, shape[0]
 
 

@@ -95,7 +95,7 @@ class UnreadPage(NamedTuple):
 class Settings(NamedTuple):
     """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far.
 
-    previous, since: of versions, by layout.py; None where there are none. lost_from: the number of the first
+    previous, since: the versions, as layout.py says; None where there are none. lost_from: the number of the first
     document of which it is known what is missing.
     """
 
@@ -110,7 +110,7 @@ class Settings(NamedTuple):
 class Losses(NamedTuple):
     """The content that is known to be missing.
 
-    of: a document's number to (page, what, help), by page, None for the document.
+    of: maps a document's number to (page, what, help), by page; page is None for the whole document.
     known_from: the number of the first document of which it is known.
     """
 
@@ -236,7 +236,7 @@ def create_catalogue(path: Path, model: IndexModel, storage: Storage) -> None:
 
 @contextmanager
 def reading_errors(index: Path) -> Iterator[None]:
-    """Turn whatever a damaged or hostile catalogue makes fail into an IndexFormatError."""
+    """Turn any failure that a damaged or hostile catalogue causes into an IndexFormatError."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -257,7 +257,7 @@ def reading_errors(index: Path) -> Iterator[None]:
 
 @contextmanager
 def writing_errors(index: Path) -> Iterator[None]:
-    """Turn what makes a commit fail into a PageIndexError."""
+    """Turn the failure of a commit into a PageIndexError."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -295,7 +295,7 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     """Read all settings."""
     settings = dict(connection.execute("SELECT key, value FROM settings"))
     if "codec" in settings:
-        raise ValueError("its vectors are stored as an earlier visret did; index the documents again in a new folder")
+        raise ValueError("its vectors are stored as in an earlier visret; index the documents again in a new folder")
     storage = Storage(**parse_object(settings["storage"]))
     fitted, commits = parse_object(settings["fitted"]), settings["commits"]
     previous, since = settings.get("previous"), settings.get("since")

@@ -33,7 +33,7 @@ def due(segments: Sequence[SegmentRow]) -> list[int]:
 
 
 def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[int]]:
-    """Group segments, by number, as `compact` puts them together; those that it would not change are not there."""
+    """Group segments, by number, as `compact` puts them together; those that it would not change are left out."""
     found: list[list[SegmentRow]] = []
     size = TIERS[-1]
     for row in segments:
@@ -47,7 +47,7 @@ def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[in
 
 
 def _without(row: SegmentRow) -> frozenset[str]:
-    """Return the names of the fields that a segment lacks and that cannot be made of its others."""
+    """Return the names of the fields that a segment lacks and that cannot be made from its others."""
     lacks = lacking(parse_object(row.checksums))
     return frozenset(field.name for field in lacks if VECTORS in lacks or field.pack_vectors is None)
 
@@ -58,7 +58,7 @@ def _changes(row: SegmentRow) -> bool:
 
 
 def whole_page(segment: Segment, row: int) -> Packed:
-    """Return a page as it is stored, and what it lacks where that is made of its vectors."""
+    """Return a page as it is stored, together with what it lacks, if that can be made from its vectors."""
     page, codec = segment.packed(row), segment.codec
     if segment.lacks and VECTORS not in segment.lacks:
         vectors = decode(VECTORS.joined(page, codec), codec)
@@ -95,7 +95,7 @@ class Change:
 
 
 def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: int) -> Storage | None:
-    """Return the storage after a change, None if it is none. Raises InvalidArgument for what is impossible."""
+    """Return the storage after a change, None if nothing changes. Raises InvalidArgument for what is impossible."""
     if codec is not None and codec not in CODECS:
         raise InvalidArgument(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
     again = "index the documents again in a new folder"
@@ -123,7 +123,7 @@ def learn(before: Fitted, after: Storage, sample: np.ndarray) -> Change:
 
 
 def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: int) -> np.ndarray:
-    """Decode the vectors of random pages of the whole collection, about so many in all."""
+    """Decode the vectors of random pages of the whole collection, about this many in all."""
     parts: list[np.ndarray] = []
     count = 0
     for at in np.random.default_rng(0).permutation(len(places)):

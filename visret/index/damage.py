@@ -1,4 +1,4 @@
-"""Damage of an index: finding it, and letting go of it so that the rest can be used."""
+"""Damage to an index: finding it, and dropping it so that the rest can be used."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
 
 
 def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[str]:
-    """Take what is damaged out, in one transaction, and say in words what that cost. The writer alone may.
+    """Remove what is damaged, in one transaction, and say in words what that cost. Only the writer may call this.
 
     A document that lost pages is partial, so the next run reads them again. Raises IndexFormatError where the catalogue
     is damaged.
@@ -106,13 +106,13 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
         for document, page in damage.pictures:
             (doc,) = connection.execute("SELECT doc FROM documents WHERE number = ?", (document,)).fetchone()
             if page == renditions.PDF:  # another conversion may break its pages elsewhere: all are read again
-                lost.append(f"{doc}: the PDF it was converted to dropped; bring its file in again")
+                lost.append(f"{doc}: the PDF it was converted to was dropped; bring its file in again")
                 connection.execute("UPDATE documents SET state = 'partial', size = NULL WHERE number = ?", (document,))
             else:
-                lost.append(f"{doc}: the picture of page {page} dropped; the page itself is still there")
+                lost.append(f"{doc}: the picture of page {page} was dropped; the page itself is still there")
             connection.execute("DELETE FROM renditions WHERE document = ? AND page = ?", (document, page))
         for folder in damage.versions:
-            lost.append(f"{folder.name} dropped; the index itself is none of it")
+            lost.append(f"{folder.name} was dropped; the index itself is not affected")
             if folder.name != NEXT:
                 connection.execute("DELETE FROM settings WHERE key = 'previous'")
         connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
@@ -124,5 +124,5 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
 
 
 def _harm(problems: list[str]) -> bool:
-    """Return whether anything is lost: a file too many in a folder costs nothing."""
+    """Return whether anything is lost: a file that does not belong in a folder costs nothing."""
     return any(not problem.endswith(FOREIGN) for problem in problems)

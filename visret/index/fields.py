@@ -1,7 +1,7 @@
 """The fields of a segment, as data: their arrays, how a page is packed into them, and what adds one that is missing.
 
-Writing, merging and checking go by FIELDS. To store something new of every page, write the function that packs it, add
-an entry, and describe its files in layout.py; `Segment.part` gives what a page has of it.
+Writing, merging and checking follow FIELDS. To store something new about every page, write the function that packs it,
+add an entry, and describe its files in layout.py; `Segment.part` returns a page's part of it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ Shape = tuple[np.dtype[Any], tuple[int, ...]]  # of an array: its dtype, and its
 
 
 class Field(NamedTuple):
-    """One kind of thing that a segment stores of each page.
+    """One kind of thing that a segment stores about each page.
 
-    arrays: the files that have it; or, of stored vectors, rows: the files, and the attribute of `Rows` that each holds.
+    arrays: the files that hold it; for stored vectors, rows: the files, and the attribute of `Rows` that each holds.
     offsets: the file that says where each page's part begins; "" where the arrays of "places" tell.
-    pack: makes a page's part of the arrays, of what the model made after `Storage.reduce`.
-    pack_vectors: makes rows of the page's vectors (n, d) as they meet in a score, once the index has learned its codec.
-    adding: what adds the field to pages that lack it, and what that costs, in words; "" where pages may be without.
+    pack: makes a page's part of the arrays, from what `Storage.reduce` left of what the model made.
+    pack_vectors: makes rows from the page's vectors (n, d) as they meet in a score, once the index has learned its
+        codec.
+    adding: what adds the field to pages that lack it, and what that costs, in words; "" where pages may lack it.
     """
 
     name: str
@@ -112,7 +113,7 @@ SUMMARIES = Field(
     "summary_offsets",
     rows={"summaries": "codes", "summary_scales": "scales"},
     pack_vectors=_summarise,
-    adding="visret compact makes them of the vectors, hundreds of pages a second; until then every page is scanned",
+    adding="visret compact makes them from the vectors, hundreds of pages a second; until then every page is scanned",
 )
 PLACES = Field(
     "places",
@@ -143,7 +144,7 @@ FILES = (*SHAPES, *(name for field in FIELDS for name in field.rows))
 
 
 def pack_page(page: PageEmbedding) -> Packed:
-    """Pack a page into all fields but those of vectors. Raises ShapeError for what cannot be stored."""
+    """Pack a page into all fields except those of vectors. Raises ShapeError for what cannot be stored."""
     packed: Packed = {}
     for field in FIELDS:
         if field.pack is not None:
@@ -153,7 +154,7 @@ def pack_page(page: PageEmbedding) -> Packed:
 
 
 def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
-    """Pack a page's vectors (n, D), as the model made them, into the fields that are made of them."""
+    """Pack a page's vectors (n, D), as the model made them, into the fields that are made from them."""
     vectors = fitted.project(vectors)
     packed: Packed = {}
     for field in FIELDS:
@@ -163,6 +164,6 @@ def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:
 
 
 def lacking(files: Iterable[str]) -> tuple[Field, ...]:
-    """Return the fields that a segment with these files lacks, of those that no page is meant to be without."""
+    """Return the fields that a segment with these files lacks, of those that every page should have."""
     there = set(files)
     return tuple(field for field in FIELDS if field.adding and f"{field.parts[0]}.npy" not in there)

@@ -1,10 +1,11 @@
-"""Filters of pages by metadata: a JSON object becomes a small tree, once, which whoever selects pages translates.
+"""Filters of pages by metadata: a JSON object is turned once into a small tree, which whoever selects pages translates.
 
     {"year": {">=": 2020, "<": 2024}, "not": {"doc": ["a.pdf", "b.pdf"]}}
     And((Range("year", ((">=", 2020), ("<", 2024))), Not(AnyOf("doc", ("a.pdf", "b.pdf")))))
 
-`Snapshot` makes masks of a tree and makes no SQL of it: a reader sees one committed state, which the catalogue has left
-as soon as a writer commits. A store that keeps the pages' metadata itself translates the same tree into its own terms.
+`Snapshot` turns a tree into masks and not into SQL: a reader sees one committed state, and the catalogue moves on from
+it as soon as a writer commits. A store that keeps the pages' metadata itself translates the same tree into its own
+terms.
 
 What a tree means is the same everywhere. Values are typed: 1 is not "1", and true is not 1, but 1 is 1.0. Where the
 metadata holds a list, one of its items must pass. A page without the key, or with a value of another type, does not
@@ -60,7 +61,7 @@ class AnyOf:
     values: tuple[Any, ...]
 
     def test(self) -> Test:
-        """Return what tells whether a value is one of these."""
+        """Return a function that tells whether a value is one of these."""
         known = set(map(_typed, self.values))
         return lambda value: _typed(value) in known
 
@@ -76,7 +77,7 @@ class Range:
     bounds: tuple[tuple[str, Any], ...]
 
     def test(self) -> Test:
-        """Return what tells whether a value is within the bounds."""
+        """Return a function that tells whether a value is within the bounds."""
         tests = [(_RANGES[operator], _typed(bound)[0], bound) for operator, bound in self.bounds]
         return lambda value: all(_typed(value)[0] == kind and compare(value, bound) for compare, kind, bound in tests)
 
@@ -87,7 +88,7 @@ Filter = And | Or | Not | AnyOf | Range
 def parse(where: Any, keys: Collection[str]) -> And:
     """Return the tree of a filter as `Retriever.search` takes it. keys: of all metadata that was ever written.
 
-    Raises InvalidArgument for what is no filter, an unknown key or operator, and values that are not text, numbers,
+    Raises InvalidArgument for what is not a filter, an unknown key or operator, and values that are not text, numbers,
     true, false or null; RecursionError for one that is nested too deeply.
     """
     if not isinstance(where, Mapping):

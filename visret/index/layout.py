@@ -6,7 +6,7 @@
       segments/000001/     what is big: arrays of some pages, one .npy file each, written once and never changed
       fitted/              what was learned from the first pages: .npy files, written once, with the first of them;
                            fitted-2/ and so on: learned again when the index was compacted to another codec
-      renditions/000012/   what pages of document 12 are drawn from that have no file for it: 3.webp is its page 3,
+      renditions/000012/   what pages of document 12 are drawn from if they have no file: 3.webp is its page 3,
                            without loss; document.pdf is what LibreOffice made of an office document
       next/                a catalogue and a seal, while `reindex` fills it
       previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
@@ -16,11 +16,10 @@
 
 **Catalogue.** `PRAGMA application_id` is 0x76697372 ("visr"), `PRAGMA user_version` the format. It holds tables and
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
-`storage`, a JSON object of what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
-`commits`, a counter that every transaction raises by one; `previous` and `since` are of versions, `lost_from` of
-formats, see below. Names are
-UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON
-object. Numbers of documents and segments are never used twice.
+`storage`, a JSON object that says what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
+`commits`, a counter that every transaction raises by one; for `previous` and `since` see Versions below, for
+`lost_from` see Formats. Names are UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file
+system's bytes. Metadata is a JSON object. Numbers of documents and segments are never used twice.
 
 **A file may hold several documents**: an archive, a PDF with attachments, a mail. Each has a row of its own: `source`
 is the file, `member` the place of the document in it ("" for the file itself, "letters/1.pdf" in an archive, and so on
@@ -33,12 +32,12 @@ was lost is not known; reading the documents again tells), and `source` alone is
 first writer makes it one of format 3, in a commit of its own: `lost_from` is the number that its next document gets.
 Catalogues beside it follow when they are written to.
 
-**The seal** is written after each commit: a JSON object with the SHA-256 of the whole file, of which SQLite's own check
-sees only the structure, the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32
-of these three. A seal that is behind by as many commits as changes is what a crash between the two leaves, and the
-next writer's first step is to write it anew; any other difference is damage.
+**The seal** is written after each commit: a JSON object with the SHA-256 of the whole file (SQLite's own check sees
+only its structure), the number of commits, SQLite's count of changes (bytes 24 to 27 of the file), and the CRC-32 of
+these three. A crash between a commit and its seal leaves a seal that is behind by as many commits as changes; the next
+writer begins by writing it anew. Any other difference is damage.
 
-**A page is in the index when its row in `pages` is committed.** It says in which segment and which row of it the
+**A page is in the index when its row in `pages` is committed.** It says in which row of which segment the
 page's arrays stand. Rows of a segment that no page names are dead; `segments.live` counts the others. A segment
 without live rows is deleted with the transaction that killed the last one, its folder as soon as nobody in the
 writer's process reads it. A folder that no catalogue lists in `segments` is a leftover, and the next writer removes it.
@@ -59,7 +58,7 @@ leftover of a crash.
 **Segments.** P pages, N vectors in all, n vectors of one page, d dimensions. Plain .npy version 1.0, C order,
 little-endian, no pickles. A file whose array would be empty is not there, and neither are its offsets. What is stored
 of a page, and in which files, is data: FIELDS in visret/index/fields.py. A segment may lack a field, the vectors too:
-then `checksums` names none of its files. What needs it says so, and says what adds it and what that costs.
+then `checksums` names none of its files. Code that needs it says what adds it and what that costs.
 
     vectors        (N, ..)   codes, by the codec (visret/codec.py); pages one after the other
     scales         (N,)      float32 or float16, by the codec
@@ -89,15 +88,16 @@ of its live rows. Sizes below 8 MiB are of tier 0, below 64 MiB of tier 1, below
 eight segments of one tier, these are merged. So a vector is rewritten three times at most, and beside segments of 256
 MiB and more there are never more than 21. Codes, summaries and places are copied as they are.
 
-**Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, of the new model, and fills it as any other:
-its segments, what it learns, and the pictures, stand in the same folders, under numbers that no other catalogue has. It
-begins with all documents, `partial`, with their numbers and metadata; `since` is the commit of the current catalogue
-that it has them from. Metadata is of a document, not of a version: whatever becomes the current catalogue takes it
-along. When it is full, the current catalogue is copied to previous-N/, N its `commits`, and then has its whole content
-replaced by next's, in one SQLite transaction, with `commits` N + 1 and `previous` N. So nothing but catalogue.sqlite
-ever says which version is the current one, and no file that may be open is renamed. Going back is the same with the
-previous one, which makes of the other the previous. A next/ with a `since` not above `previous` has been made the
-current one; that and a previous-N/ not named by `previous` are leftovers. `compact` lets go of both.
+**Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, for the new model, and fills it like any other:
+its segments, what it learns, and its pictures stand in the same folders, under numbers that no other catalogue has. It
+begins with all documents, as `partial`, with their numbers and metadata; `since` is the commit of the current catalogue
+that it took them from. Metadata belongs to a document, not to a version: whatever becomes the current catalogue takes
+it along. When next/ is full, the current catalogue is copied to previous-N/, where N is its `commits`. Then its whole
+content is replaced by next's, in one SQLite transaction, with `commits` N + 1 and `previous` N. So only
+catalogue.sqlite says which version is the current one, and no file that may be open is renamed. Going back does the
+same with the previous version, and the one that was current becomes the previous. A next/ whose `since` is not above
+`previous` has already become the current one. It is a leftover, and so is a previous-N/ that `previous` does not name.
+`compact` deletes next/ and previous-N/.
 """
 
 from __future__ import annotations

@@ -38,12 +38,13 @@ _SIZE = "SELECT coalesce(sum(bytes), 0) FROM segments"
 
 @dataclass(frozen=True, slots=True)
 class IndexStats:
-    """The size of an index. vectors: stored of its pages. bytes: on disk. states: number of documents in each.
+    """The size of an index.
 
-    segments: how many. removed: pages that are gone and still take room. free: bytes on the disk.
-    format: of the catalogue, see layout.py.
-    beside: bytes of segments that are not of this version, but of one that a reindex builds or took the place of.
-    lacks: which fields how many pages lack, and what adds them, in words.
+    vectors: those stored for its pages. bytes: its size on disk. states: the number of documents in each state.
+    segments: how many it has. removed: pages that are gone and still take room. free: free bytes on the disk.
+    format: that of the catalogue, see layout.py.
+    beside: bytes of segments that belong not to this version, but to one that a reindex is building or has replaced.
+    lacks: how many pages lack which fields, and what adds them, in words.
     """
 
     documents: int
@@ -109,7 +110,7 @@ class PageIndex:
     def check_new(path: str | Path) -> None:
         """Raise PageIndexError if `create` can make no index: nothing can be written, or something is there already.
 
-        Quick, and leaves nothing behind: to be asked before a model is loaded for it.
+        It is quick and leaves nothing behind, so it can be called before a model is loaded.
         """
         folder = Path(path)
         if reason := unwritable(folder):
@@ -141,11 +142,11 @@ class PageIndex:
 
     @property
     def snapshot(self) -> Snapshot:
-        """The committed state that readers see: the latest at open, at `refresh`, and after own commits."""
+        """The committed state that readers see: the latest at open, at `refresh`, and after our own commits."""
         return self._latest().snapshot
 
     def refresh(self) -> bool:
-        """Go to the latest committed state, and return whether it is another than before."""
+        """Go to the latest committed state, and return whether it differs from the one before."""
         with self._guard:
             before = self._state
             with closing(catalogue.connect(self._home)) as connection, catalogue.reading_errors(self._home):
@@ -176,7 +177,7 @@ class PageIndex:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Be the one writer; see `Writer`. What is pending at the end is committed, after an error discarded.
+        """Hold the only writer; see `Writer`. What is pending at the end is committed, or discarded after an error.
 
         Raises IndexLocked where another process, or another thread of this one, is writing.
         """
@@ -220,11 +221,11 @@ class PageIndex:
 
     @contextmanager
     def reindexing(self, model: IndexModel, storage: Storage) -> Iterator[tuple[PageIndex, Writer]]:
-        """Build this index anew, for another model or storage; at the end of the block that takes its place.
+        """Build this index anew, for another model or storage; the new one takes its place at the end of the block.
 
-        Gives the new index and its writer. It has every document, with number, names and metadata; those without pages
-        are "partial". Until the end readers see what there is. After an error it stays so; called again for the same
-        model and storage, the new index is as far as it was, but for documents that have changed in the old one.
+        Yields the new index and its writer. It has every document, with number, names and metadata; those without pages
+        are "partial". Readers see the old index until the end, and after an error. A second call for the same model and
+        storage goes on where the first stopped, except with documents that have changed in the old index.
 
         Raises IndexLocked where another process, or another thread of this one, is writing.
         """
@@ -237,14 +238,14 @@ class PageIndex:
             self._switch(connection, new)
 
     def go_back(self) -> None:
-        """Be again what the last `reindexing` took the place of; what is there now is kept in its stead.
+        """Go back to what the last `reindexing` replaced; what is there now is kept in its stead.
 
         Raises PageIndexError where nothing is kept, IndexLocked where another process or thread is writing.
         """
         with writer_lock(self._path), self._connected() as connection:
             if not (kept := [folder for folder in versions.folders(self._path) if folder.name != NEXT]):
                 raise PageIndexError(
-                    self._path, "there is nothing to go back to: it was not reindexed, or compacted since"
+                    self._path, "there is nothing to go back to: it was never reindexed, or has been compacted since"
                 )
             self._switch(connection, self._version(kept[0]))
 
@@ -297,7 +298,7 @@ class PageIndex:
         return self.verify() if problems and self._commits() != before else problems
 
     def repair(self) -> list[str]:
-        """Let go of everything that `verify` finds, and list what was lost, in words.
+        """Drop everything that `verify` finds damaged, and list what was lost, in words.
 
         Pages in damaged segments are gone, and their documents partial: the next run over the files reads them again.
         Raises IndexFormatError where the catalogue is damaged, IndexLocked while it is being written.
@@ -348,7 +349,7 @@ class PageIndex:
         documents: Mapping[int, DocumentRow],
         fitted: Fitted | None,
     ) -> _Segments:
-        """Read all segments with their live pages. Rows of a segment only ever die: as many as before are the same."""
+        """Read all segments with their live pages. Rows only ever die, so as many as before are the same ones."""
         before = self._state.segments if self._state else {}
         numbers = np.fromiter(documents, np.int64, len(documents))
         if len(numbers) and (numbers.min() < 1 or numbers.max() > MAX_NUMBER):

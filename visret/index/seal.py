@@ -22,7 +22,7 @@ _CHANGES = slice(24, 28)  # SQLite's count of transactions that changed the file
 
 
 def create(index: Path, catalogue: str) -> None:
-    """Seal a catalogue. The writer alone may."""
+    """Seal a catalogue. Only the writer may call this."""
     unfinished = index / f"{SEAL}.new"
     with unfinished.open("wb") as file:
         file.write(_measure(index / catalogue).text().encode())
@@ -32,9 +32,9 @@ def create(index: Path, catalogue: str) -> None:
 
 
 def write(index: Path) -> None:
-    """Seal the catalogue anew. The writer alone may.
+    """Seal the catalogue anew. Only the writer may call this.
 
-    A seal that cannot be written is no failure of the commit before it: it is behind then, and written later.
+    If the seal cannot be written, the commit before it stands: the seal is behind then, and is written later.
     """
     try:
         create(index, CATALOGUE)

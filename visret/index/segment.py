@@ -22,7 +22,7 @@ from visret.types import Grid, Matches, vector_of_place
 
 
 class SegmentPage(NamedTuple):
-    """A page as stored, the fields as in `PageEmbedding`; vectors (n, d) are decoded to float32."""
+    """A page as stored, with the fields of `PageEmbedding`; vectors (n, d) are decoded to float32."""
 
     vectors: np.ndarray
     where: Grid | np.ndarray
@@ -32,7 +32,7 @@ class SegmentPage(NamedTuple):
 
 
 class PlacedText(NamedTuple):
-    """The text of a page as stored, and where it and the page's vectors lie; the fields as in `PageEmbedding`.
+    """The text of a page as stored, and where it and the page's vectors lie; the fields are those of `PageEmbedding`.
 
     size: how many vectors the page has.
     """
@@ -51,7 +51,7 @@ class PlacedText(NamedTuple):
 class Segment:
     """An open segment: read-only, and never closed while somebody holds one of its arrays.
 
-    lacks: the fields that it does not have, though pages are not meant to be without; what needs one of them raises
+    lacks: the fields that it does not have, though every page should; code that needs one of them raises
         PageIndexError, which says what adds it. codec: of the vectors; that of other fields made of them is int8.
     Everything else is mapped, and read when a page is asked for.
     """
@@ -162,7 +162,7 @@ class Segment:
 
     @contextmanager
     def _decoding(self, row: int) -> Iterator[Rows]:
-        """Give the stored vectors of a page; numbers in them that mean nothing are damage of the file."""
+        """Yield the stored vectors of a page; numbers in them that mean nothing are damage to the file."""
         try:
             yield self.rows.part(slice(self.offsets[row], self.offsets[row + 1]))
         except ShapeError as error:
@@ -192,7 +192,7 @@ class Segment:
 
     @property
     def _has_places(self) -> bool:
-        """True where it says where its vectors lie: without vectors, places mean nothing."""
+        """True if it says where vectors lie; without vectors, places mean nothing."""
         return VECTORS not in self.lacks and PLACES not in self.lacks
 
     @cached_property

@@ -40,7 +40,7 @@ class Snapshot:
     """One committed state of an index. Immutable, and safe to use from several threads.
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
-    model: of its vectors. fitted: how vectors are stored; None where no page is there that it could be learned from.
+    model: of its vectors. fitted: how vectors are stored; None while there is no page that it could be learned from.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Snapshot:
     def select(
         self, where: Mapping[str, Any] | None = None, among: Iterable[tuple[str, int]] | None = None
     ) -> Selection:
-        """Return the pages that pass: segment number to rows, (L,) int64 sorted; segments without any are not there.
+        """Return the pages that pass: segment number to rows, (L,) int64 sorted; segments without any are left out.
 
         where: `{"key": value}` of a page's or its document's metadata (the page's wins), or of "doc", "page" and
             "source"; `[a, b]` is any of them; several keys must all hold. `{"key": {">=": 2020, "<": 2024}}` is a range
             (of numbers, or of text), `{"key": {"!=": value}}` the opposite of `{"key": value}`. `{"and": [...]}` and
-            `{"or": [...]}` join filters, `{"not": {...}}` turns one round. `visret.index.filters` says what they mean.
+            `{"or": [...]}` join filters, `{"not": {...}}` negates one. `visret.index.filters` says what they mean.
         among: only these (doc, page).
 
         Raises InvalidArgument for a key that was never written, an unknown operator, a page in `among` that is not
@@ -179,9 +179,9 @@ class Snapshot:
         )
 
     def placed_text(self, key: int) -> PlacedText:
-        """Return the text of the page with this key, and where it stands: what a line of it is quoted from.
+        """Return the text of the page with this key, and where it stands, to quote a line from.
 
-        What is stored is not looked through as in `embedding`: a box that is none lies around no word.
+        Boxes are not checked as in `embedding`: an invalid one simply lies around no word.
         """
         segment, row = self.locate(key)
         return self.segment(segment).placed_text(row)

@@ -12,7 +12,7 @@ from visret.index.layout import FORMAT, SCHEMA
 
 
 def upgrade(home: Path, connection: sqlite3.Connection) -> None:
-    """Bring the catalogue in the folder `home` to this format, in one commit, and seal it. The writer alone may.
+    """Bring the catalogue in the folder `home` to this format, in one commit, and seal it. For the writer only.
 
     After a PageIndexError it is as it was.
     """
@@ -38,7 +38,7 @@ def upgrade(home: Path, connection: sqlite3.Connection) -> None:
 def _to_3(connection: sqlite3.Connection) -> None:
     """Upgrade from format 2: documents may be members of a file, and what is known to be lost has a table.
 
-    SQLite cannot let go of a UNIQUE, so the table is made anew, by the steps of sqlite.org/lang_altertable.html.
+    SQLite cannot drop a UNIQUE, so the table is made anew, by the steps of sqlite.org/lang_altertable.html.
     """
     columns = ", ".join(name for _, name, *_ in connection.execute("PRAGMA table_info(documents)").fetchall())
     used = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'documents'").fetchone()

@@ -55,8 +55,9 @@ def create(folder: Path, model: IndexModel, storage: Storage) -> None:
 
 
 def prepare(index: Path, model: IndexModel, storage: Storage) -> None:
-    """Make next/, or go on with it where it is of this model and storage: it has every document, those without pages
-    "partial". The writer alone may.
+    """Make next/, or go on with it if it is for this model and storage. Only the writer may call this.
+
+    It has every document; those without pages are "partial".
     """
     folder = index / NEXT
     with writing_errors(index):
@@ -85,8 +86,9 @@ def _is_of(folder: Path, model: IndexModel, storage: Storage) -> bool:
 
 
 def switch(index: Path, connection: sqlite3.Connection, chosen: Path) -> None:
-    """Make the catalogue in the folder `chosen` the current one, in one transaction; the one that was is kept beside.
-    The writer alone may, and has to seal it.
+    """Make the catalogue in the folder `chosen` the current one, in one transaction; the old one is kept beside it.
+
+    Only the writer may call this, and has to seal it.
 
     connection: to the current catalogue. After a PageIndexError all is as it was.
     """
@@ -136,7 +138,7 @@ def select(index: Path, query: str) -> list[tuple[Any, ...]]:
 
 
 def tidy(index: Path) -> list[Path]:
-    """Delete what is of no use any more, and list what is left, as `folders`. The writer alone may."""
+    """Delete what is of no use any more, and list what is left, as `folders`. Only the writer may call this."""
     kept = folders(index)
     for folder in [index / NEXT, *index.glob(f"{PREVIOUS}-*")]:
         if folder not in kept and folder.exists():
@@ -152,7 +154,7 @@ def discard(folder: Path) -> None:
 
 
 def _carry_metadata(current: sqlite3.Connection, made: sqlite3.Connection) -> None:
-    """Carry metadata over, which is of a document, not of a version: what a filter hides stays hidden on going back."""
+    """Carry metadata over, since it belongs to documents, not to versions: what filters hide stays hidden."""
     # all at once: a query that an error leaves half read keeps its lock for as long as somebody has the traceback
     documents = current.execute("SELECT number, doc, source, metadata FROM documents").fetchall()
     for number, doc, source, metadata in documents:

@@ -60,9 +60,9 @@ ENOUGH = 1 << 13
 
 
 class Writer:
-    """A writer that collects changes and publishes them with `commit`; nothing can be seen or is durable before.
+    """A writer that collects changes and publishes them with `commit`; until then nothing can be seen or is durable.
 
-    Made by `PageIndex.writing()`. Used by one thread at a time.
+    It is made by `PageIndex.writing()`, and used by one thread at a time.
 
         with index.writing() as writer:
             number = writer.add("a.pdf", source="/papers/a.pdf", hash="...", expected=2)
@@ -316,10 +316,10 @@ class Writer:
 
     def compact(self, *, codec: str | None = None, dim: int | None = None) -> None:
         """Write segments again without the pages that were removed, small ones together; commits what is pending.
-        Lets go of what `reindex` has built or replaced.
+        It also drops what `reindex` has built or replaced.
 
-        codec, dim: store vectors smaller from now on; what has to be learned for it, is from pages of the whole index.
-        Raises InvalidArgument where the stored vectors have lost what would be needed.
+        codec, dim: store vectors smaller from now on; what has to be learned for that is learned from pages of the
+        whole index. Raises InvalidArgument where the stored vectors have lost what would be needed.
         """
         versions.discard(self._index / NEXT)
         with reading_errors(self._index):
@@ -334,7 +334,7 @@ class Writer:
         self._sweep()
 
     def _merge(self) -> None:
-        """Merge small segments where they have become many. It can wait, so its failure is none of the commit."""
+        """Merge small segments where they have become many. It can wait, so if it fails, the commit still counts."""
         try:
             with reading_errors(self._index):
                 while self._merging and (numbers := compaction.due(segments := read_segments(self._connection))):
@@ -519,7 +519,7 @@ class Writer:
         return max([self._next("segments"), *(int(f.name) + 1 for f in folders if f.name.isdecimal())])
 
     def _next(self, table: str) -> int:
-        """Return the number after the last one ever used in a table; ours alone, since the writer is alone."""
+        """Return the number after the last one ever used in a table; nobody else takes it, as there is one writer."""
         with reading_errors(self._index):
             found = self._connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (table,)).fetchone()
         return (found[0] if found else 0) + 1
@@ -537,7 +537,7 @@ class Writer:
             del self._places[source][member]
 
     def _check_names(self, number: int | None, doc: str, source: str | None, member: str) -> None:
-        """Refuse a name that is no text, and a name or source that another document than this one has."""
+        """Refuse a name that is not text, and a name or source that belongs to a document other than this one."""
         try:
             valid = bool(doc.encode()) and "\0" not in doc
         except UnicodeEncodeError:
@@ -587,7 +587,7 @@ class Writer:
 def sweep(index: Path, *, keep: set[int]) -> None:
     """Delete what no catalogue lists: segments except those in `keep`, renditions, what was learned before.
 
-    The writer alone may. What cannot be deleted now (open on Windows) is tried again by the next writer.
+    Only the writer may call this. What cannot be deleted now (open on Windows) is tried again by the next writer.
     """
     try:
         folders = [index, *versions.tidy(index)]
@@ -615,7 +615,7 @@ def sweep(index: Path, *, keep: set[int]) -> None:
 
 @contextmanager
 def writer_lock(index: Path, name: str = LOCK) -> Iterator[None]:
-    """Be the one writer, of what this lock stands for; it vanishes with the process. Raises IndexLocked."""
+    """Hold the lock that only one writer can have; it vanishes with the process. Raises IndexLocked."""
     try:
         file = (index / name).open("a+b")
     except OSError as error:

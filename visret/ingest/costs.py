@@ -109,8 +109,8 @@ class Costs:
     def read(self, kind: str, look: Look, seconds: float, core_seconds: float, *, loaded: bool) -> float:
         """Note that a page was read; return the seconds of a core that were believed.
 
-        loaded: whether OCR had been used in that process before; a page that waited for it says nothing of others. One
-        page that takes very long, such as a drawing, does not mean that all will.
+        loaded: whether OCR had been used in that process before; a page that waited for it says nothing about others.
+        One page that takes very long, such as a drawing, does not mean that all will.
         """
         if look.page_class == BLIND and not loaded:
             return self.reading[BLIND].value(self._guess(BLIND)) * look.reading

@@ -1,4 +1,4 @@
-"""The encoding of pages to vectors, in batches: a page that spoils a batch costs only itself."""
+"""The encoding of pages to vectors, in batches: if a page spoils a batch, only that page is lost."""
 
 from __future__ import annotations
 

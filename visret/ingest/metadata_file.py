@@ -100,7 +100,7 @@ def _csv(file: Path, text: str) -> Iterator[_Line]:
             raise InvalidArgument(f"{file}: line 1 names the columns, and one of them must be {PATH!r}; got {head}")
         if wrong := [name for name in head if not name or head.count(name) > 1]:
             raise InvalidArgument(
-                f"{file}: line 1 has a column that is {f'twice: {wrong[0]!r}' if wrong[0] else 'nameless'}"
+                f"{file}: line 1 has a column {f'twice: {wrong[0]!r}' if wrong[0] else 'without a name'}"
             )
         for row in rows:
             number = rows.line_num

@@ -88,7 +88,7 @@ class _Lane(threading.Thread):
                 for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
                     if not self.buffer.put(read, messages.size_in_memory(read.answer)):
                         return
-        except BaseException as error:  # noqa: BLE001 - a defect: raised again where the pages are awaited
+        except BaseException as error:  # noqa: BLE001 - a bug: raised again where the pages are awaited
             self.buffer.put(error)
         finally:
             self.workers.close()

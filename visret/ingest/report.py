@@ -27,7 +27,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class EmptyPage:
-    """A page that holds nothing this model reads, such as a scan under a model that reads words."""
+    """A page that holds nothing this model reads, such as a scan for a model that reads words."""
 
     path: str
     page: int
@@ -104,7 +104,7 @@ class Progress:
     def pages_total(self) -> int | None:
         """The number of pages to be read, including those that turn out empty; None before the files are known.
 
-        It is an estimate until all files have been opened, see `pages_are_counted`.
+        It is an estimate until all files have been opened; see `pages_are_counted`.
         """
         return None if self.forecast is None else round(self.forecast.pages)
 

@@ -57,7 +57,7 @@ def main() -> None:
     threading.Thread(target=_listen, args=[requests], daemon=True).start()
 
     def answer(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> None:
-        faulthandler.cancel_dump_traceback_later()  # waiting for the parent is no hang
+        faulthandler.cancel_dump_traceback_later()  # waiting for the parent is not a hang
         header["cpu"] = time.process_time()
         if log.said:
             header["log"], log.said = log.said, []
@@ -264,7 +264,7 @@ def _reason(error: Exception) -> str:
         return error.strerror or str(error)
     place = traceback.extract_tb(error.__traceback__)[-1]
     said = " ".join(str(error).split())
-    return f"a defect of visret: {type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
+    return f"a bug in visret: {type(error).__name__}: {said} ({Path(place.filename).name}, line {place.lineno})"
 
 
 def _listen(requests: queue.SimpleQueue[Request]) -> NoReturn:

@@ -59,7 +59,7 @@ class PackedPages:
         """Scan the pages for a query (m, d) float32: (P,) float32, or (len(only),) for the page numbers in `only`.
 
         Stored integers are scanned with an integer query of 6 to 12 bits, depending on the CPU, so a score differs a
-        little from the exact one: for unit vectors by some m / 1000, and never by more than m * sqrt(d) times half a
+        little from the exact one: for unit vectors by about m / 1000, and never by more than m * sqrt(d) times half a
         step of the query (1/127 of a token's largest component, or 1/64 to 1/31 if vpmaddubsw multiplies). `top_k`
         settles ranks and scores exactly. Float rows give the exact score at once.
         """

@@ -49,9 +49,9 @@ METADATA = "ocr_confidence"  # in the metadata of a page that was read here: its
 
 
 def usable_mode(mode: str, modality: str) -> str:
-    """Return the mode that `mode` comes to with a model that reads "text" or looks at an "image".
+    """Return the mode that `mode` means for a model that reads "text" or looks at an "image".
 
-    With a model that looks at images, "auto" comes to "never". Raises InvalidArgument for another mode and for "always"
+    For a model that looks at images, "auto" means "never". Raises InvalidArgument for another mode and for "always"
     with a model that reads no words, and whatever `engine` raises.
     """
     if mode not in MODES:

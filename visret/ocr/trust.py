@@ -1,6 +1,6 @@
 """The trust in a page's text layer: whether its words are what stands on the page, or must be read from its picture.
 
-Every page is asked what costs nothing to know (`doubtful`): how many words there are, what share of the page lies
+Every page is checked for what costs nothing to know (`doubtful`): how many words there are, what share of the page lies
 under pictures, whether shapes on it may be letters, what share of the characters have no meaning, and whether the
 letters are those of a language. Only a page in doubt is drawn. Its picture then tells whether print stands where no
 words are (`printed`), and a few of its lines are read and compared (`is_wrong`, `is_poor`), because strange text may be
@@ -120,7 +120,7 @@ def strange_lines(words: Sequence[Word]) -> frozenset[int]:
 
 
 def _is_other_alphabet(texts: Sequence[str], usual: float) -> bool:
-    """Return whether text in Latin letters is of no language: others are in their places, or most have accents."""
+    """Return whether text in Latin letters is of no language: its letters stand for others, or most have accents."""
     text = "".join(texts)
     if letters.share_accented(text) > _ACCENTED:
         return True

@@ -88,7 +88,7 @@ def best_pages(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Return for each query the part, the row in it and the exact score of the k best pages, as `top_k_of_parts` does.
 
-    If there is much to scan, only pages whose summaries leave a hope are scanned. exact: scans all of them.
+    If there is much to scan, pages that their summaries rule out are not scanned. exact: scans all of them.
     """
     summaries = None
     if not exact and has_first_stage(parts):

@@ -1,4 +1,4 @@
-"""The way of a question through a search: it is encoded, pages are ranked, and what was found becomes hits.
+"""The path of a question through a search: it is encoded, pages are ranked, and what was found becomes hits.
 
 Ranking and explaining are two steps, and a hit is explained only when somebody asks for it. `hits` reads the stored
 vectors of its page once and quotes a line; `explained` makes the whole Explanation.

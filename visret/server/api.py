@@ -227,7 +227,7 @@ def routes(library: Library) -> APIRouter:
     async def search(asked: Search) -> Response:
         """Return the best pages for a question, best first.
 
-        warnings: what the model did not understand of the question. unread: how much of the index no question finds;
+        warnings: what in the question the model did not understand. unread: how much of the index no question finds;
         `GET /unread` lists it.
         """
         hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact))

@@ -137,7 +137,7 @@ def serve(
 
 
 class Server(uvicorn.Server):
-    """The server of uvicorn, which here does not log it as a failure if its end cuts an answer short."""
+    """The server of uvicorn, except that it logs no failure if an answer is cut short by its end."""
 
     _cut = False
 

@@ -23,7 +23,7 @@ FORM = "application/x-www-form-urlencoded"
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 MAX_PATH, MAX_QUERY = 2048, 16384  # bytes
-MAX_BODY_BYTES = 1 << 20  # of a request that is no upload
+MAX_BODY_BYTES = 1 << 20  # of a request that is not an upload
 UPLOADS = ("/documents", "/gradio_api/upload")
 DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # the name of a document follows
 STREAMS = ("/mcp", "/gradio_api/")  # whose answer to GET may never end

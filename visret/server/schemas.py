@@ -89,7 +89,7 @@ class UnreadCounts(BaseModel):
 class Answer(BaseModel):
     """The best pages for a question, best first.
 
-    warnings: what the model did not understand of the question, such as unknown words. unread: how much of the index
+    warnings: what in the question the model did not understand, such as unknown words. unread: how much of the index
     no question finds; `/unread` lists it.
     """
 

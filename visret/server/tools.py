@@ -43,7 +43,7 @@ def application(library: Library) -> Starlette:
     ) -> dict[str, Any]:
         """Return the k best pages for a question, best first: doc, page, score, and text, the line that answers best.
 
-        weak: the page hardly answers. warnings: what was not understood of the question. where: find only pages with
+        weak: the page hardly answers. warnings: what in the question was not understood. where: find only pages with
         this metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
         """
         hits = await library.search(Asked(question, k, where, boxes=False))

@@ -190,7 +190,7 @@ def build(
         with gr.Accordion("Search other documents" if shared else "What to search", open=shared is None) as sources:
             files = gr.File(label="PDFs, pictures or text files", file_count="multiple", height=150)
             readers = gr.Dropdown(
-                models, value=[default], multiselect=True, max_choices=2, label="Read by; two are shown side by side"
+                models, value=[default], multiselect=True, max_choices=2, label="Models (two are shown side by side)"
             )
             with gr.Row(visible=folders, equal_height=True):
                 folder = gr.Textbox("", label="Or the folder of an index", scale=4)
@@ -551,9 +551,9 @@ def _standing(retriever: Retriever) -> str:
         lines.append(f"Not read: {len(failed) - SHOWN} more")
     if empty:
         names = sorted({Path(page.path).name for page in empty})
-        lacking = {"text": "no text, as scans do", "image": "no picture"}[retriever.modality]
+        lacking = {"text": "text, as in scans", "image": "a picture"}[retriever.modality]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        said = f"{_count(len(empty), 'page')} cannot be found, having {lacking}: {', '.join(names[:SHOWN])}{more}"
+        said = f"{_count(len(empty), 'page')} cannot be found for lack of {lacking}: {', '.join(names[:SHOWN])}{more}"
         lines.append(_plain(said))
     return "<br>".join(lines)
 
