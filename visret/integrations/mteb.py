@@ -20,11 +20,12 @@ from visret import maxsim
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument
 from visret.folders import expanded
+from visret.index import Document
 from visret.integrations import _pages
 from visret.models.registry import DEFAULT_MODEL
 from visret.reduction import Storage
-from visret.retriever import Retriever
-from visret.types import Encoder, Page, Ranked
+from visret.retriever import Retriever, pipeline_of
+from visret.types import Encoder, Page, Ranking
 
 _torch.import_torchvision()  # before mteb imports transformers
 
@@ -39,6 +40,7 @@ except ModuleNotFoundError as error:
 
 BATCH_QUESTIONS = 256  # questions that are searched together, each with as many hits as mteb asks for
 BLOCK_VALUES = 1 << 26  # values of pages that are scored together
+NOTHING = Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +164,8 @@ class VisretRetriever:
         self._is_kept = folder is not None
         self._device, self._exact, self._ocr = device, exact, ocr
         self._retriever: Retriever | None = None
-        self._ids: dict[str, str] = {}
+        self._ids: dict[int, str] = {}  # of the pages in the index, by the numbers of their documents
+        self._names: dict[str, list[str]] = {}  # the names of their documents, by the ids
         settings = {"codec": codec, "dim": dim, "pool": pool, "prune": prune, "ocr": ocr}
         self.mteb_model_meta = meta = _meta(self._encoder, ["text", "image"], {**settings, "exact": exact})
         self._made = hashlib.sha256(repr((meta.name, meta.revision, settings)).encode()).hexdigest()[:12]
@@ -200,21 +203,26 @@ class VisretRetriever:
                 path, model=self._encoder, codec=how.codec, dim=how.dim, pool=how.pool, prune=how.prune
             ).close()
         self._retriever = retriever = Retriever.open(path, model=self._encoder, device=self._device)
-        there, self._ids = _read(retriever), {}
+        there = {document.doc for document in _documents(retriever) if document.pages or document.empty}
+        ids: dict[str, str] = {}
         loader = create_dataloader(
             corpus, task_metadata=task_metadata, prompt_type=PromptType.document, batch_size=32, num_proc=num_proc
         )
         batches = tqdm(loader, desc=f"{task}: pages", disable=not encode_kwargs.get("show_progress_bar", True))
-        report = retriever.add_pages(self._new(batches, there), ocr=self._ocr)
-        if gone := set(retriever.documents()) - self._ids.keys():
+        report = retriever.add_pages(self._new(batches, there, ids), ocr=self._ocr)
+        if gone := set(retriever.documents()) - ids.keys():
             retriever.remove(gone)
+        self._ids, self._names = {}, {}
+        for document in _documents(retriever):
+            if document.pages:
+                one = self._ids[document.number] = ids[document.doc]
+                self._names.setdefault(one, []).append(document.doc)
         for failure in report.failed:
             _log.warning("%s: a page cannot be found: %s", task, failure)
-        pages = retriever.info()["pages"]
-        if not pages:
+        if not self._ids:
             raise InvalidArgument(f"{self._encoder.spec.name} finds nothing to read in the corpus of {task}")
-        if pages < len(self._ids):
-            _log.warning("%s: %d of %d pages hold nothing for the model", task, len(self._ids) - pages, len(self._ids))
+        if empty := len(ids) - len(self._ids) - len(report.failed):
+            _log.warning("%s: %d of %d pages hold nothing for the model", task, empty, len(ids))
 
     def search(
         self,
@@ -238,11 +246,7 @@ class VisretRetriever:
         retriever = self._retriever
         if retriever is None:
             raise InvalidArgument("there is no index to search; call index first")
-        ids, found, names = list(queries["id"]), list[dict[str, float]](), dict[str, list[str]]()
-        if top_ranked is not None:
-            for name in retriever.documents():
-                if retriever.document(name).pages:
-                    names.setdefault(self._ids[name], []).append(name)
+        ids, found = list(queries["id"]), list[dict[str, float]]()
         loader = create_dataloader(
             queries,
             task_metadata=task_metadata,
@@ -255,17 +259,17 @@ class VisretRetriever:
             among = None
             if top_ranked is not None:
                 ranked = (top_ranked.get(one, ()) for one in ids[len(found) : len(found) + len(questions)])
-                among = [[name for one in listed for name in names.get(one, ())] for listed in ranked]
+                among = [[name for one in listed for name in self._names.get(one, ())] for listed in ranked]
             found += self._search(retriever, questions, top_k, among)
         return dict(zip(ids, found, strict=True))
 
-    def _new(self, batches: Any, there: set[str]) -> Iterator[Page]:
+    def _new(self, batches: Any, there: set[str], ids: dict[str, str]) -> Iterator[Page]:
         """Yield the pages of a corpus that are not in the index, and note the id of every page by its name there."""
         for batch in batches:
             for i, one in enumerate(batch["id"]):
                 name = f"{one} {_digest(batch, i)}"
-                if name not in self._ids:
-                    self._ids[name] = one
+                if name not in ids:
+                    ids[name] = one
                     if name not in there:
                         yield _page(self._encoder.spec.modality, batch, i, name)
 
@@ -273,24 +277,24 @@ class VisretRetriever:
         self, retriever: Retriever, questions: list[str], k: int, among: list[list[str]] | None
     ) -> Iterator[dict[str, float]]:
         """Yield what is found for each question. among: the names of the pages to rank for each; None for all."""
+        pipeline = pipeline_of(retriever)  # pages by their keys: a thousand hits a question would take as long again
         if among is None:
-            found = retriever.search_many(questions, k, exact=self._exact, explain=False)
+            found = [ranking for _, ranking in pipeline.rank(questions, k, exact=self._exact)]
         else:
             found = [
-                retriever.search(question, k, among=names, exact=self._exact, explain=False) if names else Ranked()
+                pipeline.rank([question], k, among=names, exact=self._exact)[0][1] if names else NOTHING
                 for question, names in zip(questions, among, strict=True)
             ]
-        for hits in found:
+        for keys, values in found:
             scores: dict[str, float] = {}
-            for hit in hits:
-                scores.setdefault(self._ids[hit.doc], hit.score)
+            for key, score in zip(keys.tolist(), values.tolist(), strict=True):
+                scores.setdefault(self._ids[key >> 32], score)
             yield scores
 
 
-def _read(retriever: Retriever) -> set[str]:
-    """Return the names of the documents that were read: those with a page, and those with nothing to read."""
-    documents = map(retriever.document, retriever.documents())
-    return {document.doc for document in documents if document.pages or document.empty}
+def _documents(retriever: Retriever) -> Iterator[Document]:
+    """Yield the documents of an index."""
+    return map(retriever.document, retriever.documents())
 
 
 def _loaded(model: str | Path | Encoder, **options: Any) -> Encoder:
