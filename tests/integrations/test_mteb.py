@@ -2,6 +2,7 @@
 
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -374,3 +375,16 @@ def test_wrong_arguments(toy, system):
     whole.index(shown, encode_kwargs={}, **how)
     with pytest.raises(InvalidArgument, match="takes questions as text alone, and those of Local are not"):
         whole.search(shown, top_k=1, encode_kwargs={}, **how)
+
+
+def test_the_snippet_of_the_documents_runs(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf8")
+    (snippet,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mteb, "get_benchmark", lambda name: [pictures(name=name)])
+    monkeypatch.setattr("mteb.evaluate.__kwdefaults__", {**mteb.evaluate.__kwdefaults__, "cache": None})
+    names = {}
+    exec(snippet.replace("vidore/colqwen2.5-v0.2", "toy"), names)
+    assert "ViDoRe(v2)" in capsys.readouterr().out
+    names["system"].close()
+    assert [*(tmp_path / "mteb-indexes").glob("ViDoRe*.visret")]
