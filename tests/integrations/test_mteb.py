@@ -181,6 +181,9 @@ def test_a_model_that_reads_text_is_given_the_words_of_pictures(reads_words, sys
     questions = {"q1": ("machine part", {"a": 1}), "q2": ("pets", {"b": 1}), "q3": ("high water", {"c": 1})}
     task = task_of(corpus, questions, "t2i")
     assert run(system(reads_words), task)["ndcg_at_5"] == 1
+    texts = {"a": "turbine bearing", "b": " ", "c": "river and flood"}  # one of them is on the picture alone
+    both = task_of({one: {**corpus[one], "text": texts[one]} for one in corpus}, questions, "t2it", name="Both")
+    assert run(system(reads_words), both)["ndcg_at_5"] == 1
     with pytest.raises(InvalidArgument, match="finds nothing to read in the corpus of Local"):
         run(system(reads_words, ocr="never"), task)
 

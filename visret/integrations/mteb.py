@@ -1,4 +1,4 @@
-"""mteb: a model, or a whole index, as a model of `mteb.evaluate(model, tasks)`. Nothing is downloaded for it."""
+"""mteb: a model of the registry, or a whole index, as the model of `mteb.evaluate(model, tasks)`."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class VisretRetriever:
         self.close()
         task, how = task_metadata.name, self._storage
         path = self._folder / f"{_safe(f'{task}-{hf_subset}-{hf_split}')}-{self._made}.visret"
-        if not path.exists():
+        if not path.is_dir() or not any(path.iterdir()):
             Retriever.create(
                 path, model=self._encoder, codec=how.codec, dim=how.dim, pool=how.pool, prune=how.prune
             ).close()
@@ -350,9 +350,10 @@ def _questions(batch: Mapping[str, Any], task: str) -> list[str]:
 
 def _page(modality: str, batch: Mapping[str, Any], i: int, name: str) -> Page:
     """Return item i of a batch as a page: its picture for models that look at pages, else its text if it has one."""
-    if "image" in batch and (modality == "image" or "text" not in batch):
+    text = batch["text"][i] if "text" in batch else ""
+    if "image" in batch and (modality == "image" or not text.strip()):
         return Page.from_image(batch["image"][i], doc=name)
-    return Page.from_text(batch["text"][i], doc=name)
+    return Page.from_text(text, doc=name)
 
 
 def _digest(batch: Mapping[str, Any], i: int) -> str:
