@@ -29,7 +29,7 @@ from visret.ingest import process
 HEAVY = {
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
     "torch",
-    "integrations": "frameworks",
+    "integrations": "frameworks mteb",
     "maxsim": "device",
     "server": "app browser ui",
     "": "end_to_end examples ingest_scans ocr rag training training_documents",

@@ -123,6 +123,25 @@ def test_the_snippet_of_evaluation_prints_its_table(tmp_path, monkeypatch, capsy
     assert re.search(r"nDCG@5 +recall@5 +MRR@5", capsys.readouterr().out)
 
 
+def test_the_published_figures_are_of_the_models_of_the_registry():
+    """A checkpoint has its row, with "not found" where no source has a figure, and each source is used."""
+    section = text_of(ROOT / "docs" / "evaluation.md").split("## Published figures\n")[1].split("\n## ")[0]
+    rows = [
+        line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ") and "|---" not in line
+    ]
+    rows = [row for row in rows if row[0] != "model"]
+    known = yaml.safe_load(text_of(ROOT / "models.yaml"))
+    named = [row[0] for row in rows]
+    assert len(named) == len(set(named))
+    assert set(named) <= set(known)
+    assert {name for name in known if "/" in name} <= set(named)
+    sources = {number for row in rows for number in re.findall(r"\b\d+\b", row[-1]) if "found" not in row[-1]}
+    assert sources == set(re.findall(r"^(\d+)\. ", section, re.MULTILINE))
+    for row in rows:
+        figures = [cell for cell in row[1:] if re.match(r"\d+\.\d", cell)]
+        assert bool(figures) == bool(re.fullmatch(r"\d+(, \d+)*", row[-1])), row
+
+
 def test_what_is_made_from_the_code_is_current():
     """If this fails, run `make docs` (or `python docs/generate.py`)."""
     path = ROOT / "docs" / "generate.py"
