@@ -68,6 +68,14 @@ def test_of_rankings_without_ties_or_grades_our_plain_ones_agree(tmp_path, seed)
         np.testing.assert_allclose(values[name], plain, atol=1e-6)
 
 
+def test_names_that_are_no_unicode_do_not_end_the_process():
+    """As trec_eval would: it takes the bytes of UTF-8."""
+    question = evaluate.JudgedQuestion("\ud800 \x00", "red", {evaluate.Target("\udcff.pdf", 1): 1})
+    asked = evaluate.QuestionSet("q", {question.id: question})
+    found = evaluate.compare([evaluate.System("s", lambda asked, k: [[("\udcff.pdf", 1, 0.5)]])], asked)
+    assert found.systems[0].mean("nDCG@5") == 1
+
+
 def test_measures_are_named_as_ir_measures_does():
     assert list(map(str, measures.parsed([], 10))) == ["nDCG@10", "R@10", "RR@10", "AP@10"]
     chosen = measures.parsed(["nDCG@10", "R@100", "nDCG@10"], 5)

@@ -177,11 +177,12 @@ def test_pages_are_ranked_where_every_answer_is_one(written):
     assert evaluate.read(written("q.csv", CSV)).unit() == "page"
 
 
-@pytest.mark.parametrize("doc", ["a.pdf", "a b/c#1.pdf", "100% & more#3", "ü\u00a0\n\t#", "#1"])
+@pytest.mark.parametrize("doc", ["a.pdf", "a b/c#1.pdf", "100% & more#3", "ü\u00a0\n\t#", "#1", "\udcff.pdf", "\x00"])
 @pytest.mark.parametrize("page", [None, 1, 12])
 def test_names_in_run_files_name_the_same_page(doc, page):
     name = questions.name_of(doc, page)
     assert len(name.split()) == 1
+    assert name.encode()
     assert questions.target_of(name) == Target(doc, page)
 
 

@@ -60,8 +60,8 @@ class Judge:
         import ir_measures
 
         self._names = {measure: str(measure) for measure in measures}
-        self._at = {question: number for number, question in enumerate(relevance)}
-        grades = {question: dict(one) for question, one in relevance.items()}
+        self._at = {question: str(number) for number, question in enumerate(relevance)}  # plain ids, whatever they are
+        grades = {self._at[question]: dict(one) for question, one in relevance.items()}
         self._evaluator = ir_measures.evaluator(list(measures), grades)
 
     def values(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ class Judge:
         page that nobody judged is not right.
         """
         values = {name: np.zeros(len(self._at)) for name in self._names.values()}
-        asked = {question: dict(found) for question, found in scores.items() if found and question in self._at}
+        asked = {self._at[name]: dict(found) for name, found in scores.items() if found and name in self._at}
         for metric in self._evaluator.iter_calc(asked):
-            values[self._names[metric.measure]][self._at[metric.query_id]] = metric.value
+            values[self._names[metric.measure]][int(metric.query_id)] = metric.value
         return values

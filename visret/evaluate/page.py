@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ figcaption { margin-bottom: .4rem; }
 img { max-width: 100%; height: auto; border: 1px solid #8886; background: #fff; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border: 1px solid #8886; padding: .6rem; margin: 0; }
 .why { opacity: .75; font-size: .9rem; }
-table { border-collapse: collapse; } td, th { padding: .1rem .8rem .1rem 0; text-align: left; }
+table { border-collapse: collapse; margin-bottom: 1rem; } td, th { padding: .1rem .8rem .1rem 0; text-align: left; }
 """
 
 
@@ -89,7 +89,9 @@ def _heading(comparison: Comparison, before: Measured | None, after: Measured, c
     shown = f"; the {MAX_QUESTIONS} that lost most are shown" if count > MAX_QUESTIONS else ""
     lost = "could be answered better" if before is None else "got worse"
     measure = comparison.measures[0]
-    return f"<h2>{html.escape(title)}</h2><p>{count} of {total} questions {lost}, by {html.escape(measure)}{shown}.</p>"
+    marked = next((f" Marked is where the scores of {name} come from." for name in _drawers(comparison, after)), "")
+    said = f"{count} of {total} questions {lost}, by {measure}{shown}.{marked}"
+    return f"<h2>{html.escape(title)}</h2><p>{html.escape(said)}</p>"
 
 
 def _section(comparison: Comparison, before: Measured | None, after: Measured, at: int) -> str:
@@ -104,11 +106,11 @@ def _section(comparison: Comparison, before: Measured | None, after: Measured, a
         for one in systems
     )
     kinds = f" ({html.escape(', '.join(question.kinds))})" if question.kinds else ""
-    figures = [_figure("right", comparison, systems[::-1], question, _page_of(right, systems, question))]
+    figures = [_figure("right", comparison, systems, question, _page_of(right, systems, question))]
     found = after.rankings.found[question.id]
     if found:
         first = Target(found[0].doc, found[0].page)
-        figures.append(_figure(f"first for {after.name}", comparison, systems[::-1], question, first))
+        figures.append(_figure(f"first for {after.name}", comparison, systems, question, first))
     text = html.escape(question.text or question.id)
     return (
         f"<section><h3>{text}</h3><p>question {html.escape(question.id)}{kinds}</p>"
@@ -144,29 +146,34 @@ def _figure(
     what: str, comparison: Comparison, systems: list[Measured], question: JudgedQuestion, target: Target
 ) -> str:
     """Return a page with its name, and where it stands for each system."""
-    at = [f"{_standing(one, question, target)} for {one.name}" for one in systems[::-1]]
+    at = [f"{_standing(one, question, target)} for {one.name}" for one in systems]
     name = f"{target.doc}, page {target.page}" if target.page else target.doc
     caption = (
         f"<figcaption><b>{html.escape(what)}</b>: {html.escape(name)}<br>{html.escape('; '.join(at))}</figcaption>"
     )
-    known = [one.rankings.system.retriever for one in (*systems, *comparison.systems)]
-    return f"<figure>{caption}{_drawn([one for one in known if one is not None], question, target)}</figure>"
+    return f"<figure>{caption}{_drawn(_drawers(comparison, systems[-1]), question, target)}</figure>"
 
 
-def _drawn(retrievers: list[Retriever], question: JudgedQuestion, target: Target) -> str:
+def _drawers(comparison: Comparison, first: Measured) -> dict[str, Retriever]:
+    """Return the indexes that can draw pages, by their names, with that of a system before all others."""
+    known = {one.name: one.rankings.system.retriever for one in (first, *comparison.systems)}
+    return {name: retriever for name, retriever in known.items() if retriever is not None}
+
+
+def _drawn(drawers: dict[str, Retriever], question: JudgedQuestion, target: Target) -> str:
     """Return the picture of a page, else its text and why there is no picture."""
-    why = "no index was given, so the page cannot be shown" if not retrievers else ""
+    why = "no index was given, so the page cannot be shown" if not drawers else ""
     if target.page is None:
         return '<p class="why">a document of which no page is known</p>'
     ref = PageRef(target.doc, target.page)
-    for retriever in dict.fromkeys(retrievers):
+    for retriever in drawers.values():
         try:
             return _picture(_marked(retriever, question, ref), str(target))
         except NoPicture:
             why = why or "this page has no picture"
         except VisretError as error:
             why = why or str(error)
-    for text in _texts(retrievers, ref):
+    for text in _texts(drawers.values(), ref):
         return f'<p class="why">{html.escape(why)}; its text:</p><pre>{html.escape(text)}</pre>'
     return f'<p class="why">{html.escape(why)}</p>'
 
@@ -181,7 +188,7 @@ def _marked(retriever: Retriever, question: JudgedQuestion, ref: PageRef) -> Ima
         raise NoPicture(ref.doc, "is plain text", page=ref.page) from error
 
 
-def _texts(retrievers: list[Retriever], ref: PageRef) -> Iterator[str]:
+def _texts(retrievers: Iterable[Retriever], ref: PageRef) -> Iterator[str]:
     for retriever in retrievers:
         try:
             page, _ = retriever.read(ref, picture=False)

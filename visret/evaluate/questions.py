@@ -15,7 +15,8 @@ from visret.errors import InvalidArgument
 Unit = Literal["page", "document"]
 UNITS: tuple[Unit, ...] = ("page", "document")
 
-_UNSAFE = re.compile(r"[\s%#\x00-\x1f\x7f-\x9f]")  # what would end a column or begin the number of a page
+# What would end a column or begin the number of a page, and what UTF-8 has no bytes for.
+_UNSAFE = re.compile(r"[\s%#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Target(NamedTuple):
@@ -127,12 +128,12 @@ def quoted(text: str) -> str:
     """Return text for a column of a file whose columns end at blanks."""
     if not _UNSAFE.search(text):
         return text
-    return _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), text)
+    return _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode("utf8", "surrogatepass")), text)
 
 
 def unquoted(text: str) -> str:
     """Return the text of a column that `quoted` wrote, or somebody who quoted nothing."""
-    return unquote(text, errors="surrogateescape") if "%" in text else text
+    return unquote(text, errors="surrogatepass") if "%" in text else text
 
 
 class Builder:
