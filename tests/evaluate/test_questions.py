@@ -186,6 +186,11 @@ def test_names_in_run_files_name_the_same_page(doc, page):
     assert questions.target_of(name) == Target(doc, page)
 
 
+def test_names_that_nobody_quoted_stay_as_they_are():
+    assert questions.target_of("%ff#0") == Target("%ff#0")
+    assert questions.target_of("clueweb09-en0010-85-29836") == Target("clueweb09-en0010-85-29836")
+
+
 # ---- Parquet, which is a large package
 
 

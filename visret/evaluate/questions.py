@@ -133,7 +133,12 @@ def quoted(text: str) -> str:
 
 def unquoted(text: str) -> str:
     """Return the text of a column that `quoted` wrote, or somebody who quoted nothing."""
-    return unquote(text, errors="surrogatepass") if "%" in text else text
+    if "%" not in text:
+        return text
+    try:
+        return unquote(text, errors="surrogatepass")
+    except UnicodeDecodeError:  # a name with such signs, from elsewhere
+        return text
 
 
 class Builder:
