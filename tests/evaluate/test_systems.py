@@ -74,6 +74,18 @@ def test_a_function_that_ranks_for_other_questions_is_refused():
         systems.rankings_of(System("s", lambda questions, k: [[]], is_timed=False), asked("x", "y"), 1, "page")
 
 
+@pytest.mark.parametrize(
+    ("pages", "said"),
+    [
+        ([("a", 1, 0.5), ("a", 1, 0.4)], "s: finds a page twice for question x"),
+        ([("a", 1, float("nan"))], "s: a score is a number, got nan for question x"),
+    ],
+)
+def test_a_function_that_finds_what_cannot_be_is_refused(pages, said):
+    with pytest.raises(InvalidArgument, match=said):
+        systems.rankings_of(System("s", lambda questions, k: [pages]), asked("x"), 1, "page")
+
+
 @pytest.mark.parametrize("unit", ["page", "document"])
 def test_runs_are_written_and_read_back(tmp_path, unit):
     pages = [Found("a b.pdf", 1, 1 / 3), Found("c#1.pdf", 12, 1e-9), Found("ü%.pdf", 3, -0.25)]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from visret.retriever import Retriever
 
 TIMED = 50  # questions that are asked one by one, after a first that is not counted
+TOGETHER = 256  # questions that are asked at once, of the others
 PAGES_A_DOCUMENT = 4  # that are asked for at first, where documents are ranked
 WAYS = ("late",)
 """What `system_of` takes as `by`: the names of the scorers that indexes have."""
@@ -176,11 +177,11 @@ def rankings_of(system: System, questions: Iterable[JudgedQuestion], k: int, uni
     if system.is_timed and asked:
         _asked(system, asked[:1], depth)  # loads the model, compiles
         for one in asked[:TIMED]:
-            start = time.perf_counter()
+            began = time.perf_counter()
             found += _asked(system, [one], depth)
-            seconds.append(time.perf_counter() - start)
-    if len(asked) > len(found):
-        found += _asked(system, asked[len(found) :], depth)
+            seconds.append(time.perf_counter() - began)
+    for start in range(len(found), len(asked), TOGETHER):
+        found += _asked(system, asked[start : start + TOGETHER], depth)
     while unit == "document":
         short = [at for at, one in enumerate(found) if len({doc for doc, *_ in one}) < k <= depth <= len(one)]
         if not short:
@@ -200,6 +201,11 @@ def _asked(system: System, questions: Sequence[JudgedQuestion], k: int) -> list[
     found = [[Found(*one) for one in pages] for pages in system.rank(questions, k)]
     if len(found) != len(questions):
         raise InvalidArgument(f"{system.name}: ranks {len(found)} lists of pages for {len(questions)} questions")
+    for question, pages in zip(questions, found, strict=True):
+        if len({one[:2] for one in pages}) < len(pages):
+            raise InvalidArgument(f"{system.name}: finds a page twice for question {question.id}")
+        if odd := [one for one in pages if not math.isfinite(one.score)]:
+            raise InvalidArgument(f"{system.name}: a score is a number, got {odd[0].score} for question {question.id}")
     return [[one._replace(score=float(one.score)) for one in pages] for pages in found]
 
 
