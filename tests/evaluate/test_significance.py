@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 
 from visret.evaluate import significance
-from visret.evaluate.significance import Difference, holm, interval, permutation_p
+from visret.evaluate.significance import Difference, corrected, holm, interval, permutation_p
 
 LEVELS = np.array([0, 0.39, 0.43, 0.5, 0.63, 1.0])  # of nDCG@5 with one right page
 
@@ -58,6 +58,12 @@ def test_holm_is_that_of_the_paper():
     assert holm([]) == []
 
 
+def test_comparisons_that_can_show_nothing_are_not_corrected_for():
+    few = np.ones(5)
+    assert permutation_p(few) > significance.LEVEL >= permutation_p(np.ones(6))
+    assert corrected([(0.03, 6), (permutation_p(few), 5), (0.02, 50), (1.0, 0)]) == pytest.approx([0.04, 1, 0.04, 1])
+
+
 def noisy(rng, base):
     """The scores of a system whose ranking was shaken: three in ten of them are drawn anew."""
     return np.where(rng.random(len(base)) < 0.3, rng.choice(LEVELS, len(base)), base)
@@ -73,10 +79,10 @@ def test_noise_is_called_a_difference_in_at_most_one_of_twenty_trials(questions,
         base = rng.choice(LEVELS, questions)
         first = noisy(rng, base)
         values = [noisy(rng, base) - first for _ in range(2)]
-        p_values = [permutation_p(one) for one in values]
+        tests = [(permutation_p(one), np.count_nonzero(one)) for one in values]
         told = [
-            Difference("a", "b", "nDCG@5", None, questions, one.mean(), *interval(one), p, corrected)
-            for one, p, corrected in zip(values, p_values, holm(p_values), strict=True)
+            Difference("a", "b", "nDCG@5", None, questions, differ, one.mean(), *interval(one), p, p_holm)
+            for one, (p, differ), p_holm in zip(values, tests, corrected(tests), strict=True)
         ]
         called += any(one.is_real for one in told)
     assert called <= 0.05 * trials
@@ -87,4 +93,4 @@ def test_a_real_difference_is_found():
     base = rng.choice(LEVELS, 94)
     values = np.clip(noisy(rng, base) + 0.15, 0, 1) - noisy(rng, base)
     low, high = interval(values)
-    assert Difference("a", "b", "nDCG@5", None, 94, values.mean(), low, high, permutation_p(values), 0.01).is_real
+    assert Difference("a", "b", "nDCG@5", None, 94, 94, values.mean(), low, high, permutation_p(values), 0.01).is_real

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -93,8 +93,8 @@ class Comparison:
         if self.kinds:
             parts.append(_table(self._of_kinds()))
         if self.differences:
-            count = _count(len(self.differences), "comparison")
-            test = f"p: paired permutation test, Holm's correction for {count}"
+            counted = sum(one.differ >= significance.LEAST for one in self.differences)
+            test = f"p: paired permutation test, Holm's correction for {_count(counted, 'comparison')}"
             parts.append(f"{_table(self._of_differences())}\n{test}")
         return "\n\n".join([*parts, *(["\n".join(self.notes)] if self.notes else [])])
 
@@ -113,14 +113,19 @@ class Comparison:
         return rows + [[one.name, *(f"{one.mean(first, among):.3f}" for among in groups)] for one in self.systems]
 
     def _of_differences(self) -> list[list[str]]:
-        rows = [[f"{self.measures[0]} against {self.against}", "questions", "difference", "95 % interval", "p", ""]]
+        against = f"{self.measures[0]} against {self.against}"
+        rows = [[against, "questions", "that differ", "difference", "95 % interval", "p", ""]]
         for one in self.differences:
-            verdict = "may be noise" if one.difference else "the same"
+            verdict = "may be noise" if one.differ else "the same"
             if one.is_real:
                 verdict = "better" if one.difference > 0 else "worse"
+            elif 0 < one.differ < significance.LEAST:
+                verdict = "too few differ"
             p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
-            interval = f"{one.low:+.3f} to {one.high:+.3f}"
-            rows.append([one.system, one.kind or "all", f"{one.difference:+.3f}", interval, p, verdict])
+            counts = [one.kind or "all", f"{one.differ} of {one.questions}"]
+            rows.append(
+                [one.system, *counts, f"{one.difference:+.3f}", f"{one.low:+.3f} to {one.high:+.3f}", p, verdict]
+            )
         return rows
 
     def as_json(self) -> dict[str, Any]:
@@ -216,14 +221,10 @@ def _differences(
         values = one.values[measure] - base.values[measure]
         for kind, among in (None, np.arange(len(values))), *kinds.items():
             mean, (low, high) = float(values[among].mean()), significance.interval(values[among])
-            p = significance.permutation_p(values[among])
-            made.append(Difference(one.name, against, measure, kind, len(among), mean, low, high, p, p))
-    corrected = significance.holm([one.p for one in made])
-    return tuple(_with(one, p) for one, p in zip(made, corrected, strict=True))
-
-
-def _with(one: Difference, p_holm: float) -> Difference:
-    return Difference(**{**asdict(one), "p_holm": p_holm})
+            p, differ = significance.permutation_p(values[among]), int(np.count_nonzero(values[among]))
+            made.append(Difference(one.name, against, measure, kind, len(among), differ, mean, low, high, p, p))
+    p_values = significance.corrected([(one.p, one.differ) for one in made])
+    return tuple(replace(one, p_holm=p) for one, p in zip(made, p_values, strict=True))
 
 
 def _kinds(questions: QuestionSet) -> dict[str, np.ndarray]:

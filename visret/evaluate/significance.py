@@ -4,6 +4,10 @@ The permutation test swaps the two systems question by question: under the hypot
 difference could as well have had the other sign. The p-value is the share of all ways of swapping in which the mean
 differs as much as it did. Several comparisons are corrected together, as Holm (1979) does. The interval resamples the
 questions (bootstrap).
+
+A permutation test knows from the questions that differ alone, and before it looks at the signs, which p-values are
+possible. A comparison in which none is at most .05 is never called a difference, so it is left out of the correction
+(Tarone 1990).
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVEL = 0.05
+LEAST = 6  # questions that differ: five have 32 ways of swapping, and no p-value below 2 / 32
 EXACT_UP_TO = 16  # questions that differ: 65,536 ways of swapping are all looked at
 SWAPS = 20_000
 RESAMPLES = 10_000
@@ -28,10 +33,12 @@ class Difference:
     system, against: their names.
     kind: the kind of the questions, None for all of them.
     questions: how many they are.
+    differ: for how many of them the two systems have different values.
     difference: the mean of `system` less that of `against`.
     low, high: the ends of its 95 % interval.
     p: the p-value of the permutation test by itself.
-    p_holm: the same, corrected for all comparisons that are shown.
+    p_holm: the same, corrected for all comparisons that are shown; 1 where fewer than 6 questions differ, so that no
+        outcome could have had a p-value of at most .05.
     """
 
     system: str
@@ -39,6 +46,7 @@ class Difference:
     measure: str
     kind: str | None
     questions: int
+    differ: int
     difference: float
     low: float
     high: float
@@ -87,11 +95,20 @@ def interval(differences: np.ndarray, *, seed: int = 0) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def corrected(comparisons: Sequence[tuple[float, int]]) -> list[float]:
+    """Return the p-values of comparisons, corrected for one another. Each has its p and how many questions differ."""
+    counted = [at for at, (_, differ) in enumerate(comparisons) if differ >= LEAST]
+    made = [1.0] * len(comparisons)
+    for at, p in zip(counted, holm([comparisons[at][0] for at in counted]), strict=True):
+        made[at] = p
+    return made
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values corrected for one another, in their order: none is below its own, or above 1."""
-    corrected = [0.0] * len(p_values)
+    made = [0.0] * len(p_values)
     largest = 0.0
     for place, at in enumerate(np.argsort(p_values, kind="stable").tolist()):
         largest = max(largest, min(1.0, p_values[at] * (len(p_values) - place)))
-        corrected[at] = largest
-    return corrected
+        made[at] = largest
+    return made
