@@ -28,6 +28,7 @@ TESTING = {
     "build",
     "hatchling",
     "hypothesis",
+    "ir-measures",
     "mcp",
     "openpyxl",
     "pytest",
@@ -89,7 +90,7 @@ def packages(project: dict[str, Any]) -> list[str]:
     """The requirements of the light tests."""
     wanted = [line for line in project["dependencies"] if named(line) not in HEAVY]
     extras = project["optional-dependencies"]
-    return wanted + [line for line in extras["test"] + extras["mcp"] if named(line) in TESTING]
+    return wanted + [line for line in extras["test"] + extras["evaluate"] + extras["mcp"] if named(line) in TESTING]
 
 
 def named(requirement: str) -> str:

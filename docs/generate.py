@@ -17,6 +17,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import visret
@@ -28,7 +29,11 @@ WIDTH = 110  # of a signature, or a command, on one line
 
 # What `visret` does not list by itself: the names of its public modules, and the types of what its methods return.
 MODULES = {
-    "visret.evaluate": ["run", "Evaluation", "Result"],
+    "visret.evaluate": [
+        *("run", "Evaluation", "Result", "compare", "Comparison", "Measured", "Difference"),
+        *("read", "QuestionSet", "JudgedQuestion", "Target", "pages"),
+        *("System", "Found", "system_of", "read_run", "write_run", "Rankings"),
+    ],
     "visret.metrics": ["ndcg", "recall", "reciprocal_rank"],
     "visret.rag": ["answer", "messages", "citations", "fence", "name", "Answer", "Citation"],
     "visret.maxsim": ["page_scores", "pack", "PackedPages"],
@@ -115,7 +120,7 @@ def python_api() -> str:
     assert tree, "the docstring of visret.errors has the tree of all errors"
     lines += [line.removeprefix("    ") for line in tree[1].splitlines()] + ["```"]
     for module, names in MODULES.items():
-        lines += ["", f"## {module}", "", _escaped(inspect.getdoc(importlib.import_module(module)))]
+        lines += ["", f"## {module}", "", _about(importlib.import_module(module))]
         for name in names:
             lines += _documented(name, getattr(importlib.import_module(module), name))
     lines += ["", "## What methods return and take"]
@@ -123,6 +128,12 @@ def python_api() -> str:
         for name in names:
             lines += _documented(name, getattr(importlib.import_module(module), name))
     return "\n".join(lines) + "\n"
+
+
+def _about(module: ModuleType) -> str:
+    """The docstring of a module, without the list of the modules in it; indented lines are code."""
+    text = _docstring(module).partition("\n\nImporting this package")[0]
+    return "\n".join(line if line.startswith("    ") else _escaped(line) for line in text.splitlines())
 
 
 def _documented(name: str, thing: Any) -> Iterator[str]:

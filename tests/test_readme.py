@@ -118,7 +118,7 @@ def test_the_snippet_of_evaluation_prints_its_table(tmp_path, monkeypatch, capsy
     monkeypatch.chdir(tmp_path)
     with Retriever.create("papers.visret") as retriever:
         retriever.add(FOLDER / "two_column.pdf")
-    snippet = block("docs/evaluation-and-training.md", "Measure a retriever on your own questions", "python")
+    snippet = block("docs/evaluation.md", "From Python", "python")
     exec(snippet, {})
     assert re.search(r"nDCG@5 +recall@5 +MRR@5", capsys.readouterr().out)
 
@@ -140,6 +140,18 @@ def test_the_published_figures_are_of_the_models_of_the_registry():
     for row in rows:
         figures = [cell for cell in row[1:] if re.match(r"\d+\.\d", cell)]
         assert bool(figures) == bool(re.fullmatch(r"\d+(, \d+)*", row[-1])), row
+
+
+@pytest.mark.heavy
+def test_the_snippet_of_comparing_prints_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(FOLDER.parent, "examples")
+    with Retriever.create("papers.visret") as retriever:
+        retriever.add(FOLDER, ocr="never")
+    exec(re.findall(r"```python\n(.*?)```", text_of(ROOT / "docs" / "evaluation.md"), re.DOTALL)[-1], {})
+    said = capsys.readouterr().out
+    assert re.search(r"^first pages +0\.000", said, re.MULTILINE)
+    assert "papers: cannot find 1 right page, on which its model had nothing to read: counted as 0" in said
 
 
 def test_what_is_made_from_the_code_is_current():

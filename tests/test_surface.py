@@ -21,7 +21,7 @@ import visret
 from visret import cli
 
 SURFACE = Path(__file__).with_name("surface.txt")
-FREE = {"metadata", "options", "preprocessing"}  # whose keys are not ours
+FREE = {"measures", "metadata", "options", "preprocessing"}  # whose keys are not ours
 
 
 def in_python():
@@ -88,11 +88,14 @@ def in_json(folder):
     (folder / "files" / "one-bad-byte.txt").write_bytes("Straße und Schlüssel ".encode() * 20 + b"\xff")
     (folder / "files" / "song.mp3").write_bytes(b"ID3")
     index, files = str(folder / "index"), str(folder / "files")
+    (folder / "questions.csv").write_text("question,doc,page,kind\nred,report.pdf,1,warm\nblue,report.pdf,1,cold\n")
+    (folder / "a.run").write_text("1 Q0 report.pdf#1 1 1.0 a\n")
     for name, command in {
         "index": ["index", files, "--index", index, "--model", "toy", "--ocr", "never"],
         "estimate": ["index", files, "--index", str(folder / "other"), "--model", "toy", "--estimate"],
         "search": ["search", index, "red"],
         "info": ["info", index],
+        "evaluate": ["evaluate", index, str(folder / "a.run"), str(folder / "questions.csv")],
         "set": ["set", index, "report.pdf", "year=2020"],
         "models": ["models"],
         "doctor": ["doctor", index],

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
@@ -37,6 +38,7 @@ PICTURE_NAME = 200  # bytes of a document's name in the name of its picture; fil
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
 
 if TYPE_CHECKING:
+    from visret.evaluate import System
     from visret.explain.attribution import Explanation
     from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
@@ -157,6 +159,32 @@ def search(arguments: argparse.Namespace) -> int:
         failed, empty = retriever.unread()
         missing = _show(retriever, arguments, found, failed, empty)
     return int(bool(missing))
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Measure how well indexes answer questions whose right pages you know, and what of their difference is noise."""
+    from visret.evaluate import compare, page, read, write_run
+
+    questions = read(arguments.questions, topics=arguments.topics)
+    with ExitStack() as opened:
+        systems = _systems(arguments.systems, arguments.password, opened)
+        found = compare(
+            systems,
+            questions,
+            k=arguments.k,
+            measures=arguments.measure,
+            unit=arguments.unit,
+            against=arguments.against,
+        )
+        for one in found.systems if arguments.save_runs else ():
+            write_run(Path(arguments.save_runs) / f"{_file_name(one.name)}.run", one.rankings)
+        if arguments.page:
+            page.write(arguments.page, found)
+    if arguments.json:
+        _print_json(found.as_json())
+    else:
+        print("\n".join(map(_printable, str(found).splitlines())))
+    return 0
 
 
 def heatmap(arguments: argparse.Namespace) -> int:
@@ -376,6 +404,23 @@ def serving_rules(arguments: argparse.Namespace) -> Rules:
     rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate)
     app.check_key(rules, host=arguments.host, no_key=arguments.no_key)
     return rules
+
+
+def _systems(given: Sequence[str], password: str | None, opened: ExitStack) -> list[System]:
+    """Return indexes and run files as systems, called by the ends of their paths, as much as tells them apart."""
+    from visret.evaluate import read_run, system_of
+    from visret.retriever import Retriever
+
+    names = [Path(path).stem for path in given]
+    if len(set(names)) < len(names):
+        names = list(given)
+    systems = []
+    for path, name in zip(given, names, strict=True):
+        if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
+            systems.append(read_run(path, name))
+        else:
+            systems.append(system_of(opened.enter_context(Retriever.open(path, password=password)), name))
+    return systems
 
 
 def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
@@ -609,6 +654,61 @@ SMALLER: list[Argument] = [
     (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on"}),
     (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions"}),
 ]
+EVALUATED: list[Argument] = [
+    (
+        ("systems",),
+        {
+            "metavar": "INDEX",
+            "nargs": "+",
+            "help": "the folder of an index, or a run file of TREC; several are compared",
+        },
+    ),
+    (
+        ("questions",),
+        {
+            "metavar": "QUESTIONS",
+            "type": _path,
+            "help": "the questions with their right pages: a table (CSV) with the columns question, doc and page, JSON "
+            "lines, qrels of TREC, or a folder of BEIR or ViDoRe",
+        },
+    ),
+    (("-k",), {"type": _positive, "default": 5, "help": "measure the first K pages (5)"}),
+    (
+        ("--unit",),
+        {
+            "choices": ["page", "document"],
+            "help": "what is to be found: pages, or documents, each of which counts as its best page (what the "
+            "questions name)",
+        },
+    ),
+    (
+        ("--measure",),
+        {
+            "metavar": "NAME",
+            "action": "append",
+            "default": [],
+            "help": "a measure as ir-measures names it (nDCG, R, RR and AP at K); differences are told of the first",
+        },
+    ),
+    (("--against",), {"metavar": "NAME", "help": "the system that the others are compared with (the first)"}),
+    (("--topics",), {"metavar": "FILE", "type": _path, "help": "the texts of the questions of TREC's qrels"}),
+    (
+        ("--save-runs",),
+        {
+            "metavar": "FOLDER",
+            "type": _path,
+            "help": "write what each system found into this folder, as run files of TREC",
+        },
+    ),
+    (
+        ("--page",),
+        {
+            "metavar": "FILE.html",
+            "type": _path,
+            "help": "write the questions that got worse, with pictures of the right page and of the page found first",
+        },
+    ),
+]
 CLEAR: Argument = ("--clear",), {"action": "store_true", "help": "remove all of them"}
 
 # Every verb with its arguments; its docstring is its help.
@@ -619,6 +719,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON),
     ],
     search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
+    evaluate: [*EVALUATED, PASSWORD, JSON],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
@@ -1042,10 +1143,15 @@ def _picture_name(hit: Hit) -> str:
 
     The rank makes the name unique, so the document's name in it may be changed to what every file system takes.
     """
-    doc = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in hit.doc)
-    while len(doc.encode("utf8", "replace")) > PICTURE_NAME:
-        doc = doc[1:]
-    return f"{hit.rank:02d}-{doc}-p{hit.page}.png"
+    return f"{hit.rank:02d}-{_file_name(hit.doc)}-p{hit.page}.png"
+
+
+def _file_name(text: str) -> str:
+    """Make text a part of a file's name; of long text, the end is kept."""
+    name = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in text)
+    while len(name.encode("utf8", "replace")) > PICTURE_NAME:
+        name = name[1:]
+    return name
 
 
 def _save(image: Any, path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Right pages on real manuals: nDCG@5 of the default model beside BM25 and the same model pooled.
+"""Right pages on real manuals: the default model beside BM25 and the same model pooled, and what of it may be noise.
 
-    pip install -e ".[bench]"                        # bm25s
+    pip install -e ".[bench]"                          # bm25s, ir-measures
     python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
 
 41 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
 (questions.jsonl): lexical (words of the page), paraphrase (other words), visual (what the page shows). Every page of
-every document is a candidate. The table has the mean nDCG@5 of each kind. Needs apt-get and dpkg for the first run.
+every document is a candidate. The tables are those of `visret evaluate`, nDCG@5 by kind among them. Needs apt-get and
+dpkg for the first run.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from rivals import bm25, pooled
 
 from visret import PageRef, Retriever, documents, metrics
-from visret.encoders._torch import quiet
-from visret.models import registry, weights
+from visret.evaluate import QuestionSet, System, compare, read, system_of
 
 HERE = Path(__file__).parent
 ELSEWHERE = """
@@ -94,36 +95,14 @@ def texts(pdfs: Path) -> dict[PageRef, str]:
     return found
 
 
-def bm25(pages: dict[PageRef, str]) -> list[list[PageRef]]:
-    """BM25 (bm25s with its defaults, English stop words) on the text layer."""
-    import bm25s
-
-    index = bm25s.BM25()
-    index.index(bm25s.tokenize(list(pages.values()), stopwords="en", show_progress=False), show_progress=False)
-    asked = bm25s.tokenize([q["query"] for q in questions()], stopwords="en", show_progress=False)
-    found, _ = index.retrieve(asked, k=5, show_progress=False)
-    refs = list(pages)
-    return [[refs[i] for i in line] for line in found]
+def top(system: System, k: int = 5) -> list[list[PageRef]]:
+    """The first k pages that a system finds for each question, in its own order."""
+    return [[PageRef(doc, page) for doc, page, _ in found[:k]] for found in system.rank(list(asked()), k)]
 
 
-def pooled(pages: dict[PageRef, str], words: int = 180) -> list[list[PageRef]]:
-    """The default's own model as it is usually used: a vector for each 180 words; a page has its best chunk's score."""
-    with quiet():
-        from sentence_transformers import SentenceTransformer
-
-        model = SentenceTransformer(str(weights.location(registry.get("all-minilm-l6-v2")).path), device="cpu")
-    chunks = [
-        (ref, " ".join(text.split()[at : at + words]))
-        for ref, text in pages.items()
-        for at in range(0, max(1, len(text.split())), words)
-    ]
-    vectors = model.encode([text for _, text in chunks], batch_size=32, normalize_embeddings=True)
-    asked = model.encode([q["query"] for q in questions()], normalize_embeddings=True)
-    out = []
-    for scores in asked @ vectors.T:
-        order = dict.fromkeys(chunks[i][0] for i in np.argsort(-scores, kind="stable")[:200])
-        out.append(list(order)[:5])
-    return out
+def asked() -> QuestionSet:
+    """The questions with their right pages."""
+    return read(HERE / "questions.jsonl")
 
 
 def main() -> None:
@@ -158,7 +137,11 @@ def main() -> None:
         each = (time.perf_counter() - start) / len(found)
         others = [retriever.search(question, k=1)[0].weak for question in ELSEWHERE]
         facts = retriever.info()
-    rankings = [[hit.ref for hit in hits[:5]] for hits in found]
+        systems = [system_of(retriever, f"visret, {arguments.model}")]
+        if not arguments.alone:
+            pages = texts(pdfs)
+            systems += [pooled(pages), bm25(pages)]
+        comparison = compare(systems, asked(), k=5)
     right = [hit.weak for q, hits in zip(questions(), found, strict=True) for hit in hits if hit.ref in relevant(q)]
     strong = np.mean([sum(not hit.weak for hit in hits) for hits in found])
     print(
@@ -169,12 +152,7 @@ def main() -> None:
         f"weak matches: {np.mean(right):.0%} of the right pages among ten hits are marked, {strong:.1f} of ten hits "
         f"are not; of the best pages for questions on other subjects {np.mean(others):.0%} are marked\n"
     )
-    print(f"| system | {' | '.join(KINDS)} |\n|---|---|---|---|---|")
-    print(table_row(f"visret, {arguments.model}", rankings))
-    if not arguments.alone:
-        pages = texts(pdfs)
-        print(table_row("the same model, a vector for each 180 words", pooled(pages)))
-        print(table_row("BM25 on the text layer", bm25(pages)))
+    print(comparison)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from quality import KINDS, bm25, fetch, questions, relevant, table_row
+from quality import KINDS, fetch, questions, relevant, table_row, top
+from rivals import bm25
 
 from visret import Page, PageRef, documents, load_encoder
 from visret.maxsim import page_scores
@@ -266,11 +267,11 @@ def main() -> None:
         print(f"the right word under the best vector: {np.mean(located_right):.1%} of {len(located_right)}")
     print(f"{pages} {'worn ' if arguments.worn else ''}pages, {len(asked)} questions; seconds of one core a page")
     print(f"| system | {' | '.join(KINDS)} | s a page |\n|---|---|---|---|---|---|")
-    systems = [(mine.name, mine, mine.rankings(encoder)), (f"{mine.name}'s words, BM25", mine, bm25(mine.texts()))]
+    systems = [(mine.name, mine, mine.rankings(encoder)), (f"{mine.name}'s words, BM25", mine, top(bm25(mine.texts())))]
     if arguments.peers:
         systems += [
             (f"RapidOCR, {TEXT_MODEL}", peer, peer.rankings(text_model)),
-            ("RapidOCR, BM25 (the seconds with the text model's)", peer, bm25(peer.texts())),
+            ("RapidOCR, BM25 (the seconds with the text model's)", peer, top(bm25(peer.texts()))),
         ]
     if layer.made:
         systems.append((f"the text layer itself, {TEXT_MODEL}", layer, layer.rankings(text_model)))

@@ -1,14 +1,17 @@
-"""Evaluation of a retriever on questions whose right pages are known."""
+"""Questions that are written in Python with their right pages, and how well a retriever answers them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from visret import metrics
 from visret.errors import InvalidArgument
-from visret.retriever import Retriever
 from visret.types import PageRef, page_ref
+
+if TYPE_CHECKING:
+    from visret.retriever import Retriever
 
 
 @dataclass(frozen=True, slots=True)
