@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from reportlab.pdfgen.canvas import Canvas
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever, cli, evaluate
 from visret.errors import InvalidArgument, PageIndexError

@@ -1,7 +1,7 @@
 """What ranks pages: indexes, run files and functions; what they found is ordered, written and read back."""
 
 import pytest
-from sheets import write_pdf
+from support.sheets import write_pdf
 
 from visret import Retriever, evaluate
 from visret.errors import InvalidArgument, PageIndexError

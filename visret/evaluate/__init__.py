@@ -1,4 +1,4 @@
-"""How good a retriever is on questions whose right pages are known.
+"""The quality of retrievers, measured on questions whose right pages are known.
 
     run(retriever, {"What did it cost?": [("a.pdf", 3)]})       a table of one retriever, for a few questions in Python
     compare([system_of(retriever)], read("questions.csv"))      several systems side by side, with what is noise
@@ -9,10 +9,10 @@ Importing this package loads NumPy alone. Each module imports only modules above
     questions      questions with graded right pages, each with an id; how pages are named in TREC's files
     tables         lines of files as questions: CSV, JSON lines, TREC's qrels and topics
     benchmarks     folders as questions: BEIR's, and those of ViDoRe's shape; their pages, for an index
-    reading        which of these a file or folder is
-    systems        what ranks pages: indexes, run files, functions; its rankings, and how long they take
+    reading        the kind of a file or folder of questions, and its reader
+    systems        systems that rank pages: indexes, run files, functions; their rankings, and how long they take
     measures       nDCG, recall and others of rankings, by ir-measures
-    significance   whether a difference may be noise
+    significance   tests of whether a difference may be noise
     comparison     several systems on the same questions: the measures, the differences, the table
     page           the questions that got worse, as an HTML page with pictures
 """

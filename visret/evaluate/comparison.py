@@ -23,7 +23,7 @@ MAX_KINDS = 20  # that a table has columns for, the most frequent ones
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """How good a system is.
+    """The quality of one system.
 
     name: what it is called.
     rankings: what it found.

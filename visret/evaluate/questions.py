@@ -20,7 +20,7 @@ _UNSAFE = re.compile(r"[\s%#\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class Target(NamedTuple):
-    """What answers a question: a page of a document, or the document where `page` is None."""
+    """The answer to a question: a page of a document, or the document where `page` is None."""
 
     doc: str
     page: int | None = None

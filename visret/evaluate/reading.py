@@ -1,4 +1,4 @@
-"""What a file or a folder of questions is, and its questions."""
+"""The questions of a file or a folder, whatever its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the difference between two systems may be noise: which questions were asked decides it.
+"""Tests of whether the difference between two systems may be noise, due to the questions that happened to be asked.
 
 The permutation test swaps the two systems question by question: under the hypothesis that they are the same, each
 difference could as well have had the other sign. The p-value is the share of all ways of swapping in which the mean
@@ -28,7 +28,7 @@ SLACK = 1e-9  # of a sum: what rounding changes
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How two systems differ in a measure.
+    """The difference between two systems in a measure.
 
     system, against: their names.
     kind: the kind of the questions, None for all of them.
@@ -55,7 +55,7 @@ class Difference:
 
     @property
     def is_real(self) -> bool:
-        """Whether it is more than noise: p_holm is at most .05, and 0 is not in the interval."""
+        """True if it is more than noise: p_holm is at most .05, and 0 is not in the interval."""
         return self.p_holm <= LEVEL and not self.low <= 0 <= self.high
 
 

@@ -1,4 +1,4 @@
-"""What ranks pages, and what it found: indexes, run files of TREC, any function.
+"""Systems that rank pages (indexes, run files of TREC, any function), and their rankings.
 
 A system has a name and a function from questions to pages. `system_of` makes one of an index, `read_run` of a run
 file, and `System(name, rank)` of anything else.
@@ -71,7 +71,7 @@ class System:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rankings:
-    """What a system found.
+    """The rankings of a system.
 
     found: by the id of the question, best first; of pages with the same score the one whose name comes last in the
         alphabet is the first, as trec_eval has it. Of a ranking of documents, `page` is the best page of each.
