@@ -318,5 +318,5 @@ def test_settings_that_forget_what_was_learned_are_refused(path):
 
 def test_an_index_of_an_earlier_version_says_what_to_do(path):
     change(path, codec="int8")
-    with pytest.raises(IndexFormatError, match="as an earlier visret did; index the documents again in a new folder"):
+    with pytest.raises(IndexFormatError, match="as in an earlier visret; index the documents again in a new folder"):
         PageIndex.open(path)

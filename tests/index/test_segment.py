@@ -165,7 +165,7 @@ def test_a_header_that_is_none_of_ours_is_refused(path, folder, name):
     data = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header) + 1) + header + b"\n" + array.tobytes()
     (folder / f"{name}.npy").write_bytes(data)
     if array.itemsize > 1:
-        with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged: its header leaves the data where"):
+        with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged: its header puts the data where"):
             touch_all(path)
     np.save(folder / f"{name}.npy", np.zeros((), array.dtype))
     with pytest.raises(IndexFormatError, match=f"{name}.npy is damaged: expected"):

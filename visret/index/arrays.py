@@ -144,7 +144,7 @@ class Arrays:
         if len(buffer) != data + math.prod(shape) * dtype.itemsize:
             raise self.damaged(name, "its length is not what its header says")
         if data % dtype.alignment:  # a map begins with a page; machine code may rely on it
-            raise self.damaged(name, "its header puts the data where they cannot be read")
+            raise self.damaged(name, "its header puts the data where it cannot be read")
         return data, shape[0]
 
 
