@@ -6,5 +6,8 @@ CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """The model of an index where nobody says otherwise; an entry of models.yaml."""
 
+QUALITY_MODEL = "quality"
+"""The model for whom more right pages are worth more time; an entry of models.yaml."""
+
 OCR_MODES = ("auto", "never", "always")
 """Which pages have the words of their pictures read; `ocr` does it."""

@@ -1,6 +1,6 @@
-"""Right pages of documents of many kinds: nDCG@5 of the default model, by kind of question, and what was not read.
+"""Right pages of documents of many kinds: nDCG@5 of a model, by kind of question, and what was not read.
 
-    python tests/benchmarks/many.py FOLDER [--json FILE]
+    python tests/benchmarks/many.py FOLDER [--model NAME] [--dim N] [--json FILE]
 
 FOLDER holds documents/ and questions.jsonl, a line a question: {"id", "query", "file", "page", "also": [[file, page],
 ...], "kind", "lang", "scan"}; `also` are pages that answer it as well, `scan` whether the page has no text layer. Every
@@ -22,12 +22,15 @@ from visret import PageRef, Retriever, metrics
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="all-minilm-l6-v2")
+    parser.add_argument("--dim", type=int, help="project vectors to so many dimensions")
     parser.add_argument("--json", type=Path, help="write the score of every question to this file")
     arguments = parser.parse_args()
     questions = [json.loads(line) for line in (arguments.folder / "questions.jsonl").read_text("utf8").splitlines()]
     scores = defaultdict(list)
     each = {}
-    with tempfile.TemporaryDirectory() as scratch, Retriever.create(Path(scratch) / "index") as retriever:
+    storage = {"model": arguments.model, "dim": arguments.dim}
+    with tempfile.TemporaryDirectory() as scratch, Retriever.create(Path(scratch) / "index", **storage) as retriever:
         report = retriever.add(arguments.folder / "documents")
         for question in questions:
             right = [PageRef(question["file"], question["page"]), *(PageRef(*other) for other in question["also"])]

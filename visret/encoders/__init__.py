@@ -19,7 +19,7 @@ def load_encoder(
     model: str | Path | ModelSpec,
     *,
     options: Mapping[str, Any] | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto",
     device: str = "auto",
     threads: int | None = None,
 ) -> Encoder:
@@ -28,7 +28,8 @@ def load_encoder(
     options: over those of its entry, such as {"max_patches": 256}; its family's file says which there are. An index is
         searched with the ones it was made with: hand the encoder to `Retriever.open` too.
     dtype: of the computation; vectors are always float32. "auto" is bfloat16 where the hardware computes it
-        natively, else float32.
+        natively, else float32. "int8" is for sentence models on a CPU, and what "auto" is where their entry says
+        `eight_bit` and the CPU is fast at it.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name torch knows.
     threads: for pages on a CPU; None leaves torch's own choice. A question always takes one.
 

@@ -61,7 +61,7 @@ class Bert:
                 self._integers[name] = _Integers(*(self._weights.pop(f"{name}.{end}") for end in ("weight", "bias")))
 
     def _buckets(self, layout: _layout.Layout) -> Tensor:
-        """Return the bucket of every distance, from the first id as seen by the last to the last as seen by the first."""
+        """Return the bucket of each distance, from the first id seen by the last to the last seen by the first."""
         distances = np.arange(1 - layout.longest, layout.longest)
         return torch.from_numpy(_layout.buckets_of(distances, layout.buckets)).to(self.device)
 

@@ -141,7 +141,7 @@ class Bert:
         return x[:, :count]
 
     def _added(self, count: int) -> np.ndarray | None:
-        """Return what is added to the logits for the distances of n ids: (heads, looked at, looking); None for nothing."""
+        """Return what distances add to the logits of n ids: (heads, looked at, looking); None for nothing."""
         if not self.layout.buckets:
             return None
         steps = np.arange(count)

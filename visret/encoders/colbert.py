@@ -341,7 +341,7 @@ def _multiplies_integers(folder: Path, chosen: Mapping[str, Any]) -> bool:
 
 
 def _prompts(folder: Path) -> dict[str, str]:
-    """Return what a sentence model reads before a question and before a page, by the names that its library looks for."""
+    """Return what a sentence model reads before a question and before a page: its library looks for these names."""
     prompts = weights.read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
     found = (next((prompts[name] for name in names if prompts.get(name)), "") for names in _PROMPTS.values())
     return dict(zip(_PROMPTS, found, strict=True))
