@@ -19,8 +19,8 @@ _UNBOUNDED = 1 << 20  # ids, if neither the network nor the tokenizer names a li
 class Sentence:
     """The network of a sentence-transformers folder, up to its pooling.
 
-    dim: the dimensions of its vectors. longest: the largest number of ids in a sequence. Raises WeightsError for a tensor
-    that is not in the folder's files.
+    dim: the dimensions of its vectors. longest: the largest number of ids in a sequence. Raises WeightsError for a
+    tensor that is not in the folder's files.
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:

@@ -42,8 +42,8 @@ def install(spec: ModelSpec, *, again: bool = False) -> str:
 def assembled(spec: ModelSpec) -> Path:
     """Return the folder with a model whose weights come in pieces, put together now if they are not yet.
 
-    Raises WeightsError, which says what to do, for a missing piece, a wrong sha256, a full disk, or a folder that cannot
-    be written.
+    Raises WeightsError, which says what to do, for a missing piece, a wrong sha256, a full disk, or a folder that
+    cannot be written.
     """
     folder = pieces_folder(spec)
     if folder.is_dir():
