@@ -322,6 +322,22 @@ def test_an_estimate_writes_nothing(capsys, papers, tmp_path):
     assert json.loads(out)["documents"] == 1
 
 
+@pytest.mark.weights
+def test_who_reads_text_with_the_default_model_is_told_of_the_better_one(capsys, tmp_path):
+    papers = tmp_path / "papers"
+    papers.mkdir()
+    (papers / "words.txt").write_text("The blue line of the report shows how sales have grown.")
+    estimate = ["index", papers, "--index", tmp_path / "no", "--estimate"]
+    assert "--model quality" in run(capsys, *estimate)[1]
+    assert "--model quality" not in run(capsys, *estimate, "--model", "toy")[1]
+    asked = "blue line of the report"
+    for question, said in ((asked, True), (asked, False), ("best beaches in Portugal", True)):  # read, known, weak
+        _, out, err = run(capsys, "find", question, papers)
+        assert ("--model quality" in err) is said
+        assert "--model quality" not in out
+    assert "--model quality" not in run(capsys, "find", "blue", papers, "--model", "toy")[2]
+
+
 def test_find_keeps_what_it_answers_from_apart_by_patterns(capsys, papers):
     for patterns, docs in (([], {"one.pdf", "two.pdf"}), (["--include", "t*"], {"two.pdf"})):
         _, out, _ = run(capsys, "find", "blue", papers, "--model", "toy", "--json", *patterns)

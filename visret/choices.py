@@ -6,5 +6,8 @@ CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """The model of an index if nobody names another; an entry of models.yaml."""
 
+QUALITY_MODEL = "quality"
+"""The model for those to whom more right pages are worth more time; an entry of models.yaml."""
+
 OCR_MODES = ("auto", "never", "always")
 """The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

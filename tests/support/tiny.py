@@ -65,6 +65,40 @@ def bert(folder: Path, *, dim: int = 32, layers: int = 2) -> Path:
     return folder
 
 
+def sentence(folder: Path, kind: str, *, dim: int = 32) -> Path:
+    """A sentence-transformers folder of another architecture, by its `model_type`, with the tokenizer of `bert`."""
+    import transformers as hf
+
+    bert(folder, dim=dim)
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    sizes: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": dim,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 2 * dim,
+        "pad_token_id": 0,
+    }
+    roberta = {**sizes, "max_position_embeddings": 513, "type_vocab_size": 1}
+    makers = {
+        "xlm-roberta": lambda: hf.XLMRobertaModel(hf.XLMRobertaConfig(**roberta), add_pooling_layer=False),
+        "roberta": lambda: hf.RobertaModel(hf.RobertaConfig(**roberta), add_pooling_layer=False),
+        "mpnet": lambda: hf.MPNetModel(
+            hf.MPNetConfig(**{**sizes, "pad_token_id": 1, "max_position_embeddings": 514}), add_pooling_layer=False
+        ),
+        "modernbert": lambda: hf.ModernBertModel(
+            hf.ModernBertConfig(**sizes, local_attention=16, global_attn_every_n_layers=2)
+        ),
+        "distilbert": lambda: hf.DistilBertModel(
+            hf.DistilBertConfig(vocab_size=vocabulary, dim=dim, hidden_dim=2 * dim, n_layers=2, n_heads=4)
+        ),
+        "electra": lambda: hf.ElectraModel(hf.ElectraConfig(**sizes, embedding_size=dim)),
+    }
+    model = makers[kind]()
+    save(folder, model, model.config)
+    return folder
+
+
 def colbert(folder: Path, *, dim: int = 16, query_length: int = 12, page_length: int = 40) -> Path:
     """A ColBERT checkpoint in Stanford's format, on `bert`: markers, [MASK] expansion, a punctuation skiplist."""
     bert(folder)

@@ -28,21 +28,24 @@ logger = logging.getLogger("visret")
 class Place:
     """The device and the dtype with which pages are computed. torch says what "auto" means when that is first needed.
 
+    eight_bit: whether "auto" is int8 if the CPU is fast at it; None for a model that cannot be computed in int8.
     Raises ShapeError for a dtype that is not known.
     """
 
-    def __init__(self, device: str, dtype: str) -> None:
-        if dtype not in ("auto", *DTYPES):  # a tuple: an index may say anything
-            raise ShapeError(f"dtype must be auto, {', '.join(DTYPES)}, got {dtype!r}")
+    def __init__(self, device: str, dtype: str, *, eight_bit: bool | None = None) -> None:
+        known = ("auto", *DTYPES, *["int8"] * (eight_bit is not None))
+        if dtype not in known:  # a tuple: an index may say anything
+            raise ShapeError(f"dtype must be {', '.join(known)}, got {dtype!r}")
         self._device = device
         self._dtype = dtype
+        self._eight_bit = bool(eight_bit)
 
     @functools.cached_property
     def found(self) -> tuple[torch.device, torch.dtype]:
         """The device and the dtype, as torch has them."""
         from visret.encoders import _torch
 
-        return _torch.place(self._device, self._dtype)
+        return _torch.place(self._device, self._dtype, eight_bit=self._eight_bit)
 
     @property
     def dtype(self) -> str:

@@ -1,22 +1,26 @@
 """BERT's encoder in plain torch. Importing a library that also has it takes four times as long as loading this one.
 
 It is that of Devlin et al. 2018 as in the published checkpoints: post-norm layers, exact GELU, learned absolute
-positions. Sequences are laid end to end and only attention keeps them apart: nothing is padded, and no sequence
-depends on its neighbours.
+positions; and that of its kin (`_layout`). Sequences are laid end to end and only attention keeps them apart: nothing
+is padded, and no sequence depends on its neighbours.
+
+With the dtype int8, the products with weights are of 8-bit integers. Each row of the weights has a scale of its own,
+and so has each token, which therefore does not depend on its neighbours either. Everything else is float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 (as everywhere)
 
-from visret.encoders import _layout
-from visret.encoders._layout import QKV
+from visret.encoders import _layout, _torch
+from visret.encoders._layout import DISTANCES, LINEAR, QKV
 
 # The rows of a batch are a multiple of this: torch's CPU library keeps code and scratch memory for each shape that it
 # has seen, some hundred MB for a thousand of them.
@@ -26,8 +30,8 @@ _ROWS = 64
 class Bert:
     """The encoder of a checkpoint folder (config.json, model.safetensors).
 
-    dim: the dimensions of its vectors. longest: the largest number of ids in a sequence. Raises WeightsError unless the
-    weights are exactly those of the configuration.
+    dtype: float32, bfloat16, float16, or int8 on a CPU. dim: the dimensions of its vectors. longest: the largest number
+    of ids in a sequence. Raises WeightsError unless the weights are exactly those of the configuration.
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
@@ -39,13 +43,35 @@ class Bert:
         self._heads = layout.heads
         self._prefixes = layout.prefixes()
         self._eps = layout.eps
-        stored = {name.removeprefix("bert."): value for name, value in load_file(folder / "model.safetensors").items()}
-        _layout.check(layout, stored, folder)
-        self._weights = {name: stored[name].to(device, dtype) for name in layout.names()}
+        self._first = layout.first
+        stored = load_file(folder / "model.safetensors")
+        names = _layout.canonical(stored)
+        _layout.check(layout, names, folder)
+        kept = torch.float32 if dtype == torch.int8 else dtype
+        self._weights = {name: stored[names[name]].to(device, kept) for name in layout.names()}
+        self._tables = layout.tables()
+        self._distances = self._weights[DISTANCES][self._buckets(layout)].T.contiguous() if layout.buckets else None
         for prefix in self._prefixes:  # one product instead of three
             for end in ("weight", "bias"):
                 parts = [self._weights.pop(f"{prefix}{part}.{end}") for part in QKV]
                 self._weights[f"{prefix}qkv.{end}"] = torch.cat(parts)
+        self._integers: dict[str, _Integers] = {}
+        if dtype == torch.int8:
+            for name in [f"{prefix}{part}" for prefix in self._prefixes for part in ("qkv", *LINEAR)]:
+                self._integers[name] = _Integers(*(self._weights.pop(f"{name}.{end}") for end in ("weight", "bias")))
+
+    def _buckets(self, layout: _layout.Layout) -> Tensor:
+        """Return the bucket of each distance, from the last id that attends to the first up to the reverse."""
+        distances = np.arange(1 - layout.longest, layout.longest)
+        return torch.from_numpy(_layout.buckets_of(distances, layout.buckets)).to(self.device)
+
+    def _bias(self, count: int) -> Tensor | None:
+        """Return what is added to the logits of a sequence: (heads, attending, attended to); None for nothing."""
+        if self._distances is None:
+            return None
+        middle = self._distances.shape[1] // 2
+        steps = torch.arange(count, device=self.device)
+        return self._distances[:, middle + steps[None] - steps[:, None]]
 
     def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
         """Return the last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
@@ -55,6 +81,9 @@ class Bert:
     def padded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the vectors of a batch padded at its end, (b, n, dim). ids, mask: (b, n), mask 0 for padding."""
         attended = mask.bool()[:, None, None, :]
+        bias = self._bias(ids.shape[1])
+        if bias is not None:
+            attended = bias.masked_fill(~attended, -torch.inf)
 
         def attend(qkv: Tensor) -> Tensor:
             q, k, v = qkv.view(*ids.shape, 3, self._heads, -1).permute(2, 0, 3, 1, 4).unbind()
@@ -70,16 +99,16 @@ class Bert:
             sequences = [*sequences, [0] * spare]
         ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
         positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])
-        return list(self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths)).split(lengths))
+        biases = {count: self._bias(count) for count in set(lengths)}
+        return list(self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths, biases)).split(lengths))
 
     def _layered(self, ids: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         """Run all layers. attend: maps queries, keys and values, (..., 3 * dim), to (..., dim)."""
-        table = {
-            name: self._weights[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")
-        }
-        x = self._norm(
-            table["word"][ids] + table["position"][positions] + table["token_type"][0], "embeddings.LayerNorm"
-        )
+        words, places, *types = (self._weights[name] for name in self._tables)
+        x = words[ids] + places[self._first + positions]
+        for table in types:
+            x = x + table[0]
+        x = self._norm(x, "embeddings.LayerNorm")
         for prefix in self._prefixes:
             attended = attend(self._linear(x, f"{prefix}qkv"))
             x = self._norm(
@@ -89,16 +118,55 @@ class Bert:
             x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
         return x
 
-    def _attend(self, qkv: Tensor, lengths: list[int]) -> Tensor:
-        """Attend within each sequence: (N, 3 * dim) to (N, dim)."""
+    def _attend(self, qkv: Tensor, lengths: list[int], biases: Mapping[int, Tensor | None]) -> Tensor:
+        """Attend within each sequence: (N, 3 * dim) to (N, dim). biases: those of each length (`_bias`)."""
         out = []
         for part in qkv.split(lengths):
             q, k, v = part.view(len(part), 3, self._heads, -1).permute(1, 2, 0, 3).unsqueeze(1)
-            out.append(F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).reshape(len(part), -1))
+            out.append(_attention(q, k, v, biases[len(part)])[0].transpose(0, 1).reshape(len(part), -1))
         return torch.cat(out)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
+        if name in self._integers:
+            return self._integers[name](x)
         return F.linear(x, self._weights[f"{name}.weight"], self._weights[f"{name}.bias"])
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
         return F.layer_norm(x, (self.dim,), self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], self._eps)
+
+
+class _Integers:
+    """A linear layer with 8-bit weights, and 8-bit inputs: weight (out, in), bias (out,), both float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        rows, scales = _integers(weight)
+        self._rows = rows.T.contiguous()  # (in, out), the only order for which torch has fast code
+        self._scales = scales[:, 0].contiguous()
+        self._bias = bias
+        self._native = _torch.cpu_has_int8()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Multiply (n, in) to (n, out)."""
+        rows, scales = _integers(x)
+        if self._native:
+            out = torch.mul(torch._int_mm(rows, self._rows), scales)
+        else:  # the same but for rounding: without these instructions torch's own product is slower and may overflow
+            out = torch.mm(rows.to(torch.float32), self._rows.to(torch.float32)).mul_(scales)
+        return torch.addcmul(self._bias, out, self._scales, out=out)
+
+
+def _integers(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each row (n, d) as int8, -127 to 127, and the factor that turns it back into the row, (n, 1)."""
+    scales = x.abs().amax(1, keepdim=True).clamp_min_(1e-12).div_(127)
+    return (x / scales).round_().to(torch.int8), scales
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """Attend within one sequence: (1, heads, n, d) each, bias (heads, n, n) or None.
+
+    On a CPU torch's own code takes twice as long with a bias as these products.
+    """
+    if bias is None or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+    logits = torch.baddbmm(bias, q[0], k[0].transpose(1, 2), alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(logits.softmax(-1), v[0])[None]

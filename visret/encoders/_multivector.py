@@ -36,7 +36,7 @@ class MultiVector:
 
             self._model = MultiVectorEncoder(str(folder), device=str(device), local_files_only=True)
             _check_modules(self._model, folder)
-            stored = _check_weights(self._model, folder)
+            stored = check_weights(self._model, folder)
             self._network: _onnx.Network | None = None
             self._model.eval()
             transformer = self._model[0]
@@ -208,7 +208,7 @@ def _check_modules(model: Any, folder: Path) -> None:
         )
 
 
-def _check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
+def check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
     """Return where each tensor of each module is stored.
 
     Raises WeightsError for a tensor that is not in the folder's files: the library would fill it at random.

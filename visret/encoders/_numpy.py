@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret.encoders._layout import QKV, TABLES, Layout
+from visret.encoders._layout import DISTANCES, QKV, Layout, buckets_of
 from visret.maxsim.linear import lanes
 from visret.maxsim.linear import product as product_of_weights
 from visret.products import product, rows_at_once
@@ -112,25 +112,27 @@ class Bert:
         self.layout = layout
         self._projections = projections
         self._activate = ACTIVATIONS[layout.activation]
-        self._tables = [tensors[name] for name in TABLES]
-        self._weights = {name: tensors[name] for name in layout.names() if name not in TABLES}
+        self._tables = [tensors[name] for name in layout.tables()]
+        self._weights = {name: tensors[name] for name in layout.names() if name not in layout.tables()}
 
     def __call__(self, ids: Sequence[int] | np.ndarray, attended: np.ndarray | None = None) -> np.ndarray:
         """Return the last layer's vectors of n ids: (d, n) float32, not normalised.
 
         attended: (n,) bool, False for ids that no id attends to; None if all are attended to.
         """
-        words, positions, types = self._tables
+        words, positions, *types = self._tables
         count = len(ids)
         width = -(-count // lanes()) * lanes()  # columns that are multiplied at once; those behind `count` are unused
         x = np.zeros((self.layout.dim, width), np.float32)
-        x[:, :count] = (words[np.asarray(ids)] + positions[:count] + types[0]).T
+        first = self.layout.first
+        x[:, :count] = sum((table[0] for table in types), words[np.asarray(ids)] + positions[first : first + count]).T
         seen = np.arange(width) < count
         if attended is not None:
             seen[:count] &= attended
         x = self._norm(x, "embeddings.LayerNorm")
+        added = self._added(width)
         for prefix in self.layout.prefixes():
-            y = self._linear(self._attend(x, prefix, seen), f"{prefix}attention.output.dense")
+            y = self._linear(self._attend(x, prefix, seen, added), f"{prefix}attention.output.dense")
             x = self._norm(x + y, f"{prefix}attention.output.LayerNorm")
             inner = self._activate(self._linear(x, f"{prefix}intermediate.dense"))
             x = self._norm(x + self._linear(inner, f"{prefix}output.dense"), f"{prefix}output.LayerNorm")
@@ -138,12 +140,25 @@ class Bert:
             x = projection(x)
         return x[:, :count]
 
-    def _attend(self, x: np.ndarray, prefix: str, seen: np.ndarray) -> np.ndarray:
-        """Attend from each column to those that are seen: (dim, n) to (dim, n). seen: (n,) bool."""
+    def _added(self, count: int) -> np.ndarray | None:
+        """Return what distances add to the logits of n ids: (heads, attended to, attending); None for nothing."""
+        if not self.layout.buckets:
+            return None
+        steps = np.arange(count)
+        buckets = buckets_of(steps[:, None] - steps, self.layout.buckets)
+        return np.ascontiguousarray(self._weights[DISTANCES][buckets].transpose(2, 0, 1))
+
+    def _attend(self, x: np.ndarray, prefix: str, seen: np.ndarray, added: np.ndarray | None) -> np.ndarray:
+        """Attend from each column to those that are seen: (dim, n) to (dim, n).
+
+        seen: (n,) bool. added: what is added to the logits (`_added`).
+        """
         count = x.shape[1]
         q, k, v = (self._linear(x, prefix + part).reshape(self.layout.heads, -1, count) for part in QKV)
         q *= np.float32(q.shape[1] ** -0.5)
         logits = _of_each(k.transpose(0, 2, 1), q)  # (heads, attended to, attending)
+        if added is not None:
+            logits += added
         logits[:, ~seen] = -np.inf
         logits -= logits.max(axis=1, keepdims=True)
         np.exp(logits, out=logits)

@@ -10,16 +10,19 @@ import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from visret.encoders._bert import Bert
 from visret.errors import MissingExtra, WeightsError
 from visret.folders import cache_folder, unwritable
 from visret.models.weights import folder_sha256
+
+if TYPE_CHECKING:
+    from visret.encoders._bert import Bert
+    from visret.encoders._sentence import Sentence
 
 _FORMAT = 1  # of the exported files; another number exports again
 
@@ -76,14 +79,12 @@ def network(module: torch.nn.Module, folder: Path) -> Network:
     return Network(file)
 
 
-def sentence_network(
-    folder: Path, *, device: torch.device, dtype: torch.dtype
-) -> Callable[[list[list[int]]], list[Tensor]]:
-    """Return a function that computes what `Bert` does for the checkpoint in a folder, by onnxruntime.
+def sentence_network(model: Bert | Sentence, folder: Path) -> Callable[[list[list[int]]], list[Tensor]]:
+    """Return a function that computes what the sentence model in a folder does, by onnxruntime.
 
     It takes one sequence at a time, which is 10 % faster than a batch of nine.
     """
-    run = network(_Padded(Bert(folder, device=device, dtype=dtype)), folder)
+    run = network(_Padded(model), folder)
 
     def encode(sequences: list[list[int]]) -> list[Tensor]:
         rows = [torch.tensor([ids]) for ids in sequences]
@@ -95,12 +96,12 @@ def sentence_network(
 class _Padded(torch.nn.Module):  # type: ignore[misc]  # torch is not typed
     """A `Bert` for padded batches, in the form that torch exports."""
 
-    def __init__(self, bert: Bert) -> None:
+    def __init__(self, model: Bert | Sentence) -> None:
         super().__init__()
-        self._bert = bert
+        self._model = model
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        return self._bert.padded(ids, mask)
+        return self._model.padded(ids, mask)
 
 
 def _exported(module: torch.nn.Module, folder: Path, file: Path) -> Path:

@@ -5,14 +5,16 @@ There are two kinds of checkpoint:
 - ColBERT checkpoints in Stanford's, PyLate's or sentence-transformers' format, through sentence-transformers'
   MultiVectorEncoder. Their markers, expansion, skiplist and lengths are kept; a page's markers are vectors that lie
   nowhere.
-- BERT sentence models, used token by token: the vectors are those of the last layer, normalised. [CLS] and [SEP] are
-  read but have no vectors, in a page or in a question; punctuation is kept.
+- Sentence models of any architecture that sentence-transformers loads (BERT, XLM-RoBERTa, MPNet, ModernBERT ...), used
+  token by token: the vectors are those of the last layer, normalised. Markers such as [CLS] and [SEP], and the prompts
+  that the checkpoint names, are read but have no vectors, in a page or in a question; punctuation is kept.
 
 A page is read in windows without overlap, cut between words. Every word has at least one vector, unless the checkpoint
 skips it: a word that the tokenizer drops is read as an unknown one, and a word longer than a window is split.
 
-torch computes pages, and is loaded with the first of them. If the checkpoint is a BERT, NumPy computes questions, in
-float32 whatever the dtype of the pages; otherwise questions need torch too.
+torch computes pages, and is loaded with the first of them. If the checkpoint is a BERT, or a sentence model that is a
+RoBERTa, an XLM-RoBERTa, a CamemBERT or an MPNet, NumPy computes questions, in float32 whatever the dtype of the pages;
+otherwise questions need torch too.
 
 Options:
 
@@ -23,6 +25,8 @@ Options:
   question that is filled up is filled up to query_length.
 - backend ("torch"): "onnx" runs the network by onnxruntime on the CPU, in float32, and gives the same vectors. The
   first time the network is exported, which takes some seconds. It needs the extra `onnx`.
+- eight_bit (false): the dtype "auto" is int8 on a CPU with AVX-512 VNNI, for the pages of a sentence model whose
+  questions NumPy computes.
 """
 
 from __future__ import annotations
@@ -47,6 +51,9 @@ from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding
 if TYPE_CHECKING:
     import torch
 
+    from visret.encoders._bert import Bert
+    from visret.encoders._sentence import Sentence
+
 _OPTIONS = {
     "token_by_token": False,
     "window_words": None,
@@ -54,46 +61,54 @@ _OPTIONS = {
     "query_length": None,
     "page_length": None,
     "backend": "torch",
+    "eight_bit": False,
 }
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 _SENTENCE_WINDOW = {"window_words": 150, "window_pieces": 400}
 _BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their caches
 
 
 class SentenceModel:
-    """A BERT sentence model in a folder, read token by token. Its attributes and methods are those of `Checkpoint`.
+    """A sentence model in a folder, read token by token. Its attributes and methods are those of `Checkpoint`.
 
-    Raises WeightsError unless the weights are exactly those of the configuration.
+    visret's own code computes BERT and its kin; sentence-transformers computes the others, questions too. Raises
+    WeightsError unless the weights are those of the configuration.
     """
 
     cuts_questions = False
 
     def __init__(self, folder: Path, *, place: _base.Place, onnx: bool) -> None:
-        layout = _layout.read(folder)
-        stored = weights.Tensors(folder / "model.safetensors")
-        names = {name.removeprefix("bert."): name for name in stored}
-        _layout.check(layout, names, folder)
         self._folder = folder
         self._place = place
         self._loading = forks.Lock()
         self._loaded: Callable[[list[list[int]]], list[torch.Tensor]] | None = None
         self._questions: _numpy.Bert | None = None
+        self._ours = _layout.known(weights.read_json(folder / "config.json"))
+        if self._ours:
+            layout = _layout.read(folder)
+            stored = weights.Tensors(folder / "model.safetensors")
+            names = _layout.canonical(stored)
+            _layout.check(layout, names, folder)
+            self.dim, longest = layout.dim, layout.longest
+            if not onnx:
+                self._questions = _numpy.Bert(layout, {name: stored[names[name]] for name in layout.names()})
+        if onnx or not self._ours:
+            model = self._model()
+            self.dim, longest = model.dim, model.longest
+            self._loaded = model
         if onnx:
             from visret.encoders._onnx import sentence_network
 
-            device, dtype = place.found
-            self._loaded = sentence_network(folder, device=device, dtype=dtype)
-        else:
-            self._questions = _numpy.Bert(layout, {name: stored[names[name]] for name in layout.names()})
+            self._loaded = sentence_network(model, folder)
         self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True  # "[SEP]" on a page is a word
         named = [self.tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")]
         self.unknown = next((number for number in named if number is not None), None)
-        self.prompts = {"query": "", "document": ""}
-        self.longest = {"query": layout.longest, "document": layout.longest}
+        self.prompts = _prompts(folder)
+        self.longest = {"query": longest, "document": longest}
         self.filling = ""
-        self.dim = layout.dim
 
     def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
         """Encode each sequence independently of the others."""
@@ -108,12 +123,19 @@ class SentenceModel:
 
         with self._loading:
             if self._loaded is None:
-                from visret.encoders._bert import Bert
-
-                device, dtype = self._place.found
-                self._loaded = Bert(self._folder, device=device, dtype=dtype)
+                self._loaded = self._model()
         with _torch.on_one_thread() if task == "query" else contextlib.nullcontext():
             return [_torch.to_numpy(vectors) for vectors in self._loaded(sequences)]
+
+    def _model(self) -> Bert | Sentence:
+        device, dtype = self._place.found
+        if self._ours:
+            from visret.encoders._bert import Bert
+
+            return Bert(self._folder, device=device, dtype=dtype)
+        from visret.encoders._sentence import Sentence
+
+        return Sentence(self._folder, device=device, dtype=dtype)
 
 
 class ColbertEncoder:
@@ -305,7 +327,10 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         raise InvalidModelSpec(f"{spec.name}, options, backend: must be torch or onnx, got {chosen['backend']!r}")
     if onnx and (device not in ("auto", "cpu") or dtype not in ("auto", "float32")):
         raise InvalidModelSpec(f"{spec.name}: backend onnx computes float32 on the CPU, not {dtype} on {device}")
-    place = _base.Place("cpu", "float32") if onnx else _base.Place(device, dtype)
+    eight_bit = chosen["eight_bit"] if _multiplies_integers(folder, chosen) else None
+    if chosen["eight_bit"] and eight_bit is None:
+        raise InvalidModelSpec(f"{spec.name}, options, eight_bit: only for BERT and its kin token by token, by torch")
+    place = _base.Place("cpu", "float32") if onnx else _base.Place(device, dtype, eight_bit=eight_bit)
     if device not in ("auto", "cpu"):
         place.found  # noqa: B018 - raises an error if torch has no such device
     model: Checkpoint | SentenceModel
@@ -316,6 +341,19 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
             model = Checkpoint(folder, place=place, lengths=lengths, onnx=onnx)
     _base.check_dim(spec, model.dim)
     return ColbertEncoder(weights.pinned(spec, folder), model, chosen=chosen, place=place, threads=threads)
+
+
+def _multiplies_integers(folder: Path, chosen: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint can be computed in int8."""
+    by_torch = chosen["token_by_token"] and chosen["backend"] == "torch"
+    return by_torch and _layout.known(weights.read_json(folder / "config.json"))
+
+
+def _prompts(folder: Path) -> dict[str, str]:
+    """Return the prompts that a sentence model reads before a question and a page, by the names its library uses."""
+    prompts = weights.read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    found = (next((prompts[name] for name in names if prompts.get(name)), "") for names in _PROMPTS.values())
+    return dict(zip(_PROMPTS, found, strict=True))
 
 
 def _named(content: slice, length: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from visret.errors import InvalidModelSpec, WeightsError, cannot_lock
 from visret.folders import expanded, unwritable
-from visret.models import registry, weights
+from visret.models import pieces, registry, weights
 from visret.types import ModelSpec
 
 __all__ = ["base_folder", "fetch", "weights_folder"]
@@ -36,13 +36,15 @@ logger = logging.getLogger("visret")
 def weights_folder(spec: ModelSpec) -> Path:
     """Return the folder with a model's files, fetched from the hub if they are not on this machine.
 
-    Weights in a package are checked against the sha256 of the entry. Raises WeightsError, which says what to do, if
-    they differ, if nothing can be fetched, or if HF_HUB_OFFLINE forbids it.
+    Weights in a package are checked against the sha256 of the entry; those in pieces are put together first. Raises
+    WeightsError, which says what to do, if they differ, if nothing can be fetched, or if HF_HUB_OFFLINE forbids it.
     """
     registry.check_code(spec)
     where = weights.location(spec)
     if where.kind == "none":
         raise InvalidModelSpec(f"{spec.name}, source: the family {spec.family} needs weights, got {spec.source!r}")
+    if where.kind == "packages" or (where.path is None and any(weights.in_pieces(spec))):
+        return pieces.assembled(spec)
     if where.path is None:
         if where.kind == "package":
             package = spec.source.removeprefix("package:")
@@ -81,14 +83,16 @@ def base_folder(spec: ModelSpec, folder: Path) -> Path:
 def _into_cache(spec: ModelSpec) -> Path:
     from huggingface_hub import constants
 
-    command = f"hf download {spec.source}" + (f" --revision {spec.revision}" if spec.revision else "")
+    command = f"`hf download {spec.source}" + (f" --revision {spec.revision}`" if spec.revision else "`")
+    if spec.packages:
+        command += f" (or, without the hub, `{pieces.install(spec)}`)"
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(
-            f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; `{command}` fetches it"
+            f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; {command} fetches it"
         )
     logger.info("%s: fetching %.1f GB from the Hugging Face hub", spec.name, spec.size_gb)
     locks = f"its folder, {constants.HF_HUB_CACHE}, has no locks: set HF_HOME to a folder on a local disk"
-    with _asking(f"{spec.name} is not on this machine and", advice=f"`{command}`", without_locks=locks):
+    with _asking(f"{spec.name} is not on this machine and", advice=command, without_locks=locks):
         return _download(spec.source, spec.revision or None, into=None)
 
 
@@ -116,12 +120,18 @@ def fetch(model: str, folder: str | Path) -> Path:
         raise WeightsError(f"{folder} already holds something; name a new folder")
     if reason := unwritable(folder):
         raise WeightsError(f"{folder}: nothing can be written there ({reason}); name another folder")
-    commit = _commit(source, entry.revision if entry else "")
+    in_pieces = entry is not None and weights.location(entry).kind == "packages"
+    commit = entry.revision if entry and in_pieces else _commit(source, entry.revision if entry else "")
     begun.parent.mkdir(parents=True, exist_ok=True)
     begun.write_text(source, "utf-8")
-    _into_folder(source, commit, folder)
-    _base_into_folder(source, folder)
-    spec = dataclasses.replace(entry or registry.resolve(folder), name=source, source=".", revision=commit, aliases=())
+    if entry and in_pieces:
+        shutil.copytree(pieces.assembled(entry), folder, dirs_exist_ok=True)
+    else:
+        _into_folder(source, commit, folder)
+        _base_into_folder(source, folder)
+    known = entry or registry.resolve(folder)
+    here = {"name": source, "source": ".", "revision": commit, "aliases": (), "packages": (), "sha256": ""}
+    spec = dataclasses.replace(known, **here)  # type: ignore[arg-type]  # of several types
     registry.write_card(folder, spec)
     for notes in (folder / _NOTES, folder / _BASE / _NOTES):
         shutil.rmtree(notes.parent, ignore_errors=True)

@@ -68,13 +68,19 @@ def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str,
 
 
 def _dim(folder: Path, config: Mapping[str, Any], known: Architecture) -> int:
-    """Return the dimensions of a vector; for a text model those of its last projection, or else its hidden size."""
+    """Return the dimensions of a vector; for a text model those of its last projection, or else its hidden size.
+
+    A projection does not count token by token: it stands behind the pooling.
+    """
     if known.modality == "image":
         return int(config.get(known.dim_key) or known.dim)
+    hidden = next((config[key] for key in ("hidden_size", "dim", "d_model") if config.get(key)), None)
+    if known.options.get("token_by_token"):
+        return int(hidden or known.dim)
     stanford = read_json(folder / "artifact.metadata").get("dim")
     modules = read_json(folder / "modules.json", [])
     layers = [
         read_json(folder / m["path"] / "config.json") for m in modules if str(m.get("type", "")).endswith("Dense")
     ]
     projected = layers[-1].get("out_features") if layers else None
-    return int(stanford or projected or config.get("hidden_size") or known.dim)
+    return int(stanford or projected or hidden or known.dim)

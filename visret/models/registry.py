@@ -257,7 +257,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     for key in _KEYS:
         if key not in entry and key not in _DEFAULTS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: is missing")
-    for key in ("family", "source", "revision", "modality", "license", "architecture", "purpose", "task"):
+    for key in ("family", "source", "revision", "modality", "license", "architecture", "purpose", "task", "sha256"):
         if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
     for key in ("dim", "page_tokens", "longest_query", "longest_page"):
@@ -267,7 +267,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     for key in ("size_gb", "parameters"):
         if type(entry.get(key, 0)) not in (int, float) or not entry.get(key, 0) >= 0:
             raise wrong(key, "must be a number from 0")
-    for key in ("aliases", "languages", "unconfirmed"):
+    for key in ("aliases", "languages", "unconfirmed", "packages"):
         values = entry.get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
             raise wrong(key, "must be a list of texts")
@@ -293,6 +293,12 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         raise wrong("revision", "must be a commit or a tag")
     if not all(re.fullmatch(r"[a-z]{2,3}", code) for code in entry.get("languages", [])):
         raise wrong("languages", "must be a list of ISO 639 codes")
+    if not all(re.fullmatch(r"[\w.-]+==[\w.]+", package) for package in entry.get("packages", [])):
+        raise wrong("packages", "must be a list of NAME==VERSION")
+    if entry.get("packages") and not is_hub_id(entry["source"]):
+        raise wrong("packages", "stand in for a repository of the hub, which must be the source")
+    if not re.fullmatch(r"[0-9a-f]{64}" if entry.get("packages") else "", entry.get("sha256", "")):
+        raise wrong("sha256", "must be that of model.safetensors in the packages, 64 hexadecimal digits")
     options = entry.get("options", {})
     if not isinstance(options, dict) or not all(isinstance(key, str) for key in options):
         raise wrong("options", "must be keys and values")

@@ -12,7 +12,7 @@ import json
 import mmap
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,11 @@ __all__ = [
     "folder_sha256",
     "has_weights",
     "hub_snapshot",
+    "in_pieces",
     "is_hub_id",
     "is_path",
     "location",
+    "pieces_folder",
     "pinned",
     "read_json",
     "reading",
@@ -63,8 +65,9 @@ _DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f
 class Location:
     """The place that a model's weights come from.
 
-    kind: "package", "hub", "folder", or "none" (a model without weights).
-    path: the folder that holds them; None if they are not on this machine, or there are none.
+    kind: "package", "packages" (in pieces), "hub", "folder", or "none" (a model without weights).
+    path: the folder that holds them; None if they are not on this machine, if there are none, or if their pieces have
+        not been put together yet.
     """
 
     kind: str
@@ -73,7 +76,7 @@ class Location:
     @property
     def here(self) -> bool:
         """True if the model can be loaded without the network."""
-        return self.kind == "none" or self.path is not None
+        return self.kind in ("none", "packages") or self.path is not None
 
 
 def location(spec: ModelSpec) -> Location:
@@ -86,7 +89,15 @@ def location(spec: ModelSpec) -> Location:
         folder = expanded(spec.source)
         return Location("folder", folder if folder.is_dir() else None)
     snapshot = hub_snapshot(spec.source, spec.revision)
-    return Location("hub", snapshot if snapshot and base_folder(snapshot) else None)
+    if snapshot and base_folder(snapshot):
+        return Location("hub", snapshot)
+    if spec.packages:
+        folder = pieces_folder(spec)
+        if folder.is_dir():
+            return Location("packages", folder)
+        if None not in in_pieces(spec):
+            return Location("packages", None)
+    return Location("hub", None)
 
 
 def is_hub_id(text: str) -> bool:
@@ -144,6 +155,12 @@ def _in_package(package: str) -> Path | None:
     """Return the folder of model.safetensors in an installed package, without importing the package."""
     if package == "visret":  # whichever way it is installed
         return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
+    file = _installed(package, lambda name: name == "model.safetensors")
+    return file.parent if file is not None else None
+
+
+def _installed(package: str, wanted: Callable[[str], bool]) -> Path | None:
+    """Return the first file of an installed package whose name is wanted; None if there is none."""
     from importlib import metadata
 
     try:
@@ -151,10 +168,24 @@ def _in_package(package: str) -> Path | None:
     except metadata.PackageNotFoundError:
         return None
     for file in files:
-        if file.name == "model.safetensors":
+        if wanted(file.name):
             path = Path(str(file.locate()))
-            return path.parent if path.is_file() else None
+            return path if path.is_file() else None
     return None
+
+
+def pieces_folder(spec: ModelSpec) -> Path:
+    """Return the folder in which `pieces` puts a model's weights together, whether it exists yet or not."""
+    return cache_folder() / "models" / f"{spec.name.replace('/', '--')}-{spec.sha256[:16]}"
+
+
+def in_pieces(spec: ModelSpec) -> list[Path | None]:
+    """Return the piece of the weights in each of a model's packages; None for a package that is not installed."""
+    return [_piece(package.partition("==")[0]) for package in spec.packages]
+
+
+def _piece(package: str) -> Path | None:
+    return _installed(package, lambda name: bool(re.search(r"[.]zip[.]\d+$", name)))
 
 
 # ---- what identifies them -----------------------------------------------------------------------------------------
