@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from visret.encoders import _onnx, _torch
-from visret.encoders._checkpoint import Conventions, Network, Projection, Questions, Scored, Stored
+from visret.encoders._conventions import Conventions, Network, Projection, Questions, Scored, Stored
 from visret.encoders._layout import Layout
 from visret.encoders._numpy import ACTIVATIONS
 from visret.errors import WeightsError

@@ -42,7 +42,8 @@ from tokenizers import Tokenizer
 
 from visret import forks
 from visret.encoders import _base, _layout, _numpy, _scripts
-from visret.encoders._checkpoint import Checkpoint, Scored
+from visret.encoders._checkpoint import Checkpoint
+from visret.encoders._conventions import Scored
 from visret.encoders._reading import WORD, Reading, read, windows
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.models import fetch, weights
