@@ -144,4 +144,5 @@ def test_the_main_job_needs_no_network_and_prints_one_page_a_line(tmp_path):
     assert (found["hits"][0]["doc"], found["hits"][0]["page"]) == (ANSWERED[0].doc, ANSWERED[0].page)
     assert (found["failed"], found["empty"]) == ([], [])
     said = done.stderr.strip().splitlines()
+    assert said.pop().startswith("--model quality finds more of the right pages"), said
     assert all("pages, " in line and " of 3 files" in line for line in said), said  # how far it is, and nothing else
