@@ -169,7 +169,7 @@ def search(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Measure how well indexes answer questions whose right pages you know, and what of their difference is noise."""
+    """Measure how well indexes answer questions whose right pages you know, and which differences may be noise."""
     from visret.evaluate import compare, page, read, write_run
 
     questions = read(arguments.questions, topics=arguments.topics)
@@ -495,7 +495,10 @@ PICTURES: Argument = (
 )
 NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to read with (the same as before)"}
 UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to the index before the last reindex"}
-MODEL: Argument = ("--model",), {"metavar": "NAME", "help": f"`visret models` lists them (default {DEFAULT_MODEL})"}
+MODEL: Argument = (
+    ("--model",),
+    {"metavar": "NAME", "help": f"the model, one of `visret models` or your own (default {DEFAULT_MODEL})"},
+)
 STORAGE: dict[str, Argument] = {
     "codec": (("--codec",), {"choices": CODECS, "help": "how vectors are stored in a new index (int8)"}),
     "dim": (
@@ -550,7 +553,7 @@ PAGE_SECONDS: Argument = (
         "metavar": "N",
         "type": _positive,
         "default": 60,
-        "help": "give up a page that takes more seconds to read than this (60)",
+        "help": "give up on a page that takes more seconds to read than this (60)",
     },
 )
 OCR: Argument = (
@@ -684,8 +687,7 @@ EVALUATED: list[Argument] = [
         ("--unit",),
         {
             "choices": ["page", "document"],
-            "help": "what is to be found: pages, or documents, each of which counts as its best page (what the "
-            "questions name)",
+            "help": "rank pages, or rank documents by their best pages (default: what the questions name)",
         },
     ),
     (
@@ -694,11 +696,14 @@ EVALUATED: list[Argument] = [
             "metavar": "NAME",
             "action": "append",
             "default": [],
-            "help": "a measure as ir-measures names it (nDCG, R, RR and AP at K); differences are told of the first",
+            "help": "a measure as ir-measures names it (nDCG, R, RR and AP at K); differences are shown for the first",
         },
     ),
     (("--against",), {"metavar": "NAME", "help": "the system that the others are compared with (the first)"}),
-    (("--topics",), {"metavar": "FILE", "type": _path, "help": "the texts of the questions of TREC's qrels"}),
+    (
+        ("--topics",),
+        {"metavar": "FILE", "type": _path, "help": "a file with the texts of the questions, for qrels of TREC"},
+    ),
     (
         ("--save-runs",),
         {
@@ -712,7 +717,8 @@ EVALUATED: list[Argument] = [
         {
             "metavar": "FILE.html",
             "type": _path,
-            "help": "write the questions that got worse, with pictures of the right page and of the page found first",
+            "help": "write a report on the questions that got worse, with pictures of the right page and of the page "
+            "found first",
         },
     ),
 ]

@@ -17,15 +17,15 @@ RUN_COLUMNS = 6  # question, Q0, page, rank, score, name of the run
 
 
 def read(path: str | Path, *, topics: str | Path | None = None) -> QuestionSet:
-    """Read questions with their right pages from a file or folder; what it is shows in its name and its first line.
+    """Read questions with their right pages from a file or folder, whose name and first line show its format.
 
-    A table (CSV) has a row for each right page, with the columns question, doc, page, and if wanted grade, kind and id.
-    A file of JSON lines has an object for each question, with query, doc and page, and if wanted id, kind, `also` (more
-    right pages) and `relevant` (a list of objects with doc, page and grade). In TREC's qrels a page is called
+    A table (CSV) has a row for each right page, with the columns question, doc, page, optionally grade, kind and id.
+    A file of JSON lines has an object for each question, with query, doc and page, and optionally id, kind, `also`
+    (more right pages) and `relevant` (a list of objects with doc, page and grade). In TREC's qrels a page is called
     `doc#page`. A folder of BEIR has queries.jsonl and qrels/test.tsv, and one of ViDoRe's shape has Parquet files of
     queries, qrels and corpus.
 
-    topics: the texts of the questions of TREC's qrels, as id, tab and text or JSON lines; without it, topics.tsv,
+    topics: a file with the texts of the questions, for qrels: id, tab and text, or JSON lines; without it, topics.tsv,
     queries.jsonl or the like beside the qrels.
 
     Raises InvalidArgument, which names the file and the line, for anything wrong there, and MissingExtra for Parquet
