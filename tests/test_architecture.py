@@ -1,6 +1,7 @@
 """The architecture holds itself: layers look down, the import is free, names are listed, the tree is as described."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def test_a_module_imports_those_above_it_in_the_list_of_its_package(package):
             parts = imported.split(".")
             if parts[:2] == ["visret", package] and parts[2:3] not in ([], [name]) and name != "__init__":
                 assert parts[2] in listed[: listed.index(name)], f"{package}/{name} imports {parts[2]}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Imports inside functions and for types count too; a package's `__init__`, which hands names on, does not."""
+    files = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in modules()}
+    graph = {}
+    for name, path in files.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text("utf8"))) if isinstance(node, ast.ImportFrom)]
+        named = {node.module for node in nodes} | {f"{node.module}.{one.name}" for node in nodes for one in node.names}
+        graph[name] = sorted(named & files.keys())
+    assert sum(map(len, graph.values())) > 500
+    tuple(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
 
 
 def test_import_is_free():

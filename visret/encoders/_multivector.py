@@ -15,13 +15,13 @@ from visret.encoders import _onnx, _torch
 from visret.encoders._conventions import Conventions, Network, Projection, Questions, Scored, Stored
 from visret.encoders._layout import Layout
 from visret.encoders._numpy import ACTIVATIONS
+from visret.encoders._stored import check_weights
 from visret.errors import WeightsError
 
 SAME = 1e-4  # by which a value of a unit vector may differ between NumPy and torch, both in float32
 
 _ACTIVATIONS = {"Identity": None, "GELU": "gelu", "ReLU": "relu", "SiLU": "silu", "Tanh": "tanh"}  # of a projection
 _TOKENS = "token_embeddings"  # the name under which sentence-transformers passes on one vector for each token
-_HEADS = ("pooler.",)  # not used, since vectors are taken before it
 
 
 class MultiVector:
@@ -206,40 +206,3 @@ def _check_modules(model: Any, folder: Path) -> None:
             f"{folder}: it pools its vectors, which then stand for no word; remove its pooling from modules.json, "
             "and let the index pool"
         )
-
-
-def check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
-    """Return where each tensor of each module is stored.
-
-    Raises WeightsError for a tensor that is not in the folder's files: the library would fill it at random.
-    """
-    from safetensors import safe_open
-
-    stored: dict[str, list[tuple[Any, Stored]]] = {}
-    for path in sorted(folder.rglob("*.safetensors")):
-        file = safe_open(path, framework="pt")
-        for name in file.keys():  # type: ignore[no-untyped-call] # noqa: SIM118 (not a mapping)
-            stored.setdefault(_ending(name), []).append((file, (path.relative_to(folder).as_posix(), name)))
-    missing, found = [], []
-    for module in model:
-        places: dict[str, Stored] = {}
-        for key, value in module.state_dict().items():
-            name = key.removeprefix("model.")
-            if name.startswith(_HEADS):
-                continue
-            for file, place in stored.get(_ending(name), []):
-                if f".{place[1]}".endswith(f".{name}") and torch.equal(file.get_tensor(place[1]).to(value), value):
-                    places[name] = place
-                    break
-            else:
-                missing.append(name)
-        found.append(places)
-    if missing:
-        raise WeightsError(
-            f"{folder}: not in the checkpoint's weights: {', '.join(missing[:3])} ({len(missing)} tensors)"
-        )
-    return found
-
-
-def _ending(name: str) -> str:
-    return ".".join(name.split(".")[-2:])

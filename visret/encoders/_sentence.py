@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from visret.encoders import _torch
-from visret.encoders._multivector import check_weights
+from visret.encoders._stored import check_weights
 
 _UNBOUNDED = 1 << 20  # ids, if neither the network nor the tokenizer names a limit
 
