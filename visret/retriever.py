@@ -42,13 +42,15 @@ class Retriever:
     Only one thread of one process may add or remove at a time; the others get IndexLocked.
     """
 
-    def __init__(self, index: PageIndex, encoder: Encoder | None) -> None:
+    def __init__(
+        self, index: PageIndex, encoder: Encoder | None, *, password: str | None = None, device: str | None = None
+    ) -> None:
         self._index = index
         self._given = encoder
         self._loaded: tuple[IndexModel, Encoder] | None = None
         self._loading = forks.Lock()
-        self._password: str | None = None
-        self._scorers = Scorers()
+        self._password = password
+        self._scorers = Scorers(device)
 
     # ---- opening and closing
 
@@ -99,10 +101,7 @@ class Retriever:
             knows, such as "cuda", they are copied to the memory of that device.
         """
         index = PageIndex.open(path)
-        retriever = cls(index, model)
-        retriever._password = password
-        retriever._scorers = Scorers(device)
-        return retriever
+        return cls(index, model, password=password, device=device)
 
     def close(self) -> None:
         """Close the files of the index."""
