@@ -28,7 +28,7 @@ from visret.ingest import process
 # are marked heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
-    "torch",
+    "sentence torch",
     "integrations": "frameworks mteb",
     "maxsim": "device",
     "server": "app browser ui",
