@@ -20,10 +20,12 @@ with Retriever.create(folder / "samples.visret") as retriever:
     why = retriever.heatmap(question, hit)
     print(f"{question}\n{hit.doc}, page {hit.page}: {hit.text}\n")
 
-    # The score is a sum: each token of the question brings its best match on the page, which stands at one word.
+    # The score is a sum: each token of the question brings its best match on the page, which stands at one word, and a
+    # long page, which has more to match, loses a little.
     for token, value, best in zip(why.tokens, why.values, why.table.best, strict=True):
         print(f"{token:>10}  {value:5.2f}  {why.table.places[best]}")
-    print(f"{'sum':>10}  {why.values.sum():5.2f}  is the score of the page, {hit.score:.2f}\n")
+    print(f"{'length':>10}  {why.length:5.2f}  for the length of the page")
+    print(f"{'sum':>10}  {why.score:5.2f}  is the score of the page, {hit.score:.2f}\n")
 
     print("where most of it stands, in points from the top left corner:")
     for box in why.boxes_pt[:3]:

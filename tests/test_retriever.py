@@ -1,5 +1,6 @@
 """The front door, on pages made in memory with `toy`: what is asked, is found, explained, filtered, removed."""
 
+import math
 import shutil
 import threading
 from dataclasses import replace
@@ -13,6 +14,7 @@ from visret import Page, PageRef, Retriever, load_encoder
 from visret.codec import CODECS
 from visret.errors import InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.maxsim import reference
+from visret.search.late_interaction import LENGTH
 
 COLOURS = ["red", "green", "blue", "yellow"]
 
@@ -46,7 +48,9 @@ def test_scores_are_the_definition_on_stored_vectors(colours):
     (query,) = colours.encoder.encode_queries(["blue"])
     for hit in colours.search("blue", k=10):
         stored = colours._index.embedding(hit.ref).vectors
-        assert hit.score == pytest.approx(reference.page_scores(query.vectors, stored, np.array([0, len(stored)]))[0])
+        exact = reference.page_scores(query.vectors, stored, np.array([0, len(stored)]))[0]
+        assert hit.scores == {"late": pytest.approx(exact)}
+        assert hit.score == pytest.approx(exact - LENGTH * math.log(160))
         assert colours.heatmap("blue", hit).score == pytest.approx(hit.score, abs=1e-5)
 
 
@@ -278,10 +282,12 @@ def test_a_painted_cell_is_found_where_it_was_whatever_is_stored(stored):
 def test_scores_are_the_definition_whatever_is_stored(stored):
     (query,) = stored.encoder.encode_queries(["blue yellow"])
     asked = stored._index.snapshot.fitted.project(query.vectors)
-    for hit in stored.search("blue yellow"):
+    for hit, alone in zip(stored.search("blue yellow"), stored.search("blue yellow", by="maxsim"), strict=True):
         vectors = stored._index.embedding(hit.ref).vectors
         expected = reference.page_scores(asked, vectors, np.array([0, len(vectors)]))[0]
-        assert hit.score == pytest.approx(expected, abs=1e-5)
+        assert hit.scores["late"] == pytest.approx(expected, abs=1e-5)
+        assert hit.score == pytest.approx(expected - 2 * LENGTH * math.log(160), abs=1e-5)  # before pruning and pooling
+        assert (alone.ref, alone.score, alone.scores) == (hit.ref, hit.scores["late"], hit.scores)
 
 
 def test_what_is_stored_is_as_small_as_asked(stored):

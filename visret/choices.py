@@ -9,5 +9,8 @@ DEFAULT_MODEL = "all-minilm-l6-v2"
 QUALITY_MODEL = "quality"
 """The model for those to whom more right pages are worth more time; an entry of models.yaml."""
 
+LATE = "late"
+"""The way of ranking if nobody names another: late interaction, with a correction for the length of pages."""
+
 OCR_MODES = ("auto", "never", "always")
 """The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

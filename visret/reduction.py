@@ -57,7 +57,8 @@ class Storage:
 
     def reduce(self, page: PageEmbedding) -> PageEmbedding:
         """Return the page pruned and pooled."""
-        return pool(prune(page, self.prune), self.pool)
+        reduced = pool(prune(page, self.prune), self.pool)
+        return reduced if len(reduced.vectors) == len(page.vectors) else replace(reduced, made=len(page.vectors))
 
 
 def prune(page: PageEmbedding, share: float) -> PageEmbedding:

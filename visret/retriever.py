@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from visret import arguments, forks
+from visret.choices import LATE
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, NoPicture
 from visret.explain.attribution import Explanation, Region
@@ -23,7 +24,7 @@ from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
-from visret.search.scorers import LATE, Scorers
+from visret.search.scorers import Scorers
 from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 
 if TYPE_CHECKING:
@@ -376,7 +377,8 @@ class Retriever:
         exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
-        by: the way of ranking; "late", late interaction, is the only one yet.
+        by: the way of ranking. "late" is late interaction, less what a page loses for its length; "maxsim" is late
+            interaction alone, as the papers' tables have it.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
 
@@ -608,6 +610,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
         "boxes": [asdict(box) for box in boxes],
         "picture": None,
         "weak": hit.weak,
+        "scores": dict(hit.scores),
     }
 
 

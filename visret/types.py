@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -240,6 +241,7 @@ class PageEmbedding:
         vector that stands for each box or span in `where`. A Grid has `cells` for this.
     text, word_boxes: the text of the page and the boxes of its words (`text.split()`), (w, 4) float32, so that a hit
         can be quoted; "" and None if unknown.
+    made: how many vectors the model made, where some were pruned or pooled; 0 if `vectors` are all of them.
     """
 
     ref: PageRef
@@ -250,6 +252,7 @@ class PageEmbedding:
     word_boxes: np.ndarray | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     rows: np.ndarray | None = None
+    made: int = 0
 
     def __post_init__(self) -> None:
         v, where, rows = self.vectors, self.where, self.rows
@@ -359,7 +362,8 @@ class ModelSpec:
 class Hit:
     """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
-    score: the exact late-interaction score of the question with the stored page: the sum of its tokens' best matches.
+    score: what the page is ranked by; by default its exact late-interaction score, less what is taken off for its
+        length (`visret.search.late_interaction`).
     rank: the place in the ranking, from 1.
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
@@ -367,6 +371,8 @@ class Hit:
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
         much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
         the search did not explain, since the page was not examined.
+    scores: what `score` is made of, by name. "late" is the exact late-interaction score of the question with the
+        stored page: the sum of its tokens' best matches.
     """
 
     ref: PageRef
@@ -377,6 +383,7 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
     weak: bool = False
     member: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def doc(self) -> str:
@@ -404,15 +411,18 @@ class Ranking(NamedTuple):
     """Pages that were found for a question, best first.
 
     keys: (n,) int64, `document << 32 | page` with the number of the document in the index. A page keeps its key when
-        segments are merged. scores: (n,) float32; they can be compared within one ranking only.
+        segments are merged. scores: (n,) floats; they can be compared within one ranking only.
+    parts: what the scores are made of, by the names of scorers, (n,) floats each; NaN for a page that one has not
+        ranked.
     """
 
     keys: np.ndarray
     scores: np.ndarray
+    parts: Mapping[str, np.ndarray] = MappingProxyType({})
 
     def first(self, k: int) -> Ranking:
         """Return the ranking of the k best of these pages."""
-        return Ranking(self.keys[:k], self.scores[:k])
+        return Ranking(self.keys[:k], self.scores[:k], {name: part[:k] for name, part in self.parts.items()})
 
 
 class Selection(NamedTuple):

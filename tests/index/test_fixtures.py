@@ -32,12 +32,12 @@ def test_there_is_one_for_each_format():
 def test_it_lives_on(made_by, number):
     folder = made_by(number)
     with Retriever.open(folder) as retriever:
-        before = {hit.ref: hit.score for hit in retriever.search("red", k=9)}
+        before = {hit.ref: hit.scores["late"] for hit in retriever.search("red", k=9)}
         assert sorted(before) == OLD_PAGES
         retriever.add_pages([page("red", "new.pdf")], metadata={"year": 2026})
         retriever.remove("one.pdf")
         retriever.compact()
-        after = {hit.ref: hit.score for hit in retriever.search("red", k=9)}
+        after = {hit.ref: hit.scores["late"] for hit in retriever.search("red", k=9)}
         assert after.pop(PageRef("new.pdf", 1)) == pytest.approx(1)
         assert after == {ref: before[ref] for ref in OLD_PAGES[:2]}
         assert [hit.doc for hit in retriever.search("red", where={"year": 2026})] == ["new.pdf"]

@@ -4,13 +4,13 @@ It is that of Devlin et al. 2018 as in the published checkpoints: post-norm laye
 positions; and that of its kin (`_layout`). Sequences are laid end to end and only attention keeps them apart: nothing
 is padded, and no sequence depends on its neighbours.
 
-With the dtype int8, the products with weights are of 8-bit integers. Each row of the weights has a scale of its own,
-and so has each token, which therefore does not depend on its neighbours either. Everything else is float32.
+With the dtype int8, the products with weights are of 8-bit integers (`_Integers`). Each row of the weights has a scale
+of its own, and so has each token, which therefore does not depend on its neighbours either. Everything else is float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,11 @@ from visret.encoders._layout import DISTANCES, LINEAR, QKV
 # The rows of a batch are a multiple of this: torch's CPU library keeps code and scratch memory for each shape that it
 # has seen, some hundred MB for a thousand of them.
 _ROWS = 64
+
+# With 8-bit integers, so many ids are encoded at once that what one layer hands to the next stays in a core's cache:
+# .44 s of a core for a page, instead of .63 with 8,192.
+_INTEGER_IDS = 512
+_FLOATS = 48  # one in so many inputs stays float32 (`_Integers`)
 
 
 class Bert:
@@ -76,7 +81,20 @@ class Bert:
     def __call__(self, sequences: list[list[int]]) -> list[Tensor]:
         """Return the last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
         with torch.inference_mode():
-            return self._forward(sequences)[: len(sequences)]
+            return [vectors for some in self._parts(sequences) for vectors in self._forward(some)[: len(some)]]
+
+    def _parts(self, sequences: list[list[int]]) -> Iterator[list[list[int]]]:
+        """Yield the sequences that are encoded at once: all, but for integers as many as make up _INTEGER_IDS."""
+        if not self._integers:
+            yield sequences
+            return
+        part: list[list[int]] = []
+        for ids in sequences:
+            if part and sum(map(len, part)) + len(ids) > _INTEGER_IDS:
+                yield part
+                part = []
+            part.append(ids)
+        yield part
 
     def padded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the vectors of a batch padded at its end, (b, n, dim). ids, mask: (b, n), mask 0 for padding."""
@@ -136,26 +154,40 @@ class Bert:
 
 
 class _Integers:
-    """A linear layer with 8-bit weights, and 8-bit inputs: weight (out, in), bias (out,), both float32."""
+    """A linear layer with 8-bit weights, and 8-bit inputs: weight (out, in), bias (out,), both float32.
+
+    The inputs with the largest weights, one in _FLOATS, stay float32, and each token's 8 bits cover the range from its
+    smallest to its largest input. That takes no more time, and the vectors of all-mpnet-base-v2 differ from those in
+    float32 by .0008 in cosine, instead of by .0043 with 8 bits around 0 alone.
+    """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        rows, scales = _integers(weight)
+        self._floats = weight.abs().amax(0).topk(-(-weight.shape[1] // _FLOATS)).indices.sort().values
+        rows, scales = _rows_of_integers(weight.index_fill(1, self._floats, 0))
         self._rows = rows.T.contiguous()  # (in, out), the only order for which torch has fast code
         self._scales = scales[:, 0].contiguous()
+        middles = rows.sum(1, dtype=torch.float32) * self._scales  # what a token's middle is multiplied by
+        self._beside = torch.cat([weight[:, self._floats].T, middles[None]])
         self._bias = bias
         self._native = _torch.cpu_has_int8()
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Multiply (n, in) to (n, out)."""
-        rows, scales = _integers(x)
+        """Multiply (n, in) to (n, out). x is changed meanwhile, and then put back."""
+        floats = x.index_select(1, self._floats)
+        x.index_fill_(1, self._floats, 0)
+        low, high = x.amin(1, keepdim=True), x.amax(1, keepdim=True)  # aminmax takes seven times as long
+        middles, scales = (high + low) / 2, ((high - low) / 254).clamp_min_(1e-12)
+        rows = (x - middles).mul_(1 / scales).round_().to(torch.int8)
+        x.index_copy_(1, self._floats, floats)
         if self._native:
-            out = torch.mul(torch._int_mm(rows, self._rows), scales)
+            out = torch._int_mm(rows, self._rows).to(torch.float32)
         else:  # the same but for rounding: without these instructions torch's own product is slower and may overflow
-            out = torch.mm(rows.to(torch.float32), self._rows.to(torch.float32)).mul_(scales)
-        return torch.addcmul(self._bias, out, self._scales, out=out)
+            out = torch.mm(rows.to(torch.float32), self._rows.to(torch.float32))
+        out = torch.addcmul(self._bias, out.mul_(scales), self._scales, out=out)
+        return out.addmm_(torch.cat([floats, middles], 1), self._beside)
 
 
-def _integers(x: Tensor) -> tuple[Tensor, Tensor]:
+def _rows_of_integers(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return each row (n, d) as int8, -127 to 127, and the factor that turns it back into the row, (n, 1)."""
     scales = x.abs().amax(1, keepdim=True).clamp_min_(1e-12).div_(127)
     return (x / scales).round_().to(torch.int8), scales

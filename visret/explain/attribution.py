@@ -55,10 +55,11 @@ class Table:
     """Query tokens x the places where their maxima stand; shows itself in a terminal (`print`) and in a notebook.
 
     tokens: m labels; content: (m,) bool, False for markers and expansion, which are shown in grey or in brackets.
+    length: what the page loses for its length, beside the maxima; 0 for nothing.
     places: p labels in reading order: the words, or "row,col" of the cells, from 0; "nowhere", which comes first,
         stands for all vectors that lie nowhere on the page.
-    values: (m, p) float32 similarities; best: (m,) int64, the column of each token's maximum. The maxima sum to the
-        score.
+    values: (m, p) float32 similarities; best: (m,) int64, the column of each token's maximum. The maxima and `length`
+        sum to the score.
     scale: the two ends of the colours.
     """
 
@@ -68,6 +69,7 @@ class Table:
     values: np.ndarray
     best: np.ndarray
     scale: tuple[float, float]
+    length: float = 0.0
 
     def __str__(self) -> str:
         names = [token if named else f"[{token}]" for token, named in zip(self.tokens, self.content, strict=True)]
@@ -79,25 +81,29 @@ class Table:
             "  ".join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:], strict=True))])
             for row in rows
         ]
+        if self.length:
+            lines.append(f"[length of the page]  {self.length:.2f}")
         return "\n".join(line.rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
         from visret.explain.drawing import table_html
 
-        return table_html(self.tokens, self.content, self.places, self.values, self.best, self.scale)
+        return table_html(self.tokens, self.content, self.places, self.values, self.best, self.scale, self.length)
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """An explanation of a score: the places of a page that it comes from.
 
-    best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well; they sum to `score`.
+    best: (m,) int64, the page's vector that each token matched. values: (m,) float32, how well. length: what the page
+        loses for its length, at most 0. It and the values sum to `score`.
     """
 
     embedding: PageEmbedding
     query: QueryEmbedding
     best: np.ndarray
     values: np.ndarray
+    length: float = 0.0
     _render: Callable[[int], Image] | None = field(default=None, repr=False)
 
     @property
@@ -152,11 +158,11 @@ class Explanation:
     @property
     def score(self) -> float:
         """The page's exact score."""
-        return float(self.values.sum())
+        return float(self.values.sum()) + self.length
 
     @cached_property
     def shares(self) -> np.ndarray:
-        """The shares of the score, (m,) float32, which sum to 1; a token whose best match is negative has none."""
+        """The shares of the matches, (m,) float32, which sum to 1; a token whose best match is negative has none."""
         return shares(self.values)
 
     @cached_property
@@ -231,7 +237,7 @@ class Explanation:
         maps = self.maps.reshape(len(self.tokens), self.by_place.size)
         values = [maps[:, c] if c >= 0 else self._similarity[:, first < 0].max(axis=1) for c in columns]
         labels = tuple(self._label(int(c)) if c >= 0 else "nowhere" for c in columns)
-        return Table(self.tokens, self.content, labels, np.stack(values, axis=1), best, self.scale)
+        return Table(self.tokens, self.content, labels, np.stack(values, axis=1), best, self.scale, self.length)
 
     def _label(self, place: int) -> str:
         """Return a name for a place: its word, its row and column, or where its middle lies on the page."""
@@ -312,12 +318,16 @@ class Explanation:
 
 
 def explain(
-    query: QueryEmbedding, embedding: PageEmbedding, *, render: Callable[[int], Image] | None = None
+    query: QueryEmbedding,
+    embedding: PageEmbedding,
+    *,
+    length: float = 0.0,
+    render: Callable[[int], Image] | None = None,
 ) -> Explanation:
-    """Explain a page's score. render: draws the page at some dpi; `Explanation.image` calls it."""
+    """Explain a page's score. length: what it loses for its length. render: draws the page at some dpi, for `image`."""
     similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
     best = similarity.argmax(axis=1)
-    return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], render)
+    return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], length, render)
 
 
 class Quotable(Protocol):

@@ -110,11 +110,13 @@ def table_html(
     values: np.ndarray,
     best: np.ndarray,
     scale: tuple[float, float],
+    length: float = 0.0,
 ) -> str:
     """Return an explanation's table as HTML, its cells coloured and each token's maximum in bold with a star.
 
     tokens: m labels, dimmed where content is False. places: p labels. values: (m, p) similarities. best: (m,) columns
-    of the maxima. scale: the similarities at the two ends of the colours.
+    of the maxima. scale: the similarities at the two ends of the colours. length: what the page loses for its length,
+    in a row of its own; 0 for none.
     """
     head = "".join(f'<th scope="col">{html.escape(place)}</th>' for place in places)
     rows = []
@@ -127,6 +129,8 @@ def table_html(
         )
         dim = "" if named else ' style="opacity:.6;font-weight:normal"'
         rows.append(f'<tr><th scope="row"{dim}>{html.escape(token)}</th>{cells}</tr>')
+    if length:
+        rows.append(f'<tr><th scope="row">length of the page</th><td colspan="{len(values[0])}">{length:.2f}</td></tr>')
     return f"<table><tr><td></td>{head}</tr>{''.join(rows)}</table>"
 
 

@@ -87,6 +87,10 @@ def _pack_rows(page: PageEmbedding) -> Packed:
     return {} if page.rows is None else {"rows": page.rows}
 
 
+def _pack_made(page: PageEmbedding) -> Packed:
+    return {"made": np.array([page.made])} if page.made else {}
+
+
 def _pack_text(page: PageEmbedding) -> Packed:
     return {"text": np.frombuffer(page.text.encode("utf-8", "replace"), np.uint8)}
 
@@ -133,6 +137,7 @@ FIELDS = (
     SUMMARIES,
     PLACES,
     Field("rows", "row_offsets", {"rows": (_INT32, ())}, pack=_pack_rows),
+    Field("made", "made_offsets", {"made": (_INT32, ())}, pack=_pack_made),
     Field("text", "text_offsets", {"text": (np.dtype("u1"), ())}, pack=_pack_text),
     Field("words", "word_offsets", {"word_boxes": (_FLOAT32, (4,))}, pack=_pack_words),
 )

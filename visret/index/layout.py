@@ -74,6 +74,8 @@ then `checksums` names none of its files. Code that needs it says what adds it a
     spans          (sum, 2)  int32, SPANS: one a place; first character and the one after the last, -1, -1 for nowhere
     rows           (sum,)    int32, of BOXES and SPANS: the vector that stands for each place
     row_offsets    (P+1,)    int64, places of each page in rows; a page without has n places, one a vector
+    made           (sum,)    int32, how many vectors the model made of the page, where some were pruned or pooled
+    made_offsets   (P+1,)    int64, 0 or 1 of each page in made
     text           (sum,)    uint8, the pages' texts in UTF-8
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space

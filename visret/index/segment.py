@@ -89,6 +89,16 @@ class Segment:
         """The row at which the vectors of each page begin, (P+1,) int64, in memory."""
         return self.offsets_of(VECTORS)
 
+    @cached_property
+    def made(self) -> np.ndarray:
+        """The number of vectors that the model made of each page, (P,) int64, before pruning and pooling.
+
+        Segments of earlier versions do not tell; for them it is how many are stored.
+        """
+        counts, there = np.diff(self.offsets), np.flatnonzero(np.diff(self._bounds["made"]))
+        counts[there] = [self.part("made", row)[0] for row in there.tolist()]
+        return counts
+
     @property
     def rows(self) -> Rows:
         """The N stored vectors, mapped."""

@@ -173,6 +173,7 @@ class Snapshot:
             vectors=stored.vectors,
             where=stored.where if isinstance(stored.where, Grid) else arguments.clipped(stored.where),
             rows=stored.rows,
+            made=made if (made := int(self.segment(segment).made[row])) > len(stored.vectors) else 0,
             text=stored.text,
             word_boxes=None if stored.word_boxes is None else arguments.clipped(stored.word_boxes),
             metadata=self.page_metadata(segment, row),

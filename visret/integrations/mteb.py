@@ -285,7 +285,7 @@ class VisretRetriever:
                 pipeline.rank([question], k, among=names, exact=self._exact)[0][1] if names else NOTHING
                 for question, names in zip(questions, among, strict=True)
             ]
-        for keys, values in found:
+        for keys, values, _ in found:
             scores: dict[str, float] = {}
             for key, score in zip(keys.tolist(), values.tolist(), strict=True):
                 scores.setdefault(self._ids[key >> 32], score)

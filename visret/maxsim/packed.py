@@ -236,17 +236,20 @@ def top_k_of_parts(
     k: int,
     *,
     summaries: Sequence[PackedPages] | None = None,
+    added: Sequence[np.ndarray] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Do what `PackedPages.top_k_many` does over several parts, each with the page numbers wanted of it (None: all).
 
     summaries: those of each part's pages, which are scanned first; pages for which they leave no hope are not scanned.
+    added: for all pages of each part, (P,) float64, what is added to a page's score for each vector of a query. It is
+        known exactly before anything is scanned, so every stage ranks by the sum.
 
-    Returns for each query the number of the part, the row in it (both int64), and the exact score (float32), best
-    first.
+    Returns for each query the number of the part, the row in it (both int64), and the exact score (float32; float64
+    with `added`, in which the score without it is kept to the last bit), best first.
     """
     if k < 1:
         raise ShapeError(f"k must be at least 1, got {k}")
-    pages = _Pages(parts)
+    pages = _Pages(parts, added)
     first = pages.parts
     if summaries is not None:
         first = [(short, only) for short, (_, only) in zip(summaries, pages.parts, strict=True)]
@@ -256,7 +259,8 @@ def top_k_of_parts(
         some = queries[start : start + together]
         scanned = _scan_parts(first, some, exact=False)
         estimates = [
-            np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)]) for i in range(len(some))
+            pages.with_added(np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)]), query)
+            for i, query in enumerate(some)
         ]
         best = partial(pages.best, k, summaries is not None)
         out += _of_each(best, list(zip(some, estimates, strict=True)), _threads(pages.parts))
@@ -264,14 +268,24 @@ def top_k_of_parts(
 
 
 class _Pages:
-    """The wanted pages of several parts, numbered in order of part and row."""
+    """The wanted pages of several parts, numbered in order of part and row. added: as in `top_k_of_parts`."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], added: Sequence[np.ndarray] | None = None) -> None:
         self.parts = [(pages, None if only is None else np.sort(_numbers(only))) for pages, only in parts]
         rows = [np.arange(len(pages)) if only is None else only for pages, only in self.parts]
         self.row = np.concatenate([np.empty(0, np.int64), *rows])
         self._first = np.cumsum([0, *map(len, rows)])
         self.are_float = all(pages.is_float for pages, _ in parts)
+        self._added = None
+        if added is not None:
+            each = [of if only is None else of[only] for of, (_, only) in zip(added, self.parts, strict=True)]
+            self._added = np.concatenate([np.empty(0), *each])
+
+    def with_added(
+        self, scores: np.ndarray, query: np.ndarray, numbers: np.ndarray | slice = slice(None)
+    ) -> np.ndarray:
+        """Return the scores of pages, by their numbers, with what is added to them for a query (m, d)."""
+        return scores if self._added is None else scores + len(query) * self._added[numbers]
 
     @functools.cached_property
     def part(self) -> np.ndarray:
@@ -310,7 +324,7 @@ class _Pages:
                 if b > a
             ]
             scanned = _scan_parts(some, [query], exact=exact, laid_out=laid_out, threads=threads)
-            return np.concatenate([part[:, 0] for part in scanned])
+            return self.with_added(np.concatenate([part[:, 0] for part in scanned]), query, numbers)
 
         return score
 

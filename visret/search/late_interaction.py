@@ -1,4 +1,7 @@
-"""The Scorer "late": late interaction of a question with the stored vectors of every page, MaxSim.
+"""The Scorer "late": late interaction of a question with the stored vectors of every page, MaxSim, less for length.
+
+The more vectors a page has, the more of them are like a word by chance, so a sum of maxima prefers full pages to bills,
+drawings and charts. LENGTH times the logarithm of the number of vectors is taken off for each vector of the question.
 
 From EXACT_UP_TO stored values on, a first stage scans the summaries of the pages (`reduction.summarise`), which are
 smaller pages of the same kind. Then those pages are scanned whose summaries say that they may be among the best
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from visret.choices import LATE
 from visret.index import Segment, Snapshot
 from visret.index.fields import SUMMARIES
 from visret.maxsim.device import on_device
@@ -22,16 +26,26 @@ from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Sel
 EXACT_UP_TO = 1 << 25
 """The number of values (vectors x dimensions) up to which every page is scanned: some milliseconds on two cores."""
 
+LENGTH = 0.02
+"""What a page loses for its length, for each vector of a question and each unit of ln(vectors of the page).
+
+nDCG@5 with and without it: .724 and .716 on 94 questions, .766 and .763 on 133, .668 and .658 on documents of many
+kinds. Half of the slope that a regression of all pages' scores has for a question gives .725, .765 and .665, and
+would make the score of a page depend on the other pages.
+"""
+
 
 class Staged(NamedTuple):
     """Pages with their summaries, row by row; None where there are none.
 
-    only: the rows of the pages that may be found; None for all.
+    only: the rows of the pages that may be found; None for all. length: what all pages lose for their lengths
+        (`for_length`); empty for nothing.
     """
 
     pages: PackedPages
     summaries: PackedPages | None
     only: np.ndarray | None = None
+    length: np.ndarray = np.empty(0)
 
 
 class LateInteraction:
@@ -41,13 +55,14 @@ class LateInteraction:
     earlier state. Its segments are taken over, since on a device they are in its memory already.
     """
 
-    name = "late"
+    name = LATE
+    slope = LENGTH
 
     def __init__(self, snapshot: Snapshot, *, device: str | None = None, before: LateInteraction | None = None) -> None:
         self.snapshot = snapshot
         known: Mapping[int, Staged] = {} if before is None else before._segments
         self._segments: dict[int, Staged] = {
-            s.number: known.get(s.number) or _staged(s, device) for s in snapshot.segments
+            s.number: known.get(s.number) or self._staged(s, device) for s in snapshot.segments
         }
 
     @property
@@ -65,8 +80,13 @@ class LateInteraction:
         for number, rows in among.rows.items():
             staged = self._segments[number]
             parts.append(staged if len(rows) == len(staged.pages) else staged._replace(only=rows))
-        found = best_pages(parts, [self._query(question).vectors for question in questions], k, exact=exact)
-        return [Ranking(self.snapshot.keys(numbers[part], rows), scores) for part, rows, scores in found]
+        queries = [self._query(question).vectors for question in questions]
+        out = []
+        for query, (part, rows, scores) in zip(queries, best_pages(parts, queries, k, exact=exact), strict=True):
+            keys = self.snapshot.keys(numbers[part], rows)
+            lengths = np.array([parts[i].length[row] for i, row in zip(part.tolist(), rows.tolist(), strict=True)])
+            out.append(Ranking(keys, scores, {LATE: (scores - len(query) * lengths).astype(np.float32)}))
+        return out
 
     def explain(self, question: Question, key: int) -> Matches:
         """Return the vector of the page that is most like each token, from one pass over the stored vectors."""
@@ -74,8 +94,17 @@ class LateInteraction:
         return self.snapshot.segment(segment).matches(row, self._query(question).vectors)
 
     def _query(self, question: Question) -> QueryEmbedding:
-        query: QueryEmbedding = question.encoded[self.name]
+        query: QueryEmbedding = question.encoded[LATE]
         return query
+
+    def _staged(self, segment: Segment, device: str | None) -> Staged:
+        lay: Callable[..., PackedPages] = PackedPages if device is None else partial(on_device, device=device)
+        pages = lay(segment.rows, segment.offsets, segment.codec)
+        length = for_length(segment.made, self.slope)
+        if SUMMARIES in segment.lacks:
+            return Staged(pages, None, length=length)
+        rows, codec = segment.stored(SUMMARIES), SUMMARIES.codec(segment.codec)
+        return Staged(pages, lay(rows, segment.offsets_of(SUMMARIES), codec), length=length)
 
 
 def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> LateInteraction:
@@ -93,7 +122,16 @@ def best_pages(
     summaries = None
     if not exact and has_first_stage(parts):
         summaries = [part.summaries for part in parts if part.summaries is not None]
-    return top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries)
+    added = [part.length for part in parts] if any(part.length.size for part in parts) else None
+    return top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries, added=added)
+
+
+def for_length(made: np.ndarray, slope: float = LENGTH) -> np.ndarray:
+    """Return what is added to a page's score for each vector of a question, for its length: (P,) float64, at most 0.
+
+    made: (P,), how many vectors the model made of each page, before pruning and pooling.
+    """
+    return np.asarray(-slope * np.log(made))
 
 
 def has_first_stage(parts: Sequence[Staged]) -> bool:
@@ -101,17 +139,9 @@ def has_first_stage(parts: Sequence[Staged]) -> bool:
     rows = 0
     if any(part.summaries is None for part in parts):
         return False
-    for pages, _, only in parts:
+    for pages, _, only, _ in parts:
         rows += int(pages.offsets[-1] if only is None else (pages.offsets[only + 1] - pages.offsets[only]).sum())
     return bool(parts) and rows * parts[0].pages.dim > EXACT_UP_TO
-
-
-def _staged(segment: Segment, device: str | None) -> Staged:
-    lay: Callable[..., PackedPages] = PackedPages if device is None else partial(on_device, device=device)
-    pages = lay(segment.rows, segment.offsets, segment.codec)
-    if SUMMARIES in segment.lacks:
-        return Staged(pages, None)
-    return Staged(pages, lay(segment.stored(SUMMARIES), segment.offsets_of(SUMMARIES), SUMMARIES.codec(segment.codec)))
 
 
 if TYPE_CHECKING:  # holds the class to the protocol

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visret import arguments
+from visret.choices import LATE
 from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
-from visret.search import ranking
-from visret.search.scorers import LATE
+from visret.search import late_interaction, ranking
 from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ class Pipeline:
         """Return where on a page the question is answered."""
         embedding = self.snapshot.embedding(ref)
         render = None if embedding.size_pt is None else partial(self._draw, ref)
-        return attribution.explain(self.query(question), embedding, render=render)
+        query, segment, row = self.query(question), *self.snapshot.find(ref)
+        length = float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
+        return attribution.explain(query, embedding, length=len(query.vectors) * length, render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
         """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from visret.choices import LATE
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
 
-LATE = "late"
-
 # The module whose `opened(snapshot, device=..., before=...)` makes the Scorer. before: the one of an earlier state of
 # the same index, or None; what it has read or computed may be taken over.
-SCORERS = {LATE: "visret.search.late_interaction"}
+SCORERS = {LATE: "visret.search.late_interaction", "maxsim": "visret.search.maxsim"}
 
 
 class Scorers:

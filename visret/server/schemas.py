@@ -61,7 +61,7 @@ class Found(BaseModel):
     """A page that answers the question.
 
     text: its best line. source: its file. member: its place inside that file, or "" for the file itself. picture:
-    always null; see `/highlight`. weak: whether it hardly answers.
+    always null; see `/highlight`. weak: whether it hardly answers. scores: what the score is made of, by name.
     """
 
     rank: Annotated[int, Field(ge=1)]
@@ -74,6 +74,7 @@ class Found(BaseModel):
     boxes: list[Place]
     picture: str | None
     weak: bool
+    scores: dict[str, float]
 
 
 class UnreadCounts(BaseModel):
