@@ -24,6 +24,7 @@ from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
+from visret.search.plans import Plan
 from visret.search.scorers import Scorers
 from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
 
@@ -360,7 +361,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str = LATE,
+        by: str | Plan = LATE,
         explain: bool = True,
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
@@ -378,7 +379,7 @@ class Retriever:
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
         by: the way of ranking. "late" is late interaction, less what a page loses for its length; "maxsim" is late
-            interaction alone, as the papers' tables have it.
+            interaction alone, as the papers' tables have it. A `visret.search.plans.Plan` fuses several.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
 
@@ -394,7 +395,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str = LATE,
+        by: str | Plan = LATE,
         explain: bool = True,
     ) -> list[Ranked[Hit]]:
         """Search for each of several questions, as `search` does, reading the pages once for all of them."""
@@ -413,7 +414,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str = LATE,
+        by: str | Plan = LATE,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 

@@ -88,4 +88,6 @@ def test_by_maxsim_alone_nothing_is_taken_off(retriever):
 
 
 def test_length_is_the_logarithm_of_the_vectors_that_the_model_made():
-    np.testing.assert_allclose(for_length(np.array([1, 10, 1000])), [0, -LENGTH * math.log(10), -LENGTH * math.log(1000)])
+    np.testing.assert_allclose(
+        for_length(np.array([1, 10, 1000])), [0, -LENGTH * math.log(10), -LENGTH * math.log(1000)]
+    )

@@ -19,7 +19,8 @@ from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
-from visret.search import late_interaction, ranking
+from visret.search import late_interaction, plans, ranking
+from visret.search.plans import Plan
 from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Pipeline:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str = LATE,
+        by: str | Plan = LATE,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
@@ -69,8 +70,8 @@ class Pipeline:
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        scorer, asked = self._scorer(by), self.read(questions)
-        return list(zip(asked, scorer.rank(asked, k, chosen, exact=exact), strict=True))
+        asked = self.read(questions)
+        return list(zip(asked, plans.rank(by, self._scorer, self.snapshot, asked, k, chosen, exact=exact), strict=True))
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""

@@ -1,0 +1,141 @@
+"""Plans: ways of ranking that are made of others, by fusing their scores, on the candidates of one of them or of all.
+
+The scores of different scorers do not mean the same, so they are made comparable first, over the candidates of one
+question. "relative" maps each scorer's lowest score among them to 0 and the highest to 1; it keeps how far apart pages
+are. "rank" takes 1 / (60 + rank) instead (reciprocal rank fusion, Cormack, Clarke and Büttcher 2009), which knows only
+the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal, get_args
+
+import numpy as np
+
+from visret import arguments
+from visret.errors import InvalidArgument
+from visret.index import Snapshot
+from visret.types import Question, Ranking, Scorer, Selection
+
+Fusion = Literal["relative", "rank"]
+
+RANK_CONSTANT = 60
+"""What is added to every rank: with more of it, the first places count less. 60 is that of Cormack et al. 2009."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A way of ranking made of others, for `search(..., by=Plan(...))`.
+
+    weights: how much each scorer counts, by name, such as {"late": 0.7, "bm25": 0.3}; above 0.
+    fusion: "relative" or "rank" (see the module).
+    candidates: the scorer whose best pages are the only ones that can be found, as in a cascade; None takes the best
+        pages of every scorer.
+    depth: how many of the best pages each scorer brings, at least as many as are asked for.
+
+    Every scorer scores every candidate, whoever found it. A page that a scorer does not find at all, because it has
+    none of the words, counts as its worst. Raises InvalidArgument for what cannot be.
+    """
+
+    weights: Mapping[str, float] = field(hash=False)
+    fusion: Fusion = "relative"
+    candidates: str | None = None
+    depth: int = 100
+
+    def __post_init__(self) -> None:
+        weights = dict(self.weights)
+        if not weights or not all(isinstance(name, str) for name in weights):
+            raise InvalidArgument(f"a plan needs the names of scorers with their weights, got {self.weights!r}")
+        for name, weight in weights.items():
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+                raise InvalidArgument(f"the weight of {name} must be a number above 0, got {weight!r}")
+        if self.fusion not in get_args(Fusion):
+            raise InvalidArgument(f"fusion: expected {' or '.join(get_args(Fusion))}, got {self.fusion!r}")
+        if self.candidates is not None and self.candidates not in weights:
+            raise InvalidArgument(f"candidates come from one of {', '.join(weights)}, got {self.candidates!r}")
+        object.__setattr__(self, "weights", MappingProxyType(weights))
+        object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
+
+
+PLANS: Mapping[str, Plan] = {}
+"""The plans that have names, for `search(..., by=NAME)`."""
+
+
+def rank(
+    by: str | Plan,
+    scorer: Callable[[str], Scorer],
+    snapshot: Snapshot,
+    questions: Sequence[Question],
+    k: int,
+    among: Selection,
+    *,
+    exact: bool = False,
+) -> list[Ranking]:
+    """Return the k best pages for each question, by a scorer, a plan with a name, or a plan.
+
+    scorer: returns the scorer of a name, and raises InvalidArgument for an unknown one. exact: as in `Scorer.rank`.
+    """
+    plan = PLANS.get(by, by) if isinstance(by, str) else by
+    if isinstance(plan, str):
+        return scorer(plan).rank(questions, k, among, exact=exact)
+    if not isinstance(plan, Plan):
+        raise InvalidArgument(f"pages are ranked by the name of a scorer, or by a Plan, got {by!r}")
+    scorers = {name: scorer(name) for name in plan.weights}
+    finders = list(scorers) if plan.candidates is None else [plan.candidates]
+    depth = max(k, plan.depth)
+    found = {name: scorers[name].rank(questions, depth, among, exact=exact) for name in finders}
+    out = []
+    for number, question in enumerate(questions):
+        keys = np.unique(np.concatenate([found[name][number].keys for name in finders]))
+        chosen = _selection(snapshot, keys)
+        parts: dict[str, np.ndarray] = {}
+        total = np.zeros(len(keys))
+        for name, weight in plan.weights.items():
+            ranking = found[name][number] if name in found else None
+            if ranking is None or depth <= len(ranking.keys) < len(keys):  # it may have more to say
+                (ranking,) = scorers[name].rank([question], max(len(keys), 1), chosen, exact=True)
+            scores = _on(keys, ranking.keys, ranking.scores)
+            total += weight * _comparable(scores, plan.fusion)
+            own = ranking.parts or {name: ranking.scores}
+            parts |= {part: _on(keys, ranking.keys, values) for part, values in own.items()}
+        order = np.lexsort((keys, -total))[:k]
+        out.append(Ranking(keys[order], total[order], {name: part[order] for name, part in parts.items()}))
+    return out
+
+
+def _selection(snapshot: Snapshot, keys: np.ndarray) -> Selection:
+    """Return the selection of the pages with these keys."""
+    rows: dict[int, list[int]] = {}
+    for key in keys.tolist():
+        segment, row = snapshot.locate(key)
+        rows.setdefault(segment, []).append(row)
+    return Selection({number: np.sort(np.array(some, np.int64)) for number, some in rows.items()}, None, False)
+
+
+def _on(keys: np.ndarray, found: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the values of pages for sorted keys, (len(keys),) float64; NaN for a page that was not found."""
+    out = np.full(len(keys), np.nan)
+    out[np.searchsorted(keys, found)] = values
+    return out
+
+
+def _comparable(scores: np.ndarray, fusion: Fusion) -> np.ndarray:
+    """Return scores (n,) as numbers from 0 to 1 that can be added to those of other scorers; NaN counts as worst."""
+    known = ~np.isnan(scores)
+    out = np.zeros(len(scores))
+    if not known.any():
+        return out
+    if fusion == "rank":
+        order = np.argsort(-scores[known], kind="stable")
+        ranks = np.empty(len(order))
+        ranks[order] = np.arange(1, len(order) + 1)
+        out[known] = 1 / (RANK_CONSTANT + ranks)
+        return out
+    low, high = scores[known].min(), scores[known].max()
+    if not known.all():  # pages that have none of the words score 0
+        low = min(low, 0.0)
+    out[known] = (scores[known] - low) / (high - low) if high > low else 1.0
+    return out
