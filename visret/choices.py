@@ -12,5 +12,8 @@ QUALITY_MODEL = "quality"
 LATE = "late"
 """The way of ranking if nobody names another: late interaction, with a correction for the length of pages."""
 
+WAYS = (LATE, "maxsim")
+"""The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
+
 OCR_MODES = ("auto", "never", "always")
 """The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret.choices import CODECS, DEFAULT_MODEL, OCR_MODES, QUALITY_MODEL
+from visret.choices import CODECS, DEFAULT_MODEL, LATE, OCR_MODES, QUALITY_MODEL, WAYS
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.folders import unwritable
 
@@ -162,7 +162,9 @@ def search(arguments: argparse.Namespace) -> int:
     where = _where(arguments.where)
     _check_pictures(arguments.pictures)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
-        (found,) = retriever.explained([arguments.question], k=arguments.k, where=where, exact=arguments.exact)
+        (found,) = retriever.explained(
+            [arguments.question], k=arguments.k, where=where, exact=arguments.exact, by=arguments.by
+        )
         failed, empty = retriever.unread()
         missing = _show(retriever, arguments, found, failed, empty)
     return int(bool(missing))
@@ -174,7 +176,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     questions = read(arguments.questions, topics=arguments.topics)
     with ExitStack() as opened:
-        systems = _systems(arguments.systems, arguments.password, opened)
+        systems = _systems(arguments.systems, arguments.by or [LATE], arguments.password, opened)
         found = compare(
             systems,
             questions,
@@ -413,8 +415,11 @@ def serving_rules(arguments: argparse.Namespace) -> Rules:
     return rules
 
 
-def _systems(given: Sequence[str], password: str | None, opened: ExitStack) -> list[System]:
-    """Return indexes and run files as systems, called by the ends of their paths, as much as tells them apart."""
+def _systems(given: Sequence[str], ways: Sequence[str], password: str | None, opened: ExitStack) -> list[System]:
+    """Return indexes and run files as systems, called by the ends of their paths, as much as tells them apart.
+
+    ways: how each index ranks; several are systems of their own.
+    """
     from visret.evaluate import read_run, system_of
     from visret.retriever import Retriever
 
@@ -426,7 +431,9 @@ def _systems(given: Sequence[str], password: str | None, opened: ExitStack) -> l
         if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
             systems.append(read_run(path, name))
         else:
-            systems.append(system_of(opened.enter_context(Retriever.open(path, password=password)), name))
+            retriever = opened.enter_context(Retriever.open(path, password=password))
+            called = {by: f"{name} ({by})" if len(set(ways)) > 1 else name for by in ways}
+            systems += [system_of(retriever, label, by=by) for by, label in called.items()]
     return systems
 
 
@@ -595,6 +602,10 @@ WHERE: Argument = (
     ("--where",),
     {"metavar": "JSON", "help": """find only pages with this metadata: '{"year": {">=": 2020, "<": 2024}}'"""},
 )
+BY: Argument = (
+    ("--by",),
+    {"choices": WAYS, "default": LATE, "help": f"the way of ranking ({LATE}); docs/python-api.md describes them"},
+)
 EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as hits name it"}
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as hits name them"}
@@ -684,6 +695,14 @@ EVALUATED: list[Argument] = [
     ),
     (("-k",), {"type": _positive, "default": 5, "help": "measure the first K pages (5)"}),
     (
+        ("--by",),
+        {
+            "choices": WAYS,
+            "action": "append",
+            "help": f"the way in which indexes rank ({LATE}); several are compared: --by A --by B",
+        },
+    ),
+    (
         ("--unit",),
         {
             "choices": ["page", "document"],
@@ -731,7 +750,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         *(PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, *METADATA),
         *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON),
     ],
-    search: [INDEX, QUESTION, K, WHERE, EXACT, PASSWORD, JSON, PICTURES],
+    search: [INDEX, QUESTION, K, WHERE, BY, EXACT, PASSWORD, JSON, PICTURES],
     evaluate: [*EVALUATED, PASSWORD, JSON],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
     info: [INDEX, JSON],

@@ -36,8 +36,10 @@ def test_an_index_ranks_as_it_searches(retriever):
         hits = retriever.search(question, k=2)
         assert [(one.doc, one.page, one.score) for one in found.found[question]] == [(*h.ref, h.score) for h in hits]
     assert found.milliseconds > 0
-    with pytest.raises(InvalidArgument, match="an index ranks by late, got 'bm25'"):
-        evaluate.system_of(retriever, by="bm25")
+    alone = systems.rankings_of(evaluate.system_of(retriever, by="maxsim"), asked("green"), 2, "page")
+    assert alone.found["green"][0].score == retriever.search("green", k=1)[0].scores["late"]
+    with pytest.raises(InvalidArgument, match="not by 'bm52'"):
+        systems.rankings_of(evaluate.system_of(retriever, by="bm52"), asked("green"), 2, "page")
 
 
 def test_documents_have_their_best_pages_scores(retriever, monkeypatch):

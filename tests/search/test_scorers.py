@@ -6,9 +6,9 @@ import types
 import numpy as np
 import pytest
 
-from visret import Page, Retriever
+from visret import Page, Retriever, choices
 from visret.errors import InvalidArgument
-from visret.search import scorers
+from visret.search import plans, scorers
 from visret.types import Ranking
 
 
@@ -72,3 +72,7 @@ def test_a_scorer_is_opened_once_a_state(retriever):
 def test_an_unknown_way_of_ranking_is_refused(retriever):
     with pytest.raises(InvalidArgument, match="pages are ranked by 'late' or 'maxsim' or 'backwards', not by 'bm52'"):
         retriever.search("red", by="bm52")
+
+
+def test_every_way_has_a_name_for_the_command():
+    assert set(choices.WAYS) == {*scorers.SCORERS, *plans.PLANS}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from visret.choices import LATE
 from visret.errors import InvalidArgument, PageIndexError
 from visret.evaluate.questions import (
     JudgedQuestion,
@@ -31,12 +32,11 @@ from visret.evaluate.tables import lines_of
 if TYPE_CHECKING:
     from visret.index import Document
     from visret.retriever import Retriever
+    from visret.search.plans import Plan
 
 TIMED = 50  # questions that are asked one by one, after a first that is not counted
 TOGETHER = 256  # questions that are asked at once, of the others
 PAGES_A_DOCUMENT = 4  # that are asked for at first, where documents are ranked
-WAYS = ("late",)
-"""What `system_of` takes as `by`: the names of the scorers that indexes have."""
 
 
 class Found(NamedTuple):
@@ -100,18 +100,16 @@ class Rankings:
         return None
 
 
-def system_of(retriever: Retriever, name: str | None = None, *, by: str = "late") -> System:
+def system_of(retriever: Retriever, name: str | None = None, *, by: str | Plan = LATE) -> System:
     """Return the system that an index is, ranking in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.
-    by: the way; InvalidArgument for one that indexes do not have.
+    by: the way, as in `Retriever.search`, which raises InvalidArgument for one that it does not know.
     """
-    if by not in WAYS:
-        raise InvalidArgument(f"an index ranks by {' or '.join(WAYS)}, got {by!r}")
     facts = retriever.info()
 
     def rank(questions: Sequence[JudgedQuestion], k: int) -> list[list[Found]]:
-        hits = retriever.search_many([question.text for question in questions], k, explain=False)
+        hits = retriever.search_many([question.text for question in questions], k, by=by, explain=False)
         return [[Found(hit.doc, hit.page, hit.score) for hit in found] for found in hits]
 
     return System(name or Path(facts["path"]).stem, rank, facts["bytes_a_page"], retriever=retriever)

@@ -21,6 +21,7 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
+from visret.choices import LATE
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidArgument, NoPicture, VisretError
 from visret.index import Document
@@ -199,6 +200,7 @@ class Search(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     where: dict[str, Any] | None = None
     exact: bool = False
+    by: str = LATE
 
 
 def check_filter(where: Any) -> None:
@@ -230,7 +232,7 @@ def routes(library: Library) -> APIRouter:
         warnings: what in the question the model did not understand. unread: how much of the index no question finds;
         `GET /unread` lists it.
         """
-        hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact))
+        hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact, asked.by))
         failed, empty = retriever.unread_counts()
         unread = {"failed": failed, "empty": empty}
         return Json({"query": asked.question, "hits": hits, "warnings": hits.warnings, "unread": unread})

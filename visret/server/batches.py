@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from visret.choices import LATE
 from visret.explain.attribution import Region
 from visret.retriever import Retriever, pipeline_of
 from visret.search.pipeline import Pipeline
@@ -32,6 +33,7 @@ class Asked:
     k: int = 10
     where: Mapping[str, Any] | None = None
     exact: bool = False
+    by: str = LATE
     boxes: bool = True
 
     @property
@@ -45,7 +47,7 @@ class Asked:
     @property
     def kind(self) -> str:
         """The kind of the question: one scan can answer all questions of one kind."""
-        return json.dumps([self.depth, self.where, self.exact], sort_keys=True)
+        return json.dumps([self.depth, self.where, self.exact, self.by], sort_keys=True)
 
 
 class Shown(NamedTuple):
@@ -99,7 +101,7 @@ class Batches:
             self._retriever.refresh()
             pipeline = pipeline_of(self._retriever)
             texts = [asked.text for asked, _ in group]
-            ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact)
+            ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact, by=first.by)
             for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
                 answer.set_result(_shown(pipeline, asked, question, ranking.first(asked.k)))
         except Exception as error:  # noqa: BLE001 - it is raised where the question was asked

@@ -16,6 +16,7 @@ from pydantic import Field
 from starlette.applications import Starlette
 
 from visret import rag
+from visret.choices import LATE
 from visret.errors import VisretError
 from visret.retriever import sendable
 from visret.server.answers import without_paths, words
@@ -40,13 +41,14 @@ def application(library: Library) -> Starlette:
         question: str,
         k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 5,
         where: dict[str, Any] | None = None,
+        by: str = LATE,
     ) -> dict[str, Any]:
         """Return the k best pages for a question, best first: doc, page, score, and text, the line that answers best.
 
         weak: the page hardly answers. warnings: what in the question was not understood. where: find only pages with
-        this metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}.
+        this metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}. by: the way of ranking.
         """
-        hits = await library.search(Asked(question, k, where, boxes=False))
+        hits = await library.search(Asked(question, k, where, by=by, boxes=False))
         pages = [{name: hit[name] for name in ("doc", "page", "score", "text", "weak")} for hit in hits]
         return {"pages": pages, "warnings": list(hits.warnings)}
 
