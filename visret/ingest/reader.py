@@ -105,7 +105,7 @@ class _Reading:
         self.lane = lane
         self.options = options
         self.task = task
-        self.path = task.pdf or task.source.path
+        self.path = task.path
         self.reached = {"": _Reached(task)}  # the file, and the documents inside it, by place
         self.at = ""  # what is being read
         self.crashes = 0
@@ -189,6 +189,7 @@ class _Reading:
         known = self.task.known.get(place)
         doc = known[0].doc if known else f"{self.task.doc}/{place}"
         done = known[1] if known and known[0].hash == digest else None
+        assert self.task.source is not None
         source = Source(self.task.source.path, doc, place)
         return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
 
