@@ -231,16 +231,15 @@ def info(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Read every byte of an index and report what is damaged."""
-    from visret.index import PageIndex
+    from visret.index import damage
 
-    opened = PageIndex(arguments.index)  # PageIndex.open may refuse a damaged one
-    problems = opened.verify()
+    problems = damage.verify(arguments.index)
     for problem in problems:
         print(_printable(problem))
     if not problems:
         print(f"{arguments.index}: every checksum is right")
     elif arguments.repair:
-        for lost in opened.repair():
+        for lost in damage.repair(arguments.index):
             print(_printable(lost))
         print(f"{arguments.index}: what was damaged has been dropped; visret index reads its documents again")
     else:
