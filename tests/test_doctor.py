@@ -103,7 +103,7 @@ def test_a_wrong_setting_is_a_failure_that_says_what_is_right(monkeypatch, name,
 
 def test_a_probe_that_fails_is_a_line(monkeypatch):
     def broken():
-        yield doctor.Line("cpu", "half")
+        yield doctor.ReportLine("cpu", "half")
         raise ZeroDivisionError("of cores")
 
     assert [line.value for line in doctor._safely("cpu", broken)] == [

@@ -13,7 +13,7 @@ from visret.ingest import messages
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import is_other
 from visret.ingest.stored import stored_image, stored_page
-from visret.ingest.tasks import Answer, End, Read, Start, Task
+from visret.ingest.tasks import End, NewDocument, Read, Task, TaskAnswer
 from visret.types import Page, PageRef
 
 _NOTHING: set[Any] = set()  # is known of a document made in memory; one for all, as a run may have millions of them
@@ -61,7 +61,7 @@ def _read_given(
             task = Task(None, doc, 0, 0, None, _NOTHING, seen=_NOTHING, whole=_NOTHING, keeps_pictures=pictures)
             tasks[doc] = task
             updates = doc in before.docs() and is_other(before.document(doc), metadata)
-            yield Read(task, Start(metadata, updates))
+            yield Read(task, NewDocument(metadata, updates))
         for answer in _answers(page, options):
             yield Read(tasks[doc], answer)
     for task in tasks.values():  # not before: pages of one document may come between those of another
@@ -96,7 +96,7 @@ def _stored(index: PageIndex, document: Document, number: int) -> Page:
     return Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=number)
 
 
-def _answers(page: Page, options: ReadOptions) -> Iterator[Answer]:
+def _answers(page: Page, options: ReadOptions) -> Iterator[TaskAnswer]:
     """Yield a page with the words of its picture, after what is known to be missing from it, or why it is unread."""
     try:
         page = ocr.with_words(page, options.ocr)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from visret.errors import DuplicateDocument, ShapeError
 from visret.index import Document, Writer
 from visret.ingest import messages
-from visret.ingest.discovery import Found
+from visret.ingest.discovery import FoundFiles
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import Begin, Fail, Leave, MetadataOf, Plan, Remove, Resume, Update
 from visret.ingest.report import EmptyPage, Failure, Lost, Progress, Report
 from visret.ingest.stored import webp
-from visret.ingest.tasks import End, Read, Start, Task
+from visret.ingest.tasks import End, NewDocument, Read, Task
 from visret.types import Page, PageEmbedding, PageRef
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Recorder:
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
 
-    def carry_out(self, plan: Plan, found: Found | None = None) -> list[Task]:
+    def carry_out(self, plan: Plan, found: FoundFiles | None = None) -> list[Task]:
         """Write what a plan decides, and count what was found; return the files to be read, each with its number."""
         if found is not None:
             self.failed += found.failures
@@ -125,7 +125,7 @@ class Recorder:
             match read.answer:
                 case messages.Begun(hash=digest):
                     self.begin_member(task, digest)
-                case Start(metadata=metadata, updates=updates):
+                case NewDocument(metadata=metadata, updates=updates):
                     self.begin(task, metadata)
                     self.updated += updates
                 case Page(ref=ref, image=image):

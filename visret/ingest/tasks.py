@@ -56,8 +56,8 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """The start of a document made in memory. metadata: None leaves what it has. updates: whether that changes it."""
+class NewDocument:
+    """A document made in memory begins. metadata: None leaves what it has. updates: whether that changes it."""
 
     metadata: Mapping[str, Any] | None
     updates: bool
@@ -70,7 +70,16 @@ class End:
     pages: int | None
 
 
-Answer = messages.Hashed | messages.Converted | messages.Unread | messages.Lacking | messages.Begun | Page | Start | End
+TaskAnswer = (
+    messages.Hashed
+    | messages.Converted
+    | messages.Unread
+    | messages.Lacking
+    | messages.Begun
+    | NewDocument
+    | Page
+    | End
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,7 @@ class Read:
     """One answer that came of a file; the last is an End, or an Unread of the file."""
 
     task: Task
-    answer: Answer
+    answer: TaskAnswer
 
     @property
     def page(self) -> Page | None:
