@@ -129,7 +129,7 @@ def _restore(one: TextObject) -> None:
 
 def _doubtful(page: Any, known: KnownFonts) -> list[TextObject]:
     """Find the texts of an open page that may be letters nobody sees: none on most pages, at little cost."""
-    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    pointer = objects.address_of(page.raw)
     names: dict[int, str] = {}
     if not known.missing and not any(_doubt(one, known, names) for one in _texts(pointer, _SAMPLE)):
         return []

@@ -21,7 +21,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents import characters, pictured
+from visret.documents import characters, objects, pictured
 from visret.documents.characters import Characters
 from visret.documents.words import SPACES
 from visret.documents.words import spelled as spelling
@@ -74,7 +74,7 @@ class Annotations(NamedTuple):
 def kinds(page: Any) -> set[int]:
     """Return the kinds of annotations on an open page that may have text; empty for most pages, at little cost."""
     count_of, get, kind_of, close = _calls()
-    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    pointer = objects.address_of(page.raw)
     found = set()
     for i in range(min(MAX_NOTES, count_of(pointer))):
         if one := get(pointer, i):
