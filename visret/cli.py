@@ -521,6 +521,19 @@ STORAGE: dict[str, Argument] = {
         },
     ),
 }
+STORED_AGAIN: list[Argument] = [
+    (flags, {**options, "help": help_})
+    for (flags, options), help_ in zip(
+        STORAGE.values(),
+        (
+            "how vectors are stored (the same as before)",
+            "project vectors to N dimensions (the same as before; as many as the model's vectors have projects none)",
+            "merge similar vectors of a page, so that one in N is left (the same as before; 1 keeps all)",
+            "leave out this share of a page's vectors, those that say least (the same as before; 0 keeps all)",
+        ),
+        strict=True,
+    )
+]
 METADATA: list[Argument] = [
     (("--metadata",), {"metavar": "JSON", "help": "metadata for all these files, to filter by: '{\"year\": 2024}'"}),
     (
@@ -738,7 +751,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     remove: [INDEX, DOCS],
     set_: [INDEX, ONE_DOC, CHANGES, JSON],
     compact: [INDEX, *SMALLER],
-    reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
+    reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
     cache: [CLEAR],
