@@ -527,7 +527,7 @@ STORED_AGAIN: list[Argument] = [
         STORAGE.values(),
         (
             "how vectors are stored (the same as before)",
-            "project vectors to N dimensions (the same as before; as many as the model's vectors have projects none)",
+            "project vectors to N dimensions (the same as before; the model's own number ends the projection)",
             "merge similar vectors of a page, so that one in N is left (the same as before; 1 keeps all)",
             "leave out this share of a page's vectors, those that say least (the same as before; 0 keeps all)",
         ),

