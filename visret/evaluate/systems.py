@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 TIMED = 50  # questions that are asked one by one, after a first that is not counted
 TOGETHER = 256  # questions that are asked at once, of the others
 PAGES_A_DOCUMENT = 4  # that are asked for at first, where documents are ranked
-WAYS = ("late",)
-"""What `system_of` takes as `by`: the names of the scorers that indexes have."""
 
 
 class Found(NamedTuple):
@@ -104,14 +102,16 @@ def system_of(retriever: Retriever, name: str | None = None, *, by: str = "late"
     """Return the system that an index is, ranking in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.
-    by: the way; InvalidArgument for one that indexes do not have.
+    by: the way, as in `Retriever.search`; InvalidArgument for one that indexes do not have.
     """
-    if by not in WAYS:
-        raise InvalidArgument(f"an index ranks by {' or '.join(WAYS)}, got {by!r}")
+    from visret.search.scorers import SCORERS
+
+    if by not in SCORERS:
+        raise InvalidArgument(f"an index ranks by {' or '.join(SCORERS)}, got {by!r}")
     facts = retriever.info()
 
     def rank(questions: Sequence[JudgedQuestion], k: int) -> list[list[Found]]:
-        hits = retriever.search_many([question.text for question in questions], k, explain=False)
+        hits = retriever.search_many([question.text for question in questions], k, by=by, explain=False)
         return [[Found(hit.doc, hit.page, hit.score) for hit in found] for found in hits]
 
     return System(name or Path(facts["path"]).stem, rank, facts["bytes_a_page"], retriever=retriever)
