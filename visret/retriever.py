@@ -243,18 +243,29 @@ class Retriever:
         )
 
     def add_pages(
-        self, pages: Iterable[Page], *, metadata: Mapping[str, Any] | None = None, ocr: str = "auto"
+        self,
+        pages: Iterable[Page],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        ocr: str = "auto",
+        pictures: bool = True,
     ) -> Report:
         """Bring in pages made in memory. Pages of one `doc` in one call are a document; adding it again replaces it.
 
-        Their pictures are kept in the index, so that explanations can be drawn.
-
         metadata: the metadata of the documents. None leaves what they have, as in `add`. Metadata of a page is replaced
             with the page. ocr: as in `add`.
+        pictures: whether the index keeps the pictures of the pages, as lossless WebP. Without them indexing is faster
+            and the index smaller, but no page or explanation can be drawn, and `reindex` cannot change to a model that
+            looks at pictures. Pages that are only ranked, as in a benchmark, do not need them.
+
+        The report names pages that cannot be read or stored. Raises InvalidArgument for a page that is given twice, and
+        IndexLocked while another process writes.
         """
         from visret.ingest import run
 
-        return run.add_pages(self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata)
+        return run.add_pages(
+            self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata, pictures=pictures
+        )
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Remove documents by name. Raises InvalidArgument, and removes nothing, if one of them is not there."""

@@ -19,8 +19,8 @@ from visret.ocr.glyph.networks import (
     LETTERS,
     STRIP,
     UNKNOWN,
-    Finder,
-    Reader,
+    FinderNetwork,
+    ReaderNetwork,
     inked,
     said,
     spelled,
@@ -83,8 +83,8 @@ def test_an_empty_page_has_no_lines():
 
 
 def test_networks_keep_what_their_docstrings_say():
-    assert Reader().eval()(torch.zeros(2, 1, STRIP, 64)).shape == (2, 32, len(ALPHABET) + 1)
-    assert Finder().eval()(torch.zeros(1, 1, 96, 64)).shape == (1, 3, 96 // CELL_ROWS, 64 // CELL_COLUMNS)
+    assert ReaderNetwork().eval()(torch.zeros(2, 1, STRIP, 64)).shape == (2, 32, len(ALPHABET) + 1)
+    assert FinderNetwork().eval()(torch.zeros(1, 1, 96, 64)).shape == (1, 3, 96 // CELL_ROWS, 64 // CELL_COLUMNS)
 
 
 def test_a_run_of_one_name_is_one_character():

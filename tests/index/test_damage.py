@@ -7,7 +7,7 @@ import pytest
 from support.pages import MODEL, add, embed, refs
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import PageIndex, layout, page_bytes, renditions
+from visret.index import PageIndex, damage, layout, page_bytes, renditions
 from visret.reduction import Storage
 from visret.types import Grid
 
@@ -38,13 +38,13 @@ def flip(file, at=-1):
 def found(path):
     """Whether anything is found, at whatever stage."""
     try:
-        return bool(PageIndex(path).verify())
+        return bool(damage.verify(path))
     except PageIndexError:
         return True
 
 
 def test_a_flipped_byte_is_found_anywhere(path):
-    assert PageIndex(path).verify() == []
+    assert damage.verify(path) == []
     rng = random.Random(0)
     files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != layout.LOCK]
     assert {file.parent.name for file in files} == {"i", "fitted", "000001", "000002", "000003"}
@@ -57,13 +57,13 @@ def test_a_flipped_byte_is_found_anywhere(path):
             file.write_bytes(changed)
             assert found(path), f"byte {at} of {file.name}"
         file.write_bytes(data)
-    assert PageIndex(path).verify() == []
+    assert damage.verify(path) == []
 
 
 def test_repair_drops_what_is_damaged_and_says_whose_it_was(path):
     flip(layout.segment_folder(path, 1) / "vectors.npy")
     flip(path / layout.RENDITIONS / "000003" / "1.webp")
-    lost = PageIndex(path).repair()
+    lost = damage.repair(path)
     assert lost == [
         "a.pdf: 2 pages dropped; bring its file in again",
         "drawn: the picture of page 1 was dropped; the page itself is still there",
@@ -78,14 +78,14 @@ def test_repair_drops_what_is_damaged_and_says_whose_it_was(path):
         with index.writing() as writer:
             writer.put(1, embed("a.pdf", 1))
         assert refs(index) == [("a.pdf", 1), ("b.pdf", 1), ("drawn", 1)]
-    assert PageIndex(path).repair() == []
+    assert damage.repair(path) == []
 
 
-@pytest.mark.parametrize("damage", ["flipped", "missing"])
-def test_without_what_was_learned_no_page_is_left(path, damage):
+@pytest.mark.parametrize("harm", ["flipped", "missing"])
+def test_without_what_was_learned_no_page_is_left(path, harm):
     file = path / layout.FITTED / "centroids.npy"
-    flip(file) if damage == "flipped" else file.unlink()
-    lost = PageIndex(path).repair()
+    flip(file) if harm == "flipped" else file.unlink()
+    lost = damage.repair(path)
     assert lost[-1] == "drawn: 1 page dropped; it was made in memory: add it again"
     with PageIndex.open(path) as index:
         assert (refs(index), index.verify(), index.snapshot.fitted) == ([], [], None)
@@ -108,10 +108,10 @@ def test_a_damaged_catalogue_is_not_written_to(path):
             index.repair()
 
 
-@pytest.mark.parametrize("damage", ["flipped", "missing"])
-def test_a_damaged_seal_is_made_again(path, damage):
+@pytest.mark.parametrize("harm", ["flipped", "missing"])
+def test_a_damaged_seal_is_made_again(path, harm):
     file = path / layout.SEAL
-    flip(file, 20) if damage == "flipped" else file.unlink()
+    flip(file, 20) if harm == "flipped" else file.unlink()
     with PageIndex.open(path) as index:
         assert len(index.verify()) == 1
         assert index.repair() == []
@@ -136,7 +136,7 @@ def test_damage_is_not_given_a_new_checksum(path):
     flip(layout.segment_folder(path, 1) / "vectors.npy")
     with PageIndex.open(path) as index, pytest.raises(IndexFormatError, match="drop it with visret verify --repair"):
         index.compact()
-    assert PageIndex(path).verify() == ["segment 1: vectors.npy is damaged (its checksum differs)"]
+    assert damage.verify(path) == ["segment 1: vectors.npy is damaged (its checksum differs)"]
 
 
 @pytest.mark.parametrize(

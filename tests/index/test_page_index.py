@@ -18,8 +18,9 @@ from support.pages import DIM, FLOATS, MODEL, add, embed, refs
 
 from visret.codec import Codec
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import PageIndex, Segment, arrays, catalogue, layout, versions
+from visret.index import PageIndex, Segment, arrays, catalogue, damage, layout, versions
 from visret.index.fields import SUMMARIES
+from visret.index.segment import open_segment
 from visret.reduction import Storage
 
 
@@ -266,7 +267,7 @@ def test_too_many_open_files_say_what_to_do(path):
         resource.setrlimit(resource.RLIMIT_NOFILE, (first_free + 1, hard))
         try:
             with pytest.raises(PageIndexError, match=r"cannot be read: Too many open files; allow more .*ulimit -n"):
-                PageIndex(path)._map(segments[0], Codec("float32", DIM))
+                open_segment(path, segments[0], Codec("float32", DIM))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -449,7 +450,7 @@ def test_a_catalogue_with_code_in_it_is_refused(path, code):
     with pytest.raises(IndexFormatError, match=r"'evil'.* do not trust it"):
         PageIndex.open(path)
     with pytest.raises(IndexFormatError, match="do not trust it"):
-        PageIndex(path).verify()
+        damage.verify(path)
 
 
 def test_a_missing_segment_is_refused(path):

@@ -75,7 +75,7 @@ class Reused(Fresh):
                 return
         super().__init__()
 
-    def read(self, request: messages.Request, *, doc: str) -> Iterator[messages.Answer]:
+    def read(self, request: messages.Request, *, doc: str) -> Iterator[messages.WorkerAnswer]:
         """One that is left in the middle of a file is of no use to anybody else."""
         self._idle = False
         yield from super().read(request, doc=doc)

@@ -62,9 +62,9 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
 
 def text_document(path: str | Path, text: str) -> Document:
     """Return a document whose text was extracted elsewhere, in pages like those of plain text."""
-    from visret.documents.text import Text
+    from visret.documents.text import PlainText
 
-    return Text(Path(path), text)
+    return PlainText(Path(path), text)
 
 
 def count(path: str | Path, *, password: str | None = None) -> int:

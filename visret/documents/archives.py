@@ -71,7 +71,7 @@ class Archive(Document):
 
     def members(self, folder: Path) -> Iterator[Member]:
         """Yield the files in the archive, by name. No more is unpacked than fits, whatever sizes the archive claims."""
-        unpacking, reading = Unpacking(folder, self.lost), _Reading(self._archive, self._password)
+        unpacking, reading = Unpacking(folder, self.lost), _Unpacker(self._archive, self._password)
         for name, _, info in self._files:
             if _is_special(info):
                 reading.left_out.append((name, "is a link"))
@@ -107,7 +107,7 @@ class Archive(Document):
             return
 
 
-class _Reading:
+class _Unpacker:
     """The unpacking of members, and what went wrong with it.
 
     spent: bytes unpacked so far, kept or not. failed: whether the last member failed. left_out: the name of each member

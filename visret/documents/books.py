@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from visret.documents import archives, office
 from visret.documents.document import Document
 from visret.documents.encodings import decode
-from visret.documents.text import Text
+from visret.documents.text import PlainText
 from visret.errors import DocumentError
 from visret.types import Loss
 
@@ -29,7 +29,7 @@ def opened(path: Path, _: str | None) -> Document:
     """Return the text of a book, a page for each item of its spine. Raises DocumentError if damaged or protected."""
     with archives.zip_file(path) as archive:
         book = _Book(path, archive)
-        text = Text(path, pages=(page for item in book.spine() for page in _cut(book.text(item))))
+        text = PlainText(path, pages=(page for item in book.spine() for page in _cut(book.text(item))))
     if not len(text):
         raise DocumentError(path, f"is a book without any text; {_DAMAGED}")
     text.lost += book.losses()

@@ -34,7 +34,7 @@ _SCRIPTS = {  # the first word of a character's name in Unicode -> what to insta
 }
 
 
-class Text(NamedTuple):
+class TextObject(NamedTuple):
     """A text object. font: the name of its font. mode: its rendering mode. thin: whether it has no extent."""
 
     handle: Any
@@ -44,7 +44,7 @@ class Text(NamedTuple):
     thin: bool
 
 
-class Known:
+class KnownFonts:
     """The fonts of a document, as far as the pages read so far tell.
 
     missing: the names of fonts that were looked for and not found. harmless: the names of fonts in which many texts
@@ -57,7 +57,7 @@ class Known:
         self._blanks: Counter[str] = Counter()
         self._letters: set[str] = set()
 
-    def learn(self, said: list[tuple[Text, str]]) -> None:
+    def learn(self, said: list[tuple[TextObject, str]]) -> None:
         """Count what texts without an extent turned out to be."""
         self._letters.update(one.font for one, text in said if text)
         self._blanks.update(one.font for one, text in said if not text)
@@ -65,7 +65,7 @@ class Known:
 
 
 @contextmanager
-def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
+def extended(page: Any, known: KnownFonts) -> Iterator[list[Loss]]:
     """Give all letters of an open page an extent, so that they are in its text layer; yields what is drawn blank."""
     found = _doubtful(page, known)
     if not found:
@@ -86,7 +86,7 @@ def extended(page: Any, known: Known) -> Iterator[list[Loss]]:
                 _restore(one)
 
 
-def _said(page: Any, some: list[Text]) -> list[str]:
+def _said(page: Any, some: list[TextObject]) -> list[str]:
     textpage = page.get_textpage()
     try:
         texts = [characters.utf16(functools.partial(raw.FPDFTextObj_GetText, one.handle, textpage)) for one in some]
@@ -95,7 +95,7 @@ def _said(page: Any, some: list[Text]) -> list[str]:
     return [text.strip(_BLANKS) for text in texts]
 
 
-def _blank(letters: list[tuple[Text, str]]) -> Iterator[Loss]:
+def _blank(letters: list[tuple[TextObject, str]]) -> Iterator[Loss]:
     for name in dict.fromkeys(one.font for one, _ in letters if one.mode not in _INVISIBLE and not one.embedded):
         text = "".join(text for one, text in letters if one.font == name)
         what = f"the picture of text set in {name or 'a font without a name'}"
@@ -111,14 +111,14 @@ def _help(text: str) -> str:
     return f"install {_SCRIPTS['CJK']}" if scripts["CJK"] else "save the document again with its fonts embedded"
 
 
-def _extend(one: Text) -> None:
+def _extend(one: TextObject) -> None:
     """Give a text an extent: PDFium adds half the line width once the text is drawn as an outline and placed anew."""
     if one.thin:
         raw.FPDFTextObj_SetTextRenderMode(one.handle, raw.FPDF_TEXTRENDERMODE_STROKE)
         raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
 
 
-def _restore(one: Text) -> None:
+def _restore(one: TextObject) -> None:
     if one.thin:
         raw.FPDFTextObj_SetTextRenderMode(one.handle, one.mode)
         raw.FPDFPageObj_Transform(one.handle, 1, 0, 0, 1, 0, 0)
@@ -127,16 +127,16 @@ def _restore(one: Text) -> None:
 # ------------------------------------------------------------------------------------------------ what is suspicious
 
 
-def _doubtful(page: Any, known: Known) -> list[Text]:
+def _doubtful(page: Any, known: KnownFonts) -> list[TextObject]:
     """Find the texts of an open page that may be letters nobody sees: none on most pages, at little cost."""
-    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    pointer = objects.address_of(page.raw)
     names: dict[int, str] = {}
     if not known.missing and not any(_doubt(one, known, names) for one in _texts(pointer, _SAMPLE)):
         return []
     return [text for one in _texts(pointer, None) if (text := _doubt(one, known, names))]
 
 
-def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
+def _doubt(address: int, known: KnownFonts, names: dict[int, str]) -> TextObject | None:
     """Return the text at an address if its font is missing, or if it has no extent and its font may be the reason."""
     calls = objects.calls()
     if not calls.bounds_of(address, *_BOUNDS_AT):
@@ -154,7 +154,7 @@ def _doubt(address: int, known: Known, names: dict[int, str]) -> Text | None:
     name = names[font]
     if name in known.harmless or not (thin or _plain(name) in known.missing):
         return None
-    return Text(ctypes.cast(address, raw.FPDF_PAGEOBJECT), name, mode, embedded, thin)
+    return TextObject(ctypes.cast(address, raw.FPDF_PAGEOBJECT), name, mode, embedded, thin)
 
 
 def _plain(name: str) -> str:

@@ -23,7 +23,7 @@ def text_of_html(data: bytes) -> str:
 
     Scripts and styles are left out, and so are drawings and templates that are closed.
     """
-    reader = _Text()
+    reader = _TextParser()
     reader.feed(decoded(data).text)
     reader.close()
     text = re.sub(r" *\t *", "\t", re.sub(r"[ \r\xa0]+", " ", "".join(reader.parts)))
@@ -70,7 +70,7 @@ _BLOCKS = {"blockquote", "dl", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "p
 _ENDS_DRAWING = (_LINES | _BLOCKS) - {"title"}  # elements of HTML, which browsers show though the drawing is not closed
 
 
-class _Text(HTMLParser):
+class _TextParser(HTMLParser):
     """A parser that collects text, with a line feed where a line ends and a vertical tab where a blank line follows.
 
     Text in a drawing or a template is put aside, and dropped once that is closed: one that is not closed would hide the

@@ -28,12 +28,12 @@ def hide(page: Any) -> None:
     if not _may_hide_text(page):
         return
     top = [raw.FPDFPage_GetObject(page, i) for i in range(raw.FPDFPage_CountObjects(page))]
-    inside = {_key(form): list(_inside(form)) for form in top if _is_form(form)}
+    inside = {objects.address_of(form): list(_inside(form)) for form in top if _is_form(form)}
     everything = [*top, *(one for some in inside.values() for one in some)]
-    marks = {_key(one): _marks(one) for one in everything}
-    off = _off(page, top, {_key(mark): mark for some in marks.values() for mark in some})
+    marks = {objects.address_of(one): _marks(one) for one in everything}
+    off = _off(page, top, {objects.address_of(mark): mark for some in marks.values() for mark in some})
     for one in everything:
-        if any(_key(mark) in off for mark in marks[_key(one)]):
+        if any(objects.address_of(mark) in off for mark in marks[objects.address_of(one)]):
             raw.FPDFPageObj_SetIsActive(one, False)
     with_text = 0
     for way in itertools.islice(_ways([(top, None)]), _STEPS):
@@ -49,7 +49,7 @@ def hide(page: Any) -> None:
 def _may_hide_text(page: Any) -> bool:
     """Return whether a page has forms, or text on a layer; drawings have tens of thousands of other objects."""
     calls = objects.calls()
-    pointer = _key(page.raw)
+    pointer = objects.address_of(page.raw)
     known: dict[int, bool] = {}
     for i in range(calls.count_of(pointer)):
         one = calls.get(pointer, i)
@@ -165,7 +165,7 @@ def _only(way: _Way) -> Iterator[None]:
         one
         for siblings, taken in way
         for one in siblings
-        if (taken is None or _key(one) != _key(taken))
+        if (taken is None or objects.address_of(one) != objects.address_of(taken))
         and raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active))
         and active.value
     ]
@@ -195,7 +195,3 @@ def _is_form(one: Any) -> bool:
 
 def _is_text(one: Any) -> bool:
     return bool(raw.FPDFPageObj_GetType(one) == raw.FPDF_PAGEOBJ_TEXT)
-
-
-def _key(handle: Any) -> int:
-    return ctypes.cast(handle, ctypes.c_void_p).value or 0

@@ -19,7 +19,7 @@ from visret.documents import office
 from visret.documents.document import Member
 from visret.documents.encodings import decode
 from visret.documents.members import Unpacking
-from visret.documents.text import Text
+from visret.documents.text import PlainText
 from visret.errors import DocumentError
 from visret.types import Loss
 
@@ -45,7 +45,7 @@ def opened(path: Path, _: str | None) -> Mail:
         raise DocumentError(path, "is an e-mail whose parts are nested too deeply; save its text") from error
 
 
-class Mail(Text):
+class Mail(PlainText):
     """A message: From, To, Cc, Bcc, Date and Subject, and its text, in pages like those of plain text."""
 
     def __init__(self, path: Path, message: Message) -> None:

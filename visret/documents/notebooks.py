@@ -11,7 +11,7 @@ from typing import Any
 from visret.documents import office
 from visret.documents.document import Document
 from visret.documents.encodings import decode
-from visret.documents.text import Text
+from visret.documents.text import PlainText
 from visret.errors import DocumentError
 from visret.types import Loss
 
@@ -21,9 +21,9 @@ _TEXTS = ("text/plain", "text/markdown", "text/html", "text/latex", "application
 
 def opened(path: Path, _: str | None) -> Document:
     """Return the text of a notebook, in pages like those of plain text. Its pictures are counted as lost."""
-    reading = _Reading()
+    reading = _CellText()
     text = "\n\n".join(filter(None, (part.strip("\n") for part in reading.parts(_cells(path)))))
-    notebook = Text(path, text + "\n")
+    notebook = PlainText(path, text + "\n")
     if reading.pictures:
         what = "one picture" if reading.pictures == 1 else f"{reading.pictures:,} pictures"
         notebook.lost.append(Loss(f"{what} in its cells", "export the notebook as HTML or PDF and add that"))
@@ -43,7 +43,7 @@ def _cells(path: Path) -> list[Any]:
     raise DocumentError(path, "is not a notebook: it has no cells; save it again in Jupyter")
 
 
-class _Reading:
+class _CellText:
     """The text of cells, and a count of the pictures in them."""
 
     def __init__(self) -> None:

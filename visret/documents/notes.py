@@ -21,7 +21,7 @@ import numpy as np
 import pypdfium2
 from pypdfium2 import raw
 
-from visret.documents import characters, pictured
+from visret.documents import characters, objects, pictured
 from visret.documents.characters import Characters
 from visret.documents.words import SPACES
 from visret.documents.words import spelled as spelling
@@ -47,7 +47,7 @@ _TAG = re.compile(r"<[^>]*>")
 _SIZES = (12.0, 10.0, 8.0, 6.0, 4.0)  # of type, in points, tried for a value without an appearance
 
 
-class Note(NamedTuple):
+class Annotation(NamedTuple):
     """An annotation that may have text.
 
     text: what was typed into it. box: left, top, right, bottom on the page. field: whether it belongs to a form.
@@ -59,7 +59,7 @@ class Note(NamedTuple):
     field: bool
 
 
-class Found(NamedTuple):
+class Annotations(NamedTuple):
     """The text of a page's annotations.
 
     typed: the characters shown in fields, notes and stamps. comments: the notes on a place of the page.
@@ -67,14 +67,14 @@ class Found(NamedTuple):
     """
 
     typed: Characters
-    comments: list[Note]
+    comments: list[Annotation]
     pictured: bool
 
 
 def kinds(page: Any) -> set[int]:
     """Return the kinds of annotations on an open page that may have text; empty for most pages, at little cost."""
     count_of, get, kind_of, close = _calls()
-    pointer = ctypes.cast(page.raw, ctypes.c_void_p).value or 0
+    pointer = objects.address_of(page.raw)
     found = set()
     for i in range(min(MAX_NOTES, count_of(pointer))):
         if one := get(pointer, i):
@@ -88,7 +88,7 @@ def beyond(page: Any) -> int:
     return max(0, int(raw.FPDFPage_GetAnnotCount(page)) - MAX_NOTES)
 
 
-def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Found:
+def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters) -> Annotations:
     """Read the annotations of page `number`, which are of the kinds `which`; content: the page's own characters."""
     there = list(_notes(page, pdf.formenv))
     shown, has_pictures = _appearances(pdf, number) if which - _SHAPELESS else (characters.joined(()), False)
@@ -112,10 +112,10 @@ def read(pdf: Any, page: Any, number: int, which: set[int], content: Characters)
             note.subtype in _MARKING and says in _plain(content.some(_within(content, note.box)))
         ):
             comments.append(note)
-    return Found(characters.joined([shown, *typed]), comments, has_pictures)
+    return Annotations(characters.joined([shown, *typed]), comments, has_pictures)
 
 
-def words(comments: Sequence[Note], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
+def words(comments: Sequence[Annotation], boxes: Sequence[Box], found: Sequence[Word]) -> tuple[Word, ...]:
     """Return the words of comments: each in lines of its own after those found on the page, all at its place."""
     texts = [(text, box) for note, box in zip(comments, boxes, strict=True) for text in note.text.split("\n")]
     return _lines(texts, found)
@@ -154,7 +154,7 @@ def take_stickers(page: Any) -> list[tuple[str, str]]:
 # -------------------------------------------------------------------------------------------------- what is said
 
 
-def _notes(page: Any, form: Any) -> Iterator[Note]:
+def _notes(page: Any, form: Any) -> Iterator[Annotation]:
     for i in range(min(MAX_NOTES, raw.FPDFPage_GetAnnotCount(page))):
         with _annotation(page, i) as one:
             if one is None:
@@ -172,12 +172,12 @@ def _notes(page: Any, form: Any) -> Iterator[Note]:
                 min(box.top, box.bottom),
             )
             if subtype == raw.FPDF_ANNOT_WIDGET:
-                yield Note(subtype, _value(one, form), place, True)
+                yield Annotation(subtype, _value(one, form), place, True)
             elif subtype in _MUTE:
-                yield Note(subtype, "", place, False)
+                yield Annotation(subtype, "", place, False)
             elif not raw.FPDFAnnot_HasKey(one, b"State"):  # "marked as accepted by"
                 said = _string(one, b"Contents") or _untagged(_string(one, b"RC"))
-                yield Note(subtype, said, place, False)
+                yield Annotation(subtype, said, place, False)
 
 
 def _value(one: Any, form: Any) -> str:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from typing import Any, NamedTuple
 
 from pypdfium2 import raw
 
 from visret.documents.characters import call
+
+FIRST, LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
+FORMS, FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
 
 
 class Calls(NamedTuple):
@@ -52,3 +56,16 @@ def calls() -> Calls:
         call(raw.FPDFTextObj_GetFont, address),
         call(raw.FPDFFont_GetIsEmbedded, number),
     )
+
+
+def address_of(pointer: Any) -> int:
+    """Return the address that a pointer of pypdfium2 holds; 0 for a null pointer."""
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
+def first_and_last(holder: int, *, inside: bool) -> Iterator[int]:
+    """Return the addresses of the FIRST and the LAST objects of a page or, if `inside`, of a form, in order."""
+    known = calls()
+    count_of, get = (known.count_inside, known.get_inside) if inside else (known.count_of, known.get)
+    count = count_of(holder)
+    return map(get, repeat(holder), (*range(min(count, FIRST)), *range(max(FIRST, count - LAST), count)))

@@ -15,8 +15,6 @@ from pypdfium2 import raw
 
 from visret.documents import objects
 
-_FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
-_FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
 _MIN_POINTS = 8  # of an outline: more than a box has
 _MAX_HEIGHT = 60.0  # PDF points of a line of print
 _MUCH = 400  # points of all outlines: those of some twenty letters
@@ -35,7 +33,7 @@ def may_be_print(page: Any) -> bool:
     edges = [ctypes.addressof(bounds) + 4 * k for k in range(4)]
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     width, height = page.get_size()
-    for shape in _shapes(ctypes.cast(page.raw, ctypes.c_void_p).value or 0):
+    for shape in _shapes(objects.address_of(page.raw)):
         if not calls.draw_mode_of(shape, ctypes.addressof(fill), ctypes.addressof(stroke)) or not fill.value:
             continue
         if not calls.bounds_of(shape, *edges):
@@ -75,13 +73,10 @@ def _shapes(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> I
 
     left: an item for each form that may still be looked into.
     """
-    calls, left = objects.calls(), iter(range(_FORMS)) if left is None else left
-    count_of, get = (calls.count_inside, calls.get_inside) if depth else (calls.count_of, calls.get)
-    count = count_of(holder)
-    for k in (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count)):
-        one = get(holder, k)
-        kind = calls.kind_of(one)
+    kind_of, left = objects.calls().kind_of, iter(range(objects.FORMS)) if left is None else left
+    for one in objects.first_and_last(holder, inside=depth > 0):
+        kind = kind_of(one)
         if kind == raw.FPDF_PAGEOBJ_PATH:
             yield one
-        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < _FORM_DEPTH and next(left, None) is not None:
+        elif kind == raw.FPDF_PAGEOBJ_FORM and depth < objects.FORM_DEPTH and next(left, None) is not None:
             yield from _shapes(one, depth + 1, left)

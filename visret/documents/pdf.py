@@ -54,7 +54,7 @@ class _Layer(NamedTuple):
     is_hidden: bool
     is_drawn: bool
     is_torn: bool
-    comments: list[notes.Note]
+    comments: list[notes.Annotation]
     places: np.ndarray
 
 
@@ -76,7 +76,7 @@ class Pdf(Document):
             self._texts = self._of_form() if xfa.is_dynamic(self._pdf) else None
         self._has_layers = catalogue_may_hold(path, b"/OCProperties")
         self._attached: dict[int, bool] = {}  # page -> whether files hang on it, as far as it has been looked at
-        self._fonts = fonts.Known()
+        self._fonts = fonts.KnownFonts()
         self._backend = backend
         self._close = weakref.finalize(self, _close, self._pdf)
         self._close.atexit = False  # pypdfium2 cleans up after itself
@@ -166,7 +166,7 @@ class Pdf(Document):
         with fonts.extended(page, self._fonts) as blank:
             content = characters.of_page(page)
         lost += blank
-        said: list[notes.Note] = []
+        said: list[notes.Annotation] = []
         stamped = False
         senseless, torn, has_blank_lines = content.share_senseless, content.is_torn, content.blank
         if kinds:

@@ -6,17 +6,15 @@ Call these functions under the lock of pdf.py only.
 from __future__ import annotations
 
 import ctypes
-import functools
-from collections.abc import Callable, Iterator
-from itertools import repeat
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from pypdfium2 import raw
 
+from visret.documents import objects
+
 _PARTS = 50  # parts of a page's width and of its height, to measure its share under pictures
-_FIRST, _LAST = 200, 50  # objects of a page or a form that are looked at: a map may have 100,000
-_FORMS, _FORM_DEPTH = 200, 12  # forms of a page that are looked into, and how deep they may lie in each other
 _SAMPLE = 16  # characters that are checked for being visible
 
 
@@ -27,7 +25,7 @@ def share(page: Any) -> float:
         return 0.0
     under = np.zeros((_PARTS, _PARTS), bool)
     corner, size = np.array([shown.left, shown.bottom]), np.array([shown.right - shown.left, shown.top - shown.bottom])
-    for bounds in _pictures(page.raw):
+    for bounds in _pictures(objects.address_of(page.raw)):
         (x0, y0), (x1, y1) = np.rint(((bounds - corner) / size).clip(0, 1) * _PARTS).astype(int)
         under[y0:y1, x0:x1] = True
     return float(under.mean())
@@ -40,7 +38,9 @@ def has_active(page: Any) -> bool:
         one = raw.FPDFPage_GetObject(page, k)
         if raw.FPDFPageObj_GetIsActive(one, ctypes.byref(active)) and active.value:
             kind = raw.FPDFPageObj_GetType(one)
-            if kind == raw.FPDF_PAGEOBJ_IMAGE or (kind == raw.FPDF_PAGEOBJ_FORM and list(_pictures(one, 1))):
+            if kind == raw.FPDF_PAGEOBJ_IMAGE or (
+                kind == raw.FPDF_PAGEOBJ_FORM and list(_pictures(objects.address_of(one), 1))
+            ):
                 return True
     return False
 
@@ -57,42 +57,22 @@ def is_hidden(page: Any) -> bool:
         textpage.close()
 
 
-def _pictures(holder: Any, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[np.ndarray]:
+def _pictures(holder: int, depth: int = 0, left: Iterator[int] | None = None) -> Iterator[np.ndarray]:
     """Yield [[x0, y0], [x1, y1]] of the pictures among the first and last objects of a page or, if depth > 0, a form.
 
     left: an item for each form that may still be looked into.
     """
-    left = iter(range(_FORMS)) if left is None else left
-    object_of, kind_of = _calls(form=depth > 0)
-    count = raw.FPDFFormObj_CountObjects(holder) if depth else raw.FPDFPage_CountObjects(holder)
-    numbers = (*range(min(count, _FIRST)), *range(max(_FIRST, count - _LAST), count))
-    objects = list(map(object_of, repeat(ctypes.cast(holder, ctypes.c_void_p).value), numbers))
-    kinds = np.fromiter(map(kind_of, objects), int, len(objects))
+    left = iter(range(objects.FORMS)) if left is None else left
+    found = list(objects.first_and_last(holder, inside=depth > 0))
+    kinds = np.fromiter(map(objects.calls().kind_of, found), int, len(found))
     for k in np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_IMAGE):
         edges = [ctypes.c_float() for _ in range(4)]
-        if raw.FPDFPageObj_GetBounds(ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), *edges):
+        if raw.FPDFPageObj_GetBounds(ctypes.cast(found[k], raw.FPDF_PAGEOBJECT), *edges):
             yield np.nan_to_num(np.array([edge.value for edge in edges])).reshape(2, 2)
-    forms = np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM) if depth < _FORM_DEPTH else ()
+    forms = np.flatnonzero(kinds == raw.FPDF_PAGEOBJ_FORM) if depth < objects.FORM_DEPTH else ()
     for k, _ in zip(forms, left, strict=False):
-        form, m = ctypes.cast(objects[k], raw.FPDF_PAGEOBJECT), raw.FS_MATRIX()
+        form, m = ctypes.cast(found[k], raw.FPDF_PAGEOBJECT), raw.FS_MATRIX()
         if raw.FPDFPageObj_GetMatrix(form, m):
-            for (x0, y0), (x1, y1) in _pictures(form, depth + 1, left):
+            for (x0, y0), (x1, y1) in _pictures(found[k], depth + 1, left):
                 corners = np.array([(x0, y0), (x0, y1), (x1, y0), (x1, y1)]) @ ((m.a, m.b), (m.c, m.d)) + (m.e, m.f)
                 yield np.stack([corners.min(axis=0), corners.max(axis=0)])
-
-
-@functools.cache
-def _calls(*, form: bool) -> tuple[Callable[..., int], Callable[..., int]]:
-    """Return FPDFPage_GetObject or FPDFFormObj_GetObject, and FPDFPageObj_GetType, bound to plain addresses.
-
-    They run up to thousands of times a page; see `character_calls` in characters.py.
-    """
-
-    def call(function: Any, result: Any, *arguments: Any) -> Any:
-        address = ctypes.cast(function, ctypes.c_void_p).value or 0
-        return ctypes.PYFUNCTYPE(result, *arguments)(address)
-
-    number = ctypes.c_ulong if form else ctypes.c_int
-    get = raw.FPDFFormObj_GetObject if form else raw.FPDFPage_GetObject
-    object_of = call(get, ctypes.c_void_p, ctypes.c_void_p, number)
-    return object_of, call(raw.FPDFPageObj_GetType, ctypes.c_int, ctypes.c_void_p)

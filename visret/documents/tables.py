@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from visret.documents.document import Document
-from visret.documents.text import Text, paged, pieces
+from visret.documents.text import PlainText, paged, pieces
 from visret.types import Loss
 
 BETWEEN = " | "
@@ -22,7 +22,7 @@ def opened(path: Path, _: str | None) -> Document:
     A line feed in a cell becomes a blank. Where quotes do not match, the text is taken as it stands.
     """
     lost: list[Loss] = []
-    table = Text(path, pages=paged(_rows("".join(pieces(path, lost)))))
+    table = PlainText(path, pages=paged(_rows("".join(pieces(path, lost)))))
     table.lost += lost
     return table
 

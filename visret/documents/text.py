@@ -17,7 +17,7 @@ from visret.documents.encodings import Decoded, decode, unreadable
 from visret.errors import DocumentError
 from visret.types import Loss
 
-__all__ = ["Decoded", "Text", "decode", "opened", "paged", "pieces"]
+__all__ = ["Decoded", "PlainText", "decode", "opened", "paged", "pieces"]
 
 TEXT_PAGE = 4000  # characters
 WHOLE = 32 << 20  # bytes; a longer text is decoded piece by piece, in the encoding of its beginning
@@ -26,7 +26,7 @@ HELD = 64 << 20  # bytes of pages held in memory; those of a larger text are all
 _COLOURS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")  # and other commands to a terminal
 
 
-class Text(Document):
+class PlainText(Document):
     """Plain text, as the pages given, or with a page for each form feed and at most TEXT_PAGE characters on each.
 
     Its pages joined are the text, without form feeds and with line feeds for line ends.
@@ -65,7 +65,7 @@ class Text(Document):
 def opened(path: Path, _: str | None) -> Document:
     """Open the text of a file. Raises DocumentError where it is not text."""
     lost: list[Loss] = []
-    text = Text(path, pages=paged(pieces(path, lost)))
+    text = PlainText(path, pages=paged(pieces(path, lost)))
     text.lost += lost
     return text
 

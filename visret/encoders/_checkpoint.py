@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 
 from visret import forks
 from visret.encoders import _base
-from visret.encoders._conventions import Conventions, Network, Projection, Questions, Scored, Stored
+from visret.encoders._conventions import Conventions, Questions, Scored, Stored, StoredNetwork, StoredProjection
 from visret.encoders._layout import Layout
 from visret.errors import InvalidModelSpec
 from visret.folders import cache_folder, unwritable
@@ -102,10 +102,10 @@ def _noted(folder: Path) -> Conventions | None:
         found = json.loads(_file(folder).read_text("utf-8"))
         network = found["network"]
         if network is not None:
-            network = Network(
+            network = StoredNetwork(
                 Layout(**network["layout"]),
                 {name: _stored(one) for name, one in network["tensors"].items()},
-                [Projection(**{**one, **_stored_of(one)}) for one in network["projections"]],
+                [StoredProjection(**{**one, **_stored_of(one)}) for one in network["projections"]],
             )
         return Conventions(**{**found, "network": network})
     except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -25,7 +25,7 @@ class Scored(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
+class StoredProjection:
     """A linear layer behind the encoder. activation: None or a name of `_numpy.ACTIVATIONS`.
 
     residual: the matrix that multiplies the layer's input before it is added to the output. adds_input: whether the
@@ -40,12 +40,12 @@ class Projection:
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class StoredNetwork:
     """A BERT encoder and the layers behind it. tensors: where its weights lie, by the names of `Layout.names`."""
 
     layout: Layout
     tensors: Mapping[str, Stored]
-    projections: Sequence[Projection]
+    projections: Sequence[StoredProjection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Conventions:
     fixed: bool
     attends: bool
     skipped: Sequence[int]
-    network: Network | None
+    network: StoredNetwork | None
 
 
 class Questions:

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 
 from visret.encoders import _onnx, _torch
-from visret.encoders._conventions import Conventions, Network, Projection, Questions, Scored, Stored
+from visret.encoders._conventions import Conventions, Questions, Scored, Stored, StoredNetwork, StoredProjection
 from visret.encoders._layout import Layout
 from visret.encoders._numpy import ACTIVATIONS
 from visret.encoders._stored import check_weights
@@ -154,7 +154,7 @@ def _filler(tokenizer: Any, token: str | None) -> int:
     return int(found[0]) if found else 0
 
 
-def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | None:
+def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> StoredNetwork | None:
     """Return the checkpoint's network as its modules describe it; None if NumPy has no code for it."""
     encoder, projections = None, []
     for module, places in zip(model, stored, strict=True):
@@ -173,7 +173,7 @@ def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | No
                 return None
             residual = places.get("residual.weight")
             projections.append(
-                Projection(
+                StoredProjection(
                     weight=places["linear.weight"],
                     bias=places.get("linear.bias"),
                     activation=_ACTIVATIONS[activation],
@@ -183,7 +183,7 @@ def _network(model: Any, stored: Sequence[Mapping[str, Stored]]) -> Network | No
             )
         elif kind not in ("Normalize", "MultiVectorMask"):  # rows are made unit in the end, and scored by `_skipped`
             return None
-    return None if encoder is None else Network(*encoder, projections)
+    return None if encoder is None else StoredNetwork(*encoder, projections)
 
 
 def _skipped(model: Any) -> list[int]:

@@ -96,9 +96,9 @@ def from_parquet(folder: Path) -> QuestionSet:
 def pages(folder: str | Path) -> Iterator[Page]:
     """Yield the pages of a folder of BEIR or of ViDoRe's shape, named as its questions name them.
 
-    For `Retriever.add_pages`. Texts of BEIR are pages of plain text with their title first; pages of ViDoRe have the
-    picture of the corpus, or its text where it has no pictures. Raises InvalidArgument for another folder or one
-    without a corpus, and MissingExtra without pyarrow.
+    They are for `Retriever.add_pages`, with `pictures=False` if they are only ranked. Texts of BEIR are pages of plain
+    text with their title first; pages of ViDoRe have the picture of the corpus, or its text where it has no pictures.
+    Raises InvalidArgument for another folder or one without a corpus, and MissingExtra without pyarrow.
     """
     folder = Path(folder)
     if (folder / BEIR_CORPUS).is_file():

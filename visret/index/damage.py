@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -14,6 +15,44 @@ from visret.index import fitted as fits
 from visret.index.arrays import FOREIGN
 from visret.index.layout import CATALOGUE, NEXT, SEAL
 from visret.index.segment import problems as problems_of_segment
+from visret.index.writer import sweep, writer_lock
+
+
+def verify(path: str | Path) -> list[str]:
+    """List everything that is wrong with the latest committed state of an index, in words. Reads every byte.
+
+    Raises IndexFormatError where the catalogue cannot be read at all.
+    """
+    index = Path(path).absolute()
+    before = _commits(index)
+    with closing(catalogue.connect(index)) as connection:
+        problems = find(index, connection).words()
+    # A writer that removed a segment meanwhile has damaged nothing.
+    return verify(index) if problems and _commits(index) != before else problems
+
+
+def repair(path: str | Path, *, keep: Collection[int] = ()) -> list[str]:
+    """Drop everything that `verify` finds damaged, and list what was lost, in words.
+
+    Pages in damaged segments are gone, and their documents partial: the next run over the files reads them again.
+    keep: numbers of segments that this process still reads, whose folders stay. Raises IndexFormatError where the
+    catalogue is damaged, IndexLocked while it is being written.
+    """
+    index = Path(path).absolute()
+    with writer_lock(index), closing(catalogue.connect(index, write=True)) as connection:
+        found = find(index, connection)
+        lost = drop(index, connection, found) if found.words() else []
+        seal.write(index)
+        sweep(index, keep=set(keep))
+    return lost
+
+
+def _commits(index: Path) -> list[int]:
+    """Read how many commits there were, of every version."""
+    with closing(catalogue.connect(index)) as connection, catalogue.reading_errors(index):
+        commits = catalogue.read_settings(connection).commits
+    beside = versions.select(index, "SELECT value FROM settings WHERE key = 'commits'")
+    return [commits, *(value for (value,) in beside)]
 
 
 @dataclass(frozen=True)

@@ -79,15 +79,21 @@ class PageIndex:
     """An index of pages as vectors, on disk. Made by `create` or `open`.
 
     Readers use `snapshot`, one committed state; `refresh` goes to the latest. Safe to use from several threads.
+    `damage.verify` and `damage.repair` are for an index that may not open.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._path = self._home = Path(path).absolute()  # of everything; of the catalogue
+    def __init__(self, path: str | Path, *, version_of: PageIndex | None = None) -> None:
+        """Open an index, or, with `version_of`, the version of that index whose catalogue is in the folder `path`."""
+        self._home = Path(path).absolute()  # of the catalogue
+        self._path = self._home if version_of is None else version_of.path  # of everything else
         self._guard = forks.Lock()
-        self._state: _State | None = None
         self._written = 0  # the latest commit of our own
         # Segments that somebody in this process may still read, whose folders therefore outlive their pages.
-        self._open: WeakValueDictionary[int, Segment] = WeakValueDictionary()
+        self._open: WeakValueDictionary[int, Segment] = (
+            WeakValueDictionary() if version_of is None else version_of._open
+        )
+        self._state: _State | None = None  # closed
+        self.refresh()
 
     @classmethod
     def create(cls, path: str | Path, *, model: IndexModel, storage: Storage = Storage()) -> PageIndex:  # noqa: B008
@@ -121,9 +127,7 @@ class PageIndex:
     @classmethod
     def open(cls, path: str | Path) -> PageIndex:
         """Open an index. Maps its files and reads no vectors. Raises IndexFormatError."""
-        index = cls(path)
-        index.refresh()
-        return index
+        return cls(path)
 
     @property
     def path(self) -> Path:
@@ -232,7 +236,7 @@ class PageIndex:
         _check_storage(self._path, model, storage)
         with writer_lock(self._path), self._connected() as connection:
             versions.prepare(self._path, model, storage)
-            new = self._version(self._path / NEXT)
+            new = PageIndex(self._path / NEXT, version_of=self)
             with new._writing() as writer:
                 yield new, writer
             self._switch(connection, new)
@@ -247,14 +251,7 @@ class PageIndex:
                 raise PageIndexError(
                     self._path, "there is nothing to go back to: it was never reindexed, or has been compacted since"
                 )
-            self._switch(connection, self._version(kept[0]))
-
-    def _version(self, folder: Path) -> PageIndex:
-        """Open the index of a catalogue beside the current one."""
-        version = PageIndex(self._path)
-        version._home, version._open = folder, self._open
-        version.refresh()
-        return version
+            self._switch(connection, PageIndex(kept[0], version_of=self))
 
     def _switch(self, connection: sqlite3.Connection, chosen: PageIndex) -> None:
         chosen.refresh()  # what does not open must not take the place of what does
@@ -290,32 +287,12 @@ class PageIndex:
         )
 
     def verify(self) -> list[str]:
-        """List everything that is wrong with the latest committed state, in words. Reads every byte."""
-        before = self._commits()
-        with closing(catalogue.connect(self._path)) as connection:
-            problems = damage.find(self._path, connection).words()
-        # A writer that removed a segment meanwhile has damaged nothing.
-        return self.verify() if problems and self._commits() != before else problems
+        """List everything that is wrong with the latest committed state; see `damage.verify`."""
+        return damage.verify(self._path)
 
     def repair(self) -> list[str]:
-        """Drop everything that `verify` finds damaged, and list what was lost, in words.
-
-        Pages in damaged segments are gone, and their documents partial: the next run over the files reads them again.
-        Raises IndexFormatError where the catalogue is damaged, IndexLocked while it is being written.
-        """
-        with writer_lock(self._path), closing(catalogue.connect(self._path, write=True)) as connection:
-            found = damage.find(self._path, connection)
-            lost = damage.drop(self._path, connection, found) if found.words() else []
-            seal.write(self._path)
-            sweep(self._path, keep=set(self._open))
-        return lost
-
-    def _commits(self) -> list[int]:
-        """Read how many commits there were, of every version."""
-        with closing(catalogue.connect(self._path)) as connection, catalogue.reading_errors(self._path):
-            commits = catalogue.read_settings(connection).commits
-        beside = versions.select(self._path, "SELECT value FROM settings WHERE key = 'commits'")
-        return [commits, *(value for (value,) in beside)]
+        """Drop everything that `verify` finds damaged, and list what was lost; see `damage.repair`."""
+        return damage.repair(self._path, keep=set(self._open))
 
     def close(self) -> None:
         """Let go of all maps; snapshots taken before keep theirs."""

@@ -236,6 +236,11 @@ class Writer:
         renditions.write(self._index, number, renditions.PDF, data)
         self._placed.add((number, renditions.PDF))
 
+    def keep_picture(self, number: int, page: int, data: bytes) -> None:
+        """Keep the picture, as WebP, of a page that was `put` and has no file from which it could be drawn again."""
+        self._check_page(number, page)
+        renditions.write(self._index, number, page, data)
+
     def finish(self, number: int, state: str = "done", reason: str | None = None) -> None:
         """Set the state of a document: done, partial, failed or empty."""
         if state not in STATES:

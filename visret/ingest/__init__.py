@@ -18,7 +18,8 @@ module imports only modules above it in this list:
     tasks          the files to be read, and the answers that come of them
     plan           the decision which documents are read, left, renamed and removed; it writes nothing
     reader         reading files in worker processes, ahead of the encoder
-    stored         pages that the index has: those made in memory, and files drawn again
+    stored         pages that the index has, made in memory or drawn again from their files
+    made           pages made in memory: those handed to a run, and those that the index keeps
     encoding       pages to vectors, in batches
     recorder       carrying out a plan, and writing what comes of its files
     run            add, replace, reindex, add_pages

@@ -32,7 +32,7 @@ class Source:
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
 
-class Found(NamedTuple):
+class FoundFiles(NamedTuple):
     """The files under given paths. ignored: files of kinds that visret does not read."""
 
     sources: list[Source]
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     ignored: list[str]
 
 
-def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()) -> Found:
+def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = (), exclude: Patterns = ()) -> FoundFiles:
     """Find the files under files and folders, in order of their names, each once; and the paths that lead to none.
 
     Folders are searched with everything below them, without hidden files and without following links to folders.
@@ -98,7 +98,7 @@ def discover(paths: str | Path | Iterable[str | Path], *, include: Patterns = ()
         raise InvalidArgument("there are no paths to read; name files or folders")
     if not found and not failures:
         raise InvalidArgument("include and exclude leave no document; give other patterns")
-    return Found(list(found.values()), failures, list(ignored))
+    return FoundFiles(list(found.values()), failures, list(ignored))
 
 
 def given_paths(paths: str | Path | Iterable[str | Path]) -> list[str | Path]:

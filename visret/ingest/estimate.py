@@ -14,7 +14,7 @@ from visret.errors import DocumentError
 from visret.index import page_bytes
 from visret.ingest.discovery import discover
 from visret.ingest.encoding import batches, encode
-from visret.ingest.messages import Answer, Inside, Opened, Request
+from visret.ingest.messages import Inside, Opened, Request, WorkerAnswer
 from visret.ingest.options import ReadOptions
 from visret.ingest.process import Died, Workers
 from visret.ingest.report import Patterns
@@ -79,7 +79,7 @@ def estimate(
     return Estimate(len(files), total, round(count), round(count * seconds, 3), round(count * size))
 
 
-def _read(workers: Workers, request: Request) -> list[Answer]:
+def _read(workers: Workers, request: Request) -> list[WorkerAnswer]:
     """Return what comes of a file; nothing where it ends the worker, as it will in the run, which reports it."""
     try:
         answers = list(workers.read(request, doc=request.path))

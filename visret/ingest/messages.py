@@ -120,7 +120,7 @@ class Looked:
     look: Look
 
 
-Answer = Hashed | Converted | Opened | Unread | Lacking | Page | Begun | Ended | Looked
+WorkerAnswer = Hashed | Converted | Opened | Unread | Lacking | Page | Begun | Ended | Looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Inside:
     """An answer about a document inside the file. member: its place there."""
 
     member: str
-    answer: Answer
+    answer: WorkerAnswer
 
 
 def opening_seconds(name: str, size: int, page_seconds: float) -> float:
@@ -159,7 +159,7 @@ def seconds_after(header: dict[str, Any], request: Request) -> float:
     return request.opening_seconds if header.keys() & {"hash", "converted"} else request.options.page_seconds
 
 
-def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[Answer]:
+def answers_of(header: dict[str, Any], raw: memoryview, doc: str) -> Iterator[WorkerAnswer]:
     """Yield the answers that a frame carries."""
     for page, *loss in header.get("lost", ()):
         yield Lacking(page, Loss(*loss))

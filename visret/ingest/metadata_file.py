@@ -18,7 +18,7 @@ from visret.ingest.report import Failure
 PATH = "path"  # the column or key that names the file
 SUFFIXES = (".csv", ".jsonl")
 
-_Line = tuple[int, str, dict[str, Any]]  # its number, from 1; the file that it names; metadata
+_Entry = tuple[int, str, dict[str, Any]]  # its number, from 1; the file that it names; metadata
 
 
 def value(text: str) -> Any:
@@ -75,7 +75,7 @@ def _resolved(path: Path) -> Path | None:
         return None
 
 
-def _lines(file: Path) -> Iterator[_Line]:
+def _lines(file: Path) -> Iterator[_Entry]:
     if file.suffix.lower() not in SUFFIXES:
         raise InvalidArgument(f"{file}: a table of metadata ends in {' or '.join(SUFFIXES)}")
     try:
@@ -86,11 +86,11 @@ def _lines(file: Path) -> Iterator[_Line]:
         raise InvalidArgument(
             f"{file}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
-    read: Callable[[Path, str], Iterator[_Line]] = _csv if file.suffix.lower() == ".csv" else _jsonl
+    read: Callable[[Path, str], Iterator[_Entry]] = _csv if file.suffix.lower() == ".csv" else _jsonl
     yield from read(file, text)
 
 
-def _csv(file: Path, text: str) -> Iterator[_Line]:
+def _csv(file: Path, text: str) -> Iterator[_Entry]:
     """Yield the lines of a CSV table; empty cells are left out."""
     first = text.partition("\n")[0]
     rows = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
@@ -117,7 +117,7 @@ def _csv(file: Path, text: str) -> Iterator[_Line]:
         raise InvalidArgument(f"{file}: line {rows.line_num} is not CSV: {error}") from error
 
 
-def _jsonl(file: Path, text: str) -> Iterator[_Line]:
+def _jsonl(file: Path, text: str) -> Iterator[_Entry]:
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue

@@ -210,7 +210,7 @@ def plan_again(index: PageIndex, judge: Judge) -> Plan:
             plan.steps += _left(judge, document, source)
         elif document.source is None:
             done = {*document.pages, *document.empty}
-            plan.stored.append(Task(source, document.doc, document.number, 0, None, done))
+            plan.stored.append(Task(None, document.doc, document.number, 0, None, done))
         elif os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
             sources.append(source)
         else:

@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from visret import forks
 from visret.errors import VisretError
-from visret.ingest.messages import Answer, Inside, Request, answers_of, read_frame, seconds_after, write_frame
+from visret.ingest.messages import Inside, Request, WorkerAnswer, answers_of, read_frame, seconds_after, write_frame
 
 COMMAND = (sys.executable, "-P", "-m", "visret.ingest.worker")
 STARTING_SECONDS = 120.0  # to import this file, on a machine that is busy
@@ -65,7 +65,7 @@ class Worker:
             tried = " ".join(COMMAND)
             raise VisretError(f"the process that reads documents does not start ({death}); try: {tried}") from death
 
-    def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
+    def read(self, request: Request, *, doc: str) -> Iterator[WorkerAnswer | Inside]:
         """Yield what comes of a file, page by page, then of each document inside it; they are named after `doc`.
 
         Raises Died, after which the worker is of no further use.
@@ -155,7 +155,7 @@ class Workers:
         """The seconds of cores that all workers have used, as of the last answer."""
         return self._gone + (0.0 if self.current is None else self.current.cpu_seconds)
 
-    def read(self, request: Request, *, doc: str) -> Iterator[Answer | Inside]:
+    def read(self, request: Request, *, doc: str) -> Iterator[WorkerAnswer | Inside]:
         """Yield what comes of a file, as `Worker.read` does. Raises Died if it ends the worker, and after `stop`."""
         worker = self._ready()
         try:

@@ -84,7 +84,7 @@ class _Lane(threading.Thread):
         """Read all files."""
         try:
             for task in self.tasks:
-                reading = _Reading(task, self.options, self)
+                reading = _FileReading(task, self.options, self)
                 for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
                     if not self.buffer.put(read, messages.size_in_memory(read.answer)):
                         return
@@ -98,14 +98,14 @@ class _Lane(threading.Thread):
         return self.workers.cpu_seconds
 
 
-class _Reading:
+class _FileReading:
     """The reading of one file and the documents inside it, whatever their pages do to the worker."""
 
     def __init__(self, task: Task, options: ReadOptions, lane: _Lane) -> None:
         self.lane = lane
         self.options = options
         self.task = task
-        self.path = task.pdf or task.source.path
+        self.path = task.path
         self.reached = {"": _Reached(task)}  # the file, and the documents inside it, by place
         self.at = ""  # what is being read
         self.crashes = 0
@@ -152,7 +152,7 @@ class _Reading:
             known=known,
         )
 
-    def taken(self, place: str, answer: messages.Answer) -> Iterator[Read]:
+    def taken(self, place: str, answer: messages.WorkerAnswer) -> Iterator[Read]:
         """Yield what is new in an answer."""
         self.at = place
         if isinstance(answer, messages.Begun) and place not in self.reached:
@@ -189,6 +189,7 @@ class _Reading:
         known = self.task.known.get(place)
         doc = known[0].doc if known else f"{self.task.doc}/{place}"
         done = known[1] if known and known[0].hash == digest else None
+        assert self.task.source is not None
         source = Source(self.task.source.path, doc, place)
         return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
 

@@ -4,32 +4,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence, Set
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from visret.errors import DuplicateDocument, ShapeError
 from visret.index import Document, Writer
 from visret.ingest import messages
-from visret.ingest.discovery import Found, Source
+from visret.ingest.discovery import FoundFiles
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import Begin, Fail, Leave, MetadataOf, Plan, Remove, Resume, Update
 from visret.ingest.report import EmptyPage, Failure, Lost, Progress, Report
-from visret.ingest.tasks import End, Read, Task
+from visret.ingest.stored import webp
+from visret.ingest.tasks import End, NewDocument, Read, Task
 from visret.types import Page, PageEmbedding, PageRef
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 COMMIT_BYTES = 128 << 20
 COMMIT_SECONDS = 2.0, 60.0  # until the first commit, and at most; doubled each time, so a long run has few segments
 
 
+class Commits(Enum):
+    """The moments at which a run commits, besides its end."""
+
+    OFTEN = "after some seconds, when much is waiting, and after an error, since the next run goes on from there"
+    WHEN_FULL = "when much is waiting"
+    AT_END = "never: all of it is published at once, or nothing"
+
+
 class Recorder:
     """A recorder that writes one run into an index. It is used by one thread at a time.
 
-    metadata_of: gives a new document inside a file its metadata. progress: is told which files are done.
+    metadata_of: gives a new document inside a file its metadata. progress: is told which files are done. commits: when
+    it commits.
     """
 
-    def __init__(self, writer: Writer, options: ReadOptions, metadata_of: MetadataOf, progress: Progress) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        options: ReadOptions,
+        progress: Progress,
+        *,
+        metadata_of: MetadataOf = lambda _: None,
+        commits: Commits = Commits.OFTEN,
+    ) -> None:
         self.writer = writer
         self.options = options
         self.metadata_of = metadata_of
         self.progress = progress
+        self.commits = commits
         self.empty: list[EmptyPage] = []
         self.failed: list[Failure] = []
         self.lost: list[Lost] = []
@@ -40,7 +64,7 @@ class Recorder:
         self.committed = time.monotonic()
         self.patience = COMMIT_SECONDS[0]
 
-    def carry_out(self, plan: Plan, found: Found | None = None) -> list[Task]:
+    def carry_out(self, plan: Plan, found: FoundFiles | None = None) -> list[Task]:
         """Write what a plan decides, and count what was found; return the files to be read, each with its number."""
         if found is not None:
             self.failed += found.failures
@@ -56,16 +80,9 @@ class Recorder:
                     self.writer.remove(doc)
                     self.removed += is_gone
                 case Begin(task, metadata):
-                    task.number = self.writer.add(
-                        task.doc,
-                        source=str(task.source.path),
-                        hash=task.hash,
-                        size=task.size,
-                        mtime_ns=task.mtime_ns,
-                        metadata=metadata,
-                    )
+                    self.begin(task, metadata)
                 case Resume(task, document):
-                    self.resume(document, task.source, task.skip)
+                    self.resume(document, task, task.skip)
                 case Fail(failure, number):
                     self.failed.append(failure)
                     if number is not None:
@@ -80,12 +97,20 @@ class Recorder:
         self.empty += step.empty
         self.lost += step.lost
 
-    def resume(self, document: Document, source: Source, done: Set[int]) -> None:
+    def begin(self, task: Task, metadata: Mapping[str, Any] | None) -> None:
+        """Give a file or a document made in memory its row."""
+        path = None if task.source is None else str(task.source.path)
+        size = None if path is None else task.size
+        task.number = self.writer.add(
+            task.doc, source=path, hash=task.hash, size=size, mtime_ns=task.mtime_ns, metadata=metadata
+        )
+
+    def resume(self, document: Document, task: Task, done: Set[int]) -> None:
         """Count the pages of a document that are not read again, and what is known of them."""
-        self.empty += [EmptyPage(source.shown, page) for page in document.empty if page in done]
+        self.empty += [EmptyPage(task.shown, page) for page in document.empty if page in done]
         for page, what, help_ in document.lost:
             if page in done:
-                self.lost.append(Lost(source.shown, page, what, help_))
+                self.lost.append(Lost(task.shown, page, what, help_))
             else:
                 self.writer.regain(document.number, page)
         if document.pages:
@@ -100,19 +125,22 @@ class Recorder:
             match read.answer:
                 case messages.Begun(hash=digest):
                     self.begin_member(task, digest)
-                case Page(ref=ref):
-                    self.write_page(task, ref.page, outcomes.get(ref))
+                case NewDocument(metadata=metadata, updates=updates):
+                    self.begin(task, metadata)
+                    self.updated += updates
+                case Page(ref=ref, image=image):
+                    self.write_page(task, ref.page, outcomes.get(ref), image if task.keeps_pictures else None)
                 case messages.Hashed(hash=digest):
                     self.writer.update(task.number, hash=digest)
                 case messages.Converted(pdf=data):
                     self.writer.keep_pdf(task.number, data)
                 case messages.Lacking(page=page, loss=loss):
-                    self.lost.append(Lost(task.source.shown, page, *loss))
+                    self.lost.append(Lost(task.shown, page, *loss))
                     self.writer.lose(task.number, page, *loss)
                 case messages.Unread(page=int() as page, reason=reason):
                     self.write_page(task, page, reason)
                 case messages.Unread(reason=reason, reached=reached):
-                    self.failed.append(Failure(task.source.shown, None, reason))
+                    self.failed.append(Failure(task.shown, None, reason))
                     if reached:  # else the index keeps what it had, and the next run looks again
                         self.remove_gone_members(task)
                         self.writer.finish(task.number, "failed", reason)
@@ -127,9 +155,10 @@ class Recorder:
                 self.progress.bytes += task.size
 
     def commit_where_due(self) -> None:
-        """Commit if much is waiting to be committed, or something has waited for long."""
-        due = self.writer.pending_bytes > COMMIT_BYTES or time.monotonic() - self.committed > self.patience
-        if due and not self.writer.awaits_more:
+        """Commit if much is waiting to be committed, or something has waited for long, as far as `commits` allows."""
+        full = self.writer.pending_bytes > COMMIT_BYTES
+        late = self.commits is Commits.OFTEN and time.monotonic() - self.committed > self.patience
+        if self.commits is not Commits.AT_END and (full or late) and not self.writer.awaits_more:
             self.writer.commit()
             self.patience = min(2 * self.patience, COMMIT_SECONDS[1])
             self.committed = time.monotonic()
@@ -137,6 +166,7 @@ class Recorder:
     def begin_member(self, task: Task, digest: str) -> None:
         """Give a document inside a file its row: the one that it has if it is unchanged, else a new one."""
         assert task.parent is not None
+        assert task.source is not None
         task.parent.seen.add(task.source.member)
         self.inside += 1
         known, done = task.parent.known.get(task.source.member, (None, None))
@@ -147,7 +177,7 @@ class Recorder:
                 task.parent.whole.add(task.source.member)
                 self.leave(Leave.as_it_is(known, task.source))
             else:
-                self.resume(known, task.source, done)
+                self.resume(known, task, done)
             return
         try:
             task.number = self.writer.add(
@@ -161,7 +191,7 @@ class Recorder:
             )
         except DuplicateDocument as error:
             task.left = True
-            self.failed.append(Failure(task.source.shown, None, error.reason))
+            self.failed.append(Failure(task.shown, None, error.reason))
 
     def remove_gone_members(self, task: Task) -> None:
         """Remove the documents that an earlier version of a file held and this one does not."""
@@ -169,15 +199,21 @@ class Recorder:
             if place not in task.seen and not any(place.startswith(f"{whole}/") for whole in task.whole):
                 self.writer.remove(document.doc)
 
-    def write_page(self, task: Task, page: int, outcome: PageEmbedding | str | None) -> None:
-        """Write a page's embedding, the reason why it has none, or, if None, that it is empty."""
-        path = task.source.shown
+    def write_page(
+        self, task: Task, page: int, outcome: PageEmbedding | str | None, image: Image | None = None
+    ) -> None:
+        """Write a page's embedding with the picture to be kept, the reason why it has none, or, if None, that it is
+        empty.
+        """
+        path = task.shown
         if isinstance(outcome, PageEmbedding):
             try:
                 self.writer.put(task.number, outcome)
             except ShapeError as error:  # vectors that cannot be stored
                 outcome = str(error)
             else:
+                if image is not None:
+                    self.writer.keep_picture(task.number, page, webp(image))
                 self.with_pages.add(task.number)
                 self.pages += 1
                 return

@@ -22,21 +22,21 @@ from typing import Any
 
 from visret import arguments, ocr
 from visret.encoders import _scripts
-from visret.errors import InvalidArgument, PageIndexError
+from visret.errors import PageIndexError
 from visret.folders import expanded
-from visret.index import PageIndex, renditions
+from visret.index import PageIndex
 from visret.index.model import check_same, record
-from visret.ingest import reader, recorder
+from visret.ingest import reader
 from visret.ingest.costs import File
 from visret.ingest.discovery import Source, discover, given_paths
-from visret.ingest.encoding import batch_pages, batches, encode
+from visret.ingest.encoding import batch_pages, encode
+from visret.ingest.made import MadePages, given_pages, stored_document
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import (
     Begin,
     Judge,
     Plan,
     Update,
-    is_other,
     metadata_of_files,
     plan_again,
     plan_files,
@@ -44,9 +44,8 @@ from visret.ingest.plan import (
 )
 from visret.ingest.progress import Watch
 from visret.ingest.reader import Reader, lane_count
-from visret.ingest.recorder import Recorder
-from visret.ingest.report import EmptyPage, Failure, Metadata, Patterns, Progress, Report
-from visret.ingest.stored import Stored, stored_document, webp
+from visret.ingest.recorder import Commits, Recorder
+from visret.ingest.report import Failure, Metadata, Patterns, Progress, Report
 from visret.ingest.tasks import Read, Task, file_ahead
 from visret.reduction import Storage
 from visret.types import Encoder, Page, PageEmbedding, PageRef
@@ -83,7 +82,7 @@ def add(  # `Retriever.add` explains the arguments
         plan = plan_files(index, found.sources, judge, metadata_of)
         if sync:
             plan_removals(plan, judge.snapshot, paths, found.sources)
-        recorded = Recorder(writer, options, metadata_of, done)
+        recorded = Recorder(writer, options, done, metadata_of=metadata_of)
         tasks = recorded.carry_out(plan, found)
         _Run(encoder, options, recorded, progress).read(tasks)
         return recorded.report(len(found.sources) + len(found.failures) + recorded.inside)
@@ -113,8 +112,8 @@ def replace_document(  # `Retriever.replace` explains the arguments
             plan = Plan([Update(before.number, {"source": str(path), "member": ""})])  # the file is its new version
             plan.steps += [Update(member.number, {"source": str(path)}) for member in judge.members_of(before)]
             plan.steps.append(Begin(task, metadata))
-            recorded = Recorder(writer, options, lambda _: None, done)
-            _Run(encoder, options, recorded, progress, commits=False).read(recorded.carry_out(plan))
+            recorded = Recorder(writer, options, done, commits=Commits.AT_END)
+            _Run(encoder, options, recorded, progress).read(recorded.carry_out(plan))
             if not recorded.added:
                 raise _Unread  # nothing of it is published then
     except OSError as error:
@@ -143,7 +142,7 @@ def reindex(  # `Retriever.reindex` explains the arguments
         before = {document.source: document for document in index.snapshot.documents()}
         documents, done = len(new.snapshot.docs()), Progress()
         plan = plan_again(new, Judge(new.snapshot, options))
-        recorded = Recorder(writer, options, lambda _: None, done)
+        recorded = Recorder(writer, options, done)
         tasks = recorded.carry_out(plan)
         stored = [stored_document(index, task, options) for task in plan.stored]
         _Run(encoder, options, recorded, progress).read(tasks, stored)
@@ -157,58 +156,25 @@ def reindex(  # `Retriever.reindex` explains the arguments
     return report
 
 
-def add_pages(
+def add_pages(  # `Retriever.add_pages` explains the arguments
     index: PageIndex,
     encoder: Encoder,
     pages: Iterable[Page],
     options: ReadOptions,
     *,
     metadata: Mapping[str, Any] | None = None,
+    pictures: bool = True,
 ) -> Report:
-    """Bring pages made in memory into the index, with their pictures."""
-    started = time.monotonic()
+    """Bring pages made in memory into the index."""
     options = _usable(options, encoder)
-    pages = (ocr.with_words(page, options.ocr) for page in pages)
     metadata = None if metadata is None else arguments.metadata("documents", metadata)
-    numbers: dict[str, int] = {}
-    empty, failed = [], []
-    count = updated = 0
-    given: set[PageRef] = set()
-    filled: set[int] = set()
-    with _scripts.said_once(), index.writing() as writer:
+    done = Progress()
+    with index.writing() as writer:
         check_same(index.path, index.model, encoder)
-        before = index.snapshot
-        for batch in batches(pages, encoder):
-            outcomes = dict(encode(encoder, [page for page in batch if encoder.can_read(page)]))
-            for page in batch:
-                doc, number = page.ref
-                if page.ref in given:
-                    raise InvalidArgument(
-                        f"page {number} of {doc!r} is given twice; pages of one document need page=1, 2 ..."
-                    )
-                given.add(page.ref)
-                if doc not in numbers:
-                    numbers[doc] = writer.add(doc, metadata=metadata)
-                    updated += doc in before.docs() and is_other(before.document(doc), metadata)
-                outcome = outcomes.get(page.ref)
-                if isinstance(outcome, PageEmbedding):
-                    writer.put(numbers[doc], outcome)
-                    if page.image is not None:
-                        renditions.write(index.path, numbers[doc], number, webp(page.image))
-                    count += 1
-                    filled.add(numbers[doc])
-                    continue
-                writer.skip(numbers[doc], number, outcome)
-                if outcome is None:
-                    empty.append(EmptyPage(doc, number))
-                else:
-                    failed.append(Failure(doc, number, outcome))
-            if writer.pending_bytes > recorder.COMMIT_BYTES and not writer.awaits_more:
-                writer.commit()
-        for number in numbers.values():
-            writer.finish(number, "done" if number in filled else "empty")
-    seconds = round(time.monotonic() - started, 3)
-    return Report(len(numbers), count, len(numbers), 0, 0, empty, failed, seconds, updated)
+        recorded = Recorder(writer, options, done, commits=Commits.WHEN_FULL)
+        given = given_pages(index.snapshot, pages, options, metadata=metadata, pictures=pictures)
+        _Run(encoder, options, recorded, None).read([], [given])
+    return recorded.report(recorded.added)
 
 
 def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
@@ -220,50 +186,47 @@ def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
 
 
 class _Run:
-    """A run, which reads, encodes and records at the same time. commits: whether it commits results as it goes on."""
+    """A run, which reads, encodes and records at the same time."""
 
-    def __init__(
-        self, encoder: Encoder, options: ReadOptions, recorded: Recorder, tell: Tell, *, commits: bool = True
-    ) -> None:
+    def __init__(self, encoder: Encoder, options: ReadOptions, recorded: Recorder, tell: Tell) -> None:
         self.encoder = encoder
         self.options = options
         self.recorder = recorded
         self.progress = recorded.progress
         self.tell = tell or (lambda _: None)
-        self.commits = commits
         self.background: Executor
         self.watch: Watch
         self.writing: Future[None] | None = None
 
-    def read(self, tasks: Sequence[Task], stored: Sequence[Stored] = ()) -> None:
-        """Read files, then the stored documents."""
-        self.progress.documents_total = len(tasks) + len(stored)
+    def read(self, tasks: Sequence[Task], made: Sequence[MadePages] = ()) -> None:
+        """Read files, then the pages that were made in memory."""
+        self.progress.documents_total = len(tasks) + len(made)
         self.progress.bytes_total = sum(task.size for task in tasks)
         batch: list[Read] = []
         size = batch_pages(self.encoder)
         with (
             _scripts.said_once(),
-            self.watched(tasks, stored) as watch,
+            self.watched(tasks, made) as watch,
             Reader(tasks, self.options, watch) as reads,
             ThreadPoolExecutor(1, "visret-write") as self.background,
         ):
             self.watch = watch
-            again = (watch.reading(0, one.key, one.reads, time.process_time) for one in stored)
+            in_memory = (watch.reading(0, one.key, one.reads, time.process_time) for one in made)
             try:
-                taken = time.monotonic()
-                for item in chain(reads, chain.from_iterable(again)):
+                pages, taken = 0, time.monotonic()
+                for item in chain(reads, chain.from_iterable(in_memory)):
                     batch.append(item)
-                    full = sum(read.page is not None for read in batch) >= size
-                    if full or time.monotonic() - taken > BATCH_SECONDS:
+                    pages += item.page is not None
+                    if pages >= size or time.monotonic() - taken > BATCH_SECONDS:
                         self.take(batch)
-                        batch, taken = [], time.monotonic()
+                        batch, pages, taken = [], 0, time.monotonic()
                 self.take(batch)
-            finally:  # what has been encoded is kept after Ctrl-C too
+            finally:  # what has been encoded is written after Ctrl-C too
                 with _uninterrupted():
                     try:
                         self.written()
                     finally:
-                        if self.commits:
+                        if self.recorder.commits is Commits.OFTEN:
                             self.recorder.writer.commit()
 
     def take(self, batch: Sequence[Read]) -> None:
@@ -278,8 +241,7 @@ class _Run:
     def write(self, batch: Sequence[Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
         """Record a batch."""
         self.recorder.write(batch, outcomes)
-        if self.commits:
-            self.recorder.commit_where_due()
+        self.recorder.commit_where_due()
 
     def written(self) -> None:
         """Wait for the batch that is being written."""
@@ -289,12 +251,12 @@ class _Run:
             self.progress.pages, self.progress.failed = self.recorder.pages, len(self.recorder.failed)
             self.watch.tell_now()
 
-    def watched(self, tasks: Sequence[Task], stored: Sequence[Stored]) -> Watch:
+    def watched(self, tasks: Sequence[Task], made: Sequence[MadePages]) -> Watch:
         """Return the watch on this run."""
         return Watch(
             self.progress,
             self.tell,
-            [*map(file_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in stored)],
+            [*map(file_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in made)],
             lanes=lane_count(len(tasks)),
             options=self.options,
             spec=self.encoder.spec,

@@ -112,7 +112,7 @@ class Scout(threading.Thread):
         if answers:
             self._found(file, answers)
 
-    def _found(self, file: File, answers: Sequence[messages.Answer | messages.Inside]) -> None:
+    def _found(self, file: File, answers: Sequence[messages.WorkerAnswer | messages.Inside]) -> None:
         pages, looks = 0, dict[int, Look]()
         for answer in answers:
             match answer:
@@ -152,7 +152,7 @@ class Scout(threading.Thread):
 
     def _read(
         self, path: str, *, looks: int = 0, only: tuple[int, ...] | None = None, page_seconds: float = FILE_SECONDS
-    ) -> list[messages.Answer | messages.Inside]:
+    ) -> list[messages.WorkerAnswer | messages.Inside]:
         """Return what comes of a file; nothing if it ends the worker."""
         options = replace(self.options, page_seconds=page_seconds)
         request = messages.Request(path, options, looks=looks, only=only, opening_seconds=FILE_SECONDS)

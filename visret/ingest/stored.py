@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +11,9 @@ from typing import TYPE_CHECKING
 from visret import documents, ocr
 from visret.documents import formats
 from visret.documents.inside import unpacked
-from visret.errors import DocumentError, VisretError
+from visret.errors import DocumentError
 from visret.index import Document, PageIndex, renditions
 from visret.ingest import messages
-from visret.ingest.options import ReadOptions
-from visret.ingest.tasks import End, Read, Task
 from visret.types import Page, PageRef, Word
 
 if TYPE_CHECKING:
@@ -83,42 +80,6 @@ def check_unchanged(index: PageIndex, document: Document) -> None:
         reason = "is no longer there" if isinstance(error, FileNotFoundError) else error.strerror
         raise DocumentError(path, f"{reason}; put it back, or index again") from error
     raise DocumentError(path, "has changed since it was indexed; index it again to see its pages")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A document that was made in memory. pages: how many are to be read. reads: what comes of it, read as needed."""
-
-    key: str
-    pages: int
-    reads: Iterator[Read]
-
-
-def stored_document(index: PageIndex, task: Task, options: ReadOptions) -> Stored:
-    """Return the pages of a document that was made in memory, as far as they are stored."""
-    document = index.snapshot.document(task.number)
-    numbers = sorted({*document.pages, *document.empty, *dict(document.failed)} - task.skip)
-    return Stored(document.doc, len(numbers), _read_stored(index, task, document, numbers, options))
-
-
-def _read_stored(
-    index: PageIndex, task: Task, document: Document, numbers: Sequence[int], options: ReadOptions
-) -> Iterator[Read]:
-    """Yield what comes of these pages, then the end."""
-    answer: Page | messages.Unread
-    for page in numbers:
-        ref = PageRef(document.doc, page)
-        try:
-            if page in document.pages:
-                answer = stored_page(index, ref)
-            else:  # its picture, if an earlier model could read it; else the page stays empty
-                image = stored_image(index, ref)
-                answer = Page(ref, None) if image is None else Page.from_image(image, doc=ref.doc, page=page)
-            answer = ocr.with_words(answer, options.ocr)
-        except (OSError, VisretError) as error:
-            answer = messages.Unread(page, str(error))
-        yield Read(task, answer)
-    yield Read(task, End(document.expected))
 
 
 def webp(image: Image) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from visret.documents import formats
 from visret.index import Document
@@ -18,15 +19,16 @@ KnownMembers = Mapping[str, tuple[Document, Set[int] | None]]
 
 @dataclass(slots=True)
 class Task:
-    """A file that has to be read, or a document inside one.
+    """A file that has to be read, a document inside one, or, without a source, a document made in memory.
 
-    number: 0 for a document inside a file until it has one. hash: None until the file is read. skip: pages that are in
-    the index already. pdf: the PDF that it was converted to for them. known: the documents inside it that the index
-    has, by their place, and the pages of each that need not be read again, None for all. seen: those still there;
-    whole: those of these that were left alone with all that is inside them. left: whether nothing of it is read.
+    number: 0 until the document has one. hash: None until the file is read. skip: pages that are in the index already.
+    pdf: the PDF that it was converted to for them. known: the documents inside it that the index has, by their place,
+    and the pages of each that need not be read again, None for all. seen: those still there; whole: those of these that
+    were left alone with all that is inside them. left: whether nothing of it is read. keeps_pictures: whether the index
+    keeps the pictures of its pages.
     """
 
-    source: Source
+    source: Source | None
     doc: str
     number: int
     size: int
@@ -39,6 +41,26 @@ class Task:
     seen: set[str] = field(default_factory=set)
     whole: set[str] = field(default_factory=set)
     left: bool = False
+    keeps_pictures: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The path of the document as people read it; the name of one that was made in memory."""
+        return self.doc if self.source is None else self.source.shown
+
+    @property
+    def path(self) -> Path:
+        """The file that is read: the one that is meant, or the PDF that it was converted to."""
+        assert self.source is not None
+        return self.pdf or self.source.path
+
+
+@dataclass(frozen=True, slots=True)
+class NewDocument:
+    """A document made in memory begins. metadata: None leaves what it has. updates: whether that changes it."""
+
+    metadata: Mapping[str, Any] | None
+    updates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +70,16 @@ class End:
     pages: int | None
 
 
-Answer = messages.Hashed | messages.Converted | messages.Unread | messages.Lacking | messages.Begun | Page | End
+TaskAnswer = (
+    messages.Hashed
+    | messages.Converted
+    | messages.Unread
+    | messages.Lacking
+    | messages.Begun
+    | NewDocument
+    | Page
+    | End
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +87,7 @@ class Read:
     """One answer that came of a file; the last is an End, or an Unread of the file."""
 
     task: Task
-    answer: Answer
+    answer: TaskAnswer
 
     @property
     def page(self) -> Page | None:
@@ -72,7 +103,6 @@ class Read:
 
 def file_ahead(task: Task) -> File:
     """Return a task as a file that will be read, for the forecast."""
-    path = task.pdf or task.source.path
-    found = formats.format_of(path)
+    found = formats.format_of(task.path)
     kind = "" if found is None else found.reader
-    return File(str(path), kind, task.size, len(task.skip), formats.converts(path))
+    return File(str(task.path), kind, task.size, len(task.skip), formats.converts(task.path))

@@ -87,10 +87,10 @@ def _answers(request: Request) -> Iterator[Frame]:
     except OSError as error:
         yield _unread(error, reached=False), ()
         return
-    yield from _document(path, request, "", frozenset(request.skip), _Unpacking())
+    yield from _document(path, request, "", frozenset(request.skip), _Limits())
 
 
-class _Unpacking:
+class _Limits:
     """The limits on what may still be unpacked of a file, including the documents inside its documents."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class _Unpacking:
         return None
 
 
-def _document(path: Path, request: Request, place: str, skip: Set[int], unpacking: _Unpacking) -> Iterator[Frame]:
+def _document(path: Path, request: Request, place: str, skip: Set[int], unpacking: _Limits) -> Iterator[Frame]:
     """Yield what comes of a file, or of the document at this place inside it."""
 
     def frame(header: dict[str, Any], raw: tuple[bytes, ...] = ()) -> Frame:
@@ -153,7 +153,7 @@ def _pages(document: documents.Document, request: Request, skip: Set[int]) -> It
             raise DocumentError(path, f"was given up at {where}, after {in_a_row} bad ones")
 
 
-def _members(document: documents.Document, request: Request, place: str, unpacking: _Unpacking) -> Iterator[Frame]:
+def _members(document: documents.Document, request: Request, place: str, unpacking: _Limits) -> Iterator[Frame]:
     """Yield what comes of the documents inside a document; those of other kinds are named in its `lost`."""
     others: Counter[str] = Counter()
     for member in document.members(Path(tempfile.mkdtemp(dir=request.scratch))):
@@ -173,7 +173,7 @@ def _members(document: documents.Document, request: Request, place: str, unpacki
         document.lost.append(Loss(formats.unread(others), "save them as files of kinds that it reads"))
 
 
-def _member(file: Path, request: Request, place: str, size: int, unpacking: _Unpacking) -> Iterator[Frame]:
+def _member(file: Path, request: Request, place: str, size: int, unpacking: _Limits) -> Iterator[Frame]:
     digest = sha256(file)
     yield {"member": digest, "size": size, "in": place}, ()
     known, skip = request.known.get(place, (None, ()))

@@ -11,7 +11,7 @@ from visret.retriever import Retriever
 from visret.types import Hit
 
 
-class Found(NamedTuple):
+class FoundPage(NamedTuple):
     """A page that was found. id: doc and page in one. text: that of the page, "" for none. metadata: JSON values."""
 
     hit: Hit
@@ -20,7 +20,7 @@ class Found(NamedTuple):
     metadata: dict[str, Any]
 
 
-def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None) -> Iterator[Found]:
+def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None) -> Iterator[FoundPage]:
     """Yield the k best pages, from what the index stores of them: no file is read.
 
     metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
@@ -29,7 +29,7 @@ def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any]
     for hit, explanation in next(retriever.explained([question], k, where=where)):
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
         metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in explanation.boxes]}
-        yield Found(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)
+        yield FoundPage(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)
 
 
 def refuse(given: Iterable[str], *, takes: str) -> None:

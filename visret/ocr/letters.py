@@ -29,7 +29,7 @@ _KINDS = 31
 _KNOWN = 0x1F00  # where the letters of Latin script end, except rare ones
 
 
-class Look(NamedTuple):
+class LetterCounts(NamedTuple):
     """The counts of n texts, each (n,) int.
 
     usual, all: triples of letters. latin, other: letters of Latin script and of other scripts.
@@ -55,18 +55,18 @@ def looks_right(texts: Sequence[str], least: float) -> bool:
     return bool(right and (text.isascii() or np.count_nonzero(_codes(text) > 0x7F) < 0.5 * len(text)))
 
 
-def look(texts: Sequence[str]) -> Look:
+def look(texts: Sequence[str]) -> LetterCounts:
     """Count how usual the letters of texts are.
 
     A sign inside a word is as unusual as a triple can be, and so is a digit between two letters, or a letter or digit
     between two signs; hyphens, apostrophes, full stops and the like divide words.
     """
     if not texts:
-        return Look(*[np.zeros(0, int)] * 4)
+        return LetterCounts(*[np.zeros(0, int)] * 4)
     text = f" {' '.join(texts)} "
     kinds, worth = kinds_of(text)[1:-1], _worth_of(text)
     starts = np.cumsum([0, *(len(text) + 1 for text in texts[:-1])])
-    return Look(
+    return LetterCounts(
         *(np.add.reduceat(which, starts, dtype=int) for which in (worth == 1, worth > 0, kinds < EDGE, kinds == OTHER))
     )
 

@@ -169,6 +169,7 @@ class Library:
         self._writer.shutdown(wait=False, cancel_futures=True)
         self._batches.close()
         if not wait(set(self._written), STOP_SECONDS).not_done:
+            self._writer.shutdown()  # or `serve` might still see its thread, and take it for one that writes
             self.retriever.close()
 
     def _name(self, doc: str) -> str:

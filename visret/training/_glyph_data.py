@@ -46,7 +46,7 @@ class Piece(NamedTuple):
     box: tuple[float, float, float, float]
 
 
-class Line(NamedTuple):
+class DrawnLine(NamedTuple):
     """A line: words of one size side by side. top, foot: of its letters, in pixels."""
 
     pieces: list[Piece]
@@ -118,7 +118,7 @@ def measured(line: list[Piece], grey: np.ndarray) -> list[tuple[Piece, float, fl
     return [(piece, place.size, place.baseline) for (piece, _), place in zip(found, places, strict=True)]
 
 
-def cut(sized: list[tuple[Piece, float, float]]) -> list[Line]:
+def cut(sized: list[tuple[Piece, float, float]]) -> list[DrawnLine]:
     """Turn words with size and baseline into lines with letters of one height, cut at steps and wide gaps."""
     out = []
     while sized:
@@ -128,7 +128,7 @@ def cut(sized: list[tuple[Piece, float, float]]) -> list[Line]:
         run, sized = sized[:end], sized[end:]
         size = median(size for _, size, _ in run)
         baseline = median(baseline for *_, baseline in run)
-        out.append(Line([piece for piece, *_ in run], baseline - ABOVE * size, baseline + BELOW * size))
+        out.append(DrawnLine([piece for piece, *_ in run], baseline - ABOVE * size, baseline + BELOW * size))
     return out
 
 
@@ -173,7 +173,7 @@ def _place(piece: Piece, grey: np.ndarray) -> _Place | None:
 
 
 def strips(
-    line: Line, page: Image.Image, rng: random.Random
+    line: DrawnLine, page: Image.Image, rng: random.Random
 ) -> Iterator[tuple[np.ndarray, tuple[str, int, list[tuple[int, int]]]]]:
     """Yield the line as strips of whole words, each with (text, width, columns of its words)."""
     zoom = LETTER_ROWS / (line.foot - line.top)
@@ -243,7 +243,7 @@ def _add(shard: Shard, page: Page, rng: random.Random, *, whole: bool) -> None:
 
 
 def add(
-    shard: Shard, grey: Image.Image, found: list[Line], rng: random.Random, *, whole: bool, dpi: float = DPI
+    shard: Shard, grey: Image.Image, found: list[DrawnLine], rng: random.Random, *, whole: bool, dpi: float = DPI
 ) -> None:
     """Add some lines of a page and, if `whole`, the page."""
     for line in rng.sample(found, min(_LINES_A_PAGE, len(found))):

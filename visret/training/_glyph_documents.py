@@ -42,7 +42,7 @@ _BOXES = """() => {
 }"""
 
 
-class Look(NamedTuple):
+class TextStyle(NamedTuple):
     """The look of a text. size: in points, or in pixels of a screen. ground: its colour; "" for that of the page."""
 
     font: str
@@ -67,7 +67,7 @@ class Author:
         low, high = (rng := self.rng).choice(((205, 255), (255, 255)) if light else ((0, 100), (0, 0)))
         return "#" + "".join(f"{rng.randint(low, high):02x}" for _ in "rgb")
 
-    def look(self, low: float, high: float, *, pane: float = 0.1) -> Look:
+    def look(self, low: float, high: float, *, pane: float = 0.1) -> TextStyle:
         """Choose a look. pane: the chance of a ground of its own, light or dark."""
         rng = self.rng
         own = rng.random() < pane
@@ -75,7 +75,7 @@ class Author:
         ground = self._colour(light=not dark) if own else ""
         size = round(rng.uniform(low, high) * 2) / 2
         bold, italic = rng.random() < 0.15, rng.random() < 0.1
-        return Look(rng.choice(self._fonts), size, self._colour(light=dark), ground, bold, italic, dark)
+        return TextStyle(rng.choice(self._fonts), size, self._colour(light=dark), ground, bold, italic, dark)
 
     def words(self, low: int, high: int) -> list[str]:
         """Return some words that can be written."""
@@ -121,7 +121,7 @@ class Office(Author):
         self._styles.append(f'<style:style style:name="{name}" style:family="{family}">{inside}</style:style>')
         return name
 
-    def _style(self, look: Look, family: str = "paragraph", properties: str = "") -> str:
+    def _style(self, look: TextStyle, family: str = "paragraph", properties: str = "") -> str:
         ground = f'fo:background-color="{look.ground}"' if look.ground else ""
         return self._named(
             family,
@@ -208,7 +208,7 @@ class Office(Author):
             out += f"<draw:page {place}>{frames}</draw:page>"
         return out
 
-    def _frame(self, place: tuple[float, float, float], look: Look, rows: int, marks: Sequence[str]) -> str:
+    def _frame(self, place: tuple[float, float, float], look: TextStyle, rows: int, marks: Sequence[str]) -> str:
         """Return a frame with as many rows of words as are to fit."""
         fill = f'draw:fill="solid" draw:fill-color="{look.ground}"' if look.ground else 'draw:fill="none"'
         graphic = self._named("graphic", f'<style:graphic-properties draw:stroke="none" {fill}/>')
@@ -328,7 +328,7 @@ class Screen(Author):
         return f"<pre style='margin:0;font-family:\"{escape(font)}\"'>" + "\n".join(rows) + "</pre>"
 
 
-def _css(look: Look) -> str:
+def _css(look: TextStyle) -> str:
     ground = f";background:{look.ground}" if look.ground else ""
     weight = ("italic " if look.italic else "") + ("bold " if look.bold else "")
     return f'font:{weight}{look.size:.1f}px "{escape(look.font)}";line-height:inherit;color:{look.ink}{ground}'

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from visret.ocr.glyph.networks import ALPHABET, UNKNOWN, spelled
-from visret.training._glyph_data import DPI, Line, Piece, Shard, add
+from visret.training._glyph_data import DPI, DrawnLine, Piece, Shard, add
 
 _SHEETS_A_SHARD = 120
 _SIZES_PT = ((595, 842), (595, 842), (612, 792), (720, 540), (960, 540), (842, 595), (800, 600))
@@ -85,7 +85,7 @@ class Sheet:
         text = rng.randint(190, 255) if dark else rng.choice((0, 0, 0, rng.randint(10, 110)))
         self.ink = Ink(ground, text)
         self.image = Image.new("L", (width, height), ground)
-        self.lines: list[Line] = []
+        self.lines: list[DrawnLine] = []
         self._draw = ImageDraw.Draw(self.image)
         self._body = rng.choice(fonts)
         self._head = rng.choice(fonts)
@@ -111,7 +111,7 @@ class Sheet:
             pieces.append(Piece(spelled(word), (x, baseline + top, x + length, baseline + foot)))
             x += length + space
         if pieces:
-            self.lines.append(Line(pieces, baseline + top, baseline + foot))
+            self.lines.append(DrawnLine(pieces, baseline + top, baseline + foot))
         return len(pieces)
 
     def block(self, x0: float, y0: float, x1: float, y1: float) -> float:

@@ -29,8 +29,8 @@ from visret.ocr.glyph.networks import (
     FRAME,
     LETTERS,
     STRIP,
-    Finder,
-    Reader,
+    FinderNetwork,
+    ReaderNetwork,
     inked,
     numbers,
     said,
@@ -488,6 +488,6 @@ def _note(file: Path, facts: dict[str, Any]) -> None:
 
 
 PARTS: dict[str, tuple[Any, Any, Any, Any]] = {  # network, loss, examples, figures
-    "reader": (Reader, reader_loss, Strips, reader_figures),
-    "finder": (Finder, finder_loss, Pages, finder_figures),
+    "reader": (ReaderNetwork, reader_loss, Strips, reader_figures),
+    "finder": (FinderNetwork, finder_loss, Pages, finder_figures),
 }

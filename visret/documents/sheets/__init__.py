@@ -20,10 +20,10 @@ from xml.sax.saxutils import escape, quoteattr
 
 from visret.documents.opendocument import NAMESPACES, children_gone, clean, parsed, q, rewrite, serialised
 from visret.documents.sheets.cells import Book, Sheet, Value
-from visret.documents.sheets.check import Fitted, missing
+from visret.documents.sheets.check import SheetContent, missing
 from visret.documents.sheets.pages import Pages
 from visret.documents.sheets.styles import Styles
-from visret.documents.sheets.tables import Table
+from visret.documents.sheets.tables import SheetTable
 from visret.errors import DocumentError
 from visret.types import Loss
 
@@ -32,7 +32,7 @@ __all__ = ["MAX_CELLS", "Fitted", "fit", "left_out", "missing", "write"]
 MAX_CELLS = 250_000  # of a file; they take half a minute
 
 
-def fit(path: Path) -> list[Fitted]:
+def fit(path: Path) -> list[SheetContent]:
     """Change the sheets of an .ods file that LibreOffice made, as described above, and return what they show."""
     with zipfile.ZipFile(path) as archive:
         content, common = parsed(archive, "content.xml"), parsed(archive, "styles.xml")
@@ -45,9 +45,9 @@ def fit(path: Path) -> list[Fitted]:
         children_gone(book, book.findall(q(unseen)))
     children_gone(book, [one for one in book if "'#$" in one.get(q("table:name"), "")])  # sheets of other files
     for table in book.findall(q("table:table")):
-        sheet = Table(table, styles)
+        sheet = SheetTable(table, styles)
         styles.use_page(table, pages.add(sheet.name, sheet.fit(), styles.page_of(table)))
-        fitted.append(Fitted(sheet.name, sheet.texts))
+        fitted.append(SheetContent(sheet.name, sheet.texts))
     parts: dict[str, bytes | None] = {"content.xml": serialised(content), "styles.xml": serialised(common)}
     rewrite(path, {**parts, "Thumbnails/thumbnail.png": None})
     return fitted

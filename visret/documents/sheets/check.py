@@ -13,7 +13,7 @@ from visret.documents.shown import COMPLEX
 from visret.types import Loss
 
 
-class Fitted(NamedTuple):
+class SheetContent(NamedTuple):
     """The content that a sheet shows: its name, and the text of every cell and comment."""
 
     name: str
@@ -23,7 +23,7 @@ class Fitted(NamedTuple):
 _BROKEN = re.compile(r"-\n")
 
 
-def missing(fitted: Sequence[Fitted], cells: Book | None, words: Iterable[str]) -> list[Loss]:
+def missing(fitted: Sequence[SheetContent], cells: Book | None, words: Iterable[str]) -> list[Loss]:
     """Return the loss of the cells that are not among the words of the pages, for each sheet.
 
     cells: the cells that calamine read, which may hold texts that LibreOffice did not read.

@@ -21,7 +21,7 @@ def ems(text: str) -> float:
     return wide if text.isascii() else wide + 0.4 * len(_FULL.findall(text))
 
 
-class Look(NamedTuple):
+class CellStyle(NamedTuple):
     """The look of a cell's text. size: of the font in points; placed: whether it is not at the start of its cell."""
 
     size: float = 10.0
@@ -61,10 +61,10 @@ class Styles:
             properties = properties_of(style, "table-cell")  # else a number and the text to its right touch
             for side in ("left", "right"):
                 properties.attrib.setdefault(q(f"fo:padding-{side}"), f"{GAP / 2}pt")
-        self.looks: dict[str, Look] = {}
+        self.looks: dict[str, CellStyle] = {}
         self.made: dict[tuple[str, ...], str] = {}
 
-    def look(self, name: str) -> Look:
+    def look(self, name: str) -> CellStyle:
         """Return how a cell of that style shows its text."""
         if name not in self.looks:
             self.looks[name] = self._resolved(name)
@@ -84,7 +84,7 @@ class Styles:
             style = self.by_name.get(("table-cell", style.get(q("style:parent-style-name"), "")))
         return chain
 
-    def _resolved(self, name: str) -> Look:
+    def _resolved(self, name: str) -> CellStyle:
         chain = self._chain(name)
 
         def said(attribute: str) -> str:
@@ -98,7 +98,7 @@ class Styles:
         turned = said("style:rotation-angle") not in ("", "0") or said("style:direction") == "ttb"
         placed = said("fo:text-align") in ("end", "right", "center")
         size = min(max(points(said("fo:font-size"), 10.0), 1.0), 400.0)
-        return Look(size, bold, said("fo:wrap-option") == "wrap", turned, placed)
+        return CellStyle(size, bold, said("fo:wrap-option") == "wrap", turned, placed)
 
     def number(self, family: str, name: str, attribute: str, default: float) -> float:
         """Return a length in points that a style gives."""

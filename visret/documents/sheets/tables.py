@@ -52,7 +52,7 @@ class _Drawn(NamedTuple):
     bottom: float = 0.0
 
 
-class Table:
+class SheetTable:
     """The table of a sheet. name: the sheet's; texts: those of its cells and comments, once it has been fitted."""
 
     def __init__(self, table: Element, styles: Styles) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from visret.ocr.edges import Edges, edges_of, scaled, within
-from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, Finder, inked
+from visret.ocr.glyph.networks import CELL_COLUMNS, CELL_ROWS, FinderNetwork, inked
 
 BESIDE = 0.35  # white space before and after a line, in heights of it
 # Height of letters in pixels; lower letters are partly missed, and are reported as at least this high.
@@ -35,7 +35,7 @@ class FoundLine(NamedTuple):
     height: float
 
 
-class Found(NamedTuple):
+class FoundLines(NamedTuple):
     """The lines of a picture, in its pixels. scale: where they were found. edges: also those outside lines."""
 
     lines: list[FoundLine]
@@ -43,7 +43,7 @@ class Found(NamedTuple):
     edges: Edges
 
 
-def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> Found:
+def found(finder: FinderNetwork, device: torch.device, grey: Image.Image, scale: float, *, grow: bool) -> FoundLines:
     """Find the lines of a picture at a scale.
 
     grow: whether to try a larger scale where the letters prove small.
@@ -58,10 +58,12 @@ def found(finder: Finder, device: torch.device, grey: Image.Image, scale: float,
         if _letters(again) <= 0.8 * _letters(lines):
             break
         lines, small, scale = again, small_again, larger
-    return Found(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
+    return FoundLines(lines, scale, edges_of(small, scale).without(box for line in lines for box in _boxes(line)))
 
 
-def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float) -> tuple[list[FoundLine], np.ndarray]:
+def _lines(
+    finder: FinderNetwork, device: torch.device, grey: Image.Image, scale: float
+) -> tuple[list[FoundLine], np.ndarray]:
     """Find the lines of a picture at a scale; return them in the picture's pixels, and the picture at that scale."""
     small = scaled(grey, scale)
     page = inked(torch.from_numpy(small.astype(np.float32) / 255).to(device)[None])
@@ -72,7 +74,7 @@ def _lines(finder: Finder, device: torch.device, grey: Image.Image, scale: float
     ], small
 
 
-def _cells(finder: Finder, page: torch.Tensor) -> np.ndarray:
+def _cells(finder: FinderNetwork, page: torch.Tensor) -> np.ndarray:
     """Return the finder's output for a page, (3, rows, columns); it sees bands, as memory grows with the area."""
     height, width = page.shape[2:]
     rows = max(_MARGIN, _BAND // width // 32 * 32)

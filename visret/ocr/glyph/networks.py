@@ -70,7 +70,7 @@ def _step(inside: int, out: int, kernel: tuple[int, int], stride: tuple[int, int
     )
 
 
-class Reader(nn.Module):  # type: ignore[misc]
+class ReaderNetwork(nn.Module):  # type: ignore[misc]
     """The reader: (b, 1, STRIP, w) as `inked` makes them, w a multiple of 4, to logits (b, w / FRAME, classes)."""
 
     def __init__(self, narrow: int = 48, wide: int = 160, depth: int = 5) -> None:
@@ -132,7 +132,7 @@ FINDER_DPI = 72
 CELL_ROWS, CELL_COLUMNS = 2, 8  # pixels of a page at FINDER_DPI
 
 
-class Finder(nn.Module):  # type: ignore[misc]
+class FinderNetwork(nn.Module):  # type: ignore[misc]
     """The finder: pages (b, 1, h, w) as `inked` makes them, h and w multiples of 32, to (b, 3, rows, columns) of cells.
 
     A cell has the logit that a line of text passes through its middle, the logarithm of the height of its letters in

@@ -18,15 +18,15 @@ from visret.errors import WeightsError
 from visret.models.weights import BUNDLED
 from visret.ocr.edges import is_sharp, scaled, within
 from visret.ocr.glyph import skew
-from visret.ocr.glyph.finding import AREA, BESIDE, Found, FoundLine, found
+from visret.ocr.glyph.finding import AREA, BESIDE, FoundLine, FoundLines, found
 from visret.ocr.glyph.networks import (
     FINDER_DPI,
     FRAME,
     LETTERS,
     STRIP,
     UNKNOWN,
-    Finder,
-    Reader,
+    FinderNetwork,
+    ReaderNetwork,
     Said,
     inked,
     said,
@@ -53,7 +53,7 @@ class PageReader:
     def __init__(self, folder: Path, *, device: torch.device) -> None:
         self.device = device
         stored = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
-        self.finder, self.reader = Finder(), Reader()
+        self.finder, self.reader = FinderNetwork(), ReaderNetwork()
         for name, network in (("finder", self.finder), ("reader", self.reader)):
             mine = {key.removeprefix(f"{name}."): value for key, value in stored.items() if key.startswith(f"{name}.")}
             try:
@@ -117,7 +117,7 @@ class PageReader:
         return out
 
     def _read(
-        self, where: Found, strips: list[np.ndarray], batches: list[tuple[list[int], int]], widest: dict[int, Said]
+        self, where: FoundLines, strips: list[np.ndarray], batches: list[tuple[list[int], int]], widest: dict[int, Said]
     ) -> Seen:
         """Read all lines, of which the widest have been read."""
         out = dict(widest)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret.ocr.glyph.finding import Found
+from visret.ocr.glyph.finding import FoundLines
 from visret.ocr.glyph.networks import LETTERS
 from visret.ocr.lines import Line, turned_line
 
@@ -25,7 +25,7 @@ class FirstLook(NamedTuple):
     loose: np.ndarray | None = None
     untouched: float = 0.75
 
-    def is_promising(self, where: Found) -> bool:
+    def is_promising(self, where: FoundLines) -> bool:
         """Return whether enough of the edges lie in lines."""
         if self.loose is None:
             return bool(where.lines) and where.edges.share < self.untouched
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
     lines: list[Line]
     heights: list[float]
-    found: Found
+    found: FoundLines
 
     @property
     def letters(self) -> int:
