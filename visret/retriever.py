@@ -376,7 +376,9 @@ class Retriever:
         exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
-        by: the way of ranking; "late", late interaction, is the only one yet.
+        by: the way of ranking. "late" is late interaction with the vectors. "bm25" compares words, and loads no model:
+            it finds identifiers, numbers and names as they are typed, "exact phrases" in double quotes, and beginnings
+            of words, as in `retriev*`. Only pages with a word of the question, and with all of its phrases, are found.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
 
@@ -399,7 +401,7 @@ class Retriever:
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
+            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.warnings(question))
             for question, ranking in found
         ]
 
@@ -421,8 +423,7 @@ class Retriever:
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return (
-            Ranked(pipeline.explained(question, ranking), pipeline.query(question).warnings)
-            for question, ranking in found
+            Ranked(pipeline.explained(question, ranking), pipeline.warnings(question)) for question, ranking in found
         )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:

@@ -439,6 +439,16 @@ class Matches(NamedTuple):
     values: np.ndarray
 
 
+class Quote(NamedTuple):
+    """The answer of a scorer of words why it found a page.
+
+    line: the line that answers the question best; "" where there is none. weak: whether the page hardly answers.
+    """
+
+    line: str
+    weak: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """A question on its way through a search. Every model reads it once, and every scorer takes it from here.
@@ -467,8 +477,8 @@ class Scorer(Protocol):
         exact: score every page that may be found, even where an approximation could choose which ones are scored.
         """
 
-    def explain(self, question: Question, key: int) -> Matches | None:
-        """Return the matches that the score of a page comes from; None from a scorer that cannot say.
+    def explain(self, question: Question, key: int) -> Matches | Quote | None:
+        """Return what the score of a page comes from: matches of vectors, or a line; None if the scorer cannot say.
 
         Callers that want an Explanation, which draws pages, make one from them.
         """

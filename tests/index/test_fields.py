@@ -101,8 +101,10 @@ def test_info_says_what_is_lacking(tmp_path, path, capsys):
     assert "lacks" in capsys.readouterr().out
 
 
-def test_every_field_packs_either_a_page_or_its_vectors():
+def test_every_field_packs_a_page_or_its_vectors_or_its_text():
     for field in fields.FIELDS:
-        assert (field.pack is None) != (field.pack_vectors is None), field.name
+        packs = (field.pack, field.pack_vectors, field.pack_text)
+        assert [made is None for made in packs].count(False) == 1, field.name
+        assert (field.gather is None) == (field.pack_text is None), field.name
         assert bool(field.rows) == (field.pack_vectors is not None), field.name
     assert len(set(fields.FILES)) == len(fields.FILES)

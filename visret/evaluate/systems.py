@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TIMED = 50  # questions that are asked one by one, after a first that is not counted
 TOGETHER = 256  # questions that are asked at once, of the others
 PAGES_A_DOCUMENT = 4  # that are asked for at first, where documents are ranked
-WAYS = ("late",)
+WAYS = ("late", "bm25")
 """What `system_of` takes as `by`: the names of the scorers that indexes have."""
 
 
@@ -111,7 +111,7 @@ def system_of(retriever: Retriever, name: str | None = None, *, by: str = "late"
     facts = retriever.info()
 
     def rank(questions: Sequence[JudgedQuestion], k: int) -> list[list[Found]]:
-        hits = retriever.search_many([question.text for question in questions], k, explain=False)
+        hits = retriever.search_many([question.text for question in questions], k, by=by, explain=False)
         return [[Found(hit.doc, hit.page, hit.score) for hit in found] for found in hits]
 
     return System(name or Path(facts["path"]).stem, rank, facts["bytes_a_page"], retriever=retriever)

@@ -19,8 +19,8 @@ from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.search import ranking
-from visret.search.scorers import LATE
-from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, Scorer, page_ref
+from visret.search.scorers import BM25, LATE, WITHOUT_MODEL
+from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -69,7 +69,8 @@ class Pipeline:
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        scorer, asked = self._scorer(by), self.read(questions)
+        scorer = self._scorer(by)
+        asked = [Question(text, {}) for text in questions] if by in WITHOUT_MODEL else self.read(questions)
         return list(zip(asked, scorer.rank(asked, k, chosen, exact=exact), strict=True))
 
     def read(self, texts: Sequence[str]) -> list[Question]:
@@ -80,27 +81,39 @@ class Pipeline:
         return [Question(text, {LATE: query}) for text, query in zip(texts, queries, strict=True)]
 
     def query(self, question: Question) -> QueryEmbedding:
-        """Return what the model made of a question, with its warnings."""
+        """Return what the model made of a question, which is encoded now if nothing has needed the model yet."""
+        if LATE not in question.encoded:
+            (question,) = self.read([question.text])
         query: QueryEmbedding = question.encoded[LATE]
         return query
 
+    def warnings(self, question: Question) -> tuple[str, ...]:
+        """Return what the model did not understand of a question; nothing if no model has read it."""
+        return self.query(question).warnings if LATE in question.encoded else ()
+
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
-        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page."""
+        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
+
+        Vectors say what a page answers where the question was encoded, and else the words.
+        """
         if not explain:
             yield from (hit for _, hit in ranking.hits(self.snapshot, found))
             return
-        is_weak = self._weakness(question)
+        encoded = LATE in question.encoded
+        is_weak = self._weakness(question) if encoded else None
+        scorer = self._scorer(LATE if encoded else BM25)
         for key, hit in ranking.hits(self.snapshot, found):
-            matches = self._scorer(LATE).explain(question, key)
-            if matches is None:
-                yield hit
-                continue
-            best, values = matches
-            line = attribution.best_line(self.snapshot.placed_text(key), best, attribution.shares(values))
-            yield replace(hit, text=line, weak=is_weak(values))
+            why = scorer.explain(question, key)
+            if isinstance(why, Quote):
+                hit = replace(hit, text=why.line, weak=why.weak)
+            elif why is not None and is_weak is not None:
+                line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
+                hit = replace(hit, text=line, weak=is_weak(why.values))
+            yield hit
 
     def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
+        question = replace(question, encoded={LATE: self.query(question)})
         is_weak = self._weakness(question)
         for _, hit in ranking.hits(self.snapshot, found):
             why = self.explain(question, hit.ref)

@@ -8,11 +8,13 @@ from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
 
-LATE = "late"
+LATE, BM25 = "late", "bm25"
 
 # The module whose `opened(snapshot, device=..., before=...)` makes the Scorer. before: the one of an earlier state of
 # the same index, or None; what it has read or computed may be taken over.
-SCORERS = {LATE: "visret.search.late_interaction"}
+SCORERS = {LATE: "visret.search.late_interaction", BM25: "visret.search.bm25"}
+
+WITHOUT_MODEL = (BM25,)  # those that take a question as it is typed, so that no model is loaded
 
 
 class Scorers:

@@ -112,7 +112,7 @@ class Batches:
 
 
 def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
-    warnings = pipeline.query(question).warnings
+    warnings = pipeline.warnings(question)
     if not asked.boxes:
         return Ranked((Shown(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
     return Ranked((Shown(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)
