@@ -117,7 +117,7 @@ class Postings:
         empty = {name: np.empty(0, dtype) for name, (dtype, _) in ARRAYS.items()}
         here = empty | {"term_offsets": np.zeros(1, np.int64), "posting_offsets": np.zeros(1, np.int64)} | dict(arrays)
         self._damaged = damaged
-        self._names = memoryview(here["terms"])  # type: ignore[arg-type]  # an array is a buffer
+        self._names = memoryview(here["terms"])
         self._bounds, self._first = here["term_offsets"], here["posting_offsets"]
         self._gaps, self._counts = here["gaps"], here["counts"]
         for name, bounds, end in (
