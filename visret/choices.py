@@ -6,6 +6,9 @@ CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """The model of an index if nobody names another; an entry of models.yaml."""
 
+NO_MODEL = "none"
+"""The name that stands for no model: an index without vectors, which BM25 searches by words."""
+
 QUALITY_MODEL = "quality"
 """The model for those to whom more right pages are worth more time; an entry of models.yaml."""
 

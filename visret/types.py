@@ -233,7 +233,7 @@ class Grid:
 class PageEmbedding:
     """A page as vectors, with the place of each vector on the page.
 
-    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order.
+    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order. (0, 0) if no model made any.
     where: a Grid; or boxes, (n, 4) float32 in page fractions; or character spans of plain text, (n, 2) float32.
         Rows that lie nowhere (markers, prompt text) have NaN; rows beyond the cells of a grid lie nowhere.
     rows: None if vector i lies at place i. Otherwise, for vectors that were pooled or pruned, (places,) int32: the
@@ -255,7 +255,7 @@ class PageEmbedding:
         v, where, rows = self.vectors, self.where, self.rows
         if self.word_boxes is not None and self.word_boxes.shape[1:] == (4,):
             object.__setattr__(self, "word_boxes", arguments.boxes(self.word_boxes))
-        if v.ndim != 2 or not len(v) or v.dtype != np.float32:
+        if v.ndim != 2 or (not len(v) and v.shape[1]) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
         if isinstance(where, Grid):
             if rows is not None:

@@ -73,6 +73,8 @@ def _summarise(vectors: np.ndarray, codec: Codec) -> Rows:
 
 def _pack_places(page: PageEmbedding) -> Packed:
     where, n = page.where, len(page.vectors)
+    if not n:  # where nothing lies
+        return {}
     kind, grid, packed = GRID, (0, 0), Packed()
     if isinstance(where, Grid):
         grid = (where.rows, where.cols)
@@ -112,7 +114,7 @@ VECTORS = Field(
     "offsets",
     rows={"vectors": "codes", "scales": "scales", "centroids": "centroids"},
     pack_vectors=encode,
-    adding="visret reindex reads and encodes all pages again, some a second",
+    adding="visret reindex --model NAME reads and encodes all pages again, some a second",
 )
 SUMMARIES = Field(
     "summaries",

@@ -167,16 +167,22 @@ class Snapshot:
         """Return a page as stored: its vectors are what scoring sees. Raises InvalidArgument if there is none."""
         segment, row = self.find(ref)
         stored = self.segment(segment).page(row)
+        text, word_boxes = self.words(segment, row)
         return PageEmbedding(
             ref=PageRef(*ref),
             size_pt=self.size_pt(segment, row),
             vectors=stored.vectors,
             where=stored.where if isinstance(stored.where, Grid) else arguments.clipped(stored.where),
             rows=stored.rows,
-            text=stored.text,
-            word_boxes=None if stored.word_boxes is None else arguments.clipped(stored.word_boxes),
+            text=text,
+            word_boxes=word_boxes,
             metadata=self.page_metadata(segment, row),
         )
+
+    def words(self, segment: int, row: int) -> tuple[str, np.ndarray | None]:
+        """Return the text of the page in a row of a segment, and the boxes of its words, (w, 4), where it has any."""
+        boxes = self.segment(segment).word_boxes(row)
+        return self.segment(segment).text(row), None if boxes is None else arguments.clipped(boxes)
 
     def placed_text(self, key: int) -> PlacedText:
         """Return the text of the page with this key, and where it stands, to quote a line from.

@@ -50,18 +50,34 @@ class BM25:
     def explain(self, question: Question, key: int) -> Quote:
         """Return the line of a page whose terms are worth most, and whether the page lacks most of the question."""
         segment, row = self.snapshot.locate(key)
-        looked = {needle: self._look(needle) for needle in _needles(terms.of_question(question.text))}
-        worth = {needle: one.idf for needle, one in looked.items()}
-        held = sum(one.idf for one in looked.values() if _holds(one.postings[segment].rows, row))
-        line = _best_line(self.snapshot.segment(segment).text(row), worth)
-        return Quote(line, held < WEAK_BELOW * sum(worth.values()))
+        looked = self._looked_up(question).values()
+        held = sum(one.idf for one in looked if one.often(segment, row))
+        return Quote(self.line(question, segment, row), held < WEAK_BELOW * sum(one.idf for one in looked))
+
+    def line(self, question: Question, segment: int, row: int) -> str:
+        """Return the line of a page whose terms are worth most; "" if no line has any."""
+        worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
+        return _best_line(self.snapshot.segment(segment).text(row), worth)
+
+    def parts(self, question: Question, segment: int, row: int) -> list[Part]:
+        """Return what each term of a question adds to the score of a page, in the order of the question."""
+        norm = float(next(part.norms[row] for part in self._segments if part.number == segment))
+        found = []
+        for (term, is_prefix), often in _needles(terms.of_question(question.text)).items():
+            one = self._look((term, is_prefix))
+            count = one.often(segment, row)
+            found.append(Part(term, is_prefix, often * one.idf * count / (count + norm)))
+        return found
+
+    def _looked_up(self, question: Question) -> dict[_Needle, _Looked]:
+        return {needle: self._look(needle) for needle in _needles(terms.of_question(question.text))}
 
     def _rank(self, asked: terms.Asked, k: int, among: Selection) -> Ranking:
         looked = [(self._look(needle), often) for needle, often in _needles(asked).items()]
         required = [self._look((term, False)) for phrase in asked.phrases for term in terms.parts_of(phrase)[0]]
         required += [self._look((term, True)) for phrase in asked.phrases for term in terms.parts_of(phrase)[1]]
         segments, found, scores = [], [], []
-        for part in self._parts:
+        for part in self._segments:
             chosen = among.rows.get(part.number)
             if chosen is None:
                 continue
@@ -105,7 +121,7 @@ class BM25:
         term, is_prefix = needle
         found = {
             part.number: part.live(part.postings.of_prefix(term) if is_prefix else part.postings.of_term(term))
-            for part in self._parts
+            for part in self._segments
         }
         df = sum(len(posting.rows) for posting in found.values())
         if len(self._looked) >= KEPT:
@@ -115,12 +131,29 @@ class BM25:
         return looked
 
     @cached_property
-    def _parts(self) -> list[_Part]:
+    def _segments(self) -> list[_Words]:
         """The segments with what a score needs of them. Raises PageIndexError where one has no postings."""
         segments = self.snapshot.segments
         total = sum(int(s.postings.lengths[self.snapshot.rows(s.number)].sum(dtype=np.int64)) for s in segments)
         mean = total / max(len(self.snapshot), 1)
-        return [_Part(segment, self.snapshot.rows(segment.number), mean) for segment in segments]
+        return [_Words(segment, self.snapshot.rows(segment.number), mean) for segment in segments]
+
+
+class Part(NamedTuple):
+    """What a term, or the beginning of one, adds to the score of a page; 0 if the page lacks it."""
+
+    term: str
+    is_prefix: bool
+    value: float
+
+    @property
+    def label(self) -> str:
+        """The term as a question has it."""
+        return f"{self.term}*" if self.is_prefix else self.term
+
+    def is_among(self, found: Collection[str]) -> bool:
+        """Return whether these terms of a text have it."""
+        return _has(found, self.term, self.is_prefix)
 
 
 class _Looked(NamedTuple):
@@ -129,8 +162,14 @@ class _Looked(NamedTuple):
     idf: float
     postings: dict[int, Posting]
 
+    def often(self, segment: int, row: int) -> int:
+        """Return how often a page has it."""
+        rows, counts = self.postings[segment]
+        at = int(np.searchsorted(rows, row))
+        return int(counts[at]) if at < len(rows) and rows[at] == row else 0
 
-class _Part:
+
+class _Words:
     """A segment. mean: the mean length of the pages of the index."""
 
     def __init__(self, segment: Segment, rows: np.ndarray, mean: float) -> None:
@@ -166,11 +205,6 @@ def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> 
 def _needles(asked: terms.Asked) -> Counter[_Needle]:
     """Return what is looked up for a question, with how often the question has it."""
     return Counter([*((term, False) for term in asked.terms), *((prefix, True) for prefix in asked.prefixes)])
-
-
-def _holds(rows: np.ndarray, row: int) -> bool:
-    at = int(np.searchsorted(rows, row))
-    return at < len(rows) and int(rows[at]) == row
 
 
 def _best_line(text: str, worth: Mapping[_Needle, float]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -60,18 +60,30 @@ class Pipeline:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str = LATE,
+        by: str | None = None,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
+        by = by or self._default
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        scorer = self._scorer(by)
-        asked = [Question(text, {}) for text in questions] if by in WITHOUT_MODEL else self.read(questions)
+        scorer, asked = self._scorer(by), self.asked(questions, by)
         return list(zip(asked, scorer.rank(asked, k, chosen, exact=exact), strict=True))
+
+    @property
+    def _default(self) -> str:
+        """The way of ranking of those who name none."""
+        return LATE if self.snapshot.model.makes_vectors else BM25
+
+    def asked(self, texts: Sequence[str], by: str | None = None) -> list[Question]:
+        """Return questions for a way of ranking, encoded if it needs vectors."""
+        if (by or self._default) in WITHOUT_MODEL:
+            arguments.questions(texts)
+            return [Question(text, {}) for text in texts]
+        return self.read(texts)
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
@@ -81,9 +93,7 @@ class Pipeline:
         return [Question(text, {LATE: query}) for text, query in zip(texts, queries, strict=True)]
 
     def query(self, question: Question) -> QueryEmbedding:
-        """Return what the model made of a question, which is encoded now if nothing has needed the model yet."""
-        if LATE not in question.encoded:
-            (question,) = self.read([question.text])
+        """Return what the model made of a question, with its warnings."""
         query: QueryEmbedding = question.encoded[LATE]
         return query
 
@@ -113,17 +123,24 @@ class Pipeline:
 
     def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
-        question = replace(question, encoded={LATE: self.query(question)})
+        if LATE not in question.encoded:
+            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found))
+            return
         is_weak = self._weakness(question)
         for _, hit in ranking.hits(self.snapshot, found):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
 
     def explain(self, question: Question, ref: PageRef) -> Explanation:
-        """Return where on a page the question is answered."""
-        embedding = self.snapshot.embedding(ref)
-        render = None if embedding.size_pt is None else partial(self._draw, ref)
-        return attribution.explain(self.query(question), embedding, render=render)
+        """Return where on a page the question is answered: by its vectors if it was encoded, else by its words."""
+        has_picture = self.snapshot.size_pt(*self.snapshot.find(ref)) is not None
+        render = partial(self._draw, ref) if has_picture else None
+        if LATE not in question.encoded:
+            from visret.search import bm25, by_words
+
+            words = cast(bm25.BM25, self._scorer(BM25))
+            return by_words.explained(words, question, ref, render=render)
+        return attribution.explain(self.query(question), self.snapshot.embedding(ref), render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
         """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""
