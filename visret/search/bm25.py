@@ -140,7 +140,7 @@ class BM25:
 
 
 class Part(NamedTuple):
-    """What a term, or the beginning of one, adds to the score of a page; 0 if the page lacks it."""
+    """The part of a page's score that a term, or the beginning of one, adds; 0 if the page lacks it."""
 
     term: str
     is_prefix: bool
