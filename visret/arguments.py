@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, time
 from enum import Enum
 from operator import index
@@ -14,8 +14,22 @@ import numpy as np
 
 from visret.errors import InvalidArgument, ShapeError
 
+MAX_QUESTION = 10_000  # characters; the time of a search grows with them
 SLACK = 1e-3  # of a page: how far rounding may move a box beyond its edge
 BOX = "a box is (x0, y0, x1, y1) in fractions of the page, from 0 to 1, with x0 <= x1 and y0 <= y1"
+
+
+def questions(texts: Sequence[str]) -> None:
+    """Raise InvalidArgument for a question without words, and for one so long that all others would wait for it."""
+    if isinstance(texts, str):
+        raise InvalidArgument("a list of questions is expected; for one question give a list of one")
+    for text in texts:
+        if not text.strip():
+            raise InvalidArgument(f"a question needs at least one word, got {text!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise InvalidArgument(f"a question is Unicode text, got half a character in {text[:80]!r}")
+        if len(text) > MAX_QUESTION:
+            raise InvalidArgument(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 
 
 def whole(what: str, value: Any, *, least: int = 1) -> int:

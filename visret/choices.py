@@ -6,13 +6,19 @@ CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """The model of an index if nobody names another; an entry of models.yaml."""
 
+NO_MODEL = "none"
+"""The name that stands for no model: an index without vectors, which BM25 searches by words."""
+
 QUALITY_MODEL = "quality"
 """The model for those to whom more right pages are worth more time; an entry of models.yaml."""
 
 LATE = "late"
 """The way of ranking if nobody names another: late interaction, with a correction for the length of pages."""
 
-WAYS = (LATE, "maxsim")
+BM25 = "bm25"
+"""The way of ranking of an index that no model made: by the words of pages."""
+
+WAYS = (LATE, "maxsim", BM25)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
 OCR_MODES = ("auto", "never", "always")

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret.choices import CODECS, DEFAULT_MODEL, LATE, OCR_MODES, QUALITY_MODEL, WAYS
+from visret.choices import BM25, CODECS, DEFAULT_MODEL, LATE, OCR_MODES, QUALITY_MODEL, WAYS
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
 from visret.folders import unwritable
 
@@ -176,7 +176,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     questions = read(arguments.questions, topics=arguments.topics)
     with ExitStack() as opened:
-        systems = _systems(arguments.systems, arguments.by or [LATE], arguments.password, opened)
+        systems = _systems(arguments.systems, arguments.by or [None], arguments.password, opened)
         found = compare(
             systems,
             questions,
@@ -414,7 +414,7 @@ def serving_rules(arguments: argparse.Namespace) -> Rules:
     return rules
 
 
-def _systems(given: Sequence[str], ways: Sequence[str], password: str | None, opened: ExitStack) -> list[System]:
+def _systems(given: Sequence[str], ways: Sequence[str | None], password: str | None, opened: ExitStack) -> list[System]:
     """Return indexes and run files as systems, called by the ends of their paths, as much as tells them apart.
 
     ways: how each index ranks; several are systems of their own.
@@ -616,7 +616,7 @@ WHERE: Argument = (
 )
 BY: Argument = (
     ("--by",),
-    {"choices": WAYS, "default": LATE, "help": f"the way of ranking ({LATE}); docs/python-api.md describes them"},
+    {"choices": WAYS, "help": f"the way of ranking ({LATE}, or {BM25} in an index without a model)"},
 )
 EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as hits name it"}
@@ -711,7 +711,7 @@ EVALUATED: list[Argument] = [
         {
             "choices": WAYS,
             "action": "append",
-            "help": f"the way in which indexes rank ({LATE}); several are compared: --by A --by B",
+            "help": "the way in which indexes rank, as in visret search; several are compared: --by A --by B",
         },
     ),
     (

@@ -69,7 +69,8 @@ class Retriever:
     ) -> Retriever:
         """Make an empty index in a new or empty folder. Raises PageIndexError if the folder holds anything.
 
-        model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder.
+        model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder. "none" is no model:
+            nothing is loaded or computed, and pages are found by their words, with BM25.
         codec: how a vector is stored: float32, float16, int8, residual2, residual1 or binary, from the largest to the
             smallest.
         dim: project vectors to this many dimensions. pool: merge similar vectors, so that one in `pool` is left.
@@ -332,7 +333,7 @@ class Retriever:
         if model is None:
             model = self._given or self.model
         encoder = load_encoder(model) if isinstance(model, str) else model
-        now = self.storage
+        now = self.storage if encoder.spec.dim else Storage()
         storage = Storage(
             codec=codec or now.codec,
             dim=None if dim == encoder.spec.dim else dim or now.dim,
@@ -372,7 +373,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str | Plan = LATE,
+        by: str | Plan | None = None,
         explain: bool = True,
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
@@ -389,8 +390,12 @@ class Retriever:
         exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
-        by: the way of ranking. "late" is late interaction, less what a page loses for its length; "maxsim" is late
-            interaction alone, as the papers' tables have it. A `visret.search.plans.Plan` fuses several.
+        by: the way of ranking. "late", the default, is late interaction, less what a page loses for its length;
+            "maxsim" is late interaction alone, as the papers' tables have it. "bm25", the default where no model made
+            the index, compares words, and loads no model: it finds identifiers, numbers and names as they are typed,
+            "exact phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
+            question, and with all of its phrases, are found.
+            A `visret.search.plans.Plan` fuses several.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
 
@@ -406,14 +411,14 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str | Plan = LATE,
+        by: str | Plan | None = None,
         explain: bool = True,
     ) -> list[Ranked[Hit]]:
         """Search for each of several questions, as `search` does, reading the pages once for all of them."""
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
+            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.warnings(question))
             for question, ranking in found
         ]
 
@@ -425,7 +430,7 @@ class Retriever:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str | Plan = LATE,
+        by: str | Plan | None = None,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
@@ -435,8 +440,7 @@ class Retriever:
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return (
-            Ranked(pipeline.explained(question, ranking), pipeline.query(question).warnings)
-            for question, ranking in found
+            Ranked(pipeline.explained(question, ranking), pipeline.warnings(question)) for question, ranking in found
         )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
@@ -446,7 +450,7 @@ class Retriever:
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        (asked,) = pipeline.read([question])
+        (asked,) = pipeline.asked([question])
         return pipeline.explain(asked, ref)
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
@@ -586,6 +590,8 @@ class Retriever:
 
     def _scan_in_words(self) -> str:
         """Say what a question without a filter reads."""
+        if not self._index.model.makes_vectors:
+            return "the words of the question, in the postings of all pages"
         late = self._scorers.of(self._index.snapshot, LATE)
         if isinstance(late, LateInteraction) and late.has_first_stage:
             return "the summary of every page, then those pages that may be among the best"

@@ -234,7 +234,7 @@ class Grid:
 class PageEmbedding:
     """A page as vectors, with the place of each vector on the page.
 
-    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order.
+    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order. (0, 0) if no model made any.
     where: a Grid; or boxes, (n, 4) float32 in page fractions; or character spans of plain text, (n, 2) float32.
         Rows that lie nowhere (markers, prompt text) have NaN; rows beyond the cells of a grid lie nowhere.
     rows: None if vector i lies at place i. Otherwise, for vectors that were pooled or pruned, (places,) int32: the
@@ -258,7 +258,7 @@ class PageEmbedding:
         v, where, rows = self.vectors, self.where, self.rows
         if self.word_boxes is not None and self.word_boxes.shape[1:] == (4,):
             object.__setattr__(self, "word_boxes", arguments.boxes(self.word_boxes))
-        if v.ndim != 2 or not len(v) or v.dtype != np.float32:
+        if v.ndim != 2 or (not len(v) and v.shape[1]) or v.dtype != np.float32:
             raise ShapeError(f"{self.ref}: vectors must be (n, d) float32 with n > 0, got {v.shape} {v.dtype}")
         if isinstance(where, Grid):
             if rows is not None:
@@ -449,6 +449,16 @@ class Matches(NamedTuple):
     values: np.ndarray
 
 
+class Quote(NamedTuple):
+    """The answer of a scorer of words why it found a page.
+
+    line: the line that answers the question best; "" where there is none. weak: whether the page hardly answers.
+    """
+
+    line: str
+    weak: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """A question on its way through a search. Every model reads it once, and every scorer takes it from here.
@@ -477,8 +487,8 @@ class Scorer(Protocol):
         exact: score every page that may be found, even where an approximation could choose which ones are scored.
         """
 
-    def explain(self, question: Question, key: int) -> Matches | None:
-        """Return the matches that the score of a page comes from; None from a scorer that cannot say.
+    def explain(self, question: Question, key: int) -> Matches | Quote | None:
+        """Return what the score of a page comes from: matches of vectors, or a line; None if the scorer cannot say.
 
         Callers that want an Explanation, which draws pages, make one from them.
         """

@@ -123,7 +123,7 @@ def test_a_merge_that_fails_is_no_failure_of_the_commit(tmp_path, monkeypatch, c
 
 def test_segments_of_a_size_are_merged():
     def rows(*sizes):
-        return [SegmentRow(n, 1, 10, 10, 10, size, "{}") for n, size in enumerate(sizes, 1)]
+        return [SegmentRow(n, 1, 10, 10, 10, size, '{"lengths.npy": ""}') for n, size in enumerate(sizes, 1)]
 
     small, middle, large = 1 << 20, 10 << 20, 300 << 20
     assert compaction.due(rows(*[small] * 7, *[middle] * 7, *[large] * 20)) == []

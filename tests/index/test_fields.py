@@ -83,7 +83,7 @@ def test_what_needs_vectors_says_what_brings_them(path):
     with PageIndex.open(path) as index:
         assert index.verify() == []
         for needs in (lambda: index.embedding(("a.pdf", 1)), lambda: ranked(path)):
-            with pytest.raises(PageIndexError, match="segment 1 has no vectors: visret reindex reads and encodes"):
+            with pytest.raises(PageIndexError, match="segment 1 has no vectors: visret reindex --model NAME reads"):
                 needs()
         assert index.embedding(("b.pdf", 1)).text == ""
         assert index.snapshot.segment(1).text(2) == "page 3"
@@ -101,8 +101,10 @@ def test_info_says_what_is_lacking(tmp_path, path, capsys):
     assert "lacks" in capsys.readouterr().out
 
 
-def test_every_field_packs_either_a_page_or_its_vectors():
+def test_every_field_packs_a_page_or_its_vectors_or_its_text():
     for field in fields.FIELDS:
-        assert (field.pack is None) != (field.pack_vectors is None), field.name
+        packs = (field.pack, field.pack_vectors, field.pack_text)
+        assert [made is None for made in packs].count(False) == 1, field.name
+        assert (field.gather is None) == (field.pack_text is None), field.name
         assert bool(field.rows) == (field.pack_vectors is not None), field.name
     assert len(set(fields.FILES)) == len(fields.FILES)

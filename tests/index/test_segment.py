@@ -39,6 +39,7 @@ def test_the_files_are_what_the_format_says(tmp_path):
     assert {file.stem for file in folder.iterdir()} == {
         *("vectors", "scales", "offsets", "summaries", "summary_scales", "summary_offsets"),
         *("kinds", "grids", "text", "text_offsets"),
+        *("lengths", "terms", "term_offsets", "posting_offsets", "gaps", "counts"),
     }
     arrays = {file.stem: np.load(file, allow_pickle=False) for file in folder.iterdir()}
     int8 = Codec("int8", DIM)
@@ -54,6 +55,11 @@ def test_the_files_are_what_the_format_says(tmp_path):
     assert arrays["grids"].tolist() == [[2, 3], [2, 3]]
     assert arrays["text"].tobytes() == b"grid only"
     assert arrays["text_offsets"].tolist() == [0, 9, 9]
+    assert arrays["lengths"].tolist() == [2, 0]
+    assert arrays["terms"].tobytes() == b"gridonly"
+    assert arrays["term_offsets"].tolist() == [0, 4, 8]
+    assert arrays["posting_offsets"].tolist() == [0, 1, 2]
+    assert (arrays["gaps"].tolist(), arrays["counts"].tolist()) == ([1, 1], [1, 1])
     second = {file.stem: np.load(file) for file in (tmp_path / "i" / "segments" / "000002").iterdir()}
     for name, array in (arrays | second).items():
         if name in fields.SHAPES:
@@ -121,10 +127,13 @@ def folder(path):
 def touch_all(path):
     """Open an index and read all of it."""
     with PageIndex.open(path) as index:
+        assert not list(index.snapshot.segment(1).postings.problems())
         return [index.embedding(page.ref) for page in PAGES]
 
 
-@pytest.mark.parametrize("name", ["vectors", "scales", "offsets", "kinds", "grids", "cells", "text", "text_offsets"])
+@pytest.mark.parametrize(
+    "name", ["vectors", "scales", "offsets", "kinds", "grids", "cells", "text", "text_offsets", "gaps"]
+)
 def test_pickles_are_refused_and_never_loaded(tmp_path, path, folder, name):
     mark = tmp_path / "executed"
     count = len(np.load(folder / f"{name}.npy"))

@@ -25,6 +25,8 @@ def load_encoder(
 ) -> Encoder:
     """Load a model: a name of models.yaml, a folder with a checkpoint, a hub id, or an entry made in code.
 
+    "none" is no model: pages are read and keep their words, but have no vectors.
+
     options: options that replace those of the entry, such as {"max_patches": 256}; the family's file lists them. An
         index must be searched with the options it was made with, so pass the same encoder to `Retriever.open`.
     dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware computes it
@@ -39,6 +41,10 @@ def load_encoder(
     Each call loads the model again, so keep the encoder. Raises UnknownModel, InvalidModelSpec or WeightsError.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
+    if spec is registry.NONE:
+        from visret.encoders._none import NoEncoder
+
+        return NoEncoder(spec)
     if spec.task != "encode":
         raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():

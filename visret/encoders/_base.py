@@ -11,14 +11,13 @@ import numpy as np
 
 from visret.encoders import _scripts
 from visret.encoders._reading import Reading
-from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, WeightsError
+from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.types import ModelSpec, Page
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
-MAX_QUESTION = 10_000  # characters; the time of a search grows with them
 
 _COMMON_OPTIONS = {"weak_below"}  # no family reads it; the registry checks it
 
@@ -93,19 +92,6 @@ def check_dim(spec: ModelSpec, dim: int) -> None:
     """Raise WeightsError if a model's vectors are not as long as its entry says."""
     if dim != spec.dim:
         raise WeightsError(f"{spec.name}: its weights give vectors of {dim} dimensions, but its entry says {spec.dim}")
-
-
-def check_questions(texts: Sequence[str]) -> None:
-    """Raise InvalidArgument for a question without words, and for one so long that all others would wait for it."""
-    if isinstance(texts, str):
-        raise InvalidArgument("encode_queries takes a list of questions; for one question give a list of one")
-    for text in texts:
-        if not text.strip():
-            raise InvalidArgument(f"a question needs at least one word, got {text!r}")
-        if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise InvalidArgument(f"a question is Unicode text, got half a character in {text[:80]!r}")
-        if len(text) > MAX_QUESTION:
-            raise InvalidArgument(f"a question has at most {MAX_QUESTION:,} characters, got {len(text):,}")
 
 
 def word_boxes(page: Page) -> np.ndarray | None:

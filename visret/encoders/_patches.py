@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from visret import arguments
 from visret.encoders import _base, _torch
 from visret.errors import InvalidModelSpec, MissingExtra, ShapeError, VisretError, WeightsError
 from visret.models import architectures, fetch, weights
@@ -126,7 +127,7 @@ class PatchEncoder(ABC):
 
         Raises InvalidArgument for a question without words.
         """
-        _base.check_questions(texts)
+        arguments.questions(texts)
         with _torch.on_one_thread():
             return [self._query(text) for text in texts]
 

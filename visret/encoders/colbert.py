@@ -40,7 +40,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from visret import forks
+from visret import arguments, forks
 from visret.encoders import _base, _layout, _numpy, _scripts
 from visret.encoders._checkpoint import Checkpoint
 from visret.encoders._conventions import Scored
@@ -206,7 +206,7 @@ class ColbertEncoder:
         them; a question of nothing else has the vectors of its markers. Raises InvalidArgument for a question without
         words.
         """
-        _base.check_questions(texts)
+        arguments.questions(texts)
         _scripts.warn_of_questions(self.spec, texts)
         made = [self._question(text) for text in texts]
         for warning in dict.fromkeys(warning for question in made for warning in question.warnings):

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from visret import arguments
 from visret.encoders import _base
 from visret.errors import InvalidArgument
 from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
@@ -74,7 +75,7 @@ class ToyEncoder:
 
         Raises InvalidArgument for a word that is no colour.
         """
-        _base.check_questions(texts)
+        arguments.questions(texts)
         return [self._query(text) for text in texts]
 
     def _page(self, page: Page) -> PageEmbedding:

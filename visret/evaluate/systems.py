@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from visret.choices import LATE
 from visret.errors import InvalidArgument, PageIndexError
 from visret.evaluate.questions import (
     JudgedQuestion,
@@ -100,7 +99,7 @@ class Rankings:
         return None
 
 
-def system_of(retriever: Retriever, name: str | None = None, *, by: str | Plan = LATE) -> System:
+def system_of(retriever: Retriever, name: str | None = None, *, by: str | Plan | None = None) -> System:
     """Return the system that an index is, ranking in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from visret.choices import NO_MODEL
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, MAX_NUMBER, READABLE, SCHEMA, STATES
 from visret.reduction import Storage
@@ -28,7 +29,8 @@ class IndexModel:
     """The model that made an index's vectors, and everything else that decides them.
 
     identity: the revision of a hub repository, or the SHA-256 of configuration and weights.
-    dim: dimensions of a vector. modality: "text" or "image". preprocessing: a JSON object, `Encoder.preprocessing`.
+    dim: dimensions of a vector; 0 if there is no model, and there are no vectors. modality: "text" or "image".
+    preprocessing: a JSON object, `Encoder.preprocessing`.
     """
 
     name: str
@@ -36,6 +38,11 @@ class IndexModel:
     dim: int
     modality: str
     preprocessing: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def makes_vectors(self) -> bool:
+        """True if there is a model, so that pages have vectors."""
+        return self.dim > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +325,10 @@ def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
     for number, name, identity, dim, modality, preprocessing in connection.execute(
         "SELECT number, name, identity, dim, modality, preprocessing FROM models ORDER BY number"
     ):
-        if not (isinstance(name, str) and isinstance(identity, str) and isinstance(dim, int) and dim > 0):
+        if not (isinstance(name, str) and isinstance(identity, str) and isinstance(dim, int)):
             raise ValueError(f"model {number} has dim {dim!r}")
+        if dim < (name != NO_MODEL):
+            raise ValueError(f"model {number} has dim {dim}")
         models[number] = IndexModel(name, identity, dim, str(modality), parse_object(preprocessing))
     if not models:
         raise ValueError("it names no model")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from visret.codec import CODECS, Codec, decode, encode
 from visret.codec import fit as fit_codec
 from visret.errors import IndexFormatError, InvalidArgument
 from visret.index.catalogue import SegmentRow, parse_object
-from visret.index.fields import VECTORS, Packed, lacking, pack_vectors
+from visret.index.fields import VECTORS, Field, Packed, lacking, pack_text, pack_vectors
 from visret.index.fitted import Fitted
 from visret.index.layout import MERGED, TIERS
 from visret.index.segment import Segment, open_segment, problems
@@ -49,7 +49,12 @@ def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[in
 def _without(row: SegmentRow) -> frozenset[str]:
     """Return the names of the fields that a segment lacks and that cannot be made from its others."""
     lacks = lacking(parse_object(row.checksums))
-    return frozenset(field.name for field in lacks if VECTORS in lacks or field.pack_vectors is None)
+    return frozenset(field.name for field in lacks if not _can_be_made(field, lacks))
+
+
+def _can_be_made(field: Field, lacks: Collection[Field]) -> bool:
+    """Return whether a field can be made from what a segment stores, which lacks these fields."""
+    return field.pack_text is not None or (field.pack_vectors is not None and VECTORS not in lacks)
 
 
 def _changes(row: SegmentRow) -> bool:
@@ -58,8 +63,10 @@ def _changes(row: SegmentRow) -> bool:
 
 
 def whole_page(segment: Segment, row: int) -> Packed:
-    """Return a page as it is stored, together with what it lacks, if that can be made from its vectors."""
+    """Return a page as it is stored, together with what it lacks, if that can be made from its vectors or its text."""
     page, codec = segment.packed(row), segment.codec
+    if any(field.pack_text is not None for field in segment.lacks):
+        page |= pack_text(page)
     if segment.lacks and VECTORS not in segment.lacks:
         vectors = decode(VECTORS.joined(page, codec), codec)
         for field in segment.lacks:

@@ -6,7 +6,7 @@ add an entry, and describe its files in layout.py; `Segment.part` returns a page
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,12 +14,13 @@ import numpy as np
 
 from visret.codec import Codec, Rows, encode
 from visret.errors import ShapeError
+from visret.index import postings
 from visret.index.fitted import Fitted
 from visret.index.layout import BOXES, CELLS, GRID, SPANS
 from visret.reduction import summarise, summary_size
 from visret.types import Grid, PageEmbedding
 
-Packed = dict[str, np.ndarray]  # a page's part of each array of a segment
+Packed = dict[str, np.ndarray]  # a page's part of each array of a segment; of postings, what they are made from
 Shape = tuple[np.dtype[Any], tuple[int, ...]]  # of an array: its dtype, and its shape after the first axis
 
 
@@ -27,10 +28,13 @@ class Field(NamedTuple):
     """One kind of thing that a segment stores about each page.
 
     arrays: the files that hold it; for stored vectors, rows: the files, and the attribute of `Rows` that each holds.
-    offsets: the file that says where each page's part begins; "" where the arrays of "places" tell.
+    offsets: the file that says where each page's part begins; "" where the arrays of "places" tell, and where pages
+        have no parts of their own.
     pack: makes a page's part of the arrays, from what `Storage.reduce` left of what the model made.
     pack_vectors: makes rows from the page's vectors (n, d) as they meet in a score, once the index has learned its
         codec.
+    pack_text: makes of the page's stored text what `gather` needs.
+    gather: makes the arrays of a segment from what its pages were packed into, in order.
     adding: what adds the field to pages that lack it, and what that costs, in words; "" where pages may lack it.
     """
 
@@ -40,11 +44,13 @@ class Field(NamedTuple):
     rows: Mapping[str, str] = MappingProxyType({})
     pack: Callable[[PageEmbedding], Packed] | None = None
     pack_vectors: Callable[[np.ndarray, Codec], Rows] | None = None
+    pack_text: Callable[[str], Packed] | None = None
+    gather: Callable[[Sequence[Packed]], Packed] | None = None
     adding: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The names of the files that hold the pages' parts one after the other, without ending."""
+        """The names of its files but for `offsets`, without ending; the first is there wherever the field is."""
         return (*self.arrays, *self.rows)
 
     def codec(self, vectors: Codec) -> Codec:
@@ -67,6 +73,8 @@ def _summarise(vectors: np.ndarray, codec: Codec) -> Rows:
 
 def _pack_places(page: PageEmbedding) -> Packed:
     where, n = page.where, len(page.vectors)
+    if not n:  # where nothing lies
+        return {}
     kind, grid, packed = GRID, (0, 0), Packed()
     if isinstance(where, Grid):
         grid = (where.rows, where.cols)
@@ -110,7 +118,7 @@ VECTORS = Field(
     "offsets",
     rows={"vectors": "codes", "scales": "scales", "centroids": "centroids"},
     pack_vectors=encode,
-    adding="visret reindex reads and encodes all pages again, some a second",
+    adding="visret reindex --model NAME reads and encodes all pages again, some a second",
 )
 SUMMARIES = Field(
     "summaries",
@@ -132,6 +140,14 @@ PLACES = Field(
     pack=_pack_places,
     adding="visret reindex reads and encodes all pages again, some a second",
 )
+POSTINGS = Field(
+    "postings",
+    "",
+    postings.ARRAYS,
+    pack_text=postings.pack_text,
+    gather=postings.gathered,
+    adding="visret compact makes them from the stored text, a thousand pages a second; until then BM25 cannot rank",
+)
 FIELDS = (
     VECTORS,
     SUMMARIES,
@@ -140,6 +156,7 @@ FIELDS = (
     Field("made", "made_offsets", {"made": (_INT32, ())}, pack=_pack_made),
     Field("text", "text_offsets", {"text": (np.dtype("u1"), ())}, pack=_pack_text),
     Field("words", "word_offsets", {"word_boxes": (_FLOAT32, (4,))}, pack=_pack_words),
+    POSTINGS,
 )
 
 # Every file but those of stored vectors, and every file.
@@ -155,7 +172,18 @@ def pack_page(page: PageEmbedding) -> Packed:
         if field.pack is not None:
             packed |= field.pack(page)
     # Converting here, not when written, so that what waits for a commit is as small as it will be on disk.
-    return {name: np.ascontiguousarray(array, SHAPES[name][0]) for name, array in packed.items()}
+    packed = {name: np.ascontiguousarray(array, SHAPES[name][0]) for name, array in packed.items()}
+    return packed | pack_text(packed)
+
+
+def pack_text(page: Packed) -> Packed:
+    """Pack the stored text of a page into the fields that are made from it."""
+    text = page["text"].tobytes().decode("utf-8", "replace")
+    packed: Packed = {}
+    for field in FIELDS:
+        if field.pack_text is not None:
+            packed |= field.pack_text(text)
+    return packed
 
 
 def pack_vectors(vectors: np.ndarray, fitted: Fitted) -> Packed:

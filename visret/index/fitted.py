@@ -41,8 +41,8 @@ class Fitted:
 
 
 def unfitted(storage: Storage, dim: int) -> Fitted | None:
-    """Return what an empty index begins with, None if it has to learn first. dim: of the model's vectors."""
-    codec = Codec(storage.codec, dim)
+    """Return what an empty index begins with, None if it has to learn first. dim: of the model's vectors, 0 if none."""
+    codec = Codec(storage.codec, dim or 1)  # without vectors it stores nothing
     return None if storage.dim is not None or codec.needs_fit else Fitted(codec)
 
 

@@ -80,6 +80,17 @@ then `checksums` names none of its files. Code that needs it says what adds it a
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
     word_offsets   (P+1,)    int64, words of each page in word_boxes; a page may have none
+    lengths        (P,)      uint32, terms of each page (visret/index/terms.py), each as often as it is there
+    terms          (sum,)    uint8, the T distinct terms of all pages in UTF-8, sorted by these bytes
+    term_offsets   (T+1,)    int64, bytes of each term in terms
+    posting_offsets (T+1,)   int64, entries of each term in gaps and counts, at least one
+    gaps           (E,)      uint16; a term's first entry has the row of its page plus one, each other one the distance
+                             from the row before
+    counts         (E,)      uint8, how often the term is on the page
+
+The lengths and the entries of pages are those of dead rows too: whoever counts pages leaves these out. A gap above
+65,535 is crossed by entries with the gap 65,535 and the count 0, and a count above 255 goes on in entries with the
+gap 0.
 
 `cells`, `boxes` and `spans` hold the pages of their own kind only, in order. GRID means that vector r * cols + c is
 the patch of cell (r, c), and that vectors beyond rows * cols lie nowhere. `segments.checksums` is a JSON object, the
@@ -88,7 +99,7 @@ SHA-256 of every file in the folder.
 **Many small segments become one**, in a segment of its own and a transaction of its own. The size of a segment is that
 of its live rows. Sizes below 8 MiB are of tier 0, below 64 MiB of tier 1, below 256 MiB of tier 2; when a commit leaves
 eight segments of one tier, these are merged. So a vector is rewritten three times at most, and beside segments of 256
-MiB and more there are never more than 21. Codes, summaries and places are copied as they are.
+MiB and more there are never more than 21. Codes, summaries, places and terms are copied as they are.
 
 **Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, for the new model, and fills it like any other:
 its segments, what it learns, and its pictures stand in the same folders, under numbers that no other catalogue has. It

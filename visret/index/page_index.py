@@ -22,7 +22,7 @@ from visret.folders import unwritable
 from visret.index import catalogue, damage, seal, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
-from visret.index.fields import FIELDS, pack_page
+from visret.index.fields import FIELDS, VECTORS, pack_page
 from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
 from visret.index.segment import Segment, open_segment
@@ -69,10 +69,13 @@ def page_bytes(storage: Storage, page: PageEmbedding) -> int:
     """Estimate the bytes that a page, as a model makes it, takes on disk: vectors, summary, places and text."""
     reduced = storage.reduce(page)
     count, d = reduced.vectors.shape
+    rest = sum(array.nbytes for array in pack_page(reduced).values())
+    if not count:
+        return rest
     d = storage.dim or d
     vectors = count * Codec(storage.codec, d).bytes_a_vector
     summary = summary_size(count) * Codec("int8", d).bytes_a_vector
-    return int(vectors + summary + sum(array.nbytes for array in pack_page(reduced).values()))
+    return int(vectors + summary + rest)
 
 
 class PageIndex:
@@ -355,7 +358,8 @@ class PageIndex:
 def _lacks(snapshot: Snapshot) -> list[str]:
     pages = {field.name: 0 for field in FIELDS}
     for segment in snapshot.segments:
-        for field in segment.lacks:
+        # What vectors lack means nothing without them.
+        for field in (VECTORS,) if VECTORS in segment.lacks else segment.lacks:
             pages[field.name] += len(snapshot.rows(segment.number))
     return [f"{pages[f.name]:,} pages have no {f.name}: {f.adding}" for f in FIELDS if pages[f.name]]
 
@@ -368,6 +372,8 @@ class _State(NamedTuple):
 
 
 def _check_storage(path: str | Path, model: IndexModel, storage: Storage) -> None:
+    if not model.makes_vectors and storage != Storage():
+        raise PageIndexError(path, "without a model there are no vectors: leave out codec, dim, pool and prune")
     if storage.dim is not None and storage.dim >= model.dim:
         raise PageIndexError(path, f"dim must be below the {model.dim} of {model.name}, got {storage.dim}")
 

@@ -16,8 +16,9 @@ from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays
 from visret.index.arrays import Arrays
 from visret.index.catalogue import SegmentRow, parse_object
-from visret.index.fields import FIELDS, FILES, PLACES, SHAPES, VECTORS, Field, Packed, lacking
+from visret.index.fields import FIELDS, FILES, PLACES, POSTINGS, SHAPES, VECTORS, Field, Packed, lacking
 from visret.index.layout import BOXES, CELLS, GRID, MAX_NUMBER, SPANS, segment_folder
+from visret.index.postings import Postings
 from visret.types import Grid, Matches, vector_of_place
 
 
@@ -130,9 +131,22 @@ class Segment:
         size = int(self.offsets[row + 1] - self.offsets[row])
         return PlacedText(self.text(row), self.word_boxes(row), *self._where(row), size)
 
+    @cached_property
+    def postings(self) -> Postings:
+        """The postings of its terms, mapped. Raises PageIndexError where they are lacking."""
+        if POSTINGS in self.lacks:
+            raise self._lacking(POSTINGS)
+        there = {name: shape for name, shape in POSTINGS.arrays.items() if name in self._files}
+        mapped = {name: self._files.map(name, *shape) for name, shape in there.items()}
+        if len(mapped["lengths"]) != len(self):
+            raise self._files.damaged("lengths", f"it has {len(mapped['lengths'])} pages")
+        return Postings(mapped, self._files.damaged)
+
     def packed(self, row: int) -> Packed:
         """Return the page's part of each array, as it is stored."""
         parts = {name: self.part(name, row) for name in self._bounds}
+        if POSTINGS not in self.lacks:
+            parts |= self.postings.page(row)
         for field in FIELDS:
             if field.name in self._rows:
                 first, end = self.offsets_of(field)[row : row + 2].tolist()
@@ -167,6 +181,8 @@ class Segment:
         try:
             for row in range(len(self) if self._has_places else 0):
                 self._where(row)
+            if POSTINGS not in self.lacks:
+                yield from (f"{wrong}{problem}" for problem in self.postings.problems())
         except PageIndexError as error:
             yield error.reason
 
@@ -283,4 +299,6 @@ def write_segment(folder: Path, pages: Sequence[Packed]) -> dict[str, str]:
         if field.offsets and any(map(len, parts[first])):
             ends = accumulate((len(page.get(first, ())) for page in pages), initial=0)
             parts[field.offsets] = [np.fromiter(ends, SHAPES[field.offsets][0])]
+        if field.gather is not None:
+            parts |= {name: [array] for name, array in field.gather(pages).items()}
     return arrays.write(folder, parts)

@@ -167,6 +167,7 @@ class Snapshot:
         """Return a page as stored: its vectors are what scoring sees. Raises InvalidArgument if there is none."""
         segment, row = self.find(ref)
         stored = self.segment(segment).page(row)
+        text, word_boxes = self.words(segment, row)
         return PageEmbedding(
             ref=PageRef(*ref),
             size_pt=self.size_pt(segment, row),
@@ -174,10 +175,15 @@ class Snapshot:
             where=stored.where if isinstance(stored.where, Grid) else arguments.clipped(stored.where),
             rows=stored.rows,
             made=made if (made := int(self.segment(segment).made[row])) > len(stored.vectors) else 0,
-            text=stored.text,
-            word_boxes=None if stored.word_boxes is None else arguments.clipped(stored.word_boxes),
+            text=text,
+            word_boxes=word_boxes,
             metadata=self.page_metadata(segment, row),
         )
+
+    def words(self, segment: int, row: int) -> tuple[str, np.ndarray | None]:
+        """Return the text of the page in a row of a segment, and the boxes of its words, (w, 4), where it has any."""
+        boxes = self.segment(segment).word_boxes(row)
+        return self.segment(segment).text(row), None if boxes is None else arguments.clipped(boxes)
 
     def placed_text(self, key: int) -> PlacedText:
         """Return the text of the page with this key, and where it stands, to quote a line from.

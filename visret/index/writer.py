@@ -207,7 +207,7 @@ class Writer:
         )
         self._pages.append(packed)
         self._placed.add(at)
-        self._vectors += len(packed["vectors"])
+        self._vectors += len(packed.get("vectors", ()))
         self._bytes += sum(array.nbytes for array in packed.values())
 
     def skip(self, number: int, page: int, reason: str | None = None, *, blank: bool = False) -> None:
@@ -326,6 +326,8 @@ class Writer:
         codec, dim: store vectors smaller from now on; what has to be learned for that is learned from pages of the
         whole index. Raises InvalidArgument where the stored vectors have lost what would be needed.
         """
+        if not self._model.makes_vectors and (codec is not None or dim is not None):
+            raise InvalidArgument("this index was made without a model: no vectors can be stored in another way")
         versions.discard(self._index / NEXT)
         with reading_errors(self._index):
             if read_settings(self._connection).previous is not None:
@@ -420,7 +422,7 @@ class Writer:
                     folders.append(folder := segment_folder(self._index, number))
                     checksums = json.dumps(write_segment(folder, pages), sort_keys=True)
                     size = sum(file.stat().st_size for file in folder.iterdir())
-                    vectors = sum(len(page["vectors"]) for page in pages)
+                    vectors = sum(len(page.get("vectors", ())) for page in pages)
                     rows.append((number, len(pages), len(pages), vectors, size, checksums))
                 pictures = list(renditions.seal(self._index, self._placed))
                 execute = self._connection.execute
@@ -456,6 +458,8 @@ class Writer:
     def _pack(self, page: PageEmbedding) -> Packed:
         """Return what a segment stores of a page; its vectors as they are if the index has still to learn from them."""
         try:
+            if not self._model.makes_vectors:
+                return pack_page(page)
             vectors = encode(page.vectors, Codec("float32", self._model.dim)).codes  # refused here if they cannot be
             reduced = self._storage.reduce(replace(page, vectors=vectors))
             if self._fitted is not None:

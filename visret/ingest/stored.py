@@ -22,16 +22,19 @@ if TYPE_CHECKING:
 
 def stored_page(index: PageIndex, ref: PageRef, *, image: bool = True) -> Page:
     """Return a page as the index keeps it: its text and, if made in memory, its picture, unless `image` is False."""
-    embedding = index.embedding(ref)
-    if embedding.size_pt is None:
-        return Page.from_text(embedding.text, doc=ref.doc, page=ref.page, metadata=embedding.metadata)
+    snapshot = index.snapshot
+    segment, row = snapshot.find(ref)
+    text, word_boxes = snapshot.words(segment, row)
+    size_pt, metadata = snapshot.size_pt(segment, row), snapshot.page_metadata(segment, row)
+    if size_pt is None:
+        return Page.from_text(text, doc=ref.doc, page=ref.page, metadata=metadata)
     words = None
-    if embedding.word_boxes is not None:
-        lines = [(word, line) for line, text in enumerate(embedding.text.split("\n")) for word in text.split()]
-        boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in embedding.word_boxes]
+    if word_boxes is not None:
+        lines = [(word, line) for line, on_it in enumerate(text.split("\n")) for word in on_it.split()]
+        boxes = [(float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in word_boxes]
         words = tuple(Word(word, box, (), line) for (word, line), box in zip(lines, boxes, strict=True))
     picture = stored_image(index, ref) if image else None
-    return Page(ref, embedding.size_pt, picture, words, None, embedding.metadata)
+    return Page(ref, size_pt, picture, words, None, metadata)
 
 
 def stored_image(index: PageIndex, ref: PageRef) -> Image | None:

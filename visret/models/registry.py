@@ -18,7 +18,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
-from visret.choices import DEFAULT_MODEL
+from visret.choices import DEFAULT_MODEL, NO_MODEL
 from visret.errors import InvalidModelSpec, UnknownModel, WeightsError
 from visret.folders import expanded
 from visret.models import architectures
@@ -29,6 +29,7 @@ from visret.types import ModelSpec
 __all__ = [
     "CARD",
     "DEFAULT_MODEL",
+    "NONE",
     "TASKS",
     "as_entry",
     "check_code",
@@ -45,6 +46,9 @@ __all__ = [
 CARD = "visret.yaml"  # the entry in a checkpoint's folder, which takes precedence over its configuration
 TASKS: Mapping[str, str] = {"encode": "encoders"}
 """The tasks of models, and the folder under visret/ that has the families for each."""
+
+NONE = ModelSpec(NO_MODEL, NO_MODEL, "", "", "text", 0, "", 0.0)
+"""What stands in the place of a model in an index without vectors."""
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DEFAULTS: Mapping[str, Any] = {
@@ -112,6 +116,8 @@ def _meant(name: str, known: Iterable[str]) -> str:
 def resolve(name_or_path: str | Path) -> ModelSpec:
     """Return the entry of that name, or else of the model in that folder, or else of that id in the hub's cache.
 
+    "none" is NONE.
+
     A model in a folder is named by its absolute path, and gets its revision (`weights.pinned`) when it is loaded. What
     an entry leaves unconfirmed is logged once.
 
@@ -119,6 +125,8 @@ def resolve(name_or_path: str | Path) -> ModelSpec:
     on this machine.
     """
     name = str(name_or_path)
+    if name_or_path == NO_MODEL:
+        return NONE
     if isinstance(name_or_path, str) and (spec := find(name)):
         _say_unconfirmed(spec.name, spec.unconfirmed)
         return spec

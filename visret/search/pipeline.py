@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from visret import arguments
-from visret.choices import LATE
+from visret.choices import BM25, LATE
 from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.search import late_interaction, plans, ranking
 from visret.search.plans import Plan
-from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Ranking, Scorer, page_ref
+from visret.search.scorers import WITHOUT_MODEL
+from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,17 +62,32 @@ class Pipeline:
         where: Mapping[str, Any] | None = None,
         among: Among | None = None,
         exact: bool = False,
-        by: str | Plan = LATE,
+        by: str | Plan | None = None,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
+        by = by or self._default
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        asked = self.read(questions)
+        for name in plans.scorers_of(by):
+            self._scorer(name)  # raises its error before the model is loaded
+        asked = self.asked(questions, by)
         return list(zip(asked, plans.rank(by, self._scorer, self.snapshot, asked, k, chosen, exact=exact), strict=True))
+
+    @property
+    def _default(self) -> str:
+        """The way of ranking of those who name none."""
+        return LATE if self.snapshot.model.makes_vectors else BM25
+
+    def asked(self, texts: Sequence[str], by: str | Plan | None = None) -> list[Question]:
+        """Return questions for a way of ranking, encoded if it needs vectors."""
+        if plans.scorers_of(by or self._default) <= set(WITHOUT_MODEL):
+            arguments.questions(texts)
+            return [Question(text, {}) for text in texts]
+        return self.read(texts)
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
@@ -85,35 +101,52 @@ class Pipeline:
         query: QueryEmbedding = question.encoded[LATE]
         return query
 
+    def warnings(self, question: Question) -> tuple[str, ...]:
+        """Return what the model did not understand of a question; nothing if no model has read it."""
+        return self.query(question).warnings if LATE in question.encoded else ()
+
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
-        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page."""
+        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
+
+        Vectors say what a page answers where the question was encoded, and else the words.
+        """
         if not explain:
             yield from (hit for _, hit in ranking.hits(self.snapshot, found))
             return
-        is_weak = self._weakness(question)
+        encoded = LATE in question.encoded
+        is_weak = self._weakness(question) if encoded else None
+        scorer = self._scorer(LATE if encoded else BM25)
         for key, hit in ranking.hits(self.snapshot, found):
-            matches = self._scorer(LATE).explain(question, key)
-            if matches is None:
-                yield hit
-                continue
-            best, values = matches
-            line = attribution.best_line(self.snapshot.placed_text(key), best, attribution.shares(values))
-            yield replace(hit, text=line, weak=is_weak(values))
+            why = scorer.explain(question, key)
+            if isinstance(why, Quote):
+                hit = replace(hit, text=why.line, weak=why.weak)
+            elif why is not None and is_weak is not None:
+                line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
+                hit = replace(hit, text=line, weak=is_weak(why.values))
+            yield hit
 
     def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
+        if LATE not in question.encoded:
+            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found))
+            return
         is_weak = self._weakness(question)
         for _, hit in ranking.hits(self.snapshot, found):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
 
     def explain(self, question: Question, ref: PageRef) -> Explanation:
-        """Return where on a page the question is answered."""
-        embedding = self.snapshot.embedding(ref)
-        render = None if embedding.size_pt is None else partial(self._draw, ref)
-        query, segment, row = self.query(question), *self.snapshot.find(ref)
-        length = float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
-        return attribution.explain(query, embedding, length=len(query.vectors) * length, render=render)
+        """Return where on a page the question is answered: by its vectors if it was encoded, else by its words."""
+        segment, row = self.snapshot.find(ref)
+        render = None if self.snapshot.size_pt(segment, row) is None else partial(self._draw, ref)
+        if LATE not in question.encoded:
+            from visret.search import bm25, by_words
+
+            words = cast(bm25.BM25, self._scorer(BM25))
+            return by_words.explained(words, question, ref, render=render)
+        query = self.query(question)
+        length = len(query.vectors) * float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
+        return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
         """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""

@@ -64,6 +64,12 @@ PLANS: Mapping[str, Plan] = {}
 """The plans that have names, for `search(..., by=NAME)`."""
 
 
+def scorers_of(by: str | Plan) -> set[str]:
+    """Return the names of the scorers that a way of ranking asks; a name that nobody knows stands for itself."""
+    plan = PLANS.get(by, by) if isinstance(by, str) else by
+    return set(plan.weights) if isinstance(plan, Plan) else {plan}
+
+
 def rank(
     by: str | Plan,
     scorer: Callable[[str], Scorer],

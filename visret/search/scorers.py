@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from visret.choices import LATE
+from visret.choices import BM25, LATE
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
 
 # The module whose `opened(snapshot, device=..., before=...)` makes the Scorer. before: the one of an earlier state of
 # the same index, or None; what it has read or computed may be taken over.
-SCORERS = {LATE: "visret.search.late_interaction", "maxsim": "visret.search.maxsim"}
+SCORERS = {
+    LATE: "visret.search.late_interaction",
+    "maxsim": "visret.search.maxsim",
+    BM25: "visret.search.bm25",
+}
+
+WITHOUT_MODEL = (BM25,)  # those that take a question as it is typed, so that no model is loaded
 
 
 class Scorers:

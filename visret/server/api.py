@@ -21,7 +21,6 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
-from visret.choices import LATE
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidArgument, NoPicture, VisretError
 from visret.index import Document
@@ -201,7 +200,7 @@ class Search(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     where: dict[str, Any] | None = None
     exact: bool = False
-    by: str = LATE
+    by: str | None = None
 
 
 def check_filter(where: Any) -> None:

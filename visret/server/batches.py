@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from visret.choices import LATE
 from visret.explain.attribution import Region
 from visret.retriever import Retriever, pipeline_of
 from visret.search.pipeline import Pipeline
@@ -33,7 +32,7 @@ class Asked:
     k: int = 10
     where: Mapping[str, Any] | None = None
     exact: bool = False
-    by: str = LATE
+    by: str | None = None
     boxes: bool = True
 
     @property
@@ -114,7 +113,7 @@ class Batches:
 
 
 def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
-    warnings = pipeline.query(question).warnings
+    warnings = pipeline.warnings(question)
     if not asked.boxes:
         return Ranked((Shown(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
     return Ranked((Shown(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)

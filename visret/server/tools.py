@@ -16,7 +16,6 @@ from pydantic import Field
 from starlette.applications import Starlette
 
 from visret import rag
-from visret.choices import LATE
 from visret.errors import VisretError
 from visret.retriever import sendable
 from visret.server.answers import without_paths, words
@@ -41,7 +40,7 @@ def application(library: Library) -> Starlette:
         question: str,
         k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 5,
         where: dict[str, Any] | None = None,
-        by: str = LATE,
+        by: str | None = None,
     ) -> dict[str, Any]:
         """Return the k best pages for a question, best first: doc, page, score, and text, the line that answers best.
 
