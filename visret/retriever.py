@@ -418,7 +418,7 @@ class Retriever:
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.warnings(question))
+            Ranked(pipeline.hits(question, ranking, explain=explain), question.warnings)
             for question, ranking in found
         ]
 
@@ -440,7 +440,7 @@ class Retriever:
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
         return (
-            Ranked(pipeline.explained(question, ranking), pipeline.warnings(question)) for question, ranking in found
+            Ranked(pipeline.explained(question, ranking), question.warnings) for question, ranking in found
         )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
@@ -450,8 +450,7 @@ class Retriever:
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        (asked,) = pipeline.asked([question])
-        return pipeline.explain(asked, ref)
+        return pipeline.explain_text(question, ref)
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """Return the page as it was indexed, with picture and words, read again from its source.

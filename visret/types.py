@@ -464,11 +464,13 @@ class Question:
     """A question on its way through a search. Every model reads it once, and every scorer takes it from here.
 
     text: the question as it was asked. encoded: what the model of each scorer made of the text, by the scorer's name;
-    for "late" a QueryEmbedding, in the dimensions of the stored vectors.
+    for "late" a QueryEmbedding, in the dimensions of the stored vectors. warnings: sentences that say what of it was
+    not understood, and what was done about that.
     """
 
     text: str
     encoded: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
 
 class Scorer(Protocol):

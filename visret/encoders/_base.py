@@ -115,6 +115,6 @@ def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ..
     languages = " or ".join(_scripts.NAMES.get(code, code) for code in spec.languages)
     remedy = f"ask in {languages}, or " if languages else ""
     return (
-        f"{spec.name} knows no word of this question ({words}), so every hit is weak; "
+        f"{spec.name} knows no word of this question ({words}), so it cannot rank pages by meaning; "
         f"{remedy}index the documents with a model that knows its language",
     )

@@ -142,6 +142,13 @@ class Snapshot:
             raise KeyError(key)
         return int(segments[at]), int(rows[at])
 
+    def only(self, keys: np.ndarray) -> Selection:
+        """Return the selection of the pages with these keys, (n,) int64 sorted; they must be there."""
+        directory, segments, rows = self._directory
+        at = np.searchsorted(directory, keys)
+        numbers = segments[at]
+        return Selection({n: np.sort(rows[at[numbers == n]]) for n in np.unique(numbers).tolist()}, None, False)
+
     def ref(self, segment: int, row: int) -> PageRef:
         """Return the page in a live row of a segment."""
         live, at = self._at(segment, row)

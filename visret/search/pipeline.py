@@ -19,7 +19,8 @@ from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
-from visret.search import late_interaction, plans, ranking
+from visret.index.fields import POSTINGS
+from visret.search import late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
 from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
@@ -65,17 +66,36 @@ class Pipeline:
         by: str | Plan | None = None,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
-        by = by or self._default
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
-        for name in plans.scorers_of(by):
+        way = by or self._default
+        for name in plans.scorers_of(way):
             self._scorer(name)  # raises its error before the model is loaded
-        asked = self.asked(questions, by)
-        return list(zip(asked, plans.rank(by, self._scorer, self.snapshot, asked, k, chosen, exact=exact), strict=True))
+        asked = self.asked(questions, way)
+        rank = partial(plans.rank, scorer=self._scorer, snapshot=self.snapshot, k=k, among=chosen, exact=exact)
+        found = list(zip(asked, rank(way, questions=asked), strict=True))
+        for number, question in enumerate(asked if by is None else ()):
+            if (by_words := self._by_words(question)) is not None:
+                (led,) = rank(leading.PLAN, questions=[question])
+                if not np.isnan(led.parts[BM25]).all():  # else no page has any of its words
+                    found[number] = by_words, led
+        return found
+
+    def _by_words(self, question: Question) -> Question | None:
+        """Return a question for its words alone if they should lead, since the model knows little of it; else None."""
+        model = self.snapshot.model
+        if LATE not in question.encoded or model.modality != "text":
+            return None
+        if any(POSTINGS in segment.lacks for segment in self.snapshot.segments):
+            return None
+        if not leading.knows_little(self.query(question)):
+            return None
+        led = f"{model.name} knows little of this question, so pages with its words come first"
+        return Question(question.text, {}, (led,))
 
     @property
     def _default(self) -> str:
@@ -94,16 +114,12 @@ class Pipeline:
         queries, fitted = self._encoder().encode_queries(texts), self.snapshot.fitted
         if fitted is not None:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
-        return [Question(text, {LATE: query}) for text, query in zip(texts, queries, strict=True)]
+        return [Question(text, {LATE: query}, query.warnings) for text, query in zip(texts, queries, strict=True)]
 
     def query(self, question: Question) -> QueryEmbedding:
         """Return what the model made of a question, with its warnings."""
         query: QueryEmbedding = question.encoded[LATE]
         return query
-
-    def warnings(self, question: Question) -> tuple[str, ...]:
-        """Return what the model did not understand of a question; nothing if no model has read it."""
-        return self.query(question).warnings if LATE in question.encoded else ()
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
         """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
@@ -134,6 +150,15 @@ class Pipeline:
         for _, hit in ranking.hits(self.snapshot, found):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
+
+    def explain_text(self, text: str, ref: PageRef) -> Explanation:
+        """Return where on a page a question is answered, as it would be explained if a search had found the page."""
+        (question,) = self.asked([text])
+        if (by_words := self._by_words(question)) is not None:
+            (ranking,) = self._scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
+            if len(ranking.keys):
+                return self.explain(by_words, ref)
+        return self.explain(question, ref)
 
     def explain(self, question: Question, ref: PageRef) -> Explanation:
         """Return where on a page the question is answered: by its vectors if it was encoded, else by its words."""

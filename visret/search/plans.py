@@ -96,35 +96,23 @@ def rank(
     out = []
     for number, question in enumerate(questions):
         keys = np.unique(np.concatenate([found[name][number].keys for name in finders]))
-        chosen = _selection(snapshot, keys)
         parts: dict[str, np.ndarray] = {}
         total = np.zeros(len(keys))
         for name, weight in plan.weights.items():
-            ranking = found[name][number] if name in found else None
-            if ranking is None or depth <= len(ranking.keys) < len(keys):  # it may have more to say
-                (ranking,) = scorers[name].rank([question], max(len(keys), 1), chosen, exact=True)
-            scores = _on(keys, ranking.keys, ranking.scores)
+            rankings = [found[name][number]] if name in found else []
+            if not rankings or len(rankings[0].keys) >= depth:  # it may have more to say
+                missing = np.setdiff1d(keys, rankings[0].keys) if rankings else keys
+                if len(missing):
+                    rankings += scorers[name].rank([question], len(missing), snapshot.only(missing), exact=True)
+            scores = np.full(len(keys), np.nan)
+            for ranking in rankings:
+                at = np.searchsorted(keys, ranking.keys)
+                scores[at] = ranking.scores
+                for part, values in (ranking.parts or {name: ranking.scores}).items():
+                    parts.setdefault(part, np.full(len(keys), np.nan))[at] = values
             total += weight * _comparable(scores, plan.fusion)
-            own = ranking.parts or {name: ranking.scores}
-            parts |= {part: _on(keys, ranking.keys, values) for part, values in own.items()}
         order = np.lexsort((keys, -total))[:k]
         out.append(Ranking(keys[order], total[order], {name: part[order] for name, part in parts.items()}))
-    return out
-
-
-def _selection(snapshot: Snapshot, keys: np.ndarray) -> Selection:
-    """Return the selection of the pages with these keys."""
-    rows: dict[int, list[int]] = {}
-    for key in keys.tolist():
-        segment, row = snapshot.locate(key)
-        rows.setdefault(segment, []).append(row)
-    return Selection({number: np.sort(np.array(some, np.int64)) for number, some in rows.items()}, None, False)
-
-
-def _on(keys: np.ndarray, found: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return the values of pages for sorted keys, (len(keys),) float64; NaN for a page that was not found."""
-    out = np.full(len(keys), np.nan)
-    out[np.searchsorted(keys, found)] = values
     return out
 
 

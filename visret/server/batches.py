@@ -113,7 +113,7 @@ class Batches:
 
 
 def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
-    warnings = pipeline.warnings(question)
+    warnings = question.warnings
     if not asked.boxes:
         return Ranked((Shown(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
     return Ranked((Shown(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)

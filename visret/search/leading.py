@@ -1,0 +1,36 @@
+"""The questions that words answer better than vectors, where nobody named a way of ranking.
+
+A model reads words that it was not trained on, such as those of another language, identifiers and code, in many small
+pieces, or not at all. Their vectors say little, while the words themselves can still be compared.
+"""
+
+from __future__ import annotations
+
+import re
+
+from visret.choices import BM25, LATE
+from visret.search.plans import Plan
+from visret.types import QueryEmbedding
+
+PIECES_A_WORD = 1.65
+"""A question in more pieces than this for each word is one that the model knows little of.
+
+all-minilm-l6-v2 reads English questions in 1.3 pieces a word on average, French, Portuguese, Italian and Czech ones in
+1.7 to 2.1 (`python tests/benchmarks/many.py FOLDER`).
+"""
+LEAST_READ = 0.5  # the share of a question's characters that some piece must stand for
+
+PLAN = Plan({BM25: 0.8, LATE: 0.2})
+"""The way of ranking of such questions: words lead, and vectors decide between pages that have as many of them."""
+
+_WORD = re.compile(r"\w+")
+
+
+def knows_little(query: QueryEmbedding) -> bool:
+    """Return whether a model that reads words knows little of a question."""
+    words = _WORD.findall(query.text)
+    pieces = [token for token, named in zip(query.tokens, query.content, strict=True) if named]
+    if len(pieces) > PIECES_A_WORD * len(words):
+        return True
+    read = sum(len(part) for token in pieces for part in _WORD.findall(token))
+    return read < LEAST_READ * sum(map(len, words))
