@@ -23,8 +23,9 @@ from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
+from visret.search.rerank import DEPTH, Rerankers, asked, reranked
 from visret.search.scorers import LATE, Scorers
-from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
+from visret.types import Encoder, Hit, Page, PageRef, Ranked, Reranker, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,6 +52,7 @@ class Retriever:
         self._loading = forks.Lock()
         self._password = password
         self._scorers = Scorers(device)
+        self._rerankers = Rerankers()
 
     # ---- opening and closing
 
@@ -106,6 +108,7 @@ class Retriever:
     def close(self) -> None:
         """Close the files of the index."""
         self._scorers.close()
+        self._rerankers.close()
         self._index.close()
 
     def __getstate__(self) -> NoReturn:
@@ -361,6 +364,9 @@ class Retriever:
         exact: bool = False,
         by: str = LATE,
         explain: bool = True,
+        rerank: str | Reranker | None = None,
+        depth: int = DEPTH,
+        seconds: float | None = None,
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
 
@@ -379,10 +385,27 @@ class Retriever:
         by: the way of ranking; "late", late interaction, is the only one yet.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
+        rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first
+            pages together with the question and ranks them again, and `score` is then what it says. A name is loaded
+            once and kept until the retriever is closed.
+        depth: the number of pages that are read again; one more page costs as much time as the first.
+        seconds: begin no further batch of pages after this time. Pages that were not scored, or that the model cannot
+            read, stand behind the others in their order, with the score -inf; `warnings` say how many, and why.
 
         Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.
         """
-        return self.search_many([question], k, where=where, among=among, exact=exact, by=by, explain=explain)[0]
+        return self.search_many(
+            [question],
+            k,
+            where=where,
+            among=among,
+            exact=exact,
+            by=by,
+            explain=explain,
+            rerank=rerank,
+            depth=depth,
+            seconds=seconds,
+        )[0]
 
     def search_many(
         self,
@@ -394,10 +417,19 @@ class Retriever:
         exact: bool = False,
         by: str = LATE,
         explain: bool = True,
+        rerank: str | Reranker | None = None,
+        depth: int = DEPTH,
+        seconds: float | None = None,
     ) -> list[Ranked[Hit]]:
-        """Search for each of several questions, as `search` does, reading the pages once for all of them."""
-        pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
+        """Search for each of several questions, as `search` does, reading the pages once for all of them.
+
+        `rerank` reads pages for each question by itself, and `seconds` are those of one question.
+        """
+        again, pipeline = asked(rerank, depth, seconds, self._rerankers), self._pipeline()
+        first = k if again is None else max(arguments.whole("k", k), again.depth)
+        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by)
+        if again is not None:
+            return list(reranked(again, pipeline, found, k, self._read_again, explain=explain))
         return [
             Ranked(pipeline.hits(question, ranking, explain=explain), pipeline.query(question).warnings)
             for question, ranking in found
@@ -582,6 +614,9 @@ class Retriever:
         snapshot = self._index.snapshot
         scorer = partial(self._scorers.of, snapshot)
         return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn)
+
+    def _read_again(self, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
+        return self.read(ref, picture=picture)
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)

@@ -39,6 +39,11 @@ def load_encoder(
     Each call loads the model again, so keep the encoder. Raises UnknownModel, InvalidModelSpec or WeightsError.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
+    if spec.task == "rerank":
+        raise InvalidModelSpec(
+            f"{spec.name} is a reranker, which scores pages for a question and makes no vectors: give it as "
+            "search(..., rerank=...), and make the index with another model (`visret models` lists them)"
+        )
     if spec.task != "encode":
         raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():

@@ -1,0 +1,183 @@
+"""The second look at a ranking: a reranker reads the question together with each of the first pages.
+
+The pages come from the index: their text as it was stored, and their picture drawn again from the file for a model that
+looks at pages. They are read and scored batch by batch, best first, so that a time limit costs the last ones only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from visret import arguments, forks
+from visret.errors import DocumentError, InvalidArgument
+from visret.index import Snapshot
+from visret.rerankers import load_reranker
+from visret.search.pipeline import Pipeline
+from visret.types import Hit, Page, PageRef, Question, Ranked, Ranking, Reranker
+
+DEPTH = 50
+"""The number of pages of a ranking that are read again, if nobody asks for another."""
+
+UNSCORED = -math.inf
+"""The score of a page that stands behind those that were scored, because there was no time or nothing to read."""
+
+_NAMED = 3  # pages that a warning names
+
+Reader = Callable[[PageRef, bool], tuple[Page, DocumentError | None]]
+"""Returns a page of the index, with its picture if that is wanted and can be drawn; the error says why it cannot be."""
+
+
+class Reranked(NamedTuple):
+    """A ranking after the second look. warnings: sentences about pages that were not scored."""
+
+    ranking: Ranking
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """The settings of a second look.
+
+    depth: the number of pages that are read again. seconds: the time after which no further batch is begun; None has no
+    limit. The first batch is always scored.
+    """
+
+    reranker: Reranker
+    depth: int = DEPTH
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
+        if self.seconds is not None and not (isinstance(self.seconds, int | float) and self.seconds > 0):
+            raise InvalidArgument(f"seconds must be a number above 0, or None for no limit, got {self.seconds!r}")
+
+    def again(self, question: str, found: Ranking, snapshot: Snapshot, read: Reader) -> Reranked:
+        """Rank the first pages of a ranking by what the reranker says of them.
+
+        Scored pages come first; all others follow in their order, with the score UNSCORED.
+        """
+        start = time.monotonic()
+        count = min(self.depth, len(found.keys))
+        scores = np.full(len(found.keys), UNSCORED, np.float32)
+        unread: list[str] = []
+        done = 0
+        while done < count:
+            if done and self.seconds is not None and time.monotonic() - start > self.seconds:
+                break
+            rows = range(done, min(done + self.reranker.batch, count))
+            refs = [snapshot.ref(*snapshot.locate(int(found.keys[row]))) for row in rows]
+            self._score(question, rows, refs, read, into=scores, unread=unread)
+            done = rows.stop
+        order = np.argsort(-scores, kind="stable")
+        ranking = Ranking(found.keys[order], scores[order])
+        return Reranked(ranking, tuple(self._warnings(unread, left=count - done)))
+
+    def is_weak(self, score: float) -> bool | None:
+        """Return whether a score says that a page hardly answers; None if nothing is known of this model's scores."""
+        line = self.reranker.spec.options.get("weak_below")
+        return None if line is None or score == UNSCORED else score < line
+
+    def _score(
+        self,
+        question: str,
+        rows: Sequence[int],
+        refs: Sequence[PageRef],
+        read: Reader,
+        *,
+        into: np.ndarray,
+        unread: list[str],
+    ) -> None:
+        """Write the scores of some pages, and name those that the model cannot read, with the reason."""
+        pages: dict[int, Page] = {}
+        for row, ref in zip(rows, refs, strict=True):
+            page, error = read(ref, self.reranker.spec.modality == "image")
+            if self.reranker.can_read(page):
+                pages[row] = page
+            else:
+                unread.append(f"{ref.doc}, page {ref.page}" + (f" ({error.reason})" if error is not None else ""))
+        if not pages:
+            return
+        made = np.asarray(self.reranker.scores(question, list(pages.values())), np.float32)
+        if made.shape != (len(pages),):
+            raise InvalidArgument(
+                f"{self.reranker.spec.name} must return a score for each of {len(pages)} pages, got {made.shape}"
+            )
+        for row, score in zip(pages, made, strict=True):
+            if np.isfinite(score):
+                into[row] = score
+            else:
+                unread.append(f"{pages[row].ref.doc}, page {pages[row].ref.page} (its score is {score})")
+
+    def _warnings(self, unread: Sequence[str], *, left: int) -> Iterator[str]:
+        name = self.reranker.spec.name
+        if unread:
+            shown = "; ".join(unread[:_NAMED]) + ("; ..." if len(unread) > _NAMED else "")
+            yield f"{name} could not score {len(unread)} of the pages, which stand behind the others: {shown}"
+        if left:
+            yield (
+                f"{name} had no time for {left} of {self.depth} pages, which stand behind the others in their order; "
+                "give it more seconds, or a smaller depth"
+            )
+
+
+def asked(rerank: str | Reranker | None, depth: int, seconds: float | None, known: Rerankers) -> Reranking | None:
+    """Return what a search asks for with these arguments; None without a reranker.
+
+    Raises InvalidArgument for a depth or a time limit that nothing would heed.
+    """
+    if rerank is not None:
+        return Reranking(known.of(rerank), depth, seconds)
+    if seconds is not None or depth != DEPTH:
+        raise InvalidArgument("depth and seconds limit the reranking of pages; give a reranker with rerank=...")
+    return None
+
+
+def reranked(
+    reranking: Reranking,
+    pipeline: Pipeline,
+    found: Iterable[tuple[Question, Ranking]],
+    k: int,
+    read: Reader,
+    *,
+    explain: bool,
+) -> Iterator[Ranked[Hit]]:
+    """Yield the k best hits for each question, by the reranker. explain: as in `Pipeline.hits`.
+
+    A hit is weak where the reranker's score says so; for models whose scores say nothing of that, as without one.
+    """
+    for question, ranking in found:
+        made = reranking.again(question.text, ranking, pipeline.snapshot, read)
+        hits = []
+        for hit in pipeline.hits(question, made.ranking.first(k), explain=explain):
+            weak = reranking.is_weak(hit.score)
+            hits.append(hit if weak is None else replace(hit, weak=weak))
+        yield Ranked(hits, (*pipeline.query(question).warnings, *made.warnings))
+
+
+class Rerankers:
+    """The rerankers that an open index has been asked for by name; each is loaded once."""
+
+    def __init__(self) -> None:
+        self._loading = forks.Lock()
+        self._loaded: dict[str, Reranker] = {}
+
+    def of(self, asked: str | Reranker) -> Reranker:
+        """Return the reranker of this name, or the given one. Raises InvalidArgument for anything else."""
+        if not isinstance(asked, str):
+            if not callable(getattr(asked, "scores", None)):
+                raise InvalidArgument(f"rerank takes the name of a reranker, or one that is loaded, got {asked!r}")
+            return asked
+        with self._loading:
+            if asked not in self._loaded:
+                self._loaded[asked] = load_reranker(asked)
+            return self._loaded[asked]
+
+    def close(self) -> None:
+        """Let go of all rerankers."""
+        self._loaded.clear()
