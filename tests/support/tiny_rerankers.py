@@ -192,9 +192,11 @@ def _processor(folder: Path, name: str, *, patch: int) -> None:
         "patch_size": patch,
         "temporal_patch_size": 2,
         "merge_size": 2,
-        "size": {"shortest_edge": 56 * 56, "longest_edge": 12_845_056},
         **HALF,
     }
+    least, most = 56 * 56, 12_845_056
+    pixels = {"min_pixels": least, "max_pixels": most}  # as Qwen2-VL names its limits
+    image |= pixels if patch == 14 else {"size": {"shortest_edge": least, "longest_edge": most}}
     write_json(folder / "preprocessor_config.json", image)
     video = {key: value for key, value in image.items() if key != "image_processor_type"}
     kind = "Qwen3VLVideoProcessor" if patch == 16 else "Qwen2VLVideoProcessor"

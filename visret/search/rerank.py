@@ -76,7 +76,7 @@ class Reranking:
             done = rows.stop
         order = np.argsort(-scores, kind="stable")
         ranking = Ranking(found.keys[order], scores[order])
-        return Reranked(ranking, tuple(self._warnings(unread, left=count - done)))
+        return Reranked(ranking, tuple(self._warnings(unread, count, left=count - done)))
 
     def is_weak(self, score: float) -> bool | None:
         """Return whether a score says that a page hardly answers; None if nothing is known of this model's scores."""
@@ -100,7 +100,8 @@ class Reranking:
             if self.reranker.can_read(page):
                 pages[row] = page
             else:
-                unread.append(f"{ref.doc}, page {ref.page}" + (f" ({error.reason})" if error is not None else ""))
+                reason = "it finds nothing to read" if error is None else error.reason
+                unread.append(f"{ref.doc}, page {ref.page} ({reason})")
         if not pages:
             return
         made = np.asarray(self.reranker.scores(question, list(pages.values())), np.float32)
@@ -114,14 +115,14 @@ class Reranking:
             else:
                 unread.append(f"{pages[row].ref.doc}, page {pages[row].ref.page} (its score is {score})")
 
-    def _warnings(self, unread: Sequence[str], *, left: int) -> Iterator[str]:
+    def _warnings(self, unread: Sequence[str], count: int, *, left: int) -> Iterator[str]:
         name = self.reranker.spec.name
         if unread:
             shown = "; ".join(unread[:_NAMED]) + ("; ..." if len(unread) > _NAMED else "")
-            yield f"{name} could not score {len(unread)} of the pages, which stand behind the others: {shown}"
+            yield f"{name} could not score {len(unread)} of {count} pages, which stand behind the others: {shown}"
         if left:
             yield (
-                f"{name} had no time for {left} of {self.depth} pages, which stand behind the others in their order; "
+                f"{name} had no time for {left} of {count} pages, which stand behind the others in their order; "
                 "give it more seconds, or a smaller depth"
             )
 
