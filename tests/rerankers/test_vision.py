@@ -161,7 +161,14 @@ def by_jina(folder, question, pages):
     score = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1))
     stored = load_file(folder / "model.safetensors")
     score.load_state_dict({name[6:]: value for name, value in stored.items() if name.startswith("score.")})
-    left = body.load_state_dict({k: v for k, v in stored.items() if not k.startswith("score.")}, strict=False)
+    now = {"visual.": "model.visual.", "model.": "model.language_model."}
+    body_of = {
+        f"{now[part]}{name[len(part) :]}": value
+        for name, value in stored.items()
+        for part in now
+        if name.startswith(part)
+    }
+    left = body.load_state_dict(body_of, strict=False)
     assert (left.missing_keys, left.unexpected_keys) == (["lm_head.weight"], [])
     body.lm_head = nn.Identity()
     processor = processor_of(folder, max_pixels=602_112, min_pixels=3136, padding_side="left")
@@ -269,8 +276,7 @@ def test_mono_qwen_scores_are_those_of_its_card(folders, rerankers, tmp_path):
     added = {}
     for name in [name for name in stored if name.endswith("lora_A.weight")]:
         module = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
-        kept = f"{module.replace('model.layers', 'model.language_model.layers')}.weight"
-        added[kept] = 2 * stored[name.replace("lora_A", "lora_B")] @ stored[name]
+        added[f"{module}.weight"] = 2 * stored[name.replace("lora_A", "lora_B")] @ stored[name]
     assert len(added) == 4
     merged = tiny_vision.merged(tmp_path / "merged", folders["base"], added)
     expected = by_lighton(merged, folders["base"], QUESTION, PICTURED)
@@ -297,6 +303,13 @@ def test_jina_scores_are_those_of_its_code(folders, rerankers):
         scores = in_batches(rerankers["jina_vl"], batch, mixed)
         assert np.allclose(scores[[0, 2, 4]], expected[0], rtol=0, atol=1e-5)
         assert np.allclose(scores[[1, 3]], expected[1], rtol=0, atol=1e-5)
+
+
+def test_jina_loads_as_transformers_saves_it_today(rerankers, tmp_path):
+    with _torch.quiet():
+        folder = tiny_rerankers.jina_vl(tmp_path / "new", network(), old=False)
+    scores = load_reranker(folder, device="cpu", dtype="float32").scores(QUESTION, PICTURED)
+    assert np.allclose(scores, rerankers["jina_vl"].scores(QUESTION, PICTURED), rtol=0, atol=1e-6)
 
 
 def test_jina_shrinks_large_pages_and_cuts_long_ones(folders):
@@ -328,6 +341,14 @@ def test_a_page_is_read_as_text_only_without_a_picture(rerankers, family):
     seen, read = reranker.scores(QUESTION, [page, bare])
     assert abs(seen - read) > 1e-5
     assert read == pytest.approx(reranker.scores(QUESTION, [Page.from_text("red", doc="c")])[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "jina_vl", "mono_qwen"])
+def test_half_of_the_precision_gives_nearly_the_same(folders, rerankers, family):
+    reranker = load_reranker(tiny_rerankers.spec_of(folders[family], family), device="cpu", dtype="bfloat16")
+    scores = reranker.scores(QUESTION, PICTURED)
+    assert scores.dtype == np.float32
+    assert np.allclose(scores, rerankers[family].scores(QUESTION, PICTURED), rtol=0, atol=0.05)
 
 
 def test_thin_pages_keep_a_cell():

@@ -113,20 +113,17 @@ def qwen2_vl(folder: Path, *, dim: int = 64, layers: int = 2) -> Path:
 
     config = _qwen2_config(folder, dim=dim, layers=layers)
     save(folder, hf.Qwen2VLForConditionalGeneration(config), config, embedding=dim**-0.5)
-    return folder
+    return _of_2024(folder)
 
 
 def mono_qwen(folder: Path, base: Path, *, rank: int = 2) -> Path:
-    """An adapter of `base` as MonoQwen2-VL-v0.1 is published: without a processor, with its base's configuration.
-
-    The names of its tensors are those of the transformers of 2024, in which the layers of text lay elsewhere.
-    """
+    """An adapter of `base` as MonoQwen2-VL-v0.1 is published: without a processor, with its base's configuration."""
     folder.mkdir(parents=True)
     shutil.copy(base / "config.json", folder)
     stored = load_file(base / "model.safetensors")
     weights = {}
     for name in [name for name in stored if name.endswith(("q_proj.weight", "down_proj.weight"))]:
-        module = name.removesuffix(".weight").replace("model.language_model.", "model.")
+        module = name.removesuffix(".weight")
         rows, cols = stored[name].shape
         weights[f"base_model.model.{module}.lora_A.weight"] = noise(f"{name} a", (rank, cols)) / cols**0.5
         weights[f"base_model.model.{module}.lora_B.weight"] = noise(f"{name} b", (rows, rank))
@@ -136,10 +133,31 @@ def mono_qwen(folder: Path, base: Path, *, rank: int = 2) -> Path:
     return folder
 
 
-def jina_vl(folder: Path, network: Any, *, dim: int = 64, layers: int = 2) -> Path:
-    """jina-reranker-m0, whose class its repository defines: Qwen2-VL with two layers on its last state."""
+def jina_vl(folder: Path, network: Any, *, dim: int = 64, layers: int = 2, old: bool = True) -> Path:
+    """jina-reranker-m0, whose class its repository defines: Qwen2-VL with two layers on its last state.
+
+    old: named as in 2024, or as transformers 5 saves it.
+    """
     config = _qwen2_config(folder, dim=dim, layers=layers)
     save(folder, network(config), config)
+    return _of_2024(folder) if old else folder
+
+
+def _of_2024(folder: Path) -> Path:
+    """Name tensors and settings as in the checkpoints of 2024, which transformers 5 renames while loading."""
+    weights = load_file(folder / "model.safetensors")
+    old = {
+        name.replace("model.language_model.", "model.").replace("model.visual.", "visual."): name for name in weights
+    }
+    save_file(
+        {name: weights[now] for name, now in old.items()}, folder / "model.safetensors", metadata={"format": "pt"}
+    )
+    config = json.loads((folder / "config.json").read_text())
+    text = config.pop("text_config")
+    kept = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"}
+    kept |= {"num_key_value_heads", "max_position_embeddings", "rms_norm_eps"}
+    rope = {"rope_theta": 1e6, "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}
+    write_json(folder / "config.json", {**config, **{key: text[key] for key in sorted(kept)}, **rope})
     return folder
 
 

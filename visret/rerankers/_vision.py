@@ -98,11 +98,11 @@ class Answers(VisionReranker):
         return str(said)
 
 
-def load(spec: ModelSpec, options: Mapping[str, Any], *, kind: Any, dtype: str, device: str) -> Loaded:
+def load(spec: ModelSpec, options: Mapping[str, Any], *, kind: Any, dtype: str, device: str, **more: Any) -> Loaded:
     """Load a checkpoint, full or an adapter with its base.
 
-    kind: the class of transformers, by name, or the class itself. Raises WeightsError for a checkpoint of another
-    class, and for missing, unexpected or misshapen weights.
+    kind: the class of transformers, by name, or the class itself. more: other arguments of from_pretrained. Raises
+    WeightsError for a checkpoint of another class, and for missing, unexpected or misshapen weights.
     """
     chosen = _base.options(spec, options)
     folder = fetch.weights_folder(spec)
@@ -115,7 +115,7 @@ def load(spec: ModelSpec, options: Mapping[str, Any], *, kind: Any, dtype: str, 
         import transformers
 
         loaded = getattr(transformers, kind) if isinstance(kind, str) else kind
-        model = _patches.pretrained(loaded, spec, folder, base, dtype=number)
+        model = _patches.pretrained(loaded, spec, folder, base, dtype=number, **more)
         processor = transformers.AutoProcessor.from_pretrained(of_tokenizer, local_files_only=True)
     processor.tokenizer.padding_side = "left"  # the last token of each sequence is then the last one of its row
     return Loaded(weights.pinned(spec, folder, base), model.to(where).eval(), processor, chosen)

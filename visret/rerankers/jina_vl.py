@@ -28,6 +28,8 @@ _CELL = 28  # pixels
 _MIN_CELLS, _MAX_CELLS = 4, 768  # cells of a picture
 _MAX_TOKENS = 10_240  # tokens of a pair
 _MAX_TEXT = _MAX_TOKENS - 512  # of a page that is read as text
+# transformers 5 gives the tensors of Qwen2-VL other names than checkpoints of 2024 have, and knows it of its own class.
+_NAMES = {r"^visual": "model.visual", r"^model(?!\.(language_model|visual))": "model.language_model"}
 _PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
@@ -93,5 +95,5 @@ def network() -> Any:
 
 def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> JinaVLReranker:
     """Load the reranker. Raises WeightsError for missing, unexpected or misshapen weights."""
-    loaded = _vision.load(spec, _OPTIONS, kind=network(), dtype=dtype, device=device)
+    loaded = _vision.load(spec, _OPTIONS, kind=network(), dtype=dtype, device=device, key_mapping=_NAMES)
     return JinaVLReranker(loaded, batch=batch)
