@@ -389,7 +389,7 @@ class Retriever:
             pages together with the question and ranks them again, and `score` is then what it says. A name is loaded
             once and kept until the retriever is closed.
         depth: the number of pages that are read again; one more page costs as much time as the first.
-        seconds: begin no further batch of pages after this time. Pages that were not scored, or that the model cannot
+        seconds: begin no further page after this time. Pages that were not scored, or that the model cannot
             read, stand behind the others in their order, with the score -inf; `warnings` say how many, and why.
 
         Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.

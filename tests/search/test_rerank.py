@@ -96,6 +96,27 @@ def test_time_that_is_up_leaves_the_rest_in_its_order(coloured, monkeypatch):
     assert coloured.search("red", k=4, rerank=Judge(table, batch=1), seconds=1000).warnings == ()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "batches"), [(None, [8, 4]), (100, [2, 8, 2]), (4, [2, 2, 1]), (3, [2, 1, 1]), (1, [2])]
+)
+def test_batches_fit_into_the_time_that_is_left(retriever, monkeypatch, seconds, batches):
+    now = [0.0]
+    monkeypatch.setattr(rerank.time, "monotonic", lambda: now[0])
+
+    class Slow(Judge):
+        def scores(self, question, pages):
+            now[0] += len(pages)  # a second each
+            return super().scores(question, pages)
+
+    names = [f"{number}" for number in range(12)]
+    retriever.add_pages([Page.from_image(Image.new("RGB", (40, 40), "red"), doc=name) for name in names], ocr="never")
+    judge = Slow(dict.fromkeys(names, 1.0), modality="image", batch=8)
+    hits = retriever.search("red", k=12, rerank=judge, seconds=seconds)
+    assert [len(some) for some in judge.shown] == batches
+    assert sum(hit.score == UNSCORED for hit in hits) == 12 - sum(batches)
+    assert bool(hits.warnings) == (sum(batches) < 12)
+
+
 def test_pages_that_cannot_be_read_stand_behind_and_are_named(coloured):
     coloured.add_pages([Page.from_image(Image.new("RGB", (40, 40), "red"), doc="mute")], ocr="never")
     first = order(coloured.search("red", k=5))
@@ -117,7 +138,7 @@ def test_a_score_that_is_no_number_is_named(coloured):
     assert "blue, page 1 (its score is inf)" in warning
 
 
-def test_pictures_are_drawn_for_a_model_that_looks_at_pages_only(retriever, tmp_path):
+def test_pictures_are_drawn_for_a_model_that_looks_at_pages_only(retriever, tmp_path, monkeypatch):
     write_pdf(tmp_path / "papers" / "one.pdf", "red", "blue")
     write_pdf(tmp_path / "papers" / "two.pdf", "yellow")
     retriever.add(tmp_path / "papers")
@@ -131,6 +152,12 @@ def test_pictures_are_drawn_for_a_model_that_looks_at_pages_only(retriever, tmp_
     (warning,) = hits.warnings
     assert warning.startswith("judge could not score 2 of 3 pages")
     assert "one.pdf, page 1 (" in warning
+    reads_too = Judge(table, modality="image")
+    monkeypatch.setattr(reads_too, "can_read", lambda page: True)
+    hits = retriever.search("red", k=3, rerank=reads_too)
+    assert [hit.score for hit in hits] == pytest.approx([0.7, 0.5, 0.5])
+    (warning,) = hits.warnings
+    assert warning.startswith("judge read the text of 2 of 3 pages, whose pictures cannot be drawn: one.pdf, page 1 (")
 
 
 def test_weak_is_what_the_reranker_says_where_it_says_anything(coloured):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,13 +28,22 @@ UNSCORED = -math.inf
 """The score of a page that stands behind those that were scored, because there was no time or nothing to read."""
 
 _NAMED = 3  # pages that a warning names
+_FIRST = 2  # pages of the first batch under a time limit; what it takes decides the size of the next one
 
 Reader = Callable[[PageRef, bool], tuple[Page, DocumentError | None]]
 """Returns a page of the index, with its picture if that is wanted and can be drawn; the error says why it cannot be."""
 
 
+@dataclass
+class _Notes:
+    """What is to be said about pages. unread: those without a score. unseen: those read as text, without a picture."""
+
+    unread: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
 class Reranked(NamedTuple):
-    """A ranking after the second look. warnings: sentences about pages that were not scored."""
+    """A ranking after the second look. warnings: sentences about pages that were not scored, or not seen."""
 
     ranking: Ranking
     warnings: tuple[str, ...]
@@ -44,8 +53,8 @@ class Reranked(NamedTuple):
 class Reranking:
     """The settings of a second look.
 
-    depth: the number of pages that are read again. seconds: the time after which no further batch is begun; None has no
-    limit. The first batch is always scored.
+    depth: the number of pages that are read again. seconds: the time after which no further page is begun; None has no
+    limit. The first pages are always scored.
     """
 
     reranker: Reranker
@@ -65,23 +74,33 @@ class Reranking:
         start = time.monotonic()
         count = min(self.depth, len(found.keys))
         scores = np.full(len(found.keys), UNSCORED, np.float32)
-        unread: list[str] = []
+        notes = _Notes()
         done = 0
-        while done < count:
-            if done and self.seconds is not None and time.monotonic() - start > self.seconds:
-                break
-            rows = range(done, min(done + self.reranker.batch, count))
+        while done < count and (some := self._next(done, start)):
+            rows = range(done, min(done + some, count))
             refs = [snapshot.ref(*snapshot.locate(int(found.keys[row]))) for row in rows]
-            self._score(question, rows, refs, read, into=scores, unread=unread)
+            self._score(question, rows, refs, read, into=scores, notes=notes)
             done = rows.stop
         order = np.argsort(-scores, kind="stable")
         ranking = Ranking(found.keys[order], scores[order])
-        return Reranked(ranking, tuple(self._warnings(unread, count, left=count - done)))
+        return Reranked(ranking, tuple(self._warnings(notes, count, left=count - done)))
 
     def is_weak(self, score: float) -> bool | None:
         """Return whether a score says that a page hardly answers; None if nothing is known of this model's scores."""
         line = self.reranker.spec.options.get("weak_below")
         return None if line is None or score == UNSCORED else score < line
+
+    def _next(self, done: int, start: float) -> int:
+        """Return the number of pages that are read next; 0 when the time is up. start: when the first one was begun."""
+        if self.seconds is None:
+            return self.reranker.batch
+        if not done:
+            return min(_FIRST, self.reranker.batch)
+        taken = time.monotonic() - start
+        if taken > self.seconds:
+            return 0
+        fitting = int((self.seconds - taken) * done / taken) if taken else self.reranker.batch
+        return max(1, min(fitting, self.reranker.batch))
 
     def _score(
         self,
@@ -91,17 +110,19 @@ class Reranking:
         read: Reader,
         *,
         into: np.ndarray,
-        unread: list[str],
+        notes: _Notes,
     ) -> None:
-        """Write the scores of some pages, and name those that the model cannot read, with the reason."""
+        """Write the scores of some pages, and note those that the model cannot read or see, with the reason."""
         pages: dict[int, Page] = {}
         for row, ref in zip(rows, refs, strict=True):
             page, error = read(ref, self.reranker.spec.modality == "image")
-            if self.reranker.can_read(page):
-                pages[row] = page
-            else:
-                reason = "it finds nothing to read" if error is None else error.reason
-                unread.append(f"{ref.doc}, page {ref.page} ({reason})")
+            reason = "it finds nothing to read" if error is None else error.reason
+            if not self.reranker.can_read(page):
+                notes.unread.append(f"{ref.doc}, page {ref.page} ({reason})")
+                continue
+            pages[row] = page
+            if error is not None:
+                notes.unseen.append(f"{ref.doc}, page {ref.page} ({reason})")
         if not pages:
             return
         made = np.asarray(self.reranker.scores(question, list(pages.values())), np.float32)
@@ -113,13 +134,17 @@ class Reranking:
             if np.isfinite(score):
                 into[row] = score
             else:
-                unread.append(f"{pages[row].ref.doc}, page {pages[row].ref.page} (its score is {score})")
+                notes.unread.append(f"{pages[row].ref.doc}, page {pages[row].ref.page} (its score is {score})")
 
-    def _warnings(self, unread: Sequence[str], count: int, *, left: int) -> Iterator[str]:
+    def _warnings(self, notes: _Notes, count: int, *, left: int) -> Iterator[str]:
         name = self.reranker.spec.name
-        if unread:
-            shown = "; ".join(unread[:_NAMED]) + ("; ..." if len(unread) > _NAMED else "")
-            yield f"{name} could not score {len(unread)} of {count} pages, which stand behind the others: {shown}"
+        for pages, what in (
+            (notes.unread, "could not score {} of {} pages, which stand behind the others"),
+            (notes.unseen, "read the text of {} of {} pages, whose pictures cannot be drawn"),
+        ):
+            if pages:
+                shown = "; ".join(pages[:_NAMED]) + ("; ..." if len(pages) > _NAMED else "")
+                yield f"{name} {what.format(len(pages), count)}: {shown}"
         if left:
             yield (
                 f"{name} had no time for {left} of {count} pages, which stand behind the others in their order; "
