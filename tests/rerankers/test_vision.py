@@ -20,7 +20,7 @@ from visret import Page, load_reranker
 from visret.encoders import _torch
 from visret.errors import ShapeError, WeightsError
 from visret.models import registry
-from visret.rerankers import _vision
+from visret.rerankers import _language
 from visret.rerankers.jina_vl import network
 
 QUESTION = "where is the red box"
@@ -352,8 +352,8 @@ def test_half_of_the_precision_gives_nearly_the_same(folders, rerankers, family)
 
 
 def test_thin_pages_keep_a_cell():
-    assert _vision.resized(picture(900, 10, "red"), cell=32, least=4096, most=1280 * 1024).size == (896, 32)
-    assert _vision.resized(picture(10, 10, "red"), cell=32, least=4096, most=1280 * 1024).size == (64, 64)
+    assert _language.resized(picture(900, 10, "red"), cell=32, least=4096, most=1280 * 1024).size == (896, 32)
+    assert _language.resized(picture(10, 10, "red"), cell=32, least=4096, most=1280 * 1024).size == (64, 64)
 
 
 def test_weights_of_another_class_are_refused(folders, tmp_path):

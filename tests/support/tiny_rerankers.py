@@ -92,6 +92,16 @@ def causal(folder: Path) -> Path:
     return folder
 
 
+def qwen3(folder: Path, *, dim: int = 64, layers: int = 2) -> Path:
+    """Qwen3, of which `Qwen/Qwen3-Reranker-0.6B` is made: text alone, tied embeddings."""
+    import transformers as hf
+
+    tokenizer = _tokenizer(folder, system="")
+    config = hf.Qwen3Config(**_text(tokenizer, dim, layers), head_dim=16, tie_word_embeddings=True)
+    save(folder, hf.Qwen3ForCausalLM(config), config, embedding=dim**-0.5)
+    return folder
+
+
 def qwen3_vl(folder: Path, *, dim: int = 64, layers: int = 2) -> Path:
     """Qwen3-VL as `Qwen/Qwen3-VL-Reranker-2B` has it: cells of 32 pixels, tied embeddings."""
     import transformers as hf
@@ -225,6 +235,6 @@ def spec_of(folder: Path, family: str, **more: Any) -> Any:
     """An entry for a checkpoint in a folder."""
     from visret.types import ModelSpec
 
-    modality = "text" if family == "cross_encoder" else "image"
+    modality = "text" if family in ("cross_encoder", "qwen3") else "image"
     given = {"revision": "", "dim": 0, "license": "mit", "size_gb": 0.0, "task": "rerank", **more}
     return ModelSpec(name=folder.name, family=family, source=str(folder), modality=modality, **given)

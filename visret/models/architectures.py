@@ -80,6 +80,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     CROSS_ENCODER: Architecture("cross_encoder", "text", 0, named_in=SENTENCE_TRANSFORMERS, task="rerank"),
     "JinaVLForRanking": Architecture("jina_vl", "image", 0, task="rerank"),
     "Qwen2VLForConditionalGeneration": Architecture("mono_qwen", "image", 0, named_in="", task="rerank"),
+    "Qwen3ForCausalLM": Architecture("qwen3", "text", 0, named_in="", task="rerank"),
     "Qwen3VLForConditionalGeneration": Architecture("qwen3_vl", "image", 0, named_in="", task="rerank"),
 }
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 from visret.encoders import _torch
-from visret.rerankers import _vision
-from visret.rerankers._vision import Loaded, VisionReranker
+from visret.rerankers import _language
+from visret.rerankers._language import LanguageReranker, Loaded
 from visret.types import ModelSpec, Page
 
 _OPTIONS: Mapping[str, Any] = {"max_patches": None}
@@ -33,7 +33,7 @@ _NAMES = {r"^visual": "model.visual", r"^model(?!\.(language_model|visual))": "m
 _PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
 
-class JinaVLReranker(VisionReranker):
+class JinaVLReranker(LanguageReranker):
     """jina-reranker-m0; the module's docstring describes it."""
 
     def __init__(self, loaded: Loaded, *, batch: int | None) -> None:
@@ -63,7 +63,7 @@ class JinaVLReranker(VisionReranker):
         """Return the page as it stands in the prompt; a long text is cut."""
         if page.image is not None:
             return _PICTURE
-        text, tokenizer = self._plain(page.text), self._processor.tokenizer
+        text, tokenizer = self._plain(page.text), self._tokenizer
         ids = tokenizer(text, truncation=True, max_length=_MAX_TEXT)["input_ids"]
         return text if len(ids) < _MAX_TEXT else str(tokenizer.decode(ids))
 
@@ -95,5 +95,5 @@ def network() -> Any:
 
 def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> JinaVLReranker:
     """Load the reranker. Raises WeightsError for missing, unexpected or misshapen weights."""
-    loaded = _vision.load(spec, _OPTIONS, kind=network(), dtype=dtype, device=device, key_mapping=_NAMES)
+    loaded = _language.load(spec, _OPTIONS, kind=network(), dtype=dtype, device=device, key_mapping=_NAMES)
     return JinaVLReranker(loaded, batch=batch)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from visret.rerankers import _vision
-from visret.rerankers._vision import Answers
+from visret.rerankers import _language
+from visret.rerankers._language import Answers
 from visret.types import ModelSpec, Page
 
 _PROMPT = (
@@ -39,5 +39,5 @@ class MonoQwenReranker(Answers):
 
 def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> MonoQwenReranker:
     """Load the reranker. Raises WeightsError for missing, unexpected or misshapen weights."""
-    loaded = _vision.load(spec, {}, kind="Qwen2VLForConditionalGeneration", dtype=dtype, device=device)
+    loaded = _language.load(spec, {}, kind="Qwen2VLForConditionalGeneration", dtype=dtype, device=device)
     return MonoQwenReranker(loaded, batch=batch, yes="True", no="False")

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from visret.rerankers import _vision
-from visret.rerankers._vision import Answers, Loaded
+from visret.rerankers import _language
+from visret.rerankers._language import Answers, Loaded
 from visret.types import ModelSpec, Page
 
 _OPTIONS: Mapping[str, Any] = {"instruction": str, "max_patches": None}
@@ -41,12 +41,12 @@ class Qwen3VLReranker(Answers):
     def _features(self, question: str, pages: Sequence[Page]) -> Mapping[str, Any]:
         texts = [self._prompt(self._messages(question, page)) for page in pages]
         pictures = [page.image for page in pages if page.image is not None]
-        sized = [_vision.resized(one, cell=_CELL, least=_MIN_CELLS * _CELL**2, most=self._most) for one in pictures]
+        sized = [_language.resized(one, cell=_CELL, least=_MIN_CELLS * _CELL**2, most=self._most) for one in pictures]
         made = dict(self._processor(text=texts, images=sized or None, do_resize=False))
         rows = {name: made.pop(name) for name in ("input_ids", "mm_token_type_ids") if name in made}
         kept = [self._kept(ids) for ids in rows["input_ids"]]
         ids = [[row[place] for place in places] for row, places in zip(rows["input_ids"], kept, strict=True)]
-        padded = self._processor.tokenizer.pad({"input_ids": ids}, padding=True, return_tensors="pt")
+        padded = self._tokenizer.pad({"input_ids": ids}, padding=True, return_tensors="pt")
         made["attention_mask"], made["input_ids"] = padded["attention_mask"], padded["input_ids"]
         if "mm_token_type_ids" in rows:
             kinds = torch.zeros_like(made["input_ids"])
@@ -66,7 +66,7 @@ class Qwen3VLReranker(Answers):
 
     def _kept(self, ids: Sequence[int]) -> list[int]:
         """Return the places of the tokens that are kept of a long sequence: control tokens, and the first others."""
-        special = set(self._processor.tokenizer.all_special_ids)
+        special = set(self._tokenizer.all_special_ids)
         last = len(ids) - _END
         if last <= _MAX_TOKENS:
             return list(range(len(ids)))
@@ -78,5 +78,5 @@ class Qwen3VLReranker(Answers):
 
 def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Qwen3VLReranker:
     """Load the reranker. Raises WeightsError for missing, unexpected or misshapen weights."""
-    loaded = _vision.load(spec, _OPTIONS, kind="Qwen3VLForConditionalGeneration", dtype=dtype, device=device)
+    loaded = _language.load(spec, _OPTIONS, kind="Qwen3VLForConditionalGeneration", dtype=dtype, device=device)
     return Qwen3VLReranker(loaded, batch=batch)

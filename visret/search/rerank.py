@@ -36,7 +36,7 @@ Reader = Callable[[PageRef, bool], tuple[Page, DocumentError | None]]
 
 @dataclass
 class _Notes:
-    """What is to be said about pages. unread: those without a score. unseen: those read as text, without a picture."""
+    """The pages that warnings name. unread: those without a score. unseen: those read as text, without a picture."""
 
     unread: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The parts that rerankers which look at pages share: loading, questions that cannot break a prompt, last states."""
+"""The parts that rerankers made of language models share: loading, texts that cannot break a prompt, last states."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Loaded(NamedTuple):
     options: Mapping[str, Any]
 
 
-class VisionReranker(PageReranker):
-    """A reranker that looks at pages: a vision-language model whose last state is turned into a score.
+class LanguageReranker(PageReranker):
+    """A reranker made of a language model, which may look at pages, and whose last state is turned into a score.
 
     A family says what it gives the model for a page, and what the last state means.
     """
@@ -41,7 +41,8 @@ class VisionReranker(PageReranker):
         super().__init__(loaded.spec, batch=batch or pictures(loaded.model.device))
         self._model = loaded.model
         self._processor = loaded.processor
-        controls = [str(token) for token in loaded.processor.tokenizer.added_tokens_decoder.values() if token.special]
+        self._tokenizer = getattr(loaded.processor, "tokenizer", loaded.processor)  # a text model has no other
+        controls = [str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special]
         self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
 
     def _batch_scores(self, question: str, pages: Sequence[Page]) -> np.ndarray:
@@ -76,7 +77,7 @@ class VisionReranker(PageReranker):
         return self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
-class Answers(VisionReranker):
+class Answers(LanguageReranker):
     """A model that answers whether a page is relevant; the score is the probability of yes among yes and no.
 
     That is the sigmoid of the difference of the two logits, which is one product of the last state.
@@ -85,8 +86,15 @@ class Answers(VisionReranker):
     def __init__(self, loaded: Loaded, *, batch: int | None, yes: str, no: str) -> None:
         super().__init__(loaded, batch=batch)
         head = loaded.model.get_output_embeddings().weight
-        rows = [head[_token(loaded, word)].detach().to(torch.float32) for word in (yes, no)]
+        rows = [head[self._answer(word)].detach().to(torch.float32) for word in (yes, no)]
         self._difference = rows[0] - rows[1]
+
+    def _answer(self, word: str) -> int:
+        """Return the id of an answer. Raises WeightsError if it is not a single token."""
+        number = self._tokenizer.get_vocab().get(word)
+        if number is None:
+            raise WeightsError(f"{self.spec.name}: {word!r}, with which it answers, is no token of this checkpoint")
+        return int(number)
 
     def _scores_of(self, features: Mapping[str, Any]) -> np.ndarray:
         states = self._last_states(features).to(torch.float32)
@@ -117,7 +125,8 @@ def load(spec: ModelSpec, options: Mapping[str, Any], *, kind: Any, dtype: str, 
         loaded = getattr(transformers, kind) if isinstance(kind, str) else kind
         model = _patches.pretrained(loaded, spec, folder, base, dtype=number, **more)
         processor = transformers.AutoProcessor.from_pretrained(of_tokenizer, local_files_only=True)
-    processor.tokenizer.padding_side = "left"  # the last token of each sequence is then the last one of its row
+    tokenizer = getattr(processor, "tokenizer", processor)
+    tokenizer.padding_side = "left"  # the last token of each sequence is then the last one of its row
     return Loaded(weights.pinned(spec, folder, base), model.to(where).eval(), processor, chosen)
 
 
@@ -143,11 +152,3 @@ def _check_class(spec: ModelSpec, base: Path, name: str) -> None:
             f"{base}: its configuration names {', '.join(named) or 'no class'}; {spec.name}, of the family "
             f"{spec.family}, is a {name}"
         )
-
-
-def _token(loaded: Loaded, word: str) -> int:
-    """Return the id of an answer. Raises WeightsError if it is not a single token."""
-    number = loaded.processor.tokenizer.get_vocab().get(word)
-    if number is None:
-        raise WeightsError(f"{loaded.spec.name}: {word!r}, with which it answers, is no token of this checkpoint")
-    return int(number)
