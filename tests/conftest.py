@@ -31,6 +31,7 @@ HEAVY = {
     "sentence torch",
     "integrations": "frameworks mteb",
     "maxsim": "device",
+    "rerankers": "cross_encoder qwen3 vision",
     "server": "app browser ui",
     "": "end_to_end examples ingest_scans ocr rag training training_documents",
 }

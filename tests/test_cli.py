@@ -403,14 +403,18 @@ def test_models_are_listed(capsys):
     assert status == 0
     lines = out.splitlines()
     assert max(map(len, lines)) <= 100
-    words, pages = out.split("\n\n")[:2]
+    words, pages, rerankers = out.split("\n\n")[:3]
     assert words.startswith("reads words")
     assert pages.startswith("looks at pages")
     assert "all-minilm-l6-v2 (default)" in words
     assert "vidore/colqwen2-v1.0" in pages
+    assert rerankers.startswith("reranks")
+    assert "jinaai/jina-reranker-m0" in rerankers
+    assert "rerank" not in words + pages
     told = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert told["vidore/colqwen2-v1.0"] == ["128", "2.2", "B", "apache-2.0", "no", "en"]
     assert told["lightonai/LateOn-Code-edge"] == ["48", "17", "M", "apache-2.0", "no", "code,", "en"]
+    assert told["jinaai/jina-reranker-m0"] == ["page", "2.4", "B", "cc-by-nc-4.0", "*", "no"]
     assert told["jinaai/jina-colbert-v2"] == ["128", "559", "M", "cc-by-nc-4.0", "*", "no", "+", "22", "languages"]
     assert "\n* its licence forbids commercial use\n+ only code in its repository" in out
     rows = {row["name"]: row for row in json.loads(run(capsys, "models", "--json")[1])}
@@ -426,7 +430,7 @@ def test_the_last_column_is_cut_to_the_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "95")
     out = run(capsys, "models")[1]
     assert max(map(len, out.splitlines())) <= 95
-    assert "biomedicin..." in out
+    assert "biomedici..." in out
 
 
 @pytest.mark.parametrize(

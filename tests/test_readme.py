@@ -130,7 +130,8 @@ def test_the_published_figures_are_of_the_models_of_the_registry():
         line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ") and "|---" not in line
     ]
     rows = [row for row in rows if row[0] != "model"]
-    known = yaml.safe_load(text_of(ROOT / "models.yaml"))
+    entries = yaml.safe_load(text_of(ROOT / "models.yaml"))
+    known = [name for name, entry in entries.items() if entry.get("task") != "rerank"]  # measured behind another model
     named = [row[0] for row in rows]
     assert len(named) == len(set(named))
     assert set(named) <= set(known)

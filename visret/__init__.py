@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from visret.errors import VisretError
     from visret.explain.attribution import Explanation
     from visret.ingest.report import Report
+    from visret.rerankers import load_reranker
     from visret.retriever import Retriever
     from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
 
@@ -32,6 +33,7 @@ __all__ = [
     "VisretError",
     "Word",
     "load_encoder",
+    "load_reranker",
 ]
 
 _MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
@@ -41,6 +43,7 @@ _HOMES = {
     "Retriever": "retriever",
     "VisretError": "errors",
     "load_encoder": "encoders",
+    "load_reranker": "rerankers",
 }
 
 

@@ -325,20 +325,17 @@ def models(arguments: argparse.Namespace) -> int:
         ]
         _print_json(rows)
         return 0
-    table = []
+    tables: dict[str, list[tuple[str, ...]]] = {"reads words": [], "looks at pages": [], "reranks": []}
     for spec, location in listed:
+        kind = "reranks" if spec.task == "rerank" else "reads words" if spec.modality == "text" else "looks at pages"
         name = spec.name + " (default)" * (spec.name == DEFAULT_MODEL)
         licence = spec.license + " *" * registry.non_commercial(spec)
         here = ("yes" if location.here else "no") + " +" * spec.remote_code
-        table.append((name, str(spec.dim), _size(spec), licence, here, _about(spec)))
-    texts = [spec.modality == "text" for spec, _ in listed]
-    head = ("dim", "size", "licence", "here", "for")
-    _print_tables(
-        [
-            [("reads words", *head), *(row for row, text in zip(table, texts, strict=True) if text)],
-            [("looks at pages", *head), *(row for row, text in zip(table, texts, strict=True) if not text)],
-        ]
-    )
+        what = str(spec.dim) if spec.task != "rerank" else "text" if spec.modality == "text" else "page"
+        tables[kind].append((name, what, _size(spec), licence, here, _about(spec)))
+    head = ("size", "licence", "here", "for")
+    second = {kind: "by" if kind == "reranks" else "dim" for kind in tables}
+    _print_tables([[(kind, second[kind], *head), *rows] for kind, rows in tables.items()])
     print("\n* its licence forbids commercial use")
     print("+ only code in its repository can run it, and visret does not run such code")
     return 0
@@ -346,10 +343,12 @@ def models(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Download a model into a folder with everything it needs, for a machine without a network."""
+    from visret.models import registry
     from visret.models.fetch import fetch as fetch_model
 
     folder = fetch_model(arguments.model, arguments.to)
-    print(f"{folder}: use it with --model {shlex.quote(str(folder))}")
+    reranks = registry.resolve(folder).task == "rerank"
+    print(f"{folder}: use it with {f'rerank={str(folder)!r}' if reranks else f'--model {shlex.quote(str(folder))}'}")
     return 0
 
 

@@ -25,8 +25,9 @@ from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
 from visret.search.pipeline import Among, Pipeline
 from visret.search.plans import Plan
+from visret.search.rerank import DEPTH, Rerankers, asked, reranked
 from visret.search.scorers import Scorers
-from visret.types import Encoder, Hit, Page, PageRef, Ranked, page_ref
+from visret.types import Encoder, Hit, Page, PageRef, Ranked, Reranker, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,6 +54,7 @@ class Retriever:
         self._loading = forks.Lock()
         self._password = password
         self._scorers = Scorers(device)
+        self._rerankers = Rerankers()
 
     # ---- opening and closing
 
@@ -109,6 +111,7 @@ class Retriever:
     def close(self) -> None:
         """Close the files of the index."""
         self._scorers.close()
+        self._rerankers.close()
         self._index.close()
 
     def __getstate__(self) -> NoReturn:
@@ -375,6 +378,9 @@ class Retriever:
         exact: bool = False,
         by: str | Plan | None = None,
         explain: bool = True,
+        rerank: str | Reranker | None = None,
+        depth: int = DEPTH,
+        seconds: float | None = None,
     ) -> Ranked[Hit]:
         """Return the k best pages, best first; fewer if fewer pass the filter.
 
@@ -398,10 +404,27 @@ class Retriever:
             A `visret.search.plans.Plan` fuses several.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
+        rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first
+            pages together with the question and ranks them again, and `score` is then what it says. A name is loaded
+            once and kept until the retriever is closed.
+        depth: the number of pages that are read again; one more page costs as much time as the first.
+        seconds: begin no further page after this time. Pages that were not scored, or that the model cannot
+            read, stand behind the others in their order, with the score -inf; `warnings` say how many, and why.
 
         Raises InvalidArgument for an empty question, a key that no page has, or a page that is not there.
         """
-        return self.search_many([question], k, where=where, among=among, exact=exact, by=by, explain=explain)[0]
+        return self.search_many(
+            [question],
+            k,
+            where=where,
+            among=among,
+            exact=exact,
+            by=by,
+            explain=explain,
+            rerank=rerank,
+            depth=depth,
+            seconds=seconds,
+        )[0]
 
     def search_many(
         self,
@@ -413,13 +436,21 @@ class Retriever:
         exact: bool = False,
         by: str | Plan | None = None,
         explain: bool = True,
+        rerank: str | Reranker | None = None,
+        depth: int = DEPTH,
+        seconds: float | None = None,
     ) -> list[Ranked[Hit]]:
-        """Search for each of several questions, as `search` does, reading the pages once for all of them."""
-        pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
+        """Search for each of several questions, as `search` does, reading the pages once for all of them.
+
+        `rerank` reads pages for each question by itself, and `seconds` are those of one question.
+        """
+        again, pipeline = asked(rerank, depth, seconds, self._rerankers), self._pipeline()
+        first = k if again is None else max(arguments.whole("k", k), again.depth)
+        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by)
+        if again is not None:
+            return list(reranked(again, pipeline, found, k, self._read_again, explain=explain))
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), question.warnings)
-            for question, ranking in found
+            Ranked(pipeline.hits(question, ranking, explain=explain), question.warnings) for question, ranking in found
         ]
 
     def explained(
@@ -439,9 +470,7 @@ class Retriever:
         """
         pipeline = self._pipeline()
         found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
-        return (
-            Ranked(pipeline.explained(question, ranking), question.warnings) for question, ranking in found
-        )
+        return (Ranked(pipeline.explained(question, ranking), question.warnings) for question, ranking in found)
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
@@ -601,6 +630,9 @@ class Retriever:
         snapshot = self._index.snapshot
         scorer = partial(self._scorers.of, snapshot)
         return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn)
+
+    def _read_again(self, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
+        return self.read(ref, picture=picture)
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)

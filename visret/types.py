@@ -314,11 +314,12 @@ class QueryEmbedding:
 class ModelSpec:
     """A model, as an entry of models.yaml describes it.
 
-    family: the file in visret/encoders/ that loads it.
+    family: the file in visret/encoders/ that loads it, or in the folder of another task (`registry.TASKS`).
     source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" reads the words of a page, "image" looks at its picture.
-    dim: the number of dimensions of a vector. size_gb: the size of the weights; for an adapter, including its base.
+    dim: the number of dimensions of a vector; 0 for a reranker, which makes none.
+    size_gb: the size of the weights; for an adapter, including its base.
     options: settings that the family's file documents; no others are allowed.
     architecture: the class of the checkpoint, which decides what loads it; "" if the family needs none.
     parameters: the number of parameters in millions; 0 if unknown.
@@ -328,7 +329,8 @@ class ModelSpec:
     purpose: what it was made for, if not for pages of any kind: "code", "biomedicine".
     unconfirmed: the fields whose value no source confirms.
     remote_code: whether only the code in its repository can run it, which visret never does.
-    task: what it does. "encode" turns pages and questions into many vectors; visret has families for no other task.
+    task: what it does. "encode" turns pages and questions into many vectors; "rerank" scores pairs of a question and a
+        page.
     packages: the packages, NAME==VERSION, that can be installed if the hub cannot be reached. Each holds a piece of one
         zip file with the model, in this order.
     sha256: that of the weights in these pieces.
@@ -363,16 +365,17 @@ class Hit:
     """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
     score: what the page is ranked by; by default its exact late-interaction score, less what is taken off for its
-        length (`visret.search.late_interaction`).
+        length (`visret.search.late_interaction`). After `search(..., rerank=...)` it is the score of the reranker, and
+        -inf for a page that was not scored.
     rank: the place in the ranking, from 1.
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
         much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
-        the search did not explain, since the page was not examined.
-    scores: what `score` is made of, by name. "late" is the exact late-interaction score of the question with the
-        stored page: the sum of its tokens' best matches.
+        the search did not explain, since the page was not examined. A reranker with `weak_below` decides by its score.
+    scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
+        stored page, the sum of its tokens' best matches; "bm25" that of its words; "rerank" that of a reranker.
     """
 
     ref: PageRef
@@ -515,3 +518,28 @@ class Encoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
         """Return one embedding for each question, in order, whatever else is in the list."""
+
+
+class Reranker(Protocol):
+    """The protocol of a loaded model that reads a question and a page together, and says how well the page answers.
+
+    It is too slow for every page of an index, and is asked about the first pages of a ranking.
+    visret/rerankers/_base.py has what the families share.
+    """
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The entry of models.yaml that the model was loaded from."""
+
+    @property
+    def batch(self) -> int:
+        """The number of pages that are best scored in one call."""
+
+    def can_read(self, page: Page) -> bool:
+        """Return whether the page holds what this model reads: text for a text model, a picture for an image model."""
+
+    def scores(self, question: str, pages: Sequence[Page]) -> np.ndarray:
+        """Return how well each page answers the question, in order: (P,) float32, larger is better.
+
+        The score of a page does not depend on the pages beside it. Scores of two models cannot be compared.
+        """

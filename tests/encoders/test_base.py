@@ -87,8 +87,15 @@ def test_the_code_of_a_repository_is_never_run():
 def test_a_family_that_is_not_there_is_refused():
     with pytest.raises(InvalidModelSpec, match=r"family: must be one of colbert, .*, got '_base'"):
         load_encoder(dataclasses.replace(HUB, family="_base"))
-    with pytest.raises(InvalidModelSpec, match="task: an encoder has the task encode, got 'rerank'"):
-        load_encoder(dataclasses.replace(HUB, task="rerank"))
+    with pytest.raises(InvalidModelSpec, match="task: an encoder has the task encode, got 'guess'"):
+        load_encoder(dataclasses.replace(HUB, task="guess"))
+
+
+def test_a_reranker_is_no_encoder():
+    with pytest.raises(
+        InvalidModelSpec, match=r"MiniLM-L6-v2 is a reranker, .*give it as search\(\.\.\., rerank=\.\.\.\)"
+    ):
+        load_encoder("ms-marco-minilm")
 
 
 def test_every_family_loads_by_the_same_call():

@@ -96,7 +96,8 @@ def test_an_adapter_is_what_its_base_is(checkpoint):
 def test_other_folders_are_refused(checkpoint, tmp_path):
     other = checkpoint("colqwen2", config_json={"architectures": ["Qwen2VLForConditionalGeneration"]})
     with pytest.raises(
-        UnknownModel, match=r"Qwen2VLForConditionalGeneration.*it writes text.*supported are HF_ColBERT"
+        UnknownModel,
+        match=r"Qwen2VLForConditional.*it writes text.*with task: rerank\) must say.*supported are HF_ColBERT",
     ):
         registry.resolve(other)
     seeing = checkpoint(
@@ -123,4 +124,38 @@ def test_other_folders_are_refused(checkpoint, tmp_path):
 
 def test_every_class_that_a_configuration_names_is_recognised():
     visual = {config["architectures"][0] for config, _, _ in VISUAL}
-    assert visual == {name for name, row in ARCHITECTURES.items() if row.modality == "image"}
+    encoders = {name: row for name, row in ARCHITECTURES.items() if row.task == "encode"}
+    assert visual == {name for name, row in encoders.items() if row.modality == "image"}
+
+
+@pytest.mark.parametrize(
+    ("files", "family"),
+    [
+        ({"config_json": {"architectures": ["BertForSequenceClassification"]}}, "cross_encoder"),
+        (
+            {
+                "config_json": {"architectures": ["ModernBertModel"]},
+                "modules_json": [{"path": "", "type": "x"}],
+                "config_sentence_transformers_json": {"model_type": "CrossEncoder"},
+            },
+            "cross_encoder",
+        ),
+        ({"config_json": {"architectures": ["JinaVLForRanking"], "vision_config": {}}}, "jina_vl"),
+    ],
+)
+def test_rerankers_are_recognised(checkpoint, files, family):
+    spec = registry.resolve(checkpoint(**files))
+    assert (spec.task, spec.family, spec.dim) == ("rerank", family, 0)
+
+
+def test_an_adapter_may_have_the_configuration_of_its_base_beside_it(checkpoint):
+    base = checkpoint("base", config_json={"architectures": ["Qwen2VLForConditionalGeneration"]})
+    adapter = checkpoint(
+        "adapter",
+        weights="adapter_model.safetensors",
+        config_json={"architectures": ["Qwen2VLForConditionalGeneration"]},
+        adapter_config_json={"base_model_name_or_path": str(base)},
+    )
+    assert weights.base_folder(adapter) == base
+    (adapter / "model.safetensors").write_bytes(b"weights")  # merged: the adapter is only a rest
+    assert weights.base_folder(adapter) == adapter

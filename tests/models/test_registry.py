@@ -32,7 +32,8 @@ def test_every_entry_says_what_is_known_of_it():
         assert not on_hub or bool(spec.revision) != ("revision" in spec.unconfirmed), spec.name
         assert (spec.license == "unknown") <= ("license" in spec.unconfirmed), spec.name
         assert spec.parameters or spec.name == "toy"
-        if spec.modality == "image" and on_hub:
+        assert bool(spec.dim) == (spec.task == "encode"), spec.name
+        if spec.modality == "image" and on_hub and spec.task == "encode":
             options = spec.options
             assert spec.architecture
             assert "query_prefix" in options, spec.name
@@ -45,7 +46,7 @@ def test_facts_that_decide_vectors():
     told = {
         spec.name: (spec.family, spec.architecture, spec.dim, *spec.options.values())
         for spec in registry.specs()
-        if spec.modality == "image"
+        if spec.modality == "image" and spec.task == "encode"
     }
     qwen = ("<|endoftext|>", 10)
     assert told["vidore/colpali-v1.3"] == ("colpali", "ColPali", 128, "", "<pad>", 10)
@@ -134,7 +135,9 @@ def test_private_entries(private, tmp_path):
         ({"architecture": "ColQwen2"}, "architecture: must be one of none, which toy loads, got 'ColQwen2'"),
         ({"family": "colqwen", "architecture": "ColPali"}, "architecture: must be one of ColQwen2, ColQwen2For"),
         ({"architecture": 3}, "architecture: must be a text"),
-        ({"task": "rerank"}, "task: must be one of encode, got 'rerank'"),
+        ({"task": "guess"}, "task: must be one of encode, rerank, got 'guess'"),
+        ({"task": "rerank", "dim": None}, "family: must be one of cross_encoder, .*, got 'toy'"),
+        ({"task": "rerank", "family": "cross_encoder"}, "dim: must be left out, since a reranker makes no vectors"),
         ({"task": 3}, "task: must be a text"),
         ({"purpose": ["code"]}, "purpose: must be a text"),
         ({"parameters": "149M"}, "parameters: must be a number from 0"),
@@ -211,7 +214,13 @@ def test_a_folder_may_carry_its_entry(checkpoint):
 
 
 def test_an_entry_survives_being_written(private):
-    for name in ("all-minilm-l6-v2", "toy", "vidore/colqwen2-v1.0", "jinaai/jina-colbert-v2"):
+    for name in (
+        "all-minilm-l6-v2",
+        "toy",
+        "vidore/colqwen2-v1.0",
+        "jinaai/jina-colbert-v2",
+        "jinaai/jina-reranker-m0",
+    ):
         spec = dataclasses.replace(registry.get(name), aliases=())
         private({f"{name}-again": registry.as_entry(spec)})
         assert dataclasses.replace(registry.get(f"{name}-again"), name=name) == spec

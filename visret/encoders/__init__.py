@@ -45,6 +45,11 @@ def load_encoder(
         from visret.encoders._none import NoEncoder
 
         return NoEncoder(spec)
+    if spec.task == "rerank":
+        raise InvalidModelSpec(
+            f"{spec.name} is a reranker, which scores pages for a question and makes no vectors: give it as "
+            "search(..., rerank=...), and make the index with another model (`visret models` lists them)"
+        )
     if spec.task != "encode":
         raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():

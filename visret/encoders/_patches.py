@@ -231,18 +231,7 @@ def load(
         name = _architecture(spec, base, known)
         check(name)
         library = importlib.import_module(known[name].library)
-        kind_of_model = getattr(library, name)
-        adapter = None
-        if base != folder:  # then the report is about the adapter alone; the base is checked first, without its data
-            adapter = {"_adapter_model_path": str(folder)}
-            _, report = kind_of_model.from_pretrained(
-                base, device_map="meta", output_loading_info=True, local_files_only=True
-            )
-            _check_weights(report, base, spec, given=list(weights.Tensors(folder / "adapter_model.safetensors")))
-        model, report = kind_of_model.from_pretrained(
-            base, dtype=kind, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more
-        )
-        _check_weights(report, folder, spec)
+        model = pretrained(getattr(library, name), spec, folder, base, dtype=kind, **more)
         processor = getattr(library, known[name].processor).from_pretrained(folder, local_files_only=True)
     _base.check_dim(spec, getattr(model, "dim", None) or model.config.embedding_dim)
     for module in model.modules():
@@ -251,6 +240,23 @@ def load(
     if not more:
         model = model.to(where)
     return Loaded(weights.pinned(spec, folder, base), name, model.eval(), processor, chosen)
+
+
+def pretrained(kind: Any, spec: ModelSpec, folder: Path, base: Path, *, dtype: torch.dtype, **more: Any) -> Any:
+    """Return a model of this class with the weights in a folder, which may be an adapter of those in `base`.
+
+    more: other arguments of from_pretrained. Raises WeightsError for missing, unexpected or misshapen weights.
+    """
+    adapter = None
+    if base != folder:  # then the report is about the adapter alone; the base is checked first, without its data
+        adapter = {"_adapter_model_path": str(folder)}
+        _, report = kind.from_pretrained(base, device_map="meta", output_loading_info=True, local_files_only=True)
+        _check_weights(report, base, spec, given=list(weights.Tensors(folder / "adapter_model.safetensors")))
+    model, report = kind.from_pretrained(
+        base, dtype=dtype, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more
+    )
+    _check_weights(report, folder, spec)
+    return model
 
 
 def _architecture(spec: ModelSpec, base: Path, known: Collection[str]) -> str:

@@ -16,7 +16,8 @@ _HEADS = ("pooler.",)  # not used, since vectors are taken before it
 def check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
     """Return where each tensor of each module is stored.
 
-    Raises WeightsError for a tensor that is not in the folder's files: the library would fill it at random.
+    A tensor that shares its memory with one that was found, as a tied head does, is found too. Raises WeightsError for
+    a tensor that is not in the folder's files: the library would fill it at random.
     """
     from safetensors import safe_open
 
@@ -28,6 +29,8 @@ def check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
     missing, found = [], []
     for module in model:
         places: dict[str, Stored] = {}
+        tied: set[int] = set()
+        unplaced: list[tuple[str, int]] = []
         for key, value in module.state_dict().items():
             name = key.removeprefix("model.")
             if name.startswith(_HEADS):
@@ -35,9 +38,11 @@ def check_weights(model: Any, folder: Path) -> list[dict[str, Stored]]:
             for file, place in stored.get(_ending(name), []):
                 if f".{place[1]}".endswith(f".{name}") and torch.equal(file.get_tensor(place[1]).to(value), value):
                     places[name] = place
+                    tied.add(value.data_ptr())
                     break
             else:
-                missing.append(name)
+                unplaced.append((name, value.data_ptr()))
+        missing += [name for name, address in unplaced if address not in tied]
         found.append(places)
     if missing:
         raise WeightsError(

@@ -9,24 +9,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["ARCHITECTURES", "CONFIG", "SENTENCE_TRANSFORMERS", "Architecture", "of"]
+__all__ = ["ARCHITECTURES", "CONFIG", "CROSS_ENCODER", "SENTENCE_TRANSFORMERS", "Architecture", "of"]
 
 CONFIG = "config.json"
 SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+CROSS_ENCODER = "CrossEncoder"
+"""The class that stands for every checkpoint that sentence-transformers loads as a CrossEncoder."""
+
 _COLPALI_ENGINE = "colpali_engine.models"
 
 
 class Architecture(NamedTuple):
     """A class of checkpoints, and what its configuration does not say.
 
-    family: a file in visret/encoders/. modality: "text" or "image".
+    family: a file in visret/encoders/, or in the folder of another task. modality: "text" or "image".
     dim: the dimensions of a vector, unless the configuration has the key `dim_key`, or is that of a text model, which
         has them elsewhere.
     options: the options in the entry of a folder that is recognised.
     named_in: the file that names the class: in `architectures` of config.json (for an adapter, in `auto_mapping` of
-        adapter_config.json), or in `model_type` of config_sentence_transformers.json.
+        adapter_config.json), or in `model_type` of config_sentence_transformers.json; "" for a class that chat models
+        have too, so that only an entry can say that a checkpoint is a reranker.
     library, processor: the module that has a class of this name, and its class that prepares pages and questions; ""
         if the family does not load by class.
+    task: as in `ModelSpec`.
     """
 
     family: str
@@ -37,6 +42,7 @@ class Architecture(NamedTuple):
     named_in: str = CONFIG
     library: str = ""
     processor: str = ""
+    task: str = "encode"
 
 
 def _colpali_engine(family: str, processor: str, *, dim: int = 128, dim_key: str = "") -> Architecture:
@@ -71,6 +77,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "ColModernVBert": _colpali_engine("colidefics", "ColModernVBertProcessor"),
     "ColModernVBertForRetrieval": _transformers("colidefics", "ColModernVBertProcessor"),
     "ColGemma3": _colpali_engine("colgemma", "ColGemmaProcessor3"),
+    CROSS_ENCODER: Architecture("cross_encoder", "text", 0, named_in=SENTENCE_TRANSFORMERS, task="rerank"),
+    "JinaVLForRanking": Architecture("jina_vl", "image", 0, task="rerank"),
+    "Qwen2VLForConditionalGeneration": Architecture("mono_qwen", "image", 0, named_in="", task="rerank"),
+    "Qwen3ForCausalLM": Architecture("qwen3", "text", 0, named_in="", task="rerank"),
+    "Qwen3VLForConditionalGeneration": Architecture("qwen3_vl", "image", 0, named_in="", task="rerank"),
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from visret.errors import UnknownModel, WeightsError
-from visret.models.architectures import ARCHITECTURES, CONFIG, SENTENCE_TRANSFORMERS, Architecture
+from visret.models.architectures import ARCHITECTURES, CONFIG, CROSS_ENCODER, SENTENCE_TRANSFORMERS, Architecture
 from visret.models.weights import FILES, base_folder, has_weights, read_json
 from visret.types import ModelSpec
 
@@ -41,6 +41,7 @@ def recognise(folder: Path, *, name: str, source: str, revision: str) -> ModelSp
         size_gb=round(sum(file.stat().st_size for file in folder.rglob("*.safetensors")) / 1e9, 3),
         options=known.options,
         architecture=architecture,
+        task=known.task,
     )
 
 
@@ -51,18 +52,24 @@ def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str,
     for architecture in said:
         if architecture in by_config:
             return str(architecture)
+    classifies = any(str(name).endswith("ForSequenceClassification") for name in said)
     # Checkpoints for images have a modules.json too, so it decides only for what looks like a text model.
     if (folder / "modules.json").is_file() and not adapter and "vision_config" not in config:
         # A plain sentence model, which names no kind, is used token by token.
-        kind = read_json(folder / SENTENCE_TRANSFORMERS).get("model_type", "SentenceTransformer")
+        plain = CROSS_ENCODER if classifies else "SentenceTransformer"
+        kind = read_json(folder / SENTENCE_TRANSFORMERS).get("model_type", plain)
         if kind in ARCHITECTURES and ARCHITECTURES[kind].named_in == SENTENCE_TRANSFORMERS:
             return str(kind)
+    if classifies:
+        return CROSS_ENCODER
     found = [str(architecture) for architecture in said if architecture]
     what = f"architectures {found}, model_type {config.get('model_type')!r}" if config or adapter else "none"
     writes = any(re.search("ForConditionalGeneration|ForCausalLM|ImageTextToText", name) for name in found)
     hint = "; it writes text, and only a checkpoint trained from it for retrieval can find pages" if writes else ""
+    if any(name in ARCHITECTURES for name in found):
+        hint += "; if it is a reranker, an entry beside it (visret.yaml, with task: rerank) must say so"
     raise UnknownModel(
-        f"{folder}: no late-interaction model that visret can load (its configuration: {what}){hint}; "
+        f"{folder}: no late-interaction model or reranker that visret can load (its configuration: {what}){hint}; "
         f"supported are {', '.join([*by_config, 'sentence-transformers folders with modules.json'])}"
     )
 
@@ -72,7 +79,7 @@ def _dim(folder: Path, config: Mapping[str, Any], known: Architecture) -> int:
 
     A projection does not count token by token: it stands behind the pooling.
     """
-    if known.modality == "image":
+    if known.modality == "image" or known.task == "rerank":
         return int(config.get(known.dim_key) or known.dim)
     hidden = next((config[key] for key in ("hidden_size", "dim", "d_model") if config.get(key)), None)
     if known.options.get("token_by_token"):

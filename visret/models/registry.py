@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 CARD = "visret.yaml"  # the entry in a checkpoint's folder, which takes precedence over its configuration
-TASKS: Mapping[str, str] = {"encode": "encoders"}
+TASKS: Mapping[str, str] = {"encode": "encoders", "rerank": "rerankers"}
 """The tasks of models, and the folder under visret/ that has the families for each."""
 
 NONE = ModelSpec(NO_MODEL, NO_MODEL, "", "", "text", 0, "", 0.0)
@@ -262,6 +262,8 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     for key in entry:
         if key not in _KEYS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: no such key; the keys are {', '.join(_KEYS)}")
+    if entry.get("task") == "rerank":  # a reranker makes no vectors
+        entry = {"dim": 0, **entry}
     for key in _KEYS:
         if key not in entry and key not in _DEFAULTS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: is missing")
@@ -269,7 +271,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
     for key in ("dim", "page_tokens", "longest_query", "longest_page"):
-        least = 1 if key == "dim" else 0
+        least = 1 if key == "dim" and entry.get("task", "encode") == "encode" else 0
         if type(entry.get(key, least)) is not int or entry.get(key, least) < least:
             raise wrong(key, f"must be a whole number from {least}")
     for key in ("size_gb", "parameters"):
@@ -284,6 +286,8 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     task = entry.get("task", _DEFAULTS["task"])
     if task not in TASKS:
         raise wrong("task", f"must be one of {', '.join(TASKS)}")
+    if task == "rerank" and entry["dim"]:
+        raise wrong("dim", "must be left out, since a reranker makes no vectors")
     if entry["family"] not in families(task):
         raise wrong("family", f"must be one of {', '.join(families(task))}")
     if entry["modality"] not in ("text", "image"):

@@ -116,9 +116,13 @@ def has_weights(folder: Path) -> bool:
 
 
 def adapted(folder: Path) -> str | None:
-    """Return the name of the checkpoint that the adapter in a folder adapts; None for a full checkpoint."""
+    """Return the name of the checkpoint that the adapter in a folder adapts; None for a full checkpoint.
+
+    An adapter may have the config.json of its base beside it, as that of MonoQwen2-VL does.
+    """
     adapter = read_json(folder / "adapter_config.json")
-    if not adapter or (folder / "config.json").is_file():
+    full = any((folder / name).exists() for name in FILES[:2])
+    if not adapter or full or ((folder / "config.json").is_file() and not (folder / FILES[2]).exists()):
         return None
     return str(adapter.get("base_model_name_or_path"))
 

@@ -446,8 +446,9 @@ def build(
 
 
 def here() -> list[str]:
-    """Return the names of the models that are on this machine."""
-    return [spec.name for spec in registry.specs() if weights.location(spec).here and not spec.remote_code]
+    """Return the names of the models on this machine that can make an index."""
+    found = [spec for spec in registry.specs() if spec.task == "encode" and not spec.remote_code]
+    return [spec.name for spec in found if weights.location(spec).here]
 
 
 def empty(encoders: dict[str, Encoder]) -> Uploads:

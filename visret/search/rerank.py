@@ -1,0 +1,213 @@
+"""The second look at a ranking: a reranker reads the question together with each of the first pages.
+
+The pages come from the index: their text as it was stored, and their picture drawn again from the file for a model that
+looks at pages. They are read and scored batch by batch, best first, so that a time limit costs the last ones only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from visret import arguments, forks
+from visret.errors import DocumentError, InvalidArgument
+from visret.index import Snapshot
+from visret.rerankers import load_reranker
+from visret.search.pipeline import Pipeline
+from visret.types import Hit, Page, PageRef, Question, Ranked, Ranking, Reranker
+
+DEPTH = 50
+"""The number of pages of a ranking that are read again, if nobody asks for another."""
+
+RERANK = "rerank"
+"""The name under which `Hit.scores` has the score of a reranker."""
+
+UNSCORED = -math.inf
+"""The score of a page that stands behind those that were scored, because there was no time or nothing to read."""
+
+_NAMED = 3  # pages that a warning names
+_FIRST = 2  # pages of the first batch under a time limit; what it takes decides the size of the next one
+
+Reader = Callable[[PageRef, bool], tuple[Page, DocumentError | None]]
+"""Returns a page of the index, with its picture if that is wanted and can be drawn; the error says why it cannot be."""
+
+
+@dataclass
+class _Notes:
+    """The pages that warnings name. unread: those without a score. unseen: those read as text, without a picture."""
+
+    unread: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+
+
+class Reranked(NamedTuple):
+    """A ranking after the second look. warnings: sentences about pages that were not scored, or not seen."""
+
+    ranking: Ranking
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reranking:
+    """The settings of a second look.
+
+    depth: the number of pages that are read again. seconds: the time after which no further page is begun; None has no
+    limit. The first pages are always scored.
+    """
+
+    reranker: Reranker
+    depth: int = DEPTH
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
+        if self.seconds is not None and not (isinstance(self.seconds, int | float) and self.seconds > 0):
+            raise InvalidArgument(f"seconds must be a number above 0, or None for no limit, got {self.seconds!r}")
+
+    def again(self, question: str, found: Ranking, snapshot: Snapshot, read: Reader) -> Reranked:
+        """Rank the first pages of a ranking by what the reranker says of them.
+
+        Scored pages come first; all others follow in their order, with the score UNSCORED.
+        """
+        start = time.monotonic()
+        count = min(self.depth, len(found.keys))
+        scores = np.full(len(found.keys), UNSCORED, np.float32)
+        notes = _Notes()
+        done = 0
+        while done < count and (some := self._next(done, start)):
+            rows = range(done, min(done + some, count))
+            refs = [snapshot.ref(*snapshot.locate(int(found.keys[row]))) for row in rows]
+            self._score(question, rows, refs, read, into=scores, notes=notes)
+            done = rows.stop
+        order = np.argsort(-scores, kind="stable")
+        parts = {**found.parts, RERANK: np.where(scores == UNSCORED, np.nan, scores)}
+        ranking = Ranking(found.keys[order], scores[order], {name: part[order] for name, part in parts.items()})
+        return Reranked(ranking, tuple(self._warnings(notes, count, left=count - done)))
+
+    def is_weak(self, score: float) -> bool | None:
+        """Return whether a score says that a page hardly answers; None if nothing is known of this model's scores."""
+        line = self.reranker.spec.options.get("weak_below")
+        return None if line is None or score == UNSCORED else score < line
+
+    def _next(self, done: int, start: float) -> int:
+        """Return the number of pages that are read next; 0 when the time is up. start: when the first one was begun."""
+        if self.seconds is None:
+            return self.reranker.batch
+        if not done:
+            return min(_FIRST, self.reranker.batch)
+        taken = time.monotonic() - start
+        if taken > self.seconds:
+            return 0
+        fitting = int((self.seconds - taken) * done / taken) if taken else self.reranker.batch
+        return max(1, min(fitting, self.reranker.batch))
+
+    def _score(
+        self,
+        question: str,
+        rows: Sequence[int],
+        refs: Sequence[PageRef],
+        read: Reader,
+        *,
+        into: np.ndarray,
+        notes: _Notes,
+    ) -> None:
+        """Write the scores of some pages, and note those that the model cannot read or see, with the reason."""
+        pages: dict[int, Page] = {}
+        for row, ref in zip(rows, refs, strict=True):
+            page, error = read(ref, self.reranker.spec.modality == "image")
+            reason = "it finds nothing to read" if error is None else error.reason
+            if not self.reranker.can_read(page):
+                notes.unread.append(f"{ref.doc}, page {ref.page} ({reason})")
+                continue
+            pages[row] = page
+            if error is not None:
+                notes.unseen.append(f"{ref.doc}, page {ref.page} ({reason})")
+        if not pages:
+            return
+        made = np.asarray(self.reranker.scores(question, list(pages.values())), np.float32)
+        if made.shape != (len(pages),):
+            raise InvalidArgument(
+                f"{self.reranker.spec.name} must return a score for each of {len(pages)} pages, got {made.shape}"
+            )
+        for row, score in zip(pages, made, strict=True):
+            if np.isfinite(score):
+                into[row] = score
+            else:
+                notes.unread.append(f"{pages[row].ref.doc}, page {pages[row].ref.page} (its score is {score})")
+
+    def _warnings(self, notes: _Notes, count: int, *, left: int) -> Iterator[str]:
+        name = self.reranker.spec.name
+        for pages, what in (
+            (notes.unread, "could not score {} of {} pages, which stand behind the others"),
+            (notes.unseen, "read the text of {} of {} pages, whose pictures cannot be drawn"),
+        ):
+            if pages:
+                shown = "; ".join(pages[:_NAMED]) + ("; ..." if len(pages) > _NAMED else "")
+                yield f"{name} {what.format(len(pages), count)}: {shown}"
+        if left:
+            yield (
+                f"{name} had no time for {left} of {count} pages, which stand behind the others in their order; "
+                "give it more seconds, or a smaller depth"
+            )
+
+
+def asked(rerank: str | Reranker | None, depth: int, seconds: float | None, known: Rerankers) -> Reranking | None:
+    """Return what a search asks for with these arguments; None without a reranker.
+
+    Raises InvalidArgument for a depth or a time limit that nothing would heed.
+    """
+    if rerank is not None:
+        return Reranking(known.of(rerank), depth, seconds)
+    if seconds is not None or depth != DEPTH:
+        raise InvalidArgument("depth and seconds limit the reranking of pages; give a reranker with rerank=...")
+    return None
+
+
+def reranked(
+    reranking: Reranking,
+    pipeline: Pipeline,
+    found: Iterable[tuple[Question, Ranking]],
+    k: int,
+    read: Reader,
+    *,
+    explain: bool,
+) -> Iterator[Ranked[Hit]]:
+    """Yield the k best hits for each question, by the reranker. explain: as in `Pipeline.hits`.
+
+    A hit is weak where the reranker's score says so; for models whose scores say nothing of that, as without one.
+    """
+    for question, ranking in found:
+        made = reranking.again(question.text, ranking, pipeline.snapshot, read)
+        hits = []
+        for hit in pipeline.hits(question, made.ranking.first(k), explain=explain):
+            weak = reranking.is_weak(hit.score)
+            hits.append(hit if weak is None else replace(hit, weak=weak))
+        yield Ranked(hits, (*question.warnings, *made.warnings))
+
+
+class Rerankers:
+    """The rerankers that an open index has been asked for by name; each is loaded once."""
+
+    def __init__(self) -> None:
+        self._loading = forks.Lock()
+        self._loaded: dict[str, Reranker] = {}
+
+    def of(self, asked: str | Reranker) -> Reranker:
+        """Return the reranker of this name, or the given one. Raises InvalidArgument for anything else."""
+        if not isinstance(asked, str):
+            if not callable(getattr(asked, "scores", None)):
+                raise InvalidArgument(f"rerank takes the name of a reranker, or one that is loaded, got {asked!r}")
+            return asked
+        with self._loading:
+            if asked not in self._loaded:
+                self._loaded[asked] = load_reranker(asked)
+            return self._loaded[asked]
+
+    def close(self) -> None:
+        """Let go of all rerankers."""
+        self._loaded.clear()
