@@ -11,6 +11,7 @@ from support import tiny_rerankers
 from visret import Page, load_reranker
 from visret.encoders import _torch
 from visret.errors import UnknownModel, WeightsError
+from visret.rerankers import qwen3
 
 QUESTION = "where is the red box"
 TEXTS = ["the red box is on the page", "sales", "a table: the circle is green, and the line is in the column"]
@@ -28,11 +29,11 @@ def loaded(folder, **more):
     return load_reranker(tiny_rerankers.spec_of(folder, "qwen3"), device="cpu", dtype="float32", **more)
 
 
-def original(folder, instruction, texts):
+def original(folder, instruction, texts, *, max_length=8192):
     with _torch.quiet():
         from mteb.models.model_implementations.qwen3_reranker import Qwen3RerankerWrapper
 
-        wrapper = Qwen3RerankerWrapper(str(folder), device="cpu")
+        wrapper = Qwen3RerankerWrapper(str(folder), device="cpu", max_length=max_length)
     pairs = [wrapper.format_instruction(instruction, QUESTION, text) for text in texts]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # what this transformers says of the way it pads
@@ -48,13 +49,15 @@ def test_scores_are_those_of_its_code_whatever_the_batch(folder):
         assert np.allclose(scores, expected, rtol=0, atol=1e-5)
 
 
-def test_it_follows_its_instruction_and_cuts_long_pages(folder):
-    long = " ".join(TEXTS * 400)
-    expected = original(folder, "Find the page.", [TEXTS[0], long])
+def test_it_follows_its_instruction_and_cuts_long_pages(folder, monkeypatch):
+    assert qwen3._MAX_TOKENS == 8192
+    monkeypatch.setattr(qwen3, "_MAX_TOKENS", 500)
+    long = " ".join(TEXTS * 20)
+    expected = original(folder, "Find the page.", [TEXTS[0], long], max_length=500)
     reranker = loaded(folder, options={"instruction": "Find the page."})
     scores = reranker.scores(QUESTION, [PAGES[0], Page.from_text(long, doc="long")])
     assert np.allclose(scores, expected, rtol=0, atol=1e-5)
-    assert reranker._features(QUESTION, [Page.from_text(long, doc="long")])["input_ids"].shape[1] == 8192
+    assert reranker._features(QUESTION, [Page.from_text(long, doc="long")])["input_ids"].shape[1] == 500
 
 
 def test_it_reads_text_only_and_no_control_tokens(folder):

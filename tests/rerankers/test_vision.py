@@ -20,7 +20,7 @@ from visret import Page, load_reranker
 from visret.encoders import _torch
 from visret.errors import ShapeError, WeightsError
 from visret.models import registry
-from visret.rerankers import _language
+from visret.rerankers import _language, qwen3_vl
 from visret.rerankers.jina_vl import network
 
 QUESTION = "where is the red box"
@@ -257,7 +257,7 @@ def test_qwen_agrees_with_sentence_transformers(folders, rerankers, tmp_path):
     assert np.allclose(reranker.scores(QUESTION, pages), expected, rtol=0, atol=1e-5)
 
 
-def test_qwen_cuts_a_long_page_and_keeps_where_the_answer_begins(rerankers):
+def test_qwen_cuts_a_long_page_and_keeps_where_the_answer_begins(rerankers, monkeypatch):
     reranker = rerankers["qwen3_vl"]
     special = reranker._processor.tokenizer.all_special_ids
     ids = [special[0], *[5] * 9000, special[1], 6, 7, 8, 9, 10]
@@ -267,8 +267,12 @@ def test_qwen_cuts_a_long_page_and_keeps_where_the_answer_begins(rerankers):
     assert kept[-6:] == list(range(9001, 9007))
     short = list(range(100))
     assert reranker._kept(short) == short
-    page = Page.from_text("the red box " * 4000, doc="long")
-    assert 0 <= reranker.scores(QUESTION, [page])[0] <= 1
+    monkeypatch.setattr(qwen3_vl, "_MAX_TOKENS", 500)
+    long = Page.from_text("the red box " * 400, doc="long")
+    features = reranker._features(QUESTION, [PLAIN[0], long])
+    assert features["input_ids"].shape[1] == features["attention_mask"][1].sum() == 505
+    assert torch.equal(features["input_ids"][0, -5:], features["input_ids"][1, -5:])  # here pieces of "assistant"
+    assert 0 <= reranker.scores(QUESTION, [long])[0] <= 1
 
 
 def test_mono_qwen_scores_are_those_of_its_card(folders, rerankers, tmp_path):

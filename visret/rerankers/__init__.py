@@ -46,6 +46,7 @@ def load_reranker(
     known = registry.families("rerank")
     if spec.family not in known:
         raise InvalidModelSpec(f"{spec.name}, family: must be one of {', '.join(known)}, got {spec.family!r}")
+    registry.check_code(spec)  # before torch is loaded for nothing
     if options:
         spec = dataclasses.replace(spec, options={**spec.options, **options})
     family = importlib.import_module(f"visret.rerankers.{spec.family}")
