@@ -551,7 +551,8 @@ CHANGES: Argument = (
     {
         "metavar": "KEY=VALUE",
         "nargs": "+",
-        "help": "a value is read as JSON, or else as text: year=2024, title=Report, 'zip=\"0815\"'; KEY=null deletes the key",
+        "help": "a value is read as JSON, or else as text: year=2024, title=Report, 'zip=\"0815\"'; "
+        "KEY=null deletes the key",
     },
 )
 SYNC: Argument = (

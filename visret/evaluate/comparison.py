@@ -51,8 +51,8 @@ class Measured:
 class Comparison:
     """Systems on the same questions. Printed, it is a table.
 
-    unit: what is ranked, "page" or "document". measures: their names; the first is the one that `differences` are about.
-    systems: in the order in which they were given. against: the name of the one that the others are compared with.
+    unit: what is ranked, "page" or "document". measures: their names; `differences` are about the first. systems: in
+    the order in which they were given. against: the name of the one that the others are compared with.
     differences: of every other system, over all questions and each kind of them.
     """
 

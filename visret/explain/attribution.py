@@ -91,7 +91,8 @@ class Table:
 class Explanation:
     """An explanation of a score: the places of a page that it comes from.
 
-    best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well it matched; they sum to `score`.
+    best: (m,) int64, the page's vector that each token matched; values: (m,) float32, how well it matched; they sum to
+    `score`.
     """
 
     embedding: PageEmbedding
