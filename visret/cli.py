@@ -557,7 +557,8 @@ CHANGES: Argument = (
     {
         "metavar": "KEY=VALUE",
         "nargs": "+",
-        "help": "a value is read as JSON, or else as text: year=2024, title=Report, 'zip=\"0815\"'; KEY=null deletes",
+        "help": "a value is read as JSON, or else as text: year=2024, title=Report, 'zip=\"0815\"'; "
+        "KEY=null deletes the key",
     },
 )
 SYNC: Argument = (
@@ -681,10 +682,13 @@ SERVER: list[Argument] = [
 ]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
 TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to create for it"}
-REPAIR: Argument = ("--repair",), {"action": "store_true", "help": "drop what is damaged, so that it is read again"}
+REPAIR: Argument = (
+    ("--repair",),
+    {"action": "store_true", "help": "drop what is damaged; the next `visret index` reads those documents again"},
+)
 SMALLER: list[Argument] = [
-    (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on"}),
-    (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions"}),
+    (("--codec",), {"choices": CODECS, "help": "the codec to store vectors with from now on (the same as before)"}),
+    (("--dim",), {"metavar": "N", "type": _positive, "help": "project vectors to N dimensions (the same as before)"}),
 ]
 EVALUATED: list[Argument] = [
     (

@@ -51,8 +51,8 @@ class Measured:
 class Comparison:
     """Systems on the same questions. Printed, it is a table.
 
-    unit: what is ranked, "page" or "document". measures: their names; the first is the one that `differences` tell of.
-    systems: in the order in which they were given. against: the name of the one that the others are compared with.
+    unit: what is ranked, "page" or "document". measures: their names; `differences` are about the first. systems: in
+    the order in which they were given. against: the name of the one that the others are compared with.
     differences: of every other system, over all questions and each kind of them.
     """
 
@@ -65,7 +65,7 @@ class Comparison:
 
     @cached_property
     def kinds(self) -> dict[str, np.ndarray]:
-        """The kinds of the questions, and the numbers of the questions of each; nothing where all are of one."""
+        """The kinds of the questions, each with the numbers of its questions; empty if all are of one kind."""
         return _kinds(self.questions)
 
     def system(self, name: str) -> Measured:
@@ -185,8 +185,8 @@ def compare(
     """Ask every system all questions, measure what it finds, and compare each with the first.
 
     k: nDCG, recall, MRR and MAP are measured at k, unless `measures` names others, as ir-measures does: "nDCG@10".
-    unit: what is ranked, "page" or "document", where a document has the score of its best page; by the questions unless
-        given. against: the system that the others are compared with; the first unless given.
+    unit: what is ranked: "page", or "document", which has the score of its best page. None ranks what the questions
+        name. against: the system that the others are compared with; None compares them with the first.
 
     Raises InvalidArgument for a right page that an index does not have, and MissingExtra without ir-measures.
     """

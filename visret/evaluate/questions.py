@@ -34,8 +34,8 @@ class JudgedQuestion:
     """A question, and how well pages answer it.
 
     id: its name in run files. text: "" where only its id is known.
-    kinds: what it is counted as in tables, as "paraphrase".
-    relevant: pages or documents to grades; above 0 is right, and more is better. lines: where the file says so.
+    kinds: the kinds that tables count it under, such as "paraphrase".
+    relevant: the grade of each page or document; above 0 is right, and more is better. lines: where the file says so.
     """
 
     id: str
@@ -56,7 +56,7 @@ class QuestionSet:
     """Questions by id, from one file or folder.
 
     file: what says which pages are right; errors name it.
-    unjudged: how many questions were left out because it says nothing of them.
+    unjudged: how many questions were left out because the file judges no page for them.
     """
 
     file: Path
@@ -70,9 +70,9 @@ class QuestionSet:
         return iter(self.questions.values())
 
     def unit(self, wanted: Unit | None = None) -> Unit:
-        """Return what is ranked: what was wanted, else pages where every answer is one, and documents where none is.
+        """Return what is ranked: `wanted` if given, else pages if every answer names one, and documents if none does.
 
-        Raises InvalidArgument where pages are wanted, or some answers are pages, and another names none.
+        Raises InvalidArgument if an answer names no page although pages are wanted, or other answers name one.
         """
         if wanted not in (None, *UNITS):
             raise InvalidArgument(f"what is ranked is a page or a document, got {wanted!r}")

@@ -57,7 +57,7 @@ class System:
     rank: takes questions and a number k, and returns for each of them the k best pages, or fewer where fewer are found,
         or more. Triples of document, page and score do as well as Found.
     bytes_a_page: what it stores of a page; None where unknown.
-    is_timed: whether asking it takes the time that a user waits.
+    is_timed: whether the time it takes to answer is the time that a user waits.
     retriever: the index that knows its pages, for their texts and pictures; None without one.
     """
 
@@ -74,7 +74,7 @@ class Rankings:
 
     found: by the id of the question, best first; of pages with the same score the one whose name comes last in the
         alphabet is the first, as trec_eval has it. Of a ranking of documents, `page` is the best page of each.
-    milliseconds: a question, the median of some that were asked one by one; None where it was not timed.
+    milliseconds: the median time of some questions that were asked one by one; None if nothing was timed.
     """
 
     system: System
@@ -100,7 +100,7 @@ class Rankings:
 
 
 def system_of(retriever: Retriever, name: str | None = None, *, by: str | Plan | None = None) -> System:
-    """Return the system that an index is, ranking in one of its ways.
+    """Return an index as a system that ranks in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.
     by: the way, as in `Retriever.search`, which raises InvalidArgument for one that it does not know.

@@ -95,8 +95,8 @@ class Table:
 class Explanation:
     """An explanation of a score: the places of a page that it comes from.
 
-    best: (m,) int64, the page's vector that each token matched. values: (m,) float32, how well. length: what the page
-        loses for its length, at most 0. It and the values sum to `score`.
+    best: (m,) int64, the page's vector that each token matched. values: (m,) float32, how well it matched. length:
+    what the page loses for its length, at most 0. It and the values sum to `score`.
     """
 
     embedding: PageEmbedding
