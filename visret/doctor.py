@@ -419,9 +419,10 @@ def _index(path: Path) -> Iterator[Line]:
     index = PageIndex.open(path)
     stats, model, storage = index.stats(), index.model, index.storage
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(stats.states.items()) if number)
+    made = f"{model.name} ({model.dim} dimensions), {storage.codec}" if model.makes_vectors else "made without a model"
     yield Line(
         "index",
-        f"{path.absolute()}: format {stats.format}, {model.name} ({model.dim} dimensions), {storage.codec}, "
+        f"{path.absolute()}: format {stats.format}, {made}, "
         f"{stats.documents:,} documents ({states}), {stats.pages:,} pages, {stats.vectors:,} vectors, "
         f"{_gib(stats.bytes)}",
     )
@@ -436,6 +437,9 @@ def _index(path: Path) -> Iterator[Line]:
         )
     if reason := unwritable(path):
         yield Line("", f"it can be searched but not written: {reason}")
+    if not model.makes_vectors:
+        yield Line("", "questions find words, and need no model; visret verify reads every byte of it")
+        return
     spec = registry.resolve(model.name)
     registry.check_code(spec)
     if not weights.location(spec).here:

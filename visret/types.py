@@ -359,14 +359,16 @@ class ModelSpec:
 class Hit:
     """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
-    score: the exact late-interaction score of the question with the stored page: the sum of its tokens' best matches.
+    score: the exact late-interaction score of the question with the stored page: the sum of its tokens' best matches;
+        or its BM25 score, if it was found by words.
     rank: the place in the ranking, from 1.
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
-        much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
-        the search did not explain, since the page was not examined.
+        much poorer than those of the best hit (never for models without `weak_below` in models.yaml); if it was found
+        by words, the page lacks most of them, rare ones counting more. It is False if the search did not explain, since
+        the page was not examined.
     """
 
     ref: PageRef

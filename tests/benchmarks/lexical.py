@@ -9,7 +9,8 @@ table without content in a database of its own (`unicode61` with every character
 index without stored text ("whitespace"). Each row: the time to add pages without reading and tokenizing them, bytes
 beside the text, the median time of a question (of three runs, the engines taking turns), the largest difference from
 bm25s' scores after what each engine multiplies them by, the same after every tenth page was removed, the time of that
-removal, and how many of 20 processes that were killed left a catalogue that does not name the pages of the engine.
+removal, and how many of 20 processes that were killed left a catalogue that does not name the pages of the engine; the
+last two without --pages.
 
 The second table is nDCG@5 of ways to make terms, by bm25s, on the real pages.
 """
@@ -287,19 +288,11 @@ def compare(texts: Sequence[str], names: Sequence[str], *, kill: bool) -> None:
             engine.remove(gone)
             rows[engine.name].append(f"{time.perf_counter() - start:.1f}")
             engine.opened()
-        scores = golden(pages, gone)
+        scores = golden(pages, gone) if kill else []
         for name, engine in zip(names, engines, strict=True):
-            dead = f"{killed(name, texts)} of {KILLS}" if kill else ""
-            rows[engine.name] += [difference(engine, scores), dead]
-    head = (
-        "add, ms a page",
-        "bytes a page",
-        "ms a question",
-        "off bm25s",
-        "remove a tenth, s",
-        "off bm25s then",
-        "killed",
-    )
+            rows[engine.name] += [difference(engine, scores), f"{killed(name, texts)} of {KILLS}"] if kill else []
+    head = ["add, ms a page", "bytes a page", "ms a question", "off bm25s", "remove a tenth, s"]
+    head += ["off bm25s then", "killed"] if kill else []
     print(f"| engine | {' | '.join(head)} |\n|---{'|---' * len(head)}|")
     for engine_name, row in rows.items():
         print(f"| {engine_name} | {' | '.join(row)} |")
