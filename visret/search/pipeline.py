@@ -18,7 +18,7 @@ from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
-from visret.search import ranking
+from visret.search import bm25, ranking
 from visret.search.scorers import BM25, LATE, WITHOUT_MODEL
 from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
 
@@ -98,8 +98,11 @@ class Pipeline:
         return query
 
     def warnings(self, question: Question) -> tuple[str, ...]:
-        """Return what the model did not understand of a question; nothing if no model has read it."""
-        return self.query(question).warnings if LATE in question.encoded else ()
+        """Return sentences about what the model did not understand, or, if none has read it, what no page has."""
+        return self.query(question).warnings if LATE in question.encoded else self._words().warnings(question)
+
+    def _words(self) -> bm25.BM25:
+        return cast(bm25.BM25, self._scorer(BM25))
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
         """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
@@ -136,10 +139,9 @@ class Pipeline:
         has_picture = self.snapshot.size_pt(*self.snapshot.find(ref)) is not None
         render = partial(self._draw, ref) if has_picture else None
         if LATE not in question.encoded:
-            from visret.search import bm25, by_words
+            from visret.search import by_words
 
-            words = cast(bm25.BM25, self._scorer(BM25))
-            return by_words.explained(words, question, ref, render=render)
+            return by_words.explained(self._words(), question, ref, render=render)
         return attribution.explain(self.query(question), self.snapshot.embedding(ref), render=render)
 
     def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
