@@ -100,13 +100,13 @@ class Rankings:
         return None
 
 
-def system_of(retriever: Retriever, name: str | None = None, *, by: str = "late") -> System:
+def system_of(retriever: Retriever, name: str | None = None, *, by: str | None = None) -> System:
     """Return the system that an index is, ranking in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.
-    by: the way; InvalidArgument for one that indexes do not have.
+    by: the way; None for that of `Retriever.search`. Raises InvalidArgument for one that indexes do not have.
     """
-    if by not in WAYS:
+    if by is not None and by not in WAYS:
         raise InvalidArgument(f"an index ranks by {' or '.join(WAYS)}, got {by!r}")
     facts = retriever.info()
 

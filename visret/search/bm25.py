@@ -97,7 +97,9 @@ class BM25:
                 continue
             every = part.scores([(one.idf * often, one.postings[part.number]) for one, often in looked])
             for one in required:
-                every *= np.isin(np.arange(len(every)), one.postings[part.number].rows)
+                lacks = np.ones(len(every), bool)
+                lacks[one.postings[part.number].rows] = False
+                every[lacks] = 0
             rows = chosen[every[chosen] > 0]
             segments.append(np.full(len(rows), part.number))
             found.append(rows)
