@@ -375,6 +375,18 @@ def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]
 
 
+def test_an_index_without_a_model_is_searched_by_its_words(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("install.packages of R\nand more", "utf8")
+    folder = tmp_path / "words"
+    assert run(capsys, "index", tmp_path / "notes.txt", "--index", folder, "--model", "none", "--estimate")[0] == 0
+    assert run(capsys, "index", tmp_path / "notes.txt", "--index", folder, "--model", "none")[0] == 0
+    status, out, _ = run(capsys, "search", folder, "install.packages", "--json")
+    (hit,) = json.loads(out)["hits"]
+    assert (status, hit["doc"], hit["text"], hit["weak"]) == (0, "notes.txt", "install.packages of R", False)
+    status, _, err = run(capsys, "index", tmp_path / "notes.txt", "--index", folder, "--model", "toy")
+    assert (status, "was made with none, not toy" in err) == (1, True)
+
+
 def test_an_index_keeps_the_storage_it_was_made_with(capsys, caplog, papers, tmp_path):
     index = ["index", papers, "--index", tmp_path / "s.visret", "--model", "toy"]
     asked = ["--codec", "residual1", "--dim", 3, "--pool", 2, "--prune", 0.25]

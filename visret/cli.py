@@ -502,7 +502,11 @@ NEW_MODEL: Argument = ("--model",), {"metavar": "NAME", "help": "the model to re
 UNDO: Argument = ("--undo",), {"action": "store_true", "help": "go back to the index before the last reindex"}
 MODEL: Argument = (
     ("--model",),
-    {"metavar": "NAME", "help": f"the model, one of `visret models` or your own (default {DEFAULT_MODEL})"},
+    {
+        "metavar": "NAME",
+        "help": f"the model, one of `visret models` or your own (default {DEFAULT_MODEL}); with none, pages are found "
+        "by their words alone",
+    },
 )
 STORAGE: dict[str, Argument] = {
     "codec": (("--codec",), {"choices": CODECS, "help": "how vectors are stored in a new index (int8)"}),

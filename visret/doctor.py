@@ -421,9 +421,10 @@ def _index(path: Path) -> Iterator[ReportLine]:
     index = PageIndex.open(path)
     stats, model, storage = index.stats(), index.model, index.storage
     states = ", ".join(f"{number:,} {state}" for state, number in sorted(stats.states.items()) if number)
+    made = f"{model.name} ({model.dim} dimensions), {storage.codec}" if model.makes_vectors else "made without a model"
     yield ReportLine(
         "index",
-        f"{path.absolute()}: format {stats.format}, {model.name} ({model.dim} dimensions), {storage.codec}, "
+        f"{path.absolute()}: format {stats.format}, {made}, "
         f"{stats.documents:,} documents ({states}), {stats.pages:,} pages, {stats.vectors:,} vectors, "
         f"{_gib(stats.bytes)}",
     )
@@ -438,6 +439,9 @@ def _index(path: Path) -> Iterator[ReportLine]:
         )
     if reason := unwritable(path):
         yield ReportLine("", f"it can be searched but not written: {reason}")
+    if not model.makes_vectors:
+        yield ReportLine("", "questions find words, and need no model; visret verify reads every byte of it")
+        return
     spec = registry.resolve(model.name)
     registry.check_code(spec)
     if not weights.location(spec).here:

@@ -365,15 +365,16 @@ class Hit:
     """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
     score: what the page is ranked by; by default its exact late-interaction score, less what is taken off for its
-        length (`visret.search.late_interaction`). After `search(..., rerank=...)` it is the score of the reranker, and
-        -inf for a page that was not scored.
+        length (`visret.search.late_interaction`); or its BM25 score, if it was found by words. After
+        `search(..., rerank=...)` it is the score of the reranker, and -inf for a page that was not scored.
     rank: the place in the ranking, from 1.
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
     weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
-        much poorer than those of the best hit (never for models without `weak_below` in models.yaml). It is False if
-        the search did not explain, since the page was not examined. A reranker with `weak_below` decides by its score.
+        much poorer than those of the best hit (never for models without `weak_below` in models.yaml); if it was found
+        by words, the page lacks most of them, rare ones counting more. A reranker with `weak_below` decides by its
+        score. It is False if the search did not explain, since the page was not examined.
     scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
         stored page, the sum of its tokens' best matches; "bm25" that of its words; "rerank" that of a reranker.
     """

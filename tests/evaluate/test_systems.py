@@ -3,7 +3,7 @@
 import pytest
 from support.sheets import write_pdf
 
-from visret import Retriever, evaluate
+from visret import Page, Retriever, evaluate
 from visret.errors import InvalidArgument, PageIndexError
 from visret.evaluate import Found, JudgedQuestion, QuestionSet, System, Target, systems
 
@@ -40,6 +40,16 @@ def test_an_index_ranks_as_it_searches(retriever):
     assert alone.found["green"][0].score == retriever.search("green", k=1)[0].scores["late"]
     with pytest.raises(InvalidArgument, match="not by 'bm52'"):
         systems.rankings_of(evaluate.system_of(retriever, by="bm52"), asked("green"), 2, "page")
+
+
+def test_an_index_ranks_in_the_way_that_is_named(tmp_path):
+    with Retriever.create(tmp_path / "words", model="none") as made:
+        made.add_pages([Page.from_text(text, doc=text) for text in ("green", "blue")])
+        for by in (None, "bm25"):
+            found = systems.rankings_of(evaluate.system_of(made, by=by), asked("green"), 2, "page")
+            assert [one.doc for one in found.found["green"]] == ["green"]
+        with pytest.raises(PageIndexError, match="has no vectors"):
+            systems.rankings_of(evaluate.system_of(made, by="late"), asked("green"), 2, "page")
 
 
 def test_documents_have_their_best_pages_scores(retriever, monkeypatch):

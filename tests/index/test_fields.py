@@ -83,7 +83,9 @@ def test_what_needs_vectors_says_what_brings_them(path):
     with PageIndex.open(path) as index:
         assert index.verify() == []
         for needs in (lambda: index.embedding(("a.pdf", 1)), lambda: ranked(path)):
-            with pytest.raises(PageIndexError, match="segment 1 has no vectors: visret reindex --model NAME reads"):
+            with pytest.raises(
+                PageIndexError, match="segment 1 has no vectors: visret reindex --model NAME reads and encodes"
+            ):
                 needs()
         assert index.embedding(("b.pdf", 1)).text == ""
         assert index.snapshot.segment(1).text(2) == "page 3"

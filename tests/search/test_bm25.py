@@ -160,6 +160,15 @@ def test_phrases_are_looked_for_until_there_are_enough(index):
     assert list(found(index, '"the log"', k=1)) == list(found(index, '"the log"'))[:1]
 
 
+def test_what_is_kept_of_terms_is_bounded(index, monkeypatch):
+    expected = found(index, "the log of packages")
+    monkeypatch.setattr("visret.search.bm25.MAX_KEPT", 3)
+    assert found(index, "the log of packages") == expected
+    scorer = BM25(index.snapshot)
+    scorer.rank([Question("the log of packages", {})], 3, index.snapshot.select())
+    assert len(scorer._looked) == 1
+
+
 def test_a_beginning_counts_as_one_word(index):
     pages = Counter(
         {number: sum(term.startswith("retriev") for term in terms.of_page(t)) for number, t in enumerate(TEXTS)}
@@ -206,5 +215,11 @@ def test_no_model_is_loaded_for_words(tmp_path):
         assert not hits[0].weak
         assert hits[1].weak
         assert hits.warnings == ()
+        assert retriever.search("git zebra", by="bm25").warnings == (
+            "no page has 'zebra'; the pages were ranked by the other words of this question",
+        )
+        assert retriever.search("zebr* stripes", by="bm25").warnings == (
+            "no page has any word of this question ('stripes', 'zebr*')",
+        )
         assert [hit.text for hit in retriever.search("git rebase merge", by="bm25", explain=False)] == ["", ""]
         assert retriever._loaded is None

@@ -90,7 +90,8 @@ then `checksums` names none of its files. Code that needs it says what adds it a
 
 The lengths and the entries of pages are those of dead rows too: whoever counts pages leaves these out. A gap above
 65,535 is crossed by entries with the gap 65,535 and the count 0, and a count above 255 goes on in entries with the
-gap 0.
+gap 0. Should visret/index/terms.py ever make other terms, `lengths` gets another name, so that segments
+made before lack the field.
 
 `cells`, `boxes` and `spans` hold the pages of their own kind only, in order. GRID means that vector r * cols + c is
 the patch of cell (r, c), and that vectors beyond rows * cols lie nowhere. `segments.checksums` is a JSON object, the

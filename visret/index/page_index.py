@@ -67,15 +67,14 @@ class IndexStats:
 
 def page_bytes(storage: Storage, page: PageEmbedding) -> int:
     """Estimate the bytes that a page, as a model makes it, takes on disk: vectors, summary, places and text."""
+    if not len(page.vectors):
+        return sum(array.nbytes for array in pack_page(page).values())
     reduced = storage.reduce(page)
     count, d = reduced.vectors.shape
-    rest = sum(array.nbytes for array in pack_page(reduced).values())
-    if not count:
-        return rest
     d = storage.dim or d
     vectors = count * Codec(storage.codec, d).bytes_a_vector
     summary = summary_size(count) * Codec("int8", d).bytes_a_vector
-    return int(vectors + summary + rest)
+    return int(vectors + summary + sum(array.nbytes for array in pack_page(reduced).values()))
 
 
 class PageIndex:

@@ -26,7 +26,7 @@ K1, B = 1.2, 0.75
 # A page with less than this share of what the question's terms are worth (their idf) is a weak match: of the right
 # pages among ten hits for 94 questions about real manuals 21 % are marked, of the best pages for other questions 85 %.
 WEAK_BELOW = 0.4
-KEPT = 64  # terms that were looked up, for the next questions and for explanations: 16 bytes a page that has one
+MAX_KEPT = 1 << 22  # pages of terms that were looked up, for explanations and the next questions; 16 bytes each
 
 _Needle = tuple[str, bool]  # a term, or the beginning of one
 
@@ -39,6 +39,7 @@ class BM25:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self._looked: dict[_Needle, _Looked] = {}
+        self._kept = 0
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:  # noqa: ARG002
         """Return the k best pages for each question, of those with any of its terms and all of its phrases.
@@ -69,6 +70,19 @@ class BM25:
             found.append(Part(term, is_prefix, often * one.idf * count / (count + norm)))
         return found
 
+    def warnings(self, question: Question) -> tuple[str, ...]:
+        """Return a sentence about the words of a question that no page has; () if there are none."""
+        looked = self._looked_up(question)
+        lost = [
+            _label(*needle) for needle, one in looked.items() if not any(len(p.rows) for p in one.postings.values())
+        ]
+        if not lost:
+            return ()
+        words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
+        if len(lost) < len(looked):
+            return (f"no page has {words}; the pages were ranked by the other words of this question",)
+        return (f"no page has any word of this question ({words})",)
+
     def _looked_up(self, question: Question) -> dict[_Needle, _Looked]:
         return {needle: self._look(needle) for needle in _needles(terms.of_question(question.text))}
 
@@ -83,7 +97,9 @@ class BM25:
                 continue
             every = part.scores([(one.idf * often, one.postings[part.number]) for one, often in looked])
             for one in required:
-                every *= np.isin(np.arange(len(every)), one.postings[part.number].rows)
+                lacks = np.ones(len(every), bool)
+                lacks[one.postings[part.number].rows] = False
+                every[lacks] = 0
             rows = chosen[every[chosen] > 0]
             segments.append(np.full(len(rows), part.number))
             found.append(rows)
@@ -125,8 +141,10 @@ class BM25:
             for part in self._segments
         }
         df = sum(len(posting.rows) for posting in found.values())
-        if len(self._looked) >= KEPT:
+        self._kept += 1 + df
+        if self._kept > MAX_KEPT:
             self._looked.clear()
+            self._kept = 1 + df
         looked = _Looked(math.log(1 + (len(self.snapshot) - df + 0.5) / (df + 0.5)), found)
         self._looked[needle] = looked
         return looked
@@ -150,7 +168,7 @@ class Part(NamedTuple):
     @property
     def label(self) -> str:
         """The term as a question has it."""
-        return f"{self.term}*" if self.is_prefix else self.term
+        return _label(self.term, self.is_prefix)
 
     def is_among(self, found: Collection[str]) -> bool:
         """Return whether these terms of a text have it."""
@@ -226,6 +244,10 @@ def _best_line(text: str, worth: Mapping[_Needle, float]) -> str:
         if value > best:
             best, found = value, lines[at].strip()
     return found
+
+
+def _label(term: str, is_prefix: bool) -> str:
+    return f"{term}*" if is_prefix else term
 
 
 def _has(there: Collection[str], needle: str, is_prefix: bool) -> bool:

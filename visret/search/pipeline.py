@@ -20,7 +20,7 @@ from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.index.fields import POSTINGS
-from visret.search import late_interaction, leading, plans, ranking
+from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
 from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
@@ -106,7 +106,7 @@ class Pipeline:
         """Return questions for a way of ranking, encoded if it needs vectors."""
         if plans.scorers_of(by or self._default) <= set(WITHOUT_MODEL):
             arguments.questions(texts)
-            return [Question(text, {}) for text in texts]
+            return [Question(text, {}, self._words().warnings(Question(text, {}))) for text in texts]
         return self.read(texts)
 
     def read(self, texts: Sequence[str]) -> list[Question]:
@@ -120,6 +120,9 @@ class Pipeline:
         """Return what the model made of a question, with its warnings."""
         query: QueryEmbedding = question.encoded[LATE]
         return query
+
+    def _words(self) -> bm25.BM25:
+        return cast(bm25.BM25, self._scorer(BM25))
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
         """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
@@ -165,10 +168,9 @@ class Pipeline:
         segment, row = self.snapshot.find(ref)
         render = None if self.snapshot.size_pt(segment, row) is None else partial(self._draw, ref)
         if LATE not in question.encoded:
-            from visret.search import bm25, by_words
+            from visret.search import by_words
 
-            words = cast(bm25.BM25, self._scorer(BM25))
-            return by_words.explained(words, question, ref, render=render)
+            return by_words.explained(self._words(), question, ref, render=render)
         query = self.query(question)
         length = len(query.vectors) * float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
