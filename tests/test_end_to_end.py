@@ -86,7 +86,7 @@ def test_a_sample_as_colours(tmp_path):
         red, green, blue = np.moveaxis(np.asarray(cells) / 255, -1, 0)
         bluest = blue - (red + green) / 2
         assert bluest[row, col] == pytest.approx(bluest.max(), abs=0.02)
-        assert hit.score == pytest.approx(bluest.max(), abs=0.05)
+        assert hit.scores["late"] == pytest.approx(bluest.max(), abs=0.05)
         x0, y0, x1, y1 = why.places.cell_box(row, col)
         assert any(box.x0 <= x0 and box.y0 <= y0 and x1 <= box.x1 and y1 <= box.y1 for box in why.boxes)
 
@@ -131,7 +131,7 @@ def test_a_sample_under_a_patch_encoder_peaks_in_the_painted_cell(tmp_path, arch
         assert len(hits) == 4
         shown = retriever.heatmap("where is the table?", hits[0])
         assert shown.score == pytest.approx(hits[0].score, abs=1e-4)
-        assert shown.table.values.max(axis=1).sum() == pytest.approx(hits[0].score, abs=1e-4)
+        assert shown.table.values.max(axis=1).sum() == pytest.approx(hits[0].scores["late"], abs=1e-4)
 
 
 def test_the_main_job_needs_no_network_and_prints_one_page_a_line(tmp_path):

@@ -60,7 +60,8 @@ def test_highlight(run, tmp_path):
     values = [float(value) for value in re.findall(r"^ +\S+  +([\d.]+)  \S+$", said, re.MULTILINE)]
     total, score = re.search(r"sum  +([\d.]+)  is the score of the page, ([\d.]+)", said).groups()
     assert total == score
-    assert sum(values) == pytest.approx(float(score), abs=0.05)
+    (length,) = re.findall(r"length  (-[\d.]+)  for the length of the page", said)
+    assert sum(values) + float(length) == pytest.approx(float(score), abs=0.05)
     shares = [int(share) for share in re.findall(r"^ +(\d+)%", said, re.MULTILINE)]
     assert len(shares) == 3
     assert shares == sorted(shares, reverse=True)

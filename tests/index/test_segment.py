@@ -3,6 +3,7 @@ import json
 import re
 import sqlite3
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,7 +116,7 @@ class Payload:
 def template(tmp_path_factory):
     path = tmp_path_factory.mktemp("template") / "i"
     with PageIndex.create(path, model=MODEL) as index, index.writing() as writer:
-        add(writer, "a.pdf", PAGES)
+        add(writer, "a.pdf", [replace(PAGES[0], made=99), *PAGES[1:]])
     return path
 
 

@@ -45,7 +45,7 @@ def test_it_is_read_as_it_is(old):
     before = {file: file.read_bytes() for file in old.rglob("*") if file.is_file()}
     with Retriever.open(old) as retriever:
         assert sorted(hit.ref for hit in retriever.search("red", k=9)) == OLD_PAGES
-        assert retriever.search("red", k=1)[0].score == pytest.approx(1)
+        assert retriever.search("red", k=1)[0].scores["late"] == pytest.approx(1)
         documents = [retriever.document(doc) for doc in retriever.documents()]
         assert [(d.doc, d.source, d.member, d.lost) for d in documents] == [
             ("colours.pdf", None, "", ()),

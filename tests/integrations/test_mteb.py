@@ -214,7 +214,7 @@ def test_similarity_is_maxsim(toy, monkeypatch):
 
 
 def test_scores_are_those_of_a_search_and_no_more_than_asked_for(system, toy):
-    whole, task = system("toy", codec="float32"), pictures()
+    whole, task = system("toy", codec="float32", by="maxsim"), pictures()
     task.load_data()
     split = task.dataset["default"]["test"]
     how = {"task_metadata": task.metadata, "hf_split": "test", "hf_subset": "default", "encode_kwargs": {}}

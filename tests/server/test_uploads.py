@@ -106,7 +106,7 @@ def test_the_old_one_answers_until_the_new_one_is_read(retriever, tmp_path, stop
     with stopping_at_page_2(), pytest.raises(KeyboardInterrupt):
         bring(retriever, tmp_path, ("a.pdf", new))
     assert retriever.document("a.pdf").pages == (1,)
-    assert retriever.search("red")[0].score > 0.9
+    assert retriever.search("red")[0].scores["late"] > 0.9
     assert names(tmp_path) == ["a.pdf"]
     bring(retriever, tmp_path, ("a.pdf", new))
     assert retriever.document("a.pdf").pages == (1, 2)

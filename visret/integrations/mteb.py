@@ -25,6 +25,7 @@ from visret.integrations import _pages
 from visret.models.registry import DEFAULT_MODEL
 from visret.reduction import Storage
 from visret.retriever import Retriever, pipeline_of
+from visret.search.plans import Plan
 from visret.types import Encoder, Page, Ranking
 
 _torch.import_torchvision()  # before mteb imports transformers
@@ -135,7 +136,8 @@ class VisretRetriever:
     model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder.
     folder: where the indexes are kept, one for each task, subset, split, model and way of storing. What an index holds
         of a corpus is not read again, so that a run that was interrupted goes on. None takes a temporary folder.
-    device: where pages are scanned, as in `Retriever.open`. exact: leave the first stage out, as in `Retriever.search`.
+    device: where pages are scanned, as in `Retriever.open`. by, exact: as in `Retriever.search`. by="maxsim" is what
+        the tables of papers measure, without the correction for length that users get.
     codec, dim, pool, prune: as in `Retriever.create`. ocr: as in `Retriever.add`.
 
     Models that read text read the text of a page, and the words of its picture if it has no text.
@@ -147,6 +149,7 @@ class VisretRetriever:
         *,
         folder: str | Path | None = None,
         device: str | None = None,
+        by: str | Plan | None = None,
         exact: bool = False,
         codec: str = "int8",
         dim: int | None = None,
@@ -162,12 +165,13 @@ class VisretRetriever:
         else:
             self._folder = expanded(folder)
         self._is_kept = folder is not None
-        self._device, self._exact, self._ocr = device, exact, ocr
+        self._device, self._by, self._exact, self._ocr = device, by, exact, ocr
         self._retriever: Retriever | None = None
         self._ids: dict[int, str] = {}  # of the pages in the index, by the numbers of their documents
         self._names: dict[str, list[str]] = {}  # the names of their documents, by the ids
         settings = {"codec": codec, "dim": dim, "pool": pool, "prune": prune, "ocr": ocr}
-        self.mteb_model_meta = meta = _meta(self._encoder, ["text", "image"], {**settings, "exact": exact})
+        asked = {"by": repr(by) if isinstance(by, Plan) else by, "exact": exact}
+        self.mteb_model_meta = meta = _meta(self._encoder, ["text", "image"], {**settings, **asked})
         self._made = hashlib.sha256(repr((meta.name, meta.revision, settings)).encode()).hexdigest()[:12]
 
     def close(self) -> None:
@@ -279,10 +283,10 @@ class VisretRetriever:
         """Yield what is found for each question. among: the names of the pages to rank for each; None for all."""
         pipeline = pipeline_of(retriever)  # pages by their keys: a thousand hits a question would take as long again
         if among is None:
-            found = [ranking for _, ranking in pipeline.rank(questions, k, exact=self._exact)]
+            found = [ranking for _, ranking in pipeline.rank(questions, k, exact=self._exact, by=self._by)]
         else:
             found = [
-                pipeline.rank([question], k, among=names, exact=self._exact)[0][1] if names else NOTHING
+                pipeline.rank([question], k, among=names, exact=self._exact, by=self._by)[0][1] if names else NOTHING
                 for question, names in zip(questions, among, strict=True)
             ]
         for keys, values, _ in found:
