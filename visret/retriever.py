@@ -396,12 +396,15 @@ class Retriever:
         exact: score every page, however many there are. Otherwise, where it saves much, only those pages are scored
             whose summaries say that they may be among the best. That finds .99 of the best pages, and every score is
             still exact.
-        by: the way of ranking. "late", the default, is late interaction, less what a page loses for its length;
-            "maxsim" is late interaction alone, as the papers' tables have it. "bm25", the default where no model made
-            the index, compares words, and loads no model: it finds identifiers, numbers and names as they are typed,
-            "exact phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
+        by: the way of ranking. "late" is late interaction, less what a page loses for its length. "maxsim" is late
+            interaction alone, as the papers' tables have it. "bm25", the default where no model made the index,
+            compares words, and loads no model: it finds identifiers, numbers and names as they are typed, "exact
+            phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
             question, and with all of its phrases, are found.
-            A `visret.search.plans.Plan` fuses several.
+            "hybrid" fuses both, nine parts of "late" and one of "bm25"; "cascade" ranks the thousand best pages of
+            "bm25" again, by .7 of "late" and .3 of "bm25"; a `visret.search.plans.Plan` fuses scorers as it says. None
+            is "late" too, but for a question that the model knows little of, such as one in another language, pages
+            with its words come first, and `warnings` say so.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
         rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first

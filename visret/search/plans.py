@@ -16,6 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from visret import arguments
+from visret.choices import BM25, CASCADE, HYBRID, LATE
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Question, Ranking, Scorer, Selection
@@ -60,7 +61,10 @@ class Plan:
         object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
 
 
-PLANS: Mapping[str, Plan] = {}
+PLANS: Mapping[str, Plan] = {
+    HYBRID: Plan({LATE: 0.9, BM25: 0.1}, depth=30),
+    CASCADE: Plan({LATE: 0.7, BM25: 0.3}, candidates=BM25, depth=1000),
+}
 """The plans that have names, for `search(..., by=NAME)`."""
 
 
