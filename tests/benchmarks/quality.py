@@ -25,7 +25,9 @@ import numpy as np
 from rivals import bm25, pooled
 
 from visret import PageRef, Retriever, documents, metrics
+from visret.choices import WAYS
 from visret.evaluate import QuestionSet, System, compare, read, system_of
+from visret.search.plans import Plan
 
 HERE = Path(__file__).parent
 ELSEWHERE = """
@@ -105,6 +107,17 @@ def asked() -> QuestionSet:
     return read(HERE / "questions.jsonl")
 
 
+def ways() -> dict[str, str | Plan]:
+    """Every way of ranking that has a name, and the usual ones of the literature that have none."""
+    return {
+        **{by: by for by in WAYS},
+        "late + .05 bm25": Plan({"late": 0.95, "bm25": 0.05}),
+        "late + .3 bm25": Plan({"late": 0.7, "bm25": 0.3}),
+        "reciprocal ranks, k 60": Plan({"late": 1, "bm25": 1}, "rank"),
+        "bm25's 100, then late": Plan({"late": 1, "bm25": 1e-9}, candidates="bm25"),
+    }
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -112,6 +125,7 @@ def main() -> None:
     parser.add_argument("--model", default="all-minilm-l6-v2")
     parser.add_argument("--dim", type=int, help="project vectors to so many dimensions")
     parser.add_argument("--alone", action="store_true", help="without BM25 and the pooled model")
+    parser.add_argument("--ways", action="store_true", help="every way of ranking that the index has, too")
     parser.add_argument("--again", action="store_true", help="index anew")
     arguments = parser.parse_args()
     pdfs = fetch(arguments.folder)
@@ -140,6 +154,8 @@ def main() -> None:
         others = [retriever.search(question, k=1)[0].weak for question in ELSEWHERE]
         facts = retriever.info()
         systems = [system_of(retriever, f"visret, {arguments.model}")]
+        if arguments.ways:
+            systems += [system_of(retriever, name, by=by) for name, by in ways().items()]
         if not arguments.alone:
             pages = texts(pdfs)
             systems += [pooled(pages), bm25(pages)]
