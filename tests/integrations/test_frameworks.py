@@ -147,7 +147,7 @@ def test_langchain_drops_no_argument(retriever):
     filtered = VisretRetriever(retriever=retriever, where=made)
     assert docs(filtered.invoke("red", where=None)) == ["made.png"]  # None is no wish to do without
     for wrong in ({"filter": made}, {"search_kwargs": {"k": 1}}):
-        with pytest.raises(InvalidArgument, match=r"does not understand '.*'; it takes k and where"):
+        with pytest.raises(InvalidArgument, match=r"does not understand '.*'; it takes k, where and by"):
             pages.invoke("red", **wrong)
     with pytest.raises(ValidationError, match="wher"):
         VisretRetriever(retriever=retriever, wher=made)
@@ -170,7 +170,7 @@ def test_haystack_drops_no_argument(retriever):
 
     saved = VisretRetriever(retriever, top_k=2).to_dict()
     saved["init_parameters"]["filters"] = {"doc": "made.png"}
-    with pytest.raises(InvalidArgument, match="'filters'; it takes index, top_k and where"):
+    with pytest.raises(InvalidArgument, match="'filters'; it takes index, top_k, where and by"):
         VisretRetriever.from_dict(saved)
     with pytest.raises(TypeError, match="filters"):
         VisretRetriever(retriever).run("red", filters={"doc": "made.png"})
@@ -240,3 +240,24 @@ def test_without_the_framework_the_error_says_what_to_install(name, package, mon
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=rf'integrations\.{name}: .*{package}.*; pip install "visret\[{name}\]"'):
         importlib.import_module(f"visret.integrations.{name}")
+
+
+def test_each_ranks_in_the_way_it_is_told(retriever):
+    from llama_index.core.schema import QueryBundle
+
+    from visret.integrations import haystack, langchain, llamaindex
+
+    (best,) = retriever.search("blue", k=1, by="maxsim")
+    chain = langchain.VisretRetriever(retriever=retriever, k=1, by="maxsim")
+    asked = langchain.VisretRetriever(retriever=retriever, k=1)
+    llama = llamaindex.VisretRetriever(retriever, k=1, by="maxsim", vision=False)
+    stack = haystack.VisretRetriever(retriever, top_k=1, by="maxsim")
+    assert stack.to_dict()["init_parameters"]["by"] == "maxsim"
+    scores = [
+        chain.invoke("blue")[0].metadata["score"],
+        asked.invoke("blue", by="maxsim")[0].metadata["score"],
+        llama.retrieve(QueryBundle("blue"))[0].score,
+        stack.run("blue")["documents"][0].score,
+    ]
+    assert scores == [best.score] * 4
+    assert asked.invoke("blue")[0].metadata["score"] < best.score

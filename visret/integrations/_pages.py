@@ -20,13 +20,15 @@ class FoundPage(NamedTuple):
     metadata: dict[str, Any]
 
 
-def search(retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None) -> Iterator[FoundPage]:
+def search(
+    retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None, by: str | None
+) -> Iterator[FoundPage]:
     """Yield the k best pages, from what the index stores of them: no file is read.
 
     metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
     the share of the score, best first).
     """
-    for hit, explanation in next(retriever.explained([question], k, where=where)):
+    for hit, explanation in next(retriever.explained([question], k, where=where, by=by)):
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
         metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in explanation.boxes]}
         yield FoundPage(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)

@@ -19,14 +19,18 @@ class VisretRetriever:
     """A Haystack retriever of pages: `VisretRetriever(Retriever.open(path), top_k=5)`; its input is `query`.
 
     A document holds the text of a page; its meta are the page's own, and doc, page, score, source and boxes.
-    top_k, where: as k and where in `Retriever.search`; `run` takes other values for one question. A pipeline's YAML has
-    the path of the index; `Pipeline.loads(yaml, allowed_modules=["visret.integrations.haystack"])` opens it.
+    top_k, where, by: as k, where and by in `Retriever.search`; `run` takes other values of the first two for one
+    question. A pipeline's YAML has the path of the index;
+    `Pipeline.loads(yaml, allowed_modules=["visret.integrations.haystack"])` opens it.
     """
 
-    def __init__(self, retriever: Retriever, *, top_k: int = 5, where: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, retriever: Retriever, *, top_k: int = 5, where: dict[str, Any] | None = None, by: str | None = None
+    ) -> None:
         self.retriever = retriever
         self.top_k = top_k
         self.where = where
+        self.by = by
 
     @component.output_types(documents=list[Document])
     def run(
@@ -34,7 +38,7 @@ class VisretRetriever:
     ) -> dict[str, list[Document]]:
         """Find the pages for a question; return {"documents": best first}."""
         k = self.top_k if top_k is None else top_k
-        pages = _pages.search(self.retriever, query, k, self.where if where is None else where)
+        pages = _pages.search(self.retriever, query, k, self.where if where is None else where, self.by)
         return {
             "documents": [
                 Document(id=found.id, content=found.text, meta=found.metadata, score=found.hit.score) for found in pages
@@ -51,12 +55,13 @@ class VisretRetriever:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a pipeline's YAML stores of the component."""
-        return default_to_dict(self, index=self.retriever.info()["path"], top_k=self.top_k, where=self.where)
+        path = self.retriever.info()["path"]
+        return default_to_dict(self, index=path, top_k=self.top_k, where=self.where, by=self.by)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> VisretRetriever:
         """Make the component from a pipeline's YAML, and open its index."""
         settings = dict(data["init_parameters"])
         index = settings.pop("index")
-        _pages.refuse(settings.keys() - {"top_k", "where"}, takes="index, top_k and where")
+        _pages.refuse(settings.keys() - {"top_k", "where", "by"}, takes="index, top_k, where and by")
         return cls(Retriever.open(index), **settings)

@@ -19,15 +19,15 @@ try:
 except ModuleNotFoundError as error:
     raise _pages.missing("langchain", error) from error
 
-_ARGUMENTS = ("k", "where")
+_ARGUMENTS = ("k", "where", "by")
 
 
 class VisretRetriever(BaseRetriever):
     """A LangChain retriever of pages: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
 
     A document holds the text of a page; its metadata are the page's own, and doc, page, score, source and boxes.
-    k, where: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise `ainvoke`,
-    `batch` and `bind`, or `with_config(configurable={"k": 3})`. Any other argument raises InvalidArgument.
+    k, where, by: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise
+    `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. Any other argument raises InvalidArgument.
     """
 
     model_config = ConfigDict(extra="forbid")  # a misspelt argument is an error
@@ -35,6 +35,7 @@ class VisretRetriever(BaseRetriever):
     retriever: Retriever
     k: int = 5
     where: Mapping[str, Any] | None = None
+    by: str | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002 (LangChain's)
         """Return the pages for a question."""
@@ -51,7 +52,7 @@ class VisretRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002
         **given: Any,
     ) -> list[Document]:
-        _pages.refuse(given.keys() - {*_ARGUMENTS, "verbose"}, takes="k and where")  # the third is LangChain's own
+        _pages.refuse(given.keys() - {*_ARGUMENTS, "verbose"}, takes="k, where and by")  # the third is LangChain's own
         chosen = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _ARGUMENTS}
         return [
             Document(id=found.id, page_content=found.text, metadata=found.metadata)

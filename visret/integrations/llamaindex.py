@@ -32,7 +32,8 @@ class VisretRetriever(BaseRetriever):
     score, source and boxes. If the picture cannot be drawn, because the file is gone or has changed, the node has only
     the text, and `picture_problem` in its metadata says why. What a node gives to a language model stands between
     two lines with a code (`visret.rag.fence`), so that no page can look like another one.
-    k, where: as in `Retriever.search`. vision: False leaves the pictures out. max_pixels: larger ones are scaled down.
+    k, where, by: as in `Retriever.search`. vision: False leaves the pictures out. max_pixels: larger ones are scaled
+    down.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class VisretRetriever(BaseRetriever):
         *,
         k: int = 5,
         where: Mapping[str, Any] | None = None,
+        by: str | None = None,
         vision: bool = True,
         max_pixels: int = rag.MAX_PIXELS,
     ) -> None:
@@ -48,6 +50,7 @@ class VisretRetriever(BaseRetriever):
         self._retriever = retriever
         self._k = k
         self._where = where
+        self._by = by
         self._vision = vision
         self._max_pixels = max_pixels
 
@@ -58,7 +61,7 @@ class VisretRetriever(BaseRetriever):
         given = {name for name, value in vars(query_bundle).items() if value is not None}
         _pages.refuse(given - {"query_str"}, takes="query_str alone")
         nodes = []
-        for found in _pages.search(self._retriever, query_bundle.query_str, self._k, self._where):
+        for found in _pages.search(self._retriever, query_bundle.query_str, self._k, self._where, self._by):
             page, problem = self._retriever.read(found.hit, picture=self._vision)
             picture, metadata = page.image, found.metadata
             if problem:
