@@ -20,7 +20,7 @@ from urllib.parse import quote
 import gradio as gr
 from PIL import Image, ImageDraw
 
-from visret.choices import DEFAULT_MODEL
+from visret.choices import DEFAULT_MODEL, WAYS
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, VisretError
 from visret.explain.attribution import Explanation, Span
@@ -32,7 +32,7 @@ from visret.retriever import Retriever, sendable
 from visret.server.answers import without_paths, words
 from visret.server.batches import Asked, Hits
 from visret.server.uploads import keep
-from visret.types import Encoder, Hit
+from visret.types import Encoder, Hit, Ranked
 
 RESULTS = 12
 SHOWN = 5  # files, of those that could not be read
@@ -85,12 +85,13 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 )
 
 # Writes the question and its filters into the address of the page, which can then be sent to somebody else.
-WRITE_ADDRESS = """(question, documents, where) => {
+WRITE_ADDRESS = """(question, documents, where, by) => {
   const address = new URL(window.location);
-  for (const name of ["q", "doc", "where"]) address.searchParams.delete(name);
+  for (const name of ["q", "doc", "where", "by"]) address.searchParams.delete(name);
   if (question) address.searchParams.set("q", question);
   for (const name of documents ?? []) address.searchParams.append("doc", name);
   if (where) address.searchParams.set("where", where);
+  if (by) address.searchParams.set("by", by);
   history.replaceState(null, "", address);
 }"""
 SWITCH_DARK = "() => { document.body.classList.toggle('dark') }"
@@ -109,14 +110,14 @@ class Session:
     retrievers: tuple[Retriever, ...]
     ask_index: Ask | None = None
 
-    def search(self, question: str, where: dict[str, Any] | None) -> tuple[list[Hit], ...]:
+    def search(self, question: str, where: dict[str, Any] | None, by: str | None) -> tuple[Ranked[Hit], ...]:
         """Return what each of the indexes finds, including what was committed in the meantime."""
         if self.ask_index is not None:
-            found = self.ask_index(Asked(question, RESULTS, where, boxes=False)).result()
-            return ([hit for hit, _ in found],)
+            found = self.ask_index(Asked(question, RESULTS, where, by=by, boxes=False)).result()
+            return (Ranked((hit for hit, _ in found), found.warnings),)
         for retriever in self.retrievers:
             retriever.refresh()
-        return tuple(retriever.search(question, k=RESULTS, where=where) for retriever in self.retrievers)
+        return tuple(retriever.search(question, k=RESULTS, where=where, by=by) for retriever in self.retrievers)
 
     def close(self) -> None:
         """Close the indexes."""
@@ -207,13 +208,14 @@ def build(
                 scale=9,
             )
             asking = gr.Button("Ask", variant="primary", min_width=80)
-        with gr.Accordion("Only in some documents", open=False):
+        with gr.Accordion("Only in some documents, or ranked in another way", open=False):
             documents = gr.Dropdown(
                 listed(shared), value=[], multiselect=True, allow_custom_value=True, label="Documents"
             )
             where = gr.Textbox(
                 value="", label="Metadata, as JSON", placeholder='{"year": {">=": 2020}, "page": [1, 2]}', max_lines=4
             )
+            by = gr.Dropdown([("as usual", ""), *((way, way) for way in WAYS)], value="", label="Ranked by")
         said = gr.Markdown(latex_delimiters=[])
         with gr.Row(visible=False, elem_id="results") as results:
             columns, titles, galleries = [], [], []
@@ -298,7 +300,7 @@ def build(
         _close(own)
         return chosen(Session(tuple(opened)))
 
-    def ask(own: Session | None, text: str, names: list[str], condition: str) -> dict[Any, Any]:
+    def ask(own: Session | None, text: str, names: list[str], condition: str, way: str) -> dict[Any, Any]:
         source = own or shared
         try:
             if source is None:
@@ -306,7 +308,7 @@ def build(
             if not text.strip():
                 raise VisretError("Type a question first.")
             wanted = restrict(names, condition)
-            found = source.search(text, wanted)
+            found = source.search(text, wanted, way or None)
             if not any(found):
                 raise VisretError("No page passes the filter." if wanted else "There is no page to search in.")
             pictures = [
@@ -316,12 +318,15 @@ def build(
         except VisretError as error:
             return {said: _plain(words(error)), results: gr.Row(visible=False)}
         first = next(number for number, hits in enumerate(found) if hits)
-        weak = "No page answers this well; these are the nearest."
+        best = found[first]
+        told = (
+            "No page answers this well; these are the nearest." if best[0].weak else "Best first; click one to see why."
+        )
         several = len(found) > 1
         changes: dict[Any, Any] = {
             session: own,  # a session with a broken connection ends an hour after this, not after its last upload
             answer: Results(text, source, found),
-            said: weak if found[first][0].weak else "Best first; click one to see why.",
+            said: " ".join([told, *(_plain(f"{warning[:1].upper()}{warning[1:]}.") for warning in best.warnings)]),
             results: gr.Row(visible=True),
             **display(Results(text, source, found), first, 0),
         }
@@ -389,11 +394,13 @@ def build(
         loading.submit(load, default)
         given = request.query_params
         asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
+        way = given.get("by", "")
         if not asked:
             return gr.skip()
         # Only boxes that the address fills: setting an empty one would delete what the visitor is typing.
-        filled = {question: asked} | ({documents: names} if names else {}) | ({where: condition} if condition else {})
-        return {**filled, **(ask(own, asked, names, condition) if own or shared else {})}
+        boxes = {question: asked, documents: names, where: condition, by: way if way in WAYS else ""}
+        filled = {box: value for box, value in boxes.items() if value}
+        return {**filled, **(ask(own, asked, names, condition, way) if own or shared else {})}
 
     with app:
         private = functools.partial(gr.on, api_visibility="private")  # nothing here is an interface for programs
@@ -411,7 +418,7 @@ def build(
             asking,
             queue=False,
         )
-        terms = [question, documents, where]
+        terms = [question, documents, where, by]
         answered = begun.then(ask, [session, *terms], asked, show_progress_on=said, api_visibility="private")
         answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False, api_visibility="private")
         answered.then(None, terms, None, js=WRITE_ADDRESS)
