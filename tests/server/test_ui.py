@@ -5,6 +5,7 @@ import io
 import json
 import re
 import secrets
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -14,6 +15,7 @@ from support.sheets import write_pdf
 from support.waiting import until
 
 from visret import Hit, PageRef, Retriever
+from visret.encoders import toy
 from visret.explain.attribution import Span
 from visret.server import ui
 from visret.server.batches import Asked, Batches
@@ -125,6 +127,22 @@ def test_an_index_is_searched_and_its_pages_are_shown(serve, index):
             page.click(number)
             assert caption.replace("p.", "page") in page.text
             assert page.colour(page.part("image")["value"]) == pytest.approx(pictures[caption], abs=4)
+
+
+def test_pages_are_ranked_in_the_way_that_is_chosen_and_warnings_are_shown(serve, index, monkeypatch):
+    read = toy.ToyEncoder.encode_queries
+
+    def warned(self, texts):
+        return [replace(query, warnings=("it was dark",)) for query in read(self, texts)]
+
+    monkeypatch.setattr(toy.ToyEncoder, "encode_queries", warned)
+    with Visitor(serve(index)) as page:
+        page.ask("blue")
+        assert "Best first; click one to see why. It was dark." in page.text
+        usual = page.part("gallery")["value"][0]["caption"]
+        page.part("dropdown", label="Ranked by")["value"] = "maxsim"
+        page.ask("blue")
+        assert page.part("gallery")["value"][0]["caption"] == "one.pdf, p. 2 (1.00)" != usual
 
 
 def test_a_visitors_question_goes_the_way_of_all_others(serve, index, monkeypatch):
