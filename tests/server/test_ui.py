@@ -142,7 +142,7 @@ def test_pages_are_ranked_in_the_way_that_is_chosen_and_warnings_are_shown(serve
         usual = page.part("gallery")["value"][0]["caption"]
         page.part("dropdown", label="Ranked by")["value"] = "maxsim"
         page.ask("blue")
-        assert page.part("gallery")["value"][0]["caption"] == "one.pdf, p. 2 (1.00)" != usual
+        assert page.part("gallery")["value"][0]["caption"] == "one.pdf, p. 2 (0.99)" != usual
 
 
 def test_a_visitors_question_goes_the_way_of_all_others(serve, index, monkeypatch):
