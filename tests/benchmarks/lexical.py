@@ -77,6 +77,7 @@ class Postings:
         self.scorer, self.all = BM25(self.snapshot), self.snapshot.select()
 
     def ask(self, question: str, k: int = K) -> list[tuple[int, float]]:
+        self.scorer._looked.clear()  # what was kept of other questions
         (found,) = self.scorer.rank([Question(question, {})], k, self.all)
         return [(key, score) for key, score in zip(found.keys.tolist(), found.scores.tolist(), strict=True)]
 
@@ -309,7 +310,7 @@ def built(folder: Path, name: str, texts: Sequence[str], each: float, row: list[
         start = time.process_time()
         for first in range(0, len(texts), BATCH):
             engine.add(first, texts[first : first + BATCH])
-        milliseconds = (time.process_time() - start) / len(texts) * 1e3 - each
+        milliseconds = max(0.0, (time.process_time() - start) / len(texts) * 1e3 - each)
         engine.opened()
         marker.write_text(f"{milliseconds:.2f} {engine.bytes() / len(texts):,.0f}")
     row += marker.read_text().split()
