@@ -33,7 +33,7 @@ ARRAYS: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {
 
 
 class Posting(NamedTuple):
-    """The pages that have a term. rows: (n,) int64, sorted. counts: (n,) int64, how often each has it."""
+    """The pages that have a term. rows: (n,) int64, sorted. counts: (n,) integers, how often each has it."""
 
     rows: np.ndarray
     counts: np.ndarray
@@ -171,8 +171,9 @@ class Postings:
 
     def _of(self, number: int) -> Posting:
         rows, counts = self._entries(number, number + 1)
-        if len(rows) < 2 or ((rows[1:] > rows[:-1]).all() and counts.all()):  # an entry for each page
-            return Posting(rows, counts.astype(np.int64))
+        gaps = self._gaps[self._first[number] : self._first[number + 1]]
+        if gaps.all() and counts.all():  # an entry for each page
+            return Posting(rows, counts)
         sums = np.bincount(rows, counts, len(self.lengths)).astype(np.int64)
         rows = np.flatnonzero(sums)
         return Posting(rows, sums[rows])
@@ -185,7 +186,8 @@ class Postings:
         if end - first > 1:  # each term begins anew
             before = np.append(0, rows[bounds[1:-1] - bounds[0] - 1] + 1)
             rows -= np.repeat(before, np.diff(bounds))
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(self.lengths)):
+        ends = bounds[1:] - bounds[0] - 1  # rows rise from each term's first to its last
+        if len(ends) and (rows[bounds[:-1] - bounds[0]].min() < 0 or rows[ends].max() >= len(self.lengths)):
             raise self._damaged("gaps", "a term is on pages that are not there")
         return rows, self._counts[here]
 

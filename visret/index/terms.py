@@ -29,16 +29,17 @@ _ACCENTS = re.compile(
     "[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u0652\u0670\ufe00-\ufe0f]+"
 )
 _SAME = {
-    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2212\ufe63\uff0d"), "-"),
-    **dict.fromkeys(map(ord, "\u2018\u2019\u02bc"), "'"),
-    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"), None),  # nothing is seen of them
+    **dict.fromkeys("\u2010\u2011\u2012\u2212\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+    **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),  # nothing is seen of them
 }
-_BROKEN = re.compile("(?<=[\u3005-\u30ff\u3400-\u9fff])[ ]?\n(?=[\u3005-\u30ff\u3400-\u9fff])")  # a line ends, no word
+_ALIKE = re.compile(f"[{''.join(_SAME)}]")
+_BROKEN = re.compile("([\u3005-\u30ff\u3400-\u9fff])[ ]?\n(?=[\u3005-\u30ff\u3400-\u9fff])")  # a line ends, no word
 
 _BEFORE = r"(?:(?<![^\s(\[{<\"',;|=])(?:--?|__?|[$@#.%&~/\\+]))?"  # as in --no-ff, $HOME, .NET, \section
 _AFTER = r"(?:(?:\+\+?|#|__?)(?![^\s)\]}>\"',;|.:?!]))?"  # as in C++ and F#
 _DIVIDED = "-\0"  # a hyphen at the end of a line
-_JOINT = r"(?:-\0|[-_./\\:@#&+='~%]{1,3}|(?<=[0-9]),(?=[0-9]))"
+_JOINT = r"(?:[-_./\\:@#&+='~%]{1,3}|(?<=[0-9]),(?=[0-9]))"
 _JOINTS = re.compile(f"({_JOINT})")
 
 # What a question has beside words.
@@ -64,8 +65,9 @@ def folded(text: str) -> str:
     """Return a text without case, accents and what cannot be seen, with ligatures and wide letters as plain ones."""
     if text.isascii():
         return text.lower()
-    text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text)).translate(_SAME)
-    return _BROKEN.sub("", unicodedata.normalize("NFC", text.casefold()))
+    text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
+    text = _ALIKE.sub(lambda found: _SAME[found[0]], text)  # in a tenth of the time of str.translate
+    return _BROKEN.sub(r"\1", unicodedata.normalize("NFC", text.casefold()))
 
 
 def of_page(text: str) -> list[str]:
@@ -83,13 +85,14 @@ def of_page(text: str) -> list[str]:
 
 def _terms(chunk: str) -> list[str]:
     """Return the terms of what stands between two spaces on a page."""
-    found: list[str] = []
+    if _DIVIDED in chunk:  # at the end of a line, with a hyphen of its own or of the word
+        lines = chunk.split(_DIVIDED)
+        found = [term for part in (*lines, "-".join(lines), "".join(lines)) for term in _terms(part)]
+        return list(dict.fromkeys(found))
+    found = []
     for before, word, after, paired in _pattern(chunk.isascii()).findall(chunk):
         if paired:
             found += [paired[at : at + 2] for at in range(len(paired))]  # the last letter begins a pair, too
-        elif _DIVIDED in word:  # at the end of a line, where it may have been divided or not
-            joined = _parts(word.replace(_DIVIDED, ""))
-            found += dict.fromkeys([*_compound(before, word.replace(_DIVIDED, "-"), after), *joined])
         else:
             found += _compound(before, word, after)
     return found

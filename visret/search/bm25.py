@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from visret.index import Segment, Snapshot, terms
-from visret.index.postings import Posting
 from visret.types import Question, Quote, Ranking, Scorer, Selection
 
 K1, B = 1.2, 0.75
 # A page with less than this share of what the question's terms are worth (their idf) is a weak match: of the right
 # pages among ten hits for 94 questions about real manuals 21 % are marked, of the best pages for other questions 85 %.
 WEAK_BELOW = 0.4
-MAX_KEPT = 1 << 22  # pages of terms that were looked up, for explanations and the next questions; 16 bytes each
+MAX_KEPT = 1 << 22  # pages of terms that were looked up, for explanations and the next questions; 12 bytes each
 
 _Needle = tuple[str, bool]  # a term, or the beginning of one
 
@@ -52,7 +51,7 @@ class BM25:
         """Return the line of a page whose terms are worth most, and whether the page lacks most of the question."""
         segment, row = self.snapshot.locate(key)
         looked = self._looked_up(question).values()
-        held = sum(one.idf for one in looked if one.often(segment, row))
+        held = sum(one.idf for one in looked if one.share(segment, row))
         return Quote(self.line(question, segment, row), held < WEAK_BELOW * sum(one.idf for one in looked))
 
     def line(self, question: Question, segment: int, row: int) -> str:
@@ -62,20 +61,16 @@ class BM25:
 
     def parts(self, question: Question, segment: int, row: int) -> list[Part]:
         """Return what each term of a question adds to the score of a page, in the order of the question."""
-        norm = float(next(part.norms[row] for part in self._segments if part.number == segment))
         found = []
         for (term, is_prefix), often in _needles(terms.of_question(question.text)).items():
             one = self._look((term, is_prefix))
-            count = one.often(segment, row)
-            found.append(Part(term, is_prefix, often * one.idf * count / (count + norm)))
+            found.append(Part(term, is_prefix, often * one.idf * one.share(segment, row)))
         return found
 
     def warnings(self, question: Question) -> tuple[str, ...]:
         """Return a sentence about the words of a question that no page has; () if there are none."""
         looked = self._looked_up(question)
-        lost = [
-            _label(*needle) for needle, one in looked.items() if not any(len(p.rows) for p in one.postings.values())
-        ]
+        lost = [_label(*needle) for needle, one in looked.items() if not any(len(p.rows) for p in one.found.values())]
         if not lost:
             return ()
         words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
@@ -95,10 +90,13 @@ class BM25:
             chosen = among.rows.get(part.number)
             if chosen is None:
                 continue
-            every = part.scores([(one.idf * often, one.postings[part.number]) for one, often in looked])
+            every = np.zeros(len(part.norms), np.float32)
+            for one, often in looked:
+                rows, shares = one.found[part.number]
+                every[rows] += np.float32(one.idf * often) * shares
             for one in required:
                 lacks = np.ones(len(every), bool)
-                lacks[one.postings[part.number].rows] = False
+                lacks[one.found[part.number].rows] = False
                 every[lacks] = 0
             rows = chosen[every[chosen] > 0]
             segments.append(np.full(len(rows), part.number))
@@ -112,7 +110,6 @@ class BM25:
         self, segments: np.ndarray, rows: np.ndarray, scores: np.ndarray, k: int, phrases: Sequence[str]
     ) -> Ranking:
         """Return the k best of the pages in these rows that hold all phrases; equal ones in the order of their keys."""
-        scores = scores.astype(np.float32)
         if not phrases and len(scores) > k:
             kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
             segments, rows, scores = segments[kept], rows[kept], scores[kept]
@@ -136,10 +133,7 @@ class BM25:
         if (known := self._looked.get(needle)) is not None:
             return known
         term, is_prefix = needle
-        found = {
-            part.number: part.live(part.postings.of_prefix(term) if is_prefix else part.postings.of_term(term))
-            for part in self._segments
-        }
+        found = {part.number: part.look(term, is_prefix) for part in self._segments}
         df = sum(len(posting.rows) for posting in found.values())
         self._kept += 1 + df
         if self._kept > MAX_KEPT:
@@ -176,16 +170,26 @@ class Part(NamedTuple):
 
 
 class _Looked(NamedTuple):
-    """A term or a prefix that was looked up. postings: of live pages, by segment."""
+    """A term or a prefix that was looked up. found: the pages that have it, by segment."""
 
     idf: float
-    postings: dict[int, Posting]
+    found: dict[int, _Found]
 
-    def often(self, segment: int, row: int) -> int:
-        """Return how often a page has it."""
-        rows, counts = self.postings[segment]
+    def share(self, segment: int, row: int) -> float:
+        """Return what a page gets of its idf; 0 if the page lacks it."""
+        rows, shares = self.found[segment]
         at = int(np.searchsorted(rows, row))
-        return int(counts[at]) if at < len(rows) and rows[at] == row else 0
+        return float(shares[at]) if at < len(rows) and rows[at] == row else 0.0
+
+
+class _Found(NamedTuple):
+    """The live pages of a segment that have a term.
+
+    rows: (n,) int64, sorted. shares: (n,) float32, what each gets of the term's idf.
+    """
+
+    rows: np.ndarray
+    shares: np.ndarray
 
 
 class _Words:
@@ -195,25 +199,20 @@ class _Words:
         self.number = segment.number
         self.postings = segment.postings
         lengths = self.postings.lengths
-        self.norms = K1 * (1 - B + B * lengths / (mean or 1))
+        self.norms = (K1 * (1 - B + B * lengths / (mean or 1))).astype(np.float32)
         self.is_live: np.ndarray | None = None
         if len(rows) < len(lengths):
             self.is_live = np.zeros(len(lengths), bool)
             self.is_live[rows] = True
 
-    def live(self, posting: Posting) -> Posting:
-        """Return the posting without removed pages."""
-        if self.is_live is None:
-            return posting
-        kept = self.is_live[posting.rows]
-        return Posting(posting.rows[kept], posting.counts[kept])
-
-    def scores(self, looked: Sequence[tuple[float, Posting]]) -> np.ndarray:
-        """Return the score of every row, (P,) float64. looked: postings with the weight of their terms."""
-        out = np.zeros(len(self.norms))
-        for weight, (rows, counts) in looked:
-            out[rows] += weight * counts / (counts + self.norms[rows])
-        return out
+    def look(self, term: str, is_prefix: bool) -> _Found:
+        """Return the live pages that have a term, or any term that begins so."""
+        rows, counts = self.postings.of_prefix(term) if is_prefix else self.postings.of_term(term)
+        if self.is_live is not None:
+            kept = self.is_live[rows]
+            rows, counts = rows[kept], counts[kept]
+        often = counts.astype(np.float32)
+        return _Found(rows, often / (often + self.norms[rows]))
 
 
 def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> BM25:  # noqa: ARG001
