@@ -18,7 +18,10 @@ LATE = "late"
 BM25 = "bm25"
 """The way of ranking of an index that no model made: by the words of pages."""
 
-WAYS = (LATE, "maxsim", BM25)
+DENSE = "dense"
+"""The way of ranking by one vector for a question and a few for a page, the means of what late interaction compares."""
+
+WAYS = (LATE, "maxsim", BM25, DENSE)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
 OCR_MODES = ("auto", "never", "always")

@@ -400,7 +400,8 @@ class Retriever:
             "maxsim" is late interaction alone, as the papers' tables have it. "bm25", the default where no model made
             the index, compares words, and loads no model: it finds identifiers, numbers and names as they are typed,
             "exact phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
-            question, and with all of its phrases, are found.
+            question, and with all of its phrases, are found. "dense" compares single vectors: the mean of the question
+            with the means of passages, which finds less than "late" and is a yardstick.
             A `visret.search.plans.Plan` fuses several.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
