@@ -18,10 +18,13 @@ LATE = "late"
 BM25 = "bm25"
 """The way of ranking of an index that no model made: by the words of pages."""
 
+DENSE = "dense"
+"""The way of ranking by one vector for a question and a few for a page, the means of what late interaction compares."""
+
 HYBRID, CASCADE = "hybrid", "cascade"
 """The ways of ranking that fuse late interaction and BM25: on the best pages of both, or on those of BM25."""
 
-WAYS = (LATE, "maxsim", BM25, HYBRID, CASCADE)
+WAYS = (LATE, "maxsim", BM25, DENSE, HYBRID, CASCADE)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
 OCR_MODES = ("auto", "never", "always")

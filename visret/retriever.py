@@ -400,11 +400,12 @@ class Retriever:
             interaction alone, as the papers' tables have it. "bm25", the default where no model made the index,
             compares words, and loads no model: it finds identifiers, numbers and names as they are typed, "exact
             phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
-            question, and with all of its phrases, are found.
-            "hybrid" fuses both, nine parts of "late" and one of "bm25"; "cascade" ranks the thousand best pages of
-            "bm25" again, by .7 of "late" and .3 of "bm25"; a `visret.search.plans.Plan` fuses scorers as it says. None
-            is "late" too, but for a question that the model knows little of, such as one in another language, pages
-            with its words come first, and `warnings` say so.
+            question, and with all of its phrases, are found. "dense" compares single vectors: the mean of the question
+            with the means of passages, which finds less than "late" and is a yardstick. "hybrid" fuses nine parts of
+            "late" with one of "bm25"; "cascade" ranks the thousand best pages of "bm25" again, by .7 of "late" and .3
+            of "bm25"; a `visret.search.plans.Plan` fuses scorers as it says. None is "late" too, but for a question
+            that the model knows little of, such as one in another language, pages with its words come first, and
+            `warnings` say so.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
         rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first

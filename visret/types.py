@@ -376,7 +376,8 @@ class Hit:
         by words, the page lacks most of them, rare ones counting more. A reranker with `weak_below` decides by its
         score. It is False if the search did not explain, since the page was not examined.
     scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
-        stored page, the sum of its tokens' best matches; "bm25" that of its words; "rerank" that of a reranker.
+        stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the
+        best cosine of single vectors; "rerank" that of a reranker.
     """
 
     ref: PageRef

@@ -1,33 +1,16 @@
 """A segment may lack a field: what works without it works, and what needs it says what adds it."""
 
-import json
-import sqlite3
-from contextlib import closing
-
 import numpy as np
 import pytest
-from support.pages import FLOATS, MODEL, add, embed
+from support.pages import FLOATS, MODEL, add, embed, without
 
 from visret import Retriever
 from visret.errors import PageIndexError
-from visret.index import PageIndex, fields, layout, seal
+from visret.index import PageIndex, fields
 from visret.search import late_interaction
 from visret.types import Question
 
 PAGES = [embed(page=number, n=6, text=f"page {number}") for number in range(1, 9)]
-
-
-def without(path, number, *names):
-    """Let a segment be without some fields, as if it had been written by what does not know them."""
-    files = {f"{file}.npy" for f in fields.FIELDS if f.name in names for file in (*f.parts, f.offsets)}
-    for file in files:
-        (layout.segment_folder(path, number) / file).unlink(missing_ok=True)
-    with closing(sqlite3.connect(path / layout.CATALOGUE)) as connection, connection:
-        ((text,),) = connection.execute("SELECT checksums FROM segments WHERE number = ?", (number,))
-        kept = {file: checksum for file, checksum in json.loads(text).items() if file not in files}
-        connection.execute("UPDATE segments SET checksums = ? WHERE number = ?", (json.dumps(kept), number))
-        connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
-    seal.write(path)
 
 
 @pytest.fixture

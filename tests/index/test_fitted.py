@@ -177,9 +177,9 @@ def test_what_was_learned_outlives_its_pages(path):
     assert {file.name: file.read_bytes() for file in (path / layout.FITTED).iterdir()} == before
 
 
-@pytest.mark.parametrize("step", range(17))
+@pytest.mark.parametrize("step", range(20))
 def test_a_full_disk_in_the_first_commit_leaves_nothing_half_learned(index, monkeypatch, step):
-    """Three files and two folders are synced of what is learned, then ten files and two folders of the segment."""
+    """Three files and two folders are synced of what is learned, then thirteen files and two folders of the segment."""
     fsync, calls = os.fsync, iter(range(1000))
 
     def fail(descriptor):
@@ -196,7 +196,7 @@ def test_a_full_disk_in_the_first_commit_leaves_nothing_half_learned(index, monk
         assert not (index.path / layout.FITTED).exists()
         add(writing, "b.pdf")
         assert writing.commit() == 3
-        assert next(calls) == step + 1 + 17 + 1, "the last one is of the seal"
+        assert next(calls) == step + 1 + 20 + 1, "the last one is of the seal"
     assert refs(index) == [("a.pdf", 1), ("a.pdf", 2), ("b.pdf", 1)]
     assert index.snapshot.fitted.vectors == 8
     assert index.verify() == []

@@ -13,6 +13,7 @@ from PIL import Image
 from support.pages import OLD_PAGES
 
 from visret import Page, Retriever
+from visret.errors import PageIndexError
 from visret.index import PageIndex, layout
 from visret.types import PageRef
 
@@ -43,6 +44,15 @@ def test_it_lives_on(made_by, number):
         assert [hit.doc for hit in retriever.search("red", where={"year": 2026})] == ["new.pdf"]
     with closing(PageIndex.open(folder)) as index:
         assert index.verify() == []
+
+
+@pytest.mark.parametrize("number", layout.READABLE)
+def test_compaction_brings_what_single_vectors_need(made_by, number):
+    with Retriever.open(made_by(number)) as retriever:
+        with pytest.raises(PageIndexError, match="has no means: visret compact makes them"):
+            retriever.search("red", by="dense")
+        retriever.compact()
+        assert retriever.search("red", k=1, by="dense")[0].ref == OLD_PAGES[0]
 
 
 def test_what_format_3_added_is_still_there(made_by):

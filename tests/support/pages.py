@@ -1,9 +1,13 @@
 """Pages of vectors that need no file, and how they go into an index."""
 
+import json
+import sqlite3
+from contextlib import closing
+
 import numpy as np
 
 from support.vectors import units
-from visret.index import IndexModel, PageIndex
+from visret.index import IndexModel, PageIndex, fields, layout, seal
 from visret.reduction import Storage
 from visret.types import Grid, PageEmbedding, PageRef
 
@@ -26,6 +30,19 @@ def add(writer, doc, pages=(1,), *, state="done", **fields):
         writer.put(number, page if isinstance(page, PageEmbedding) else embed(doc, page))
     writer.finish(number, state)
     return number
+
+
+def without(path, number, *names):
+    """Let a segment be without some fields, as if it had been written by what does not know them."""
+    files = {f"{file}.npy" for f in fields.FIELDS if f.name in names for file in (*f.parts, f.offsets)}
+    for file in files:
+        (layout.segment_folder(path, number) / file).unlink(missing_ok=True)
+    with closing(sqlite3.connect(path / layout.CATALOGUE)) as connection, connection:
+        ((text,),) = connection.execute("SELECT checksums FROM segments WHERE number = ?", (number,))
+        kept = {file: checksum for file, checksum in json.loads(text).items() if file not in files}
+        connection.execute("UPDATE segments SET checksums = ? WHERE number = ?", (json.dumps(kept), number))
+        connection.execute("UPDATE settings SET value = value + 1 WHERE key = 'commits'")
+    seal.write(path)
 
 
 def create(path, storage=FLOATS):

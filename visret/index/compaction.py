@@ -92,7 +92,7 @@ class Change:
     projection: np.ndarray | None
 
     def page(self, page: Packed, before: Codec) -> Packed:
-        """Return the page with its vectors stored anew; its summary, too, where they have fewer dimensions."""
+        """Return the page with its vectors stored anew; what is made of them too, if they have fewer dimensions."""
         assert self.fitted is not None
         rest = {name: array for name, array in page.items() if name not in VECTORS.rows}
         vectors = decode(VECTORS.joined(page, before), before)

@@ -17,7 +17,7 @@ from visret.errors import ShapeError
 from visret.index import postings
 from visret.index.fitted import Fitted
 from visret.index.layout import BOXES, CELLS, GRID, SPANS
-from visret.reduction import summarise, summary_size
+from visret.reduction import means, summarise, summary_size
 from visret.types import Grid, PageEmbedding
 
 Packed = dict[str, np.ndarray]  # a page's part of each array of a segment; of postings, what they are made from
@@ -69,6 +69,10 @@ class Field(NamedTuple):
 
 def _summarise(vectors: np.ndarray, codec: Codec) -> Rows:
     return encode(summarise(vectors, summary_size(len(vectors))), codec)
+
+
+def _mean(vectors: np.ndarray, codec: Codec) -> Rows:
+    return encode(means(vectors), codec)
 
 
 def _pack_places(page: PageEmbedding) -> Packed:
@@ -127,6 +131,13 @@ SUMMARIES = Field(
     pack_vectors=_summarise,
     adding="visret compact makes them from the vectors, hundreds of pages a second; until then every page is scanned",
 )
+MEANS = Field(
+    "means",
+    "mean_offsets",
+    rows={"means": "codes", "mean_scales": "scales"},
+    pack_vectors=_mean,
+    adding="visret compact makes them from the vectors, hundreds of pages a second; until then dense cannot rank",
+)
 PLACES = Field(
     "places",
     "",
@@ -151,6 +162,7 @@ POSTINGS = Field(
 FIELDS = (
     VECTORS,
     SUMMARIES,
+    MEANS,
     PLACES,
     Field("rows", "row_offsets", {"rows": (_INT32, ())}, pack=_pack_rows),
     Field("made", "made_offsets", {"made": (_INT32, ())}, pack=_pack_made),

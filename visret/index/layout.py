@@ -67,6 +67,9 @@ then `checksums` names none of its files. Code that needs it says what adds it a
     summaries      (S, d)    uint8: a few vectors that stand for each page (visret/reduction.py), codec int8
     summary_scales (S,)      float32
     summary_offsets (P+1,)   int64; as offsets
+    means          (M, d)    uint8: the mean of each run of a page's vectors (visret/reduction.py), codec int8
+    mean_scales    (M,)      float32
+    mean_offsets   (P+1,)    int64; as offsets
     kinds          (P,)      uint8, how places are stored: 0 GRID, 1 CELLS, 2 BOXES, 3 SPANS
     grids          (P, 2)    int32, rows and cols of GRID and CELLS; 0, 0 of the others
     cells          (sum,)    int32, CELLS: rows * cols a page, row by row, the vector of each cell, -1 for none
@@ -100,7 +103,7 @@ SHA-256 of every file in the folder.
 **Many small segments become one**, in a segment of its own and a transaction of its own. The size of a segment is that
 of its live rows. Sizes below 8 MiB are of tier 0, below 64 MiB of tier 1, below 256 MiB of tier 2; when a commit leaves
 eight segments of one tier, these are merged. So a vector is rewritten three times at most, and beside segments of 256
-MiB and more there are never more than 21. Codes, summaries, places and terms are copied as they are.
+MiB and more there are never more than 21. Codes, summaries, means, places and terms are copied as they are.
 
 **Versions.** `reindex` makes a second catalogue, next/catalogue.sqlite, for the new model, and fills it like any other:
 its segments, what it learns, and its pictures stand in the same folders, under numbers that no other catalogue has. It

@@ -29,7 +29,7 @@ from visret.index.segment import Segment, open_segment
 from visret.index.snapshot import Snapshot
 from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
-from visret.reduction import Storage, summary_size
+from visret.reduction import Storage, mean_count, summary_size
 from visret.types import PageEmbedding
 
 _Segments = dict[int, tuple[Segment, LivePages]]
@@ -66,15 +66,15 @@ class IndexStats:
 
 
 def page_bytes(storage: Storage, page: PageEmbedding) -> int:
-    """Estimate the bytes that a page, as a model makes it, takes on disk: vectors, summary, places and text."""
+    """Estimate the bytes that a page, as a model makes it, takes on disk: vectors, summary, means, places and text."""
     if not len(page.vectors):
         return sum(array.nbytes for array in pack_page(page).values())
     reduced = storage.reduce(page)
     count, d = reduced.vectors.shape
     d = storage.dim or d
     vectors = count * Codec(storage.codec, d).bytes_a_vector
-    summary = summary_size(count) * Codec("int8", d).bytes_a_vector
-    return int(vectors + summary + sum(array.nbytes for array in pack_page(reduced).values()))
+    small = (summary_size(count) + mean_count(count)) * Codec("int8", d).bytes_a_vector
+    return int(vectors + small + sum(array.nbytes for array in pack_page(reduced).values()))
 
 
 class PageIndex:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from visret.choices import BM25, LATE
+from visret.choices import BM25, DENSE, LATE
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
@@ -15,6 +15,7 @@ SCORERS = {
     LATE: "visret.search.late_interaction",
     "maxsim": "visret.search.maxsim",
     BM25: "visret.search.bm25",
+    DENSE: "visret.search.dense",
 }
 
 WITHOUT_MODEL = (BM25,)  # those that take a question as it is typed, so that no model is loaded
