@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from visret import arguments, forks
 from visret.choices import LATE
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, NoPicture
+from visret.errors import DocumentError, InvalidArgument, NoPicture
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
@@ -23,6 +23,7 @@ from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, P
 from visret.models import registry
 from visret.reduction import Storage
 from visret.search.late_interaction import LateInteraction
+from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
 from visret.search.plans import Plan
 from visret.search.rerank import DEPTH, Rerankers, asked, reranked
@@ -377,6 +378,10 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -402,6 +407,12 @@ class Retriever:
             "exact phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
             question, and with all of its phrases, are found.
             A `visret.search.plans.Plan` fuses several.
+        offset: leave out so many of the first hits, to go on where an earlier search ended. Ranks count them.
+        group_by: "document" finds each document once, by its best page, so that k documents are found.
+            `among=hit.doc` then finds the other pages of one.
+        neighbours: add so many pages before and after each hit, for readers. They follow their hit, pass `where`, and
+            have its rank as `neighbour_of`. A page comes only once.
+        weak: False leaves out hits that are `weak`, so that fewer than k are found, or none.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
         rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first
@@ -420,6 +431,10 @@ class Retriever:
             among=among,
             exact=exact,
             by=by,
+            offset=offset,
+            group_by=group_by,
+            neighbours=neighbours,
+            weak=weak,
             explain=explain,
             rerank=rerank,
             depth=depth,
@@ -435,6 +450,10 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -444,13 +463,17 @@ class Retriever:
 
         `rerank` reads pages for each question by itself, and `seconds` are those of one question.
         """
+        part = Part(k, offset, group_by, neighbours, weak)
+        if not weak and not explain:
+            raise InvalidArgument("weak=False needs a look at each page; leave out explain=False")
         again, pipeline = asked(rerank, depth, seconds, self._rerankers), self._pipeline()
-        first = k if again is None else max(arguments.whole("k", k), again.depth)
-        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by)
+        first = part.depth if again is None else max(part.depth, again.depth)
+        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by, documents=part.documents)
         if again is not None:
-            return list(reranked(again, pipeline, found, k, self._read_again, explain=explain))
+            return list(reranked(again, pipeline, found, part, self._read_again, where=where, explain=explain))
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), question.warnings) for question, ranking in found
+            Ranked(part.hits(pipeline, question, ranking, where, explain=explain), question.warnings)
+            for question, ranking in found
         ]
 
     def explained(
@@ -462,15 +485,23 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
         Nothing more is encoded for that. Explanations are made one question at a time, since each holds its page's
         vectors.
         """
-        pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
-        return (Ranked(pipeline.explained(question, ranking), question.warnings) for question, ranking in found)
+        part, pipeline = Part(k, offset, group_by, neighbours, weak), self._pipeline()
+        found = pipeline.rank(
+            questions, part.depth, where=where, among=among, exact=exact, by=by, documents=part.documents
+        )
+        return (
+            Ranked(part.explained(pipeline, question, ranking, where), question.warnings) for question, ranking in found
+        )
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
@@ -660,6 +691,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
         "picture": None,
         "weak": hit.weak,
         "scores": dict(hit.scores),
+        "neighbour_of": hit.neighbour_of,
     }
 
 

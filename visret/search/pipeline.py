@@ -23,7 +23,7 @@ from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
-from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
+from visret.types import Encoder, Hit, Matches, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,8 +64,12 @@ class Pipeline:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        documents: int = 0,
     ) -> list[tuple[Question, Ranking]]:
-        """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
+        """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`.
+
+        documents: go on until the pages are of so many documents, or are all that can be found.
+        """
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
@@ -76,11 +80,17 @@ class Pipeline:
         for name in plans.scorers_of(way):
             self._scorer(name)  # raises its error before the model is loaded
         asked = self.asked(questions, way)
-        rank = partial(plans.rank, scorer=self._scorer, snapshot=self.snapshot, k=k, among=chosen, exact=exact)
-        found = list(zip(asked, rank(way, questions=asked), strict=True))
+
+        def rank(way: str | Plan, questions: Sequence[Question]) -> list[Ranking]:
+            def best(questions: Sequence[Question], k: int) -> list[Ranking]:
+                return plans.rank(way, self._scorer, self.snapshot, questions, k, chosen, exact=exact)
+
+            return _until_documents(best, questions, k, documents, len(self.snapshot))
+
+        found = list(zip(asked, rank(way, asked), strict=True))
         for number, question in enumerate(asked if by is None else ()):
             if (by_words := self._by_words(question)) is not None:
-                (led,) = rank(leading.PLAN, questions=[question])
+                (led,) = rank(leading.PLAN, [question])
                 if not np.isnan(led.parts[BM25]).all():  # else no page has any of its words
                     found[number] = by_words, led
         return found
@@ -124,18 +134,20 @@ class Pipeline:
     def _words(self) -> bm25.BM25:
         return cast(bm25.BM25, self._scorer(BM25))
 
-    def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
-        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
+    def hits(self, question: Question, found: Ranking, *, explain: bool = True, start: int = 0) -> Iterator[Hit]:
+        """Yield the hits of a ranking from place `start` on, best first.
+
+        explain: set `text` and `weak`, which needs a look at each page.
 
         Vectors say what a page answers where the question was encoded, and else the words.
         """
         if not explain:
-            yield from (hit for _, hit in ranking.hits(self.snapshot, found))
+            yield from (hit for _, hit in ranking.hits(self.snapshot, found, start))
             return
         encoded = LATE in question.encoded
-        is_weak = self._weakness(question) if encoded else None
+        is_weak = self._weakness(question, found) if encoded and len(found.keys) > start else None
         scorer = self._scorer(LATE if encoded else BM25)
-        for key, hit in ranking.hits(self.snapshot, found):
+        for key, hit in ranking.hits(self.snapshot, found, start):
             why = scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, weak=why.weak)
@@ -144,13 +156,15 @@ class Pipeline:
                 hit = replace(hit, text=line, weak=is_weak(why.values))
             yield hit
 
-    def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
+    def explained(self, question: Question, found: Ranking, *, start: int = 0) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
         if LATE not in question.encoded:
-            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found))
+            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found, start=start))
             return
-        is_weak = self._weakness(question)
-        for _, hit in ranking.hits(self.snapshot, found):
+        if len(found.keys) <= start:
+            return
+        is_weak = self._weakness(question, found)
+        for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
 
@@ -175,20 +189,42 @@ class Pipeline:
         length = len(query.vectors) * float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
-    def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
-        """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""
+    def _weakness(self, question: Question, found: Ranking) -> Callable[[np.ndarray], bool]:
+        """Return a function that says of the matches (m,) of a page that was found whether they are weak."""
         query = self.query(question)
         weak_below = self._encoder().spec.options.get("weak_below")
         knows_a_word = bool(query.content.any()) or not query.warnings
-        best = 0.0
+        best = self._scorer(LATE).explain(question, int(found.keys[0]))
+        assert isinstance(best, Matches)
+        least = WEAK_SHARE * _strength(best.values, query.content)
 
         def is_weak(values: np.ndarray) -> bool:
-            nonlocal best
             answers = _strength(values, query.content)
-            best = max(best, answers)
-            return not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
+            return not knows_a_word or (weak_below is not None and answers < max(weak_below, least))
 
         return is_weak
+
+
+def _until_documents(
+    rank: Callable[[Sequence[Question], int], list[Ranking]],
+    questions: Sequence[Question],
+    depth: int,
+    documents: int,
+    pages: int,
+) -> list[Ranking]:
+    """Return for each question the `depth` best pages, or more until they are of so many documents.
+
+    rank: returns the best pages for some questions, so many for each. pages: how many there are.
+    """
+    found = rank(questions, depth)
+    while documents and depth < pages:
+        short = [n for n, one in enumerate(found) if len(one.keys) == depth and len(ranking.firsts(one)) < documents]
+        if not short:
+            break
+        depth = min(2 * depth, pages)
+        for n, deeper in zip(short, rank([questions[n] for n in short], depth), strict=True):
+            found[n] = deeper
+    return found
 
 
 def _strength(values: np.ndarray, content: np.ndarray) -> float:
