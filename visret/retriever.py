@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from visret import arguments, forks
 from visret.choices import LATE
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, InvalidArgument, NoPicture
+from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
@@ -22,6 +22,7 @@ from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
 from visret.reduction import Storage
+from visret.search import elsewhere
 from visret.search.late_interaction import LateInteraction
 from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
@@ -200,7 +201,7 @@ class Retriever:
         self._password = password or self._password
         from visret.ingest import run
 
-        return run.add(
+        report = run.add(
             self._index,
             self.encoder,
             paths,
@@ -212,6 +213,8 @@ class Retriever:
             retry_failed=retry_failed,
             progress=progress,
         )
+        self._measure_floor()
+        return report
 
     def replace(
         self,
@@ -237,7 +240,7 @@ class Retriever:
         self._password = password or self._password
         from visret.ingest import run
 
-        return run.replace_document(
+        report = run.replace_document(
             self._index,
             self.encoder,
             doc,
@@ -246,6 +249,8 @@ class Retriever:
             metadata=metadata,
             progress=progress,
         )
+        self._measure_floor()
+        return report
 
     def add_pages(
         self,
@@ -268,9 +273,11 @@ class Retriever:
         """
         from visret.ingest import run
 
-        return run.add_pages(
+        report = run.add_pages(
             self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata, pictures=pictures
         )
+        self._measure_floor()
+        return report
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Remove documents by name. Raises InvalidArgument, and removes nothing, if one of them is not there."""
@@ -303,6 +310,7 @@ class Retriever:
             last bit.
         """
         self._index.compact(codec=codec, dim=dim)
+        self._measure_floor(compacted=True)
 
     def reindex(
         self,
@@ -354,6 +362,7 @@ class Retriever:
             progress=progress,
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
+        self._measure_floor()
         return report
 
     def undo_reindex(self) -> None:
@@ -637,6 +646,25 @@ class Retriever:
         }
 
     # ---- inside
+
+    def _measure_floor(self, *, compacted: bool = False) -> None:
+        """Measure which hits are weak in this index, if that was never done, or much has changed since.
+
+        It can wait, so if it fails, what was done before still counts.
+        """
+        if not elsewhere.is_due(self._index.snapshot, compacted=compacted):
+            return
+        try:
+            spec = self._given.spec if self._given is not None else registry.resolve(self.model)
+        except UnknownModel:  # nobody has given it here, and nothing is known of its scores
+            return
+        try:
+            if elsewhere.fits(spec):
+                floor = elsewhere.measured(self._pipeline())
+                with self._index.writing() as writer:
+                    writer.set_floor(floor)
+        except VisretError as error:
+            _log.warning("which pages hardly answer was not measured anew: %s", error)
 
     def _encoder_of(self, model: IndexModel) -> Encoder:
         with self._loading:

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 # about real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
 WEAK_SHARE = 0.8
 
+SPAN = 0.07
+"""The most that what was measured in an index (`visret.search.elsewhere`) adds to the line of its model."""
+
+SHORT, LONG = 4, 16  # the tokens of the questions that it was measured with, half of which have fewer
+
 # The pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
 Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
 
@@ -51,7 +56,7 @@ class Pipeline:
         draw: Callable[[PageRef, int], Image],
     ) -> None:
         self.snapshot = snapshot
-        self._scorer = scorer
+        self.scorer = scorer
         self._encoder = encoder
         self._draw = draw
 
@@ -78,12 +83,12 @@ class Pipeline:
         chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
         way = by or self._default
         for name in plans.scorers_of(way):
-            self._scorer(name)  # raises its error before the model is loaded
+            self.scorer(name)  # raises its error before the model is loaded
         asked = self.asked(questions, way)
 
         def rank(way: str | Plan, questions: Sequence[Question]) -> list[Ranking]:
             def best(questions: Sequence[Question], k: int) -> list[Ranking]:
-                return plans.rank(way, self._scorer, self.snapshot, questions, k, chosen, exact=exact)
+                return plans.rank(way, self.scorer, self.snapshot, questions, k, chosen, exact=exact)
 
             return _until_documents(best, questions, k, documents, len(self.snapshot))
 
@@ -132,7 +137,7 @@ class Pipeline:
         return query
 
     def _words(self) -> bm25.BM25:
-        return cast(bm25.BM25, self._scorer(BM25))
+        return cast(bm25.BM25, self.scorer(BM25))
 
     def hits(self, question: Question, found: Ranking, *, explain: bool = True, start: int = 0) -> Iterator[Hit]:
         """Yield the hits of a ranking from place `start` on, best first.
@@ -146,7 +151,7 @@ class Pipeline:
             return
         encoded = LATE in question.encoded
         is_weak = self._weakness(question, found) if encoded and len(found.keys) > start else None
-        scorer = self._scorer(LATE if encoded else BM25)
+        scorer = self.scorer(LATE if encoded else BM25)
         for key, hit in ranking.hits(self.snapshot, found, start):
             why = scorer.explain(question, key)
             if isinstance(why, Quote):
@@ -172,7 +177,7 @@ class Pipeline:
         """Return where on a page a question is answered, as it would be explained if a search had found the page."""
         (question,) = self.asked([text])
         if (by_words := self._by_words(question)) is not None:
-            (ranking,) = self._scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
+            (ranking,) = self.scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
             if len(ranking.keys):
                 return self.explain(by_words, ref)
         return self.explain(question, ref)
@@ -192,17 +197,31 @@ class Pipeline:
     def _weakness(self, question: Question, found: Ranking) -> Callable[[np.ndarray], bool]:
         """Return a function that says of the matches (m,) of a page that was found whether they are weak."""
         query = self.query(question)
-        weak_below = self._encoder().spec.options.get("weak_below")
+        line = self._weak_below(query)
         knows_a_word = bool(query.content.any()) or not query.warnings
-        best = self._scorer(LATE).explain(question, int(found.keys[0]))
+        best = self.scorer(LATE).explain(question, int(found.keys[0]))
         assert isinstance(best, Matches)
-        least = WEAK_SHARE * _strength(best.values, query.content)
+        least = WEAK_SHARE * strength(best.values, query.content)
 
         def is_weak(values: np.ndarray) -> bool:
-            answers = _strength(values, query.content)
-            return not knows_a_word or (weak_below is not None and answers < max(weak_below, least))
+            answers = strength(values, query.content)
+            return not knows_a_word or (line is not None and answers < max(line, least))
 
         return is_weak
+
+    def _weak_below(self, query: QueryEmbedding) -> float | None:
+        """Return the line below which a page is weak for a question; None for a model without one.
+
+        It is that of the model, or up to SPAN above it, where the best pages for other questions reach more.
+        """
+        line: float | None = self._encoder().spec.options.get("weak_below")
+        floor = self.snapshot.floor
+        if line is None or floor is None:
+            return line
+        tokens = int(query.content.sum()) or len(query.vectors)
+        # A mean of m numbers strays in proportion to 1 / sqrt(m).
+        floors = np.interp(tokens**-0.5, [LONG**-0.5, SHORT**-0.5], [floor.long, floor.short])
+        return float(np.clip(floors, line, line + SPAN))
 
 
 def _until_documents(
@@ -227,7 +246,7 @@ def _until_documents(
     return found
 
 
-def _strength(values: np.ndarray, content: np.ndarray) -> float:
+def strength(values: np.ndarray, content: np.ndarray) -> float:
     """Return how well a page answers, whatever the question's length: the mean best match of its content tokens."""
     return float(values[content].mean() if content.any() else values.mean())
 
