@@ -100,7 +100,7 @@ class UnreadPage(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """What the best pages for questions about something else reach (`visret.search.elsewhere` measures it).
+    """The match that the best pages for most other questions do not reach; `visret.search.elsewhere` measures it.
 
     pages: how many pages there were then. short, long: the floors for short and for long questions.
     """
