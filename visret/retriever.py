@@ -22,7 +22,7 @@ from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
 from visret.reduction import Storage
-from visret.search import elsewhere
+from visret.search import elsewhere, like
 from visret.search.late_interaction import LateInteraction
 from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
@@ -512,6 +512,38 @@ class Retriever:
             Ranked(part.explained(pipeline, question, ranking, where), question.warnings) for question, ranking in found
         )
 
+    def search_like(
+        self,
+        page: Hit | tuple[str, int] | Page | Image | str,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Among | None = None,
+        exact: bool = False,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+    ) -> Ranked[Hit]:
+        """Return the k pages that are most like a page, best first. They are not examined, as with `explain=False`.
+
+        page: a hit or another page of the index, which is not found itself; a Page made in memory; a picture, for a
+            model that looks at pages; or a passage of text, for a model that reads words.
+
+        `score` is how well a vector of the page is matched in the mean. The other arguments are those of `search`.
+        Raises InvalidArgument for a page that the model cannot read, and for an index without vectors.
+        """
+        part, pipeline = Part(k, offset, group_by, neighbours), self._pipeline()
+        if not self._index.model.makes_vectors:
+            raise InvalidArgument("this index was made without a model, so pages have no vectors to compare")
+        but = None
+        if isinstance(page, Hit | tuple | list):
+            but = page_ref(page)
+            embedding = pipeline.snapshot.embedding(but)
+        else:
+            embedding = pipeline.encoded(_as_page(page))
+        found = like.hits(pipeline, embedding, part, but=but, where=where, among=among, exact=exact)
+        return Ranked(found)
+
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
 
@@ -703,6 +735,17 @@ def pipeline_of(retriever: Retriever) -> Pipeline:
     The server ranks a batch of questions first, and explains to each caller as much as was asked for.
     """
     return retriever._pipeline()
+
+
+def _as_page(given: Page | Image | str) -> Page:
+    if isinstance(given, Page):
+        return given
+    if isinstance(given, str):
+        arguments.questions([given])
+        return Page.from_text(given, doc="text")
+    if not hasattr(given, "convert"):
+        raise InvalidArgument(f"a hit, a Page, a picture or text is expected, got {given!r}")
+    return Page.from_image(given, doc="picture")
 
 
 def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:

@@ -23,7 +23,20 @@ from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
-from visret.types import Encoder, Hit, Matches, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
+from visret.types import (
+    Encoder,
+    Hit,
+    Matches,
+    Page,
+    PageEmbedding,
+    PageRef,
+    QueryEmbedding,
+    Question,
+    Quote,
+    Ranking,
+    Scorer,
+    page_ref,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,7 +93,7 @@ class Pipeline:
         if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
-        chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
+        chosen = self.snapshot.select(where, None if among is None else refs(self.snapshot, among))
         way = by or self._default
         for name in plans.scorers_of(way):
             self.scorer(name)  # raises its error before the model is loaded
@@ -90,7 +103,7 @@ class Pipeline:
             def best(questions: Sequence[Question], k: int) -> list[Ranking]:
                 return plans.rank(way, self.scorer, self.snapshot, questions, k, chosen, exact=exact)
 
-            return _until_documents(best, questions, k, documents, len(self.snapshot))
+            return until_documents(best, questions, k, documents, len(self.snapshot))
 
         found = list(zip(asked, rank(way, asked), strict=True))
         for number, question in enumerate(asked if by is None else ()):
@@ -130,6 +143,14 @@ class Pipeline:
         if fitted is not None:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
         return [Question(text, {LATE: query}, query.warnings) for text, query in zip(texts, queries, strict=True)]
+
+    def encoded(self, page: Page) -> PageEmbedding:
+        """Return a page that is not in the index as vectors like those stored. Raises InvalidArgument if it cannot."""
+        encoder, fitted = self._encoder(), self.snapshot.fitted
+        if not encoder.can_read(page):
+            raise InvalidArgument(f"{encoder.spec.name} finds nothing to read on {page.ref.doc}, page {page.ref.page}")
+        (made,) = encoder.encode_pages([page])
+        return made if fitted is None else replace(made, vectors=fitted.project(made.vectors))
 
     def query(self, question: Question) -> QueryEmbedding:
         """Return what the model made of a question, with its warnings."""
@@ -224,7 +245,7 @@ class Pipeline:
         return float(np.clip(floors, line, line + SPAN))
 
 
-def _until_documents(
+def until_documents(
     rank: Callable[[Sequence[Question], int], list[Ranking]],
     questions: Sequence[Question],
     depth: int,
@@ -251,14 +272,14 @@ def strength(values: np.ndarray, content: np.ndarray) -> float:
     return float(values[content].mean() if content.any() else values.mean())
 
 
-def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
+def refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
     """Return the pages that `search` is to rank. Raises InvalidArgument for one that is not there."""
     pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
-    refs: list[PageRef] = []
+    found: list[PageRef] = []
     for one in [among] if pair else arguments.several(among):
         if isinstance(one, Hit | tuple | list):
-            refs.append(page_ref(one))  # type: ignore[arg-type]
+            found.append(page_ref(one))  # type: ignore[arg-type]
         else:
             document = snapshot.document(arguments.name(one))
-            refs += [PageRef(document.doc, page) for page in document.pages]
-    return refs
+            found += [PageRef(document.doc, page) for page in document.pages]
+    return found
