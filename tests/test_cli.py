@@ -375,6 +375,31 @@ def test_where_info_heatmap_remove_verify(capsys, papers, index, tmp_path):
     assert [hit["doc"] for hit in json.loads(out)["hits"]] == ["two.pdf"]
 
 
+def test_a_part_of_the_ranking_is_shown(capsys, index):
+    def found(*options):
+        status, out, _ = run(capsys, "search", index, "red", "--json", *options)
+        assert status == 0
+        return [(hit["rank"], hit["doc"], hit["page"], hit["neighbour_of"]) for hit in json.loads(out)["hits"]]
+
+    whole = found()
+    assert len(whole) == 3
+    assert found("--offset", 1, "-k", 1) == whole[1:2]
+    documents = found("--group-by", "document")
+    assert documents[0] == whole[0]
+    assert {doc for _, doc, *_ in documents} == {"one.pdf", "two.pdf"}
+    assert [rank for rank, *_ in documents] == [1, 2]
+    around = found("-k", 1, "--neighbours", 1, "--where", '{"doc": "one.pdf"}')
+    assert [(rank, page, beside) for rank, _, page, beside in around] in (
+        [(1, 1, None), (0, 2, 1)],
+        [(1, 2, None), (0, 1, 1)],
+    )
+    status, out, _ = run(capsys, "search", index, "red", "-k", 1, "--neighbours", 1, "--where", '{"doc": "one.pdf"}')
+    assert status == 0
+    assert "next to 1" in out.splitlines()[-1]
+    assert "no page is left" in run(capsys, "search", index, "red", "--offset", 9)[1]
+    assert run(capsys, "search", index, "red", "--offset", -1)[0] == 2
+
+
 def test_an_index_without_a_model_is_searched_by_its_words(capsys, tmp_path):
     (tmp_path / "notes.txt").write_text("install.packages of R\nand more", "utf8")
     folder = tmp_path / "words"

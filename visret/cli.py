@@ -163,7 +163,15 @@ def search(arguments: argparse.Namespace) -> int:
     _check_pictures(arguments.pictures)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
         (found,) = retriever.explained(
-            [arguments.question], k=arguments.k, where=where, exact=arguments.exact, by=arguments.by
+            [arguments.question],
+            k=arguments.k,
+            where=where,
+            exact=arguments.exact,
+            by=arguments.by,
+            offset=arguments.offset,
+            group_by=arguments.group_by,
+            neighbours=arguments.neighbours,
+            weak=not arguments.no_weak,
         )
         failed, empty = retriever.unread()
         missing = _show(retriever, arguments, found, failed, empty)
@@ -455,6 +463,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _count_from_0(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
 def _port(text: str) -> int:
     value = _positive(text)
     if value > 65535:
@@ -493,6 +508,19 @@ INDEX_TO_SERVE: Argument = (
 )
 INDEX_TO_LOOK_AT: Argument = ("index",), {"metavar": "INDEX", "nargs": "?", "help": "the folder of an index"}
 K: Argument = ("-k",), {"type": _positive, "default": 10, "help": "show at most this many pages (10)"}
+OFFSET: Argument = (
+    ("--offset",),
+    {"metavar": "N", "type": _count_from_0, "default": 0, "help": "leave out the first N pages of the ranking"},
+)
+GROUP_BY: Argument = (
+    ("--group-by",),
+    {"choices": ("document",), "help": "find each document once, by its best page"},
+)
+NEIGHBOURS: Argument = (
+    ("--neighbours",),
+    {"metavar": "N", "type": _count_from_0, "default": 0, "help": "show N pages before and after each hit too"},
+)
+NO_WEAK: Argument = ("--no-weak",), {"action": "store_true", "help": "leave out pages that hardly answer"}
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
@@ -769,7 +797,21 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         *(PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, *METADATA),
         *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON),
     ],
-    search: [INDEX, QUESTION, K, WHERE, BY, EXACT, PASSWORD, JSON, PICTURES],
+    search: [
+        INDEX,
+        QUESTION,
+        K,
+        OFFSET,
+        WHERE,
+        BY,
+        GROUP_BY,
+        NEIGHBOURS,
+        NO_WEAK,
+        EXACT,
+        PASSWORD,
+        JSON,
+        PICTURES,
+    ],
     evaluate: [*EVALUATED, PASSWORD, JSON],
     heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
     info: [INDEX, JSON],
@@ -963,7 +1005,7 @@ def _show(
     broken = False  # if one picture cannot be written into the folder, no other can
     for hit, why in found:
         entry = as_json(hit, why.boxes if arguments.json else ())
-        if arguments.pictures and why.embedding.size_pt and not broken:
+        if arguments.pictures and why.embedding.size_pt and not broken and not hit.neighbour_of:
             picture = Path(arguments.pictures) / _picture_name(hit)
             try:
                 _save(why.image(), picture)
@@ -980,21 +1022,34 @@ def _show(
         return missing
     hits = [hit for hit, _ in found]
     if not hits:
-        there = retriever.info()["pages"]
-        print("no page passes the filter" if there else "no page was found: nothing has been read yet")
-    strong = [hit for hit in hits if not hit.weak]
+        print(_nothing(retriever, arguments))
+    strong = any(not hit.weak for hit in hits if not hit.neighbour_of)
     if hits and not strong:
         print("No page answers this well; the nearest are:")
+    was_weak = not strong
     for hit, entry in zip(hits, entries, strict=True):
-        if hit.weak and strong and hits[hit.rank - 2] in strong:
+        if hit.weak and not was_weak:
             print("Weak matches:")
         place = _printable(f"{hit.doc}  p. {hit.page}")
+        if hit.neighbour_of:
+            print(f"  + {_link(place, hit)}{' ' * max(1, 44 - len(place))}next to {hit.neighbour_of}")
+            continue
+        was_weak = hit.weak
         print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{hit.score:6.2f}")
         if hit.text:
             print(f"     {textwrap.shorten(_printable(hit.text), 96, placeholder=' ...')}")
         if entry["picture"]:
             print(f"     {entry['picture']}")
     return missing
+
+
+def _nothing(retriever: Retriever, arguments: argparse.Namespace) -> str:
+    """Say why no hit is shown."""
+    if not retriever.info()["pages"]:
+        return "no page was found: nothing has been read yet"
+    if vars(arguments).get("no_weak") or vars(arguments).get("offset"):  # other verbs have none
+        return "no page is left: those that were found are weak (--no-weak) or stand before --offset"
+    return "no page passes the filter"
 
 
 def _print_json(value: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from visret import arguments, forks
 from visret.choices import LATE
 from visret.encoders import load_encoder
-from visret.errors import DocumentError, NoPicture
+from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.model import check_same, record
@@ -22,7 +22,9 @@ from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
 from visret.reduction import Storage
+from visret.search import elsewhere, like
 from visret.search.late_interaction import LateInteraction
+from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
 from visret.search.plans import Plan
 from visret.search.rerank import DEPTH, Rerankers, asked, reranked
@@ -199,7 +201,7 @@ class Retriever:
         self._password = password or self._password
         from visret.ingest import run
 
-        return run.add(
+        report = run.add(
             self._index,
             self.encoder,
             paths,
@@ -211,6 +213,8 @@ class Retriever:
             retry_failed=retry_failed,
             progress=progress,
         )
+        self._measure_floor()
+        return report
 
     def replace(
         self,
@@ -236,7 +240,7 @@ class Retriever:
         self._password = password or self._password
         from visret.ingest import run
 
-        return run.replace_document(
+        report = run.replace_document(
             self._index,
             self.encoder,
             doc,
@@ -245,6 +249,8 @@ class Retriever:
             metadata=metadata,
             progress=progress,
         )
+        self._measure_floor()
+        return report
 
     def add_pages(
         self,
@@ -267,9 +273,11 @@ class Retriever:
         """
         from visret.ingest import run
 
-        return run.add_pages(
+        report = run.add_pages(
             self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata, pictures=pictures
         )
+        self._measure_floor()
+        return report
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Remove documents by name. Raises InvalidArgument, and removes nothing, if one of them is not there."""
@@ -302,6 +310,7 @@ class Retriever:
             last bit.
         """
         self._index.compact(codec=codec, dim=dim)
+        self._measure_floor(compacted=True)
 
     def reindex(
         self,
@@ -353,6 +362,7 @@ class Retriever:
             progress=progress,
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
+        self._measure_floor()
         return report
 
     def undo_reindex(self) -> None:
@@ -377,6 +387,10 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -406,6 +420,12 @@ class Retriever:
             of "bm25"; a `visret.search.plans.Plan` fuses scorers as it says. None is "late" too, but for a question
             that the model knows little of, such as one in another language, pages with its words come first, and
             `warnings` say so.
+        offset: leave out so many of the first hits, to go on where an earlier search ended. Ranks count them.
+        group_by: "document" finds each document once, by its best page, so that k documents are found.
+            `among=hit.doc` then finds the other pages of one.
+        neighbours: add so many pages before and after each hit, for readers. They follow their hit, pass `where`, and
+            have its rank as `neighbour_of`. A page comes only once.
+        weak: False leaves out hits that are `weak`, so that fewer than k are found, or none.
         explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
             thirds of the time; every `text` is "" then, and no hit is `weak`.
         rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first
@@ -424,6 +444,10 @@ class Retriever:
             among=among,
             exact=exact,
             by=by,
+            offset=offset,
+            group_by=group_by,
+            neighbours=neighbours,
+            weak=weak,
             explain=explain,
             rerank=rerank,
             depth=depth,
@@ -439,6 +463,10 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -448,13 +476,17 @@ class Retriever:
 
         `rerank` reads pages for each question by itself, and `seconds` are those of one question.
         """
+        part = Part(k, offset, group_by, neighbours, weak)
+        if not weak and not explain:
+            raise InvalidArgument("weak=False needs a look at each page; leave out explain=False")
         again, pipeline = asked(rerank, depth, seconds, self._rerankers), self._pipeline()
-        first = k if again is None else max(arguments.whole("k", k), again.depth)
-        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by)
+        first = part.depth if again is None else max(part.depth, again.depth)
+        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by, documents=part.documents)
         if again is not None:
-            return list(reranked(again, pipeline, found, k, self._read_again, explain=explain))
+            return list(reranked(again, pipeline, found, part, self._read_again, where=where, explain=explain))
         return [
-            Ranked(pipeline.hits(question, ranking, explain=explain), question.warnings) for question, ranking in found
+            Ranked(part.hits(pipeline, question, ranking, where, explain=explain), question.warnings)
+            for question, ranking in found
         ]
 
     def explained(
@@ -466,15 +498,55 @@ class Retriever:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+        weak: bool = True,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
         Nothing more is encoded for that. Explanations are made one question at a time, since each holds its page's
         vectors.
         """
-        pipeline = self._pipeline()
-        found = pipeline.rank(questions, k, where=where, among=among, exact=exact, by=by)
-        return (Ranked(pipeline.explained(question, ranking), question.warnings) for question, ranking in found)
+        part, pipeline = Part(k, offset, group_by, neighbours, weak), self._pipeline()
+        found = pipeline.rank(
+            questions, part.depth, where=where, among=among, exact=exact, by=by, documents=part.documents
+        )
+        return (
+            Ranked(part.explained(pipeline, question, ranking, where), question.warnings) for question, ranking in found
+        )
+
+    def search_like(
+        self,
+        page: Hit | tuple[str, int] | Page | Image | str,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Among | None = None,
+        exact: bool = False,
+        offset: int = 0,
+        group_by: str | None = None,
+        neighbours: int = 0,
+    ) -> Ranked[Hit]:
+        """Return the k pages that are most like a page, best first. They are not examined, as with `explain=False`.
+
+        page: a hit or another page of the index, which is not found itself; a Page made in memory; a picture, for a
+            model that looks at pages; or a passage of text, for a model that reads words.
+
+        `score` is how well a vector of the page is matched in the mean. The other arguments are those of `search`.
+        Raises InvalidArgument for a page that the model cannot read, and for an index without vectors.
+        """
+        part, pipeline = Part(k, offset, group_by, neighbours), self._pipeline()
+        if not self._index.model.makes_vectors:
+            raise InvalidArgument("this index was made without a model, so pages have no vectors to compare")
+        but = None
+        if isinstance(page, Hit | tuple | list):
+            but = page_ref(page)
+            embedding = pipeline.snapshot.embedding(but)
+        else:
+            embedding = pipeline.encoded(_as_page(page))
+        found = like.hits(pipeline, embedding, part, but=but, where=where, among=among, exact=exact)
+        return Ranked(found)
 
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
@@ -611,6 +683,25 @@ class Retriever:
 
     # ---- inside
 
+    def _measure_floor(self, *, compacted: bool = False) -> None:
+        """Measure which hits are weak in this index, if that was never done, or much has changed since.
+
+        It can wait, so if it fails, what was done before still counts.
+        """
+        if not elsewhere.is_due(self._index.snapshot, compacted=compacted):
+            return
+        try:
+            spec = self._given.spec if self._given is not None else registry.resolve(self.model)
+        except UnknownModel:  # nobody has given it here, and nothing is known of its scores
+            return
+        try:
+            if elsewhere.fits(spec):
+                floor = elsewhere.measured(self._pipeline())
+                with self._index.writing() as writer:
+                    writer.set_floor(floor)
+        except VisretError as error:
+            _log.warning("which pages hardly answer was not measured anew: %s", error)
+
     def _encoder_of(self, model: IndexModel) -> Encoder:
         with self._loading:
             if self._loaded is None or self._loaded[0] != model:
@@ -650,6 +741,17 @@ def pipeline_of(retriever: Retriever) -> Pipeline:
     return retriever._pipeline()
 
 
+def _as_page(given: Page | Image | str) -> Page:
+    if isinstance(given, Page):
+        return given
+    if isinstance(given, str):
+        arguments.questions([given])
+        return Page.from_text(given, doc="text")
+    if not hasattr(given, "convert"):
+        raise InvalidArgument(f"a hit, a Page, a picture or text is expected, got {given!r}")
+    return Page.from_image(given, doc="picture")
+
+
 def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
     """Return a hit as `visret search --json` prints it. The caller sets "picture" if it draws one."""
     return {
@@ -664,6 +766,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
         "picture": None,
         "weak": hit.weak,
         "scores": dict(hit.scores),
+        "neighbour_of": hit.neighbour_of,
     }
 
 

@@ -367,17 +367,20 @@ class Hit:
     score: what the page is ranked by; by default its exact late-interaction score, less what is taken off for its
         length (`visret.search.late_interaction`); or its BM25 score, if it was found by words. After
         `search(..., rerank=...)` it is the score of the reranker, and -inf for a page that was not scored.
-    rank: the place in the ranking, from 1.
+    rank: the place in the ranking, from 1; 0 for a page that was not ranked (`neighbour_of`).
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
-    weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
-        much poorer than those of the best hit (never for models without `weak_below` in models.yaml); if it was found
-        by words, the page lacks most of them, rare ones counting more. A reranker with `weak_below` decides by its
-        score. It is False if the search did not explain, since the page was not examined.
+    weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are no better
+        than those that other questions find in this index (`visret.search.elsewhere`), or much poorer than those of the
+        best hit (never for models without `weak_below` in models.yaml); if it was found by words, the page lacks most
+        of them, rare ones counting more. A reranker with `weak_below` decides by its score. It is False if the search
+        did not explain, since the page was not examined.
     scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
-        stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the
-        best cosine of single vectors; "rerank" that of a reranker.
+        stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the best cosine of single
+        vectors; "rerank" that of a reranker.
+    neighbour_of: None for a page that was found. A page that `search(..., neighbours=1)` adds has the rank of its hit
+        here. It was not ranked or examined: its own rank and score are 0, and it has no text.
     """
 
     ref: PageRef
@@ -389,6 +392,7 @@ class Hit:
     weak: bool = False
     member: str = ""
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
+    neighbour_of: int | None = None
 
     @property
     def doc(self) -> str:

@@ -31,13 +31,20 @@ from visret.search.plans import Plan
 
 HERE = Path(__file__).parent
 ELSEWHERE = """
-recipe for chocolate cake with raspberries; how to repair a bicycle tyre; symptoms of influenza in children;
-best beaches in Portugal; who won the world cup in 1998; interest rates of mortgage loans; how do vaccines work;
-planting tomatoes in early spring; history of the Roman empire; how to train a puppy; side effects of aspirin;
-changing the oil of a diesel engine; train timetable from Berlin to Prague; tax deductions for freelancers;
-jazz musicians of the fifties; opening hours of the museum; treaty of Versailles consequences;
-swimming lessons for adults; knee surgery recovery time; how tall is mount Kilimanjaro
-""".strip().split(";")
+recipe for chocolate cake with raspberries; how to repair a bicycle tyre; symptoms of influenza in children; best
+beaches in Portugal; who won the world cup in 1998; interest rates of mortgage loans; how do vaccines work; planting
+tomatoes in early spring; history of the Roman empire; how to train a puppy; side effects of aspirin; changing the oil
+of a diesel engine; train timetable from Berlin to Prague; tax deductions for freelancers; jazz musicians of the
+fifties; opening hours of the museum; treaty of Versailles consequences; swimming lessons for adults; knee surgery
+recovery time; how tall is mount Kilimanjaro; marinade for grilled chicken; pasta with mushrooms and cream; how to
+sharpen kitchen knives; calories of a banana; cheese from goat milk; yoga exercises for back pain; who holds the
+record for the high jump; horse riding equipment; sailing across the Atlantic; basketball court dimensions; allergy to
+pollen; insulin dose for diabetes; broken arm in a plaster cast; sleep problems of old people; dentist fees for a
+crown; speeding ticket fine; inheritance tax between siblings; notice period of an employment contract; compensation
+after a car accident; adoption of a child; Mozart symphonies; violin makers of Cremona; film festival in Cannes;
+novels by Jane Austen; paintings by Rembrandt; ferries to the Greek islands; camping in Norway; migration of storks;
+earthquake in Japan; price of gold per ounce
+""".replace("\n", " ").split(";")  # none is among those of visret/search/elsewhere.py
 KINDS = ("all", "lexical", "paraphrase", "visual")
 
 

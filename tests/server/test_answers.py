@@ -62,6 +62,23 @@ def test_names_that_are_not_unicode_are_answered_and_have_an_address(client, ind
     assert json.loads(capsys.readouterr().out.encode())["hits"][0]["source"].encode().endswith(b"/caf?\n.pdf")
 
 
+def test_a_part_of_the_ranking_is_asked_for(client):
+    def found(**asked):
+        answer = client.post("/search", json={"question": "red", **asked})
+        assert answer.status_code == 200
+        return [(hit["rank"], hit["doc"], hit["page"], hit["neighbour_of"]) for hit in answer.json()["hits"]]
+
+    whole = found()
+    assert len(whole) > 1
+    assert found(offset=1) == whole[1:]
+    assert found(offset=1, k=1) == whole[1:2]
+    assert len(found(group_by="document")) == len({doc for _, doc, *_ in whole})
+    assert found(k=1, neighbours=1)[0] == whole[0]
+    assert set(found(weak=False)) <= set(whole)
+    for wrong in ({"offset": -1}, {"offset": 10**9}, {"group_by": "page"}, {"neighbours": 100}, {"weak": "maybe"}):
+        assert client.post("/search", json={"question": "red", **wrong}).status_code == 422
+
+
 def test_values_are_made_sendable_and_nothing_else_is_changed():
     assert sendable({"a\udcff": ["\ud800b", 1, 2.5, None, True]}) == {"a?": ["?b", 1, 2.5, None, True]}
     assert sendable("\U0001f600 é") == "\U0001f600 é"

@@ -223,6 +223,11 @@ def test_two_tools_and_nothing_else_over_mcp(server):
             tools = (await client.list_tools()).tools
             found = await client.call_tool("search_pages", {"question": "blue", "k": 1})
             hit = found.structured_content["pages"][0]
+            asked = {"question": "blue", "k": 1, "offset": 1, "group_by": "document", "neighbours": 1}
+            (second, *near) = (await client.call_tool("search_pages", asked)).structured_content["pages"]
+            assert second["rank"] == 2
+            assert second["doc"] != hit["doc"]
+            assert all(page["neighbour_of"] == 2 for page in near)
             assert found.structured_content["warnings"] == []
             shown = await client.call_tool("read_page", {"doc": hit["doc"], "page": hit["page"]})
             wrong = [

@@ -99,11 +99,22 @@ class UnreadPage(NamedTuple):
     blank: int
 
 
+class Floor(NamedTuple):
+    """The match that the best pages for most other questions do not reach; `visret.search.elsewhere` measures it.
+
+    pages: how many pages there were then. short, long: the floors for short and for long questions.
+    """
+
+    pages: int
+    short: float
+    long: float
+
+
 class Settings(NamedTuple):
     """The rows of `settings`. fitted: what visret.index.fitted wrote; commits: how many so far.
 
     previous, since: the versions, as layout.py says; None where there are none. lost_from: the number of the first
-    document of which it is known what is missing.
+    document of which it is known what is missing. floor: None where it has not been measured.
     """
 
     storage: Storage
@@ -112,6 +123,7 @@ class Settings(NamedTuple):
     previous: int | None
     since: int | None
     lost_from: int
+    floor: Floor | None = None
 
 
 class Losses(NamedTuple):
@@ -316,7 +328,10 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     lost_from = settings.get("lost_from", 1) if read_format(connection) >= 3 else MAX_NUMBER
     if not isinstance(lost_from, int):
         raise ValueError(f"lost_from {lost_from!r}")
-    return Settings(storage, fitted, commits, previous, since, lost_from)
+    floor = Floor(**parse_object(settings["floor"])) if "floor" in settings else None
+    if floor is not None and not all(isinstance(one, int | float) for one in floor):
+        raise ValueError(f"floor: {floor}")
+    return Settings(storage, fitted, commits, previous, since, lost_from, floor)
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:

@@ -173,7 +173,9 @@ class PageIndex:
                 unread = catalogue.read_unread_pages(connection)
                 losses = catalogue.read_losses(connection, settings)
                 keys = catalogue.read_metadata_keys(connection)
-            snapshot = Snapshot(self._path, commits, model, fitted, segments, documents, unread, losses, keys)
+            snapshot = Snapshot(
+                self._path, commits, model, fitted, segments, documents, unread, losses, keys, settings.floor
+            )
             self._state = _State(snapshot, segments, storage, learned)
             return True
 

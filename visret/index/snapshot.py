@@ -16,6 +16,7 @@ from visret.errors import InvalidArgument
 from visret.index.catalogue import (
     Document,
     DocumentRow,
+    Floor,
     IndexModel,
     LivePages,
     Losses,
@@ -41,6 +42,7 @@ class Snapshot:
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
     model: of its vectors. fitted: how vectors are stored; None while there is no page that it could be learned from.
+    floor: what `visret.search.elsewhere` has measured; None if it has not.
     """
 
     def __init__(
@@ -54,10 +56,12 @@ class Snapshot:
         unread: Mapping[int, list[UnreadPage]],
         losses: Losses,
         keys: frozenset[str],
+        floor: Floor | None = None,
     ) -> None:
         self.commits = commits
         self.model = model
         self.fitted = fitted
+        self.floor = floor
         self._index = index
         self._entries = segments
         self._documents = documents

@@ -31,6 +31,7 @@ from visret.index import compaction, renditions, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import (
     DocumentRow,
+    Floor,
     IndexModel,
     SegmentRow,
     connect,
@@ -302,6 +303,10 @@ class Writer:
             number = self._added.pop(number)[1]
         if number is not None:
             self._delete(number)
+
+    def set_floor(self, floor: Floor) -> None:
+        """Store what was measured of questions about something else."""
+        self._do("INSERT OR REPLACE INTO settings VALUES ('floor', ?)", json.dumps(floor._asdict()))
 
     def commit(self) -> int:
         """Write the pending pages as one segment, publish all changes in one transaction, and count the pages.

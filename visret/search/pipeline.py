@@ -23,7 +23,20 @@ from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
-from visret.types import Encoder, Hit, PageRef, QueryEmbedding, Question, Quote, Ranking, Scorer, page_ref
+from visret.types import (
+    Encoder,
+    Hit,
+    Matches,
+    Page,
+    PageEmbedding,
+    PageRef,
+    QueryEmbedding,
+    Question,
+    Quote,
+    Ranking,
+    Scorer,
+    page_ref,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +44,11 @@ if TYPE_CHECKING:
 # A hit below this share of the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions
 # about real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
 WEAK_SHARE = 0.8
+
+SPAN = 0.07
+"""The most that what was measured in an index (`visret.search.elsewhere`) adds to the line of its model."""
+
+SHORT, LONG = 4, 16  # the tokens of the questions that it was measured with, half of which have fewer
 
 # The pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
 Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
@@ -51,7 +69,7 @@ class Pipeline:
         draw: Callable[[PageRef, int], Image],
     ) -> None:
         self.snapshot = snapshot
-        self._scorer = scorer
+        self.scorer = scorer
         self._encoder = encoder
         self._draw = draw
 
@@ -64,23 +82,33 @@ class Pipeline:
         among: Among | None = None,
         exact: bool = False,
         by: str | Plan | None = None,
+        documents: int = 0,
     ) -> list[tuple[Question, Ranking]]:
-        """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`."""
+        """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`.
+
+        documents: go on until the pages are of so many documents, or are all that can be found.
+        """
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
         if not listed or not all(isinstance(question, str) for question in questions):
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
-        chosen = self.snapshot.select(where, None if among is None else _refs(self.snapshot, among))
+        chosen = self.snapshot.select(where, None if among is None else refs(self.snapshot, among))
         way = by or self._default
         for name in plans.scorers_of(way):
-            self._scorer(name)  # raises its error before the model is loaded
+            self.scorer(name)  # raises its error before the model is loaded
         asked = self.asked(questions, way)
-        rank = partial(plans.rank, scorer=self._scorer, snapshot=self.snapshot, k=k, among=chosen, exact=exact)
-        found = list(zip(asked, rank(way, questions=asked), strict=True))
+
+        def rank(way: str | Plan, questions: Sequence[Question]) -> list[Ranking]:
+            def best(questions: Sequence[Question], k: int) -> list[Ranking]:
+                return plans.rank(way, self.scorer, self.snapshot, questions, k, chosen, exact=exact)
+
+            return until_documents(best, questions, k, documents, len(self.snapshot))
+
+        found = list(zip(asked, rank(way, asked), strict=True))
         for number, question in enumerate(asked if by is None else ()):
             if (by_words := self._by_words(question)) is not None:
-                (led,) = rank(leading.PLAN, questions=[question])
+                (led,) = rank(leading.PLAN, [question])
                 if not np.isnan(led.parts[BM25]).all():  # else no page has any of its words
                     found[number] = by_words, led
         return found
@@ -116,26 +144,36 @@ class Pipeline:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
         return [Question(text, {LATE: query}, query.warnings) for text, query in zip(texts, queries, strict=True)]
 
+    def encoded(self, page: Page) -> PageEmbedding:
+        """Return a page that is not in the index as vectors like those stored. Raises InvalidArgument if it cannot."""
+        encoder, fitted = self._encoder(), self.snapshot.fitted
+        if not encoder.can_read(page):
+            raise InvalidArgument(f"{encoder.spec.name} finds nothing to read on {page.ref.doc}, page {page.ref.page}")
+        (made,) = encoder.encode_pages([page])
+        return made if fitted is None else replace(made, vectors=fitted.project(made.vectors))
+
     def query(self, question: Question) -> QueryEmbedding:
         """Return what the model made of a question, with its warnings."""
         query: QueryEmbedding = question.encoded[LATE]
         return query
 
     def _words(self) -> bm25.BM25:
-        return cast(bm25.BM25, self._scorer(BM25))
+        return cast(bm25.BM25, self.scorer(BM25))
 
-    def hits(self, question: Question, found: Ranking, *, explain: bool = True) -> Iterator[Hit]:
-        """Yield the hits of a ranking, best first. explain: set `text` and `weak`, which needs a look at each page.
+    def hits(self, question: Question, found: Ranking, *, explain: bool = True, start: int = 0) -> Iterator[Hit]:
+        """Yield the hits of a ranking from place `start` on, best first.
+
+        explain: set `text` and `weak`, which needs a look at each page.
 
         Vectors say what a page answers where the question was encoded, and else the words.
         """
         if not explain:
-            yield from (hit for _, hit in ranking.hits(self.snapshot, found))
+            yield from (hit for _, hit in ranking.hits(self.snapshot, found, start))
             return
         encoded = LATE in question.encoded
-        is_weak = self._weakness(question) if encoded else None
-        scorer = self._scorer(LATE if encoded else BM25)
-        for key, hit in ranking.hits(self.snapshot, found):
+        is_weak = self._weakness(question, found) if encoded and len(found.keys) > start else None
+        scorer = self.scorer(LATE if encoded else BM25)
+        for key, hit in ranking.hits(self.snapshot, found, start):
             why = scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, weak=why.weak)
@@ -144,13 +182,15 @@ class Pipeline:
                 hit = replace(hit, text=line, weak=is_weak(why.values))
             yield hit
 
-    def explained(self, question: Question, found: Ranking) -> Iterator[tuple[Hit, Explanation]]:
+    def explained(self, question: Question, found: Ranking, *, start: int = 0) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
         if LATE not in question.encoded:
-            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found))
+            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found, start=start))
             return
-        is_weak = self._weakness(question)
-        for _, hit in ranking.hits(self.snapshot, found):
+        if len(found.keys) <= start:
+            return
+        is_weak = self._weakness(question, found)
+        for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
 
@@ -158,7 +198,7 @@ class Pipeline:
         """Return where on a page a question is answered, as it would be explained if a search had found the page."""
         (question,) = self.asked([text])
         if (by_words := self._by_words(question)) is not None:
-            (ranking,) = self._scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
+            (ranking,) = self.scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
             if len(ranking.keys):
                 return self.explain(by_words, ref)
         return self.explain(question, ref)
@@ -175,35 +215,71 @@ class Pipeline:
         length = len(query.vectors) * float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
-    def _weakness(self, question: Question) -> Callable[[np.ndarray], bool]:
-        """Return a function that says of a page's matches (m,) whether they are weak. Call it from the best page on."""
+    def _weakness(self, question: Question, found: Ranking) -> Callable[[np.ndarray], bool]:
+        """Return a function that says of the matches (m,) of a page that was found whether they are weak."""
         query = self.query(question)
-        weak_below = self._encoder().spec.options.get("weak_below")
+        line = self._weak_below(query)
         knows_a_word = bool(query.content.any()) or not query.warnings
-        best = 0.0
+        best = self.scorer(LATE).explain(question, int(found.keys[0]))
+        assert isinstance(best, Matches)
+        least = WEAK_SHARE * strength(best.values, query.content)
 
         def is_weak(values: np.ndarray) -> bool:
-            nonlocal best
-            answers = _strength(values, query.content)
-            best = max(best, answers)
-            return not knows_a_word or (weak_below is not None and answers < max(weak_below, WEAK_SHARE * best))
+            answers = strength(values, query.content)
+            return not knows_a_word or (line is not None and answers < max(line, least))
 
         return is_weak
 
+    def _weak_below(self, query: QueryEmbedding) -> float | None:
+        """Return the line below which a page is weak for a question; None for a model without one.
 
-def _strength(values: np.ndarray, content: np.ndarray) -> float:
+        It is that of the model, or up to SPAN above it, where the best pages for other questions reach more.
+        """
+        line: float | None = self._encoder().spec.options.get("weak_below")
+        floor = self.snapshot.floor
+        if line is None or floor is None:
+            return line
+        tokens = int(query.content.sum()) or len(query.vectors)
+        # A mean of m numbers strays in proportion to 1 / sqrt(m).
+        floors = np.interp(tokens**-0.5, [LONG**-0.5, SHORT**-0.5], [floor.long, floor.short])
+        return float(np.clip(floors, line, line + SPAN))
+
+
+def until_documents(
+    rank: Callable[[Sequence[Question], int], list[Ranking]],
+    questions: Sequence[Question],
+    depth: int,
+    documents: int,
+    pages: int,
+) -> list[Ranking]:
+    """Return for each question the `depth` best pages, or more until they are of so many documents.
+
+    rank: returns the best pages for some questions, so many for each. pages: how many there are.
+    """
+    found = rank(questions, depth)
+    while documents and depth < pages:
+        short = [n for n, one in enumerate(found) if len(one.keys) == depth and len(ranking.firsts(one)) < documents]
+        if not short:
+            break
+        depth = min(2 * depth, pages)
+        for n, deeper in zip(short, rank([questions[n] for n in short], depth), strict=True):
+            found[n] = deeper
+    return found
+
+
+def strength(values: np.ndarray, content: np.ndarray) -> float:
     """Return how well a page answers, whatever the question's length: the mean best match of its content tokens."""
     return float(values[content].mean() if content.any() else values.mean())
 
 
-def _refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
+def refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
     """Return the pages that `search` is to rank. Raises InvalidArgument for one that is not there."""
     pair = isinstance(among, tuple) and len(among) == 2 and not isinstance(among[1], str | Hit | tuple)
-    refs: list[PageRef] = []
+    found: list[PageRef] = []
     for one in [among] if pair else arguments.several(among):
         if isinstance(one, Hit | tuple | list):
-            refs.append(page_ref(one))  # type: ignore[arg-type]
+            found.append(page_ref(one))  # type: ignore[arg-type]
         else:
             document = snapshot.document(arguments.name(one))
-            refs += [PageRef(document.doc, page) for page in document.pages]
-    return refs
+            found += [PageRef(document.doc, page) for page in document.pages]
+    return found

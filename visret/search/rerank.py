@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from visret import arguments, forks
 from visret.errors import DocumentError, InvalidArgument
 from visret.index import Snapshot
 from visret.rerankers import load_reranker
+from visret.search.part import Part
 from visret.search.pipeline import Pipeline
 from visret.types import Hit, Page, PageRef, Question, Ranked, Ranking, Reranker
 
@@ -172,22 +173,23 @@ def reranked(
     reranking: Reranking,
     pipeline: Pipeline,
     found: Iterable[tuple[Question, Ranking]],
-    k: int,
+    part: Part,
     read: Reader,
     *,
+    where: Mapping[str, Any] | None,
     explain: bool,
 ) -> Iterator[Ranked[Hit]]:
-    """Yield the k best hits for each question, by the reranker. explain: as in `Pipeline.hits`.
+    """Yield the hits of a part of each ranking, by the reranker. where, explain: as in `Part.hits`.
 
     A hit is weak where the reranker's score says so; for models whose scores say nothing of that, as without one.
     """
     for question, ranking in found:
         made = reranking.again(question.text, ranking, pipeline.snapshot, read)
         hits = []
-        for hit in pipeline.hits(question, made.ranking.first(k), explain=explain):
+        for hit in pipeline.hits(question, part.of(made.ranking), explain=explain, start=part.offset):
             weak = reranking.is_weak(hit.score)
             hits.append(hit if weak is None else replace(hit, weak=weak))
-        yield Ranked(hits, (*question.warnings, *made.warnings))
+        yield Ranked(part.around(pipeline.snapshot, hits, where), (*question.warnings, *made.warnings))
 
 
 class Rerankers:

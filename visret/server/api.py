@@ -12,7 +12,7 @@ from functools import partial
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import IO, Annotated, Any, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, File, Form, HTTPException, Query, Request, UploadFile
@@ -32,6 +32,8 @@ from visret.server.batches import Asked, Batches, Hits
 from visret.types import Ranked
 
 MAX_HITS = 100
+MAX_OFFSET = 10_000  # pages of a ranking that are passed over
+MAX_NEIGHBOURS = 5
 MAX_FILTER_DEPTH, MAX_FILTER_PARTS = 10, 1000  # filters inside filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
 MAX_SHOWN = 100  # pages of a document that cannot be found and are listed
@@ -201,6 +203,10 @@ class Search(BaseModel):
     where: dict[str, Any] | None = None
     exact: bool = False
     by: str | None = None
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
+    group_by: Literal["document"] | None = None
+    neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
+    weak: bool = True
 
 
 def check_filter(where: Any) -> None:
@@ -232,7 +238,7 @@ def routes(library: Library) -> APIRouter:
         warnings: what in the question the model did not understand. unread: how much of the index no question finds;
         `GET /unread` lists it.
         """
-        hits = await library.search(Asked(asked.question, asked.k, asked.where, asked.exact, asked.by))
+        hits = await library.search(Asked(asked.question, **asked.model_dump(exclude={"question"})))
         failed, empty = retriever.unread_counts()
         unread = {"failed": failed, "empty": empty}
         return Json({"query": asked.question, "hits": hits, "warnings": hits.warnings, "unread": unread})

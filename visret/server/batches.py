@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from visret.explain.attribution import Region
 from visret.retriever import Retriever, pipeline_of
+from visret.search.part import Part
 from visret.search.pipeline import Pipeline
 from visret.types import Hit, Question, Ranked, Ranking
 
@@ -34,19 +35,29 @@ class Asked:
     exact: bool = False
     by: str | None = None
     boxes: bool = True
+    offset: int = 0
+    group_by: str | None = None
+    neighbours: int = 0
+    weak: bool = True
+
+    @property
+    def part(self) -> Part:
+        """The part of the ranking that is wanted."""
+        return Part(self.k, self.offset, self.group_by, self.neighbours, self.weak)
 
     @property
     def depth(self) -> int:
-        """The number of pages that are ranked: k rounded up to 16, 32, 64 ..., so that k = 5, 10 and 12 go together.
+        """The number of pages that are ranked: k + offset, rounded up to 16, 32, 64 ...
 
-        It depends on k alone, so that a question finds the same pages whoever else asks at the time.
+        So k = 5, 10 and 12 go together. It depends on these alone, so that a question finds the same pages whoever
+        else asks at the time.
         """
-        return max(MIN_DEPTH, 1 << (self.k - 1).bit_length())
+        return max(MIN_DEPTH, 1 << (self.part.depth - 1).bit_length())
 
     @property
     def kind(self) -> str:
         """The kind of the question: one scan can answer all questions of one kind."""
-        return json.dumps([self.depth, self.where, self.exact, self.by], sort_keys=True)
+        return json.dumps([self.depth, self.where, self.exact, self.by, self.group_by], sort_keys=True)
 
 
 class Shown(NamedTuple):
@@ -100,9 +111,12 @@ class Batches:
             self._retriever.refresh()
             pipeline = pipeline_of(self._retriever)
             texts = [asked.text for asked, _ in group]
-            ranked = pipeline.rank(texts, first.depth, where=first.where, exact=first.exact, by=first.by)
+            documents = first.depth if first.part.documents else 0
+            ranked = pipeline.rank(
+                texts, first.depth, where=first.where, exact=first.exact, by=first.by, documents=documents
+            )
             for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
-                answer.set_result(_shown(pipeline, asked, question, ranking.first(asked.k)))
+                answer.set_result(_shown(pipeline, asked, question, ranking))
         except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
             left = [one for one in group if not one[1].done()]
             if len(group) == 1:
@@ -115,5 +129,6 @@ class Batches:
 def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
     warnings = question.warnings
     if not asked.boxes:
-        return Ranked((Shown(hit, ()) for hit in pipeline.hits(question, ranking)), warnings)
-    return Ranked((Shown(hit, why.boxes) for hit, why in pipeline.explained(question, ranking)), warnings)
+        return Ranked((Shown(hit, ()) for hit in asked.part.hits(pipeline, question, ranking, asked.where)), warnings)
+    explained = asked.part.explained(pipeline, question, ranking, asked.where)
+    return Ranked((Shown(hit, why.boxes) for hit, why in explained), warnings)

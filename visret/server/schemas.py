@@ -62,9 +62,10 @@ class Found(BaseModel):
 
     text: its best line. source: its file. member: its place inside that file, or "" for the file itself. picture:
     always null; see `/highlight`. weak: whether it hardly answers. scores: what the score is made of, by name.
+    neighbour_of: null for a page that was found; the rank of the hit beside a neighbour, whose own rank is 0.
     """
 
-    rank: Annotated[int, Field(ge=1)]
+    rank: Count
     score: float
     doc: str
     page: Annotated[int, Field(ge=1)]
@@ -75,6 +76,7 @@ class Found(BaseModel):
     picture: str | None
     weak: bool
     scores: dict[str, float]
+    neighbour_of: int | None
 
 
 class UnreadCounts(BaseModel):
