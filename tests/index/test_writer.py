@@ -425,9 +425,9 @@ def test_readers_always_see_whole_commits(index):
 # ---- what goes wrong while writing
 
 
-@pytest.mark.parametrize("step", range(10))
+@pytest.mark.parametrize("step", range(13))
 def test_a_full_disk_keeps_the_last_commit_and_the_changes(index, monkeypatch, step):
-    """The step-th of eight files, their folder and the one above cannot be synced; later there is room again."""
+    """The step-th of eleven files, their folder and the one above cannot be synced; later there is room again."""
     with index.writing() as writer:
         add(writer, "a.pdf")
         writer.commit()
@@ -447,7 +447,7 @@ def test_a_full_disk_keeps_the_last_commit_and_the_changes(index, monkeypatch, s
         assert refs(index) == [("a.pdf", 1)]
         assert folders(index) == ["000001"], "nothing is left behind"
         assert writer.commit() == 3
-        assert next(calls) == step + 1 + 10 + 1, "so many syncs make a segment durable, the last one the seal"
+        assert next(calls) == step + 1 + 13 + 1, "so many syncs make a segment durable, the last one the seal"
     assert refs(index) == [("a.pdf", 2), ("b.pdf", 1), ("b.pdf", 2)]
     assert index.verify() == []
 
