@@ -82,7 +82,7 @@ class MultiVector:
         tokenizer.no_padding()
         expansion = transformer.query_expansion or {}
         fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None
-        most = int(getattr(transformer.config, "max_position_embeddings", None) or 512)
+        most = int(getattr(transformer.config.get_text_config(), "max_position_embeddings", None) or 512)
         conventions = Conventions(
             tokenizer=tokenizer.to_str(),
             unknown=transformer.tokenizer.unk_token_id,
