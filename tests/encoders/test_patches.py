@@ -169,6 +169,19 @@ def test_evie_attends_in_both_directions_as_in_mteb(encoders, folders):
         load(folders("ColQwen3"), bidirectional=True)
 
 
+def test_vectors_may_keep_the_lengths_that_the_checkpoint_gives_them(encoders, folders):
+    """No class of these libraries gives them any; here they are made longer."""
+    usual, encoder, unit = encoders("ColQwen2"), *(load(folders("ColQwen2"), normalised=way) for way in (False, True))
+    for one in (encoder, unit):
+        one._model.register_forward_hook(lambda model, given, made: made * torch.arange(1, made.shape[1] + 1)[:, None])
+    for text in QUESTIONS:
+        expected, longer = (one.encode_queries([text])[0].vectors for one in (usual, encoder))
+        assert_same(longer, expected * np.arange(1, len(expected) + 1)[:, None], atol=1e-4)
+        assert_same(unit.encode_queries([text])[0].vectors, expected)
+    assert encoder.preprocessing == {**usual.preprocessing, "lengths": "as made"}
+    assert unit.preprocessing == usual.preprocessing
+
+
 # ---- places
 
 
