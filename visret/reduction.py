@@ -30,6 +30,7 @@ nDCG@5 on 94 questions with runs of 32, 64, 128, 200, 256 and 400 vectors, and w
 
 _ROUNDS = 4  # of k-means in a summary; more rounds find nothing better
 _MIN_COSINE = 0.1
+_UNIT = 0.01  # by which the length of a stored unit vector may differ from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,20 @@ class Storage:
         """Return the page pruned and pooled."""
         reduced = pool(prune(page, self.prune), self.pool)
         return reduced if len(reduced.vectors) == len(page.vectors) else replace(reduced, made=len(page.vectors))
+
+
+def losing_lengths(storage: Storage) -> str:
+    """Return the setting that does not keep vectors of any length, which is 1 for most models; "" if all do.
+
+    A residual codec keeps lengths as float16, and a short vector is below what that holds.
+    """
+    lossy = {
+        f"codec {storage.codec}": storage.codec not in ("float32", "float16", "int8"),
+        "dim": storage.dim is not None,
+        "pool": storage.pool > 1,
+        "prune": storage.prune > 0,
+    }
+    return next((what for what, loses in lossy.items() if loses), "")
 
 
 def prune(page: PageEmbedding, share: float) -> PageEmbedding:
@@ -131,17 +146,22 @@ def project(vectors: np.ndarray, projection: np.ndarray) -> np.ndarray:
 
 
 def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
-    """Return at most k rows, (<= k, d) float32, that stand for a page's vectors (n, d) float32, which are unit rows.
+    """Return at most k rows, (<= k, d) float32, that stand for a page's vectors (n, d) float32.
 
     They come from spherical k-means; k rows or fewer stand for themselves. The more the vectors of a centroid differ,
     the longer than 1 it is: the best of them is nearer to a query than their mean is, by about
-    1 / sqrt(their mean cosine with it).
+    1 / sqrt(their mean cosine with it). Vectors of other lengths are sorted by their directions, and each centroid gets
+    the mean length of its own.
 
     A summary is a smaller page, which MaxSim scores as it scores pages. Nothing is learned across pages, so adding or
     removing a page changes nothing for the others, and a collection needs no minimum size.
     """
     if len(vectors) <= k:
         return vectors
+    spans = np.linalg.norm(vectors, axis=1)
+    other = np.abs(spans - 1).max() > _UNIT
+    if other:
+        vectors = vectors / np.maximum(spans, 1e-12)[:, None]
     # Rows follow the reading order, so rows at equal distances are spread over what the page is about.
     centroids = vectors[np.arange(k) * len(vectors) // k]
     for _ in range(_ROUNDS):
@@ -155,6 +175,8 @@ def summarise(vectors: np.ndarray, k: int) -> np.ndarray:
         cosines = np.maximum(lengths / counts, _MIN_COSINE)
         # Vectors that cancel out have no mean direction.
         centroids = np.where(lengths > 1e-3 * counts, sums / np.maximum(lengths, 1e-6), before)
+    if other:
+        centroids = centroids * (np.add.reduceat(spans[by_centroid], first) / counts[:, 0])[:, None]
     return np.asarray(centroids / np.sqrt(cosines))
 
 

@@ -234,7 +234,8 @@ class Grid:
 class PageEmbedding:
     """A page as vectors, with the place of each vector on the page.
 
-    vectors: (n, d) float32 unit rows, n > 0; patches first, in reading order. (0, 0) if no model made any.
+    vectors: (n, d) float32, n > 0; patches first, in reading order. They are unit rows, unless `Encoder.preprocessing`
+        says otherwise. (0, 0) if no model made any.
     where: a Grid; or boxes, (n, 4) float32 in page fractions; or character spans of plain text, (n, 2) float32.
         Rows that lie nowhere (markers, prompt text) have NaN; rows beyond the cells of a grid lie nowhere.
     rows: None if vector i lies at place i. Otherwise, for vectors that were pooled or pruned, (places,) int32: the
@@ -290,7 +291,7 @@ def vector_of_place(where: Grid | np.ndarray, rows: np.ndarray | None, count: in
 class QueryEmbedding:
     """A question as vectors.
 
-    vectors: (m, d) float32 unit rows.
+    vectors: (m, d) float32, unit rows as those of a page.
     tokens: m labels, one for each vector.
     content: (m,) bool; False for markers and expansion tokens, which count in the score but name nothing.
     warnings: sentences that say what in the question the model does not understand.
@@ -514,7 +515,10 @@ class Encoder(Protocol):
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """Everything besides the weights that decides the vectors, as JSON: prompts, windows, image budget, dtype."""
+        """Everything besides the weights that decides the vectors, as JSON: prompts, windows, image budget, dtype.
+
+        It has the key "lengths" if the vectors are not unit rows: an index then refuses what would lose their lengths.
+        """
 
     def can_read(self, page: Page) -> bool:
         """Return whether the page holds what this model reads: words for a text model, an image for an image model."""

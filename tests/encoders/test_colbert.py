@@ -14,8 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.vectors import assert_same
 
+from visret import Retriever
 from visret.encoders import _torch, load_encoder
-from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, WeightsError
+from visret.errors import InvalidArgument, InvalidModelSpec, PageIndexError, ShapeError, WeightsError
 from visret.models import registry, weights
 from visret.types import Page, Word
 
@@ -89,6 +90,41 @@ def test_a_checkpoint_keeps_the_conventions_of_its_library(checkpoints, colbert)
     placed = page.where[~np.isnan(page.where[:, 0])]
     assert [text[int(a) : int(b)] for a, b in placed] == ["the", "red", "circle", "on", "a", "page"]
     assert np.isnan(page.where).all(axis=1).tolist() == [True, True, *[False] * 6, True]
+
+
+def test_vectors_may_keep_the_lengths_that_the_checkpoint_gives_them(checkpoints, tmp_path):
+    """Of a checkpoint whose last step is not to normalise; whatever loses the lengths is refused."""
+    with _torch.quiet():
+        from sentence_transformers import MultiVectorEncoder
+
+        original = MultiVectorEncoder(str(checkpoints / "colbert"), device="cpu", local_files_only=True)
+        steps = [step for step in original if type(step).__name__ != "Normalize"]
+        assert len(steps) < len(original)
+        original = MultiVectorEncoder(modules=steps, prompts=original.prompts, device="cpu")
+        original.save_pretrained(str(tmp_path / "saved"), create_model_card=False)
+    encoder = load_encoder(tmp_path / "saved", options={"normalised": False}, dtype="float32")
+    question, text = "where is the circle", "the red circle, on a page."
+    (query,), (page,) = encoder.encode_queries([question]), encoder.encode_pages([Page.from_text(text, doc="a")])
+    assert_same(query.vectors, original.encode_query(question, convert_to_numpy=True))
+    assert_same(page.vectors, original.encode_document(text, convert_to_numpy=True))
+    lengths = np.linalg.norm(page.vectors, axis=1, keepdims=True)
+    assert np.ptp(lengths) > 0.01
+    usual = load_encoder(tmp_path / "saved", dtype="float32")
+    assert_same(usual.encode_pages([Page.from_text(text, doc="a")])[0].vectors, page.vectors / lengths)
+    assert encoder.preprocessing == {**usual.preprocessing, "lengths": "as made"}
+
+    with pytest.raises(PageIndexError, match="differ in length, and codec binary does not keep that"):
+        Retriever.create(tmp_path / "a.visret", model=encoder, codec="binary")
+    with pytest.raises(PageIndexError, match="differ in length, and pool does not keep that"):
+        Retriever.create(tmp_path / "a.visret", model=encoder, pool=2)
+    with Retriever.create(tmp_path / "a.visret", model=encoder) as retriever:
+        retriever.add_pages([Page.from_text(text, doc="a")])
+        (hit,) = retriever.search(question)
+        assert hit.scores["late"] == pytest.approx((page.vectors @ query.vectors.T).max(axis=0).sum(), rel=0.02)
+        with pytest.raises(InvalidArgument, match="differ in length, and codec residual2 does not keep that"):
+            retriever.compact(codec="residual2")
+    with pytest.raises(InvalidModelSpec, match="normalised: token by token vectors are always normalised"):
+        load_encoder(checkpoints / "bert", options={"normalised": False})
 
 
 def test_a_window_of_a_checkpoint_is_as_long_as_it_reads(checkpoints, colbert):

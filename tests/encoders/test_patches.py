@@ -150,6 +150,38 @@ def test_also_with_other_weights_and_sizes(architecture, tmp_path):
     assert_same(encoder.encode_queries(["a table of sales"])[0].vectors, original.queries(["a table of sales"])[0])
 
 
+def test_evie_attends_in_both_directions_as_in_mteb(encoders, folders):
+    from mteb.models.model_implementations.evie_models import _enable_bidirectional_attention
+
+    folder = folders("ColQwen3_5")
+    encoder, original, causal = load(folder, bidirectional=True), Original(folder), encoders("ColQwen3_5")
+    _enable_bidirectional_attention(original.model)
+    pages = [noise(PORTRAIT), noise(LANDSCAPE, seed=1)]
+    encoder._batch = 2  # so that one of them is padded
+    for page, made in zip(pages, encoder.encode_pages(pages), strict=True):
+        vectors, image = original.page(page.image)
+        assert_same(made.vectors, np.concatenate([vectors[image], vectors[~image]]))
+    (made,), (other,) = encoder.encode_queries([QUESTIONS[1]]), causal.encode_queries([QUESTIONS[1]])
+    assert_same(made.vectors, original.queries([QUESTIONS[1]])[0])
+    assert np.abs(made.vectors - other.vectors).max() > 1e-3
+    assert encoder.preprocessing == {**causal.preprocessing, "bidirectional": True}
+    with pytest.raises(InvalidModelSpec, match="bidirectional: only for ColQwen3_5, and this is ColQwen3; leave it"):
+        load(folders("ColQwen3"), bidirectional=True)
+
+
+def test_vectors_may_keep_the_lengths_that_the_checkpoint_gives_them(encoders, folders):
+    """No class of these libraries gives them any; here they are made longer."""
+    usual, encoder, unit = encoders("ColQwen2"), *(load(folders("ColQwen2"), normalised=way) for way in (False, True))
+    for one in (encoder, unit):
+        one._model.register_forward_hook(lambda model, given, made: made * torch.arange(1, made.shape[1] + 1)[:, None])
+    for text in QUESTIONS:
+        expected, longer = (one.encode_queries([text])[0].vectors for one in (usual, encoder))
+        assert_same(longer, expected * np.arange(1, len(expected) + 1)[:, None], atol=1e-4)
+        assert_same(unit.encode_queries([text])[0].vectors, expected)
+    assert encoder.preprocessing == {**usual.preprocessing, "lengths": "as made"}
+    assert unit.preprocessing == usual.preprocessing
+
+
 # ---- places
 
 

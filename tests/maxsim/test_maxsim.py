@@ -40,6 +40,25 @@ def test_integer_scan_stays_within_its_bound(name, problem, stored_as):
     assert np.allclose(pages.exact_scores(query), expected, atol=1e-5 * len(query))
 
 
+@settings(max_examples=40, deadline=None)
+@given(problem=PROBLEMS, stored_as=st.sampled_from(["float32", "float16", "int8"]), seed=st.integers(0))
+def test_vectors_of_any_length_are_ranked_by_the_definition(problem, stored_as, seed):
+    """Of a hundredth to a hundred: pages and questions of models that do not normalise."""
+    query, vectors, offsets = problem
+    rng = np.random.default_rng(seed)
+    spans, asked = (10 ** rng.uniform(-2, 2, (len(rows), 1)).astype(np.float32) for rows in (vectors, query))
+    query, vectors = query * asked, vectors * spans
+    pages = pack(vectors, offsets, stored_as)
+    stored = decode(pages.rows, pages.codec)
+    found, scores = pages.top_k(query, len(pages))
+    expected = reference.page_scores(query, stored, offsets)
+    near = 1e-5 * asked.sum() * spans.max()
+    assert np.allclose(scores, expected[found], atol=near)
+    assert (np.diff(expected[found]) <= 2 * near).all()
+    loss = {"float32": 1e-6, "float16": 2**-10, "int8": np.sqrt(vectors.shape[1]) / 254}[stored_as]
+    assert (np.linalg.norm(stored - vectors, axis=1) <= loss * spans[:, 0]).all()
+
+
 @pytest.mark.parametrize("name", INTEGER)
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("code", [255, 1])

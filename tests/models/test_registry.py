@@ -32,8 +32,9 @@ def test_every_entry_says_what_is_known_of_it():
         assert not on_hub or bool(spec.revision) != ("revision" in spec.unconfirmed), spec.name
         assert (spec.license == "unknown") <= ("license" in spec.unconfirmed), spec.name
         assert spec.parameters or spec.name == "toy"
+        assert not (spec.remote_code and spec.task == "encode" and (spec.architecture or spec.options)), spec.name
         assert bool(spec.dim) == (spec.task == "encode"), spec.name
-        if spec.modality == "image" and on_hub and spec.task == "encode":
+        if spec.modality == "image" and on_hub and spec.task == "encode" and not spec.remote_code:
             options = spec.options
             assert spec.architecture
             assert "query_prefix" in options, spec.name
@@ -57,6 +58,7 @@ def test_facts_that_decide_vectors():
     assert told["vidore/colqwen-omni-v0.1"] == ("colqwen", "ColQwen2_5Omni", 128, "Query: ", *qwen)
     assert told["TomoroAI/tomoro-colqwen3-embed-4b"] == ("colqwen", "ColQwen3", 320, "", *qwen, 1280)
     assert told["athrael-soju/colqwen3.5-4.5B-v3"] == ("colqwen", "ColQwen3_5", 320, "", *qwen)
+    assert told["tencent/EVIE-4.5B"] == ("colqwen", "ColQwen3_5", 2048, "", *qwen, True, 1024)
     assert told["vidore/colSmol-256M"] == ("colidefics", "ColIdefics3", 128, "", "<end_of_utterance>", 10)
     assert told["ModernVBERT/colmodernvbert"] == ("colidefics", "ColModernVBert", 128, "", "<end_of_utterance>", 10)
     assert told["Cognitive-Lab/ColNetraEmbed"] == ("colgemma", "ColGemma3", 128, "Query: ")
@@ -65,6 +67,7 @@ def test_facts_that_decide_vectors():
 def test_licences_that_forbid_commercial_use():
     forbidden = {spec.name for spec in registry.specs() if registry.non_commercial(spec)}
     named = {"jinaai/jina-colbert-v2", "lightonai/Reason-ModernColBERT", "vidore/colqwen2.5-v0.2"}
+    named |= {"webAI-Official/webAI-ColVec1.1-4b", "nanovdr/ColNanoVDR-Q-Ettin150M-ColVec4B-640-ML"}
     assert named <= forbidden
     assert not forbidden & {"lightonai/LateOn", "vidore/colqwen2-v1.0", "vidore/colpali-v1.3"}
 

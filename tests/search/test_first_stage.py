@@ -43,6 +43,13 @@ def test_a_centroid_is_as_long_as_its_vectors_differ():
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
 
+def test_vectors_of_other_lengths_are_sorted_by_their_directions():
+    page = around(units(4, 16), 10, 0.3)
+    assert np.allclose(summarise(7 * page, 6), 7 * summarise(page, 6), rtol=1e-5)
+    long = np.array([[4, 0], [2, 0], [0, 1], [0, 1]], np.float32)
+    np.testing.assert_allclose(summarise(long, 2), [[3, 0], [0, 1]], atol=1e-6)
+
+
 def test_few_vectors_stand_for_themselves():
     page = units(5, 8)
     assert np.array_equal(summarise(page, 5), page)

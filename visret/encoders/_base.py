@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 
+AS_MADE = {"lengths": "as made"}
+"""What `preprocessing` says of a model whose vectors are not made unit rows; nothing of the others."""
+
 _COMMON_OPTIONS = {"weak_below"}  # no family reads it; the registry checks it
 
 logger = logging.getLogger("visret")

@@ -38,14 +38,19 @@ class Checkpoint:
     tokenizer, unknown, prompts, dim: as in `Conventions`. longest: the most ids of a sequence for each task, as
     `lengths` says, or else the checkpoint. cuts_questions: whether a question has one window only. filling: the token
     that questions are filled up with.
+
+    unit: whether rows are made unit rows. Otherwise torch computes questions too, as the checkpoint says.
     """
 
     cuts_questions = True
 
-    def __init__(self, folder: Path, *, place: _base.Place, lengths: Mapping[str, int | None], onnx: bool) -> None:
+    def __init__(
+        self, folder: Path, *, place: _base.Place, lengths: Mapping[str, int | None], onnx: bool, unit: bool = True
+    ) -> None:
         self._folder = folder
         self._place = place
         self._onnx = onnx
+        self._unit = unit
         self._loading = forks.Lock()
         self._loaded: Any = None
         known = _noted(folder)
@@ -70,7 +75,7 @@ class Checkpoint:
         self.dim = known.dim
         self.filling = self.tokenizer.id_to_token(known.filler) or ""
         self._width = self.longest["query"] if known.fixed else min(known.filled, self.longest["query"])
-        self._questions = None if known.network is None or onnx else Questions(folder, known)
+        self._questions = None if known.network is None or onnx or not unit else Questions(folder, known)
 
     def encode(self, sequences: list[list[int]], task: str) -> list[Scored]:
         """Encode each sequence independently of the others; a question is filled up first."""
@@ -89,7 +94,9 @@ class Checkpoint:
                 from visret.encoders._multivector import MultiVector
 
                 device, dtype = self._place.found
-                self._loaded = MultiVector(self._folder, device=device, dtype=dtype, onnx=self._onnx, describe=describe)
+                self._loaded = MultiVector(
+                    self._folder, device=device, dtype=dtype, onnx=self._onnx, describe=describe, unit=self._unit
+                )
             return self._loaded
 
 

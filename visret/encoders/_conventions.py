@@ -18,7 +18,7 @@ Stored = tuple[str, str]
 
 
 class Scored(NamedTuple):
-    """The vectors of n ids. vectors: (n, d) float32 unit rows. counts: (n,) bool, whether a row is scored."""
+    """The vectors of n ids. vectors: (n, d) float32, unit rows by default. counts: (n,) bool, which rows are scored."""
 
     vectors: np.ndarray
     counts: np.ndarray

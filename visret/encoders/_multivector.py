@@ -27,10 +27,12 @@ _TOKENS = "token_embeddings"  # the name under which sentence-transformers passe
 class MultiVector:
     """A checkpoint in a folder: Stanford's, PyLate's or sentence-transformers' own.
 
-    describe: whether to find out its `conventions`, which are None otherwise.
+    describe: whether to find out its `conventions`, which are None otherwise. unit: whether rows are made unit rows.
     """
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool, describe: bool) -> None:
+    def __init__(
+        self, folder: Path, *, device: torch.device, dtype: torch.dtype, onnx: bool, describe: bool, unit: bool = True
+    ) -> None:
         with _torch.quiet():
             from sentence_transformers import MultiVectorEncoder
 
@@ -39,12 +41,14 @@ class MultiVector:
             stored = check_weights(self._model, folder)
             self._network: _onnx.Network | None = None
             self._model.eval()
+            self._unit = True  # what NumPy computes is compared as unit rows
             transformer = self._model[0]
             self._padding = int(transformer.tokenizer.pad_token_id or 0)
             expansion = transformer.query_expansion or {}
             self._filler = _filler(transformer.tokenizer, expansion.get("token"))
             self._attends = bool(expansion.get("attend"))
             self.conventions = self._described(folder, stored) if describe else None
+            self._unit = unit
             self._model.to(dtype)
             self._network = _onnx.network(_Vectors(self._model), folder) if onnx else None
         if onnx:
@@ -72,7 +76,8 @@ class MultiVector:
                 device = self._model.device
                 on_device = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in features.items()}
                 features = self._model(on_device, task=task)
-        return _torch.to_numpy(features["token_embeddings"]), features["attention_mask"].bool().cpu().numpy()
+        vectors = _torch.to_numpy(features["token_embeddings"], unit=self._unit)
+        return vectors, features["attention_mask"].bool().cpu().numpy()
 
     def _described(self, folder: Path, stored: Sequence[Mapping[str, Stored]]) -> Conventions:
         """Return what the library made of the checkpoint, with its network if NumPy computes the same vectors."""
@@ -82,7 +87,7 @@ class MultiVector:
         tokenizer.no_padding()
         expansion = transformer.query_expansion or {}
         fixed = expansion.get("length") if expansion.get("strategy") == "fixed" else None
-        most = int(getattr(transformer.config, "max_position_embeddings", None) or 512)
+        most = int(getattr(transformer.config.get_text_config(), "max_position_embeddings", None) or 512)
         conventions = Conventions(
             tokenizer=tokenizer.to_str(),
             unknown=transformer.tokenizer.unk_token_id,

@@ -27,6 +27,7 @@ OPTIONS: Mapping[str, Any] = {
     "query_suffix_count": None,
     "page_prompt": str,
     "page_text": True,  # keep the vectors of the prompt around a page's patches, as published
+    "normalised": True,  # make vectors unit rows; false leaves them as long as the checkpoint makes them
     "four_bit": False,  # weights in 4 bits (bitsandbytes), on a CUDA GPU
 }
 _SUFFIX_COUNT = 10  # of colpali-engine and of transformers
@@ -63,6 +64,7 @@ class PatchEncoder(ABC):
         self._processor = loaded.processor
         self._threads = threads or _torch.threads()
         self._keeps_text = bool(loaded.options["page_text"])
+        self._normalised = bool(loaded.options["normalised"])
         self._image_token = _image_token(loaded.model.config)
         self._grows = loaded.model.device.type != "cpu"
         self._batch = 4 if self._grows else 1  # pages; on a CPU one keeps all cores busy
@@ -77,6 +79,7 @@ class PatchEncoder(ABC):
             "query_prefix": loaded.processor.query_prefix,
             "query_suffix": self._suffix,
             "dtype": str(loaded.model.dtype).removeprefix("torch."),
+            **({} if self._normalised else _base.AS_MADE),
         }
 
     # ---- what a family says
@@ -167,7 +170,7 @@ class PatchEncoder(ABC):
         return ids
 
     def _forward(self, features: Mapping[str, Any]) -> np.ndarray:
-        """Return the unit vectors of a batch, padding included: (batch, length, d) float32."""
+        """Return the vectors of a batch, padding included: (batch, length, d) float32."""
         moved = {
             name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
             for name, value in features.items()
@@ -175,7 +178,8 @@ class PatchEncoder(ABC):
         }
         with torch.inference_mode():
             made = self._model(**moved)
-        return np.asarray(_torch.to_numpy(made if isinstance(made, torch.Tensor) else made.embeddings))
+        vectors = made if isinstance(made, torch.Tensor) else made.embeddings
+        return np.asarray(_torch.to_numpy(vectors, unit=self._normalised))
 
     def _image_tokens(self, features: Mapping[str, Any], row: int) -> np.ndarray:
         return np.asarray(np.flatnonzero(features["input_ids"][row].numpy() == self._image_token))

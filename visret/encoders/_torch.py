@@ -186,6 +186,10 @@ def quiet() -> Iterator[None]:
         logging.root.handlers[:] = handlers
 
 
-def to_numpy(tensor: Any) -> Any:
-    """Return float32 unit rows on the CPU. They are normalised again, since bfloat16 rows are unit to three digits."""
-    return torch.nn.functional.normalize(tensor.detach().to("cpu", torch.float32), dim=-1).numpy()
+def to_numpy(tensor: Any, *, unit: bool = True) -> Any:
+    """Return float32 rows on the CPU.
+
+    unit: make them unit rows, again where the model did so already, since bfloat16 rows are unit to three digits.
+    """
+    rows = tensor.detach().to("cpu", torch.float32)
+    return (torch.nn.functional.normalize(rows, dim=-1) if unit else rows).numpy()

@@ -25,6 +25,8 @@ Options:
   question that is filled up is filled up to query_length.
 - backend ("torch"): "onnx" runs the network by onnxruntime on the CPU, in float32, and gives the same vectors. The
   first time the network is exported, which takes some seconds. It needs the extra `onnx`.
+- normalised (true): vectors are made unit rows. false leaves those of a ColBERT checkpoint as long as they are; torch
+  then computes questions too, and an index of them refuses what would lose the lengths.
 - eight_bit (false): the dtype "auto" is int8 on a CPU with AVX-512 VNNI, for the pages of a sentence model whose
   questions NumPy computes.
 """
@@ -62,6 +64,7 @@ _OPTIONS = {
     "query_length": None,
     "page_length": None,
     "backend": "torch",
+    "normalised": True,
     "eight_bit": False,
 }
 _PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
@@ -158,6 +161,7 @@ class ColbertEncoder:
         self._window_words = chosen["window_words"]
         self._window_pieces = chosen["window_pieces"]
         self._keeps_markers = not chosen["token_by_token"]
+        self._normalised = chosen["normalised"]
 
     @functools.cached_property
     def preprocessing(self) -> Mapping[str, Any]:
@@ -171,6 +175,7 @@ class ColbertEncoder:
             "prompts": dict(model.prompts),
             "dtype": self._place.dtype,
             **(lengths if isinstance(model, Checkpoint) else {}),
+            **({} if self._normalised else _base.AS_MADE),
         }
 
     def can_read(self, page: Page) -> bool:
@@ -322,6 +327,8 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
                 f"{spec.name}, options: query_length and page_length are for ColBERT checkpoints; "
                 "token by token the options window_words and window_pieces limit what is read at once"
             )
+        if not chosen["normalised"]:
+            raise InvalidModelSpec(f"{spec.name}, options, normalised: token by token vectors are always normalised")
         chosen |= {key: most for key, most in _SENTENCE_WINDOW.items() if chosen[key] is None}
     onnx = chosen["backend"] == "onnx"
     if chosen["backend"] not in ("torch", "onnx"):
@@ -339,7 +346,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
         if chosen["token_by_token"]:
             model = SentenceModel(folder, place=place, onnx=onnx)
         else:
-            model = Checkpoint(folder, place=place, lengths=lengths, onnx=onnx)
+            model = Checkpoint(folder, place=place, lengths=lengths, onnx=onnx, unit=chosen["normalised"])
     _base.check_dim(spec, model.dim)
     return ColbertEncoder(weights.pinned(spec, folder), model, chosen=chosen, place=place, threads=threads)
 

@@ -10,7 +10,8 @@ tokens in one dimension, which gives other vectors.
 
 `ColQwen2_5Omni` needs transformers before 5.21: colpali-engine 0.3.18 cannot construct it with later ones.
 
-Options: max_patches, the most cells of a page; and those of `_patches.OPTIONS`.
+Options: max_patches, the most cells of a page; bidirectional (false), for a `ColQwen3_5` whose tokens attend in both
+directions, such as EVIE; and those of `_patches.OPTIONS`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 from visret.encoders import _patches
 from visret.encoders._patches import Loaded, PatchEncoder, Places
-from visret.errors import WeightsError
+from visret.errors import InvalidModelSpec, WeightsError
 from visret.types import Grid, ModelSpec
 
 _OMNI_BEFORE = (5, 21)  # of transformers
@@ -36,10 +37,14 @@ class ColqwenEncoder(PatchEncoder):
             # This is what colpali-engine's max_num_visual_tokens does; its other half makes transformers warn of a
             # deprecation on every page.
             image.size["longest_edge"] = loaded.options["max_patches"] * self._cell**2
+        self._bidirectional = bool(loaded.options["bidirectional"])
+        if self._bidirectional:
+            _look_both_ways(loaded.model)
         super().__init__(loaded, threads=threads)
 
     def _budget(self) -> Mapping[str, Any]:
-        return {"max_patches": self._processor.image_processor.size["longest_edge"] // self._cell**2}
+        most = self._processor.image_processor.size["longest_edge"] // self._cell**2
+        return {"max_patches": most, **({"bidirectional": True} if self._bidirectional else {})}
 
     def _places(self, features: Mapping[str, Any], row: int) -> Places:
         rows, cols = (features["image_grid_thw"][row, 1:] // self._processor.image_processor.merge_size).tolist()
@@ -57,18 +62,36 @@ class ColqwenEncoder(PatchEncoder):
         return features
 
 
+def _look_both_ways(model: Any) -> None:
+    """Let each token of a `ColQwen3_5` attend to those behind it too, in its layers of full attention.
+
+    EVIE's own code does so with colpali-engine's class, which colpali-engine 0.3.18 leaves causal
+    (github.com/Tencent/EVIE-Preview-4.5B). Masks are made from the configuration, and torch's attention without a mask
+    asks the layer.
+    """
+    text = model.config.get_text_config()
+    model.config.is_causal = text.is_causal = False
+    for layer, kind in zip(model.language_model.layers, text.layer_types, strict=True):
+        if kind == "full_attention":
+            layer.self_attn.is_causal = False
+
+
 def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> ColqwenEncoder:
     """Load the encoder. Raises WeightsError for missing, unexpected or misshapen weights."""
 
     def check(architecture: str) -> None:
         from transformers import __version__
 
+        if architecture != "ColQwen3_5" and spec.options.get("bidirectional"):
+            raise InvalidModelSpec(
+                f"{spec.name}, options, bidirectional: only for ColQwen3_5, and this is {architecture}; leave it out"
+            )
         if architecture == "ColQwen2_5Omni" and tuple(map(int, __version__.split(".")[:2])) >= _OMNI_BEFORE:
             raise WeightsError(
                 f"{spec.name}: ColQwen2.5-Omni cannot be loaded with transformers {__version__}; "
                 "colpali-engine needs an earlier one: pip install 'transformers<5.21'"
             )
 
-    options = {"max_patches": None}
+    options = {"max_patches": None, "bidirectional": False}
     loaded = _patches.load(spec, options, dtype=dtype, device=device, check=check)
     return ColqwenEncoder(loaded, threads=threads)

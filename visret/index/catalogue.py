@@ -44,6 +44,11 @@ class IndexModel:
         """True if there is a model, so that pages have vectors."""
         return self.dim > 0
 
+    @property
+    def unit_vectors(self) -> bool:
+        """True if vectors have the length 1; `Encoder.preprocessing` says where they do not."""
+        return "lengths" not in self.preprocessing
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -29,7 +29,7 @@ from visret.index.segment import Segment, open_segment
 from visret.index.snapshot import Snapshot
 from visret.index.upgrade import upgrade
 from visret.index.writer import Writer, sweep, writer_lock
-from visret.reduction import Storage, mean_count, summary_size
+from visret.reduction import Storage, losing_lengths, mean_count, summary_size
 from visret.types import PageEmbedding
 
 _Segments = dict[int, tuple[Segment, LivePages]]
@@ -375,6 +375,8 @@ class _State(NamedTuple):
 def _check_storage(path: str | Path, model: IndexModel, storage: Storage) -> None:
     if not model.makes_vectors and storage != Storage():
         raise PageIndexError(path, "without a model there are no vectors: leave out codec, dim, pool and prune")
+    if not model.unit_vectors and (lost := losing_lengths(storage)):
+        raise PageIndexError(path, f"the vectors of {model.name} differ in length, and {lost} does not keep that")
     if storage.dim is not None and storage.dim >= model.dim:
         raise PageIndexError(path, f"dim must be below the {model.dim} of {model.name}, got {storage.dim}")
 

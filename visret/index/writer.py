@@ -48,7 +48,7 @@ from visret.index.fitted import Fitted
 from visret.index.layout import FITTED, LOCK, MAX_NUMBER, NEXT, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
 from visret.index.segment import Segment, write_segment
 from visret.index.snapshot import Snapshot, no_document
-from visret.reduction import Storage
+from visret.reduction import Storage, losing_lengths
 from visret.types import PageEmbedding
 
 _log = logging.getLogger(__name__)
@@ -333,6 +333,8 @@ class Writer:
         """
         if not self._model.makes_vectors and (codec is not None or dim is not None):
             raise InvalidArgument("this index was made without a model: no vectors can be stored in another way")
+        if not self._model.unit_vectors and (lost := losing_lengths(Storage(codec or "int8", dim))):
+            raise InvalidArgument(f"the vectors of {self._model.name} differ in length, and {lost} does not keep that")
         versions.discard(self._index / NEXT)
         with reading_errors(self._index):
             if read_settings(self._connection).previous is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from visret.choices import LATE
-from visret.index import Segment, Snapshot
+from visret.index import IndexModel, Segment, Snapshot
 from visret.index.fields import SUMMARIES
 from visret.maxsim.device import on_device
 from visret.maxsim.packed import PackedPages, top_k_of_parts
@@ -100,7 +100,7 @@ class LateInteraction:
     def _staged(self, segment: Segment, device: str | None) -> Staged:
         lay: Callable[..., PackedPages] = PackedPages if device is None else partial(on_device, device=device)
         pages = lay(segment.rows, segment.offsets, segment.codec)
-        length = for_length(segment.made, self.slope)
+        length = for_length(segment.made, slope_for(self.snapshot.model, self.slope))
         if SUMMARIES in segment.lacks:
             return Staged(pages, None, length=length)
         rows, codec = segment.stored(SUMMARIES), SUMMARIES.codec(segment.codec)
@@ -124,6 +124,11 @@ def best_pages(
         summaries = [part.summaries for part in parts if part.summaries is not None]
     added = [part.length for part in parts] if any(part.length.size for part in parts) else None
     return top_k_of_parts([(part.pages, part.only) for part in parts], queries, k, summaries=summaries, added=added)
+
+
+def slope_for(model: IndexModel, slope: float = LENGTH) -> float:
+    """Return the slope for the scores of a model; 0 where vectors are not of length 1, for which none was measured."""
+    return slope if model.unit_vectors else 0.0
 
 
 def for_length(made: np.ndarray, slope: float = LENGTH) -> np.ndarray:

@@ -212,7 +212,8 @@ class Pipeline:
 
             return by_words.explained(self._words(), question, ref, render=render)
         query = self.query(question)
-        length = len(query.vectors) * float(late_interaction.for_length(self.snapshot.segment(segment).made[row]))
+        made, slope = self.snapshot.segment(segment).made[row], late_interaction.slope_for(self.snapshot.model)
+        length = len(query.vectors) * float(late_interaction.for_length(made, slope))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
     def _weakness(self, question: Question, found: Ranking) -> Callable[[np.ndarray], bool]:
