@@ -30,6 +30,8 @@ def knows_little(query: QueryEmbedding) -> bool:
     """Return whether a model that reads words knows little of a question."""
     words = _WORD.findall(query.text)
     pieces = [token for token, named in zip(query.tokens, query.content, strict=True) if named]
+    if not words:
+        return False
     if len(pieces) > PIECES_A_WORD * len(words):
         return True
     read = sum(len(part) for token in pieces for part in _WORD.findall(token))

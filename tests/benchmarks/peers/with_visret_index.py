@@ -57,7 +57,8 @@ def prepare(data: Data, folder: Path) -> Settings:
 
         def found(queries: list[np.ndarray], k: int) -> list[list[int]]:
             encoder.questions = queries
-            hits = retriever.search_many([str(i) for i in range(len(queries))], k, exact=exact, explain=explain)
+            texts = [str(i) for i in range(len(queries))]
+            hits = retriever.search_many(texts, k, exact=exact, explain=explain, by="maxsim")
             return [[number_of(*hit.ref) for hit in one] for one in hits]
 
         return found
