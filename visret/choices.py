@@ -13,7 +13,7 @@ QUALITY_MODEL = "quality"
 """The model for those to whom more right pages are worth more time; an entry of models.yaml."""
 
 LATE = "late"
-"""The way of ranking if nobody names another: late interaction, with a correction for the length of pages."""
+"""The way of ranking by late interaction, with a correction for the length of pages."""
 
 BM25 = "bm25"
 """The way of ranking of an index that no model made: by the words of pages."""

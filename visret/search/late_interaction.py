@@ -1,4 +1,4 @@
-"""The Scorer "late": late interaction of a question with the stored vectors of every page, MaxSim, less for length.
+"""The Scorer "late": MaxSim of a question with the stored vectors of every page, less a correction for page length.
 
 The more vectors a page has, the more of them are like a word by chance, so a sum of maxima prefers full pages to bills,
 drawings and charts. LENGTH times the logarithm of the number of vectors is taken off for each vector of the question.
@@ -38,8 +38,8 @@ would make the score of a page depend on the other pages.
 class Staged(NamedTuple):
     """Pages with their summaries, row by row; None where there are none.
 
-    only: the rows of the pages that may be found; None for all. length: what all pages lose for their lengths
-        (`for_length`); empty for nothing.
+    only: the rows of the pages that may be found; None for all. length: what is added to the score of each
+        page for its length (`for_length`); empty for nothing.
     """
 
     pages: PackedPages
@@ -132,7 +132,7 @@ def slope_for(model: IndexModel, slope: float = LENGTH) -> float:
 
 
 def for_length(made: np.ndarray, slope: float = LENGTH) -> np.ndarray:
-    """Return what is added to a page's score for each vector of a question, for its length: (P,) float64, at most 0.
+    """Return what a page's length adds to its score for each vector of a question: (P,) float64, at most 0.
 
     made: (P,), how many vectors the model made of each page, before pruning and pooling.
     """

@@ -1,9 +1,9 @@
-"""Plans: ways of ranking that are made of others, by fusing their scores, on the candidates of one of them or of all.
+"""Plans: ways of ranking that fuse the scores of several scorers, over the best pages of one of them or of all.
 
-The scores of different scorers do not mean the same, so they are made comparable first, over the candidates of one
-question. "relative" maps each scorer's lowest score among them to 0 and the highest to 1; it keeps how far apart pages
-are. "rank" takes 1 / (60 + rank) instead (reciprocal rank fusion, Cormack, Clarke and Büttcher 2009), which knows only
-the order.
+The scores of different scorers have different scales, so they are made comparable first, over the candidates of one
+question. "relative" maps a scorer's lowest score among them to 0 (or the score 0 itself, if some pages have none of the
+words) and the highest to 1; it keeps how far apart pages are. "rank" takes 1 / (60 + rank) instead (reciprocal rank
+fusion, Cormack, Clarke and Büttcher 2009), which knows only the order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from visret.types import Question, Ranking, Scorer, Selection
 Fusion = Literal["relative", "rank"]
 
 RANK_CONSTANT = 60
-"""What is added to every rank: with more of it, the first places count less. 60 is that of Cormack et al. 2009."""
+"""What is added to every rank: the larger it is, the less the first places count. 60 is that of Cormack et al. 2009."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Plan:
         pages of every scorer.
     depth: how many of the best pages each scorer brings, at least as many as are asked for.
 
-    Every scorer scores every candidate, whoever found it. A page that a scorer does not find at all, because it has
-    none of the words, counts as its worst. Raises InvalidArgument for what cannot be.
+    Every scorer scores every candidate, whichever of them found it. A page that a scorer does not find at all, because
+    it has none of the words, counts as its worst. Raises InvalidArgument for what cannot be.
     """
 
     weights: Mapping[str, float] = field(hash=False)
@@ -69,7 +69,7 @@ PLANS: Mapping[str, Plan] = {
 
 
 def scorers_of(by: str | Plan) -> set[str]:
-    """Return the names of the scorers that a way of ranking asks; a name that nobody knows stands for itself."""
+    """Return the names of the scorers that a way of ranking asks; any name but that of a plan is one of a scorer."""
     plan = PLANS.get(by, by) if isinstance(by, str) else by
     return set(plan.weights) if isinstance(plan, Plan) else {plan}
 

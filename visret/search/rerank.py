@@ -29,7 +29,7 @@ RERANK = "rerank"
 """The name under which `Hit.scores` has the score of a reranker."""
 
 UNSCORED = -math.inf
-"""The score of a page that stands behind those that were scored, because there was no time or nothing to read."""
+"""The score of a page that was not scored: beyond the depth, out of time, unreadable, or without a finite score."""
 
 _NAMED = 3  # pages that a warning names
 _FIRST = 2  # pages of the first batch under a time limit; what it takes decides the size of the next one
