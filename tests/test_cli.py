@@ -464,9 +464,9 @@ def test_models_are_listed(capsys):
 
 def test_the_last_column_is_cut_to_the_terminal(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "95")
+    monkeypatch.setenv("COLUMNS", "98")
     out = run(capsys, "models")[1]
-    assert max(map(len, out.splitlines())) <= 95
+    assert max(map(len, out.splitlines())) <= 98
     assert "biomedici..." in out
 
 
