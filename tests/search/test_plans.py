@@ -71,11 +71,12 @@ def reciprocal(values, among):
 
 @pytest.mark.parametrize("fusion", ["relative", "rank"])
 @pytest.mark.parametrize("candidates", [None, "a", "b"])
-@pytest.mark.parametrize("depth", [3, 8, 100])
+@pytest.mark.parametrize("depth", [3, 8, 100, {"a": 3, "b": 9}])
 def test_fusion_is_that_of_a_plain_loop(two, fusion, candidates, depth):
     made, a, b, opened = two
     k = 5
-    best = {"a": np.argsort(-a)[: max(k, depth)], "b": [i for i in np.argsort(-b) if i % 2][: max(k, depth)]}
+    at = depth if isinstance(depth, dict) else {"a": depth, "b": depth}
+    best = {"a": np.argsort(-a)[: max(k, at["a"])], "b": [i for i in np.argsort(-b) if i % 2][: max(k, at["b"])]}
     among = sorted({int(i) for name in ([candidates] if candidates else "ab") for i in best[name]})
     comparable = {"relative": relative, "rank": reciprocal}[fusion]
     one, other = comparable(a, among), comparable(b, among)
@@ -119,6 +120,7 @@ def test_hits_have_the_scores_of_all(tmp_path):
         ({"weights": {"late": 1}, "fusion": "sum"}, "fusion: expected relative or rank, got 'sum'"),
         ({"weights": {"late": 1}, "candidates": "bm25"}, "candidates come from one of late, got 'bm25'"),
         ({"weights": {"late": 1}, "depth": 0}, "depth must be a whole number"),
+        ({"weights": {"late": 1}, "depth": {"bm25": 9}}, "depth: expected a number for each of late, got"),
     ],
 )
 def test_what_cannot_be_is_refused(given, reason):

@@ -35,7 +35,8 @@ class Plan:
     fusion: "relative" or "rank" (see the module).
     candidates: the scorer whose best pages are the only ones that can be found, as in a cascade; None takes the best
         pages of every scorer.
-    depth: how many of the best pages each scorer brings, at least as many as are asked for.
+    depth: how many of the best pages each scorer brings, at least as many as are asked for; or a mapping with a number
+        for each scorer.
 
     Every scorer scores every candidate, whichever of them found it. A page that a scorer does not find at all, because
     it has none of the words, counts as its worst. Raises InvalidArgument for what cannot be.
@@ -44,7 +45,7 @@ class Plan:
     weights: Mapping[str, float] = field(hash=False)
     fusion: Fusion = "relative"
     candidates: str | None = None
-    depth: int = 100
+    depth: int | Mapping[str, int] = field(default=100, hash=False)
 
     def __post_init__(self) -> None:
         weights = dict(self.weights)
@@ -58,11 +59,21 @@ class Plan:
         if self.candidates is not None and self.candidates not in weights:
             raise InvalidArgument(f"candidates come from one of {', '.join(weights)}, got {self.candidates!r}")
         object.__setattr__(self, "weights", MappingProxyType(weights))
-        object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
+        if not isinstance(self.depth, Mapping):
+            object.__setattr__(self, "depth", arguments.whole("depth", self.depth))
+            return
+        if self.depth.keys() != weights.keys():
+            raise InvalidArgument(f"depth: expected a number for each of {', '.join(weights)}, got {self.depth!r}")
+        depths = {name: arguments.whole("depth", depth) for name, depth in self.depth.items()}
+        object.__setattr__(self, "depth", MappingProxyType(depths))
+
+    def depth_of(self, name: str) -> int:
+        """Return how many of its best pages a scorer brings."""
+        return self.depth[name] if isinstance(self.depth, Mapping) else self.depth
 
 
 PLANS: Mapping[str, Plan] = {
-    HYBRID: Plan({LATE: 0.9, BM25: 0.1}, depth=30),
+    HYBRID: Plan({LATE: 0.9, BM25: 0.1}, depth={LATE: 10, BM25: 30}),
     CASCADE: Plan({LATE: 0.7, BM25: 0.3}, candidates=BM25, depth=1000),
 }
 """The plans that have names, for `search(..., by=NAME)`."""
@@ -95,8 +106,8 @@ def rank(
         raise InvalidArgument(f"pages are ranked by the name of a scorer, or by a Plan, got {by!r}")
     scorers = {name: scorer(name) for name in plan.weights}
     finders = list(scorers) if plan.candidates is None else [plan.candidates]
-    depth = max(k, plan.depth)
-    found = {name: scorers[name].rank(questions, depth, among, exact=exact) for name in finders}
+    depths = {name: max(k, plan.depth_of(name)) for name in scorers}
+    found = {name: scorers[name].rank(questions, depths[name], among, exact=exact) for name in finders}
     out = []
     for number, question in enumerate(questions):
         keys = np.unique(np.concatenate([found[name][number].keys for name in finders]))
@@ -104,7 +115,7 @@ def rank(
         total = np.zeros(len(keys))
         for name, weight in plan.weights.items():
             rankings = [found[name][number]] if name in found else []
-            if not rankings or len(rankings[0].keys) >= depth:  # it may have more to say
+            if not rankings or len(rankings[0].keys) >= depths[name]:  # it may have more to say
                 missing = np.setdiff1d(keys, rankings[0].keys) if rankings else keys
                 if len(missing):
                     rankings += scorers[name].rank([question], len(missing), snapshot.only(missing), exact=True)
