@@ -1049,7 +1049,9 @@ def _nothing(retriever: Retriever, arguments: argparse.Namespace) -> str:
         return "no page was found: nothing has been read yet"
     if vars(arguments).get("no_weak") or vars(arguments).get("offset"):  # other verbs have none
         return "no page is left: those that were found are weak (--no-weak) or stand before --offset"
-    return "no page passes the filter"
+    if not vars(arguments).get("where"):
+        return "no page has the words of this question"
+    return "no page passes the filter, or none that does has the words of this question"
 
 
 def _print_json(value: Any) -> None:

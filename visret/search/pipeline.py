@@ -6,6 +6,7 @@ vectors of its page once and quotes a line; `explained` makes the whole Explanat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -40,6 +41,8 @@ from visret.types import (
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+_log = logging.getLogger("visret")
 
 # A hit below this share of the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions
 # about real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
@@ -111,6 +114,9 @@ class Pipeline:
                 (led,) = rank(leading.PLAN, [question])
                 if not np.isnan(led.parts[BM25]).all():  # else no page has any of its words
                     found[number] = by_words, led
+        led_by_words = [question for question, _ in found if LATE not in question.encoded]  # encoders log their own
+        for warning in dict.fromkeys(warning for question in led_by_words for warning in question.warnings):
+            _log.warning("%s", warning)
         return found
 
     def _by_words(self, question: Question) -> Question | None:

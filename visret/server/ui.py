@@ -310,7 +310,9 @@ def build(
             wanted = restrict(names, condition)
             found = source.search(text, wanted, way or None)
             if not any(found):
-                raise VisretError("No page passes the filter." if wanted else "There is no page to search in.")
+                if not any(retriever.info()["pages"] for retriever in source.retrievers):
+                    raise VisretError("There is no page to search in.")
+                raise VisretError("No page passes the filter." if wanted else "No page has the words of this question.")
             pictures = [
                 [(thumbnail(each, hit), caption(hit)) for hit in hits]
                 for each, hits in zip(source.retrievers, found, strict=True)
