@@ -167,6 +167,7 @@ def test_a_search_by_single_vectors(retriever):
     assert why.values.sum() == pytest.approx(retriever.search("red", by="maxsim")[0].score, abs=1e-5)
 
 
+@pytest.mark.weights
 def test_it_goes_through_a_projection_and_a_change_of_it(tmp_path):
     pages = [Page.from_text(f"{word} of many kinds", doc=word) for word in ("apples", "bridges", "engines", "loans")]
     with Retriever.create(tmp_path / "i", dim=64) as made:

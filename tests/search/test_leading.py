@@ -41,6 +41,7 @@ def retriever(tmp_path_factory):
         yield made
 
 
+@pytest.mark.weights
 @pytest.mark.parametrize(
     ("question", "doc"),
     [("juge aux cheveux clairs", "fr"), ("停车区占地", "zh"), ("fz_new_context FZ_STORE_UNLIMITED", "code")],
@@ -66,6 +67,7 @@ def hits_length(retriever, hit, question):
     return next(one.score - one.scores["late"] for one in retriever.search(question, by="late") if one.ref == hit.ref)
 
 
+@pytest.mark.weights
 def test_vectors_rank_what_the_model_knows_and_what_no_page_says(retriever):
     hits = retriever.search("who smokes at work")
     assert (hits[0].doc, hits.warnings, set(hits[0].scores)) == ("en", (), {"late"})
@@ -73,6 +75,7 @@ def test_vectors_rank_what_the_model_knows_and_what_no_page_says(retriever):
     assert set(first.scores) == {"late"}
 
 
+@pytest.mark.weights
 def test_a_way_that_is_named_is_taken(retriever):
     hits = retriever.search("juge aux cheveux clairs", by="late")
     assert set(hits[0].scores) == {"late"}

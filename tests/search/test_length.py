@@ -63,6 +63,7 @@ def retriever(tmp_path):
         yield made
 
 
+@pytest.mark.weights
 def test_explanations_show_what_a_page_loses(retriever):
     question = "what is the total amount"
     for hit in retriever.search(question):
@@ -76,12 +77,14 @@ def test_explanations_show_what_a_page_loses(retriever):
         assert ">length of the page</th><td colspan" in why.table._repr_html_()
 
 
+@pytest.mark.weights
 def test_a_long_page_loses_more(retriever):
     found = {hit.doc: hit for hit in retriever.search("what is the total amount")}
     lost = {doc: hit.scores["late"] - hit.score for doc, hit in found.items()}
     assert 0 < lost["bill"] < lost["prose"]
 
 
+@pytest.mark.weights
 def test_by_maxsim_alone_nothing_is_taken_off(retriever):
     for hit in retriever.search("what is the total amount", by="maxsim"):
         assert hit.score == hit.scores["late"]
