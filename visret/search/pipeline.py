@@ -108,12 +108,16 @@ class Pipeline:
 
             return until_documents(best, questions, k, documents, len(self.snapshot))
 
-        found = list(zip(asked, rank(way, asked), strict=True))
+        led: dict[int, tuple[Question, Ranking]] = {}
         for number, question in enumerate(asked if by is None else ()):
             if (by_words := self._by_words(question)) is not None:
-                (led,) = rank(leading.PLAN, [question])
-                if not np.isnan(led.parts[BM25]).all():  # else no page has any of its words
-                    found[number] = by_words, led
+                (one,) = rank(leading.PLAN, [question])
+                if not np.isnan(one.parts[BM25]).all():  # else no page has any of its words
+                    led[number] = by_words, one
+        others = [number for number in range(len(asked)) if number not in led]
+        usual = zip(others, rank(way, [asked[number] for number in others]) if others else (), strict=True)
+        made = led | {number: (asked[number], one) for number, one in usual}
+        found = [made[number] for number in range(len(asked))]
         led_by_words = [question for question, _ in found if LATE not in question.encoded]  # encoders log their own
         for warning in dict.fromkeys(warning for question in led_by_words for warning in question.warnings):
             _log.warning("%s", warning)
@@ -176,11 +180,14 @@ class Pipeline:
         if not explain:
             yield from (hit for _, hit in ranking.hits(self.snapshot, found, start))
             return
-        encoded = LATE in question.encoded
-        is_weak = self._weakness(question, found) if encoded and len(found.keys) > start else None
+        if len(found.keys) <= start:
+            return
+        encoded, first = LATE in question.encoded, int(found.keys[0])
         scorer = self.scorer(LATE if encoded else BM25)
+        best = scorer.explain(question, first) if encoded or not start else None
+        is_weak = self._weakness(question, best) if encoded else None
         for key, hit in ranking.hits(self.snapshot, found, start):
-            why = scorer.explain(question, key)
+            why = best if key == first else scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, weak=why.weak)
             elif why is not None and is_weak is not None:
@@ -195,7 +202,7 @@ class Pipeline:
             return
         if len(found.keys) <= start:
             return
-        is_weak = self._weakness(question, found)
+        is_weak = self._weakness(question, self.scorer(LATE).explain(question, int(found.keys[0])))
         for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref)
             yield replace(hit, text=why.line, weak=is_weak(why.values)), why
@@ -222,12 +229,11 @@ class Pipeline:
         length = len(query.vectors) * float(late_interaction.for_length(made, slope))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
-    def _weakness(self, question: Question, found: Ranking) -> Callable[[np.ndarray], bool]:
-        """Return a function that says of the matches (m,) of a page that was found whether they are weak."""
+    def _weakness(self, question: Question, best: Matches | Quote | None) -> Callable[[np.ndarray], bool]:
+        """Return a function that says of the matches (m,) of a page whether they are weak. best: those of the first."""
         query = self.query(question)
         line = self._weak_below(query)
         knows_a_word = bool(query.content.any()) or not query.warnings
-        best = self.scorer(LATE).explain(question, int(found.keys[0]))
         assert isinstance(best, Matches)
         least = WEAK_SHARE * strength(best.values, query.content)
 
