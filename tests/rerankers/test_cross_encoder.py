@@ -7,7 +7,6 @@ import shutil
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file, save_file
 from support import tiny, tiny_rerankers
 
 from visret import Page, load_reranker
@@ -143,14 +142,7 @@ def test_a_page_too_many_for_the_memory_makes_smaller_batches(folders, monkeypat
 
 
 def test_a_head_that_is_not_in_the_file_is_refused(folders, tmp_path):
-    folder = tmp_path / "headless"
-    shutil.copytree(folders["logits"], folder)
-    weights = load_file(folder / "model.safetensors")
-    save_file(
-        {name: value for name, value in weights.items() if not name.startswith("classifier")},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    folder = tiny_rerankers.without_weights(folders["logits"], tmp_path / "headless", "classifier")
     with pytest.raises(WeightsError, match=r"not in the checkpoint's weights: classifier\.\w+"):
         loaded(folder)
 

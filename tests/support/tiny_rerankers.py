@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer
 
 from support.tiny import bert, byte_tokenizer, noise, save, save_tokenizer, write_json
-from support.tiny_vision import HALF
+from support.tiny_vision import HALF, qwen_text
 
 CONTROLS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
 CONTROLS += ["<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
@@ -97,7 +97,7 @@ def qwen3(folder: Path, *, dim: int = 64, layers: int = 2) -> Path:
     import transformers as hf
 
     tokenizer = _tokenizer(folder, system="")
-    config = hf.Qwen3Config(**_text(tokenizer, dim, layers), head_dim=16, tie_word_embeddings=True)
+    config = hf.Qwen3Config(**qwen_text(tokenizer, dim, layers), head_dim=16, tie_word_embeddings=True)
     save(folder, hf.Qwen3ForCausalLM(config), config, embedding=dim**-0.5)
     return folder
 
@@ -108,7 +108,7 @@ def qwen3_vl(folder: Path, *, dim: int = 64, layers: int = 2) -> Path:
 
     tokenizer = _tokenizer(folder, system="")
     rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True}
-    text = {**_text(tokenizer, dim, layers), "head_dim": 16, "rope_scaling": rope}
+    text = {**qwen_text(tokenizer, dim, layers), "head_dim": 16, "rope_scaling": rope}
     vision = {"depth": layers + 1, "hidden_size": dim, "num_heads": 4, "patch_size": 16, "intermediate_size": 2 * dim}
     vision |= {"out_hidden_size": dim, "num_position_embeddings": 2304, "deepstack_visual_indexes": [0, 1]}
     config = hf.Qwen3VLConfig(text_config=text, vision_config=vision, **_ids(tokenizer))
@@ -176,21 +176,10 @@ def _qwen2_config(folder: Path, *, dim: int, layers: int) -> Any:
 
     tokenizer = _tokenizer(folder, system=_SYSTEM)
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3]}
-    text = {**_text(tokenizer, dim, layers), "rope_scaling": rope, "rope_theta": 1e6}
+    text = {**qwen_text(tokenizer, dim, layers), "rope_scaling": rope, "rope_theta": 1e6}
     vision = {"depth": layers, "hidden_size": dim, "num_heads": 4, "patch_size": 14, "embed_dim": dim, "mlp_ratio": 2}
     _processor(folder, "Qwen2VLProcessor", patch=14)
     return hf.Qwen2VLConfig(text_config=text, vision_config=vision, **_ids(tokenizer))
-
-
-def _text(tokenizer: Tokenizer, dim: int, layers: int) -> dict[str, Any]:
-    return {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": dim,
-        "intermediate_size": 2 * dim,
-        "num_hidden_layers": layers,
-        "num_attention_heads": dim // 16,
-        "num_key_value_heads": 2,
-    }
 
 
 def _ids(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -238,3 +227,11 @@ def spec_of(folder: Path, family: str, **more: Any) -> Any:
     modality = "text" if family in ("cross_encoder", "qwen3") else "image"
     given = {"revision": "", "dim": 0, "license": "mit", "size_gb": 0.0, "task": "rerank", **more}
     return ModelSpec(name=folder.name, family=family, source=str(folder), modality=modality, **given)
+
+
+def without_weights(folder: Path, to: Path, beginning: str) -> Path:
+    """A copy of a checkpoint in which the weights whose names begin so are missing."""
+    shutil.copytree(folder, to)
+    kept = {name: one for name, one in load_file(to / "model.safetensors").items() if not name.startswith(beginning)}
+    save_file(kept, to / "model.safetensors", metadata={"format": "pt"})
+    return to

@@ -74,14 +74,7 @@ def colqwen(
     number = tokenizer.token_to_id
     third = architecture in ("ColQwen3", "ColQwen3_5")
     patch = 16 if third else 14
-    text = {
-        "vocab_size": tokenizer.get_vocab_size(),
-        "hidden_size": dim,
-        "intermediate_size": 2 * dim,
-        "num_hidden_layers": layers,
-        "num_attention_heads": dim // 16,
-        "num_key_value_heads": 2,
-    }
+    text = qwen_text(tokenizer, dim, layers)
     vision = {"depth": layers, "hidden_size": dim, "num_heads": 4, "patch_size": patch}
     wide = {"intermediate_size": 2 * dim, "out_hidden_size": dim}
     rope = {"type": "mrope", "rope_type": "default", "mrope_section": [2, 3, 3]}
@@ -352,3 +345,15 @@ def _library(architecture: str) -> Any:
 
 def _class(architecture: str) -> Any:
     return getattr(_library(architecture), architecture)
+
+
+def qwen_text(tokenizer: Tokenizer, dim: int, layers: int) -> dict[str, Any]:
+    """The settings of a tiny language model of Qwen."""
+    return {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": dim,
+        "intermediate_size": 2 * dim,
+        "num_hidden_layers": layers,
+        "num_attention_heads": dim // 16,
+        "num_key_value_heads": 2,
+    }
