@@ -106,6 +106,7 @@ def passes(program: str, wanted: list[str]) -> bool:
             [program, "-m", "venv", folder],
             [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted],
             [python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "-e", str(ROOT)],
+            [python, "-m", "compileall", "-q", "visret"],
             [python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--light", "-p", "no:cacheprovider"],
         ):
             if subprocess.run(command, cwd=ROOT, check=False).returncode:

@@ -1,5 +1,6 @@
 """Settings and documents for all tests."""
 
+import gc
 import json
 import os
 import signal
@@ -43,6 +44,15 @@ def pytest_addoption(parser):
     parser.addoption("--light", action="store_true", help="only what needs no torch, weights, gradio or framework")
 
 
+def pytest_configure(config):
+    if config.getoption("light"):
+        settings.load_profile("light")
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what collecting imported stays, so nobody need look through it again
+
+
 def pytest_ignore_collect(collection_path, config):
     return True if config.getoption("light") and collection_path in HEAVY_FILES else None
 
@@ -54,9 +64,11 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if item not in heavy]
 
 
-# Machines are shared: a slow example is no failure. `--hypothesis-profile=thorough` looks at many more.
+# Machines are shared: a slow example is no failure. `--hypothesis-profile=thorough` looks at many more; `--light` looks
+# for what another Python does otherwise, for which a few will do.
 settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.register_profile("visret", deadline=None, max_examples=50)
+settings.register_profile("light", deadline=None, max_examples=10)
 settings.load_profile("visret")
 
 

@@ -5,10 +5,14 @@ visret's server; LibreOffice makes PDFs of office files; QEMU runs the machine c
 for it. What is missing, tests skip and say so.
 """
 
+import compileall
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # Of each the programs that will do, and how to get one: Debian's packages, and two others.
 NEEDED = {
@@ -28,6 +32,7 @@ if sys.platform == "linux":
 
 
 def main() -> int:
+    compileall.compile_dir(ROOT / "visret", quiet=1)  # once, rather than in every process that tests start
     missing = [how for programs, how in NEEDED.items() if not any(map(shutil.which, programs))]
     if not missing:
         return 0

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "visret"
@@ -11,9 +12,12 @@ BARE |= {"what", "where", "how", "when", "which", "whether", "if", "why"}
 NOT_MAX = {"MOST", "LONGEST", "LARGEST", "WIDEST", "DEEPEST"}
 
 
+@cache
 def modules():
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE.parent).as_posix(), ast.parse(path.read_text("utf8"))
+    return [
+        (path.relative_to(PACKAGE.parent).as_posix(), ast.parse(path.read_text("utf8")))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 def is_property(node):

@@ -7,9 +7,7 @@ import json
 import re
 import shutil
 
-import anthropic.types
 import numpy as np
-import openai.types.chat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -250,6 +248,8 @@ def mixed(retriever):
 
 
 def test_openai_takes_the_messages(mixed):
+    import openai.types.chat
+
     types = openai.types.chat.ChatCompletionMessageParam, openai.types.chat.ChatCompletionContentPartParam
     hits, pages = mixed
     for vision in (True, False):
@@ -260,6 +260,8 @@ def test_openai_takes_the_messages(mixed):
 
 
 def test_anthropic_takes_the_messages(mixed):
+    import anthropic.types
+
     types = anthropic.types.MessageParam, anthropic.types.ContentBlockParam
     hits, pages = mixed
     (message,) = rag.messages("Which?", hits, pages=pages, chat="anthropic")
