@@ -24,7 +24,7 @@ DENSE = "dense"
 HYBRID, CASCADE = "hybrid", "cascade"
 """The ways of ranking that fuse late interaction and BM25: on the best pages of both, or on those of BM25."""
 
-WAYS = (LATE, "maxsim", BM25, DENSE, HYBRID, CASCADE)
+WAYS = (LATE, "maxsim", BM25, DENSE, "poly", "xtr", HYBRID, CASCADE)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
 OCR_MODES = ("auto", "never", "always")

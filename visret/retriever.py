@@ -415,10 +415,11 @@ class Retriever:
             compares words, and loads no model: it finds identifiers, numbers and names as they are typed, "exact
             phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
             question, and with all of its phrases, are found. "dense" compares single vectors: the mean of the question
-            with the means of passages, which finds less than "late" and is a yardstick. "hybrid" fuses nine parts of
-            "late" with one of "bm25"; "cascade" ranks the thousand best pages of "bm25" again, by .7 of "late" and .3
-            of "bm25"; a `visret.search.plans.Plan` fuses scorers as it says. None is "late" too, but for a question
-            that the model knows little of, such as one in another language, pages with its words come first, and
+            with the means of passages, which finds less than "late" and is a yardstick. "poly" and "xtr" are scores of
+            papers, to compare. "hybrid" fuses nine parts of "late" with one of "bm25"; "cascade" ranks the thousand
+            best pages of "bm25" again, by .7 of "late" and .3 of "bm25"; a `visret.search.plans.Plan` fuses scorers as
+            it says. None is "late" too, but for a question that the model knows little of, such as one in another
+            language, pages with its words come first, and
             `warnings` say so.
         offset: leave out so many of the first hits, to go on where an earlier search ended. Ranks count them.
         group_by: "document" finds each document once, by its best page, so that k documents are found.

@@ -70,9 +70,7 @@ def test_a_scorer_is_opened_once_a_state(retriever):
 
 
 def test_an_unknown_way_of_ranking_is_refused(retriever):
-    with pytest.raises(
-        InvalidArgument, match="ranked by 'late' or 'maxsim' or 'bm25' or 'dense' or 'backwards', not by 'bm52'"
-    ):
+    with pytest.raises(InvalidArgument, match=r"ranked by 'late' or 'maxsim' or .* or 'backwards', not by 'bm52'"):
         retriever.search("red", by="bm52")
 
 

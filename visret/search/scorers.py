@@ -16,6 +16,8 @@ SCORERS = {
     "maxsim": "visret.search.maxsim",
     BM25: "visret.search.bm25",
     DENSE: "visret.search.dense",
+    "poly": "visret.search.poly",
+    "xtr": "visret.search.xtr",
 }
 
 WITHOUT_MODEL = (BM25,)  # those that take a question as it is typed, so that no model is loaded

@@ -1,0 +1,77 @@
+"""The Scorer "poly": a poly-encoder's attention between a question and the single vectors of a page.
+
+A poly-encoder (Humeau et al. 2020) has several vectors for the question and one for a candidate. The candidate attends
+over them, and is compared with what it sees: sum_i softmax(c . h_i) h_i . c. The vectors of the question are those of
+its tokens here (the paper's variant "first m outputs"; codes of its own would have to be learned). A page has the mean
+of each of its runs (`reduction.means`), and the best of them counts, as in the Scorer "dense".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visret.choices import LATE
+from visret.codec import decode
+from visret.index import Snapshot
+from visret.index.fields import MEANS, VECTORS
+from visret.products import product
+from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
+
+
+class Poly:
+    """The scorer "poly" of one committed state. Raises PageIndexError if a segment has no means."""
+
+    name = "poly"
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        for segment in snapshot.segments:
+            segment.stored(VECTORS if VECTORS in segment.lacks else MEANS)  # what brings vectors brings means
+
+    def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:  # noqa: ARG002
+        """Return the k best pages for each question. exact makes no difference: every page is scored."""
+        asked = [_named(question) for question in questions]
+        keys, scores = [np.empty(0, np.int64)], [np.empty((0, len(asked)), np.float32)]
+        for number, rows in among.rows.items():
+            segment = self.snapshot.segment(number)
+            means, starts = decode(segment.stored(MEANS), MEANS.codec(segment.codec)), segment.offsets_of(MEANS)[:-1]
+            best = np.stack([np.maximum.reduceat(attended(means, query), starts) for query in asked], axis=1)
+            keys.append(self.snapshot.keys(np.full(len(rows), number), rows))
+            scores.append(best[rows])
+        every, values = np.concatenate(keys), np.concatenate(scores)
+        orders = [np.lexsort((every, -column))[:k] for column in values.T]
+        return [
+            Ranking(every[order], column[order], {self.name: column[order]})
+            for order, column in zip(orders, values.T, strict=True)
+        ]
+
+    def explain(self, question: Question, key: int) -> Matches:
+        """Return the vector of the page that is most like each token, as late interaction has it: a mean has none."""
+        segment, row = self.snapshot.locate(key)
+        query: QueryEmbedding = question.encoded[LATE]
+        return self.snapshot.segment(segment).matches(row, query.vectors)
+
+
+def attended(candidates: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return the poly-encoder's score of each candidate (n, d) for the vectors of a question (m, d): (n,) float32."""
+    similar = product(candidates, codes.T)
+    weights = np.exp(similar - similar.max(axis=1, keepdims=True))
+    return np.asarray((weights * similar).sum(axis=1) / weights.sum(axis=1))
+
+
+def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> Poly:  # noqa: ARG001
+    """Open the scorer of a committed state, as `scorers.Scorers` does."""
+    return Poly(snapshot)
+
+
+def _named(question: Question) -> np.ndarray:
+    """Return the vectors of a question that name something, or all if none does."""
+    query: QueryEmbedding = question.encoded[LATE]
+    return query.vectors[query.content] if query.content.any() else query.vectors
+
+
+if TYPE_CHECKING:  # holds the class to the protocol
+    _SCORER: type[Scorer] = Poly
