@@ -1285,7 +1285,8 @@ def _about(spec: ModelSpec) -> str:
     """Return what a model is for, and the languages that it knows."""
     known = spec.languages
     languages = ", ".join(known) if len(known) <= 3 else f"{len(known)} languages"
-    return ", ".join(part for part in (spec.purpose, languages) if part)
+    purpose = f"questions for {spec.questions_for}" if spec.questions_for else spec.purpose
+    return ", ".join(part for part in (purpose, languages) if part)
 
 
 def _print_tables(tables: Sequence[Sequence[tuple[str, ...]]]) -> None:

@@ -17,7 +17,7 @@ from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
-from visret.index.model import check_same, record
+from visret.index.model import check_questions, check_same, record
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
@@ -48,10 +48,17 @@ class Retriever:
     """
 
     def __init__(
-        self, index: PageIndex, encoder: Encoder | None, *, password: str | None = None, device: str | None = None
+        self,
+        index: PageIndex,
+        encoder: Encoder | None,
+        *,
+        questions: str | Encoder | None = None,
+        password: str | None = None,
+        device: str | None = None,
     ) -> None:
         self._index = index
         self._given = encoder
+        self._asking = questions
         self._loaded: tuple[IndexModel, Encoder] | None = None
         self._loading = forks.Lock()
         self._password = password
@@ -97,18 +104,22 @@ class Retriever:
         path: str | Path,
         *,
         model: Encoder | None = None,
+        questions: str | Encoder | None = None,
         password: str | None = None,
         device: str | None = None,
     ) -> Retriever:
         """Open an index. Its model is loaded with the first question.
 
         model: a loaded encoder; None loads the model that made the index.
+        questions: another model for questions alone, by name, folder or as an encoder, such as a small one that was
+            trained to meet the pages of a large one (`questions_for` in models.yaml). The model of the index is then
+            loaded only to encode pages. None encodes questions with the model of the index.
         password: opens encrypted PDFs when their pages are drawn.
         device: where pages are scanned. None scans them on this CPU, straight from the files. With a name that torch
             knows, such as "cuda", they are copied to the memory of that device.
         """
         index = PageIndex.open(path)
-        return cls(index, model, password=password, device=device)
+        return cls(index, model, questions=questions, password=password, device=device)
 
     def close(self) -> None:
         """Close the files of the index."""
@@ -689,8 +700,8 @@ class Retriever:
 
         It can wait, so if it fails, what was done before still counts.
         """
-        if not elsewhere.is_due(self._index.snapshot, compacted=compacted):
-            return
+        if self._asking is not None or not elsewhere.is_due(self._index.snapshot, compacted=compacted):
+            return  # of another model for questions, whose scores differ, nothing is kept
         try:
             spec = self._given.spec if self._given is not None else registry.resolve(self.model)
         except UnknownModel:  # nobody has given it here, and nothing is known of its scores
@@ -712,6 +723,15 @@ class Retriever:
                 self._loaded = model, encoder
             return self._loaded[1]
 
+    def _questions_of(self, model: IndexModel) -> Encoder:
+        """Return what encodes questions, loaded on first use. Raises ModelMismatch if they do not meet the pages."""
+        with self._loading:
+            if isinstance(self._asking, str):
+                self._asking = load_encoder(self._asking)
+            assert self._asking is not None
+            check_questions(self._index.path, model, self._asking)
+            return self._asking
+
     def _scan_in_words(self) -> str:
         """Say what a question without a filter reads."""
         if not self._index.model.makes_vectors:
@@ -725,7 +745,8 @@ class Retriever:
         """Return the pipeline that answers questions from the committed state that is seen now."""
         snapshot = self._index.snapshot
         scorer = partial(self._scorers.of, snapshot)
-        return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn)
+        asking = None if self._asking is None else partial(self._questions_of, snapshot.model)
+        return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn, asking)
 
     def _read_again(self, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
         return self.read(ref, picture=picture)

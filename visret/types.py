@@ -328,6 +328,7 @@ class ModelSpec:
     longest_query, longest_page: the limits in tokens; 0 if unknown or without limit.
     languages: the languages it was trained on, as ISO 639-1 codes; () if unknown.
     purpose: what it was made for, if not for pages of any kind: "code", "biomedicine".
+    questions_for: the model whose indexes it encodes questions for, if it reads no pages; "" for all others.
     unconfirmed: the fields whose value no source confirms.
     remote_code: whether only the code in its repository can run it, which visret never does.
     task: what it does. "encode" turns pages and questions into many vectors; "rerank" scores pairs of a question and a
@@ -359,6 +360,7 @@ class ModelSpec:
     task: str = "encode"
     packages: tuple[str, ...] = ()
     sha256: str = ""
+    questions_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)

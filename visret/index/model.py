@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from visret.errors import ModelMismatch
+from visret.errors import InvalidModelSpec, ModelMismatch
 from visret.index.catalogue import IndexModel
 from visret.types import Encoder, ModelSpec
 
@@ -12,6 +12,11 @@ from visret.types import Encoder, ModelSpec
 def record(encoder: Encoder) -> IndexModel:
     """Return what an index keeps of the model that makes it."""
     spec: ModelSpec = encoder.spec
+    if spec.questions_for:
+        raise InvalidModelSpec(
+            f"{spec.name} encodes questions only: make the index with {spec.questions_for}, and open it with "
+            f"questions={spec.name!r}"
+        )
     return IndexModel(
         name=spec.name,
         identity=spec.revision,
@@ -19,6 +24,22 @@ def record(encoder: Encoder) -> IndexModel:
         modality=spec.modality,
         preprocessing=dict(encoder.preprocessing),
     )
+
+
+def check_questions(path: Path, here: IndexModel, encoder: Encoder) -> None:
+    """Refuse a model whose questions cannot be compared with the pages of the index.
+
+    If it does not say for which model it is, only its dimensions can tell.
+    """
+    spec: ModelSpec = encoder.spec
+    if spec.questions_for and spec.questions_for != here.name:
+        raise ModelMismatch(
+            path, f"was made with {here.name}, and {spec.name} encodes questions for {spec.questions_for}"
+        )
+    if spec.dim != here.dim:
+        raise ModelMismatch(
+            path, f"has vectors of {here.dim} dimensions ({here.name}), and {spec.name} encodes questions in {spec.dim}"
+        )
 
 
 def check_same(path: Path, here: IndexModel, encoder: Encoder) -> None:

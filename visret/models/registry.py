@@ -267,7 +267,18 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     for key in _KEYS:
         if key not in entry and key not in _DEFAULTS:
             raise InvalidModelSpec(f"{path.name}, {name}, {key}: is missing")
-    for key in ("family", "source", "revision", "modality", "license", "architecture", "purpose", "task", "sha256"):
+    for key in (
+        "family",
+        "source",
+        "revision",
+        "modality",
+        "license",
+        "architecture",
+        "purpose",
+        "task",
+        "sha256",
+        "questions_for",
+    ):
         if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
     for key in ("dim", "page_tokens", "longest_query", "longest_page"):

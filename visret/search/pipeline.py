@@ -61,7 +61,7 @@ class Pipeline:
     """The steps from questions to hits, for one committed state of an index.
 
     encoder: returns the model, which is loaded when it is first needed. draw: draws a page at a resolution in dpi, for
-    explanations.
+    explanations. asking: returns what encodes questions; None for the model itself.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class Pipeline:
         scorer: Callable[[str], Scorer],
         encoder: Callable[[], Encoder],
         draw: Callable[[PageRef, int], Image],
+        asking: Callable[[], Encoder] | None = None,
     ) -> None:
         self.snapshot = snapshot
         self.scorer = scorer
         self._encoder = encoder
         self._draw = draw
+        self._asking = asking or encoder
 
     def rank(
         self,
@@ -149,7 +151,7 @@ class Pipeline:
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
-        queries, fitted = self._encoder().encode_queries(texts), self.snapshot.fitted
+        queries, fitted = self._asking().encode_queries(texts), self.snapshot.fitted
         if fitted is not None:
             queries = [replace(query, vectors=fitted.project(query.vectors)) for query in queries]
         return [Question(text, {LATE: query}, query.warnings) for text, query in zip(texts, queries, strict=True)]
@@ -248,10 +250,10 @@ class Pipeline:
 
         It is that of the model, or up to SPAN above it, where the best pages for other questions reach more.
         """
-        line: float | None = self._encoder().spec.options.get("weak_below")
+        line: float | None = self._asking().spec.options.get("weak_below")
         floor = self.snapshot.floor
-        if line is None or floor is None:
-            return line
+        if line is None or floor is None or self._asking is not self._encoder:
+            return line  # what was measured in the index is of its own model's questions
         tokens = int(query.content.sum()) or len(query.vectors)
         # A mean of m numbers strays in proportion to 1 / sqrt(m).
         floors = np.interp(tokens**-0.5, [LONG**-0.5, SHORT**-0.5], [floor.long, floor.short])
