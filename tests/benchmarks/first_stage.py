@@ -11,12 +11,18 @@ taken from the pages again. Exact means float32 scores of these vectors.
     exact              every page with the int8 kernel
     summaries          visret.reduction: centroids of each page's own vectors: a smaller page
     cheaper summaries  vectors at equal distances; neighbours merged
-    MUVERA             fixed dimensional encodings (Dhulipala et al. 2024): one long vector a page, int8, scanned
+    MUVERA             fixed dimensional encodings (Dhulipala et al. 2024): one long vector a page, int8, scanned;
+                       centred: the mean of all vectors is taken off first, so that cells are filled evenly
+    LEMUR              a network of one hidden layer, learned for these pages, turns tokens of a question into a
+                       vector; a page has that which predicts its MaxSim best (least squares; arXiv 2601.21853)
     IVF-PQ             every vector in faiss, 1,000 lists, 32 x 8 bits, 32 probed; the pages of each token's best hits
     PLAID              centroids of all pages (those of residual codes): the pages in the nearest cells of a token,
                        ranked by their centroids at or above a threshold (Santhanam et al. 2022)
     cells              the same centroids and lists alone: a token's match on a page is the best centroid of its nearest
                        cells that the page has, and that of the last of these cells where it has none
+
+Not tried: clusters of the vectors of each token of the vocabulary (TACHIOM, arXiv 2604.28142), since what is stored
+does not say which token a vector is of, and models of pictures have none.
 
 Each row: what the way adds to a page, how long it took to build, and for .95 and .99 recall the smallest shortlist that
 reaches it, with milliseconds a question: finding the shortlist, and all, with the exact top ten of it. Times are
@@ -250,6 +256,10 @@ def stages(pages: Collection, folder: Path, only: Sequence[str]) -> Iterator[Sta
     if "muvera" in only:
         for shape in ((8, 4, 16), (20, 4, 16), (20, 5, 8), (16, 5, 16)):
             yield muvera(pages, *shape)
+            yield muvera(pages, *shape, centred=True)
+    if "lemur" in only:
+        for hidden in (64, 256, 1024):
+            yield lemur(pages, hidden)
     if "ivf-pq" in only:
         yield from ivf_pq(pages)
     if "cells" in only:
@@ -265,7 +275,7 @@ def neighbours_merged(page: np.ndarray, k: int) -> np.ndarray:
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
-def muvera(pages: Collection, repetitions: int, bits: int, dim: int) -> Stage:
+def muvera(pages: Collection, repetitions: int, bits: int, dim: int, *, centred: bool = False) -> Stage:
     """Each repetition cuts space into 2**bits cells by the signs of random projections; a page has the mean of its
     vectors in each cell (or, where there is none, the vector in the nearest cell), a query the sum of its own, both
     through a random projection to `dim` dimensions."""
@@ -275,18 +285,20 @@ def muvera(pages: Collection, repetitions: int, bits: int, dim: int) -> Stage:
     planes = rng.standard_normal((d, repetitions * bits)).astype(np.float32)
     shorter = rng.choice(np.float32([-1, 1]), (d, repetitions * dim)) / np.float32(np.sqrt(dim))
     far = np.bitwise_count(np.arange(cells)[:, None] ^ np.arange(cells)).astype(np.uint8)
+    middle = pages.vectors[:: max(1, len(pages.vectors) // SAMPLE)].mean(axis=0) * np.float32(centred)
 
-    def spread(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def spread(vectors: np.ndarray, *, of_page: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The cell of each vector in each repetition, the sums in all cells, and the projected vectors."""
-        signs = (vectors @ planes > 0).reshape(len(vectors), repetitions, bits)
+        signs = ((vectors - middle) @ planes > 0).reshape(len(vectors), repetitions, bits)
         cell = signs @ (1 << np.arange(bits))
-        short = (vectors @ shorter).reshape(len(vectors), repetitions, dim)
+        # Every page loses the same products with the middle, so that no rank changes.
+        short = ((vectors - middle if of_page else vectors) @ shorter).reshape(len(vectors), repetitions, dim)
         sums = np.zeros((repetitions, cells, dim), np.float32)
         np.add.at(sums, (np.arange(repetitions), cell), short)
         return cell, sums, short
 
     def page_encoding(vectors: np.ndarray) -> np.ndarray:
-        cell, sums, short = spread(vectors)
+        cell, sums, short = spread(vectors, of_page=True)
         every = np.arange(repetitions)
         counts = np.zeros((repetitions, cells), np.float32)
         np.add.at(counts, (every, cell), 1)
@@ -300,10 +312,51 @@ def muvera(pages: Collection, repetitions: int, bits: int, dim: int) -> Stage:
     seconds = time.perf_counter() - start
     size = encodings.shape[1]
     return Stage(
-        f"MUVERA, {repetitions} x {cells} x {dim} = {size:,} dimensions",
+        f"MUVERA{', centred' * centred}, {repetitions} x {cells} x {dim} = {size:,} dimensions",
         len(pages) * packed.codec.bytes_a_vector,
         seconds,
-        lambda query: packed.scores(spread(query)[1].swapaxes(0, 1).reshape(1, size)),
+        lambda query: packed.scores(spread(query, of_page=False)[1].swapaxes(0, 1).reshape(1, size)),
+    )
+
+
+def lemur(pages: Collection, hidden: int, *, tokens: int = 16_384, targets: int = 512, epochs: int = 30) -> Stage:
+    """The hidden layer learns to predict, from a vector of any page, its best match on some pages, less the mean of
+    these (which changes no rank). Then each page gets the weights that predict its own best matches."""
+    import torch
+
+    start = time.perf_counter()
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    some = pages.vectors[np.sort(rng.permutation(len(pages.vectors))[:tokens])]
+    best = np.concatenate(
+        [
+            np.maximum.reduceat(pages.vectors[ends[0] : ends[-1]] @ some.T, ends[:-1] - ends[0])
+            for ends in (pages.offsets[first : first + 65] for first in range(0, len(pages), 64))
+        ]
+    ).T
+    best -= best.mean(axis=1, keepdims=True)
+    learned = torch.from_numpy(best[:, rng.permutation(len(pages))[:targets]])
+    given = torch.from_numpy(some)
+    layer = torch.nn.Sequential(torch.nn.Linear(given.shape[1], hidden), torch.nn.LayerNorm(hidden), torch.nn.GELU())
+    last = torch.nn.Linear(hidden, learned.shape[1])
+    optimiser = torch.optim.Adam([*layer.parameters(), *last.parameters()], 3e-3)
+    for _ in range(epochs):
+        for batch in torch.randperm(len(given)).split(512):
+            optimiser.zero_grad()
+            torch.nn.functional.mse_loss(last(layer(given[batch])), learned[batch]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
+    def features(vectors: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(layer(torch.from_numpy(vectors)).numpy())
+
+    seen = features(some).astype(np.float64)
+    weights = np.linalg.solve(seen.T @ seen + 1e-3 * len(seen) * np.eye(hidden), seen.T @ best).T.astype(np.float32)
+    packed = pack(np.ascontiguousarray(weights), np.arange(len(pages) + 1))
+    seconds = time.perf_counter() - start
+    size = len(pages) * packed.codec.bytes_a_vector
+    return Stage(
+        f"LEMUR, {hidden} dimensions", size, seconds, lambda query: packed.scores(features(query).sum(0)[None])
     )
 
 
@@ -498,7 +551,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="where the vectors are kept")
     parser.add_argument("--pdfs", type=Path, help="PDFs to encode first, where that is not done")
     parser.add_argument("--dim", type=int, default=128, help="dimensions of the vectors, by PCA")
-    parser.add_argument("--only", nargs="+", default=("summaries", "cheap", "muvera", "ivf-pq", "cells"))
+    parser.add_argument("--only", nargs="+", default=("summaries", "cheap", "muvera", "lemur", "ivf-pq", "cells"))
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     if arguments.pdfs:
