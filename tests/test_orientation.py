@@ -81,7 +81,7 @@ def ink_of(image, box, degrees):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("degrees", [1.5, -3, 5, -7, 10, 85, 100, 175, 187, -86, 277])
+@pytest.mark.parametrize("degrees", [1.5, -7, 10, 85, 187, -86])
 def test_words_of_a_skewed_page_are_read_in_order_and_stand_on_their_ink(degrees, glyph):
     image, inked = sheet()
     page = skewed(image, degrees)
