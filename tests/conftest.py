@@ -25,8 +25,8 @@ from visret import Retriever, load_encoder, ocr
 from visret.encoders.toy import ToyEncoder
 from visret.ingest import process
 
-# Of no use without torch, gradio or a framework, or alike on every Python: `pytest --light` leaves out these files, and tests that
-# are marked heavy. What it still runs needs only packages that are installed within seconds.
+# Of no use without torch, gradio or a framework, or alike on every Python: `pytest --light` leaves out these files, and
+# tests that are marked heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
     "sentence torch",
