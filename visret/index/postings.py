@@ -1,7 +1,8 @@
-"""Postings: for every term of a segment the pages that have it, and how often; layout.py describes the arrays.
+"""Postings list, for every term of a segment, the pages that have it and how often; layout.py describes the arrays.
 
-A page by itself is its distinct terms with their counts (`page_terms`, `page_counts`); it waits for a commit like this,
-and segments are merged like this. `gathered` makes the arrays of a segment from such pages, and `Postings` reads them.
+A single page is stored as its distinct terms with their counts (`page_terms`, `page_counts`) while it waits for a
+commit and while segments are merged. `gathered` makes the arrays of a segment from such pages, and `Postings` reads
+them.
 """
 
 from __future__ import annotations
@@ -106,9 +107,10 @@ def _page(joined: bytes, counts: np.ndarray) -> Packed:
 
 
 class Postings:
-    """The postings of a segment, mapped. A file that is not what it should be raises the error that `damaged` makes.
+    """The mapped postings of a segment. A damaged file raises the error that `damaged` makes.
 
-    arrays: by name; none but "lengths" where no page has a word. damaged: makes the error for a file and what is wrong.
+    arrays: the arrays by name; only "lengths" if no page has a word. damaged: makes an error from the name of a file
+        and what is wrong with it.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], damaged: Callable[[str, str], IndexFormatError]) -> None:
@@ -144,7 +146,7 @@ class Postings:
         return self._of(at) if at < len(self) and self[at] == wanted else NOWHERE
 
     def of_prefix(self, prefix: str) -> Posting:
-        """Return the pages with any term that begins so; the counts of these terms are added up."""
+        """Return the pages with any term that begins with this prefix; the counts of these terms are added up."""
         wanted = prefix.encode("utf-8", "replace")
         first, end = bisect_left(self, wanted), bisect_left(self, wanted + b"\xff")  # no UTF-8 has this byte
         if first == end:
@@ -155,13 +157,13 @@ class Postings:
         return Posting(rows, sums[rows])
 
     def page(self, row: int) -> Packed:
-        """Return a page by itself, as `pack_text` made it; its terms are in order."""
+        """Return a single page as `pack_text` made it, with its terms in order."""
         ids, counts, bounds = self._by_page
         here = slice(int(bounds[row]), int(bounds[row + 1]))
         return _page(b"\n".join([self._all[at] for at in ids[here].tolist()]), counts[here])
 
     def problems(self) -> Iterator[str]:
-        """Yield what is wrong with the content, in words."""
+        """Yield a description of each error in the content."""
         if any(self._all[at] >= self._all[at + 1] for at in range(len(self) - 1)):
             yield "terms.npy is damaged: the terms are not in order"
         rows, counts, _ = self._decoded
@@ -198,7 +200,7 @@ class Postings:
 
     @cached_property
     def _decoded(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All postings, term by term: their rows, counts and terms, (n,) each; those of one page and term are one."""
+        """Rows, counts and terms of all postings, (n,) each, term by term; those of one page and term are merged."""
         rows, entries = self._entries(0, len(self))
         term = np.repeat(np.arange(len(self), dtype=np.int32), np.diff(self._first))
         kept = entries > 0
@@ -211,7 +213,7 @@ class Postings:
 
     @cached_property
     def _by_page(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The terms by page: (n,) their numbers, (n,) their counts, (P+1,) where each page begins."""
+        """The terms in the order of pages: (n,) their numbers, (n,) their counts, and (P+1,) the offsets of pages."""
         rows, counts, term = self._decoded
         order = np.argsort(rows, kind="stable")
         bounds = np.append(0, np.cumsum(np.bincount(rows, minlength=len(self.lengths))))

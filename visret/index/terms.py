@@ -1,11 +1,12 @@
-"""The terms of a text: what BM25 counts on pages, and what a question is looked up by.
+"""The terms of a text, which BM25 counts on pages and looks up for a question.
 
-A term is a word without case and accents. What is typed without a space between, such as `install.packages`,
-`--no-ff` or `E-1042`, gives its words, each two of them that are neighbours with what joins them, and the whole; so it
-is found as it is typed, and by its words. Letters of scripts that put no spaces between words (Chinese, Japanese,
-Korean, Thai, Lao, Khmer, Burmese) give every pair of neighbours.
+A term is a word without case and accents. A compound without spaces, such as `install.packages`, `--no-ff` or
+`E-1042`, gives several terms: its words, each pair of neighbouring words with the signs that join them, and the whole.
+So it is found as it is typed, and by its words. Scripts that put no spaces between words (Chinese, Japanese, Korean,
+Thai, Lao, Khmer, Burmese) give every pair of neighbouring letters.
 
-Words are not stemmed and no word is left out: on the questions of tests/benchmarks/lexical.py neither helped.
+Words are not stemmed and stop words are kept, since neither stemming nor a list of stop words helped on the questions
+of tests/benchmarks/lexical.py.
 """
 
 from __future__ import annotations
@@ -50,10 +51,10 @@ _STAR = re.compile(r"(?<![\s*])\*(?!\S)")
 
 
 class Asked(NamedTuple):
-    """A question as it is looked up.
+    """The terms, prefixes and phrases of a question, by which pages are looked up.
 
-    terms: those of its words, as often as they are there. prefixes: beginnings of terms, from `word*`.
-    phrases: what stands in quotes and has any word; only pages that hold all of them are found.
+    terms: those of its words, each as often as the question has it. prefixes: beginnings of terms, from `word*`.
+    phrases: texts in quotes that have a word; only pages that contain all of them are found.
     """
 
     terms: tuple[str, ...]
@@ -62,7 +63,7 @@ class Asked(NamedTuple):
 
 
 def folded(text: str) -> str:
-    """Return a text without case, accents and what cannot be seen, with ligatures and wide letters as plain ones."""
+    """Return a text without case, accents and invisible characters, with ligatures and wide letters as plain ones."""
     if text.isascii():
         return text.lower()
     text = _ACCENTS.sub("", unicodedata.normalize("NFKD", text))
@@ -71,7 +72,7 @@ def folded(text: str) -> str:
 
 
 def of_page(text: str) -> list[str]:
-    """Return the terms of a page's text in order, each as often as it is there."""
+    """Return the terms of a page's text in order, each as often as it occurs."""
     found: list[str] = []
     for chunk in folded(text).replace("-\n", _DIVIDED).split():
         if len(chunk) > MAX_TERM:
@@ -84,7 +85,7 @@ def of_page(text: str) -> list[str]:
 
 
 def _terms(chunk: str) -> list[str]:
-    """Return the terms of what stands between two spaces on a page."""
+    """Return the terms of a piece of a page's text that has no spaces."""
     if _DIVIDED in chunk:  # at the end of a line, with a hyphen of its own or of the word
         lines = chunk.split(_DIVIDED)
         found = [term for part in (*lines, "-".join(lines), "".join(lines)) for term in _terms(part)]
@@ -103,7 +104,7 @@ _known = lru_cache(maxsize=1 << 15)(_terms)  # a page repeats much of what stood
 
 @lru_cache(maxsize=256)
 def of_question(text: str) -> Asked:
-    """Return what a question is looked up by."""
+    """Return the terms, prefixes and phrases of a question."""
     terms: list[str] = []
     prefixes: list[str] = []
     phrases: list[str] = []
@@ -142,7 +143,7 @@ def parts_of(phrase: str) -> tuple[list[str], list[str]]:
 def phrase_pattern(phrase: str) -> re.Pattern[str]:
     """Return the pattern of a phrase in a folded text: its words in order, with no other word between.
 
-    What stands within a word counts, as in `install.packages`; what stands between words does not.
+    Signs within a word must match, as in `install.packages`; signs between words are ignored.
     """
     words = []
     phrase = folded(phrase)
@@ -153,7 +154,7 @@ def phrase_pattern(phrase: str) -> re.Pattern[str]:
 
 
 def _pairs(letters: str) -> list[str]:
-    """Return the pairs of neighbours of a question's letters, or none if it is one letter, which is a prefix."""
+    """Return the pairs of neighbouring letters; none for a single letter, which becomes a prefix."""
     return [letters[at : at + 2] for at in range(len(letters) - 1)]
 
 
@@ -163,7 +164,7 @@ def _parts(word: str) -> list[str]:
 
 
 def _compound(before: str, word: str, after: str) -> list[str]:
-    """Return the terms of a compound: its words, neighbours with their joint, the whole, and that with its signs."""
+    """Return the terms of a compound: words, joined neighbours, the whole, and the whole with the signs around it."""
     pieces = _JOINTS.split(word)
     found = [part[:MAX_TERM] for part in pieces[::2]]
     if len(pieces) > 3:

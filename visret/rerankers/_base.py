@@ -1,4 +1,4 @@
-"""The parts that all rerankers share: checks of what is asked, batches, and one call at a time."""
+"""The parts that all rerankers share: checks of arguments, batches, and a lock that allows one call at a time."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PICTURES_ELSEWHERE = 8
 
 
 class PageReranker(ABC):
-    """A reranker of pages. A family says how it computes the scores of one batch.
+    """A reranker of pages. Each family implements the scores of one batch.
 
-    batch: the number of pages in a batch. It is halved when a device has no memory for it.
+    batch: the number of pages in a batch. It is halved if the device runs out of memory.
     """
 
     def __init__(self, spec: ModelSpec, *, batch: int) -> None:
@@ -34,7 +34,7 @@ class PageReranker(ABC):
         return bool(page.text.strip()) or (self.spec.modality == "image" and page.image is not None)
 
     def scores(self, question: str, pages: Sequence[Page]) -> np.ndarray:
-        """Return how well each page answers the question: (P,) float32, larger is better.
+        """Return how well each page answers the question: (P,) float32; larger is better.
 
         Raises InvalidArgument for a question without words, and ShapeError for a page that `can_read` refuses.
         """
@@ -63,5 +63,5 @@ class PageReranker(ABC):
 
 
 def pictures(device: torch.device) -> int:
-    """Return the number of pictures in a batch, if nobody asks for another."""
+    """Return the default number of pictures in a batch."""
     return PICTURES.get(device.type, _PICTURES_ELSEWHERE)

@@ -1,4 +1,4 @@
-"""The parts that rerankers made of language models share: loading, texts that cannot break a prompt, last states."""
+"""The parts that rerankers based on language models share: loading, texts that cannot break a prompt, last states."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json")
 
 
 class Loaded(NamedTuple):
-    """A loaded checkpoint. options: those of the family, with what the entry says."""
+    """A loaded checkpoint. options: those of the family, with the values of the entry."""
 
     spec: ModelSpec
     model: Any
@@ -32,9 +32,9 @@ class Loaded(NamedTuple):
 
 
 class LanguageReranker(PageReranker):
-    """A reranker made of a language model, which may look at pages, and whose last state is turned into a score.
+    """A reranker based on a language model, which may look at pages. Its last state is turned into a score.
 
-    A family says what it gives the model for a page, and what the last state means.
+    Each family implements the input for a page, and the meaning of the last state.
     """
 
     def __init__(self, loaded: Loaded, *, batch: int | None) -> None:
@@ -56,7 +56,7 @@ class LanguageReranker(PageReranker):
         return out
 
     def _features(self, question: str, pages: Sequence[Page]) -> Mapping[str, Any]:
-        """Return what the model gets for pages that all have pictures, or of which none has one; padded on the left."""
+        """Return the input of the model for pages, all with pictures or all without; it is padded on the left."""
         raise NotImplementedError
 
     def _scores_of(self, features: Mapping[str, Any]) -> np.ndarray:
@@ -73,12 +73,12 @@ class LanguageReranker(PageReranker):
         return states[:, -1]
 
     def _plain(self, text: str) -> str:
-        """Return a text in which what looks like a control token is split: an image token needs an image."""
+        """Split strings in a text that look like control tokens, since an image token would need an image."""
         return self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
 
 
 class Answers(LanguageReranker):
-    """A model that answers whether a page is relevant; the score is the probability of yes among yes and no.
+    """A model that answers whether a page is relevant; the score is the probability of yes, given yes or no.
 
     That is the sigmoid of the difference of the two logits, which is one product of the last state.
     """
@@ -101,7 +101,7 @@ class Answers(LanguageReranker):
         return np.asarray(torch.sigmoid(states @ self._difference).cpu().numpy())
 
     def _prompt(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """Return a conversation as the checkpoint's own template says it, up to where the answer begins."""
+        """Return a conversation in the checkpoint's own template, up to where the answer begins."""
         said = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return str(said)
 
@@ -131,7 +131,7 @@ def load(spec: ModelSpec, options: Mapping[str, Any], *, kind: Any, dtype: str, 
 
 
 def resized(image: Image, *, cell: int, least: int, most: int) -> Image:
-    """Return a picture with whole cells of `cell` pixels along each edge, and from `least` to `most` pixels in all.
+    """Resize a picture to whole cells of `cell` pixels along each edge, and to `least` to `most` pixels in all.
 
     This is what qwen-vl-utils does with its smart_resize. Raises ValueError for a picture that is 200 times as long as
     wide.

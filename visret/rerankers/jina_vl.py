@@ -4,7 +4,7 @@ visret builds the class that modeling.py of jinaai/jina-reranker-m0 defines, and
 Prompt, score token, sizes of pictures and the bias of the sigmoid are those of that file. A page without a picture is
 read as text.
 
-Options: max_patches, the most cells of 28 x 28 pixels of a page (768 by default).
+Options: max_patches, the largest number of cells of 28 x 28 pixels for a page (768 by default).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class JinaVLReranker(LanguageReranker):
         return made
 
     def _shown(self, page: Page) -> str:
-        """Return the page as it stands in the prompt; a long text is cut."""
+        """Return the page as it appears in the prompt; a long text is cut."""
         if page.image is not None:
             return _PICTURE
         text, tokenizer = self._plain(page.text), self._tokenizer

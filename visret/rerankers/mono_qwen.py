@@ -1,8 +1,8 @@
 """MonoQwen2-VL: a Qwen2-VL that is asked whether a page's picture is relevant, and answers True or False.
 
-The score is the probability of True among the two. Prompt and score are those of the card of
-lightonai/MonoQwen2-VL-v0.1, an adapter of Qwen2-VL-2B-Instruct, and of `MonoVLMRanker` in rerankers. The picture goes
-in as it was drawn, up to the limit of the checkpoint's own processor. It reads pictures only.
+The score is the probability of True, given True or False. Prompt and score are those of the card of
+lightonai/MonoQwen2-VL-v0.1, an adapter of Qwen2-VL-2B-Instruct, and of `MonoVLMRanker` in rerankers. The picture is
+used as it was drawn, up to the limit of the checkpoint's own processor. The model reads only pictures.
 
 Options: none besides weak_below.
 """

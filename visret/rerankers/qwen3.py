@@ -1,6 +1,6 @@
-"""Qwen3-Reranker: a Qwen3 that is asked whether the text of a page meets a question, and answers yes or no.
+"""Qwen3-Reranker: a Qwen3 that is asked whether the text of a page answers a question, and answers yes or no.
 
-The score is the probability of yes among the two. Prompt, length and score are those of the card of
+The score is the probability of yes, given yes or no. Prompt, length and score are those of the card of
 Qwen/Qwen3-Reranker-0.6B, and of `Qwen3RerankerWrapper` in mteb. A pair of more than 8,192 tokens is cut.
 
 Options: instruction, what the model is told to look for.

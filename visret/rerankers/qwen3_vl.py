@@ -1,10 +1,10 @@
-"""Qwen3-VL-Reranker: a Qwen3-VL that is asked whether a page meets a question, and answers yes or no.
+"""Qwen3-VL-Reranker: a Qwen3-VL that is asked whether a page answers a question, and answers yes or no.
 
-The score is the probability of yes among the two. Prompt, sizes of pictures, lengths and score are those of
+The score is the probability of yes, given yes or no. Prompt, sizes of pictures, lengths and score are those of
 scripts/qwen3_vl_reranker.py in Qwen/Qwen3-VL-Reranker-2B. A page without a picture is read as text.
 
-Options: instruction, what the model is told to look for; max_patches, the most cells of 32 x 32 pixels of a page (1280
-by default).
+Options: instruction, what the model is told to look for; max_patches, the largest number of cells of 32 x 32 pixels for
+a page (1280 by default).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The explanation of a BM25 score: the words of a page that it comes from, as if each were a vector.
+"""The explanation of a BM25 score by the words of a page, each of which is treated as a vector.
 
 A term of the question is a token, a word of the page is a place, and their similarity is what the term adds to the
-score. So the maxima sum to the score, and boxes, pictures and tables are those of `visret.explain`.
+score. So the maxima add up to the score, and boxes, pictures and tables are those of `visret.explain`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _WORD = re.compile(r"\S+")
 def explained(
     scorer: BM25, question: Question, ref: PageRef, *, render: Callable[[int], Image] | None = None
 ) -> Explanation:
-    """Return where on a page the words of a question stand, and what each adds to its score. render: draws the page."""
+    """Return where the words of a question are on a page, and what each adds to its score. render: draws the page."""
     snapshot = scorer.snapshot
     segment, row = snapshot.find(ref)
     parts = scorer.parts(question, segment, row)
@@ -57,7 +57,7 @@ def explained(
 
 
 def _quoted(text: str, spans: list[tuple[int, int]], line: str) -> np.ndarray:
-    """Return which words are on the first line that reads so, (n + 1,) bool; the last is no word."""
+    """Return which words are on the first line with this text, (n + 1,) bool; the last entry is no word."""
     first = text.find(line) if line else 0
     inside = [first <= begin and end <= first + len(line) for begin, end in spans]
     return np.array([*inside, False], bool)

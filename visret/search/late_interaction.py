@@ -1,11 +1,13 @@
-"""The Scorer "late": MaxSim of a question with the stored vectors of every page, less a correction for page length.
+"""The Scorer "late": MaxSim of a question with the stored vectors of every page, minus a correction for page length.
 
-The more vectors a page has, the more of them are like a word by chance, so a sum of maxima prefers full pages to bills,
-drawings and charts. LENGTH times the logarithm of the number of vectors is taken off for each vector of the question.
+The more vectors a page has, the more of them are similar to a word by chance, so a sum of maxima prefers full pages to
+bills, drawings and charts. So LENGTH times the logarithm of the number of a page's vectors is subtracted for each
+vector of the question.
 
-From EXACT_UP_TO stored values on, a first stage scans the summaries of the pages (`reduction.summarise`), which are
-smaller pages of the same kind. Then those pages are scanned whose summaries say that they may be among the best
-(`maxsim._settle`). The first stage decides only which pages are scored; every score is that of the stored page.
+In indexes of more than EXACT_UP_TO stored values, a first stage scans the summaries of the pages
+(`reduction.summarise`), which are a few vectors of each page. Then only the pages that may be among the best by their
+summaries are scanned (`maxsim._settle`). The first stage decides only which pages are scored; every score is that of
+the stored page.
 """
 
 from __future__ import annotations
@@ -27,16 +29,16 @@ EXACT_UP_TO = 1 << 25
 """The number of values (vectors x dimensions) up to which every page is scanned: some milliseconds on two cores."""
 
 LENGTH = 0.02
-"""What a page loses for its length, for each vector of a question and each unit of ln(vectors of the page).
+"""The score that a page loses for its length, for each vector of a question and each unit of ln(the page's vectors).
 
 nDCG@5 with and without it: .724 and .716 on 94 questions, .766 and .763 on 133, .668 and .658 on documents of many
-kinds. Half of the slope that a regression of all pages' scores has for a question gives .725, .765 and .665, and
+kinds. For each question, half of the slope of a regression of all pages' scores would give .725, .765 and .665, but
 would make the score of a page depend on the other pages.
 """
 
 
 class Staged(NamedTuple):
-    """Pages with their summaries, row by row; None where there are none.
+    """The pages of a segment with their summaries, row by row; None if they have none.
 
     only: the rows of the pages that may be found; None for all. length: what is added to the score of each
         page for its length (`for_length`); empty for nothing.
@@ -49,10 +51,10 @@ class Staged(NamedTuple):
 
 
 class LateInteraction:
-    """The scorer "late" of one committed state. Nothing is read before a question is asked.
+    """The scorer "late" of one committed state. It reads nothing before the first question.
 
     device: the device that scans pages; None for this CPU, or else a name that torch knows. before: the scorer of an
-    earlier state. Its segments are taken over, since on a device they are in its memory already.
+    earlier state. Its segments are reused, since on a device they are already in its memory.
     """
 
     name = LATE
@@ -67,7 +69,7 @@ class LateInteraction:
 
     @property
     def has_first_stage(self) -> bool:
-        """True if a question that may find every page reads the summaries first."""
+        """True if a search of all pages reads the summaries first."""
         return has_first_stage(list(self._segments.values()))
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:
@@ -89,7 +91,7 @@ class LateInteraction:
         return out
 
     def explain(self, question: Question, key: int) -> Matches:
-        """Return the vector of the page that is most like each token, from one pass over the stored vectors."""
+        """Return the vector of the page that matches each token best, from one pass over the stored vectors."""
         segment, row = self.snapshot.locate(key)
         return self.snapshot.segment(segment).matches(row, self._query(question).vectors)
 
@@ -115,9 +117,9 @@ def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> 
 def best_pages(
     parts: Sequence[Staged], queries: Sequence[np.ndarray], k: int, *, exact: bool = False
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Return for each query the part, the row in it and the exact score of the k best pages, as `top_k_of_parts` does.
+    """Return for each query the parts, rows and exact scores of the k best pages, as `top_k_of_parts` does.
 
-    If there is much to scan, pages that their summaries rule out are not scanned. exact: scans all of them.
+    If there are many vectors, pages that their summaries rule out are not scanned. exact: scan all pages.
     """
     summaries = None
     if not exact and has_first_stage(parts):
@@ -127,7 +129,7 @@ def best_pages(
 
 
 def slope_for(model: IndexModel, slope: float = LENGTH) -> float:
-    """Return the slope for the scores of a model; 0 where vectors are not of length 1, for which none was measured."""
+    """Return the slope for the scores of a model; 0 if its vectors are not of length 1, for which none was measured."""
     return slope if model.unit_vectors else 0.0
 
 

@@ -1,7 +1,7 @@
-"""The questions that words answer better than vectors, where nobody named a way of ranking.
+"""The questions for which BM25 gets the larger weight, if a search names no way of ranking.
 
-A model reads words that it was not trained on, such as those of another language, identifiers and code, in many small
-pieces, or not at all. Their vectors say little, while the words themselves can still be compared.
+A model splits words that it was not trained on, such as those of another language, identifiers and code, into many
+small pieces, or cannot read them at all. Their vectors have little meaning, but the words can still be compared.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from visret.search.plans import Plan
 from visret.types import QueryEmbedding
 
 PIECES_A_WORD = 1.65
-"""A question in more pieces than this for each word is one that the model knows little of.
+"""The model knows little of a question that it splits into more word pieces than this for each word.
 
-all-minilm-l6-v2 reads English questions in 1.3 pieces a word on average, French, Portuguese, Italian and Czech ones in
-1.7 to 2.1 (`python tests/benchmarks/many.py FOLDER`).
+all-minilm-l6-v2 splits English questions into 1.3 pieces a word on average, and French, Portuguese, Italian and Czech
+ones into 1.7 to 2.1 (`python tests/benchmarks/many.py FOLDER`).
 """
 LEAST_READ = 0.5  # the share of a question's characters that some piece must stand for
 
 PLAN = Plan({BM25: 0.8, LATE: 0.2})
-"""The way of ranking of such questions: words lead, and vectors decide between pages that have as many of them."""
+"""The way of ranking for such questions: vectors decide between pages that BM25 ranks about equally."""
 
 _WORD = re.compile(r"\w+")
 

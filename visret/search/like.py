@@ -1,7 +1,8 @@
-"""Pages like a page: its vectors are the question.
+"""The pages that are similar to a page, whose vectors serve as the question.
 
-A page has hundreds of vectors, and a scan takes as long as the question has vectors. So those of the page are merged
-until MAX_VECTORS are left, and the score is divided by their number: it is how well they are matched in the mean.
+The time of a scan is proportional to the number of vectors of the question, and a page has hundreds. So the vectors of
+the page are merged until MAX_VECTORS are left. The score is divided by their number, so it is the mean of their best
+matches.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def hits(
     among: Among | None,
     exact: bool,
 ) -> list[Hit]:
-    """Return the hits of a part of the ranking of all pages by how like this page they are. but: a page left out."""
+    """Return the hits of a part of the ranking of all pages by their similarity to this page. but: a page left out."""
     snapshot, question = pipeline.snapshot, question_of(page)
     chosen = snapshot.select(where, None if among is None else refs(snapshot, among))
 

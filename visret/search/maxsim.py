@@ -1,4 +1,4 @@
-"""The Scorer "maxsim": late interaction alone, whatever the length of a page, as the tables of papers have it."""
+"""The Scorer "maxsim": late interaction without a correction for the length of pages, as papers define it."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The scores of different scorers have different scales, so they are made comparable first, over the candidates of one
 question. "relative" maps a scorer's lowest score among them to 0 (or the score 0 itself, if some pages have none of the
-words) and the highest to 1; it keeps how far apart pages are. "rank" takes 1 / (60 + rank) instead (reciprocal rank
-fusion, Cormack, Clarke and Büttcher 2009), which knows only the order.
+words) and the highest to 1; it preserves the ratios of the differences between pages. "rank" uses 1 / (60 + rank)
+instead (reciprocal rank fusion, Cormack, Clarke and Büttcher 2009), which depends only on the order.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from visret.types import Question, Ranking, Scorer, Selection
 Fusion = Literal["relative", "rank"]
 
 RANK_CONSTANT = 60
-"""What is added to every rank: the larger it is, the less the first places count. 60 is that of Cormack et al. 2009."""
+"""The number added to every rank: the larger it is, the less the first places count. Cormack et al. 2009 use 60."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A way of ranking made of others, for `search(..., by=Plan(...))`.
+    """A way of ranking that fuses others, for `search(..., by=Plan(...))`.
 
-    weights: how much each scorer counts, by name, such as {"late": 0.7, "bm25": 0.3}; above 0.
+    weights: the weight of each scorer by its name, such as {"late": 0.7, "bm25": 0.3}; above 0.
     fusion: "relative" or "rank" (see the module).
     candidates: the scorer whose best pages are the only ones that can be found, as in a cascade; None takes the best
         pages of every scorer.
-    depth: how many of the best pages each scorer brings, at least as many as are asked for; or a mapping with a number
-        for each scorer.
+    depth: the number of best pages that each scorer contributes, or a mapping with a number for each scorer; at least
+        as many as the search returns.
 
     Every scorer scores every candidate, whichever of them found it. A page that a scorer does not find at all, because
-    it has none of the words, counts as its worst. Raises InvalidArgument for what cannot be.
+    it has none of the words, counts as its worst. Raises InvalidArgument for wrong arguments.
     """
 
     weights: Mapping[str, float] = field(hash=False)
@@ -68,7 +68,7 @@ class Plan:
         object.__setattr__(self, "depth", MappingProxyType(depths))
 
     def depth_of(self, name: str) -> int:
-        """Return how many of its best pages a scorer brings."""
+        """Return how many of its best pages a scorer contributes."""
         return self.depth[name] if isinstance(self.depth, Mapping) else self.depth
 
 
@@ -80,7 +80,7 @@ PLANS: Mapping[str, Plan] = {
 
 
 def scorers_of(by: str | Plan) -> set[str]:
-    """Return the names of the scorers that a way of ranking asks; any name but that of a plan is one of a scorer."""
+    """Return the names of the scorers that a way of ranking uses; a name that is not a plan's is a scorer's."""
     plan = PLANS.get(by, by) if isinstance(by, str) else by
     return set(plan.weights) if isinstance(plan, Plan) else {plan}
 

@@ -1,9 +1,9 @@
 """The Scorer "poly": a poly-encoder's attention between a question and the single vectors of a page.
 
 A poly-encoder (Humeau et al. 2020) has several vectors for the question and one for a candidate. The candidate attends
-over them, and is compared with what it sees: sum_i softmax(c . h_i) h_i . c. The vectors of the question are those of
-its tokens here (the paper's variant "first m outputs"; codes of its own would have to be learned). A page has the mean
-of each of its runs (`reduction.means`), and the best of them counts, as in the Scorer "dense".
+over them, and its score is its product with the result: sum_i softmax(c . h_i) h_i . c. Here the vectors of the
+question are those of its tokens (the paper's variant "first m outputs"; separate codes would have to be learned). A
+page has the mean of each of its runs (`reduction.means`), and its score is that of its best mean, as in "dense".
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Poly:
         ]
 
     def explain(self, question: Question, key: int) -> Matches:
-        """Return the vector of the page that is most like each token, as late interaction has it: a mean has none."""
+        """Return the vector of the page that matches each token best, as in late interaction: a mean has no place."""
         segment, row = self.snapshot.locate(key)
         query: QueryEmbedding = question.encoded[LATE]
         return self.snapshot.segment(segment).matches(row, query.vectors)

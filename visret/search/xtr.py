@@ -1,13 +1,13 @@
 """The Scorer "xtr": late interaction over the vectors that a search by tokens would find (Lee et al. 2023, XTR).
 
-Each token of a question finds the FOUND vectors that are most like it, among those of all pages that may be found. A
-page has the best of its own that a token found; where the token found none on it, it has that of the last one found
-instead ("missing similarity imputation"), so no other vector of the page is looked up. Here all of them are looked at,
-which makes the definition exact: the score of a page is the sum over tokens of max(best match on the page, last found).
-A page where no token found anything cannot be found.
+Each token of a question finds the FOUND vectors that are most similar to it, among those of all pages that may be
+found. For each token, a page gets the similarity of the best of its own vectors that the token found; if there is none,
+it gets that of the last vector that the token found anywhere ("missing similarity imputation"), so no other vector of
+the page is needed. Here all vectors are scanned, which makes the definition exact: the score of a page is the sum over
+tokens of max(best match on the page, last found). A page on which no token found a vector cannot be found.
 
-The paper takes the mean over tokens; the sum ranks alike and compares with MaxSim. It trains a model for this way of
-scoring, and visret's models were not, so it is here to compare (docs/log.md).
+The paper takes the mean over tokens; the sum gives the same ranking and can be compared with MaxSim. The paper trains a
+model for this score. visret's models were not trained for it, so it is here only for comparison (docs/log.md).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from visret.products import product
 from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
 
 FOUND = 40_000
-"""How many vectors a token finds: as in the paper, whose largest collection has 1.2 billion."""
+"""The number of vectors that a token finds, as in the paper, whose largest collection has 1.2 billion vectors."""
 
 PAGES_AT_ONCE = 64
 
@@ -42,7 +42,7 @@ class XTR:
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:  # noqa: ARG002
         """Return the k best pages for each question; the vectors are read once for all of them.
 
-        exact makes no difference: no vector is left out.
+        exact makes no difference: every vector is scanned.
         """
         queries = [_query(question).vectors for question in questions]
         asked = np.concatenate(queries).T
@@ -61,7 +61,7 @@ class XTR:
         return [_ranked(every, values[:, a:b], floors[a:b], k, self.name) for a, b in pairwise(cuts)]
 
     def explain(self, question: Question, key: int) -> Matches:
-        """Return the vector of the page that is most like each token, whether or not a search would find it."""
+        """Return the vector of the page that matches each token best, whether or not a search would find it."""
         segment, row = self.snapshot.locate(key)
         return self.snapshot.segment(segment).matches(row, _query(question).vectors)
 
@@ -92,7 +92,7 @@ def _largest(values: np.ndarray, count: int) -> np.ndarray:
 
 
 def _ranked(keys: np.ndarray, best: np.ndarray, floors: np.ndarray, k: int, name: str) -> Ranking:
-    """Return the k best pages. best: (P, m), of each page for each token; floors: (m,), the last that each found."""
+    """Return the k best pages. best: (P, m), the best match of each token on each page. floors: (m,), its last one."""
     found = (best >= floors).any(axis=1)
     keys, scores = keys[found], np.maximum(best[found], floors).sum(axis=1)
     order = np.lexsort((keys, -scores))[:k]
