@@ -27,5 +27,8 @@ HYBRID, CASCADE = "hybrid", "cascade"
 WAYS = (LATE, "maxsim", BM25, DENSE, "poly", "xtr", HYBRID, CASCADE)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
+DEPTH = 50
+"""The number of pages of a ranking that a reranker reads, if nobody chooses another."""
+
 OCR_MODES = ("auto", "never", "always")
 """The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

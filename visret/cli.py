@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import itertools
 import json
 import logging
 import os
@@ -23,13 +24,12 @@ from dataclasses import asdict, replace
 from difflib import get_close_matches
 from functools import partial
 from io import TextIOWrapper
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret.choices import BM25, CODECS, DEFAULT_MODEL, LATE, OCR_MODES, QUALITY_MODEL, WAYS
-from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, PageIndexError, VisretError
+from visret.choices import BM25, CODECS, DEFAULT_MODEL, DEPTH, LATE, OCR_MODES, QUALITY_MODEL, WAYS
+from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, NoPicture, PageIndexError, VisretError
 from visret.folders import unwritable
 
 KINDS_OF_LOSS = 3  # of a file that are printed
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
     from visret.server.guard import Rules
-    from visret.types import Hit, ModelSpec, Ranked
+    from visret.types import Hit, ModelSpec, Page, PageRef, Ranked
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
@@ -156,12 +156,15 @@ def index(arguments: argparse.Namespace) -> int:
 
 
 def search(arguments: argparse.Namespace) -> int:
-    """Rank the pages of an index for a question."""
+    """Rank the pages of an index for a question, or by how like another page they are."""
     from visret.retriever import Retriever
 
     where = _where(arguments.where)
+    _check_asked(arguments)
     _check_pictures(arguments.pictures)
     with Retriever.open(arguments.index, password=arguments.password) as retriever:
+        if arguments.like is not None:
+            return _search_like(retriever, arguments, where)
         (found,) = retriever.explained(
             [arguments.question],
             k=arguments.k,
@@ -172,10 +175,67 @@ def search(arguments: argparse.Namespace) -> int:
             group_by=arguments.group_by,
             neighbours=arguments.neighbours,
             weak=not arguments.no_weak,
+            min_score=arguments.min_score,
+            rerank=arguments.rerank,
+            depth=arguments.depth,
+            seconds=arguments.seconds,
         )
         failed, empty = retriever.unread()
         missing = _show(retriever, arguments, found, failed, empty)
     return int(bool(missing))
+
+
+def _check_asked(arguments: argparse.Namespace) -> None:
+    """Raise InvalidArgument unless there is a question or a page, and for options that nothing would heed."""
+    if (arguments.question is None) == (arguments.like is None):
+        raise InvalidArgument("search takes either a question, or --like DOC:PAGE for pages like another one")
+    names = ("by", "no_weak", "min_score", "rerank", "seconds")
+    if arguments.like is not None and (given := [name for name in names if vars(arguments)[name]]):
+        raise InvalidArgument(f"--like compares pages by their vectors, and takes no --{given[0].replace('_', '-')}")
+
+
+def _search_like(retriever: Retriever, arguments: argparse.Namespace, where: dict[str, Any] | None) -> int:
+    """Print the pages that are most like another one, as `search` prints those for a question."""
+    from visret.types import Ranked
+
+    hits = retriever.search_like(
+        _liked(retriever, arguments.like, arguments.password),
+        arguments.k,
+        where=where,
+        exact=arguments.exact,
+        offset=arguments.offset,
+        group_by=arguments.group_by,
+        neighbours=arguments.neighbours,
+    )
+    failed, empty = retriever.unread()
+    return int(bool(_show(retriever, arguments, Ranked((hit, None) for hit in hits), failed, empty)))
+
+
+def _liked(retriever: Retriever, given: str, password: str | None) -> PageRef | Page:
+    """Return the page that --like names: DOC:PAGE or DOC of the index, or else a page of a file."""
+    from visret.types import PageRef
+
+    name, _, number = given.rpartition(":")
+    named = [(given, 1)] + ([(name, int(number))] if name and number.isdecimal() and int(number) else [])
+    documents = set(retriever.documents())
+    for doc, page in reversed(named):
+        if doc in documents:
+            return PageRef(doc, page if doc == name else min(retriever.document(doc).pages, default=1))
+    for path, page in named:
+        if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
+            return _page_of(path, page, retriever.modality, password)
+    raise InvalidArgument(f"--like: this index has no document {named[-1][0]!r}, and there is no such file")
+
+
+def _page_of(path: str, number: int, modality: str, password: str | None) -> Page:
+    """Read a page of a file for a model that reads "text" or looks at an "image"."""
+    from visret import documents, ocr
+
+    with documents.open_document(path, password=password) as document:
+        if number > len(document):
+            raise InvalidArgument(f"--like: {path} has {_count(len(document), 'page')}, and no page {number}")
+        page = document.page(number, doc=Path(path).name)
+    return ocr.with_words(page, ocr.usable_mode("auto", modality))
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -184,7 +244,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     questions = read(arguments.questions, topics=arguments.topics)
     with ExitStack() as opened:
-        systems = _systems(arguments.systems, arguments.by or [None], arguments.password, opened)
+        systems = _systems(arguments, opened)
         found = compare(
             systems,
             questions,
@@ -405,6 +465,7 @@ def serve(arguments: argparse.Namespace) -> int:
         ui=not arguments.no_ui,
         most_pages=arguments.most_pages,
         no_key=arguments.no_key,
+        rerank=arguments.rerank,
         announce=lambda address: print(f"visret: {address}", flush=True),
     )
     return 0
@@ -421,25 +482,35 @@ def serving_rules(arguments: argparse.Namespace) -> Rules:
     return rules
 
 
-def _systems(given: Sequence[str], ways: Sequence[str | None], password: str | None, opened: ExitStack) -> list[System]:
+def _systems(arguments: argparse.Namespace, opened: ExitStack) -> list[System]:
     """Return indexes and run files as systems, called by the ends of their paths, as much as tells them apart.
 
-    ways: how each index ranks; several are systems of their own.
+    Each index is a system for each way in which it ranks, and again with each reranker.
     """
     from visret.evaluate import read_run, system_of
+    from visret.rerankers import load_reranker
     from visret.retriever import Retriever
+    from visret.search.rerank import check_limits
 
+    given = arguments.systems
+    check_limits(arguments.rerank or None, arguments.depth, arguments.seconds)
     names = [Path(path).stem for path in given]
     if len(set(names)) < len(names):
         names = list(given)
+    rerankers = {name: load_reranker(name) for name in dict.fromkeys(arguments.rerank)}
+    ways = list(dict.fromkeys(arguments.by or [None]))
     systems = []
     for path, name in zip(given, names, strict=True):
         if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
             systems.append(read_run(path, name))
-        else:
-            retriever = opened.enter_context(Retriever.open(path, password=password))
-            called = {by: f"{name} ({by})" if len(set(ways)) > 1 else name for by in ways}
-            systems += [system_of(retriever, label, by=by) for by, label in called.items()]
+            continue
+        retriever = opened.enter_context(Retriever.open(path, password=arguments.password))
+        for by, reranker in itertools.product(ways, (None, *rerankers)):
+            how = "+".join([by or LATE] * (len(ways) > 1 or reranker is not None) + [reranker] * (reranker is not None))
+            limits = {} if reranker is None else {"depth": arguments.depth, "seconds": arguments.seconds}
+            label = f"{name} ({how})" if how else name
+            again = None if reranker is None else rerankers[reranker]
+            systems.append(system_of(retriever, label, by=by, rerank=again, **limits))
     return systems
 
 
@@ -493,6 +564,18 @@ def _path(text: str) -> str:
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 QUESTION: Argument = ("question",), {"metavar": "QUESTION", "help": "what to look for, in words"}
+QUESTION_OR_PAGE: Argument = (
+    ("question",),
+    {"metavar": "QUESTION", "nargs": "?", "help": "what to look for, in words; or give --like"},
+)
+LIKE: Argument = (
+    ("--like",),
+    {
+        "metavar": "DOC:PAGE",
+        "type": _path,
+        "help": "find the pages that are most like this page of the index; a file, or FILE:PAGE, is read instead",
+    },
+)
 PATHS: Argument = (
     ("paths",),
     {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text, office files, or folders of them"},
@@ -521,6 +604,27 @@ NEIGHBOURS: Argument = (
     {"metavar": "N", "type": _count_from_0, "default": 0, "help": "show N pages before and after each hit too"},
 )
 NO_WEAK: Argument = ("--no-weak",), {"action": "store_true", "help": "leave out pages that hardly answer"}
+MIN_SCORE: Argument = (
+    ("--min-score",),
+    {
+        "metavar": "N",
+        "type": float,
+        "help": "leave out pages with less relevance than this, from 0 to 1; .5 leaves out what hardly answers, in any "
+        "index",
+    },
+)
+RERANK: Argument = (
+    ("--rerank",),
+    {"metavar": "MODEL", "help": "read the first pages again with a reranker, and rank them by what it says"},
+)
+RERANK_DEPTH: Argument = (
+    ("--depth",),
+    {"metavar": "N", "type": _positive, "default": DEPTH, "help": f"how many pages a reranker reads ({DEPTH})"},
+)
+RERANK_SECONDS: Argument = (
+    ("--seconds",),
+    {"metavar": "N", "type": float, "help": "how long a reranker may take; pages that are left follow the others"},
+)
 JSON: Argument = ("--json",), {"action": "store_true", "help": "print JSON"}
 PICTURES: Argument = (
     ("--pictures",),
@@ -689,6 +793,15 @@ SERVER: list[Argument] = [
         {"metavar": "FILE", "help": "a file with the key that clients must send; or set VISRET_API_KEY"},
     ),
     (("--no-key",), {"action": "store_true", "help": "let other machines connect without a key"}),
+    (
+        ("--rerank",),
+        {
+            "metavar": "MODEL",
+            "action": "append",
+            "default": [],
+            "help": "a reranker that questions may ask for; for several: --rerank A --rerank B",
+        },
+    ),
     (("--no-ui",), {"action": "store_true", "help": "serve the HTTP API and MCP without the page in the browser"}),
     (
         ("--name",),
@@ -750,6 +863,17 @@ EVALUATED: list[Argument] = [
         },
     ),
     (
+        ("--rerank",),
+        {
+            "metavar": "MODEL",
+            "action": "append",
+            "default": [],
+            "help": "measure each way with its first pages read again by this reranker too; several are compared",
+        },
+    ),
+    RERANK_DEPTH,
+    RERANK_SECONDS,
+    (
         ("--unit",),
         {
             "choices": ["page", "document"],
@@ -799,7 +923,8 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     ],
     search: [
         INDEX,
-        QUESTION,
+        QUESTION_OR_PAGE,
+        LIKE,
         K,
         OFFSET,
         WHERE,
@@ -807,6 +932,10 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         GROUP_BY,
         NEIGHBOURS,
         NO_WEAK,
+        MIN_SCORE,
+        RERANK,
+        RERANK_DEPTH,
+        RERANK_SECONDS,
         EXACT,
         PASSWORD,
         JSON,
@@ -993,23 +1122,28 @@ def _object(option: str, text: str, example: str) -> dict[str, Any]:
 def _show(
     retriever: Retriever,
     arguments: argparse.Namespace,
-    found: Ranked[tuple[Hit, Explanation]],
+    found: Ranked[tuple[Hit, Explanation]] | Ranked[tuple[Hit, None]],
     failed: Sequence[Failure],
     empty: Sequence[EmptyPage],
 ) -> int:
-    """Print the hits, draw them if pictures are asked for, and return how many pictures could not be drawn."""
+    """Print the hits, draw them if pictures are asked for, and return how many pictures could not be drawn.
+
+    A hit without an explanation is drawn as it is.
+    """
     from visret.retriever import as_json
 
     entries = []
     missing = 0
     broken = False  # if one picture cannot be written into the folder, no other can
     for hit, why in found:
-        entry = as_json(hit, why.boxes if arguments.json else ())
-        if arguments.pictures and why.embedding.size_pt and not broken and not hit.neighbour_of:
+        entry = as_json(hit, why.boxes if why and arguments.json else ())
+        if arguments.pictures and not (why and not why.embedding.size_pt) and not broken and not hit.neighbour_of:
             picture = Path(arguments.pictures) / _picture_name(hit)
             try:
-                _save(why.image(), picture)
+                _save(why.image() if why else retriever.picture(hit), picture)
                 entry["picture"] = str(picture)
+            except NoPicture:
+                pass  # plain text
             except VisretError as error:  # the file has changed or is gone; the hit is shown without a picture
                 missing += 1
                 broken = isinstance(error, PageIndexError)
@@ -1018,7 +1152,9 @@ def _show(
     if arguments.json:
         unread = {"failed": [asdict(f) for f in failed], "empty": [asdict(e) for e in empty]}
         unread["lost"] = [asdict(lost) for lost in retriever.lost()]
-        _print_json({"query": arguments.question, "hits": entries, "warnings": found.warnings, **unread})
+        like = vars(arguments).get("like")
+        asked = {"query": arguments.question} if like is None else {"like": like}
+        _print_json({**asked, "hits": entries, "warnings": found.warnings, **unread})
         return missing
     hits = [hit for hit, _ in found]
     if not hits:
@@ -1035,7 +1171,8 @@ def _show(
             print(f"  + {_link(place, hit)}{' ' * max(1, 44 - len(place))}next to {hit.neighbour_of}")
             continue
         was_weak = hit.weak
-        print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{hit.score:6.2f}")
+        score = "     -" if entry["unscored"] else f"{hit.score:6.2f}"
+        print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{score}")
         if hit.text:
             print(f"     {textwrap.shorten(_printable(hit.text), 96, placeholder=' ...')}")
         if entry["picture"]:
@@ -1047,8 +1184,11 @@ def _nothing(retriever: Retriever, arguments: argparse.Namespace) -> str:
     """Say why no hit is shown."""
     if not retriever.info()["pages"]:
         return "no page was found: nothing has been read yet"
-    if vars(arguments).get("no_weak") or vars(arguments).get("offset"):  # other verbs have none
-        return "no page is left: those that were found are weak (--no-weak) or stand before --offset"
+    if any(vars(arguments).get(name) for name in ("no_weak", "offset", "min_score")):  # other verbs have none
+        return (
+            "no page is left: those that were found are weak (--no-weak), of less relevance than --min-score, or stand "
+            "before --offset"
+        )
     if not vars(arguments).get("where"):
         return "no page has the words of this question"
     return "no page passes the filter, or none that does has the words of this question"
@@ -1112,7 +1252,7 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         from visret.documents import formats
 
         _say(f"{formats.unread(Counter(map(formats.ending, report.ignored)))} (--json lists them)")
-    for path, losses in groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
+    for path, losses in itertools.groupby(sorted(report.lost, key=lambda lost: lost.path), key=lambda lost: lost.path):
         _say(f"missing: {path}: {_losses(list(losses))}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))

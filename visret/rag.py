@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from warnings import warn
 
 from visret import documents
+from visret.choices import DEPTH
 from visret.errors import DocumentError, InvalidArgument
 from visret.types import Hit, Page, PageRef
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from visret.explain.attribution import Explanation, Region
     from visret.retriever import Retriever
+    from visret.search.plans import Plan
+    from visret.types import Reranker
 
 INSTRUCTION = (
     "Answer the question from the pages below and from nothing else. Each page stands between a line <page-CODE> and a "
@@ -127,6 +130,16 @@ def answer(
     *,
     k: int = 5,
     where: Mapping[str, Any] | None = None,
+    by: str | Plan | None = None,
+    exact: bool = False,
+    offset: int = 0,
+    group_by: str | None = None,
+    neighbours: int = 0,
+    weak: bool = True,
+    min_score: float | None = None,
+    rerank: str | Reranker | None = None,
+    depth: int = DEPTH,
+    seconds: float | None = None,
     chat: str = "openai",
     vision: bool = True,
     max_pixels: int = MAX_PIXELS,
@@ -135,12 +148,27 @@ def answer(
     """Search, ask a language model, and find what its answer cites on the pages.
 
     ask: sends messages to a model and returns its answer. If it returns None, the answer is empty, with a warning.
-    k, where: as in `Retriever.search`. chat, vision, max_pixels, total_pixels: as in `messages`.
+    k, where and the others up to `seconds`: as in `Retriever.search`. Neighbours are pages that the model can cite too.
+    chat, vision, max_pixels, total_pixels: as in `messages`.
 
     The text of the pages comes from the index. If the picture of a page cannot be drawn, because its file is gone or
     has changed, the page is sent as text, and a warning says so.
     """
-    hits = retriever.search(question, k, where=where)
+    hits = retriever.search(
+        question,
+        k,
+        where=where,
+        by=by,
+        exact=exact,
+        offset=offset,
+        group_by=group_by,
+        neighbours=neighbours,
+        weak=weak,
+        min_score=min_score,
+        rerank=rerank,
+        depth=depth,
+        seconds=seconds,
+    )
     warnings = list(hits.warnings)
 
     def read(hit: Hit) -> Page:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from visret import arguments, forks
-from visret.choices import LATE
+from visret.choices import DEPTH, LATE
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
@@ -27,9 +27,9 @@ from visret.search.late_interaction import LateInteraction
 from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
 from visret.search.plans import Plan
-from visret.search.rerank import DEPTH, Rerankers, asked, reranked
+from visret.search.rerank import UNSCORED, Rerankers, Reranking, asked, reranked
 from visret.search.scorers import Scorers
-from visret.types import Encoder, Hit, Page, PageRef, Ranked, Reranker, page_ref
+from visret.types import Encoder, Hit, Page, PageRef, Question, Ranked, Ranking, Reranker, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -402,6 +402,7 @@ class Retriever:
         group_by: str | None = None,
         neighbours: int = 0,
         weak: bool = True,
+        min_score: float | None = None,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -438,8 +439,10 @@ class Retriever:
         neighbours: add so many pages before and after each hit, for readers. They follow their hit, pass `where`, and
             have its rank as `neighbour_of`. A page comes only once.
         weak: False leaves out hits that are `weak`, so that fewer than k are found, or none.
-        explain: examine each page that was found, for the `text` and `weak` of its hit. False only ranks, in about two
-            thirds of the time; every `text` is "" then, and no hit is `weak`.
+        min_score: leave out hits whose `relevance` is lower, from 0 to 1. It means the same in every index: .5 leaves
+            out what hardly answers, wherever it stands, and .6 what answers not much better.
+        explain: examine each page that was found, for the `text`, `weak` and `relevance` of its hit. False only ranks,
+            in about two thirds of the time; every `text` is "" then, and no hit is `weak`.
         rerank: the name of a reranker (`visret models` lists them), or one from `load_reranker`. It reads the first
             pages together with the question and ranks them again, and `score` is then what it says. A name is loaded
             once and kept until the retriever is closed.
@@ -460,6 +463,7 @@ class Retriever:
             group_by=group_by,
             neighbours=neighbours,
             weak=weak,
+            min_score=min_score,
             explain=explain,
             rerank=rerank,
             depth=depth,
@@ -479,6 +483,7 @@ class Retriever:
         group_by: str | None = None,
         neighbours: int = 0,
         weak: bool = True,
+        min_score: float | None = None,
         explain: bool = True,
         rerank: str | Reranker | None = None,
         depth: int = DEPTH,
@@ -488,16 +493,14 @@ class Retriever:
 
         `rerank` reads pages for each question by itself, and `seconds` are those of one question.
         """
-        part = Part(k, offset, group_by, neighbours, weak)
-        if not weak and not explain:
-            raise InvalidArgument("weak=False needs a look at each page; leave out explain=False")
-        again, pipeline = asked(rerank, depth, seconds, self._rerankers), self._pipeline()
-        first = part.depth if again is None else max(part.depth, again.depth)
-        found = pipeline.rank(questions, first, where=where, among=among, exact=exact, by=by, documents=part.documents)
-        if again is not None:
-            return list(reranked(again, pipeline, found, part, self._read_again, where=where, explain=explain))
+        part = Part(k, offset, group_by, neighbours, weak, min_score)
+        if part.examines and not explain:
+            raise InvalidArgument("weak=False and min_score need a look at each page; leave out explain=False")
+        again = asked(rerank, depth, seconds, self._rerankers)
+        pipeline, found = self._ranked(questions, part, again, where=where, among=among, exact=exact, by=by)
+        judge = None if again is None else again.judged
         return [
-            Ranked(part.hits(pipeline, question, ranking, where, explain=explain), question.warnings)
+            Ranked(part.hits(pipeline, question, ranking, where, explain=explain, judge=judge), question.warnings)
             for question, ranking in found
         ]
 
@@ -514,18 +517,23 @@ class Retriever:
         group_by: str | None = None,
         neighbours: int = 0,
         weak: bool = True,
+        min_score: float | None = None,
+        rerank: str | Reranker | None = None,
+        depth: int = DEPTH,
+        seconds: float | None = None,
     ) -> Iterator[Ranked[tuple[Hit, Explanation]]]:
         """Yield what `search_many` returns, each hit with its explanation, as `heatmap` returns it.
 
         Nothing more is encoded for that. Explanations are made one question at a time, since each holds its page's
         vectors.
         """
-        part, pipeline = Part(k, offset, group_by, neighbours, weak), self._pipeline()
-        found = pipeline.rank(
-            questions, part.depth, where=where, among=among, exact=exact, by=by, documents=part.documents
-        )
+        part = Part(k, offset, group_by, neighbours, weak, min_score)
+        again = asked(rerank, depth, seconds, self._rerankers)
+        pipeline, found = self._ranked(questions, part, again, where=where, among=among, exact=exact, by=by)
+        judge = None if again is None else again.judged
         return (
-            Ranked(part.explained(pipeline, question, ranking, where), question.warnings) for question, ranking in found
+            Ranked(part.explained(pipeline, question, ranking, where, judge=judge), question.warnings)
+            for question, ranking in found
         )
 
     def search_like(
@@ -695,6 +703,20 @@ class Retriever:
 
     # ---- inside
 
+    def _ranked(
+        self, questions: Sequence[str], part: Part, again: Reranking | None, **how: Any
+    ) -> tuple[Pipeline, Iterable[tuple[Question, Ranking]]]:
+        """Return each question with its ranking, deep enough for this part of it, and ranked again if that is asked.
+
+        how: further arguments of `Pipeline.rank`.
+        """
+        pipeline = self._pipeline()
+        depth = part.depth if again is None else max(part.depth, again.depth)
+        found = pipeline.rank(questions, depth, documents=part.documents, **how)
+        return pipeline, found if again is None else reranked(
+            again, found, pipeline.snapshot, partial(read_again, self)
+        )
+
     def _measure_floor(self, *, compacted: bool = False) -> None:
         """Measure which hits are weak in this index, if that was never done, or much has changed since.
 
@@ -748,9 +770,6 @@ class Retriever:
         asking = None if self._asking is None else partial(self._questions_of, snapshot.model)
         return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn, asking)
 
-    def _read_again(self, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
-        return self.read(ref, picture=picture)
-
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)
 
@@ -761,6 +780,11 @@ def pipeline_of(retriever: Retriever) -> Pipeline:
     The server ranks a batch of questions first, and explains to each caller as much as was asked for.
     """
     return retriever._pipeline()
+
+
+def read_again(retriever: Retriever, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
+    """Return a page for a reranker, as `Retriever.read` does."""
+    return retriever.read(ref, picture=picture)
 
 
 def _as_page(given: Page | Image | str) -> Page:
@@ -775,10 +799,15 @@ def _as_page(given: Page | Image | str) -> Page:
 
 
 def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
-    """Return a hit as `visret search --json` prints it. The caller sets "picture" if it draws one."""
+    """Return a hit as `visret search --json` prints it. The caller sets "picture" if it draws one.
+
+    JSON has no -inf: a page that a reranker did not score has null as its score, and "unscored" is true.
+    """
+    unscored = hit.score == UNSCORED
     return {
         "rank": hit.rank,
-        "score": hit.score,
+        "score": None if unscored else hit.score,
+        "unscored": unscored,
         "doc": hit.doc,
         "page": hit.page,
         "text": hit.text,
@@ -787,6 +816,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
         "boxes": [asdict(box) for box in boxes],
         "picture": None,
         "weak": hit.weak,
+        "relevance": hit.relevance,
         "scores": dict(hit.scores),
         "neighbour_of": hit.neighbour_of,
     }

@@ -384,6 +384,9 @@ class Hit:
         vectors; "rerank" that of a reranker.
     neighbour_of: None for a page that was found. A page that `search(..., neighbours=1)` adds has the rank of its hit
         here. It was not ranked or examined: its own rank and score are 0, and it has no text.
+    relevance: how well the page answers, from 0 to 1, on a scale that means the same in every index: .5 is the line
+        below which a page is weak by itself, whatever the best hit is like, and 1 a match of everything in the
+        question. None if the search did not explain, and for models without that line. `min_score` compares it.
     """
 
     ref: PageRef
@@ -396,6 +399,7 @@ class Hit:
     member: str = ""
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     neighbour_of: int | None = None
+    relevance: float | None = None
 
     @property
     def doc(self) -> str:
@@ -465,10 +469,12 @@ class Quote(NamedTuple):
     """The answer of a scorer of words why it found a page.
 
     line: the line that answers the question best; "" where there is none. weak: whether the page hardly answers.
+    relevance: as in `Hit`.
     """
 
     line: str
     weak: bool
+    relevance: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)

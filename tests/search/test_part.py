@@ -1,11 +1,13 @@
 """The part of a ranking that a search returns: each is a piece of the whole ranking, and no fixed depth cuts it off."""
 
 import pytest
+from PIL import Image
 from support.word_model import Words
 
 from visret import Page, PageRef, Retriever
 from visret.errors import InvalidArgument
 from visret.search.plans import Plan
+from visret.search.ranking import relevance
 
 LONG = 40  # pages of the document that is best; more than any first depth below
 
@@ -112,6 +114,31 @@ def test_weak_hits_are_left_out(retriever):
     assert {hit.ref for hit in around if hit.neighbour_of} & {hit.ref for hit in hits if hit.weak}
 
 
+@pytest.mark.parametrize("by", WAYS, ids=str)
+def test_hits_of_less_relevance_are_left_out(retriever, by):
+    hits = retriever.search("grey blue", k=50, by=by)
+    known = sorted({hit.relevance for hit in hits})
+    assert len(known) > 1
+    for least in (0, known[1], known[-1], 1):
+        kept = [hit for hit in hits if hit.relevance >= least]
+        assert retriever.search("grey blue", k=50, by=by, min_score=least) == kept
+        (explained,) = retriever.explained(["grey blue"], k=50, by=by, min_score=least)
+        assert [hit.ref for hit, _ in explained] == [hit.ref for hit in kept]
+    assert all(hit.weak for hit in hits if hit.relevance < 0.5)
+
+
+def test_relevance_is_half_at_the_line_and_one_at_a_perfect_match():
+    assert [relevance(value, 0.4) for value in (-0.5, 0, 0.2, 0.4, 0.7, 1, 2)] == [0, 0, 0.25, 0.5, 0.75, 1, 1]
+
+
+def test_a_model_without_a_line_has_no_relevance_to_compare(tmp_path):
+    with Retriever.create(tmp_path / "i.visret", model="toy") as other:
+        other.add_pages([Page.from_image(Image.new("RGB", (40, 40), "red"), doc="red")])
+        assert other.search("red")[0].relevance is None
+        with pytest.raises(InvalidArgument, match="min_score needs a model whose scores have a line"):
+            other.search("red", min_score=0.5)
+
+
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
@@ -119,7 +146,11 @@ def test_weak_hits_are_left_out(retriever):
         ({"neighbours": 0.5}, "neighbours must be a whole number, at least 0"),
         ({"group_by": "doc"}, "group_by is 'document' or None"),
         ({"weak": None}, "weak is True or False"),
-        ({"weak": False, "explain": False}, "weak=False needs a look at each page"),
+        ({"weak": False, "explain": False}, "weak=False and min_score need a look at each page"),
+        ({"min_score": 0.5, "explain": False}, "weak=False and min_score need a look at each page"),
+        ({"min_score": 1.5}, "min_score is a number from 0 to 1"),
+        ({"min_score": "high"}, "min_score is a number from 0 to 1"),
+        ({"min_score": float("nan")}, "min_score is a number from 0 to 1"),
         ({"k": 0}, "k must be a whole number, at least 1"),
     ],
 )

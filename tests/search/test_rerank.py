@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import json
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.judge import Judge
 from support.sheets import write_pdf
 
 from visret import Page
 from visret.errors import InvalidArgument, InvalidModelSpec, WeightsError
+from visret.retriever import as_json, read_again
 from visret.search import rerank
 from visret.search.rerank import UNSCORED, Rerankers, Reranking
-from visret.types import ModelSpec, Ranking
+from visret.types import Hit, PageRef, Ranking
 
 COLOURS = ["red", "green", "blue", "yellow"]
-
-
-class Judge:
-    """Scores pages by a table of their documents, and remembers what it was shown."""
-
-    def __init__(self, table, *, modality="text", batch=2, options=None):
-        self.spec = ModelSpec("judge", "judge", "", "1", modality, 0, "", 0.0, options=options or {}, task="rerank")
-        self.batch = batch
-        self.table = table
-        self.shown = []
-
-    def can_read(self, page):
-        return bool(page.text.strip()) if self.spec.modality == "text" else page.image is not None
-
-    def scores(self, question, pages):
-        self.shown.append([(page.ref.doc, page.text, page.image is not None) for page in pages])
-        return np.array([self.table[page.ref.doc] for page in pages], np.float32)
 
 
 @pytest.fixture
@@ -166,8 +153,50 @@ def test_weak_is_what_the_reranker_says_where_it_says_anything(coloured):
     for explain in (True, False):
         hits = coloured.search("red", k=4, rerank=judge, explain=explain)
         assert {hit.doc: hit.weak for hit in hits} == {"green": False, "blue": False, "yellow": True, "red": True}
+        assert {hit.doc: hit.relevance for hit in hits} == pytest.approx(table)
+        strong = coloured.search("red", k=4, rerank=judge, weak=False)
+        assert order(strong) == order(coloured.search("red", k=4, rerank=judge, min_score=0.5)) == ["green", "blue"]
+        assert order(coloured.search("red", k=4, rerank=judge, min_score=0.6)) == ["green"]
     assert not any(hit.weak for hit in coloured.search("red", k=4, rerank=Judge(table)))
-    assert Reranking(judge).is_weak(UNSCORED) is None
+    unscored = Hit(PageRef("red", 1), UNSCORED, 1, "", None, weak=True)
+    assert Reranking(judge).judged(unscored) is unscored  # as it would be without a reranker
+
+
+def test_logits_are_brought_to_the_scale_of_relevance(coloured):
+    judge = Judge({"red": -2.0, "green": 0.0, "blue": -9.0, "yellow": 4.0}, options={"weak_below": -2.0})
+    known = {hit.doc: hit.relevance for hit in coloured.search("red", k=4, rerank=judge)}
+    assert known["red"] == 0.5
+    assert 0 < known["blue"] < 0.01 < 0.8 < known["green"] < known["yellow"] < 1
+
+
+def test_explanations_stand_in_the_order_of_the_reranker(coloured):
+    judge = Judge(dict(zip(COLOURS, (0.1, 0.7, 0.3, 0.9), strict=True)), options={"weak_below": 0.2})
+    hits = coloured.search("red", k=3, rerank=judge, depth=4)
+    (explained,) = coloured.explained(["red"], k=3, rerank=judge, depth=4)
+    assert [hit for hit, _ in explained] == hits
+    assert [why.embedding.ref for _, why in explained] == [hit.ref for hit in hits]
+    assert len(judge.shown[0]) == 2  # in batches
+
+
+def test_a_page_without_a_score_is_said_in_json(coloured):
+    hits = coloured.search("red", k=3, rerank=Judge(dict.fromkeys(COLOURS, 1.0)), depth=1)
+    said = json.loads(json.dumps([as_json(hit) for hit in hits], allow_nan=False))
+    assert [(hit["score"], hit["unscored"]) for hit in said] == [(1.0, False), (None, True), (None, True)]
+    assert all("rerank" not in hit["scores"] for hit in said[1:])
+
+
+def test_only_what_is_offered_can_be_asked_for(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(rerank, "load_reranker", lambda name: loaded.append(name) or Judge({}))
+    offered = Rerankers({"judge": "/models/judge"})
+    for other in ("BAAI/bge-reranker-v2-m3", "/models/judge", "judge "):
+        with pytest.raises(InvalidArgument, match=r"this server does not offer the reranker .*; it offers judge"):
+            offered.of(other)
+    with pytest.raises(InvalidArgument, match="it was started without one"):
+        Rerankers({}).of("judge")
+    assert loaded == []
+    assert offered.of("judge") is offered.of("judge")
+    assert loaded == ["/models/judge"]
 
 
 def test_each_question_is_read_with_its_own_pages(coloured):
@@ -214,7 +243,7 @@ def test_a_reranker_that_forgets_a_page_is_refused(coloured):
 
 def test_an_empty_ranking_stays_empty(coloured):
     empty = Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
-    made = Reranking(Judge({})).again("red", empty, coloured._index.snapshot, coloured._read_again)
+    made = Reranking(Judge({})).again("red", empty, coloured._index.snapshot, partial(read_again, coloured))
     assert (len(made.ranking.keys), made.warnings) == (0, ())
 
 

@@ -104,7 +104,9 @@ def test_defects_reach_who_asked(retriever, monkeypatch):
 
 @pytest.mark.parametrize(("k", "depth"), [(1, 16), (10, 16), (16, 16), (17, 32), (100, 128), (128, 128)])
 def test_how_many_are_ranked_follows_from_k_alone(k, depth):
-    assert Asked("red", k).depth == depth
+    assert Asked("red", k).ranked == depth
+    assert Asked("red", k, rerank="judge").ranked == max(depth, 64)
+    assert Asked("red", k, rerank="judge", depth=3).ranked == depth
     assert Asked("red", k).kind == Asked("blue", depth).kind
     assert Asked("red", k).kind != Asked("red", k, {"page": 1}).kind
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from visret.choices import DEPTH
 from visret.errors import InvalidArgument, PageIndexError
 from visret.evaluate.questions import (
     JudgedQuestion,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from visret.index import Document
     from visret.retriever import Retriever
     from visret.search.plans import Plan
+    from visret.types import Hit, Reranker
 
 TIMED = 50  # questions that are asked one by one, after a first that is not counted
 TOGETHER = 256  # questions that are asked at once, of the others
@@ -99,19 +101,38 @@ class Rankings:
         return None
 
 
-def system_of(retriever: Retriever, name: str | None = None, *, by: str | Plan | None = None) -> System:
+def system_of(
+    retriever: Retriever,
+    name: str | None = None,
+    *,
+    by: str | Plan | None = None,
+    rerank: str | Reranker | None = None,
+    depth: int = DEPTH,
+    seconds: float | None = None,
+) -> System:
     """Return an index as a system that ranks in one of its ways.
 
     name: what tables call it; the name of the index's folder unless given.
     by: the way, as in `Retriever.search`, which raises InvalidArgument for one that it does not know.
+    rerank, depth, seconds: as in `Retriever.search`. Pages that the reranker does not score follow the others in their
+        order, each with a score that is 1 less.
     """
     facts = retriever.info()
 
     def rank(questions: Sequence[JudgedQuestion], k: int) -> list[list[Found]]:
-        hits = retriever.search_many([question.text for question in questions], k, by=by, explain=False)
-        return [[Found(hit.doc, hit.page, hit.score) for hit in found] for found in hits]
+        texts = [question.text for question in questions]
+        found = retriever.search_many(texts, k, by=by, explain=False, rerank=rerank, depth=depth, seconds=seconds)
+        return [list(_with_numbers(hits)) for hits in found]
 
     return System(name or Path(facts["path"]).stem, rank, facts["bytes_a_page"], retriever=retriever)
+
+
+def _with_numbers(hits: Iterable[Hit]) -> Iterator[Found]:
+    """Yield what was found with scores that are numbers, in the order in which it was found."""
+    last = 0.0
+    for hit in hits:
+        last = hit.score if math.isfinite(hit.score) else last - 1
+        yield Found(hit.doc, hit.page, last)
 
 
 def read_run(file: str | Path, name: str | None = None) -> System:

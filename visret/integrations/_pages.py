@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from visret.errors import InvalidArgument, MissingExtra
-from visret.retriever import Retriever
+from visret.retriever import Retriever, as_json
 from visret.types import Hit
+
+ARGUMENTS = (
+    *("k", "where", "by", "exact", "offset", "group_by", "neighbours"),
+    *("weak", "min_score", "rerank", "depth", "seconds"),
+)
+"""The arguments of `Retriever.search` that every integration takes."""
+
+TAKEN = f"{', '.join(ARGUMENTS[:-1])} and {ARGUMENTS[-1]}"
+
+OF_HITS = ("boxes", "neighbour_of", "relevance", "score", "source", "weak")
+"""The metadata of a page that are about how it was found, and mean nothing to a language model."""
 
 
 class FoundPage(NamedTuple):
@@ -20,17 +30,18 @@ class FoundPage(NamedTuple):
     metadata: dict[str, Any]
 
 
-def search(
-    retriever: Retriever, question: str, k: int, where: Mapping[str, Any] | None, by: str | None
-) -> Iterator[FoundPage]:
-    """Yield the k best pages, from what the index stores of them: no file is read.
+def search(retriever: Retriever, question: str, asked: Mapping[str, Any]) -> Iterator[FoundPage]:
+    """Yield the best pages, from what the index stores of them: no file is read.
 
-    metadata: the document's own, and over it doc, page, score, source and boxes (x0, y0, x1, y1 in page fractions and
-    the share of the score, best first).
+    asked: ARGUMENTS of `Retriever.search`. metadata: the document's own, and over it doc, page, score, source, weak,
+    relevance, boxes (x0, y0, x1, y1 in page fractions and the share of the score, best first), and neighbour_of if it
+    is a neighbour. A page that a reranker did not score has None as its score, as JSON has no -inf.
     """
-    for hit, explanation in next(retriever.explained([question], k, where=where, by=by)):
-        place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source}
-        metadata = {**hit.metadata, **place, "boxes": [asdict(box) for box in explanation.boxes]}
+    for hit, explanation in next(retriever.explained([question], **asked)):
+        known = as_json(hit, explanation.boxes)
+        found = {name: known[name] for name in ("doc", "page", "score", "source", "weak", "relevance", "boxes")}
+        beside = {} if hit.neighbour_of is None else {"neighbour_of": hit.neighbour_of}
+        metadata = {**hit.metadata, **found, **beside}
         yield FoundPage(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from visret.choices import DEPTH
 from visret.integrations import _pages
 from visret.retriever import Retriever
+from visret.search.plans import Plan
 
 try:
     from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
@@ -19,23 +21,32 @@ try:
 except ModuleNotFoundError as error:
     raise _pages.missing("langchain", error) from error
 
-_ARGUMENTS = ("k", "where", "by")
-
 
 class VisretRetriever(BaseRetriever):
     """A LangChain retriever of pages: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
 
-    A document holds the text of a page; its metadata are the page's own, and doc, page, score, source and boxes.
-    k, where, by: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise
+    A document holds the text of a page; its metadata are the page's own, and doc, page, score, source, weak, relevance
+    and boxes; of a neighbour, neighbour_of too. The score is None for a page that a reranker did not score.
+    k and the others: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise
     `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. Any other argument raises InvalidArgument.
     """
 
-    model_config = ConfigDict(extra="forbid")  # a misspelt argument is an error
+    # a misspelt argument is an error; a Reranker and a Plan are taken as they are
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     retriever: Retriever
     k: int = 5
     where: Mapping[str, Any] | None = None
-    by: str | None = None
+    by: str | Plan | None = None
+    exact: bool = False
+    offset: int = 0
+    group_by: str | None = None
+    neighbours: int = 0
+    weak: bool = True
+    min_score: float | None = None
+    rerank: Any = None
+    depth: int = DEPTH
+    seconds: float | None = None
 
     def invoke(self, input: str, config: RunnableConfig | None = None, **kwargs: Any) -> list[Document]:  # noqa: A002 (LangChain's)
         """Return the pages for a question."""
@@ -52,11 +63,11 @@ class VisretRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002
         **given: Any,
     ) -> list[Document]:
-        _pages.refuse(given.keys() - {*_ARGUMENTS, "verbose"}, takes="k, where and by")  # the third is LangChain's own
-        chosen = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _ARGUMENTS}
+        _pages.refuse(given.keys() - {*_pages.ARGUMENTS, "verbose"}, takes=_pages.TAKEN)  # the last is LangChain's own
+        chosen = {name: getattr(self, name) if given.get(name) is None else given[name] for name in _pages.ARGUMENTS}
         return [
             Document(id=found.id, page_content=found.text, metadata=found.metadata)
-            for found in _pages.search(self.retriever, query, **chosen)
+            for found in _pages.search(self.retriever, query, chosen)
         ]
 
     async def _aget_relevant_documents(
@@ -69,4 +80,4 @@ class VisretRetriever(BaseRetriever):
 def _configured(config: RunnableConfig | None) -> dict[str, Any]:
     """Return the arguments that `with_config(configurable=...)` sets."""
     said = (config or {}).get("configurable") or {}
-    return {name: said[name] for name in _ARGUMENTS if name in said}
+    return {name: said[name] for name in _pages.ARGUMENTS if name in said}

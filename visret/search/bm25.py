@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from visret.index import Segment, Snapshot, terms
+from visret.search.ranking import relevance
 from visret.types import Question, Quote, Ranking, Scorer, Selection
 
 K1, B = 1.2, 0.75
@@ -52,7 +53,8 @@ class BM25:
         segment, row = self.snapshot.locate(key)
         looked = self._looked_up(question).values()
         held = sum(one.idf for one in looked if one.share(segment, row))
-        return Quote(self.line(question, segment, row), held < WEAK_BELOW * sum(one.idf for one in looked))
+        share = held / (sum(one.idf for one in looked) or 1.0)
+        return Quote(self.line(question, segment, row), share < WEAK_BELOW, relevance(share, WEAK_BELOW))
 
     def line(self, question: Question, segment: int, row: int) -> str:
         """Return the line of a page whose terms are worth most; "" if no line has any."""

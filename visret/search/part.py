@@ -6,7 +6,7 @@ cuts it off: pages are ranked deeper until there are enough documents, or no mor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from visret.types import Hit, PageRef, Question, Ranking
 DOCUMENT = "document"
 """The only thing that hits are grouped by."""
 
+Judge = Callable[[Hit], Hit]
+"""Returns a hit with what somebody else than the pipeline knows of how well it answers, such as a reranker."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,6 +34,7 @@ class Part:
     group_by: str | None = None
     neighbours: int = 0
     weak: bool = True
+    min_score: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "k", arguments.whole("k", self.k))
@@ -40,6 +44,15 @@ class Part:
             raise InvalidArgument(f"group_by is {DOCUMENT!r} or None, got {self.group_by!r}")
         if not isinstance(self.weak, bool):
             raise InvalidArgument(f"weak is True or False, got {self.weak!r}")
+        if self.min_score is not None and not _is_share(self.min_score):
+            raise InvalidArgument(
+                f"min_score is a number from 0 to 1, of which .5 is where weak pages begin, got {self.min_score!r}"
+            )
+
+    @property
+    def examines(self) -> bool:
+        """Whether every page that was found must be examined, because some of them are left out for what they say."""
+        return not self.weak or self.min_score is not None
 
     @property
     def depth(self) -> int:
@@ -67,13 +80,23 @@ class Part:
         where: Mapping[str, Any] | None = None,
         *,
         explain: bool = True,
+        judge: Judge | None = None,
     ) -> Iterator[Hit]:
-        """Yield the hits of this part of a ranking, with their neighbours. where: neighbours pass it, as hits do."""
+        """Yield the hits of this part of a ranking, with their neighbours.
+
+        where: neighbours pass it, as hits do. judge: says of each hit how well it answers; None leaves that as it is.
+        """
         hits = pipeline.hits(question, self.of(found), explain=explain, start=self.offset)
-        return self.around(pipeline.snapshot, hits, where)
+        return self.around(pipeline.snapshot, hits if judge is None else map(judge, hits), where)
 
     def explained(
-        self, pipeline: Pipeline, question: Question, found: Ranking, where: Mapping[str, Any] | None = None
+        self,
+        pipeline: Pipeline,
+        question: Question,
+        found: Ranking,
+        where: Mapping[str, Any] | None = None,
+        *,
+        judge: Judge | None = None,
     ) -> Iterator[tuple[Hit, Explanation]]:
         """Yield the hits that `hits` yields, neighbours too, with their explanations."""
         why = dict[PageRef, Explanation]()
@@ -81,14 +104,14 @@ class Part:
         def noted() -> Iterator[Hit]:
             for hit, explanation in pipeline.explained(question, self.of(found), start=self.offset):
                 why[hit.ref] = explanation
-                yield hit
+                yield hit if judge is None else judge(hit)
 
         for hit in self.around(pipeline.snapshot, noted(), where):
             yield hit, why.pop(hit.ref) if hit.ref in why else pipeline.explain(question, hit.ref)
 
     def around(self, snapshot: Snapshot, found: Iterable[Hit], where: Mapping[str, Any] | None = None) -> Iterator[Hit]:
-        """Yield hits, without weak ones if those are not wanted, each followed by its neighbours; a page comes once."""
-        kept = (hit for hit in found if self.weak or not hit.weak)
+        """Yield the hits that are wanted by what they say, each followed by its neighbours; a page comes once."""
+        kept = filter(self._is_wanted, found)
         if not self.neighbours:
             yield from kept
             return
@@ -104,6 +127,21 @@ class Part:
                 if passing is None or place[1] in passing.get(place[0], ()):
                     seen.add(ref)
                     yield _neighbour(hit, ref, snapshot.metadata(*place))
+
+    def _is_wanted(self, hit: Hit) -> bool:
+        if self.min_score is not None:
+            if hit.relevance is None:
+                raise InvalidArgument(
+                    "min_score needs a model whose scores have a line for weak pages (weak_below in models.yaml), and "
+                    "the model of this index has none"
+                )
+            if hit.relevance < self.min_score:
+                return False
+        return self.weak or not hit.weak
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _neighbour(hit: Hit, ref: PageRef, metadata: Mapping[str, Any]) -> Hit:

@@ -187,14 +187,15 @@ class Pipeline:
         encoded, first = LATE in question.encoded, int(found.keys[0])
         scorer = self.scorer(LATE if encoded else BM25)
         best = scorer.explain(question, first) if encoded or not start else None
-        is_weak = self._weakness(question, best) if encoded else None
+        judge = self._judge(question, best) if encoded else None
         for key, hit in ranking.hits(self.snapshot, found, start):
             why = best if key == first else scorer.explain(question, key)
             if isinstance(why, Quote):
-                hit = replace(hit, text=why.line, weak=why.weak)
-            elif why is not None and is_weak is not None:
+                hit = replace(hit, text=why.line, weak=why.weak, relevance=why.relevance)
+            elif why is not None and judge is not None:
                 line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
-                hit = replace(hit, text=line, weak=is_weak(why.values))
+                weak, relevant = judge(why.values)
+                hit = replace(hit, text=line, weak=weak, relevance=relevant)
             yield hit
 
     def explained(self, question: Question, found: Ranking, *, start: int = 0) -> Iterator[tuple[Hit, Explanation]]:
@@ -204,10 +205,11 @@ class Pipeline:
             return
         if len(found.keys) <= start:
             return
-        is_weak = self._weakness(question, self.scorer(LATE).explain(question, int(found.keys[0])))
+        judge = self._judge(question, self.scorer(LATE).explain(question, int(found.keys[0])))
         for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref)
-            yield replace(hit, text=why.line, weak=is_weak(why.values)), why
+            weak, relevant = judge(why.values)
+            yield replace(hit, text=why.line, weak=weak, relevance=relevant), why
 
     def explain_text(self, text: str, ref: PageRef) -> Explanation:
         """Return where on a page a question is answered, as it would be explained if a search had found the page."""
@@ -231,19 +233,28 @@ class Pipeline:
         length = len(query.vectors) * float(late_interaction.for_length(made, slope))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
-    def _weakness(self, question: Question, best: Matches | Quote | None) -> Callable[[np.ndarray], bool]:
-        """Return a function that says of the matches (m,) of a page whether they are weak. best: those of the first."""
+    def _judge(
+        self, question: Question, best: Matches | Quote | None
+    ) -> Callable[[np.ndarray], tuple[bool, float | None]]:
+        """Return a function that says of the matches (m,) of a page whether they are weak, and their relevance.
+
+        best: those of the first page.
+        """
         query = self.query(question)
         line = self._weak_below(query)
         knows_a_word = bool(query.content.any()) or not query.warnings
         assert isinstance(best, Matches)
         least = WEAK_SHARE * strength(best.values, query.content)
 
-        def is_weak(values: np.ndarray) -> bool:
+        def judge(values: np.ndarray) -> tuple[bool, float | None]:
+            if not knows_a_word:
+                return True, 0.0
+            if line is None:
+                return False, None
             answers = strength(values, query.content)
-            return not knows_a_word or (line is not None and answers < max(line, least))
+            return answers < max(line, least), ranking.relevance(answers, line)
 
-        return is_weak
+        return judge
 
     def _weak_below(self, query: QueryEmbedding) -> float | None:
         """Return the line below which a page is weak for a question; None for a model without one.

@@ -1,4 +1,4 @@
-"""The hits of a ranking, in which pages have their names and files in place of keys."""
+"""The hits of a ranking, in which pages have their names and files in place of keys; and the scale of relevance."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ def hits(snapshot: Snapshot, ranking: Ranking, start: int = 0) -> Iterator[tuple
 def firsts(ranking: Ranking) -> np.ndarray:
     """Return the places of the best page of each document, best first."""
     return np.sort(np.unique(ranking.keys >> 32, return_index=True)[1])
+
+
+def relevance(answers: float, line: float) -> float:
+    """Return how well a page answers on the scale of `Hit.relevance`, on which the line is .5.
+
+    answers: any number that is 0 if the page has nothing of the question, and 1 if it has everything. Four digits are
+    kept, which do not depend on how the vectors were multiplied.
+    """
+    return round(float(np.interp(answers, [0, line, 1], [0, 0.5, 1])), 4)

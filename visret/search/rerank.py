@@ -10,20 +10,17 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from visret import arguments, forks
+from visret.choices import DEPTH
 from visret.errors import DocumentError, InvalidArgument
 from visret.index import Snapshot
 from visret.rerankers import load_reranker
-from visret.search.part import Part
-from visret.search.pipeline import Pipeline
-from visret.types import Hit, Page, PageRef, Question, Ranked, Ranking, Reranker
-
-DEPTH = 50
-"""The number of pages of a ranking that are read again, if nobody asks for another."""
+from visret.search.ranking import relevance
+from visret.types import Hit, Page, PageRef, Question, Ranking, Reranker
 
 RERANK = "rerank"
 """The name under which `Hit.scores` has the score of a reranker."""
@@ -90,10 +87,17 @@ class Reranking:
         ranking = Ranking(found.keys[order], scores[order], {name: part[order] for name, part in parts.items()})
         return Reranked(ranking, tuple(self._warnings(notes, count, left=count - done)))
 
-    def is_weak(self, score: float) -> bool | None:
-        """Return whether a score says that a page hardly answers; None if nothing is known of this model's scores."""
+    def judged(self, hit: Hit) -> Hit:
+        """Return a hit with what its score says of how well it answers.
+
+        For models whose scores say nothing of that, and for a page without a score, the hit is returned as it is.
+        """
         line = self.reranker.spec.options.get("weak_below")
-        return None if line is None or score == UNSCORED else score < line
+        if line is None or hit.score == UNSCORED:
+            return hit
+        is_share = 0 < line < 1  # then the scores are from 0 to 1; others are logits
+        known = relevance(hit.score, line) if is_share else float(1 / (1 + np.exp(line - hit.score)))
+        return replace(hit, weak=hit.score < line, relevance=known)
 
     def _next(self, done: int, start: float) -> int:
         """Return the number of pages that are read next; 0 when the time is up. start: when the first one was begun."""
@@ -162,53 +166,67 @@ def asked(rerank: str | Reranker | None, depth: int, seconds: float | None, know
 
     Raises InvalidArgument for a depth or a time limit that nothing would heed.
     """
-    if rerank is not None:
-        return Reranking(known.of(rerank), depth, seconds)
-    if seconds is not None or depth != DEPTH:
+    check_limits(rerank, depth, seconds)
+    return None if rerank is None else Reranking(known.of(rerank), depth, seconds)
+
+
+def check_limits(rerank: str | Reranker | None, depth: int, seconds: float | None) -> None:
+    """Raise InvalidArgument for a depth or a time limit without a reranker, which nothing would heed."""
+    if rerank is None and (seconds is not None or depth != DEPTH):
         raise InvalidArgument("depth and seconds limit the reranking of pages; give a reranker with rerank=...")
-    return None
 
 
 def reranked(
-    reranking: Reranking,
-    pipeline: Pipeline,
-    found: Iterable[tuple[Question, Ranking]],
-    part: Part,
-    read: Reader,
-    *,
-    where: Mapping[str, Any] | None,
-    explain: bool,
-) -> Iterator[Ranked[Hit]]:
-    """Yield the hits of a part of each ranking, by the reranker. where, explain: as in `Part.hits`.
-
-    A hit is weak where the reranker's score says so; for models whose scores say nothing of that, as without one.
-    """
+    reranking: Reranking, found: Iterable[tuple[Question, Ranking]], snapshot: Snapshot, read: Reader
+) -> Iterator[tuple[Question, Ranking]]:
+    """Yield each question with its ranking by the reranker; what could not be scored is among the warnings."""
     for question, ranking in found:
-        made = reranking.again(question.text, ranking, pipeline.snapshot, read)
-        hits = []
-        for hit in pipeline.hits(question, part.of(made.ranking), explain=explain, start=part.offset):
-            weak = reranking.is_weak(hit.score)
-            hits.append(hit if weak is None else replace(hit, weak=weak))
-        yield Ranked(part.around(pipeline.snapshot, hits, where), (*question.warnings, *made.warnings))
+        made = reranking.again(question.text, ranking, snapshot, read)
+        yield replace(question, warnings=(*question.warnings, *made.warnings)), made.ranking
 
 
 class Rerankers:
-    """The rerankers that an open index has been asked for by name; each is loaded once."""
+    """The rerankers that were asked for by name; each is loaded once.
 
-    def __init__(self) -> None:
+    offered: the only names that can be asked for, with what `load_reranker` takes for each, for a server whose visitors
+    must not choose what it loads. None is no such limit.
+    """
+
+    def __init__(self, offered: Mapping[str, str] | None = None) -> None:
+        self._offered = offered
         self._loading = forks.Lock()
         self._loaded: dict[str, Reranker] = {}
 
     def of(self, asked: str | Reranker) -> Reranker:
-        """Return the reranker of this name, or the given one. Raises InvalidArgument for anything else."""
+        """Return the reranker of this name, or the given one.
+
+        Raises InvalidArgument for anything else, and for what is not offered.
+        """
+        self.check(asked)
         if not isinstance(asked, str):
             if not callable(getattr(asked, "scores", None)):
                 raise InvalidArgument(f"rerank takes the name of a reranker, or one that is loaded, got {asked!r}")
             return asked
         with self._loading:
             if asked not in self._loaded:
-                self._loaded[asked] = load_reranker(asked)
+                self._loaded[asked] = load_reranker((self._offered or {}).get(asked, asked))
             return self._loaded[asked]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the rerankers that are offered; none if there is no limit."""
+        return list(self._offered or ())
+
+    def check(self, asked: str | Reranker | None) -> None:
+        """Raise InvalidArgument for a reranker that is not offered."""
+        if asked is not None and self._offered is not None and asked not in self._offered:
+            there = f"it offers {' and '.join(self._offered)}" if self._offered else "it was started without one"
+            raise InvalidArgument(f"this server does not offer the reranker {str(asked)[:80]!r}; {there}")
+
+    def load(self) -> None:
+        """Load the rerankers that are offered, so that nobody waits for it later."""
+        for name in self.names:
+            self.of(name)
 
     def close(self) -> None:
         """Let go of all rerankers."""

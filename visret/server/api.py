@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from io import BytesIO
 from itertools import islice
@@ -21,25 +21,30 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
+from visret.choices import DEPTH
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidArgument, NoPicture, VisretError
 from visret.index import Document
 from visret.ingest.report import Progress
 from visret.retriever import PICTURE_DPI, Retriever, as_json
+from visret.search.rerank import Rerankers, check_limits
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths
 from visret.server.batches import Asked, Batches, Hits
-from visret.types import Ranked
+from visret.types import Hit, Ranked
 
 MAX_HITS = 100
 MAX_OFFSET = 10_000  # pages of a ranking that are passed over
 MAX_NEIGHBOURS = 5
+MAX_DEPTH, MAX_SECONDS = 100, 60.0  # of reading pages again
+USUAL_SECONDS = 20.0
 MAX_FILTER_DEPTH, MAX_FILTER_PARTS = 10, 1000  # filters inside filters, and parts in all
 READ_SIDE = 1400  # pixels; a sheet of paper at 120 dpi
 MAX_SHOWN = 100  # pages of a document that cannot be found and are listed
 WRITER = "visret-write"  # the beginning of the name of the thread that writes
 STOP_SECONDS = 2.0  # that the server waits at its end for a file that is being read
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
+COMPARED_TOGETHER = 2  # pages with all others
 
 Made = TypeVar("Made")
 Start = Annotated[int, Query(ge=0)]
@@ -70,14 +75,19 @@ register_url_convertor("document", Name())
 
 
 class Library:
-    """An index as the server uses it, for HTTP and MCP alike."""
+    """An index as the server uses it, for HTTP and MCP alike.
 
-    def __init__(self, retriever: Retriever, *, most_pages: int) -> None:
+    rerankers: those that the operator offers; nothing that visitors send makes the server load another model.
+    """
+
+    def __init__(self, retriever: Retriever, *, most_pages: int, rerankers: Rerankers | None = None) -> None:
         self.retriever = retriever
+        self.rerankers = Rerankers({}) if rerankers is None else rerankers
         self.folder = Path(retriever.info()["path"])
         self.most_pages = most_pages
-        self._batches = Batches(retriever)
+        self._batches = Batches(retriever, self.rerankers)
         self._drawing = CapacityLimiter(DRAWN_TOGETHER)
+        self._comparing = CapacityLimiter(COMPARED_TOGETHER)
         self._writer = ThreadPoolExecutor(1, WRITER)
         self._written: set[Future[Any]] = set()  # changes that are under way, or wait
         self._closing = False
@@ -85,14 +95,39 @@ class Library:
         ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
 
     def ask(self, asked: Asked) -> Future[Hits]:
-        """Put a question to the index; the answer comes later. Raises InvalidArgument for too large a filter."""
+        """Put a question to the index; the answer comes later.
+
+        Raises InvalidArgument for too large a filter, and for a reranker that is not offered.
+        """
         check_filter(asked.where)
+        self.rerankers.check(asked.rerank)
+        check_limits(asked.rerank, asked.depth, asked.seconds)
+        if asked.rerank is not None and asked.seconds is None:
+            asked = replace(asked, seconds=USUAL_SECONDS)
         return self._batches.ask(asked)
 
     async def search(self, asked: Asked) -> Ranked[dict[str, Any]]:
         """Return hits as `visret search --json` prints them, with the warnings about the question."""
         found = await asyncio.wrap_future(self.ask(asked))
         return Ranked((as_json(hit, boxes) for hit, boxes in found), found.warnings)
+
+    async def like(self, asked: Like) -> Ranked[dict[str, Any]]:
+        """Return the hits that are most like a page or a text, as `search` returns those for a question.
+
+        Raises HTTPException 404 for a page that is not there, and InvalidArgument for anything else that is wrong.
+        """
+        check_filter(asked.where)
+        if (asked.doc is None) == (asked.text is None):
+            raise InvalidArgument("give either the doc and page of a page, or a text")
+        page = asked.text if asked.doc is None else (self.find(asked.doc, asked.page).doc, asked.page)
+        how = asked.model_dump(exclude={"doc", "page", "text"})
+
+        def work() -> Ranked[Hit]:
+            self.retriever.refresh()
+            return self.retriever.search_like(page, **how)  # type: ignore[arg-type]
+
+        found = await to_thread.run_sync(work, limiter=self._comparing)
+        return Ranked(map(as_json, found), found.warnings)
 
     async def draw(self, work: Callable[[], Image]) -> bytes:
         """Draw a picture as PNG."""
@@ -194,7 +229,10 @@ class Stopped(Exception):
 
 
 class Search(BaseModel):
-    """A question, with the arguments of `Retriever.search`."""
+    """A question, with the arguments of `Retriever.search`.
+
+    rerank: one of the rerankers that `/health` lists. seconds: null stands for twenty.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -207,6 +245,26 @@ class Search(BaseModel):
     group_by: Literal["document"] | None = None
     neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
     weak: bool = True
+    min_score: Annotated[float | None, Field(ge=0, le=1)] = None
+    rerank: str | None = None
+    depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = DEPTH
+    seconds: Annotated[float | None, Field(gt=0, le=MAX_SECONDS)] = None
+
+
+class Like(BaseModel):
+    """A page of the index, or a text, with the arguments of `Retriever.search_like`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    doc: str | None = None
+    page: Annotated[int, Field(ge=1)] = 1
+    text: str | None = None
+    k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
+    where: dict[str, Any] | None = None
+    exact: bool = False
+    offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
+    group_by: Literal["document"] | None = None
+    neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
 
 
 def check_filter(where: Any) -> None:
@@ -229,7 +287,8 @@ def routes(library: Library) -> APIRouter:
     def health() -> Response:
         """Say that the server answers, and how much it can search."""
         facts = retriever.info()
-        return Json({"status": "ok", **{name: facts[name] for name in ("model", "documents", "pages")}})
+        known = {name: facts[name] for name in ("model", "documents", "pages")}
+        return Json({"status": "ok", **known, "rerankers": library.rerankers.names})
 
     @router.post("/search", response_model=schemas.Answer, responses=schemas.errors(501))
     async def search(asked: Search) -> Response:
@@ -242,6 +301,15 @@ def routes(library: Library) -> APIRouter:
         failed, empty = retriever.unread_counts()
         unread = {"failed": failed, "empty": empty}
         return Json({"query": asked.question, "hits": hits, "warnings": hits.warnings, "unread": unread})
+
+    @router.post("/like", response_model=schemas.Alike, responses=schemas.errors(404, 501))
+    async def like(asked: Like) -> Response:
+        """Return the pages that are most like a page of the index, best first, without the page itself; or like a text.
+
+        The score is how well the vectors of the page are matched in the mean. To compare a file, add it first.
+        """
+        hits = await library.like(asked)
+        return Json({"hits": hits, "warnings": hits.warnings})
 
     @router.get("/documents", response_model=schemas.Listed, responses=schemas.errors())
     def documents(start: Start = 0, count: Count = 1000) -> Response:

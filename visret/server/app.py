@@ -11,7 +11,8 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,10 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from visret import __version__
-from visret.errors import InvalidArgument, VisretError
+from visret.errors import InvalidArgument, VisretError, WeightsError
+from visret.models import registry, weights
 from visret.retriever import Retriever
+from visret.search.rerank import Rerankers
 from visret.server import answers, api, offline
 from visret.server.guard import LOOPBACK, Guard, Rules
 from visret.server.protocol import HEAD_SECONDS, PatientProtocol
@@ -37,15 +40,23 @@ GRACE_SECONDS = 3  # for answers that are under way at the end; a page in a brow
 
 
 def build(
-    index: str | Path | None, rules: Rules, *, ui: bool = True, folders: bool = False, most_pages: int = MAX_PAGES
+    index: str | Path | None,
+    rules: Rules,
+    *,
+    ui: bool = True,
+    folders: bool = False,
+    most_pages: int = MAX_PAGES,
+    rerank: Sequence[str] = (),
 ) -> ASGIApp:
     """Build the application behind its guard.
 
     index: the folder of an index; None for the page alone. ui: whether there is the page. folders: whether visitors of
     the page may open other indexes of this machine by their folders. most_pages: the most pages of an uploaded file.
+    rerank: the rerankers that questions may ask for. Raises VisretError for one that cannot be offered.
     """
+    rerankers = offered(rerank)
     retriever = None if index is None else Retriever.open(index)
-    library = None if retriever is None else api.Library(retriever, most_pages=most_pages)
+    library = None if retriever is None else api.Library(retriever, most_pages=most_pages, rerankers=rerankers)
     tools = None if library is None else _tools(library)
 
     @asynccontextmanager
@@ -69,7 +80,7 @@ def build(
         else:
             app.add_api_route("/mcp", _no_tools, methods=["GET", "POST"], include_in_schema=False)
     if ui:
-        _mount_page(app, library, folders=folders, most_pages=most_pages, upload_bytes=rules.upload_bytes)
+        _mount_page(app, library, rerankers, folders=folders, most_pages=most_pages, upload_bytes=rules.upload_bytes)
     return Guard(app, rules)
 
 
@@ -99,13 +110,14 @@ def serve(
     ui: bool = True,
     most_pages: int = MAX_PAGES,
     no_key: bool = False,
+    rerank: Sequence[str] = (),
     announce: Callable[[str], object] = print,
 ) -> None:
     """Serve until interrupted. This needs a process of its own, which reaches no other machine afterwards.
 
     A server on a loopback host answers to the names of this machine and to `rules.hosts`; any other answers to
-    `rules.hosts`, or to all names if these are (). no_key: lets other machines connect without a key. announce: gets
-    the address.
+    `rules.hosts`, or to all names if these are (). no_key: lets other machines connect without a key. rerank: the
+    rerankers that questions may ask for. announce: gets the address.
 
     Raises VisretError if other machines could connect and there is no key, if the index cannot be opened, or if the
     port is in use.
@@ -124,7 +136,7 @@ def serve(
             # Gradio serves everything in these folders, so they must not be shared with other programs.
             os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
             with listen(host, port) as listener:
-                app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages)
+                app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages, rerank=rerank)
                 shown = f"[{host}]" if ":" in host else host
                 announce(f"http://{shown}:{listener.getsockname()[1]}/")
                 Server(configuration(app)).run(sockets=[listener])
@@ -161,6 +173,30 @@ def check_key(rules: Rules, *, host: str, no_key: bool) -> None:
             f"{host} can be reached from other machines, so a key is needed: set {KEY} or give --api-key-file FILE; "
             "--no-key lets anyone connect"
         )
+
+
+def offered(names: Sequence[str]) -> Rerankers:
+    """Return the rerankers of these names or folders as the only ones that visitors may ask for.
+
+    A folder is called by its last part, so that no path is shown. They are loaded in the meantime.
+
+    Raises VisretError for a model that is no reranker, or whose weights are not on this machine: the server asks no
+    other machine for them.
+    """
+    known = {Path(name).name if weights.is_path(name) else name: name for name in names}
+    for name in known.values():
+        spec = registry.resolve(name)
+        if spec.task != "rerank":
+            raise InvalidArgument(f"--rerank: {name} is no reranker; `visret models` lists them")
+        if not weights.location(spec).here:
+            raise WeightsError(
+                f"--rerank: the weights of {name} are not on this machine; `visret models fetch {name} --to FOLDER` "
+                "brings them, and then --rerank FOLDER"
+            )
+    made = Rerankers(known)
+    if known:
+        ThreadPoolExecutor(1, "visret-load").submit(made.load)
+    return made
 
 
 def read_key(file: str | Path | None) -> str | None:
@@ -200,7 +236,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _mount_page(
-    app: FastAPI, library: api.Library | None, *, folders: bool, most_pages: int, upload_bytes: int
+    app: FastAPI,
+    library: api.Library | None,
+    rerankers: Rerankers,
+    *,
+    folders: bool,
+    most_pages: int,
+    upload_bytes: int,
 ) -> None:
     import gradio
 
@@ -212,6 +254,7 @@ def _mount_page(
         folders=folders,
         most_pages=most_pages,
         documents_at="document/",
+        rerankers=rerankers,
     )
     gradio.mount_gradio_app(
         app,

@@ -8,16 +8,20 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from visret.choices import DEPTH
 from visret.explain.attribution import Region
-from visret.retriever import Retriever, pipeline_of
+from visret.retriever import Retriever, pipeline_of, read_again
 from visret.search.part import Part
 from visret.search.pipeline import Pipeline
+from visret.search.rerank import Rerankers, Reranking, reranked
+from visret.search.rerank import asked as asked_again
 from visret.types import Hit, Question, Ranked, Ranking
 
 MIN_DEPTH = 16  # pages that are ranked for a question
@@ -39,25 +43,30 @@ class Asked:
     group_by: str | None = None
     neighbours: int = 0
     weak: bool = True
+    min_score: float | None = None
+    rerank: str | None = None
+    depth: int = DEPTH
+    seconds: float | None = None
 
     @property
     def part(self) -> Part:
         """The part of the ranking that is wanted."""
-        return Part(self.k, self.offset, self.group_by, self.neighbours, self.weak)
+        return Part(self.k, self.offset, self.group_by, self.neighbours, self.weak, self.min_score)
 
     @property
-    def depth(self) -> int:
-        """The number of pages that are ranked: k + offset, rounded up to 16, 32, 64 ...
+    def ranked(self) -> int:
+        """The number of pages that are ranked: k + offset, or `depth`, rounded up to 16, 32, 64 ...
 
         So k = 5, 10 and 12 go together. It depends on these alone, so that a question finds the same pages whoever
         else asks at the time.
         """
-        return max(MIN_DEPTH, 1 << (self.part.depth - 1).bit_length())
+        depth = self.part.depth if self.rerank is None else max(self.part.depth, self.depth)
+        return max(MIN_DEPTH, 1 << (depth - 1).bit_length())
 
     @property
     def kind(self) -> str:
         """The kind of the question: one scan can answer all questions of one kind."""
-        return json.dumps([self.depth, self.where, self.exact, self.by, self.group_by], sort_keys=True)
+        return json.dumps([self.ranked, self.where, self.exact, self.by, self.group_by], sort_keys=True)
 
 
 class Shown(NamedTuple):
@@ -72,10 +81,14 @@ _Waiting = tuple[Asked, Future[Hits]]
 
 
 class Batches:
-    """A queue that answers questions from several threads; those that wait are answered together."""
+    """A queue that answers questions from several threads; those that wait are answered together.
 
-    def __init__(self, retriever: Retriever) -> None:
+    rerankers: those that can be asked for; None has none.
+    """
+
+    def __init__(self, retriever: Retriever, rerankers: Rerankers | None = None) -> None:
         self._retriever = retriever
+        self._rerankers = Rerankers({}) if rerankers is None else rerankers
         self._begin()
 
     def _begin(self) -> None:
@@ -83,6 +96,8 @@ class Batches:
         self._waiting: list[_Waiting] = []
         self._guard = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "visret-search")
+        # Reading pages again takes seconds, and nobody who only searches waits for that.
+        self._readers = ThreadPoolExecutor(1, "visret-rerank")
 
     def ask(self, asked: Asked) -> Future[Hits]:
         """Return the future hits, which raise what `Retriever.search` raises for this question alone."""
@@ -97,6 +112,7 @@ class Batches:
     def close(self) -> None:
         """Answer what waits, and stop the threads."""
         self._threads.shutdown()
+        self._readers.shutdown()
 
     def _work(self) -> None:
         with self._guard:
@@ -111,24 +127,44 @@ class Batches:
             self._retriever.refresh()
             pipeline = pipeline_of(self._retriever)
             texts = [asked.text for asked, _ in group]
-            documents = first.depth if first.part.documents else 0
+            documents = first.ranked if first.part.documents else 0
             ranked = pipeline.rank(
-                texts, first.depth, where=first.where, exact=first.exact, by=first.by, documents=documents
+                texts, first.ranked, where=first.where, exact=first.exact, by=first.by, documents=documents
             )
-            for (asked, answer), (question, ranking) in zip(group, ranked, strict=True):
-                answer.set_result(_shown(pipeline, asked, question, ranking))
         except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
-            left = [one for one in group if not one[1].done()]
             if len(group) == 1:
-                left[0][1].set_exception(error)
+                group[0][1].set_exception(error)
                 return
-            for one in left:  # one by one, to find the question that cannot be answered
+            for one in group:  # one by one, to find the question that cannot be answered
                 self._answer([one])
+            return
+        for (asked, answer), found in zip(group, ranked, strict=True):
+            if asked.rerank is None:
+                _give(answer, partial(_shown, pipeline, asked, *found))
+            else:
+                self._readers.submit(_give, answer, partial(self._again, pipeline, asked, found))
+
+    def _again(self, pipeline: Pipeline, asked: Asked, found: tuple[Question, Ranking]) -> Hits:
+        """Answer a question by the reranker that it asks for."""
+        again = asked_again(asked.rerank, asked.depth, asked.seconds, self._rerankers)
+        assert again is not None
+        (made,) = reranked(again, [found], pipeline.snapshot, partial(read_again, self._retriever))
+        return _shown(pipeline, asked, *made, again)
 
 
-def _shown(pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking) -> Hits:
-    warnings = question.warnings
+def _give(answer: Future[Hits], make: Callable[[], Hits]) -> None:
+    try:
+        answer.set_result(make())
+    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+        answer.set_exception(error)
+
+
+def _shown(
+    pipeline: Pipeline, asked: Asked, question: Question, ranking: Ranking, again: Reranking | None = None
+) -> Hits:
+    part, judge = asked.part, None if again is None else again.judged
     if not asked.boxes:
-        return Ranked((Shown(hit, ()) for hit in asked.part.hits(pipeline, question, ranking, asked.where)), warnings)
-    explained = asked.part.explained(pipeline, question, ranking, asked.where)
-    return Ranked((Shown(hit, why.boxes) for hit, why in explained), warnings)
+        hits = part.hits(pipeline, question, ranking, asked.where, judge=judge)
+        return Ranked((Shown(hit, ()) for hit in hits), question.warnings)
+    explained = part.explained(pipeline, question, ranking, asked.where, judge=judge)
+    return Ranked((Shown(hit, why.boxes) for hit, why in explained), question.warnings)

@@ -39,12 +39,16 @@ class HTTPValidationError(BaseModel):
 
 
 class Health(BaseModel):
-    """The state of the server. Only those who know its key are told more than the status."""
+    """The state of the server. Only those who know its key are told more than the status.
+
+    rerankers: the names that `rerank` takes in a search.
+    """
 
     status: str
     model: str | None = None
     documents: Count | None = None
     pages: Count | None = None
+    rerankers: list[str] | None = None
 
 
 class Place(BaseModel):
@@ -61,12 +65,16 @@ class Found(BaseModel):
     """A page that answers the question.
 
     text: its best line. source: its file. member: its place inside that file, or "" for the file itself. picture:
-    always null; see `/highlight`. weak: whether it hardly answers. scores: what the score is made of, by name.
-    neighbour_of: null for a page that was found; the rank of the hit beside a neighbour, whose own rank is 0.
+    always null; see `/highlight`. weak: whether it hardly answers. relevance: how well it answers, from 0 to 1, where
+    .5 is the line below which a page is weak in any index; null if nothing is known of the model's scores. scores: what
+    the score is made of, by name. score: null for a page that a reranker was to score and did not, since it stood too
+    deep, time was up or it could not be read; unscored is true then. neighbour_of: null for a page that was found; the
+    rank of the hit beside a neighbour, whose own rank is 0.
     """
 
     rank: Count
-    score: float
+    score: float | None
+    unscored: bool
     doc: str
     page: Annotated[int, Field(ge=1)]
     text: str
@@ -75,6 +83,7 @@ class Found(BaseModel):
     boxes: list[Place]
     picture: str | None
     weak: bool
+    relevance: float | None
     scores: dict[str, float]
     neighbour_of: int | None
 
@@ -100,6 +109,13 @@ class Answer(BaseModel):
     hits: list[Found]
     warnings: list[str]
     unread: UnreadCounts
+
+
+class Alike(BaseModel):
+    """The pages that are most like another one, best first. Their places are not marked, and none is weak."""
+
+    hits: list[Found]
+    warnings: list[str]
 
 
 class FailedPage(BaseModel):

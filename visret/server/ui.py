@@ -6,13 +6,14 @@ import functools
 import html
 import itertools
 import json
+import math
 import re
 import shutil
 import tempfile
 import textwrap
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +30,9 @@ from visret.folders import expanded
 from visret.ingest.report import Progress
 from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
+from visret.search.rerank import UNSCORED, Rerankers
 from visret.server.answers import without_paths, words
+from visret.server.api import MAX_NEIGHBOURS, MAX_OFFSET, USUAL_SECONDS
 from visret.server.batches import Asked, Hits
 from visret.server.uploads import keep
 from visret.types import Encoder, Hit, Ranked
@@ -85,13 +88,14 @@ THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monos
 )
 
 # Writes the question and its filters into the address of the page, which can then be sent to somebody else.
-WRITE_ADDRESS = """(question, documents, where, by) => {
+WRITE_ADDRESS = """(q, documents, where, by, rerank, once, strong, min_score, neighbours, offset) => {
   const address = new URL(window.location);
-  for (const name of ["q", "doc", "where", "by"]) address.searchParams.delete(name);
-  if (question) address.searchParams.set("q", question);
-  for (const name of documents ?? []) address.searchParams.append("doc", name);
-  if (where) address.searchParams.set("where", where);
-  if (by) address.searchParams.set("by", by);
+  const given = {q, doc: "", where, by, rerank, group_by: once ? "document" : "", weak: strong ? "false" : "",
+    min_score, neighbours, offset};
+  for (const [name, value] of Object.entries(given)) {
+    address.searchParams.delete(name);
+    for (const one of name == "doc" ? documents ?? [] : value ? [value] : []) address.searchParams.append(name, one);
+  }
   history.replaceState(null, "", address);
 }"""
 SWITCH_DARK = "() => { document.body.classList.toggle('dark') }"
@@ -104,20 +108,37 @@ Ask = Callable[[Asked], Future[Hits]]
 class Session:
     """The index that a visitor searches, or two of them side by side.
 
-    ask_index: puts a question to the index that other visitors and programs ask too.
+    ask_index: puts a question to the index that other visitors and programs ask too. rerankers: those that can be
+    asked for.
     """
 
     retrievers: tuple[Retriever, ...]
     ask_index: Ask | None = None
+    rerankers: Rerankers = field(default_factory=lambda: Rerankers({}))
 
-    def search(self, question: str, where: dict[str, Any] | None, by: str | None) -> tuple[Ranked[Hit], ...]:
+    def search(self, asked: Asked) -> tuple[Ranked[Hit], ...]:
         """Return what each of the indexes finds, including what was committed in the meantime."""
         if self.ask_index is not None:
-            found = self.ask_index(Asked(question, RESULTS, where, by=by, boxes=False)).result()
+            found = self.ask_index(asked).result()
             return (Ranked((hit for hit, _ in found), found.warnings),)
         for retriever in self.retrievers:
             retriever.refresh()
-        return tuple(retriever.search(question, k=RESULTS, where=where, by=by) for retriever in self.retrievers)
+        return tuple(self._search(retriever, asked) for retriever in self.retrievers)
+
+    def _search(self, retriever: Retriever, asked: Asked) -> Ranked[Hit]:
+        return retriever.search(
+            asked.text,
+            k=asked.k,
+            where=asked.where,
+            by=asked.by,
+            offset=asked.offset,
+            group_by=asked.group_by,
+            neighbours=asked.neighbours,
+            weak=asked.weak,
+            min_score=asked.min_score,
+            rerank=None if asked.rerank is None else self.rerankers.of(asked.rerank),
+            seconds=None if asked.rerank is None else USUAL_SECONDS,
+        )
 
     def close(self) -> None:
         """Close the indexes."""
@@ -145,11 +166,11 @@ class Uploads(Session):
 
 @dataclass(frozen=True)
 class Results:
-    """A question, and what each of the indexes found."""
+    """A question, and what each of the indexes found. question: None if pages like another were looked for."""
 
-    question: str
+    question: str | None
     session: Session
-    found: tuple[list[Hit], ...]
+    found: tuple[Ranked[Hit], ...]
 
 
 def build(
@@ -160,6 +181,7 @@ def build(
     folders: bool = True,
     most_pages: int | None = None,
     documents_at: str | None = None,
+    rerankers: Rerankers | None = None,
 ) -> gr.Blocks:
     """Build the page, to be launched or mounted with CSS and THEME.
 
@@ -169,9 +191,11 @@ def build(
     folders: whether visitors may open other indexes of this machine by their folders.
     most_pages: the most pages of an upload.
     documents_at: the address under which PDFs of `index` are served, followed by their names; None if they are not.
+    rerankers: those that visitors may have the first pages read by; None has none.
     """
+    rerankers = Rerankers({}) if rerankers is None else rerankers
     retriever = Retriever.open(index) if isinstance(index, str | Path) else index
-    shared = None if retriever is None else Session((retriever,), ask_index)
+    shared = None if retriever is None else Session((retriever,), ask_index, rerankers)
     default = retriever.model if retriever else model
     # The model loads in the meantime. An error is raised again, and shown, when the model is needed.
     loading = ThreadPoolExecutor(1)
@@ -187,7 +211,7 @@ def build(
             gr.Markdown("# visret\nFind the right page in a pile of PDFs, and see why.")
             dark = gr.Button("Light or dark", size="sm", scale=0, min_width=110)
         session = gr.State(None, delete_callback=_close)
-        answer, shown = gr.State(None), gr.State(None)
+        answer, shown, place = gr.State(None), gr.State(None), gr.State((0, 0))
         with gr.Accordion("Search other documents" if shared else "What to search", open=shared is None) as sources:
             files = gr.File(label="PDFs, pictures or text files", file_count="multiple", height=150)
             readers = gr.Dropdown(
@@ -215,7 +239,21 @@ def build(
             where = gr.Textbox(
                 value="", label="Metadata, as JSON", placeholder='{"year": {">=": 2020}, "page": [1, 2]}', max_lines=4
             )
-            by = gr.Dropdown([("as usual", ""), *((way, way) for way in WAYS)], value="", label="Ranked by")
+            with gr.Row():
+                by = gr.Dropdown([("as usual", ""), *((way, way) for way in WAYS)], value="", label="Ranked by")
+                rerank = gr.Dropdown(
+                    [("nothing", ""), *((name, name) for name in rerankers.names)],
+                    value="",
+                    label="The first pages read again by",
+                    visible=bool(rerankers.names),
+                )
+            with gr.Row():
+                once = gr.Checkbox(label="Each document once", min_width=120)
+                strong = gr.Checkbox(label="Without weak pages", min_width=120)
+            with gr.Row():
+                least = gr.Slider(0, 1, 0, step=0.05, label="Least relevance (below .5 is weak)", min_width=120)
+                beside = gr.Slider(0, MAX_NEIGHBOURS, 0, step=1, label="Pages before and after each", min_width=120)
+                offset = gr.Number(0, label="Begin behind hit", precision=0, minimum=0, min_width=120)
         said = gr.Markdown(latex_delimiters=[])
         with gr.Row(visible=False, elem_id="results") as results:
             columns, titles, galleries = [], [], []
@@ -236,6 +274,7 @@ def build(
                                 )
                             )
                         columns.append(column)
+                further = gr.Button("Next pages", size="sm")
                 with gr.Column(elem_id="controls") as controls:
                     tokens = gr.CheckboxGroup(label="Tokens of the question", elem_id="tokens")
                     every = gr.Button("All or none", size="sm")
@@ -244,6 +283,7 @@ def build(
                     opacity = gr.Slider(0, 1, 0.75, step=0.05, label="Opacity")
             with gr.Column(elem_id="shown", min_width=320, scale=5):
                 quoted = gr.Markdown(latex_delimiters=[], elem_id="quoted")
+                similar = gr.Button("Pages like this one", size="sm", elem_id="similar")
                 page = gr.Image(
                     show_label=False,
                     interactive=False,
@@ -270,7 +310,7 @@ def build(
                 raise VisretError("Choose a model first: it reads the files.")
             if not (isinstance(own, Uploads) and own.models == tuple(names)):
                 progress(0, desc="Loading the model")
-                made = empty({name: loading.submit(load, name).result() for name in names})
+                made = empty({name: loading.submit(load, name).result() for name in names}, rerankers)
                 if isinstance(own, Uploads):
                     shutil.copytree(own.files, made.files, dirs_exist_ok=True)
                 _close(own)
@@ -298,39 +338,90 @@ def build(
             Session(tuple(opened)).close()
             return {status: _plain(str(error))}
         _close(own)
-        return chosen(Session(tuple(opened)))
+        return chosen(Session(tuple(opened), rerankers=rerankers))
 
-    def ask(own: Session | None, text: str, names: list[str], condition: str, way: str) -> dict[Any, Any]:
+    def ask(
+        own: Session | None,
+        text: str,
+        names: list[str],
+        condition: str,
+        way: str,
+        reader: str,
+        grouped: bool,
+        without_weak: bool,
+        least: float,
+        beside: float,
+        start: float | None,
+    ) -> dict[Any, Any]:
         source = own or shared
         try:
             if source is None:
                 raise VisretError("There is nothing to search yet: add files above, and wait until they are read.")
             if not text.strip():
                 raise VisretError("Type a question first.")
-            wanted = restrict(names, condition)
-            found = source.search(text, wanted, way or None)
+            asked = Asked(
+                text,
+                RESULTS,
+                restrict(names, condition),
+                by=way or None,
+                boxes=False,
+                offset=min(int(start or 0), MAX_OFFSET),
+                group_by="document" if grouped else None,
+                neighbours=min(int(beside), MAX_NEIGHBOURS),
+                weak=not without_weak,
+                min_score=least or None,
+                rerank=reader or None,
+                seconds=USUAL_SECONDS if reader else None,
+            )
+            found = source.search(asked)
             if not any(found):
                 if not any(retriever.info()["pages"] for retriever in source.retrievers):
                     raise VisretError("There is no page to search in.")
-                raise VisretError("No page passes the filter." if wanted else "No page has the words of this question.")
-            pictures = [
-                [(thumbnail(each, hit), caption(hit)) for hit in hits]
-                for each, hits in zip(source.retrievers, found, strict=True)
-            ]
+                raise VisretError(nothing(asked))
+            return present(own, Results(text, source, found))
         except VisretError as error:
             return {said: _plain(words(error)), results: gr.Row(visible=False)}
+
+    def go_on(own: Session | None, *terms: Any) -> dict[Any, Any]:
+        following = [*terms[:-1], int(terms[-1] or 0) + RESULTS]
+        return {offset: following[-1], **ask(own, *following)}
+
+    def like(own: Session | None, given: Results | None, at: tuple[int, int]) -> dict[Any, Any]:
+        """Show the pages that are most like the one that is shown, from the same index."""
+        if given is None:
+            return {}
+        number, row = at
+        retriever, hit = given.session.retrievers[number], given.found[number][row]
+        try:
+            found = retriever.search_like(hit, RESULTS)
+            if not found:
+                raise VisretError("There is no other page.")
+            others = tuple(found if n == number else Ranked[Hit]() for n in range(len(given.found)))
+            what = f"Pages like {_plain(hit.doc)}, page {hit.page}; the most alike come first."
+            return present(own, Results(None, given.session, others), what)
+        except VisretError as error:
+            return {said: _plain(words(error))}
+
+    def present(own: Session | None, given: Results, told: str = "") -> dict[Any, Any]:
+        """Show what was found, and the best page. told: what is said of it; "" says how well the best page answers."""
+        source, found = given.session, given.found
+        pictures = [
+            [(thumbnail(each, hit), caption(hit)) for hit in hits]
+            for each, hits in zip(source.retrievers, found, strict=True)
+        ]
         first = next(number for number, hits in enumerate(found) if hits)
         best = found[first]
-        told = (
+        told = told or (
             "No page answers this well; these are the nearest." if best[0].weak else "Best first; click one to see why."
         )
         several = len(found) > 1
         changes: dict[Any, Any] = {
             session: own,  # a session with a broken connection ends an hour after this, not after its last upload
-            answer: Results(text, source, found),
+            answer: given,
             said: " ".join([told, *(_plain(f"{warning[:1].upper()}{warning[1:]}.") for warning in best.warnings)]),
             results: gr.Row(visible=True),
-            **display(Results(text, source, found), first, 0),
+            further: gr.Button(visible=given.question is not None),
+            **display(given, first, 0),
         }
         for number in range(2):
             there = number < len(found)
@@ -350,14 +441,18 @@ def build(
             return {}
         return {**display(given, number, event.index), galleries[1 - number]: gr.Gallery(selected_index=None)}
 
-    def display(given: Results, number: int, place: int) -> dict[Any, Any]:
-        """Show a hit as it first appears, with all tokens switched on."""
-        source, hit = given.session.retrievers[number], given.found[number][place]
+    def display(given: Results, number: int, row: int) -> dict[Any, Any]:
+        """Show a hit as it first appears, with all tokens switched on; without a question, the page alone."""
+        source, hit = given.session.retrievers[number], given.found[number][row]
         link = link_to(hit, documents_at) if given.session is shared else ""
-        line = f"**{_plain(hit.doc)}**, page {hit.page} · score {hit.score:.2f}{link}"
+        line = f"**{_plain(hit.doc)}**, page {hit.page} · {scored(hit)}{link}"
+        why = None
         try:
-            why = source.heatmap(given.question, hit)
-            if why.embedding.size_pt is None:
+            if given.question is None:
+                read = source.page(hit, dpi=PAGE_DPI)
+                picture = read.image
+                line += "" if picture else f"\n> {_plain(read.text).lstrip()}"
+            elif (why := source.heatmap(given.question, hit)) and why.embedding.size_pt is None:
                 line += f"\n> {marked(why.embedding.text, why.spans).lstrip()}"
                 picture = None
             else:
@@ -366,13 +461,15 @@ def build(
         except VisretError as error:
             why, picture, line = None, None, f"{line}\n\n{_plain(words(error))}"
         visible = picture is not None
+        what = "marked where it answers" if why else "as it is"
         switches = switches_of(why) if why else []
         return {
             shown: why,
+            place: (number, row),
             quoted: line,
-            page: gr.Image(picture, visible=visible, alt_text=f"Page {hit.page} of {hit.doc}, marked where it answers"),
+            page: gr.Image(picture, visible=visible, alt_text=f"Page {hit.page} of {hit.doc}, {what}"),
             tokens: gr.CheckboxGroup(switches, value=[value for _, value in switches]),
-            controls: gr.Column(visible=visible),
+            controls: gr.Column(visible=visible and why is not None),
             mode: "attribution",
             legend: legend_of(why.legend()) if why else "",
             table: why.table._repr_html_() if why else "",
@@ -395,20 +492,30 @@ def build(
         """Ask the question in the address of the page, if there is one."""
         loading.submit(load, default)
         given = request.query_params
-        asked, names, condition = given.get("q", ""), given.getlist("doc"), given.get("where", "")
-        way = given.get("by", "")
-        if not asked:
+        if not given.get("q"):
             return gr.skip()
+        way, reader = given.get("by", ""), given.get("rerank", "")
+        values = {
+            question: given["q"],
+            documents: given.getlist("doc"),
+            where: given.get("where", ""),
+            by: way if way in WAYS else "",
+            rerank: reader if reader in rerankers.names else "",
+            once: given.get("group_by") == "document",
+            strong: given.get("weak") == "false",
+            least: number_in(given.get("min_score"), 1),
+            beside: number_in(given.get("neighbours"), MAX_NEIGHBOURS),
+            offset: number_in(given.get("offset"), MAX_OFFSET),
+        }
         # Only boxes that the address fills: setting an empty one would delete what the visitor is typing.
-        boxes = {question: asked, documents: names, where: condition, by: way if way in WAYS else ""}
-        filled = {box: value for box, value in boxes.items() if value}
-        return {**filled, **(ask(own, asked, names, condition, way) if own or shared else {})}
+        filled = {box: value for box, value in values.items() if value}
+        return {**filled, **(ask(own, *values.values()) if own or shared else {})}
 
     with app:
         private = functools.partial(gr.on, api_visibility="private")  # nothing here is an interface for programs
         state = [session, sources, status, documents, said, results]
-        detail = [shown, quoted, page, tokens, controls, mode, legend, table]
-        asked = [session, answer, said, results, *columns, *titles, *galleries, *detail]
+        detail = [shown, place, quoted, page, tokens, controls, mode, legend, table]
+        asked = [session, answer, said, results, further, *columns, *titles, *galleries, *detail]
         private([files.upload], bring, [session, files, readers], [files, *state], show_progress_on=files)
         private([readers.input], read_again, [session, readers], [files, *state], show_progress_on=files)
         if folders:  # hiding the boxes is not enough, since an event that is wired can be called
@@ -420,10 +527,14 @@ def build(
             asking,
             queue=False,
         )
-        terms = [question, documents, where, by]
+        terms = [question, documents, where, by, rerank, once, strong, least, beside, offset]
+        private([question.input], None, None, offset, js="() => 0")  # another question begins with its first hit
         answered = begun.then(ask, [session, *terms], asked, show_progress_on=said, api_visibility="private")
         answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False, api_visibility="private")
         answered.then(None, terms, None, js=WRITE_ADDRESS)
+        more = private([further.click], go_on, [session, *terms], [offset, *asked], show_progress_on=said)
+        more.then(None, terms, None, js=WRITE_ADDRESS)
+        private([similar.click], like, [session, answer, place], asked, show_progress_on=said)
         for number, gallery in enumerate(galleries):
             private(
                 [gallery.select],
@@ -460,7 +571,7 @@ def here() -> list[str]:
     return [spec.name for spec in found if weights.location(spec).here]
 
 
-def empty(encoders: dict[str, Encoder]) -> Uploads:
+def empty(encoders: dict[str, Encoder], rerankers: Rerankers) -> Uploads:
     """Make a session without files, with an index for each encoder."""
     folder = tempfile.TemporaryDirectory(prefix="visret-", ignore_cleanup_errors=True)
     Path(folder.name, "files").mkdir()
@@ -468,7 +579,7 @@ def empty(encoders: dict[str, Encoder]) -> Uploads:
         Retriever.create(Path(folder.name, f"index{number}"), model=encoder)
         for number, encoder in enumerate(encoders.values())
     ]
-    return Uploads(tuple(made), models=tuple(encoders), folder=folder)
+    return Uploads(tuple(made), rerankers=rerankers, models=tuple(encoders), folder=folder)
 
 
 def restrict(names: Sequence[str], condition: str) -> dict[str, Any] | None:
@@ -538,7 +649,30 @@ def thumbnail(retriever: Retriever, hit: Hit) -> Image.Image:
 
 def caption(hit: Hit) -> str:
     """Return the text under a thumbnail."""
-    return f"{hit.doc}, p. {hit.page} ({hit.score:.2f})"
+    return f"{hit.doc}, p. {hit.page} ({scored(hit).removeprefix('score ')})"
+
+
+def scored(hit: Hit) -> str:
+    """Return what there is to say of the score of a hit."""
+    if hit.neighbour_of:
+        return f"next to {hit.neighbour_of}"
+    return "not read again" if hit.score == UNSCORED else f"score {hit.score:.2f}"
+
+
+def nothing(asked: Asked) -> str:
+    """Say why no hit is shown."""
+    if asked.offset or not asked.weak or asked.min_score:
+        return "No page is left: those that were found are weak, of less relevance, or stand before that hit."
+    return "No page passes the filter." if asked.where else "No page has the words of this question."
+
+
+def number_in(text: str | None, most: float) -> float:
+    """Return a number of an address, from 0 to the most; 0 for anything that is none."""
+    try:
+        value = float(text or 0)
+    except ValueError:
+        return 0
+    return min(max(value, 0), most) if math.isfinite(value) else 0
 
 
 def standing(session: Session) -> str:
