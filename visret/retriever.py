@@ -29,6 +29,7 @@ from visret.search.pipeline import Among, Pipeline
 from visret.search.plans import Plan
 from visret.search.rerank import UNSCORED, Rerankers, Reranking, asked, reranked
 from visret.search.scorers import Scorers
+from visret.search.weakness import SEVERAL
 from visret.types import Encoder, Hit, Page, PageRef, Question, Ranked, Ranking, Reranker, page_ref
 
 if TYPE_CHECKING:
@@ -711,7 +712,8 @@ class Retriever:
         how: further arguments of `Pipeline.rank`.
         """
         pipeline = self._pipeline()
-        depth = part.depth if again is None else max(part.depth, again.depth)
+        # The first pages say whether the index is about the question, however few are wanted.
+        depth = max(part.depth, SEVERAL, 0 if again is None else again.depth)
         found = pipeline.rank(questions, depth, documents=part.documents, **how)
         return pipeline, found if again is None else reranked(
             again, found, pipeline.snapshot, partial(read_again, self)

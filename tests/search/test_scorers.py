@@ -56,7 +56,7 @@ def picture(colour):
 
 def test_a_search_by_another_scorer_has_its_ranking(retriever):
     assert retriever.search("red", k=2)[0].doc == "red"
-    assert [(hit.doc, hit.score) for hit in retriever.search("red", k=2, by="backwards")] == [("blue", 2), ("green", 1)]
+    assert [(hit.doc, hit.score) for hit in retriever.search("red", k=2, by="backwards")] == [("blue", 3), ("green", 2)]
     assert [hit.doc for hit in retriever.search("red", where={"doc": ["red"]}, by="backwards")] == ["red"]
 
 

@@ -105,14 +105,17 @@ class UnreadPage(NamedTuple):
 
 
 class Floor(NamedTuple):
-    """The match that the best pages for most other questions do not reach; `visret.search.elsewhere` measures it.
+    """The matches that the pages for most other questions do not reach; `visret.search.elsewhere` measures them.
 
-    pages: how many pages there were then. short, long: the floors for short and for long questions.
+    pages: how many pages there were then. short, long: the floors for the best page, of short and of long questions.
+    several_short, several_long: those for the mean of the first few pages.
     """
 
     pages: int
     short: float
     long: float
+    several_short: float
+    several_long: float
 
 
 class Settings(NamedTuple):
@@ -333,7 +336,7 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
     lost_from = settings.get("lost_from", 1) if read_format(connection) >= 3 else MAX_NUMBER
     if not isinstance(lost_from, int):
         raise ValueError(f"lost_from {lost_from!r}")
-    floor = Floor(**parse_object(settings["floor"])) if "floor" in settings else None
+    floor = Floor(**parse_object(settings["floors"])) if "floors" in settings else None
     if floor is not None and not all(isinstance(one, int | float) for one in floor):
         raise ValueError(f"floor: {floor}")
     return Settings(storage, fitted, commits, previous, since, lost_from, floor)

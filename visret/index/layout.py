@@ -18,9 +18,9 @@
 indexes only, no views and no triggers. Rollback journal, synchronous EXTRA, auto_vacuum FULL. `settings` has the keys
 `storage`, a JSON object that says what is done with vectors (visret.reduction.Storage), `fitted`, a JSON object, and
 `commits`, a counter that every transaction raises by one; for `previous` and `since` see Versions below, for
-`lost_from` see Formats. `floor`, a JSON object, may be missing (visret.index.catalogue.Floor). Names are UTF-8; a
-`source` that is not (a file name in another encoding) is a BLOB of the file system's bytes. Metadata is a JSON object.
-Numbers of documents and segments are never used twice.
+`lost_from` see Formats. `floors`, a JSON object, may be missing (visret.index.catalogue.Floor); `floor`, which came
+before it, is not read. Names are UTF-8; a `source` that is not (a file name in another encoding) is a BLOB of the file
+system's bytes. Metadata is a JSON object. Numbers of documents and segments are never used twice.
 
 **A file may hold several documents**: an archive, a PDF with attachments, a mail. Each has a row of its own: `source`
 is the file, `member` the place of the document in it ("" for the file itself, "letters/1.pdf" in an archive, and so on

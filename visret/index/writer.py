@@ -306,7 +306,7 @@ class Writer:
 
     def set_floor(self, floor: Floor) -> None:
         """Store what was measured of questions about something else."""
-        self._do("INSERT OR REPLACE INTO settings VALUES ('floor', ?)", json.dumps(floor._asdict()))
+        self._do("INSERT OR REPLACE INTO settings VALUES ('floors', ?)", json.dumps(floor._asdict()))
 
     def commit(self) -> int:
         """Write the pending pages as one segment, publish all changes in one transaction, and count the pages.

@@ -86,7 +86,7 @@ class Part:
 
         where: neighbours pass it, as hits do. judge: says of each hit how well it answers; None leaves that as it is.
         """
-        hits = pipeline.hits(question, self.of(found), explain=explain, start=self.offset)
+        hits = pipeline.hits(question, self.of(found), explain=explain, start=self.offset, whole=found)
         return self.around(pipeline.snapshot, hits if judge is None else map(judge, hits), where)
 
     def explained(
@@ -102,7 +102,7 @@ class Part:
         why = dict[PageRef, Explanation]()
 
         def noted() -> Iterator[Hit]:
-            for hit, explanation in pipeline.explained(question, self.of(found), start=self.offset):
+            for hit, explanation in pipeline.explained(question, self.of(found), start=self.offset, whole=found):
                 why[hit.ref] = explanation
                 yield hit if judge is None else judge(hit)
 

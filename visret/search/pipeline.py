@@ -24,6 +24,7 @@ from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
+from visret.search.weakness import SEVERAL, Judge, judge_of, strength
 from visret.types import (
     Encoder,
     Hit,
@@ -44,14 +45,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("visret")
 
-# A hit below this share of the best one is a weak match, for models with a `weak_below` in models.yaml: on 94 questions
-# about real manuals this marks half of ten hits, and 1 % of the right pages (tests/benchmarks/quality.py).
-WEAK_SHARE = 0.8
-
-SPAN = 0.07
-"""The most that what was measured in an index (`visret.search.elsewhere`) adds to the line of its model."""
-
-SHORT, LONG = 4, 16  # the tokens of the questions that it was measured with, half of which have fewer
+SAMPLE = 8  # pages, spread over the index, whose mean strength is that of a page in general
 
 # The pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
 Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
@@ -172,10 +166,19 @@ class Pipeline:
     def _words(self) -> bm25.BM25:
         return cast(bm25.BM25, self.scorer(BM25))
 
-    def hits(self, question: Question, found: Ranking, *, explain: bool = True, start: int = 0) -> Iterator[Hit]:
+    def hits(
+        self,
+        question: Question,
+        found: Ranking,
+        *,
+        explain: bool = True,
+        start: int = 0,
+        whole: Ranking | None = None,
+    ) -> Iterator[Hit]:
         """Yield the hits of a ranking from place `start` on, best first.
 
-        explain: set `text` and `weak`, which needs a look at each page.
+        explain: set `text`, `weak` and `relevance`, which needs a look at each page. whole: the ranking that these
+        pages were chosen from, which says whether the index is about the question; None for this one.
 
         Vectors say what a page answers where the question was encoded, and else the words.
         """
@@ -184,32 +187,34 @@ class Pipeline:
             return
         if len(found.keys) <= start:
             return
-        encoded, first = LATE in question.encoded, int(found.keys[0])
+        encoded, known = LATE in question.encoded, dict[int, Matches]()
         scorer = self.scorer(LATE if encoded else BM25)
-        best = scorer.explain(question, first) if encoded or not start else None
-        judge = self._judge(question, best) if encoded else None
+        judge = self._judge(question, whole or found, known) if encoded else None
         for key, hit in ranking.hits(self.snapshot, found, start):
-            why = best if key == first else scorer.explain(question, key)
+            why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, weak=why.weak, relevance=why.relevance)
             elif why is not None and judge is not None:
                 line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
-                weak, relevant = judge(why.values)
-                hit = replace(hit, text=line, weak=weak, relevance=relevant)
+                hit = replace(hit, text=line, **judge(why.values)._asdict())
             yield hit
 
-    def explained(self, question: Question, found: Ranking, *, start: int = 0) -> Iterator[tuple[Hit, Explanation]]:
-        """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page."""
+    def explained(
+        self, question: Question, found: Ranking, *, start: int = 0, whole: Ranking | None = None
+    ) -> Iterator[tuple[Hit, Explanation]]:
+        """Yield the hits of a ranking with their explanations, each of which holds the vectors of its page.
+
+        start, whole: as in `hits`.
+        """
         if LATE not in question.encoded:
             yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found, start=start))
             return
         if len(found.keys) <= start:
             return
-        judge = self._judge(question, self.scorer(LATE).explain(question, int(found.keys[0])))
+        judge = self._judge(question, whole or found, {})
         for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref)
-            weak, relevant = judge(why.values)
-            yield replace(hit, text=why.line, weak=weak, relevance=relevant), why
+            yield replace(hit, text=why.line, **judge(why.values)._asdict()), why
 
     def explain_text(self, text: str, ref: PageRef) -> Explanation:
         """Return where on a page a question is answered, as it would be explained if a search had found the page."""
@@ -233,42 +238,31 @@ class Pipeline:
         length = len(query.vectors) * float(late_interaction.for_length(made, slope))
         return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
 
-    def _judge(
-        self, question: Question, best: Matches | Quote | None
-    ) -> Callable[[np.ndarray], tuple[bool, float | None]]:
-        """Return a function that says of the matches (m,) of a page whether they are weak, and their relevance.
+    def _judge(self, question: Question, found: Ranking, known: dict[int, Matches]) -> Judge:
+        """Return what judges the pages that were found. known: gets the matches of the first pages, by their keys."""
+        query, scorer = self.query(question), self.scorer(LATE)
+        late = found.parts.get(LATE, found.scores)
+        order = np.argsort(-np.nan_to_num(late, nan=-np.inf), kind="stable")[:SEVERAL]
+        for key in found.keys[order].tolist():
+            why = scorer.explain(question, key)
+            assert isinstance(why, Matches)
+            known[key] = why
+        line = self._asking().spec.options.get("weak_below")
+        # What was measured in the index is of its own model's questions.
+        floor = self.snapshot.floor if self._asking is self._encoder else None
+        return judge_of(query, line, floor, [why.values for why in known.values()], partial(self._typical, query))
 
-        best: those of the first page.
-        """
-        query = self.query(question)
-        line = self._weak_below(query)
-        knows_a_word = bool(query.content.any()) or not query.warnings
-        assert isinstance(best, Matches)
-        least = WEAK_SHARE * strength(best.values, query.content)
-
-        def judge(values: np.ndarray) -> tuple[bool, float | None]:
-            if not knows_a_word:
-                return True, 0.0
-            if line is None:
-                return False, None
-            answers = strength(values, query.content)
-            return answers < max(line, least), ranking.relevance(answers, line)
-
-        return judge
-
-    def _weak_below(self, query: QueryEmbedding) -> float | None:
-        """Return the line below which a page is weak for a question; None for a model without one.
-
-        It is that of the model, or up to SPAN above it, where the best pages for other questions reach more.
-        """
-        line: float | None = self._asking().spec.options.get("weak_below")
-        floor = self.snapshot.floor
-        if line is None or floor is None or self._asking is not self._encoder:
-            return line  # what was measured in the index is of its own model's questions
-        tokens = int(query.content.sum()) or len(query.vectors)
-        # A mean of m numbers strays in proportion to 1 / sqrt(m).
-        floors = np.interp(tokens**-0.5, [LONG**-0.5, SHORT**-0.5], [floor.long, floor.short])
-        return float(np.clip(floors, line, line + SPAN))
+    def _typical(self, query: QueryEmbedding) -> float:
+        """Return the mean strength of SAMPLE pages of the index."""
+        counts = [len(self.snapshot.rows(segment.number)) for segment in self.snapshot.segments]
+        ends, count = np.cumsum(counts), min(SAMPLE, sum(counts))
+        reached = []
+        for place in ((2 * np.arange(count) + 1) * ends[-1] // (2 * count)).tolist():
+            at = int(np.searchsorted(ends, place, side="right"))
+            segment = self.snapshot.segments[at]
+            row = self.snapshot.rows(segment.number)[place - ends[at] + counts[at]]
+            reached.append(strength(segment.matches(int(row), query.vectors).values, query.content))
+        return float(np.mean(reached))
 
 
 def until_documents(
@@ -291,11 +285,6 @@ def until_documents(
         for n, deeper in zip(short, rank([questions[n] for n in short], depth), strict=True):
             found[n] = deeper
     return found
-
-
-def strength(values: np.ndarray, content: np.ndarray) -> float:
-    """Return how well a page answers, whatever the question's length: the mean best match of its content tokens."""
-    return float(values[content].mean() if content.any() else values.mean())
 
 
 def refs(snapshot: Snapshot, among: Among) -> list[PageRef]:
