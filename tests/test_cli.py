@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from support.judge import Judge
 from support.sheets import write_pdf
+from support.word_model import Words
 
-from visret import Retriever, cli
+from visret import Page, Retriever, cli
 from visret.__main__ import stoppable
 from visret.encoders import toy
 from visret.ingest import encoding
@@ -398,6 +400,74 @@ def test_a_part_of_the_ranking_is_shown(capsys, index):
     assert "next to 1" in out.splitlines()[-1]
     assert "no page is left" in run(capsys, "search", index, "red", "--offset", 9)[1]
     assert run(capsys, "search", index, "red", "--offset", -1)[0] == 2
+
+
+def test_pages_are_read_again_by_a_reranker(capsys, index, monkeypatch):
+    judge = Judge({"one.pdf": 0.3, "two.pdf": 0.8}, modality="image", options={"weak_below": 0.5})
+    monkeypatch.setattr("visret.search.rerank.load_reranker", lambda name: judge if name == "judge" else 1 / 0)
+    asked = ("search", index, "red", "--rerank", "judge")
+    status, out, _ = run(capsys, *asked, "--depth", 2, "--json")
+    assert status == 0
+    hits = json.loads(out)["hits"]
+    assert len(hits) == 3
+    assert [(hit["score"] is None, hit["unscored"]) for hit in hits] == [(False, False), (False, False), (True, True)]
+    assert [hit["scores"].get("rerank") for hit in hits] == [hit["score"] for hit in hits]
+    _, out, _ = run(capsys, *asked, "--depth", 2)
+    assert out.rstrip().splitlines()[-1].endswith(" -")
+    _, out, _ = run(capsys, *asked, "--min-score", 0.5, "--json")
+    assert [(hit["doc"], hit["relevance"]) for hit in json.loads(out)["hits"]] == [("two.pdf", pytest.approx(0.8))]
+    assert json.loads(run(capsys, *asked, "--seconds", 60, "--no-weak", "--json")[1])["hits"][0]["doc"] == "two.pdf"
+    assert "no page is left" in run(capsys, *asked, "--min-score", 1)[1]
+    for wrong, said in (
+        (("--depth", 3), "give a reranker"),
+        (("--seconds", 3), "give a reranker"),
+        (("--min-score", 2), "min_score is a number from 0 to 1"),
+    ):
+        status, _, err = run(capsys, "search", index, "red", *wrong)
+        assert (status, said in err) == (2, True)
+
+
+def test_pages_like_another_are_found(capsys, papers, index, tmp_path):
+    with Retriever.open(index) as retriever:
+        expected = [(hit.doc, hit.page, hit.score) for hit in retriever.search_like(("one.pdf", 2))]
+    write_pdf(tmp_path / "other.pdf", "yellow", "red")
+
+    def like(given, *options):
+        status, out, _ = run(capsys, "search", index, "--like", given, "--json", *options)
+        assert status == 0
+        return [(hit["doc"], hit["page"], hit["score"]) for hit in json.loads(out)["hits"]]
+
+    assert like("one.pdf:2") == expected
+    assert len(expected) == 2
+    assert like("one.pdf:2", "--offset", 1, "--group-by", "document") == expected[1:]
+    assert like("two.pdf") == like("two.pdf:1")  # its first page
+    assert like(tmp_path / "other.pdf")[0][:2] == ("two.pdf", 1)
+    assert like(f"{tmp_path / 'other.pdf'}:2")[0][:2] == ("one.pdf", 1)
+    status, out, _ = run(capsys, "search", index, "--like", "one.pdf:2", "--pictures", tmp_path / "drawn")
+    assert (status, len(list((tmp_path / "drawn").iterdir()))) == (0, 2)
+    assert out.startswith("  1  ")
+    for wrong, said in (
+        (("red", "--like", "one.pdf:2"), "either a question, or --like"),
+        ((), "either a question, or --like"),
+        (("--like", "three.pdf:1"), "no document 'three.pdf', and there is no such file"),
+        (("--like", "one.pdf:9"), "no page 9 of one.pdf"),
+        (("--like", f"{tmp_path / 'other.pdf'}:3"), "has 2 pages, and no page 3"),
+        (("--like", "one.pdf:2", "--by", "bm25"), "takes no --by"),
+    ):
+        status, _, err = run(capsys, "search", index, *wrong)
+        assert (status, said in err) == (2, True), err
+
+
+def test_a_scan_is_read_before_pages_like_it_are_found(capsys, tmp_path, monkeypatch):
+    with Retriever.create(tmp_path / "i.visret", model=Words()) as made:
+        made.add_pages([Page.from_text(text, doc=text) for text in ("red green", "black white")])
+    monkeypatch.setattr(Retriever, "encoder", property(lambda self: Words()))
+    monkeypatch.setattr("visret.retriever.Retriever._encoder_of", lambda self, model: Words())
+    read = Page.from_image(Image.new("RGB", (40, 40)), doc="x", words=[("black", (0, 0, 1, 1))])
+    monkeypatch.setattr("visret.ocr.with_words", lambda page, mode: read if mode == "auto" else page)
+    Image.new("RGB", (40, 40)).save(tmp_path / "scan.png")
+    status, out, _ = run(capsys, "search", tmp_path / "i.visret", "--like", tmp_path / "scan.png", "--json")
+    assert (status, json.loads(out)["hits"][0]["doc"]) == (0, "black white")
 
 
 def test_an_index_without_a_model_is_searched_by_its_words(capsys, tmp_path):

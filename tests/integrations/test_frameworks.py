@@ -13,6 +13,7 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # before it is imported: it 
 
 import pytest
 from PIL import Image
+from support.judge import Judge
 from support.sheets import write_pdf
 
 from visret import Page, Retriever
@@ -41,7 +42,8 @@ def expected(retriever, question, k, where=None):
             for b in retriever.heatmap(question, hit).boxes
         ]
         own = {"year": 2024} if hit.doc == "a.pdf" else {}
-        place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source, "boxes": boxes}
+        found = {"weak": hit.weak, "relevance": hit.relevance, "boxes": boxes}
+        place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source, **found}
         out.append((texts[hit.doc], {**own, **place}))
     assert len(out) > 1 or where
     return out
@@ -147,7 +149,7 @@ def test_langchain_drops_no_argument(retriever):
     filtered = VisretRetriever(retriever=retriever, where=made)
     assert docs(filtered.invoke("red", where=None)) == ["made.png"]  # None is no wish to do without
     for wrong in ({"filter": made}, {"search_kwargs": {"k": 1}}):
-        with pytest.raises(InvalidArgument, match=r"does not understand '.*'; it takes k, where and by"):
+        with pytest.raises(InvalidArgument, match=r"does not understand '.*'; it takes k, where, by, .* and seconds"):
             pages.invoke("red", **wrong)
     with pytest.raises(ValidationError, match="wher"):
         VisretRetriever(retriever=retriever, wher=made)
@@ -170,7 +172,7 @@ def test_haystack_drops_no_argument(retriever):
 
     saved = VisretRetriever(retriever, top_k=2).to_dict()
     saved["init_parameters"]["filters"] = {"doc": "made.png"}
-    with pytest.raises(InvalidArgument, match="'filters'; it takes index, top_k, where and by"):
+    with pytest.raises(InvalidArgument, match=r"'filters'; it takes index, top_k, where, by, .* and seconds"):
         VisretRetriever.from_dict(saved)
     with pytest.raises(TypeError, match="filters"):
         VisretRetriever(retriever).run("red", filters={"doc": "made.png"})
@@ -261,3 +263,58 @@ def test_each_ranks_in_the_way_it_is_told(retriever):
     ]
     assert scores == [best.score] * 4
     assert asked.invoke("blue")[0].metadata["score"] < best.score
+
+
+ASKED = {
+    "by": "hybrid",
+    "exact": True,
+    "offset": 1,
+    "group_by": "document",
+    "neighbours": 1,
+    "weak": False,
+    "min_score": 0.25,
+    "rerank": "judge",
+    "depth": 7,
+    "seconds": 9.0,
+}
+
+
+def test_each_takes_every_word_of_a_search(retriever, monkeypatch):
+    from llama_index.core.schema import QueryBundle
+
+    from visret.integrations import haystack, langchain, llamaindex
+
+    asked = []
+    monkeypatch.setattr(Retriever, "explained", lambda self, questions, **named: asked.append(named) or iter([[]]))
+    langchain.VisretRetriever(retriever=retriever, **ASKED).invoke("blue")
+    langchain.VisretRetriever(retriever=retriever).invoke("blue", **ASKED)
+    langchain.VisretRetriever(retriever=retriever).with_config(configurable=ASKED).invoke("blue")
+    llamaindex.VisretRetriever(retriever, **ASKED).retrieve(QueryBundle("blue"))
+    stack = haystack.VisretRetriever(retriever, **ASKED)
+    stack.run("blue")
+    again = haystack.VisretRetriever.from_dict(stack.to_dict())
+    again.run("blue")
+    again.retriever.close()
+    assert asked == [{"k": 5, "where": None, **ASKED}] * 6
+
+
+def test_a_page_without_a_score_and_a_neighbour_are_said(retriever, monkeypatch):
+    from llama_index.core.schema import QueryBundle
+
+    from visret.integrations import haystack, langchain, llamaindex
+
+    judge = Judge({"a.pdf": 0.5, "made.png": 0.25}, modality="image")
+    monkeypatch.setattr("visret.search.rerank.load_reranker", lambda name: judge)
+    again = {"rerank": "judge", "depth": 1}
+    chain = langchain.VisretRetriever(retriever=retriever, k=2, **again).invoke("blue")
+    llama = llamaindex.VisretRetriever(retriever, k=2, vision=False, **again).retrieve(QueryBundle("blue"))
+    stack = haystack.VisretRetriever(retriever, top_k=2, **again).run("blue")["documents"]
+    for scores in (
+        [document.metadata["score"] for document in chain],
+        [node.score for node in llama],
+        [document.score for document in stack],
+    ):
+        assert scores == [0.25, None]
+    assert json.dumps(chain[1].metadata, allow_nan=False)
+    near = langchain.VisretRetriever(retriever=retriever, k=1, where={"doc": "a.pdf"}, neighbours=1).invoke("red")
+    assert [document.metadata.get("neighbour_of") for document in near] == [None, 1]

@@ -217,7 +217,7 @@ def test_it_is_worked_with_the_keyboard(url, visit):
         assert saved.height / saved.width == pytest.approx(bare.shape[0] / bare.shape[1], rel=0.01)
 
 
-def test_a_question_is_an_address(url, visit):
+def test_a_question_and_how_pages_are_ranked_are_an_address(url, visit):
     tab = visit(f"{url}?q=blue&doc=report.pdf&doc=red.pdf")
     expect(tab.locator(".found .caption-label")).to_have_count(9)
     expect(tab.get_by_label("Question", exact=True)).to_have_value("blue")
@@ -232,7 +232,18 @@ def test_a_question_is_an_address(url, visit):
     ask(tab, "red & blue")
     expect(tab.locator(".found .caption-label")).to_have_count(1)
     tab.wait_for_url("**/?q=red+%26+blue&doc=report.pdf&doc=red.pdf&where=%7B*")
+    # the way of ranking is chosen, by which the score loses nothing for the length of the page
+    caption = tab.locator(".found .caption-label").first
+    usual = caption.inner_text()
+    tab.get_by_label("Ranked by", exact=True).click()
+    tab.get_by_role("option", name="maxsim", exact=True).click()
+    tab.get_by_role("button", name="Ask", exact=True).click()
+    expect(caption).not_to_have_text(usual)
+    tab.wait_for_url("**/?q=red+%26+blue&doc=report.pdf&doc=red.pdf&where=%7B*&by=maxsim")
     other = visit(tab.url)
+    expect(other.locator(".found .caption-label").first).to_have_text(caption.inner_text())
+    tab.get_by_role("button", name="Pages like this one").click()
+    expect(tab.get_by_text("the most alike come first")).to_be_visible()
     expect(other.locator("#quoted")).to_contain_text("red.pdf, page 1")
     expect(other.get_by_label("Question", exact=True)).to_have_value("red & blue")
     expect(other.locator(".found .caption-label")).to_have_count(1)

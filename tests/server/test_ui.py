@@ -11,13 +11,16 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from support.judge import Judge
 from support.sheets import write_pdf
 from support.waiting import until
 
 from visret import Hit, PageRef, Retriever
 from visret.encoders import toy
 from visret.explain.attribution import Span
-from visret.server import ui
+from visret.search import rerank
+from visret.search.rerank import Rerankers
+from visret.server import app, ui
 from visret.server.batches import Asked, Batches
 
 
@@ -143,6 +146,70 @@ def test_pages_are_ranked_in_the_way_that_is_chosen_and_warnings_are_shown(serve
         page.part("dropdown", label="Ranked by")["value"] = "maxsim"
         page.ask("blue")
         assert page.part("gallery")["value"][0]["caption"] == "one.pdf, p. 2 (0.99)" != usual
+
+
+def test_what_the_operator_offers_reads_pages_again(serve, index, monkeypatch):
+    judge = Judge({"one.pdf": 0.3, "two.pdf": 0.8}, modality="image")
+    monkeypatch.setattr(rerank, "load_reranker", lambda name: judge)
+    with Visitor(serve(index)) as page:
+        assert page.part("dropdown", label="The first pages read again by")["visible"] is False
+        page.part("dropdown", label="The first pages read again by")["value"] = "judge"
+        with pytest.raises(AssertionError):
+            page.ask("blue")  # it is none of the choices
+    monkeypatch.setattr(app, "offered", lambda names: Rerankers({"judge": "judge"}))
+    with Visitor(serve(index)) as page:
+        page.part("dropdown", label="The first pages read again by")["value"] = "judge"
+        page.ask("blue")
+        assert page.captions[0] == "two.pdf, p. 1"
+        assert "score 0.80" in page.text
+
+
+def test_a_part_of_the_ranking_is_shown(serve, index):
+    with Visitor(serve(index)) as page:
+        page.ask("blue")
+        whole = page.captions
+        page.part("checkbox", label="Each document once")["value"] = True
+        page.ask("blue")
+        assert page.captions == ["one.pdf, p. 2", "two.pdf, p. 1"]
+        page.part("checkbox", label="Each document once")["value"] = False
+        page.part("number", label="Begin behind hit")["value"] = 1
+        page.ask("blue")
+        assert page.captions == whole[1:]
+        page.part("slider", label="Pages before and after each")["value"] = 1
+        page.part("number", label="Begin behind hit")["value"] = 0
+        page.part("textbox", label="Metadata, as JSON")["value"] = '{"doc": "two.pdf"}'
+        page.ask("blue")
+        assert page.captions == ["two.pdf, p. 1"]
+        page.call("go_on")
+        assert page.part("number", label="Begin behind hit")["value"] == ui.RESULTS
+        assert "No page is left" in page.text
+        page.part("number", label="Begin behind hit")["value"] = 0
+        page.part("slider", label="Least relevance (below .5 is weak)")["value"] = 0.5
+        page.ask("blue")
+        assert "min_score needs a model" in page.text
+
+
+def test_pages_like_the_one_that_is_shown_are_found(page, index):
+    page.open_folder(index)
+    page.ask("blue")
+    assert "one.pdf, page 2" in page.text
+    page.call("like")
+    assert sorted(page.captions) == ["one.pdf, p. 1", "two.pdf, p. 1"]
+    with Retriever.open(index) as alone:
+        best = alone.search_like(("one.pdf", 2))[0]
+    assert f"{best.doc}, page {best.page}" in page.text
+    assert "Pages like one.pdf, page 2; the most alike come first." in page.text
+    assert page.part("column", elem_id="controls")["visible"] is False  # there is no token to switch off
+    page.click(1)
+    page.call("like")
+    assert "one.pdf, p. 2" in page.captions
+    page.ask("blue")
+    assert page.part("column", elem_id="controls")["visible"] is True
+
+
+def test_numbers_of_an_address_are_kept_in_their_bounds():
+    given = (None, "", "3", "-1", "99", "nan", "inf", "x")
+    assert [ui.number_in(text, 5) for text in given] == [0, 0, 3, 0, 5, 0, 0, 0]
 
 
 def test_a_visitors_question_goes_the_way_of_all_others(serve, index, monkeypatch):

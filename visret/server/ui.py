@@ -252,7 +252,7 @@ def build(
                 strong = gr.Checkbox(label="Without weak pages", min_width=120)
             with gr.Row():
                 least = gr.Slider(0, 1, 0, step=0.05, label="Least relevance (below .5 is weak)", min_width=120)
-                beside = gr.Slider(0, MAX_NEIGHBOURS, 0, step=1, label="Pages before and after each", min_width=120)
+                around = gr.Slider(0, MAX_NEIGHBOURS, 0, step=1, label="Pages before and after each", min_width=120)
                 offset = gr.Number(0, label="Begin behind hit", precision=0, minimum=0, min_width=120)
         said = gr.Markdown(latex_delimiters=[])
         with gr.Row(visible=False, elem_id="results") as results:
@@ -274,7 +274,9 @@ def build(
                                 )
                             )
                         columns.append(column)
-                further = gr.Button("Next pages", size="sm")
+                with gr.Row():
+                    similar = gr.Button("Pages like this one", size="sm", min_width=120)
+                    further = gr.Button("Next pages", size="sm", min_width=120)
                 with gr.Column(elem_id="controls") as controls:
                     tokens = gr.CheckboxGroup(label="Tokens of the question", elem_id="tokens")
                     every = gr.Button("All or none", size="sm")
@@ -283,7 +285,6 @@ def build(
                     opacity = gr.Slider(0, 1, 0.75, step=0.05, label="Opacity")
             with gr.Column(elem_id="shown", min_width=320, scale=5):
                 quoted = gr.Markdown(latex_delimiters=[], elem_id="quoted")
-                similar = gr.Button("Pages like this one", size="sm", elem_id="similar")
                 page = gr.Image(
                     show_label=False,
                     interactive=False,
@@ -349,8 +350,8 @@ def build(
         reader: str,
         grouped: bool,
         without_weak: bool,
-        least: float,
-        beside: float,
+        relevant: float,
+        neighbours: float,
         start: float | None,
     ) -> dict[Any, Any]:
         source = own or shared
@@ -367,9 +368,9 @@ def build(
                 boxes=False,
                 offset=min(int(start or 0), MAX_OFFSET),
                 group_by="document" if grouped else None,
-                neighbours=min(int(beside), MAX_NEIGHBOURS),
+                neighbours=min(int(neighbours), MAX_NEIGHBOURS),
                 weak=not without_weak,
-                min_score=least or None,
+                min_score=relevant or None,
                 rerank=reader or None,
                 seconds=USUAL_SECONDS if reader else None,
             )
@@ -504,7 +505,7 @@ def build(
             once: given.get("group_by") == "document",
             strong: given.get("weak") == "false",
             least: number_in(given.get("min_score"), 1),
-            beside: number_in(given.get("neighbours"), MAX_NEIGHBOURS),
+            around: number_in(given.get("neighbours"), MAX_NEIGHBOURS),
             offset: number_in(given.get("offset"), MAX_OFFSET),
         }
         # Only boxes that the address fills: setting an empty one would delete what the visitor is typing.
@@ -527,7 +528,7 @@ def build(
             asking,
             queue=False,
         )
-        terms = [question, documents, where, by, rerank, once, strong, least, beside, offset]
+        terms = [question, documents, where, by, rerank, once, strong, least, around, offset]
         private([question.input], None, None, offset, js="() => 0")  # another question begins with its first hit
         answered = begun.then(ask, [session, *terms], asked, show_progress_on=said, api_visibility="private")
         answered.then(lambda: gr.Button("Ask", interactive=True), None, asking, queue=False, api_visibility="private")
