@@ -20,6 +20,7 @@ from support.sheets import write_pdf
 from visret import Hit, Page, PageRef, Retriever, documents, rag
 from visret.encoders import _torch
 from visret.errors import DocumentError, InvalidArgument
+from visret.types import Ranked
 
 HITS = [Hit(PageRef("a.pdf", number), 1.0, number, "", None) for number in (1, 2, 3)]
 
@@ -503,3 +504,24 @@ def test_a_model_that_answers_nothing(retriever, report):
     assert answer.hits
     with pytest.raises(InvalidArgument, match=r"ask must return the text .* got dict"):
         rag.answer("red", retriever, lambda _: {"content": "x"}, vision=False)
+
+
+def test_an_answer_takes_every_word_of_a_search(retriever, monkeypatch):
+    given = {
+        "by": "hybrid",
+        "exact": True,
+        "offset": 1,
+        "group_by": "document",
+        "neighbours": 1,
+        "weak": False,
+        "min_score": 0.25,
+        "rerank": "judge",
+        "depth": 7,
+        "seconds": 9.0,
+    }
+    asked = []
+    monkeypatch.setattr(
+        Retriever, "search", lambda self, *question, **named: asked.append((question, named)) or Ranked()
+    )
+    rag.answer("red", retriever, lambda _: "I do not know.", k=3, where={"page": 1}, **given)
+    assert asked == [(("red", 3), {"where": {"page": 1}, **given})]

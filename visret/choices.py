@@ -21,6 +21,9 @@ BM25 = "bm25"
 DENSE = "dense"
 """The way of ranking by one vector for a question and a few for a page, the means of what late interaction compares."""
 
+RERANK = "rerank"
+"""The name under which `Hit.scores` has the score of a reranker."""
+
 HYBRID, CASCADE = "hybrid", "cascade"
 """The ways of ranking that fuse late interaction and BM25: on the best pages of both, or on those of BM25."""
 

@@ -416,7 +416,7 @@ def fetch(arguments: argparse.Namespace) -> int:
 
     folder = fetch_model(arguments.model, arguments.to)
     reranks = registry.resolve(folder).task == "rerank"
-    print(f"{folder}: use it with {f'rerank={str(folder)!r}' if reranks else f'--model {shlex.quote(str(folder))}'}")
+    print(f"{folder}: use it with {'--rerank' if reranks else '--model'} {shlex.quote(str(folder))}")
     return 0
 
 
@@ -1136,7 +1136,7 @@ def _show(
     missing = 0
     broken = False  # if one picture cannot be written into the folder, no other can
     for hit, why in found:
-        entry = as_json(hit, why.boxes if why and arguments.json else ())
+        entry = as_json(hit, why.boxes, why.about) if why and arguments.json else as_json(hit)
         if arguments.pictures and not (why and not why.embedding.size_pt) and not broken and not hit.neighbour_of:
             picture = Path(arguments.pictures) / _picture_name(hit)
             try:

@@ -572,11 +572,12 @@ class Retriever:
     def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
 
-        hit: the hit or PageRef of the page. Its stored vectors are used, so only the question is encoded.
+        hit: the hit or PageRef of the page. Its stored vectors are used, so only the question is encoded. A hit knows
+            how it was ranked: what was found by its words alone is explained by them, and `about` names all its scores.
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        return pipeline.explain_text(question, ref)
+        return pipeline.explain_text(question, ref, hit.scores if isinstance(hit, Hit) else {})
 
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """Return the page as it was indexed, with picture and words, read again from its source.
@@ -800,9 +801,10 @@ def _as_page(given: Page | Image | str) -> Page:
     return Page.from_image(given, doc="picture")
 
 
-def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
+def as_json(hit: Hit, boxes: Sequence[Region] = (), about: str = "") -> dict[str, Any]:
     """Return a hit as `visret search --json` prints it. The caller sets "picture" if it draws one.
 
+    boxes, about: those of its Explanation, if there is one.
     JSON has no -inf: a page that a reranker did not score has null as its score, and "unscored" is true.
     """
     unscored = hit.score == UNSCORED
@@ -816,6 +818,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = ()) -> dict[str, Any]:
         "source": hit.source,
         "member": hit.member,
         "boxes": [asdict(box) for box in boxes],
+        "about": about,
         "picture": None,
         "weak": hit.weak,
         "relevance": hit.relevance,

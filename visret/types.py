@@ -374,11 +374,11 @@ class Hit:
     text: the line that explains most of the score; "" if the page has no words or the search did not explain.
     source: the absolute path of the file; None for pages made in memory.
     member: the place of the document inside that file, if it is an archive, for example; "" for the file itself.
-    weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are no better
-        than those that other questions find in this index (`visret.search.elsewhere`), or much poorer than those of the
-        best hit (never for models without `weak_below` in models.yaml); if it was found by words, the page lacks most
-        of them, rare ones counting more. A reranker with `weak_below` decides by its score. It is False if the search
-        did not explain, since the page was not examined.
+    weak: whether the page hardly answers: the model knows no word of the question, or the page's matches are poor, or
+        the first pages match no better than those that other questions find in this index, or there is a much better
+        page (`visret.search.weakness`; never for models without `weak_below` in models.yaml); if it was found by words,
+        the page lacks most of them, rare ones counting more. A reranker with `weak_below` decides by its score. It is
+        False if the search did not explain, since the page was not examined.
     scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
         stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the best cosine of single
         vectors; "rerank" that of a reranker.

@@ -26,7 +26,7 @@ import numpy as np
 from quality import ELSEWHERE, asked, questions, relevant
 
 from visret import Page, Retriever, load_encoder, load_reranker
-from visret.evaluate import System, compare, system_of
+from visret.evaluate import compare, system_of
 from visret.search.rerank import DEPTH
 from visret.types import Reranker
 
@@ -71,16 +71,6 @@ def seconds_a_page(pages: Sequence[Page], reranker: Reranker, rounds: int) -> tu
     return taken
 
 
-def reranked(retriever: Retriever, reranker: Reranker, depth: int) -> System:
-    """The index with a second look. Pages count by their place, since those that were not scored have no number."""
-
-    def rank(asked: Sequence, k: int) -> list:
-        found = retriever.search_many([q.text for q in asked], k, rerank=reranker, depth=depth, explain=False)
-        return [[(hit.doc, hit.page, float(-hit.rank)) for hit in hits] for hits in found]
-
-    return System(f"{MODEL}, then {reranker.spec.name}", rank, retriever=retriever)
-
-
 def line(retriever: Retriever, reranker: Reranker, depth: int) -> str:
     """The line below which a page is weak, and what it marks."""
     right = [
@@ -123,7 +113,8 @@ def main() -> None:
             f"({min(ratios):.2f} to {max(ratios):.2f})"
         )
         if arguments.reranker:
-            systems = [system_of(retriever, MODEL), reranked(retriever, reranker, arguments.depth)]
+            again = system_of(retriever, f"{MODEL}, then {reranker.spec.name}", rerank=reranker, depth=arguments.depth)
+            systems = [system_of(retriever, MODEL), again]
             print(f"\n{compare(systems, asked(), k=5)}\n\n{line(retriever, reranker, arguments.depth)}")
 
 

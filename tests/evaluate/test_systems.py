@@ -1,6 +1,7 @@
 """What ranks pages: indexes, run files and functions; what they found is ordered, written and read back."""
 
 import pytest
+from support.judge import Judge
 from support.sheets import write_pdf
 
 from visret import Page, Retriever, evaluate
@@ -40,6 +41,16 @@ def test_an_index_ranks_as_it_searches(retriever):
     assert alone.found["green"][0].score == retriever.search("green", k=1)[0].scores["late"]
     with pytest.raises(InvalidArgument, match="not by 'bm52'"):
         systems.rankings_of(evaluate.system_of(retriever, by="bm52"), asked("green"), 2, "page")
+
+
+def test_an_index_ranks_by_a_reranker_and_what_it_left_follows(retriever):
+    judge = Judge({"a.pdf": 0.25, "b.pdf": 0.75}, modality="image")
+    system = evaluate.system_of(retriever, "again", rerank=judge, depth=3)
+    found = systems.rankings_of(system, asked("red"), 5, "page").found["red"]
+    hits = retriever.search("red", k=5, rerank=judge, depth=3)
+    assert {(one.doc, one.page) for one in found[:3]} == {tuple(hit.ref) for hit in hits[:3]}
+    assert [(one.doc, one.page) for one in found[3:]] == [tuple(hit.ref) for hit in hits[3:]]
+    assert [one.score for one in found[3:]] == [hits[2].score - 1, hits[2].score - 2]  # numbers, as a run file has
 
 
 def test_an_index_ranks_in_the_way_that_is_named(tmp_path):

@@ -162,6 +162,12 @@ def test_weak_is_what_the_reranker_says_where_it_says_anything(coloured):
     assert Reranking(judge).judged(unscored) is unscored  # as it would be without a reranker
 
 
+def test_pages_that_were_not_read_are_not_known_to_be_relevant(coloured):
+    judge = Judge(dict.fromkeys(COLOURS, 0.75), options={"weak_below": 0.5})
+    hits = coloured.search("red", k=4, rerank=judge, depth=2)
+    assert coloured.search("red", k=4, rerank=judge, depth=2, min_score=0.6) == hits[:2]
+
+
 def test_logits_are_brought_to_the_scale_of_relevance(coloured):
     judge = Judge({"red": -2.0, "green": 0.0, "blue": -9.0, "yellow": 4.0}, options={"weak_below": -2.0})
     known = {hit.doc: hit.relevance for hit in coloured.search("red", k=4, rerank=judge)}

@@ -265,7 +265,7 @@ def test_answers_are_what_the_schema_says(index):
     try:
         schema = schemathesis.openapi.from_url(f"{address}/openapi.json")
         operations = [found.ok() for found in schema.get_all_operations()]
-        assert len(operations) == 10
+        assert len(operations) == 11
 
         @settings(max_examples=25, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
         @given(data())

@@ -164,6 +164,7 @@ def test_openapi_names_the_routes_and_nothing_comes_from_elsewhere(server):
     assert {*paths} == {
         "/health",
         "/search",
+        "/like",
         "/documents",
         "/documents/{doc}",
         "/unread",
@@ -213,7 +214,7 @@ def test_a_file_that_was_changed_is_not_shown(server, place):
         other.remove("changing.pdf")
 
 
-def test_two_tools_and_nothing_else_over_mcp(server):
+def test_three_tools_and_nothing_else_over_mcp(server):
     async def talk():
         address = f"http://127.0.0.1:{server.port}/mcp"
         async with (
@@ -237,6 +238,7 @@ def test_two_tools_and_nothing_else_over_mcp(server):
                     ("search_pages", {"question": "red", "k": 10**9}),
                     ("search_pages", {"question": "red", "where": {"not": {"colour": 1}}}),
                     ("read_page", {"doc": "../secret.txt", "page": 1}),
+                    ("pages_like", {"doc": "../secret.txt", "page": 1}),
                     ("read_page", {"doc": hit["doc"], "page": 10**30}),
                     ("search_pages", {"question": "red", "top_k": 1}),
                     ("read_page", {"doc": hit["doc"], "page": hit["page"], "dpi": 100}),
@@ -246,7 +248,7 @@ def test_two_tools_and_nothing_else_over_mcp(server):
             return [tool.name for tool in tools], hit, shown, wrong
 
     names, hit, shown, wrong = asyncio.run(talk())
-    assert sorted(names) == ["read_page", "search_pages"]
+    assert sorted(names) == ["pages_like", "read_page", "search_pages"]
     assert (hit["doc"], hit["page"]) == ("sub/one.pdf", 2)
     assert [part.type for part in shown.content] == ["text", "image"]
     assert all(result.is_error for result in wrong)

@@ -114,7 +114,10 @@ def test_what_makes_no_sense_is_refused(client, asked, status):
 def test_every_way_of_ranking_can_be_asked_for(client, index):
     with Retriever.open(index) as alone:
         for by in ("late", "maxsim", "bm25", "dense", "hybrid", "cascade"):
-            assert docs(found(client, by=by)) == [hit.doc for hit in alone.search("red", by=by)]
+            answer = found(client, by=by)
+            (expected,) = alone.explained(["red"], by=by)
+            assert docs(answer) == [hit.doc for hit, _ in expected]
+            assert [hit["about"] for hit in answer["hits"]] == [why.about for _, why in expected]
 
 
 def test_pages_like_another_are_found(client, index):

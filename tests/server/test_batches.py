@@ -38,7 +38,7 @@ def retriever(papers, tmp_path):
 def alone(retriever, asked):
     with Retriever.open(retriever.info()["path"], model=retriever.encoder) as other:
         (hits,) = other.explained([asked.text], asked.k, where=asked.where, exact=asked.exact)
-        return [(hit, why.boxes if asked.boxes else ()) for hit, why in hits]
+        return [(hit, why.boxes, why.about) if asked.boxes else (hit, (), "") for hit, why in hits]
 
 
 def test_what_waits_goes_together_and_is_answered_as_if_alone(retriever, monkeypatch):

@@ -8,7 +8,7 @@ a picture is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from visret.choices import BM25, DENSE, LATE, RERANK
 from visret.errors import InvalidArgument, ShapeError
 from visret.products import product
 from visret.types import Grid, PageEmbedding, QueryEmbedding
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 MAX_BOXES = 20  # as well as spans
 
 Mode = Literal["attribution", "similarity"]
+
+PLACES = {LATE: "the best matches of late interaction", BM25: "the words of the question"}
+"""The places of an explanation in words, by the scorer whose score is taken apart."""
+
+_OF_WHOLE_PAGES = {DENSE, "poly"}  # scorers that compare single vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +103,9 @@ class Explanation:
 
     best: (m,) int64, the page's vector that each token matched. values: (m,) float32, how well it matched. length:
     what the page loses for its length, at most 0. It and the values sum to `score`.
+    scorer: whose score that is: "late", or "bm25" if the page was found by its words. scores: what the page was ranked
+    by, as in `Hit.scores`; empty if nobody ranked it. words: what each word of the question adds to the BM25 score, if
+    that is a part of them. `about` says it in a sentence.
     """
 
     embedding: PageEmbedding
@@ -105,6 +114,24 @@ class Explanation:
     values: np.ndarray
     length: float = 0.0
     _render: Callable[[int], Image] | None = field(default=None, repr=False)
+    scorer: str = LATE
+    scores: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def about(self) -> str:
+        """A sentence that says what is explained: what the page was ranked by, and what the places come from."""
+        places = PLACES[self.scorer]
+        parts = [f"{name} {score:.2f}" for name, score in self.scores.items()]
+        if not set(self.scores) - {self.scorer}:
+            return f"The places are {places}."
+        ranked = f"Ranked by {' and '.join(parts)}"
+        if RERANK in self.scores:
+            ranked = f"Ranked by a reranker, which names no place ({', '.join(parts)})"
+        elif self.scores.keys() <= _OF_WHOLE_PAGES:
+            ranked = f"Ranked by {' and '.join(parts)}, which has no place on the page"
+        added = ", ".join(f"{word} {value:.2f}" for word, value in self.words.items())
+        return f"{ranked}; the places are {places}." + (f" Of the words: {added}." if added else "")
 
     @property
     def places(self) -> Grid | np.ndarray:

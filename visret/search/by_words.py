@@ -53,7 +53,7 @@ def explained(
     query = QueryEmbedding(question.text, np.eye(count, dtype=np.float32), labels, np.full(count, bool(parts)))
     # Of several words that give a term, that of the line which is quoted.
     best = (similarity * (1 + _quoted(text, spans, scorer.line(question, segment, row)))).argmax(axis=1)
-    return Explanation(embedding, query, best, similarity[np.arange(count), best], 0.0, render)
+    return Explanation(embedding, query, best, similarity[np.arange(count), best], 0.0, render, scorer.name)
 
 
 def _quoted(text: str, spans: list[tuple[int, int]], line: str) -> np.ndarray:

@@ -6,6 +6,7 @@ cuts it off: pages are ranked deeper until there are enough documents, or no mor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,7 @@ class Part:
 
     @property
     def examines(self) -> bool:
-        """Whether every page that was found must be examined, because some of them are left out for what they say."""
+        """True if every page that was found must be examined, because some are left out for what they say."""
         return not self.weak or self.min_score is not None
 
     @property
@@ -130,6 +131,8 @@ class Part:
 
     def _is_wanted(self, hit: Hit) -> bool:
         if self.min_score is not None:
+            if hit.relevance is None and math.isinf(hit.score):
+                return False  # a reranker that knows what is relevant has not read it
             if hit.relevance is None:
                 raise InvalidArgument(
                     "min_score needs a model whose scores have a line for weak pages (weak_below in models.yaml), and "

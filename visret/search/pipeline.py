@@ -10,12 +10,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from visret import arguments
-from visret.choices import BM25, LATE
+from visret.choices import BM25, LATE, RERANK
 from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
@@ -207,36 +208,51 @@ class Pipeline:
         start, whole: as in `hits`.
         """
         if LATE not in question.encoded:
-            yield from ((hit, self.explain(question, hit.ref)) for hit in self.hits(question, found, start=start))
+            for hit in self.hits(question, found, start=start):
+                yield hit, self.explain(question, hit.ref, scores=hit.scores)
             return
         if len(found.keys) <= start:
             return
         judge = self._judge(question, whole or found, {})
         for _, hit in ranking.hits(self.snapshot, found, start):
-            why = self.explain(question, hit.ref)
+            why = self.explain(question, hit.ref, scores=hit.scores)
             yield replace(hit, text=why.line, **judge(why.values)._asdict()), why
 
-    def explain_text(self, text: str, ref: PageRef) -> Explanation:
-        """Return where on a page a question is answered, as it would be explained if a search had found the page."""
+    def explain_text(self, text: str, ref: PageRef, scores: Mapping[str, float] = MappingProxyType({})) -> Explanation:
+        """Return where on a page a question is answered, as it would be explained if a search had found the page.
+
+        scores: those of the hit, if a search has. A page that was found by its words alone is explained by them.
+        """
+        if scores and not scores.keys() - {BM25, RERANK}:
+            (question,) = self.asked([text], BM25)
+            return self.explain(question, ref, scores=scores)
         (question,) = self.asked([text])
         if (by_words := self._by_words(question)) is not None:
             (ranking,) = self.scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
             if len(ranking.keys):
-                return self.explain(by_words, ref)
-        return self.explain(question, ref)
+                return self.explain(by_words, ref, scores=scores)
+        return self.explain(question, ref, scores=scores)
 
-    def explain(self, question: Question, ref: PageRef) -> Explanation:
-        """Return where on a page the question is answered: by its vectors if it was encoded, else by its words."""
+    def explain(
+        self, question: Question, ref: PageRef, *, scores: Mapping[str, float] = MappingProxyType({})
+    ) -> Explanation:
+        """Return where on a page the question is answered: by its vectors if it was encoded, else by its words.
+
+        scores: what the page was ranked by. If words are a part of that, the explanation has what each of them adds.
+        """
         segment, row = self.snapshot.find(ref)
         render = None if self.snapshot.size_pt(segment, row) is None else partial(self._draw, ref)
         if LATE not in question.encoded:
             from visret.search import by_words
 
-            return by_words.explained(self._words(), question, ref, render=render)
+            why = by_words.explained(self._words(), question, ref, render=render)
+            return replace(why, scores=scores)
         query = self.query(question)
         made, slope = self.snapshot.segment(segment).made[row], late_interaction.slope_for(self.snapshot.model)
         length = len(query.vectors) * float(late_interaction.for_length(made, slope))
-        return attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
+        why = attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
+        parts = self._words().parts(question, segment, row) if BM25 in scores else ()
+        return replace(why, scores=scores, words={part.label: part.value for part in parts if part.value})
 
     def _judge(self, question: Question, found: Ranking, known: dict[int, Matches]) -> Judge:
         """Return what judges the pages that were found. known: gets the matches of the first pages, by their keys."""

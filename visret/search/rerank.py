@@ -15,15 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from visret import arguments, forks
-from visret.choices import DEPTH
+from visret.choices import DEPTH, RERANK
 from visret.errors import DocumentError, InvalidArgument
 from visret.index import Snapshot
 from visret.rerankers import load_reranker
 from visret.search.ranking import relevance
 from visret.types import Hit, Page, PageRef, Question, Ranking, Reranker
-
-RERANK = "rerank"
-"""The name under which `Hit.scores` has the score of a reranker."""
 
 UNSCORED = -math.inf
 """The score of a page that was not scored: beyond the depth, out of time, unreadable, or without a finite score."""

@@ -1,4 +1,4 @@
-"""Which hits hardly answer a question, and the relevance of a page, on a scale that means the same in every index.
+"""The mark of hits that hardly answer, and the relevance of a page, on a scale that means the same in every index.
 
 How well a page answers is its strength: the mean best match of the question's content tokens. Three things are asked:
 
@@ -41,7 +41,7 @@ SHORT, LONG = 4, 16  # the tokens of the questions that the floors were measured
 
 
 class Verdict(NamedTuple):
-    """What is said of a page; the fields are those of `Hit`."""
+    """A verdict on a page; the fields are those of `Hit`."""
 
     weak: bool
     relevance: float | None

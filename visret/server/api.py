@@ -109,7 +109,7 @@ class Library:
     async def search(self, asked: Asked) -> Ranked[dict[str, Any]]:
         """Return hits as `visret search --json` prints them, with the warnings about the question."""
         found = await asyncio.wrap_future(self.ask(asked))
-        return Ranked((as_json(hit, boxes) for hit, boxes in found), found.warnings)
+        return Ranked((as_json(*shown) for shown in found), found.warnings)
 
     async def like(self, asked: Like) -> Ranked[dict[str, Any]]:
         """Return the hits that are most like a page or a text, as `search` returns those for a question.

@@ -70,10 +70,14 @@ class Asked:
 
 
 class Shown(NamedTuple):
-    """A hit as the server shows it. boxes: the places that answer, best first; none if nobody asked for them."""
+    """A hit as the server shows it.
+
+    boxes, about: those of its Explanation, best first; none if nobody asked for them.
+    """
 
     hit: Hit
-    boxes: Sequence[Region]
+    boxes: Sequence[Region] = ()
+    about: str = ""
 
 
 Hits = Ranked[Shown]
@@ -112,7 +116,7 @@ class Batches:
     def close(self) -> None:
         """Answer what waits, and stop the threads."""
         self._threads.shutdown()
-        self._readers.shutdown()
+        self._readers.shutdown(cancel_futures=True)  # of those that wait, nobody waits for an answer any more
 
     def _work(self) -> None:
         with self._guard:
@@ -165,6 +169,6 @@ def _shown(
     part, judge = asked.part, None if again is None else again.judged
     if not asked.boxes:
         hits = part.hits(pipeline, question, ranking, asked.where, judge=judge)
-        return Ranked((Shown(hit, ()) for hit in hits), question.warnings)
+        return Ranked(map(Shown, hits), question.warnings)
     explained = part.explained(pipeline, question, ranking, asked.where, judge=judge)
-    return Ranked((Shown(hit, why.boxes) for hit, why in explained), question.warnings)
+    return Ranked((Shown(hit, why.boxes, why.about) for hit, why in explained), question.warnings)

@@ -64,12 +64,13 @@ class Place(BaseModel):
 class Found(BaseModel):
     """A page that answers the question.
 
-    text: its best line. source: its file. member: its place inside that file, or "" for the file itself. picture:
-    always null; see `/highlight`. weak: whether it hardly answers. relevance: how well it answers, from 0 to 1, where
-    .5 is the line below which a page is weak in any index; null if nothing is known of the model's scores. scores: what
-    the score is made of, by name. score: null for a page that a reranker was to score and did not, since it stood too
-    deep, time was up or it could not be read; unscored is true then. neighbour_of: null for a page that was found; the
-    rank of the hit beside a neighbour, whose own rank is 0.
+    text: its best line. about: what its boxes show, and what the page was ranked by. source: its file. member: its
+    place inside that file, or "" for the file itself. picture: always null; see `/highlight`. weak: whether it hardly
+    answers. relevance: how well it answers, from 0 to 1, where .5 is the line below which a page is weak in any index;
+    null if nothing is known of the model's scores. scores: what the score is made of, by name. score: null for a page
+    that a reranker was to score and did not, since it stood too deep, time was up or it could not be read; unscored is
+    true then. neighbour_of: null for a page that was found; the rank of the hit beside a neighbour, whose own rank is
+    0.
     """
 
     rank: Count
@@ -81,6 +82,7 @@ class Found(BaseModel):
     source: str | None
     member: str
     boxes: list[Place]
+    about: str
     picture: str | None
     weak: bool
     relevance: float | None

@@ -120,7 +120,7 @@ class Session:
         """Return what each of the indexes finds, including what was committed in the meantime."""
         if self.ask_index is not None:
             found = self.ask_index(asked).result()
-            return (Ranked((hit for hit, _ in found), found.warnings),)
+            return (Ranked((shown.hit for shown in found), found.warnings),)
         for retriever in self.retrievers:
             retriever.refresh()
         return tuple(self._search(retriever, asked) for retriever in self.retrievers)
@@ -459,6 +459,8 @@ def build(
             else:
                 line += f"\n> {_plain(hit.text)}" if hit.text else ""
                 picture = why.image(dpi=PAGE_DPI)
+            if why is not None and why.scores.keys() - {why.scorer}:
+                line += f"\n\n{_plain(why.about)}"
         except VisretError as error:
             why, picture, line = None, None, f"{line}\n\n{_plain(words(error))}"
         visible = picture is not None
