@@ -470,6 +470,19 @@ def test_a_scan_is_read_before_pages_like_it_are_found(capsys, tmp_path, monkeyp
     assert (status, json.loads(out)["hits"][0]["doc"]) == (0, "black white")
 
 
+def test_another_model_encodes_questions(capsys, index, tmp_path, monkeypatch):
+    described = "family: toy, source: '', revision: '', modality: image, dim: {dim}, license: none, size_gb: 0"
+    entries = {"small": described.format(dim=4) + ", questions_for: toy", "other": described.format(dim=5)}
+    (tmp_path / "more.yaml").write_text("\n".join(f"{name}: {{{entry}}}" for name, entry in entries.items()))
+    monkeypatch.setenv("VISRET_MODELS", str(tmp_path / "more.yaml"))
+    usual = run(capsys, "search", index, "red", "--json")
+    assert run(capsys, "search", index, "red", "--json", "--question-model", "small") == usual
+    status, _, err = run(capsys, "search", index, "red", "--question-model", "other")
+    assert (status, "other encodes questions in 5" in err) == (1, True)
+    status, _, err = run(capsys, "index", index.parent / "papers", "--index", tmp_path / "new", "--model", "small")
+    assert (status, "small encodes questions only: make the index with toy" in err) == (1, True)
+
+
 def test_an_index_without_a_model_is_searched_by_its_words(capsys, tmp_path):
     (tmp_path / "notes.txt").write_text("install.packages of R\nand more", "utf8")
     folder = tmp_path / "words"
@@ -549,6 +562,8 @@ def test_the_last_column_is_cut_to_the_terminal(capsys, monkeypatch):
         (["search", "{index}", "red", "--where", "doc=a"], 2, "JSON"),
         (["search", "{index}", "red", "--where", "[1]"], 2, "object"),
         (["search", "{index}", "red", "-k", "0"], 2, "at least 1"),
+        (["search", "{index}", "red", "--question-model", "toyy"], 1, "did you mean toy"),
+        (["serve", "--question-model", "toy"], 2, "give the folder of one"),
         (["search", "{tmp}/nowhere", "red"], 1, "nowhere"),
         (["search", "{papers}", "red"], 1, "not an index"),
         (["find", "red", "{tmp}/missing", "--model", "toy"], 1, "missing"),

@@ -162,7 +162,9 @@ def search(arguments: argparse.Namespace) -> int:
     where = _where(arguments.where)
     _check_asked(arguments)
     _check_pictures(arguments.pictures)
-    with Retriever.open(arguments.index, password=arguments.password) as retriever:
+    with Retriever.open(
+        arguments.index, question_model=arguments.question_model, password=arguments.password
+    ) as retriever:
         if arguments.like is not None:
             return _search_like(retriever, arguments, where)
         (found,) = retriever.explained(
@@ -273,7 +275,9 @@ def heatmap(arguments: argparse.Namespace) -> int:
     if os.path.isdir(out):  # noqa: PTH112 - Path's raises in folders that may not be read
         raise InvalidArgument(f"--out takes the name of a picture to write, but {out} is a folder")
     _check_folder(out.parent)
-    with Retriever.open(arguments.index, password=arguments.password) as retriever:
+    with Retriever.open(
+        arguments.index, question_model=arguments.question_model, password=arguments.password
+    ) as retriever:
         why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
         chosen = _positions(arguments.token, why.tokens) if arguments.token else None
         _save(why.image(chosen, mode=arguments.mode, legend=True), out)
@@ -466,6 +470,7 @@ def serve(arguments: argparse.Namespace) -> int:
         most_pages=arguments.most_pages,
         no_key=arguments.no_key,
         rerank=arguments.rerank,
+        question_model=arguments.question_model,
         announce=lambda address: print(f"visret: {address}", flush=True),
     )
     return 0
@@ -504,7 +509,9 @@ def _systems(arguments: argparse.Namespace, opened: ExitStack) -> list[System]:
         if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
             systems.append(read_run(path, name))
             continue
-        retriever = opened.enter_context(Retriever.open(path, password=arguments.password))
+        retriever = opened.enter_context(
+            Retriever.open(path, question_model=arguments.question_model, password=arguments.password)
+        )
         for by, reranker in itertools.product(ways, (None, *rerankers)):
             how = "+".join([by or LATE] * (len(ways) > 1 or reranker is not None) + [reranker] * (reranker is not None))
             limits = {} if reranker is None else {"depth": arguments.depth, "seconds": arguments.seconds}
@@ -754,6 +761,10 @@ BY: Argument = (
     ("--by",),
     {"choices": WAYS, "help": f"the way of ranking ({LATE}, or {BM25} in an index without a model)"},
 )
+QUESTION_MODEL: Argument = (
+    ("--question-model",),
+    {"metavar": "MODEL", "help": "encode questions with this model, which was made for pages of the index's own model"},
+)
 EXACT: Argument = ("--exact",), {"action": "store_true", "help": "score every page, however many there are"}
 DOC: Argument = ("--doc",), {"metavar": "DOC", "required": True, "help": "the document, as hits name it"}
 DOCS: Argument = ("docs",), {"metavar": "DOC", "nargs": "+", "help": "documents, as hits name them"}
@@ -937,12 +948,13 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         RERANK_DEPTH,
         RERANK_SECONDS,
         EXACT,
+        QUESTION_MODEL,
         PASSWORD,
         JSON,
         PICTURES,
     ],
-    evaluate: [*EVALUATED, PASSWORD, JSON],
-    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, PASSWORD],
+    evaluate: [*EVALUATED, QUESTION_MODEL, PASSWORD, JSON],
+    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, QUESTION_MODEL, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
@@ -950,7 +962,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     compact: [INDEX, *SMALLER],
     reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     models: [JSON],
-    serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER],
+    serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER, QUESTION_MODEL],
     cache: [CLEAR],
     doctor: [INDEX_TO_LOOK_AT, JSON],
 }

@@ -53,13 +53,13 @@ class Retriever:
         index: PageIndex,
         encoder: Encoder | None,
         *,
-        questions: str | Encoder | None = None,
+        question_model: str | Encoder | None = None,
         password: str | None = None,
         device: str | None = None,
     ) -> None:
         self._index = index
         self._given = encoder
-        self._asking = questions
+        self._asking = question_model
         self._loaded: tuple[IndexModel, Encoder] | None = None
         self._loading = forks.Lock()
         self._password = password
@@ -105,22 +105,22 @@ class Retriever:
         path: str | Path,
         *,
         model: Encoder | None = None,
-        questions: str | Encoder | None = None,
+        question_model: str | Encoder | None = None,
         password: str | None = None,
         device: str | None = None,
     ) -> Retriever:
         """Open an index. Its model is loaded with the first question.
 
         model: a loaded encoder; None loads the model that made the index.
-        questions: another model for questions alone, by name, folder or as an encoder, such as a small one that was
-            trained to meet the pages of a large one (`questions_for` in models.yaml). The model of the index is then
-            loaded only to encode pages. None encodes questions with the model of the index.
+        question_model: another model for questions alone, by name, folder or as an encoder, such as a small one that
+            was trained to meet the pages of a large one (`questions_for` in models.yaml). The model of the index is
+            then loaded only to encode pages. None encodes questions with the model of the index.
         password: opens encrypted PDFs when their pages are drawn.
         device: where pages are scanned. None scans them on this CPU, straight from the files. With a name that torch
             knows, such as "cuda", they are copied to the memory of that device.
         """
         index = PageIndex.open(path)
-        return cls(index, model, questions=questions, password=password, device=device)
+        return cls(index, model, question_model=question_model, password=password, device=device)
 
     def close(self) -> None:
         """Close the files of the index."""

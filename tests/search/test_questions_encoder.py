@@ -42,7 +42,7 @@ def test_scores_are_maxsim_of_its_vectors_and_the_model_of_the_pages_is_not_aske
     with Retriever.open(path) as usual:
         pages = {doc: usual._index.snapshot.embedding((doc, 1)).vectors for doc in ("red", "blue", "orange", "white")}
     monkeypatch.setattr(ToyEncoder, "encode_pages", None)
-    with Retriever.open(path, questions=asking) as retriever:
+    with Retriever.open(path, question_model=asking) as retriever:
         (query,) = asking.encode_queries(["blue red"])
         wanted = {doc: float((vectors @ query.vectors.T).max(axis=0).sum()) for doc, vectors in pages.items()}
         hits = retriever.search("blue red", by="maxsim")
@@ -55,7 +55,7 @@ def test_scores_are_maxsim_of_its_vectors_and_the_model_of_the_pages_is_not_aske
 def test_a_name_is_loaded_with_the_first_question_and_pages_are_encoded_by_the_model_of_the_index(path, monkeypatch):
     loaded = []
     monkeypatch.setattr("visret.retriever.load_encoder", lambda name, **_: loaded.append(name) or Asking())
-    with Retriever.open(path, model=load_encoder("toy"), questions="small") as retriever:
+    with Retriever.open(path, model=load_encoder("toy"), question_model="small") as retriever:
         assert not loaded
         retriever.add_pages([Page.from_image(Image.new("RGB", (80, 80), "lime"), doc="lime")])
         assert retriever.search("green")[0].doc == "lime"
@@ -71,11 +71,11 @@ def test_a_name_is_loaded_with_the_first_question_and_pages_are_encoded_by_the_m
     ],
 )
 def test_questions_that_do_not_meet_the_pages_are_refused(path, asking, says):
-    with Retriever.open(path, questions=Asking(**asking)) as retriever, pytest.raises(ModelMismatch, match=says):
+    with Retriever.open(path, question_model=Asking(**asking)) as retriever, pytest.raises(ModelMismatch, match=says):
         retriever.search("red")
 
 
 def test_no_index_is_made_with_it(tmp_path):
-    with pytest.raises(InvalidModelSpec, match="make the index with toy, and open it with questions='asking'"):
+    with pytest.raises(InvalidModelSpec, match="make the index with toy, and open it with question_model='asking'"):
         Retriever.create(tmp_path / "i", model=Asking())
     assert not (tmp_path / "i").exists()

@@ -15,7 +15,7 @@ def record(encoder: Encoder) -> IndexModel:
     if spec.questions_for:
         raise InvalidModelSpec(
             f"{spec.name} encodes questions only: make the index with {spec.questions_for}, and open it with "
-            f"questions={spec.name!r}"
+            f"question_model={spec.name!r}"
         )
     return IndexModel(
         name=spec.name,

@@ -47,15 +47,17 @@ def build(
     folders: bool = False,
     most_pages: int = MAX_PAGES,
     rerank: Sequence[str] = (),
+    question_model: str | None = None,
 ) -> ASGIApp:
     """Build the application behind its guard.
 
     index: the folder of an index; None for the page alone. ui: whether there is the page. folders: whether visitors of
     the page may open other indexes of this machine by their folders. most_pages: the most pages of an uploaded file.
-    rerank: the rerankers that questions may ask for. Raises VisretError for one that cannot be offered.
+    rerank: the rerankers that questions may ask for. question_model: as in `Retriever.open`. Raises VisretError for a
+    reranker that cannot be offered.
     """
     rerankers = offered(rerank)
-    retriever = None if index is None else Retriever.open(index)
+    retriever = None if index is None else Retriever.open(index, question_model=question_model)
     library = None if retriever is None else api.Library(retriever, most_pages=most_pages, rerankers=rerankers)
     tools = None if library is None else _tools(library)
 
@@ -111,13 +113,14 @@ def serve(
     most_pages: int = MAX_PAGES,
     no_key: bool = False,
     rerank: Sequence[str] = (),
+    question_model: str | None = None,
     announce: Callable[[str], object] = print,
 ) -> None:
     """Serve until interrupted. This needs a process of its own, which reaches no other machine afterwards.
 
     A server on a loopback host answers to the names of this machine and to `rules.hosts`; any other answers to
     `rules.hosts`, or to all names if these are (). no_key: lets other machines connect without a key. rerank: the
-    rerankers that questions may ask for. announce: gets the address.
+    rerankers that questions may ask for. question_model: as in `Retriever.open`. announce: gets the address.
 
     Raises VisretError if other machines could connect and there is no key, if the index cannot be opened, or if the
     port is in use.
@@ -126,6 +129,8 @@ def serve(
     check_key(rules, host=host, no_key=no_key)
     if index is None and not ui:
         raise InvalidArgument("--no-ui serves an index; give the folder of one")
+    if index is None and question_model is not None:
+        raise InvalidArgument("--question-model encodes questions for an index; give the folder of one")
     offline.stay()
     folders = local and rules.key is None and not rules.hosts
     if local:
@@ -136,7 +141,15 @@ def serve(
             # Gradio serves everything in these folders, so they must not be shared with other programs.
             os.environ.update(GRADIO_TEMP_DIR=temporary, GRADIO_EXAMPLES_CACHE=temporary)
             with listen(host, port) as listener:
-                app = build(index, rules, ui=ui, folders=folders, most_pages=most_pages, rerank=rerank)
+                app = build(
+                    index,
+                    rules,
+                    ui=ui,
+                    folders=folders,
+                    most_pages=most_pages,
+                    rerank=rerank,
+                    question_model=question_model,
+                )
                 shown = f"[{host}]" if ":" in host else host
                 announce(f"http://{shown}:{listener.getsockname()[1]}/")
                 Server(configuration(app)).run(sockets=[listener])
