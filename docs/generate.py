@@ -41,6 +41,7 @@ MODULES = {
 RETURNED = {
     "visret.types": ["Ranked", "Encoder"],
     "visret.explain.attribution": ["Region", "Span", "Table"],
+    "visret.ingest.added": ["Filled"],
     "visret.ingest.report": ["Progress", "Failure", "EmptyPage", "Lost"],
 }
 

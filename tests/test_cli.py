@@ -550,7 +550,7 @@ def test_the_last_column_is_cut_to_the_terminal(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "98")
     out = run(capsys, "models")[1]
     assert max(map(len, out.splitlines())) <= 98
-    assert "biomedici..." in out
+    assert "biomedi..." in out
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from visret.embedders import load_embedder
     from visret.encoders import load_encoder
     from visret.errors import VisretError
     from visret.explain.attribution import Explanation
@@ -32,6 +33,7 @@ __all__ = [
     "Retriever",
     "VisretError",
     "Word",
+    "load_embedder",
     "load_encoder",
     "load_reranker",
 ]
@@ -42,6 +44,7 @@ _HOMES = {
     "Report": "ingest.report",
     "Retriever": "retriever",
     "VisretError": "errors",
+    "load_embedder": "embedders",
     "load_encoder": "encoders",
     "load_reranker": "rerankers",
 }

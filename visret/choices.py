@@ -19,7 +19,16 @@ BM25 = "bm25"
 """The way of ranking of an index that no model made: by the words of pages."""
 
 DENSE = "dense"
-"""The way of ranking by one vector for a question and a few for a page, the means of what late interaction compares."""
+"""The way of ranking by one vector for a question and a few for a page.
+
+They are those of a model that was added to the index, or else the means of what late interaction compares.
+"""
+
+SPARSE = "sparse"
+"""The way of ranking by learned sparse vectors, such as SPLADE's, of a model that was added to the index."""
+
+KINDS = (DENSE, SPARSE)
+"""The kinds of vectors that a model can add to an index, by the way of ranking that uses them."""
 
 RERANK = "rerank"
 """The name under which `Hit.scores` has the score of a reranker."""
@@ -27,7 +36,7 @@ RERANK = "rerank"
 HYBRID, CASCADE = "hybrid", "cascade"
 """The ways of ranking that fuse late interaction and BM25: on the best pages of both, or on those of BM25."""
 
-WAYS = (LATE, "maxsim", BM25, DENSE, "poly", "xtr", HYBRID, CASCADE)
+WAYS = (LATE, "maxsim", BM25, DENSE, SPARSE, "poly", "xtr", HYBRID, CASCADE)
 """The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
 
 DEPTH = 50

@@ -32,6 +32,7 @@ from visret.choices import BM25, CODECS, DEFAULT_MODEL, DEPTH, LATE, OCR_MODES, 
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, NoPicture, PageIndexError, VisretError
 from visret.folders import unwritable
 
+MAX_NAME = 48  # of a model in a table; a longer one is shown by its alias
 KINDS_OF_LOSS = 3  # of a file that are printed
 SILENT = 1.5  # seconds before a run shows its first figure
 PICTURE_NAME = 200  # bytes of a document's name in the name of its picture; file systems take 255 in all
@@ -385,6 +386,44 @@ def reindex(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def add_model(arguments: argparse.Namespace) -> int:
+    """Add a second model to an index, one of single vectors or of learned sparse ones, for --by dense and sparse."""
+    from visret.retriever import Retriever
+
+    start = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        if time.monotonic() - start > SILENT:
+            print(f"\r{done:,} of {total:,} pages", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    with Retriever.open(arguments.index, password=arguments.password) as retriever:
+        filled = retriever.add_model(arguments.model, progress=progress)
+    for failure in filled.failed:
+        _say(f"failed: {failure.path}, page {failure.page}: {failure.reason}")
+    if arguments.json:
+        _print_json(asdict(filled))
+    else:
+        empty = f"; {_count(filled.empty, 'page')} with nothing that it reads" if filled.empty else ""
+        print(f"{_count(filled.pages, 'page')} by {filled.model}{empty}: visret search --by {filled.kind}")
+    return int(bool(filled.failed))
+
+
+add_model.__name__ = "add-model"
+
+
+def remove_model(arguments: argparse.Namespace) -> int:
+    """Remove a model that was added to an index, with its vectors."""
+    from visret.retriever import Retriever
+
+    with Retriever.open(arguments.index) as retriever:
+        retriever.remove_model(arguments.model)
+    print(f"removed {arguments.model}")
+    return 0
+
+
+remove_model.__name__ = "remove-model"
+
+
 def models(arguments: argparse.Namespace) -> int:
     """List the models with their licences, and say whether their weights are on this machine."""
     from visret.models import registry, weights
@@ -397,13 +436,16 @@ def models(arguments: argparse.Namespace) -> int:
         ]
         _print_json(rows)
         return 0
-    tables: dict[str, list[tuple[str, ...]]] = {"reads words": [], "looks at pages": [], "reranks": []}
+    kinds = {"rerank": "reranks", "embed": "single vectors", "sparse": "sparse vectors"}
+    tables: dict[str, list[tuple[str, ...]]] = {kind: [] for kind in ("reads words", "looks at pages", *kinds.values())}
     for spec, location in listed:
-        kind = "reranks" if spec.task == "rerank" else "reads words" if spec.modality == "text" else "looks at pages"
-        name = spec.name + " (default)" * (spec.name == DEFAULT_MODEL)
+        kind = kinds.get(spec.task, "reads words" if spec.modality == "text" else "looks at pages")
+        called = spec.aliases[0] if len(spec.name) > MAX_NAME and spec.aliases else spec.name
+        name = called + " (default)" * (spec.name == DEFAULT_MODEL)
         licence = spec.license + " *" * registry.non_commercial(spec)
         here = ("yes" if location.here else "no") + " +" * spec.remote_code
-        what = str(spec.dim) if spec.task != "rerank" else "text" if spec.modality == "text" else "page"
+        dim = f"{spec.dim // 1000}k" if spec.dim > 9999 else str(spec.dim)
+        what = dim if spec.task != "rerank" else "text" if spec.modality == "text" else "page"
         tables[kind].append((name, what, _size(spec), licence, here, _about(spec)))
     head = ("size", "licence", "here", "for")
     second = {kind: "by" if kind == "reranks" else "dim" for kind in tables}
@@ -838,6 +880,14 @@ SERVER: list[Argument] = [
 ]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
 TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to create for it"}
+MODEL_TO_ADD: Argument = (
+    ("model",),
+    {
+        "metavar": "NAME",
+        "help": "a SentenceTransformer or SparseEncoder: a name of `visret models`, a folder, a hub id",
+    },
+)
+MODEL_TO_REMOVE: Argument = ("model",), {"metavar": "NAME", "help": "its name, or dense or sparse"}
 REPAIR: Argument = (
     ("--repair",),
     {"action": "store_true", "help": "drop what is damaged; the next `visret index` reads those documents again"},
@@ -961,13 +1011,15 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     set_: [INDEX, ONE_DOC, CHANGES, JSON],
     compact: [INDEX, *SMALLER],
     reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
+    add_model: [INDEX, MODEL_TO_ADD, PASSWORD, JSON],
+    remove_model: [INDEX, MODEL_TO_REMOVE],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER, QUESTION_MODEL],
     cache: [CLEAR],
     doctor: [INDEX_TO_LOOK_AT, JSON],
 }
 # Verbs that keep what they have done when they are stopped.
-RESUMED = (find, index, reindex, fetch)
+RESUMED = (find, index, reindex, add_model, fetch)
 # Verbs that follow another verb.
 SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
     models: {fetch: [MODEL_TO_FETCH, TO]},
@@ -1448,7 +1500,7 @@ def _print_tables(tables: Sequence[Sequence[tuple[str, ...]]]) -> None:
     """
     widths = [max(map(len, column)) for column in zip(*(row for table in tables for row in table), strict=True)]
     space = shutil.get_terminal_size((100, 24)).columns if sys.stdout.isatty() else 100
-    widths[-1] = min(widths[-1], max(12, space - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+    widths[-1] = min(widths[-1], max(10, space - sum(widths[:-1]) - 2 * (len(widths) - 1)))
     for number, table in enumerate(tables):
         print("\n" * bool(number), end="")
         for row in table:

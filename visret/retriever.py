@@ -17,6 +17,7 @@ from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
+from visret.index.embedded import kind_of
 from visret.index.model import check_questions, check_same, record
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
@@ -30,13 +31,16 @@ from visret.search.plans import Plan
 from visret.search.rerank import UNSCORED, Rerankers, Reranking, asked, reranked
 from visret.search.scorers import Scorers
 from visret.search.weakness import SEVERAL
-from visret.types import Encoder, Hit, Page, PageRef, Question, Ranked, Ranking, Reranker, page_ref
+from visret.types import Embedder, Encoder, Hit, ModelSpec, Page, PageRef, Question, Ranked, Ranking, Reranker, page_ref
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from visret.ingest.added import Filled
+
 
 PICTURE_DPI = 100
+MANY = 200  # pages of which an added model makes vectors for so long that somebody who waits is told
 
 _log = logging.getLogger("visret")
 
@@ -65,6 +69,7 @@ class Retriever:
         self._password = password
         self._scorers = Scorers(device)
         self._rerankers = Rerankers()
+        self._added: dict[int, tuple[IndexModel, Embedder]] = {}
 
     # ---- opening and closing
 
@@ -126,6 +131,7 @@ class Retriever:
         """Close the files of the index."""
         self._scorers.close()
         self._rerankers.close()
+        self._added.clear()
         self._index.close()
 
     def __getstate__(self) -> NoReturn:
@@ -226,6 +232,7 @@ class Retriever:
             progress=progress,
         )
         self._measure_floor()
+        self._fill_added()
         return report
 
     def replace(
@@ -262,6 +269,7 @@ class Retriever:
             progress=progress,
         )
         self._measure_floor()
+        self._fill_added()
         return report
 
     def add_pages(
@@ -289,7 +297,73 @@ class Retriever:
             self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata, pictures=pictures
         )
         self._measure_floor()
+        self._fill_added()
         return report
+
+    def add_model(
+        self,
+        model: str | Path | ModelSpec | Embedder | Callable[[list[str]], Any],
+        *,
+        name: str | None = None,
+        questions: Callable[[list[str]], Any] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Filled:
+        """Add a second model to the index: one that makes a single vector of a text, or a sparse one.
+
+        Its vectors are made of all pages that are there, from the text that the index keeps, or from the pictures of
+        pages for a model that looks at them. Then `search(by="dense")` ranks by single vectors and `by="sparse"` by
+        sparse ones, alone or in a `Plan`. Pages that come later get theirs in the same call that brings them. An index
+        has at most one model of each kind beside its own.
+
+        model: a name (`visret models` lists them), a folder or hub id of a SentenceTransformer or SparseEncoder, one
+            that is loaded already, or a function from n texts to (n, d) numbers, such as a provider's API.
+        name: what the index calls a function or a model that is loaded already. visret cannot load these again, so call
+            `add_model` with the same model and name after each `open`.
+        questions: the function for questions, if that is another one.
+        progress: called with the number of pages that are done, and of all that have to be.
+
+        A call that is interrupted keeps what is done, and the next call goes on from there. Raises InvalidArgument if
+        another model makes vectors of this kind (`remove_model`), ModelMismatch if a model of this name has changed,
+        and IndexLocked while another process writes.
+        """
+        from visret.embedders import load_embedder
+        from visret.embedders._given import embedder_of, is_named
+        from visret.ingest import added
+
+        if is_named(model):
+            spec = model if isinstance(model, ModelSpec) else registry.resolve(model)  # type: ignore[arg-type]
+            known = self._index.snapshot.added.values()
+            dtype = next((one.preprocessing.get("dtype") for one in known if one.name == spec.name), "auto")
+            embedder = load_embedder(spec, dtype=dtype)  # type: ignore[arg-type]
+        else:
+            embedder = embedder_of(model, name, questions)
+        made = added.record(embedder)
+        there = self._index.snapshot.added_for(kind_of(made))
+        if there is None or there[1].name != made.name:
+            with self._index.writing() as writer:
+                number = writer.add_model(made)
+        else:
+            number = there[0]
+            added.check_same(self._index.path, there[1], embedder)
+        self._added[number] = made, embedder
+        if not self._index.snapshot.count_lacking(number):
+            return added.Filled(made.name, kind_of(made))
+        return added.fill(self._index, number, embedder, self.page, progress=progress)
+
+    def remove_model(self, name: str) -> None:
+        """Remove an added model with the vectors that it made. name: its name, or their kind, "dense" or "sparse".
+
+        Raises InvalidArgument if there is none, and IndexLocked while another process writes.
+        """
+        models = self._index.snapshot.added
+        found = [number for number, model in models.items() if name in (model.name, kind_of(model))]
+        if not found:
+            there = " and ".join(model.name for model in models.values()) or "none"
+            raise InvalidArgument(f"no model {name!r} was added to this index (there: {there})")
+        with self._index.writing() as writer:
+            for number in found:
+                writer.remove_model(number)
+                self._added.pop(number, None)
 
     def remove(self, docs: str | Iterable[str]) -> None:
         """Remove documents by name. Raises InvalidArgument, and removes nothing, if one of them is not there."""
@@ -375,6 +449,7 @@ class Retriever:
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
         self._measure_floor()
+        self._fill_added()
         return report
 
     def undo_reindex(self) -> None:
@@ -427,13 +502,13 @@ class Retriever:
             interaction alone, as the papers' tables have it. "bm25", the default where no model made the index,
             compares words, and loads no model: it finds identifiers, numbers and names as they are typed, "exact
             phrases" in double quotes, and beginnings of words, as in `retriev*`. Only pages with a word of the
-            question, and with all of its phrases, are found. "dense" compares single vectors: the mean of the question
-            with the means of passages, which finds less than "late" and is a yardstick. "poly" and "xtr" are scores of
-            papers, to compare. "hybrid" fuses nine parts of "late" with one of "bm25"; "cascade" ranks the thousand
-            best pages of "bm25" again, by .7 of "late" and .3 of "bm25"; a `visret.search.plans.Plan` fuses scorers as
-            it says. None is "late" too, but for a question that the model knows little of, such as one in another
-            language, pages with its words come first, and
-            `warnings` say so.
+            question, and with all of its phrases, are found. "dense" compares single vectors, those of an added
+            model (`add_model`), or else the mean of the question with the means of passages, which finds less than
+            "late" and is a yardstick. "sparse" compares the sparse vectors of an added model. "poly" and "xtr" are
+            scores of papers, to compare. "hybrid" fuses nine parts of "late" with one of "bm25"; "cascade" ranks the
+            thousand best pages of "bm25" again, by .7 of "late" and .3 of "bm25"; a `visret.search.plans.Plan` fuses
+            scorers as it says. None is "late" too, but for a question that the model knows little of, such as one in
+            another language, pages with its words come first, and `warnings` say so.
         offset: leave out so many of the first hits, to go on where an earlier search ended. Ranks count them.
         group_by: "document" finds each document once, by its best page, so that k documents are found.
             `among=hit.doc` then finds the other pages of one.
@@ -498,7 +573,9 @@ class Retriever:
         if part.examines and not explain:
             raise InvalidArgument("weak=False and min_score need a look at each page; leave out explain=False")
         again = asked(rerank, depth, seconds, self._rerankers)
-        pipeline, found = self._ranked(questions, part, again, where=where, among=among, exact=exact, by=by)
+        pipeline, found = self._ranked(
+            questions, part, again, where=where, among=among, exact=exact, by=by, explain=explain
+        )
         judge = None if again is None else again.judged
         return [
             Ranked(part.hits(pipeline, question, ranking, where, explain=explain, judge=judge), question.warnings)
@@ -697,6 +774,7 @@ class Retriever:
             "bytes_a_page": round(stats.bytes_per_page),
             "segments": stats.segments,
             "removed_pages": stats.removed,
+            "added_models": self._added_in_words(),
             "lacks": list(stats.lacks),
             "bytes_beside": stats.beside,
             "free_on_disk": stats.free,
@@ -739,6 +817,54 @@ class Retriever:
         except VisretError as error:
             _log.warning("which pages hardly answer was not measured anew: %s", error)
 
+    def _fill_added(self) -> None:
+        """Let added models go over new pages. A model that is not there is named; its pages can be done later."""
+        for number, model in self._index.snapshot.added.items():
+            if not (count := self._index.snapshot.count_lacking(number)):
+                continue
+            try:
+                from visret.ingest import added
+
+                if count >= MANY:
+                    _log.warning("%s new pages get their vectors of %s", f"{count:,}", model.name)
+                added.fill(self._index, number, self._embedder_of(number), self.page)
+            except VisretError as error:
+                kind = kind_of(model)
+                _log.warning("%s pages have no %s vectors of %s yet: %s", f"{count:,}", kind, model.name, error)
+
+    def _embedder_of(self, number: int) -> Embedder:
+        """Return an added model, loaded on first use."""
+        from visret.embedders import load_embedder
+        from visret.ingest import added
+
+        model = self._index.snapshot.added[number]
+        with self._loading:
+            if number not in self._added or self._added[number][0] != model:
+                if not model.identity:
+                    raise InvalidArgument(
+                        f"the {kind_of(model)} vectors of this index were made by {model.name}, which visret cannot "
+                        f"load: give it again with add_model(..., name={model.name!r})"
+                    )
+                try:
+                    embedder = load_embedder(model.name, dtype=model.preprocessing.get("dtype", "auto"))
+                except UnknownModel as error:
+                    raise UnknownModel(
+                        f"{error}; the {kind_of(model)} vectors of this index were made by it: if it was given loaded, "
+                        f"give it again with add_model(..., name={model.name!r})"
+                    ) from error
+                added.check_same(self._index.path, model, embedder)
+                self._added[number] = model, embedder
+            return self._added[number][1]
+
+    def _added_in_words(self) -> list[str]:
+        """Say which models were added, and of how many pages they have made vectors."""
+        snapshot, lines = self._index.snapshot, []
+        for number, model in snapshot.added.items():
+            made = snapshot.made_by(number)
+            count = sum(int((one.lengths[snapshot.rows(at)] > 0).sum()) for at, one in made.items())
+            lines.append(f"{kind_of(model)}: {model.name}, {count:,} of {len(snapshot):,} pages")
+        return lines
+
     def _encoder_of(self, model: IndexModel) -> Encoder:
         with self._loading:
             if self._loaded is None or self._loaded[0] != model:
@@ -771,7 +897,8 @@ class Retriever:
         snapshot = self._index.snapshot
         scorer = partial(self._scorers.of, snapshot)
         asking = None if self._asking is None else partial(self._questions_of, snapshot.model)
-        return Pipeline(snapshot, scorer, partial(self._encoder_of, snapshot.model), self._drawn, asking)
+        encoder = partial(self._encoder_of, snapshot.model)
+        return Pipeline(snapshot, scorer, encoder, self._drawn, self._embedder_of, asking)
 
     def _drawn(self, ref: PageRef, dpi: int) -> Image:
         return self.picture(ref, dpi=dpi)

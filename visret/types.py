@@ -311,6 +311,17 @@ class QueryEmbedding:
             raise ShapeError(f"{m} query vectors need {m} tokens, got {len(self.tokens)} and {self.content.shape}")
 
 
+class SparseVector(NamedTuple):
+    """A learned sparse vector, as SPLADE makes them: the dimensions that are not 0, and their weights.
+
+    ids: (n,) uint32, rising: the numbers of the dimensions, which for most models are the pieces of a vocabulary.
+    weights: (n,) float32. n may be 0.
+    """
+
+    ids: np.ndarray
+    weights: np.ndarray
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A model, as an entry of models.yaml describes it.
@@ -319,7 +330,8 @@ class ModelSpec:
     source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" reads the words of a page, "image" looks at its picture.
-    dim: the number of dimensions of a vector; 0 for a reranker, which makes none.
+    dim: the number of dimensions of a vector, for a sparse one the size of the vocabulary; 0 for a reranker, which
+        makes none.
     size_gb: the size of the weights; for an adapter, including its base.
     options: settings that the family's file documents; no others are allowed.
     architecture: the class of the checkpoint, which decides what loads it; "" if the family needs none.
@@ -331,8 +343,8 @@ class ModelSpec:
     questions_for: the model whose indexes it encodes questions for, if it reads no pages; "" for all others.
     unconfirmed: the fields whose value no source confirms.
     remote_code: whether only the code in its repository can run it, which visret never does.
-    task: what it does. "encode" turns pages and questions into many vectors; "rerank" scores pairs of a question and a
-        page.
+    task: what it does. "encode" turns pages and questions into many vectors; "embed" into single vectors and "sparse"
+        into sparse ones, beside those of an index; "rerank" scores pairs of a question and a page.
     packages: the packages, NAME==VERSION, that can be installed if the hub cannot be reached. Each holds a piece of one
         zip file with the model, in this order.
     sha256: that of the weights in these pieces.
@@ -380,8 +392,8 @@ class Hit:
         the page lacks most of them, rare ones counting more. A reranker with `weak_below` decides by its score. It is
         False if the search did not explain, since the page was not examined.
     scores: what is known of the page, by name: "late" is the exact late-interaction score of the question with the
-        stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the best cosine of single
-        vectors; "rerank" that of a reranker.
+        stored page, the sum of its tokens' best matches; "bm25" that of its words; "dense" the best cosine (or
+        dot product) of single vectors; "sparse" the dot product of sparse vectors; "rerank" that of a reranker.
     neighbour_of: None for a page that was found. A page that `search(..., neighbours=1)` adds has the rank of its hit
         here. It was not ranked or examined: its own rank and score are 0, and it has no text.
     relevance: how well the page answers, from 0 to 1, on a scale that means the same in every index: .5 is the line
@@ -481,8 +493,9 @@ class Quote(NamedTuple):
 class Question:
     """A question on its way through a search. Every model reads it once, and every scorer takes it from here.
 
-    text: the question as it was asked. encoded: what the model of each scorer made of the text, by the scorer's name;
-    for "late" a QueryEmbedding, in the dimensions of the stored vectors. warnings: sentences that say what of it was
+    text: the question as it was asked. encoded: what the model of each scorer made of the text, by the scorer's name:
+    for "late" a QueryEmbedding, in the dimensions of the stored vectors; for "dense" (1, d) float32, if a model was
+    added that makes single vectors; for "sparse" a SparseVector. warnings: sentences that say what of it was
     not understood, and what was done about that.
     """
 
@@ -536,6 +549,37 @@ class Encoder(Protocol):
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
         """Return one embedding for each question, in order, whatever else is in the list."""
+
+
+class Embedder(Protocol):
+    """The protocol of a loaded model that is added to an index: it makes single vectors or sparse ones of pages.
+
+    visret/embedders/_base.py has what the families share.
+    """
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The entry of models.yaml that the model was loaded from; its task is "embed" or "sparse"."""
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Everything besides the weights that decides the vectors, as JSON: prompts, windows, similarity, dtype.
+
+        For "embed", the key "similarity" is "cosine" or "dot".
+        """
+
+    def can_read(self, page: Page) -> bool:
+        """Return whether the page holds what this model reads: text for a text model, a picture for an image model."""
+
+    def embed_pages(self, pages: Sequence[Page]) -> list[np.ndarray] | list[SparseVector]:
+        """Return what the model makes of each page, in order, whatever else is in the list.
+
+        For "embed" (n, d) float32, a row for each part of a page that the model reads at once; for "sparse" one
+        SparseVector a page.
+        """
+
+    def embed_queries(self, texts: Sequence[str]) -> list[np.ndarray] | list[SparseVector]:
+        """Return what the model makes of each question, in order: (1, d) float32, or a SparseVector."""
 
 
 class Reranker(Protocol):

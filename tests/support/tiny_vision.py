@@ -91,7 +91,7 @@ def colqwen(
         text |= {"head_dim": 32, "linear_conv_kernel_dim": 4, "linear_num_key_heads": 2, "layer_types": kinds, **heads}
         text["rope_parameters"] = {**rope, "partial_rotary_factor": 0.25}
         vision |= {**wide, "num_position_embeddings": 2304}
-    elif architecture == "ColQwen2_5":
+    elif architecture in ("ColQwen2_5", "BiQwen2_5"):
         name = "Qwen2_5_VLConfig"
         text |= {"rope_scaling": rope, "rope_theta": 1e6}
         vision |= {**wide, "window_size": 112, "fullatt_block_indexes": [layers - 1]}
@@ -108,9 +108,7 @@ def colqwen(
         vision_end_token_id=number("<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    processor = {"ColQwen2_5": "ColQwen2_5_Processor", "ColQwen2ForRetrieval": "ColQwen2Processor"}.get(
-        architecture, f"{architecture}Processor"
-    )
+    processor = _processor(architecture)
     least = 64 if third else 4
     image = {
         "image_processor_type": "Qwen2VLImageProcessor",
@@ -321,15 +319,21 @@ def _sentencepiece(plain: list[str], special: list[str]) -> Tokenizer:
 
 def load_original(folder: Path) -> tuple[Any, Any]:
     """Model and processor of a folder, by the library they come from."""
-    return _class(_architecture(folder)).from_pretrained(folder).eval(), load_processor(folder)
+    architecture = _architecture(folder)
+    settings = {"key_mapping": {}} if architecture in ("BiQwen2", "BiQwen2_5") else {}  # as visret/embedders/bi.py
+    return _class(architecture).from_pretrained(folder, **settings).eval(), load_processor(folder)
 
 
 def load_processor(folder: Path, **settings: Any) -> Any:
     """The processor of a folder, by the library it comes from."""
     architecture = _architecture(folder)
-    names = {"ColQwen2_5": "ColQwen2_5_Processor", "ColGemma3": "ColGemmaProcessor3"}
-    name = names.get(architecture, f"{architecture.removesuffix('ForRetrieval')}Processor")
-    return getattr(_library(architecture), name).from_pretrained(folder, **settings)
+    return getattr(_library(architecture), _processor(architecture)).from_pretrained(folder, **settings)
+
+
+def _processor(architecture: str) -> str:
+    names = {"ColGemma3": "ColGemmaProcessor3", "BiPali": "ColPaliProcessor"}
+    names |= {name: f"{name}_Processor" for name in ("ColQwen2_5", "BiQwen2_5")}
+    return names.get(architecture, f"{architecture.removesuffix('ForRetrieval')}Processor")
 
 
 def _architecture(folder: Path) -> str:

@@ -50,6 +50,11 @@ def load_encoder(
             f"{spec.name} is a reranker, which scores pages for a question and makes no vectors: give it as "
             "search(..., rerank=...), and make the index with another model (`visret models` lists them)"
         )
+    if spec.task in ("embed", "sparse"):
+        raise InvalidModelSpec(
+            f"{spec.name} makes single or sparse vectors, which are added to an index: make the index with another "
+            "model (`visret models` lists them), then `visret add-model INDEX MODEL`"
+        )
     if spec.task != "encode":
         raise InvalidModelSpec(f"{spec.name}, task: an encoder has the task encode, got {spec.task!r}")
     if spec.family not in registry.families():

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,7 @@ class PatchEncoder(ABC):
         self._image_token = _image_token(loaded.model.config)
         self._grows = loaded.model.device.type != "cpu"
         self._batch = 4 if self._grows else 1  # pages; on a CPU one keeps all cores busy
-        self._suffix = self._set_prompts(loaded.options)
+        self._suffix = set_prompts(loaded, self._query_prefix, self._query_suffix)
         controls = [str(token) for token in loaded.processor.tokenizer.added_tokens_decoder.values() if token.special]
         self._controls = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
         self.preprocessing: Mapping[str, Any] = {
@@ -190,26 +191,27 @@ class PatchEncoder(ABC):
         side = math.isqrt(len(tokens))
         return Places(Grid(side, side), tokens)
 
-    def _set_prompts(self, options: Mapping[str, Any]) -> str:
-        """Give the processor the prompts of the entry, and return the suffix that follows each question."""
-        prefix, suffix, prompt = (options[name] for name in ("query_prefix", "query_suffix", "page_prompt"))
-        if prefix is None:
-            prefix = self._query_prefix
-        if prefix is not None:
-            self._processor.query_prefix = prefix
-        if prompt is not None:
-            if not hasattr(self._processor, "visual_prompt_prefix"):
-                raise InvalidModelSpec(f"{self.spec.name}, options, page_prompt: that of {self.architecture} is fixed")
-            self._processor.visual_prompt_prefix = prompt
-        if suffix is None:
-            suffix = self._query_suffix
-        if suffix is None:
-            suffix = self._processor.query_augmentation_token
-        elif suffix and suffix not in self._processor.tokenizer.get_vocab():
-            raise InvalidModelSpec(
-                f"{self.spec.name}, options, query_suffix: {suffix!r} is no token of this checkpoint"
-            )
-        return str(suffix) * (options["query_suffix_count"] or _SUFFIX_COUNT)
+
+def set_prompts(loaded: Loaded, prefix: str | None = None, suffix: str | None = None) -> str:
+    """Give the processor the prompts of the entry, and return the suffix that follows each question.
+
+    prefix, suffix: those of the family, for a processor that has none.
+    """
+    spec, processor, options = loaded.spec, loaded.processor, loaded.options
+    prefix = prefix if options["query_prefix"] is None else options["query_prefix"]
+    if prefix is not None:
+        processor.query_prefix = prefix
+    if options["page_prompt"] is not None:
+        if not hasattr(processor, "visual_prompt_prefix"):
+            raise InvalidModelSpec(f"{spec.name}, options, page_prompt: that of {loaded.architecture} is fixed")
+        processor.visual_prompt_prefix = options["page_prompt"]
+    named = options["query_suffix"]
+    if named and named not in processor.tokenizer.get_vocab():
+        raise InvalidModelSpec(f"{spec.name}, options, query_suffix: {named!r} is no token of this checkpoint")
+    suffix = suffix if named is None else named
+    if suffix is None:
+        suffix = processor.query_augmentation_token
+    return str(suffix) * (options["query_suffix_count"] or _SUFFIX_COUNT)
 
 
 def load(
@@ -219,10 +221,13 @@ def load(
     dtype: str,
     device: str,
     check: Callable[[str], None] = lambda _: None,
+    reading: Mapping[str, Any] = MappingProxyType({}),
+    dim: Callable[[Any], int] = lambda model: getattr(model, "dim", None) or model.config.embedding_dim,
 ) -> Loaded:
     """Load a checkpoint, full or an adapter with its base.
 
-    check: gets the name of the architecture, and raises an error if it cannot be loaded. Raises WeightsError for
+    check: gets the name of the architecture, and raises an error if it cannot be loaded. dim: returns the dimensions of
+    a loaded model's vectors. reading: other arguments of from_pretrained. Raises WeightsError for
     missing, unexpected or misshapen weights.
     """
     chosen = _base.options(spec, {**OPTIONS, **options})
@@ -230,18 +235,18 @@ def load(
     folder = fetch.weights_folder(spec)
     where, kind = _base.Place(device, dtype).found
     base = fetch.base_folder(spec, folder)
-    more = _four_bit(spec, where, kind) if chosen["four_bit"] else {}
+    more = {**reading, **(_four_bit(spec, where, kind) if chosen["four_bit"] else {})}
     with _torch.quiet(), weights.reading(base, tokenizer=folder):
         name = _architecture(spec, base, known)
         check(name)
         library = importlib.import_module(known[name].library)
         model = pretrained(getattr(library, name), spec, folder, base, dtype=kind, **more)
         processor = getattr(library, known[name].processor).from_pretrained(folder, local_files_only=True)
-    _base.check_dim(spec, getattr(model, "dim", None) or model.config.embedding_dim)
+    _base.check_dim(spec, dim(model))
     for module in model.modules():
         if hasattr(module, "lm_head"):  # it would score the next word for every token of a page, for nothing
             module.lm_head = torch.nn.Identity()
-    if not more:
+    if not chosen["four_bit"]:
         model = model.to(where)
     return Loaded(weights.pinned(spec, folder, base), name, model.eval(), processor, chosen)
 
@@ -254,7 +259,10 @@ def pretrained(kind: Any, spec: ModelSpec, folder: Path, base: Path, *, dtype: t
     adapter = None
     if base != folder:  # then the report is about the adapter alone; the base is checked first, without its data
         adapter = {"_adapter_model_path": str(folder)}
-        _, report = kind.from_pretrained(base, device_map="meta", output_loading_info=True, local_files_only=True)
+        named = {key: value for key, value in more.items() if key == "key_mapping"}
+        _, report = kind.from_pretrained(
+            base, device_map="meta", output_loading_info=True, local_files_only=True, **named
+        )
         _check_weights(report, base, spec, given=list(weights.Tensors(folder / "adapter_model.safetensors")))
     model, report = kind.from_pretrained(
         base, dtype=dtype, adapter_kwargs=adapter, output_loading_info=True, local_files_only=True, **more

@@ -154,12 +154,18 @@ def write(folder: Path, arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str,
     arrays: for each file the parts that follow each other in it; a file that would be empty is not written.
     """
     folder.mkdir(parents=True)
+    checksums = add(folder, arrays)
+    sync_folder(folder.parent)
+    return checksums
+
+
+def add(folder: Path, arrays: Mapping[str, Sequence[np.ndarray]]) -> dict[str, str]:
+    """Write files into a folder that is there, as `write` does; none of them may be there."""
     checksums = {}
     for name, parts in arrays.items():
         if any(map(len, parts)):
             checksums[f"{name}.npy"] = _write(folder / f"{name}.npy", parts)
     sync_folder(folder)
-    sync_folder(folder.parent)
     return checksums
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from visret.choices import NO_MODEL
+from visret.choices import KINDS, NO_MODEL
 from visret.errors import IndexFormatError, PageIndexError
 from visret.index.layout import APPLICATION_ID, CATALOGUE, FORMAT, MAX_NUMBER, READABLE, SCHEMA, STATES
 from visret.reduction import Storage
@@ -343,8 +343,8 @@ def read_settings(connection: sqlite3.Connection) -> Settings:
 
 
 def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
-    """Read all models, by number."""
-    models = {}
+    """Read all models, by number; the first is that of the index, the others were added to it."""
+    models: dict[int, IndexModel] = {}
     for number, name, identity, dim, modality, preprocessing in connection.execute(
         "SELECT number, name, identity, dim, modality, preprocessing FROM models ORDER BY number"
     ):
@@ -352,7 +352,10 @@ def read_models(connection: sqlite3.Connection) -> dict[int, IndexModel]:
             raise ValueError(f"model {number} has dim {dim!r}")
         if dim < (name != NO_MODEL):
             raise ValueError(f"model {number} has dim {dim}")
-        models[number] = IndexModel(name, identity, dim, str(modality), parse_object(preprocessing))
+        made = parse_object(preprocessing)
+        if models and made.get("kind") not in KINDS:
+            raise ValueError(f"model {number} makes {made.get('kind')!r}")
+        models[number] = IndexModel(name, identity, dim, str(modality), made)
     if not models:
         raise ValueError("it names no model")
     return models

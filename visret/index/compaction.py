@@ -13,7 +13,8 @@ import numpy as np
 from visret.codec import CODECS, Codec, decode, encode
 from visret.codec import fit as fit_codec
 from visret.errors import IndexFormatError, InvalidArgument
-from visret.index.catalogue import SegmentRow, parse_object
+from visret.index import embedded
+from visret.index.catalogue import IndexModel, SegmentRow, parse_object
 from visret.index.fields import VECTORS, Field, Packed, lacking, pack_text, pack_vectors
 from visret.index.fitted import Fitted
 from visret.index.layout import MERGED, TIERS
@@ -25,9 +26,9 @@ Place = tuple[int, int]  # segment and row
 
 def due(segments: Sequence[SegmentRow]) -> list[int]:
     """Return the numbers of the small segments to merge now; none where there are few. The rule is in layout.py."""
-    alike: dict[tuple[int, frozenset[str]], list[int]] = {}
+    alike: dict[tuple[int, _Kind], list[int]] = {}
     for row in segments:
-        alike.setdefault((bisect_right(TIERS, live_bytes(row)), _without(row)), []).append(row.number)
+        alike.setdefault((bisect_right(TIERS, live_bytes(row)), _kind(row)), []).append(row.number)
     many = [(tier, numbers) for (tier, _), numbers in alike.items() if tier < len(TIERS) and len(numbers) >= MERGED]
     return min(many, default=(0, []))[1]
 
@@ -37,13 +38,21 @@ def groups(segments: Sequence[SegmentRow], *, all_of_them: bool) -> list[list[in
     found: list[list[SegmentRow]] = []
     size = TIERS[-1]
     for row in segments:
-        if size + live_bytes(row) > TIERS[-1] or _without(row) != _without(found[-1][0]):
+        if size + live_bytes(row) > TIERS[-1] or _kind(row) != _kind(found[-1][0]):
             found.append([])
             size = 0
         found[-1].append(row)
         size += live_bytes(row)
     kept = (group for group in found if all_of_them or len(group) > 1 or _changes(group[0]))
     return [[row.number for row in group] for group in kept]
+
+
+_Kind = tuple[frozenset[str], frozenset[int]]
+
+
+def _kind(row: SegmentRow) -> _Kind:
+    """Return what segments must have in common to be put together: what they lack, and what was added to them."""
+    return _without(row), embedded.numbers(parse_object(row.checksums))
 
 
 def _without(row: SegmentRow) -> frozenset[str]:
@@ -73,6 +82,15 @@ def whole_page(segment: Segment, row: int) -> Packed:
             if field.pack_vectors is not None:
                 page |= field.named(field.pack_vectors(vectors, field.codec(codec)))
     return page
+
+
+def made_by_added(segments: Mapping[int, Segment], places: Sequence[Place], models: Mapping[int, IndexModel]) -> Packed:
+    """Return what added models made of the pages in these places, as arrays of a segment; nothing is computed anew."""
+    arrays: Packed = {}
+    for number in sorted(segments[places[0][0]].added & models.keys()) if places else ():
+        made = {at: segments[at].embedded(number, models[number]) for at in {segment for segment, _ in places}}
+        arrays |= embedded.gathered(models[number], number, [made[segment].page(row) for segment, row in places])
+    return arrays
 
 
 def live_bytes(row: SegmentRow) -> int:
@@ -142,11 +160,13 @@ def sample(segments: Mapping[int, Segment], places: Sequence[Place], vectors: in
     return np.concatenate(parts)
 
 
-def open_segments(index: Path, rows: Sequence[SegmentRow], codec: Codec) -> dict[int, Segment]:
+def open_segments(
+    index: Path, rows: Sequence[SegmentRow], codec: Codec, models: Mapping[int, IndexModel]
+) -> dict[int, Segment]:
     """Open segments, by number, and read all of them: damage must not get a new checksum."""
     found = {}
     for row in rows:
-        if wrong := next(problems(index, row, codec), None):
+        if wrong := next(problems(index, row, codec, models), None):
             raise IndexFormatError(index, f"{wrong}; drop it with visret verify --repair")
         found[row.number] = open_segment(index, row, codec)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
@@ -10,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from visret.errors import IndexFormatError, PageIndexError
-from visret.index import catalogue, renditions, seal, versions
+from visret.index import catalogue, embedded, renditions, seal, versions
 from visret.index import fitted as fits
 from visret.index.arrays import FOREIGN
 from visret.index.layout import CATALOGUE, NEXT, SEAL
@@ -96,6 +98,7 @@ def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
         for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
             problems.append(f"{CATALOGUE}: row {row} of {table} refers to a missing row of {parent}")
         settings, models = catalogue.read_settings(connection), catalogue.read_models(connection)
+        added = {number: model for number, model in models.items() if number != min(models)}
         segments = catalogue.read_segments(connection)
         pictures = renditions.problems(index, connection)
         learned = list(fits.problems(index, settings.fitted))
@@ -108,7 +111,8 @@ def _find(index: Path, home: Path, connection: sqlite3.Connection) -> Damage:
         damaged = {}
         for row in segments:
             lost = f"segment {row.number}: its vectors mean nothing without what was learned"
-            damaged[row.number] = [lost] if fitted is None else list(problems_of_segment(index, row, fitted.codec))
+            wrong = [lost] if fitted is None else list(problems_of_segment(index, row, fitted.codec, added))
+            damaged[row.number] = wrong
     return Damage(problems, learned, {number: wrong for number, wrong in damaged.items() if wrong}, pictures, {})
 
 
@@ -123,7 +127,9 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
         raise IndexFormatError(
             index, f"{structure[0]}; nothing here says what was right: index the documents again in a new folder"
         )
-    segments = [number for number, problems in damage.segments.items() if _harm(problems)]
+    harmed = [number for number, problems in damage.segments.items() if _harm(problems)]
+    extra = {number: _only_added(damage.segments[number]) for number in harmed}
+    segments = [number for number in harmed if not extra[number]]
     lost: list[str] = []
     with catalogue.writing_errors(index), connection:
         connection.execute("BEGIN IMMEDIATE")
@@ -138,6 +144,7 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
             again = "bring its file in again" if source is not None else "it was made in memory: add it again"
             lost.append(f"{doc}: {pages} dropped; {again}")
             connection.execute("UPDATE documents SET state = 'partial', reason = NULL WHERE number = ?", (number,))
+        lost += [_drop_added(connection, segment, number) for segment in harmed for number in extra[segment]]
         connection.execute(f"DELETE FROM pages WHERE segment IN ({marks})", segments)
         connection.execute(f"DELETE FROM segments WHERE number IN ({marks})", segments)
         if _harm(damage.fitted):
@@ -160,6 +167,23 @@ def drop(index: Path, connection: sqlite3.Connection, damage: Damage) -> list[st
     for folder in damage.versions:
         versions.discard(folder)
     return lost
+
+
+def _only_added(problems: list[str]) -> list[int]:
+    """Return the numbers of the added models whose files are damaged, if nothing else is; they can be made again."""
+    named = [re.match(r"segment \d+: (\w+)\.npy ", one) for one in problems if not one.endswith(FOREIGN)]
+    found = [None if one is None else embedded.number_of(one[1]) for one in named]
+    return sorted({number for number in found if number is not None}) if None not in found else []
+
+
+def _drop_added(connection: sqlite3.Connection, segment: int, number: int) -> str:
+    """Let a segment be without what an added model made of its pages; say what makes it again."""
+    (text,) = connection.execute("SELECT checksums FROM segments WHERE number = ?", (segment,)).fetchone()
+    kept = {file: one for file, one in catalogue.parse_object(text).items() if embedded.number_of(file) != number}
+    connection.execute("UPDATE segments SET checksums = ? WHERE number = ?", (json.dumps(kept), segment))
+    model = catalogue.read_models(connection).get(number)
+    name = "an added model" if model is None else model.name
+    return f"segment {segment}: the vectors of {name} were dropped; visret add-model makes them again"
 
 
 def _harm(problems: list[str]) -> bool:

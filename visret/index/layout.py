@@ -10,6 +10,8 @@
                            without loss; document.pdf is what LibreOffice made of an office document
       next/                a catalogue and a seal, while `reindex` fills it
       previous-17/         a catalogue and a seal: what the index was before its last `reindex`, after commit 17
+      unfinished-2-7.npz   what model 2, an added one, has made of segment 7 so far, if it was interrupted; no more
+                           than a help, and deleted when the segment is finished or gone
       uploads/             files that came through a server: sources of documents like any other, but in here
       writer.lock          locked by the process that writes; its content means nothing
       uploads.lock         the same, for the server that changes uploads/
@@ -92,6 +94,22 @@ then `checksums` names none of its files. Code that needs it says what adds it a
                              from the row before
     counts         (E,)      uint8, how often the term is on the page
 
+**Added models.** `models` has the model of the index first. Each further row is a model that was added to it, and has
+the key `kind` in `preprocessing`: "dense" for single vectors, "sparse" for sparse ones; at most one of each. What such
+a model, number N, makes of a segment's pages stands in the segment's folder too, in files that are written later than
+the others, in a commit that sets `checksums` and `bytes` anew. A segment has them for all its pages or for none; pages
+with nothing to read have no rows in them. Files of this kind that `checksums` does not name are leftovers, and the next
+writer removes them.
+
+    dense_N        (M, D)    uint8: a row for each part of a page that the model reads at once, codec int8
+    dense_N_scales (M,)      float32
+    dense_N_offsets (P+1,)   int64; page p has the rows dense_N_offsets[p] to dense_N_offsets[p + 1], perhaps none
+    sparse_N_lengths (P,)    uint32, dimensions of each page
+    sparse_N_ids   (T,)      uint32, the dimensions that any page has, rising
+    sparse_N_offsets (T+1,)  int64, entries of each dimension in the next two, at least one
+    sparse_N_rows  (E,)      uint32, the rows of the pages that have it, rising
+    sparse_N_weights (E,)    float32, how much of it each has
+
 The lengths and the entries of pages are those of dead rows too: whoever counts pages leaves these out. A gap above
 65,535 is crossed by entries with the gap 65,535 and the count 0, and a count above 255 goes on in entries with the
 gap 0. Should visret/index/terms.py ever make other terms, `lengths` gets another name, so that segments
@@ -134,6 +152,7 @@ RENDITIONS = "renditions"
 NEXT = "next"
 PREVIOUS = "previous"
 UPLOADS = "uploads"
+UNFINISHED = "unfinished"
 LOCK = "writer.lock"
 UPLOADS_LOCK = "uploads.lock"
 
@@ -225,6 +244,11 @@ CREATE TABLE metadata_keys (            -- every key ever written, so that a fil
 def segment_folder(index: Path, number: int) -> Path:
     """Return the folder of segment `number` (from 1)."""
     return index / SEGMENTS / f"{number:06d}"
+
+
+def unfinished_file(index: Path, model: int, segment: int) -> Path:
+    """Return the file that keeps what an added model has made of a segment so far, if it was interrupted."""
+    return index / f"{UNFINISHED}-{model}-{segment}.npz"
 
 
 def fitted_folder(index: Path, number: int) -> Path:

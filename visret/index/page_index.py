@@ -22,6 +22,7 @@ from visret.folders import unwritable
 from visret.index import catalogue, damage, seal, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import DocumentRow, IndexModel, LivePages, SegmentRow
+from visret.index.embedded import adding, kind_of
 from visret.index.fields import FIELDS, VECTORS, pack_page
 from visret.index.fitted import Fitted
 from visret.index.layout import CATALOGUE, FITTED, LOCK, MAX_NUMBER, NEXT, RENDITIONS, SEAL, SEGMENTS
@@ -173,8 +174,9 @@ class PageIndex:
                 unread = catalogue.read_unread_pages(connection)
                 losses = catalogue.read_losses(connection, settings)
                 keys = catalogue.read_metadata_keys(connection)
+            added = {number: one for number, one in models.items() if one is not model}
             snapshot = Snapshot(
-                self._path, commits, model, fitted, segments, documents, unread, losses, keys, settings.floor
+                self._path, commits, model, fitted, segments, documents, unread, losses, keys, settings.floor, added
             )
             self._state = _State(snapshot, segments, storage, learned)
             return True
@@ -338,7 +340,7 @@ class PageIndex:
         segments: _Segments = {}
         for row in catalogue.read_segments(connection):
             segment, live = before.get(row.number, (None, None))
-            if segment is None:
+            if segment is None or segment.checksums != catalogue.parse_object(row.checksums):
                 if fitted is None or row.model not in models:
                     raise ValueError(f"segment {row.number} of model {row.model} comes before its model or its codec")
                 segment = self._map(row, fitted.codec)
@@ -362,7 +364,11 @@ def _lacks(snapshot: Snapshot) -> list[str]:
         # What vectors lack means nothing without them.
         for field in (VECTORS,) if VECTORS in segment.lacks else segment.lacks:
             pages[field.name] += len(snapshot.rows(segment.number))
-    return [f"{pages[f.name]:,} pages have no {f.name}: {f.adding}" for f in FIELDS if pages[f.name]]
+    lines = [f"{pages[f.name]:,} pages have no {f.name}: {f.adding}" for f in FIELDS if pages[f.name]]
+    for number, model in snapshot.added.items():
+        if count := snapshot.count_lacking(number):
+            lines.append(f"{count:,} pages have no {kind_of(model)} vectors of {model.name}: {adding(model)}")
+    return lines
 
 
 class _State(NamedTuple):

@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 from visret.codec import Codec, Rows, decode, matches
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
-from visret.index import arrays
+from visret.index import arrays, embedded
 from visret.index.arrays import Arrays
-from visret.index.catalogue import SegmentRow, parse_object
+from visret.index.catalogue import IndexModel, SegmentRow, parse_object
+from visret.index.embedded import Embedded
 from visret.index.fields import FIELDS, FILES, PLACES, POSTINGS, SHAPES, VECTORS, Field, Packed, lacking
 from visret.index.layout import BOXES, CELLS, GRID, MAX_NUMBER, SPANS, segment_folder
 from visret.index.postings import Postings
@@ -76,7 +78,9 @@ class Segment:
             raise IndexFormatError(index, f"segment {number} of {pages} pages and {vectors} vectors cannot be")
         self._index = index
         self._pages = pages
-        self._files = Arrays(index, segment_folder(index, number), f"segment {number}", FILES, checksums)
+        names = (*FILES, *embedded.names(checksums))
+        self._files = Arrays(index, segment_folder(index, number), f"segment {number}", names, checksums)
+        self._embedded: dict[int, Embedded] = {}
         ends = {VECTORS.name: vectors}
         made = [field for field in FIELDS if field.rows]
         self._offsets_of = {field.name: self._offsets(field, end=ends.get(field.name)) for field in made}
@@ -84,6 +88,22 @@ class Segment:
 
     def __len__(self) -> int:
         return self._pages
+
+    @property
+    def checksums(self) -> Mapping[str, str]:
+        """The SHA-256 of each of its files, by name."""
+        return self._files.checksums
+
+    @cached_property
+    def added(self) -> frozenset[int]:
+        """The numbers of the added models that have been over its pages."""
+        return embedded.numbers(self.checksums)
+
+    def embedded(self, number: int, model: IndexModel) -> Embedded:
+        """Return what an added model made of its pages, mapped. The number must be one of `added`."""
+        if number not in self._embedded:
+            self._embedded[number] = embedded.opened(self._files, number, model, len(self))
+        return self._embedded[number]
 
     @property
     def offsets(self) -> np.ndarray:
@@ -279,20 +299,29 @@ def open_segment(index: Path, row: SegmentRow, codec: Codec) -> Segment:
     )
 
 
-def problems(index: Path, row: SegmentRow, codec: Codec) -> Iterator[str]:
-    """Yield what is wrong with the files of a segment, in words; reads all of them."""
+def problems(
+    index: Path, row: SegmentRow, codec: Codec, models: Mapping[int, IndexModel] = MappingProxyType({})
+) -> Iterator[str]:
+    """Yield what is wrong with the files of a segment, in words; reads all of them. models: those that were added."""
     folder, what = segment_folder(index, row.number), f"segment {row.number}"
     wrong = list(Arrays(index, folder, what, (), parse_object(row.checksums)).problems())
     yield from wrong
     try:
-        yield from open_segment(index, row, codec).problems()
+        opened = open_segment(index, row, codec)
+        yield from opened.problems()
+        for number in sorted(opened.added & models.keys()):
+            made = opened.embedded(number, models[number]).problems()
+            yield from (f"segment {row.number}: {problem}" for problem in made)
     except PageIndexError as error:
         if not wrong:
             yield error.reason
 
 
-def write_segment(folder: Path, pages: Sequence[Packed]) -> dict[str, str]:
-    """Write the folder of a new segment and make it durable; return the SHA-256 of each file by its name."""
+def write_segment(folder: Path, pages: Sequence[Packed], made: Packed | None = None) -> dict[str, str]:
+    """Write the folder of a new segment and make it durable; return the SHA-256 of each file by its name.
+
+    made: the arrays of added models, by the names of their files (`embedded.gathered`).
+    """
     parts = {name: [page[name] for page in pages if name in page] for field in FIELDS for name in field.parts}
     for field in FIELDS:
         first = field.parts[0]
@@ -301,4 +330,4 @@ def write_segment(folder: Path, pages: Sequence[Packed]) -> dict[str, str]:
             parts[field.offsets] = [np.fromiter(ends, SHAPES[field.offsets][0])]
         if field.gather is not None:
             parts |= {name: [array] for name, array in field.gather(pages).items()}
-    return arrays.write(folder, parts)
+    return arrays.write(folder, parts | {name: [array] for name, array in (made or {}).items()})

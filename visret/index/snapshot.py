@@ -7,12 +7,14 @@ from contextlib import suppress
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from visret import arguments
 from visret.errors import InvalidArgument
+from visret.index import embedded
 from visret.index.catalogue import (
     Document,
     DocumentRow,
@@ -25,6 +27,7 @@ from visret.index.catalogue import (
     parse_object,
     reading_errors,
 )
+from visret.index.embedded import Embedded
 from visret.index.filters import BUILT_IN, And, Filter, Not, Or, Test, parse
 from visret.index.fitted import Fitted
 from visret.index.layout import MAX_NUMBER
@@ -42,7 +45,7 @@ class Snapshot:
 
     segments: the open segments with live pages, by number. commits: how many commits came before.
     model: of its vectors. fitted: how vectors are stored; None while there is no page that it could be learned from.
-    floor: what `visret.search.elsewhere` has measured; None if it has not.
+    floor: what `visret.search.elsewhere` has measured; None if it has not. added: the added models, by number.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class Snapshot:
         losses: Losses,
         keys: frozenset[str],
         floor: Floor | None = None,
+        added: Mapping[int, IndexModel] = MappingProxyType({}),
     ) -> None:
         self.commits = commits
         self.model = model
+        self.added = added
         self.fitted = fitted
         self.floor = floor
         self._index = index
@@ -86,6 +91,19 @@ class Snapshot:
     def rows(self, segment: int) -> np.ndarray:
         """Return the rows of a segment that are pages of the index, (L,) int64, sorted."""
         return self._entries[segment][1].rows
+
+    def added_for(self, kind: str) -> tuple[int, IndexModel] | None:
+        """Return the number and the record of the added model that makes vectors of a kind; None if there is none."""
+        return embedded.of_kind(self.added, kind)
+
+    def made_by(self, number: int) -> dict[int, Embedded]:
+        """Return what an added model made, by the number of the segment; those it has not been over are left out."""
+        model = self.added[number]
+        return {one.number: one.embedded(number, model) for one in self.segments if number in one.added}
+
+    def count_lacking(self, number: int) -> int:
+        """Return how many pages an added model has not been over."""
+        return sum(len(live.rows) for one, live in self._entries.values() if number not in one.added)
 
     def select(
         self, where: Mapping[str, Any] | None = None, among: Iterable[tuple[str, int]] | None = None

@@ -108,6 +108,7 @@ def switch(index: Path, connection: sqlite3.Connection, chosen: Path) -> None:
         with closing(connect(chosen)) as source, closing(sqlite3.connect(":memory:")) as made:
             source.backup(made)
             _carry_metadata(connection, made)
+            _carry_models(connection, made)
             _raise_sequences(made, connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
             made.execute("UPDATE settings SET value = ? WHERE key = 'commits'", (commits + 1,))
             made.execute("INSERT OR REPLACE INTO settings VALUES ('previous', ?)", (commits,))
@@ -165,6 +166,16 @@ def _carry_metadata(current: sqlite3.Connection, made: sqlite3.Connection) -> No
         made.execute(f"UPDATE documents SET metadata = :metadata WHERE {there}", values)
     keys = current.execute("SELECT key FROM metadata_keys").fetchall()
     made.executemany("INSERT OR IGNORE INTO metadata_keys VALUES (?)", keys)
+
+
+def _carry_models(current: sqlite3.Connection, made: sqlite3.Connection) -> None:
+    """Carry added models over, since people add them to an index, not to a version; they go over its pages later."""
+    there = read_models(made)
+    kinds = {model.preprocessing.get("kind") for model in there.values()}
+    for number, model in read_models(current).items():
+        if "kind" in model.preprocessing and model.preprocessing["kind"] not in kinds:
+            row = current.execute("SELECT * FROM models WHERE number = ?", (number,)).fetchone()
+            made.execute("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", row)
 
 
 def _raise_sequences(connection: sqlite3.Connection, used: Iterable[tuple[str, int]]) -> None:

@@ -27,7 +27,7 @@ from visret.errors import (
     PageIndexError,
     ShapeError,
 )
-from visret.index import compaction, renditions, versions
+from visret.index import arrays, compaction, embedded, renditions, versions
 from visret.index import fitted as fits
 from visret.index.catalogue import (
     DocumentRow,
@@ -35,6 +35,8 @@ from visret.index.catalogue import (
     IndexModel,
     SegmentRow,
     connect,
+    parse_object,
+    read_models,
     read_segments,
     read_settings,
     reading_errors,
@@ -45,7 +47,18 @@ from visret.index.catalogue import (
 from visret.index.fields import Packed, pack_page, pack_vectors
 from visret.index.filters import BUILT_IN, JOINS
 from visret.index.fitted import Fitted
-from visret.index.layout import FITTED, LOCK, MAX_NUMBER, NEXT, SEAL, SEGMENTS, STATES, fitted_folder, segment_folder
+from visret.index.layout import (
+    FITTED,
+    LOCK,
+    MAX_NUMBER,
+    NEXT,
+    SEAL,
+    SEGMENTS,
+    STATES,
+    UNFINISHED,
+    fitted_folder,
+    segment_folder,
+)
 from visret.index.segment import Segment, write_segment
 from visret.index.snapshot import Snapshot, no_document
 from visret.reduction import Storage, losing_lengths
@@ -308,6 +321,83 @@ class Writer:
         """Store what was measured of questions about something else."""
         self._do("INSERT OR REPLACE INTO settings VALUES ('floors', ?)", json.dumps(floor._asdict()))
 
+    def add_model(self, model: IndexModel) -> int:
+        """Record a model that is added to the index, at once, and return its number.
+
+        Raises InvalidArgument where another model makes vectors of that kind.
+        """
+        self.commit()
+        models, kind = self._added_models(), embedded.kind_of(model)
+        if (there := embedded.of_kind(models, kind)) is not None:
+            if there[1] == model:
+                return there[0]
+            raise InvalidArgument(f"the {kind} vectors here are those of {there[1].name}; remove that model first")
+        number = self._next("models")
+        values = (number, model.name, model.identity, model.dim, model.modality)
+        made = json.dumps(dict(model.preprocessing), sort_keys=True)
+        self._do("INSERT INTO models VALUES (?, ?, ?, ?, ?, ?)", *values, made)
+        self.commit()
+        return number
+
+    def remove_model(self, number: int) -> None:
+        """Forget an added model and what it made of pages, at once."""
+        self.commit()
+        with reading_errors(self._index):
+            segments = read_segments(self._connection)
+        for row in segments:
+            sums = parse_object(row.checksums)
+            kept = {file: checksum for file, checksum in sums.items() if embedded.number_of(file) != number}
+            if kept != sums:
+                self._set_files(row.number, kept)
+        self._do("DELETE FROM models WHERE number = ?", number)
+        self.commit()
+        self._sweep()
+
+    def embed(self, segment: int, number: int, pages: Sequence[Packed]) -> None:
+        """Publish what an added model made of all pages of a segment, at once. Until then none of them has any.
+
+        pages: what `embedded.packed` made of each row of the segment, in order; nothing of rows that are dead.
+        After a PageIndexError the index is as it was.
+        """
+        self.commit()
+        with reading_errors(self._index):
+            (row,) = (one for one in read_segments(self._connection) if one.number == segment)
+        if len(pages) != row.pages:
+            raise ShapeError(f"segment {segment} has {row.pages} pages, got {len(pages)}")
+        folder, published = segment_folder(self._index, segment), []
+        made = embedded.gathered(self._added_models()[number], number, pages)
+        try:
+            with writing_errors(self._index):
+                for name in made:  # what a crash left
+                    (folder / f"{name}.npy").unlink(missing_ok=True)
+                files = arrays.add(folder, {name: [array] for name, array in made.items()})
+            self._set_files(segment, parse_object(row.checksums) | files)
+            self._publish((), self._operations, None, lambda: published.append(True))
+        except BaseException:
+            if not published:
+                for name in made:
+                    (folder / f"{name}.npy").unlink(missing_ok=True)
+            raise
+        finally:
+            self._done()
+
+    def merge(self) -> None:
+        """Merge small segments where they have become many, as `commit` does."""
+        self.commit()
+        self._merge()
+
+    def _set_files(self, segment: int, checksums: Mapping[str, str]) -> None:
+        """Set which files a segment has."""
+        folder = segment_folder(self._index, segment)
+        size = sum((folder / name).stat().st_size for name in checksums)
+        text = json.dumps(dict(checksums), sort_keys=True)
+        self._do("UPDATE segments SET checksums = ?, bytes = ? WHERE number = ?", text, size, segment)
+
+    def _added_models(self) -> dict[int, IndexModel]:
+        with reading_errors(self._index):
+            models = read_models(self._connection)
+        return {number: model for number, model in models.items() if number != min(models)}
+
     def commit(self) -> int:
         """Write the pending pages as one segment, publish all changes in one transaction, and count the pages.
 
@@ -318,7 +408,7 @@ class Writer:
             return 0
         if self._pages and self._fitted is None:
             self._learn()
-        pages = [self._pages] if self._pages else []
+        pages = [(self._pages, Packed())] if self._pages else []
         published = len(self._pages)
         self._publish(pages, self._operations, self._learned, self._done)
         self._merge()
@@ -370,7 +460,7 @@ class Writer:
         if chosen:
             assert self._fitted is not None
             before = self._fitted.codec
-            opened = compaction.open_segments(self._index, chosen, before)
+            opened = compaction.open_segments(self._index, chosen, before, self._added_models())
         if after is not None:
             change = compaction.Change(after, fits.unfitted(after, self._model.dim), None)
             if chosen:
@@ -401,16 +491,20 @@ class Writer:
             if change is not None:
                 self._storage, self._fitted = change.storage, change.fitted
 
-        self._publish(map(list, map(pages, places)), operations, change.fitted if change else None, done)
+        models = self._added_models()
+        groups_made = ((list(pages(group)), compaction.made_by_added(opened, group, models)) for group in places)
+        self._publish(groups_made, operations, change.fitted if change else None, done)
 
     def _publish(
         self,
-        segments: Iterable[Sequence[Packed]],
+        segments: Iterable[tuple[Sequence[Packed], Packed]],
         operations: Iterable[tuple[str, tuple[Any, ...]]],
         learned: Fitted | None,
         done: Callable[[], None],
     ) -> None:
         """Write segments, then make them and the operations visible in one transaction, and call `done`.
+
+        segments: the pages of each, and the arrays of added models.
 
         After an error the index is as it was, unless the transaction went through nevertheless: then `done` is called
         before it is raised.
@@ -425,9 +519,9 @@ class Writer:
                     number = fits.next_number(self._index)
                     fitted = fitted_folder(self._index, number)
                     record = json.dumps(fits.write(self._index, learned, number), sort_keys=True)
-                for number, pages in enumerate(segments, first):
+                for number, (pages, made) in enumerate(segments, first):
                     folders.append(folder := segment_folder(self._index, number))
-                    checksums = json.dumps(write_segment(folder, pages), sort_keys=True)
+                    checksums = json.dumps(write_segment(folder, pages, made), sort_keys=True)
                     size = sum(file.stat().st_size for file in folder.iterdir())
                     vectors = sum(len(page.get("vectors", ())) for page in pages)
                     rows.append((number, len(pages), len(pages), vectors, size, checksums))
@@ -608,9 +702,12 @@ def sweep(index: Path, *, keep: set[int]) -> None:
     try:
         folders = [index, *versions.tidy(index)]
         segments, learned, documents = set(keep), set[Path](), set[int]()
+        files = dict[int, set[str]]()
         for folder in folders:
             with closing(connect(folder)) as connection, reading_errors(folder):
-                segments |= {number for (number,) in connection.execute("SELECT number FROM segments")}
+                for number, checksums in connection.execute("SELECT number, checksums FROM segments"):
+                    files.setdefault(number, set()).update(parse_object(checksums))
+                segments |= files.keys()
                 documents |= {number for (number,) in connection.execute("SELECT number FROM documents")}
                 record = read_settings(connection).fitted
             learned |= {fitted_folder(index, record["number"])} if record else set()
@@ -626,6 +723,16 @@ def sweep(index: Path, *, keep: set[int]) -> None:
     for folder in (index / SEGMENTS).glob("*"):
         if re.fullmatch(r"[0-9]{6,}", folder.name) and int(folder.name) not in segments:
             shutil.rmtree(folder, ignore_errors=True)
+    for number, listed in files.items():  # of added models that were removed, or had not come to their commit
+        for file in segment_folder(index, number).glob("*.npy"):
+            if file.name not in listed and embedded.number_of(file.name) is not None:
+                with suppress(OSError):
+                    file.unlink()
+    for file in index.glob(f"{UNFINISHED}-*.npz"):
+        found = re.fullmatch(rf"{UNFINISHED}-[0-9]+-([0-9]+)\.npz", file.name)
+        if found is None or int(found[1]) not in files:
+            with suppress(OSError):
+                file.unlink()
     renditions.sweep(index, documents)
 
 

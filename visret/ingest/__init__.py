@@ -21,6 +21,7 @@ module imports only modules above it in this list:
     stored         pages that the index has, made in memory or drawn again from their files
     made           pages made in memory: those handed to a run, and those that the index keeps
     encoding       pages to vectors, in batches
+    added          the vectors of models that are added to an index, of pages that it has
     recorder       carrying out a plan, and writing what comes of its files
     run            add, replace, reindex, add_pages
     estimate       the time and space that indexing will take, from a sample

@@ -283,10 +283,14 @@ class VisretRetriever:
         """Yield what is found for each question. among: the names of the pages to rank for each; None for all."""
         pipeline = pipeline_of(retriever)  # pages by their keys: a thousand hits a question would take as long again
         if among is None:
-            found = [ranking for _, ranking in pipeline.rank(questions, k, exact=self._exact, by=self._by)]
+            found = [
+                ranking for _, ranking in pipeline.rank(questions, k, exact=self._exact, by=self._by, explain=False)
+            ]
         else:
             found = [
-                pipeline.rank([question], k, among=names, exact=self._exact, by=self._by)[0][1] if names else NOTHING
+                pipeline.rank([question], k, among=names, exact=self._exact, by=self._by, explain=False)[0][1]
+                if names
+                else NOTHING
                 for question, names in zip(questions, among, strict=True)
             ]
         for keys, values, _ in found:

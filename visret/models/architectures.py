@@ -50,6 +50,11 @@ def _colpali_engine(family: str, processor: str, *, dim: int = 128, dim_key: str
     return Architecture(family, "image", dim, dim_key, library=_COLPALI_ENGINE, processor=processor)
 
 
+def _bi(processor: str) -> Architecture:
+    """Make the row of a class of colpali-engine with a single vector, whose dimensions are known when it is loaded."""
+    return Architecture("bi", "image", 0, "hidden_size", library=_COLPALI_ENGINE, processor=processor, task="embed")
+
+
 def _transformers(family: str, processor: str) -> Architecture:
     """Make the row of a class of transformers, which names the dimensions in the configuration."""
     return Architecture(family, "image", dim_key="embedding_dim", library="transformers", processor=processor)
@@ -77,6 +82,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "ColModernVBert": _colpali_engine("colidefics", "ColModernVBertProcessor"),
     "ColModernVBertForRetrieval": _transformers("colidefics", "ColModernVBertProcessor"),
     "ColGemma3": _colpali_engine("colgemma", "ColGemmaProcessor3"),
+    "BiQwen2": _bi("BiQwen2Processor"),
+    "BiQwen2_5": _bi("BiQwen2_5_Processor"),
+    "BiQwen3": _bi("BiQwen3Processor"),
+    "BiQwen3_5": _bi("BiQwen3_5Processor"),
+    "BiIdefics3": _bi("BiIdefics3Processor"),
+    "BiModernVBert": _bi("BiModernVBertProcessor"),
+    "BiPali": _bi("ColPaliProcessor"),
+    "CLIPModel": Architecture("sentence", "image", 0, "projection_dim", task="embed"),
+    "SiglipModel": Architecture("sentence", "image", 0, "projection_dim", task="embed"),
+    "SparseEncoder": Architecture("sentence", "text", 0, named_in=SENTENCE_TRANSFORMERS, task="sparse"),
     CROSS_ENCODER: Architecture("cross_encoder", "text", 0, named_in=SENTENCE_TRANSFORMERS, task="rerank"),
     "JinaVLForRanking": Architecture("jina_vl", "image", 0, task="rerank"),
     "Qwen2VLForConditionalGeneration": Architecture("mono_qwen", "image", 0, named_in="", task="rerank"),

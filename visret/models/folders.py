@@ -52,6 +52,9 @@ def _architecture(folder: Path, config: Mapping[str, Any], adapter: Mapping[str,
     for architecture in said:
         if architecture in by_config:
             return str(architecture)
+    modules = read_json(folder / "modules.json", [])
+    if modules and str(modules[0].get("type")).endswith(".CLIPModel"):  # its configuration is in a folder of its own
+        return "CLIPModel"
     classifies = any(str(name).endswith("ForSequenceClassification") for name in said)
     # Checkpoints for images have a modules.json too, so it decides only for what looks like a text model.
     if (folder / "modules.json").is_file() and not adapter and "vision_config" not in config:
@@ -81,6 +84,8 @@ def _dim(folder: Path, config: Mapping[str, Any], known: Architecture) -> int:
     """
     if known.modality == "image" or known.task == "rerank":
         return int(config.get(known.dim_key) or known.dim)
+    if known.task == "sparse":
+        return int(config.get("vocab_size") or 0)  # a Router has it elsewhere, and then loading tells
     hidden = next((config[key] for key in ("hidden_size", "dim", "d_model") if config.get(key)), None)
     if known.options.get("token_by_token"):
         return int(hidden or known.dim)

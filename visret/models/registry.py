@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 CARD = "visret.yaml"  # the entry in a checkpoint's folder, which takes precedence over its configuration
-TASKS: Mapping[str, str] = {"encode": "encoders", "rerank": "rerankers"}
+TASKS: Mapping[str, str] = {"encode": "encoders", "embed": "embedders", "sparse": "embedders", "rerank": "rerankers"}
 """The tasks of models, and the folder under visret/ that has the families for each."""
 
 NONE = ModelSpec(NO_MODEL, NO_MODEL, "", "", "text", 0, "", 0.0)
@@ -282,7 +282,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
     for key in ("dim", "page_tokens", "longest_query", "longest_page"):
-        least = 1 if key == "dim" and entry.get("task", "encode") == "encode" else 0
+        least = 1 if key == "dim" and entry.get("task") != "rerank" else 0
         if type(entry.get(key, least)) is not int or entry.get(key, least) < least:
             raise wrong(key, f"must be a whole number from {least}")
     for key in ("size_gb", "parameters"):

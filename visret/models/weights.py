@@ -111,8 +111,13 @@ def is_path(source: str) -> bool:
 
 
 def has_weights(folder: Path) -> bool:
-    """Return whether a folder holds safetensors under a name that a checkpoint has."""
-    return any((folder / name).exists() for name in FILES)
+    """Return whether a folder holds safetensors under a name that a checkpoint has.
+
+    One of sentence-transformers that does not begin with a transformer, or has several, has them in folders.
+    """
+    whole = any((folder / name).exists() for name in FILES)
+    parted = (folder / "modules.json").is_file() and not (folder / "config.json").is_file()
+    return whole or (parted and any(folder.glob(f"*/{FILES[0]}")))
 
 
 def adapted(folder: Path) -> str | None:
@@ -147,7 +152,7 @@ def hub_snapshot(repository: str, revision: str) -> Path | None:
     """
     from huggingface_hub import try_to_load_from_cache
 
-    for config in ("config.json", "adapter_config.json"):
+    for config in ("config.json", "adapter_config.json", "modules.json"):
         file = try_to_load_from_cache(repository, config, revision=revision or None)
         if isinstance(file, str):
             folder = Path(file).parent

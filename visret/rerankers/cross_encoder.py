@@ -22,6 +22,7 @@ import numpy as np
 
 from visret.encoders import _base, _torch
 from visret.encoders._stored import check_weights
+from visret.encoders._windows import windows
 from visret.errors import InvalidArgument, InvalidModelSpec, WeightsError
 from visret.models import fetch, weights
 from visret.rerankers._base import PageReranker
@@ -29,7 +30,6 @@ from visret.types import ModelSpec, Page
 
 _OPTIONS: Mapping[str, Any] = {"longest": None, "windows": None}
 _BATCH = 32  # pages; that of sentence-transformers, for pairs
-_OVERLAP = 8  # the part of a window that the next one repeats, as a divisor
 _MIN_ROOM = 32  # tokens of a page that must fit beside a question
 
 
@@ -61,16 +61,7 @@ class CrossEncoderReranker(PageReranker):
 
     def _parts(self, text: str, room: int) -> list[str]:
         """Return the windows of a text, each of at most `room` tokens."""
-        if len(text.encode("utf8", "replace")) <= room:  # a token is at least a byte
-            return [text]
-        spans = self._model.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-            "offset_mapping"
-        ]
-        if len(spans) <= room:
-            return [text]
-        starts = range(0, max(len(spans) - room // _OVERLAP, 1), room - room // _OVERLAP)
-        parts = [text[spans[at][0] : spans[min(at + room, len(spans)) - 1][1]] for at in starts]
-        return parts[: self._windows]
+        return windows(text, self._model.tokenizer, room)[: self._windows]
 
 
 def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> CrossEncoderReranker:

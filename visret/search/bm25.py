@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from visret.index import Segment, Snapshot, terms
+from visret.search import ranking
 from visret.search.ranking import relevance
 from visret.types import Question, Quote, Ranking, Scorer, Selection
 
@@ -87,7 +88,7 @@ class BM25:
         looked = [(self._look(needle), often) for needle, often in _needles(asked).items()]
         required = [self._look((term, False)) for phrase in asked.phrases for term in terms.parts_of(phrase)[0]]
         required += [self._look((term, True)) for phrase in asked.phrases for term in terms.parts_of(phrase)[1]]
-        segments, found, scores = [], [], []
+        found = []
         for part in self._segments:
             chosen = among.rows.get(part.number)
             if chosen is None:
@@ -101,34 +102,24 @@ class BM25:
                 lacks[one.found[part.number].rows] = False
                 every[lacks] = 0
             rows = chosen[every[chosen] > 0]
-            segments.append(np.full(len(rows), part.number))
-            found.append(rows)
-            scores.append(every[rows])
-        if not scores:
-            return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
-        return self._best(np.concatenate(segments), np.concatenate(found), np.concatenate(scores), k, asked.phrases)
+            found.append((part.number, rows, every[rows]))
+        every_one = sum(len(rows) for _, rows, _ in found)
+        best = ranking.best(self.snapshot, self.name, found, every_one if asked.phrases else k)
+        return self._with_phrases(best, k, asked.phrases) if asked.phrases else best
 
-    def _best(
-        self, segments: np.ndarray, rows: np.ndarray, scores: np.ndarray, k: int, phrases: Sequence[str]
-    ) -> Ranking:
-        """Return the k best of the pages in these rows that hold all phrases; equal ones in the order of their keys."""
-        if not phrases and len(scores) > k:
-            kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
-            segments, rows, scores = segments[kept], rows[kept], scores[kept]
-        keys = self.snapshot.keys(segments, rows)
-        order = np.lexsort((keys, -scores))
-        if phrases:
-            patterns = [terms.phrase_pattern(phrase) for phrase in phrases]
-            held: list[int] = []
-            for at in order.tolist():
-                text = terms.folded(self.snapshot.segment(int(segments[at])).text(int(rows[at])))
-                if all(pattern.search(text) for pattern in patterns):
-                    held.append(at)
-                if len(held) == k:
-                    break
-            order = np.array(held, np.int64)
-        best = order[:k]
-        return Ranking(keys[best], scores[best], {self.name: scores[best]})
+    def _with_phrases(self, found: Ranking, k: int, phrases: Sequence[str]) -> Ranking:
+        """Return the k best pages of a ranking that hold all phrases."""
+        patterns = [terms.phrase_pattern(phrase) for phrase in phrases]
+        held: list[int] = []
+        for at, key in enumerate(found.keys.tolist()):
+            segment, row = self.snapshot.locate(key)
+            text = terms.folded(self.snapshot.segment(segment).text(row))
+            if all(pattern.search(text) for pattern in patterns):
+                held.append(at)
+            if len(held) == k:
+                break
+        kept = np.array(held, np.int64)
+        return Ranking(found.keys[kept], found.scores[kept], {self.name: found.scores[kept]})
 
     def _look(self, needle: _Needle) -> _Looked:
         """Look up a term, or the beginning of one, in all segments."""

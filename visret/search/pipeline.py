@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from visret import arguments
-from visret.choices import BM25, LATE, RERANK
+from visret.choices import BM25, KINDS, LATE, RERANK
 from visret.errors import InvalidArgument
 from visret.explain import attribution
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
+from visret.index.embedded import adding
 from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
 from visret.search.scorers import WITHOUT_MODEL
 from visret.search.weakness import SEVERAL, Judge, judge_of, strength
 from visret.types import (
+    Embedder,
     Encoder,
     Hit,
     Matches,
@@ -56,7 +58,8 @@ class Pipeline:
     """The steps from questions to hits, for one committed state of an index.
 
     encoder: returns the model, which is loaded when it is first needed. draw: draws a page at a resolution in dpi, for
-    explanations. asking: returns what encodes questions; None for the model itself.
+    explanations. embedder: returns the added model with this number. asking: returns what encodes questions; None for
+    the model itself.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Pipeline:
         scorer: Callable[[str], Scorer],
         encoder: Callable[[], Encoder],
         draw: Callable[[PageRef, int], Image],
+        embedder: Callable[[int], Embedder],
         asking: Callable[[], Encoder] | None = None,
     ) -> None:
         self.snapshot = snapshot
@@ -72,6 +76,7 @@ class Pipeline:
         self._encoder = encoder
         self._draw = draw
         self._asking = asking or encoder
+        self._embedder = embedder
 
     def rank(
         self,
@@ -83,10 +88,12 @@ class Pipeline:
         exact: bool = False,
         by: str | Plan | None = None,
         documents: int = 0,
+        explain: bool = True,
     ) -> list[tuple[Question, Ranking]]:
         """Return each question with the k best pages for it; the arguments are those of `Retriever.search_many`.
 
-        documents: go on until the pages are of so many documents, or are all that can be found.
+        documents: go on until the pages are of so many documents, or are all that can be found. explain: whether pages
+        will be explained, for which the model of the index reads the question too.
         """
         listed = isinstance(questions, Iterable) and not isinstance(questions, str)
         questions = list(questions) if listed else []
@@ -97,7 +104,7 @@ class Pipeline:
         way = by or self._default
         for name in plans.scorers_of(way):
             self.scorer(name)  # raises its error before the model is loaded
-        asked = self.asked(questions, way)
+        asked = self.asked(questions, way, explain=explain)
 
         def rank(way: str | Plan, questions: Sequence[Question]) -> list[Ranking]:
             def best(questions: Sequence[Question], k: int) -> list[Ranking]:
@@ -115,10 +122,21 @@ class Pipeline:
         usual = zip(others, rank(way, [asked[number] for number in others]) if others else (), strict=True)
         made = led | {number: (asked[number], one) for number, one in usual}
         found = [made[number] for number in range(len(asked))]
-        led_by_words = [question for question, _ in found if LATE not in question.encoded]  # encoders log their own
-        for warning in dict.fromkeys(warning for question in led_by_words for warning in question.warnings):
+        unlogged = [question for question, _ in found if LATE not in question.encoded]  # encoders log their own
+        for warning in dict.fromkeys(warning for question in unlogged for warning in question.warnings):
             _log.warning("%s", warning)
-        return found
+        lacking = self._lacking(way)
+        return [(replace(question, warnings=(*question.warnings, *lacking)), one) for question, one in found]
+
+    def _lacking(self, way: str | Plan) -> tuple[str, ...]:
+        """Return sentences about pages that a way of ranking cannot find, since an added model has not been there."""
+        lines = []
+        for kind in sorted(plans.scorers_of(way) & set(KINDS)):
+            if (added := self.snapshot.added_for(kind)) is not None:
+                count = self.snapshot.count_lacking(added[0])
+                said = f"{count:,} of {len(self.snapshot):,} pages have no {kind} vectors of {added[1].name}"
+                lines += [f"{said}: {adding(added[1])}"] * (count > 0)
+        return tuple(lines)
 
     def _by_words(self, question: Question) -> Question | None:
         """Return a question for its words alone if they should lead, since the model knows little of it; else None."""
@@ -137,12 +155,24 @@ class Pipeline:
         """The way of ranking of those who name none."""
         return LATE if self.snapshot.model.makes_vectors else BM25
 
-    def asked(self, texts: Sequence[str], by: str | Plan | None = None) -> list[Question]:
-        """Return questions for a way of ranking, encoded if it needs vectors."""
-        if plans.scorers_of(by or self._default) <= set(WITHOUT_MODEL):
+    def asked(self, texts: Sequence[str], by: str | Plan | None = None, *, explain: bool = True) -> list[Question]:
+        """Return questions for a way of ranking, encoded by each model that it needs. explain: as in `rank`."""
+        names = plans.scorers_of(by or self._default)
+        if names <= set(WITHOUT_MODEL):
             arguments.questions(texts)
             return [Question(text, {}, self._words().warnings(Question(text, {}))) for text in texts]
-        return self.read(texts)
+        added = {kind: found[0] for kind in KINDS if kind in names and (found := self.snapshot.added_for(kind))}
+        only_added = names <= {*WITHOUT_MODEL, *added}
+        if only_added and not (explain and self.snapshot.model.makes_vectors):
+            arguments.questions(texts)
+            made = [Question(text, {}) for text in texts]
+        else:
+            made = self.read(texts)
+        for kind, number in added.items():
+            vectors = self._embedder(number).embed_queries(texts)
+            each = zip(made, vectors, strict=True)
+            made = [replace(question, encoded={**question.encoded, kind: one}) for question, one in each]
+        return made
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
@@ -194,7 +224,9 @@ class Pipeline:
         for key, hit in ranking.hits(self.snapshot, found, start):
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
-                hit = replace(hit, text=why.line, weak=why.weak, relevance=why.relevance)
+                # Its words say little of a page that was found by other things.
+                said = {"weak": why.weak, "relevance": why.relevance} if BM25 in found.parts else {}
+                hit = replace(hit, text=why.line, **said)
             elif why is not None and judge is not None:
                 line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
                 hit = replace(hit, text=line, **judge(why.values)._asdict())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,22 @@ def hits(snapshot: Snapshot, ranking: Ranking, start: int = 0) -> Iterator[tuple
         ref, metadata = snapshot.ref(segment, row), snapshot.metadata(segment, row)
         scores = {name: part[rank - 1] for name, part in parts.items() if part[rank - 1] == part[rank - 1]}
         yield key, Hit(ref, float(ranking.scores[rank - 1]), rank, "", source, metadata, False, member, scores)
+
+
+def best(snapshot: Snapshot, name: str, parts: Sequence[tuple[int, np.ndarray, np.ndarray]], k: int) -> Ranking:
+    """Return the k best of scored pages, equal ones in the order of their keys.
+
+    parts: the number of a segment, rows of it (n,), and their scores (n,) float32. name: that of the scorer.
+    """
+    segments = np.concatenate([np.empty(0, np.int64), *(np.full(len(rows), number) for number, rows, _ in parts)])
+    rows = np.concatenate([np.empty(0, np.int64), *(rows for _, rows, _ in parts)])
+    scores = np.concatenate([np.empty(0, np.float32), *(scores for _, _, scores in parts)])
+    if len(scores) > k:
+        kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+        segments, rows, scores = segments[kept], rows[kept], scores[kept]
+    keys = snapshot.keys(segments, rows)
+    first = np.lexsort((keys, -scores))[:k]
+    return Ranking(keys[first], scores[first], {name: scores[first]})
 
 
 def firsts(ranking: Ranking) -> np.ndarray:

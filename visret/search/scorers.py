@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from visret.choices import BM25, DENSE, LATE
+from visret.choices import BM25, DENSE, LATE, SPARSE
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
@@ -16,6 +16,7 @@ SCORERS = {
     "maxsim": "visret.search.maxsim",
     BM25: "visret.search.bm25",
     DENSE: "visret.search.dense",
+    SPARSE: "visret.search.sparse",
     "poly": "visret.search.poly",
     "xtr": "visret.search.xtr",
 }
