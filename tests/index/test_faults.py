@@ -4,7 +4,7 @@ import errno
 
 import pytest
 from soak import kill, readers
-from soak.faults import Faults, renew
+from soak.faults import Faults, grow, renew
 
 from visret.reduction import Storage
 
@@ -44,6 +44,13 @@ def test_every_step_of_a_reindex_may_fail_once(tmp_path):
     switches = [at for at, what in enumerate(steps) if what == "sql backup"]
     for at in sorted({*range(0, len(steps), 160), *range(switches[0] - 2, switches[2] + 8, 9)}):
         faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
+
+
+def test_every_step_may_fail_and_the_power_may_go_while_models_are_added(tmp_path):
+    faults = Faults(tmp_path, FLOATS, "full", grow)
+    for at in range(0, len(faults.steps()), 37):
+        faults.fail(at, errno.ENOSPC if at % 2 else errno.EIO)
+    assert faults.cut(every=32) > 60
 
 
 def test_a_run_may_be_killed_at_any_moment(tmp_path):

@@ -260,7 +260,7 @@ def test_added_models_are_kept_by_a_reindex(tmp_path):
 
 def test_the_command_adds_and_removes_a_model(retriever, kind, tmp_path, monkeypatch, capsys):
     retriever.add_pages([Page.from_text("w7 w8", doc="last")])
-    monkeypatch.setattr(embedders, "load_embedder", lambda spec, **_: words(kind, spec.name))
+    monkeypatch.setattr(embedders, "load_embedder", lambda model, **_: words(kind, getattr(model, "name", model)))
     index = str(tmp_path / "i")
     assert cli.main(["add-model", index, NAME]) == 0
     assert capsys.readouterr().out == f"31 pages by {NAME}: visret search --by {kind}\n"

@@ -36,10 +36,11 @@ ROOT = Path(__file__).parents[2]
 if __name__ == "__main__":
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from visret.choices import DENSE, KINDS, SPARSE  # noqa: E402
 from visret.errors import PageIndexError  # noqa: E402
-from visret.index import IndexModel, PageIndex, layout, renditions, versions  # noqa: E402
+from visret.index import IndexModel, PageIndex, embedded, layout, renditions, versions  # noqa: E402
 from visret.reduction import Storage  # noqa: E402
-from visret.types import Grid, PageEmbedding, PageRef  # noqa: E402
+from visret.types import Grid, PageEmbedding, PageRef, SparseVector  # noqa: E402
 
 State = dict[PageRef, bytes]  # the stored vectors of every page
 Before = Callable[[str], None]  # called before each step, with what it is
@@ -273,6 +274,33 @@ def renew(path: Path, storage: Storage, acknowledged: Callable[[], None]) -> Non
             pass
 
 
+def grow(path: Path, storage: Storage, acknowledged: Callable[[], None]) -> None:
+    """A run: two models are added and go over each segment in turn; the first is removed, and the index compacted."""
+    models = {kind: IndexModel(kind, "1", 9, "text", {"kind": kind, "similarity": "dot"}) for kind in KINDS}
+    with PageIndex.open(path) as index, index.writing() as writer:
+        there = [embedded.kind_of(model) for model in index.snapshot.added.values()]
+        for kind in KINDS if SPARSE not in there or DENSE in there else (SPARSE,):
+            number = writer.add_model(models[kind])
+            if kind not in there:
+                acknowledged()
+            for at in [one.number for one in index.snapshot.segments if number not in one.added]:
+                texts = [index.snapshot.segment(at).text(row) for row in range(len(index.snapshot.segment(at)))]
+                writer.embed(at, number, [added_to(kind, models[kind], text) for text in texts])
+                acknowledged()
+        if (first := index.snapshot.added_for(DENSE)) is not None:
+            writer.remove_model(first[0])
+            acknowledged()
+        writer.compact()
+        acknowledged()
+
+
+def added_to(kind: str, model: IndexModel, text: str) -> embedded.Packed:
+    """What a model makes of a page, which follows from its text."""
+    ids = np.arange(3, dtype=np.uint32) + len(text) % 5
+    made = SparseVector(ids, ids.astype(np.float32) + 1) if kind == SPARSE else np.eye(9, dtype=np.float32)[ids]
+    return embedded.packed(model, made)
+
+
 def state(path: Path) -> State:
     """Every page with its stored vectors; a page that is there twice is an error, and so is any damage."""
     with PageIndex.open(path) as index:
@@ -284,7 +312,15 @@ def state(path: Path) -> State:
             number = snapshot.document("drawn").number
             assert renditions.read(path, number, 1) == b"picture"
             assert renditions.read(path, number, renditions.PDF) == b"converted"
-        return {ref: index.embedding(ref).vectors.tobytes() for ref in refs}
+        found: State = {ref: index.embedding(ref).vectors.tobytes() for ref in refs}
+        for number, model in snapshot.added.items():
+            found[PageRef(model.name, 1 << 20)] = b"added"
+            for at, made in snapshot.made_by(number).items():
+                for row in snapshot.rows(at).tolist():
+                    ref = snapshot.ref(at, row)
+                    page = b"".join(array.tobytes() for array in made.page(row).values())
+                    found[PageRef(f"{model.name}, {ref.doc}", ref.page)] = page
+        return found
 
 
 def tidy(path: Path) -> None:
@@ -293,6 +329,9 @@ def tidy(path: Path) -> None:
         listed = {segment.number for segment in index.snapshot.segments}
         listed |= {number for (number,) in versions.select(path, "SELECT number FROM segments")}
         assert {int(folder.name) for folder in (path / layout.SEGMENTS).iterdir()} == listed
+        for segment in index.snapshot.segments:
+            files = {file.name for file in layout.segment_folder(path, segment.number).iterdir()}
+            assert files == segment.checksums.keys()
         numbers = {f"{number:06d}" for number in index.snapshot.docs().values()}
         assert {folder.name for folder in (path / layout.RENDITIONS).glob("*")} <= numbers
         learned = index.snapshot.fitted is not None and index.snapshot.fitted.vectors
@@ -402,12 +441,14 @@ def main() -> None:
     """All steps of all storages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--codec", nargs="+", default=["float32", "int8", "residual2", "binary"])
-    parser.add_argument("--run", nargs="+", default=["full", "empty", "nothing", "reindex"], help="what to begin with")
+    parser.add_argument(
+        "--run", nargs="+", default=["full", "empty", "nothing", "reindex", "models"], help="what to begin with"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)  # every fault that does no harm is a warning
     for codec in arguments.codec:
         for chosen in arguments.run:
-            start, run = ("full", renew) if chosen == "reindex" else (chosen, work)
+            start, run = {"reindex": ("full", renew), "models": ("full", grow)}.get(chosen, (chosen, work))
             with tempfile.TemporaryDirectory() as folder:
                 faults = Faults(Path(folder), Storage(codec=codec), start, run)
                 steps = faults.steps()

@@ -13,7 +13,7 @@ import os
 import sys
 import tokenize
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -93,13 +93,18 @@ class Arrays:
         if count:
             self._header(name, dtype, rest, count)
 
-    def problems(self) -> Iterator[str]:
-        """Yield in words which files are missing, do not belong there, or have changed; reads all of them."""
+    def problems(self, *, is_leftover: Callable[[str], bool] = lambda _: False) -> Iterator[str]:
+        """Yield in words which files are missing, do not belong there, or have changed; reads all of them.
+
+        is_leftover: whether a file of this name may be there though nothing names it.
+        """
         try:
             there = {file.name for file in self._folder.iterdir()} if self._folder.is_dir() else set()
             for name in sorted(there | set(self.checksums)):
                 if name not in there:
                     yield f"{self._what}: {name} is missing"
+                elif name not in self.checksums and is_leftover(name):
+                    continue
                 elif name not in self.checksums:
                     yield f"{self._what}: {name} {FOREIGN}"
                 elif sha256(self._folder / name) != self.checksums[name]:
