@@ -224,9 +224,9 @@ class Pipeline:
         for key, hit in ranking.hits(self.snapshot, found, start):
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
-                # Its words say little of a page that was found by other things.
-                said = {"weak": why.weak, "relevance": why.relevance} if BM25 in found.parts else {}
-                hit = replace(hit, text=why.line, **said)
+                hit = replace(hit, text=why.line)
+                if BM25 in found.parts:  # else it was found by other things than its words
+                    hit = replace(hit, weak=why.weak, relevance=why.relevance)
             elif why is not None and judge is not None:
                 line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
                 hit = replace(hit, text=line, **judge(why.values)._asdict())
