@@ -30,6 +30,11 @@ def folder(request, tmp_path_factory):
         return MAKERS[request.param](tmp_path_factory.mktemp("bi") / request.param, request.param)
 
 
+@pytest.fixture(scope="session")
+def embedder(folder):
+    return load_embedder(folder, device="cpu", dtype="float32")
+
+
 def pictures():
     """A portrait page, and a landscape page of another colour."""
     sizes = ((300, 400), (400, 220))
@@ -38,11 +43,10 @@ def pictures():
     return made
 
 
-def test_vectors_are_those_of_the_library(folder):
+def test_vectors_are_those_of_the_library(folder, embedder):
     with _torch.quiet():
         model, processor = tiny_vision.load_original(folder)
     pages = [Page.from_image(picture, doc=f"{n}") for n, picture in enumerate(pictures())]
-    embedder = load_embedder(folder, device="cpu", dtype="float32")
     with torch.inference_mode():
         of_pages = [model(**processor.process_images([picture])).numpy() for picture in pictures()]
         of_questions = [model(**processor.process_queries([text])).numpy() for text in QUESTIONS]
@@ -52,9 +56,9 @@ def test_vectors_are_those_of_the_library(folder):
     assert np.ptp([one[0] @ of_questions[0][0] for one in of_pages]) > 1e-4
 
 
-def test_pictures_of_an_index_are_drawn_for_it(folder, tmp_path):
+@pytest.mark.parametrize("folder", ["BiPali"], indirect=True)
+def test_pictures_of_an_index_are_drawn_for_it(embedder, tmp_path):
     pages = [Page.from_image(picture, doc=f"{n}") for n, picture in enumerate(pictures())]
-    embedder = load_embedder(folder, device="cpu", dtype="float32")
     with Retriever.create(tmp_path / "i", model="toy") as retriever:
         retriever.add_pages(pages)
         filled = retriever.add_model(embedder)
@@ -71,6 +75,7 @@ def test_pictures_of_an_index_are_drawn_for_it(folder, tmp_path):
         assert retriever.add_model(embedder).empty == 1
 
 
+@pytest.mark.parametrize("folder", ["BiQwen2", "BiPali"], indirect=True)
 def test_what_a_checkpoint_is_not_is_refused(folder):
     with pytest.raises(InvalidModelSpec, match="is no token of this checkpoint"):
         load_embedder(folder, device="cpu", options={"query_suffix": "<nonsense>"})

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from support.words import DIM, Words
+from support.words import DIM, Colours, Words
 
 from visret import Page, Retriever, cli, embedders, evaluate
 from visret.errors import InvalidArgument, ShapeError
@@ -181,6 +181,20 @@ def test_one_page_that_cannot_be_done_does_not_stop_the_others(retriever, kind):
     assert (filled.pages, filled.empty) == (29, 0)
     rows = [row for row in range(30) if row != 5]
     assert_same(found(retriever, QUESTIONS[0], kind), expected(kind, QUESTIONS[0], rows), kind)
+
+
+def test_a_model_that_looks_at_pages_gets_their_pictures_and_names_those_it_cannot_have(tmp_path, papers):
+    with Retriever.create(tmp_path / "i", model="toy") as made:
+        made.add(papers)
+        assert made.add_model(Colours()).pages == 3
+        first = made.search("blue", k=3, by="dense", explain=False)
+        assert (first[0].doc, first[0].page) == ("one.pdf", 2)
+        made.remove_model("colours")
+        (papers / "two.pdf").unlink()
+        filled = made.add_model(Colours())
+        assert (filled.pages, [(failure.path, failure.page) for failure in filled.failed]) == (2, [("two.pdf", 1)])
+        assert "is no longer there" in filled.failed[0].reason
+        assert {hit.doc for hit in made.search("red", k=3, by="dense", explain=False)} == {"one.pdf"}
 
 
 def test_a_function_makes_single_vectors(retriever, tmp_path):
