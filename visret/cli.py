@@ -461,8 +461,9 @@ def fetch(arguments: argparse.Namespace) -> int:
     from visret.models.fetch import fetch as fetch_model
 
     folder = fetch_model(arguments.model, arguments.to)
-    reranks = registry.resolve(folder).task == "rerank"
-    print(f"{folder}: use it with {'--rerank' if reranks else '--model'} {shlex.quote(str(folder))}")
+    task, named = registry.resolve(folder).task, shlex.quote(str(folder))
+    how = {"encode": f"--model {named}", "rerank": f"--rerank {named}"}
+    print(f"{folder}: use it with {how.get(task, f'visret add-model INDEX {named}')}")
     return 0
 
 
