@@ -26,7 +26,14 @@ TEXTS = [
 ]
 PAGES = [Page.from_text(text, doc=f"{number}") for number, text in enumerate(TEXTS)]
 LONG = " ".join(f"{tiny.WORDS[number % len(tiny.WORDS)]} {number}" for number in range(60))
-KINDS = {"single": "dense", "prompts": "dense", "dot": "dense", "splade": "sparse", "inference-free": "sparse"}
+KINDS = {
+    "single": "dense",
+    "static": "dense",
+    "prompts": "dense",
+    "dot": "dense",
+    "splade": "sparse",
+    "inference-free": "sparse",
+}
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +42,7 @@ def folders(tmp_path_factory):
     with _torch.quiet():
         return {
             "single": tiny_sentence.single(root / "single"),
+            "static": tiny_sentence.static(root / "static"),
             "prompts": tiny_sentence.single(root / "prompts", prompts={"query": "where ", "document": "page "}),
             "dot": tiny_sentence.single(root / "dot", similarity="dot"),
             "splade": tiny_sentence.splade(root / "splade"),
@@ -71,7 +79,7 @@ def filled(vector, dim):
     return out
 
 
-@pytest.mark.parametrize("name", ["single", "prompts", "dot"])
+@pytest.mark.parametrize("name", ["single", "static", "prompts", "dot"])
 def test_single_vectors_are_those_of_the_library_whatever_the_batch(folders, originals, name):
     library = originals[name]
     pages, questions = dense(library.encode_document(TEXTS)), dense(library.encode_query(QUESTIONS))
@@ -129,6 +137,7 @@ def test_a_long_page_has_a_vector_for_each_window_and_all_of_its_words_count(fol
     dim = embedder.spec.dim
     np.testing.assert_allclose(filled(whole, dim), np.max([filled(one, dim) for one in each], axis=0), atol=1e-5)
     assert len(loaded(folders["single"], options={"longest": 16}).embed_pages([page])[0]) > len(rows)
+    assert len(loaded(folders["static"], options={"longest": 16}).embed_pages([page])[0]) > len(rows)
 
 
 def test_a_folder_is_added_by_its_path_and_found_again(folders, tmp_path):

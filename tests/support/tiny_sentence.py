@@ -29,6 +29,18 @@ def single(
     return folder
 
 
+def static(folder: Path) -> Path:
+    """A vector for each token, of which a text has the mean, and no network: as model2vec's models are."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+
+    plain = _untruncated(bert(folder.parent / f"{folder.name}-plain"))
+    tokenizer = Tokenizer.from_file(str(plain / "tokenizer.json"))
+    module = StaticEmbedding(tokenizer, embedding_weights=noise("static", (tokenizer.get_vocab_size(), 32)).numpy())
+    SentenceTransformer(modules=[module], device="cpu").save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
 def splade(folder: Path, *, longest: int = 32) -> Path:
     """A BERT whose guesses of words, joined by their maxima, are the vector of a text."""
     from sentence_transformers import SparseEncoder

@@ -62,7 +62,8 @@ def as_embedder(spec: ModelSpec) -> ModelSpec:
     if spec.task in KIND_OF_TASK:
         return spec
     if spec.task == "encode" and spec.architecture == "SentenceTransformer":
-        return dataclasses.replace(spec, task="embed", family="sentence", options={})
+        # What follows its token vectors may have other dimensions than they; loading tells.
+        return dataclasses.replace(spec, task="embed", family="sentence", dim=0, options={})
     what = "a reranker" if spec.task == "rerank" else "a late-interaction model, which makes an index"
     raise InvalidModelSpec(
         f"{spec.name} is {what}; what is added to an index is a model of sentence-transformers "

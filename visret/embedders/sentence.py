@@ -29,7 +29,7 @@ import torch
 from visret.embedders._base import Made, PageEmbedder, normalised, reading
 from visret.encoders import _base, _torch
 from visret.encoders._stored import check_weights
-from visret.encoders._windows import windows
+from visret.encoders._windows import count, windows
 from visret.errors import InvalidArgument, InvalidModelSpec, WeightsError
 from visret.models import fetch, registry, weights
 from visret.types import ModelSpec, Page, SparseVector
@@ -56,7 +56,7 @@ class SentenceEmbedder(PageEmbedder):
         limit = getattr(self._input, "max_seq_length", None) or _WINDOW
         if longest is not None and longest > limit:
             raise InvalidModelSpec(f"{spec.name}, options, longest: it reads at most {limit} tokens, got {longest}")
-        self._window = longest or min(limit, _WINDOW)
+        self._window = int(longest or min(limit, _WINDOW))
         # SigLIP was trained on texts that are filled up, without a mask (its card), which the library does not do.
         config: Any = getattr(getattr(model, "transformers_model", None), "config", None)
         is_siglip = config is not None and str(config.model_type).startswith("siglip")
@@ -107,7 +107,7 @@ class SentenceEmbedder(PageEmbedder):
         prompts = self._model.prompts
         named = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), None)
         prompt = named or prompts.get(self._model.default_prompt_name or "", "")
-        room = self._window - len(self._input.tokenizer(prompt, verbose=False)["input_ids"])
+        room = self._window - count(prompt, self._input.tokenizer)
         if room < _MIN_ROOM:
             raise InvalidModelSpec(
                 f"{self.spec.name}, options, longest: {self._window} tokens leave no room for a page"
