@@ -197,7 +197,8 @@ def means(vectors: np.ndarray, run: int = RUN) -> np.ndarray:
     follow the reading order, so a run is a passage; of a picture it is some rows of patches. Where vectors cancel out,
     the first of them stands for the run.
     """
-    first = np.linspace(0, len(vectors), mean_count(len(vectors), run), endpoint=False).astype(int)
+    count = mean_count(len(vectors), run)
+    first = len(vectors) * np.arange(count) // count
     sums = np.add.reduceat(vectors, first)
     gone = np.linalg.norm(sums, axis=1) < 1e-3
     sums[gone] = vectors[first[gone]]

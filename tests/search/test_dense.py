@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.pages import FLOATS, MODEL, add, embed, without
@@ -127,6 +127,7 @@ def test_a_new_commit_takes_over_what_is_open(path):
 
 @settings(max_examples=40, deadline=None)
 @given(n=st.integers(1, 700), run=st.integers(1, 300), seed=st.integers(0, 99))
+@example(n=494, run=17, seed=0)  # where a rounded share of n is one below
 def test_runs_hold_every_vector_once_and_are_alike(n, run, seed):
     vectors = units(np.random.default_rng(seed), n, 6)
     made = means(vectors, run)
