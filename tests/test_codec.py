@@ -333,8 +333,9 @@ def test_matches_are_the_maxima_of_the_decoded_products(name, n, d, m):
     fitted = fit(name, vectors)
     rows = encode(vectors, fitted)
     similar = decode(rows, fitted).astype(np.float64) @ query.T.astype(np.float64)
-    best, values = matches(rows, fitted, query)
+    best, values, found = matches(rows, fitted, query)
     assert (best.shape, values.shape, values.dtype) == ((m,), (m,), np.float32)
+    np.testing.assert_allclose(found, similar, atol=2e-6)
     np.testing.assert_allclose(values, similar.max(axis=0), atol=2e-6)
     np.testing.assert_allclose(similar[best, np.arange(m)], similar.max(axis=0), atol=2e-6)
 

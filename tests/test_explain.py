@@ -52,7 +52,7 @@ def test_the_marked_cell_is_where_the_vector_lies(rows, cols):
     (box,) = why.boxes
     assert (box.x0, box.y0, box.x1, box.y1) == pytest.approx((col / cols, row / rows, (col + 1) / cols, 1.0))
     assert box.score == pytest.approx(1)
-    changed = (np.asarray(why.image()) != 255).any(axis=2)
+    changed = (np.asarray(why.image(mode="attribution")) != 255).any(axis=2)
     ys, xs = np.nonzero(changed)
     assert (ys.min() // 20, xs.min() // 20) == (row, col)
     assert ys.max() <= (row + 1) * 20
@@ -187,7 +187,7 @@ GRIDS = [(32, 32), (27, 38), (38, 27), (24, 32), (32, 24), (8, 8), (1, 5)]  # sq
 
 
 def shown(why, tokens=None, **how):
-    return np.asarray(why.image(tokens, **how)).astype(int)
+    return np.asarray(why.image(tokens, **{"mode": "attribution"} | how)).astype(int)
 
 
 @pytest.mark.parametrize("size", [(827, 1169), (1169, 827), (333, 333)])
@@ -329,3 +329,66 @@ def test_what_cannot_be_shown_is_said(wrong):
     why = explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: Image.new("RGB", (9, 9)))
     with pytest.raises(InvalidArgument, match=r"tokens of this question are 0 to 1|attribution or similarity"):
         why.image(**wrong)
+
+
+# ---- the default picture
+
+TOLD = "keep the , key"
+TOLD_BOXES = np.array([[0.1 + 0.2 * k, 0.4, 0.25 + 0.2 * k, 0.43] for k in range(4)], np.float32)
+
+
+def told(ground="white"):
+    """A page with a word, a function word, a comma, and a word, asked for all of them."""
+    vectors = np.eye(16, dtype=np.float32)[:4]
+    query = QueryEmbedding(TOLD, vectors, ("keep", "the", ",", "key"), np.ones(4, bool))
+    sheet = Image.new("RGB", (400, 400), ground)
+    made = page(vectors, TOLD_BOXES, text=TOLD, word_boxes=TOLD_BOXES)
+    return explain(query, made, render=lambda _: sheet.copy())
+
+
+def test_function_words_and_punctuation_are_not_marked_but_count():
+    why = told()
+    plain, exact = shown(why, mode="passage"), shown(why)
+    marked = [(plain[162:170, int(400 * x0) + 4 : int(400 * x1) - 4] < 200).any() for x0, _, x1, _ in TOLD_BOXES]
+    assert marked == [True, False, False, True]
+    assert all((exact[162:170, int(400 * x0) + 4 : int(400 * x1) - 4] < 250).any() for x0, _, x1, _ in TOLD_BOXES)
+    assert why.shares == pytest.approx([0.25] * 4)
+
+
+def test_the_passage_is_framed_and_its_words_named():
+    why = told()
+    picture = shown(why, mode="passage")
+    x0, y0, x1, y1 = why.passage.box
+    assert (x0, x1) == pytest.approx((0.1, 0.85))
+    column = picture[:, int(400 * (x0 + x1) / 2)]
+    framed = np.flatnonzero((column != 255).any(axis=1))
+    assert framed.min() < 400 * y0 < 400 * y1 < framed.max() + 1
+    assert why.image(legend=True).height > 400
+
+
+@pytest.mark.parametrize("ground", ["white", (10, 20, 80)])
+def test_text_under_a_mark_is_legible_on_every_ground(ground):
+    """White text on navy, as in slides: what is marked differs from the ground, and the text from both."""
+    ink = (255, 255, 255) if ground != "white" else (0, 0, 0)
+    vectors = np.eye(16, dtype=np.float32)[:1]
+    sheet = Image.new("RGB", (400, 400), ground)
+    sheet.paste(ink, (100, 164, 130, 168))
+    made = page(vectors, TOLD_BOXES[:1], text="keep", word_boxes=TOLD_BOXES[:1])
+    query = QueryEmbedding("keep", vectors, ("keep",), np.ones(1, bool))
+    marked = shown(explain(query, made, render=lambda _: sheet.copy()), mode="passage")
+
+    def light(pixel):
+        linear = ((pixel / 255 + 0.055) / 1.055) ** 2.4
+        return float(linear @ np.array([0.2126, 0.7152, 0.0722]))
+
+    text, mark, paper = (light(marked[y, x]) for y, x in ((166, 110), (166, 60), (300, 300)))
+    assert (max(text, mark) + 0.05) / (min(text, mark) + 0.05) > 3
+    assert (max(paper, mark) + 0.05) / (min(paper, mark) + 0.05) > 1.3
+
+
+def test_pieces_are_named_by_their_word_in_the_table():
+    vectors = np.eye(16, dtype=np.float32)[:3]
+    query = QueryEmbedding("histogram", vectors, ("his", "to", "gram"), np.ones(3, bool))
+    why = explain(query, page(vectors, TOLD_BOXES[:3], text="a b c", word_boxes=TOLD_BOXES[:3]))
+    assert why.table.tokens == ("histogram (his)", "histogram (to)", "histogram (gram)")
+    assert [word.text for word in why.question_words] == ["histogram"]

@@ -525,3 +525,51 @@ def test_an_answer_takes_every_word_of_a_search(retriever, monkeypatch):
     )
     rag.answer("red", retriever, lambda _: "I do not know.", k=3, where={"page": 1}, **given)
     assert asked == [(("red", 3), {"where": {"page": 1}, **given})]
+
+
+RULES = "Opening hours\n\nThe harbour is open from six.\n\nThe harbour master keeps the key\nof the northern shed."
+
+
+@pytest.fixture
+def rules(tmp_path):
+    with Retriever.create(tmp_path / "rules.visret", model="none") as retriever:
+        retriever.add_pages([Page.from_text(RULES, doc="rules.txt"), Page.from_text("A key. " * 30, doc="long.txt")])
+        yield retriever, retriever.search("who keeps the key of the shed")
+
+
+def test_the_passage_comes_first_and_cannot_be_forged(rules):
+    retriever, hits = rules
+    (_, user) = rag.messages("?", hits, pages=retriever.page, vision=False)
+    code = re.search("<page-([0-9a-f]{16})>", user["content"])[1]
+    passage = f"<passage-{code}>\n{hits[0].passage.text}\n</passage-{code}>"
+    assert f"<page-{code}>\n[1] rules.txt, page 1\n{passage}\n{RULES}\n</page-{code}>" in user["content"]
+    assert "<passage-CODE>" in rag.INSTRUCTION
+
+
+def test_a_budget_keeps_whole_passages_before_whole_pages(rules):
+    retriever, hits = rules
+    passage = hits[0].passage.text
+
+    def said(most):
+        def count(text):
+            return len(text.split())
+
+        (_, user) = rag.messages("?", hits, pages=retriever.page, vision=False, max_tokens=most, count=count)
+        return user["content"]
+
+    words = len(passage.split())
+    assert passage in said(words)
+    assert "Opening hours" not in said(words)
+    assert "Opening hours" in said(words + len(RULES.split()) + 30)
+    assert "(left out for its length)" in said(0)
+    assert passage not in said(words - 1)
+    assert "left out" not in said(10_000)
+
+
+def test_a_citation_points_at_the_passage_of_its_statement(rules):
+    retriever, hits = rules
+    (citation,) = rag.citations("The harbour is open from six [1].", hits, explain=retriever.heatmap)
+    assert citation.passage.text == "The harbour is open from six."
+    (citation,) = rag.citations("The harbour is open from six [1].", hits)
+    assert citation.passage == hits[0].passage
+    assert rag.citations("Something else [7].", hits)[0].passage is None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from visret.ingest.report import Report
     from visret.rerankers import load_reranker
     from visret.retriever import Retriever
-    from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding, Word
+    from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, Passage, QueryEmbedding, Word
 
 __version__ = "0.1.0"
 
@@ -28,6 +28,7 @@ __all__ = [
     "Page",
     "PageEmbedding",
     "PageRef",
+    "Passage",
     "QueryEmbedding",
     "Report",
     "Retriever",

@@ -830,10 +830,10 @@ TOKEN: Argument = (
 MODE: Argument = (
     ("--mode",),
     {
-        "choices": ["attribution", "similarity"],
-        "default": "attribution",
-        "help": "show where the score comes from (attribution), or how similar each place is to the question's tokens "
-        "(similarity)",
+        "choices": ["passage", "attribution", "similarity"],
+        "default": "passage",
+        "help": "frame the passage that answers and mark the words that tell (passage), show where the score comes "
+        "from, token by token (attribution), or how similar each place is to the question's tokens (similarity)",
     },
 )
 HOST: Argument = (
@@ -1238,8 +1238,8 @@ def _show(
         was_weak = hit.weak
         score = "     -" if entry["unscored"] else f"{hit.score:6.2f}"
         print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{score}")
-        if hit.text:
-            print(f"     {textwrap.shorten(_printable(hit.text), 96, placeholder=' ...')}")
+        if snippet := (hit.passage.text if hit.passage else "") or hit.text:
+            print(f"     {textwrap.shorten(_printable(snippet), 96, placeholder=' ...')}")
         if entry["picture"]:
             print(f"     {entry['picture']}")
     return missing
@@ -1269,7 +1269,7 @@ def _link(text: str, hit: Hit) -> str:
     """Return the text as a link to the page if the terminal can show one (OSC 8), or else as it is."""
     if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return text
-    address = Path(hit.source).as_uri() + ("" if hit.member else f"#page={hit.page}")
+    address = Path(hit.source).as_uri() + ("" if hit.member else hit.link)
     return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
 
 

@@ -241,7 +241,7 @@ def matches(rows: Rows, codec: Codec, query: np.ndarray) -> Matches:
             where = slice(start, start + size)
             np.matmul(decode(rows.part(where), codec), asked, out=similar[where])
     best = similar.argmax(axis=0)
-    return Matches(best, similar[best, np.arange(len(query))])
+    return Matches(best, similar[best, np.arange(len(query))], similar)
 
 
 def _encode_int8(block: np.ndarray, peaks: np.ndarray, start: int, room: Rows) -> None:

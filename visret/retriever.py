@@ -31,7 +31,20 @@ from visret.search.plans import Plan
 from visret.search.rerank import UNSCORED, Rerankers, Reranking, asked, reranked
 from visret.search.scorers import Scorers
 from visret.search.weakness import SEVERAL
-from visret.types import Embedder, Encoder, Hit, ModelSpec, Page, PageRef, Question, Ranked, Ranking, Reranker, page_ref
+from visret.types import (
+    Embedder,
+    Encoder,
+    Hit,
+    ModelSpec,
+    Page,
+    PageRef,
+    Passage,
+    Question,
+    Ranked,
+    Ranking,
+    Reranker,
+    page_ref,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -656,6 +669,56 @@ class Retriever:
         pipeline.snapshot.find(ref)
         return pipeline.explain_text(question, ref, hit.scores if isinstance(hit, Hit) else {})
 
+    def passages_of(self, question: str, hit: Hit | tuple[str, int], n: int = 3) -> list[Passage]:
+        """Return the places on a page that answer a question, best first: at most n, none of which overlap.
+
+        hit: the hit or PageRef of the page. The first place is the `passage` of a hit.
+        """
+        ref, pipeline = page_ref(hit), self._pipeline()
+        pipeline.snapshot.find(ref)
+        return pipeline.passages(pipeline.asked_about(question, ref), ref, arguments.whole("n", n))
+
+    def passages(
+        self,
+        question: str,
+        k: int = 10,
+        *,
+        where: Mapping[str, Any] | None = None,
+        among: Among | None = None,
+        by: str | Plan | None = None,
+        of_page: int = 3,
+    ) -> Ranked[Hit]:
+        """Return the k best passages of all pages, best first, each as the hit of its page with that `passage`.
+
+        They come from the k best pages, at most `of_page` from each, and are ranked by the score of the passage; `rank`
+        counts passages, while `score` stays that of the page. where, among, by: as in `search`.
+        """
+        pipeline, k, of_page = self._pipeline(), arguments.whole("k", k), arguments.whole("of_page", of_page)
+        ((asked, ranking),) = pipeline.rank([question], k, where=where, among=among, by=by)
+        found = [
+            replace(hit, passage=passage)
+            for hit in pipeline.hits(asked, ranking)
+            for passage in pipeline.passages(asked, hit.ref, of_page)
+        ]
+        found.sort(key=lambda hit: -hit.passage.score if hit.passage else 0.0)
+        return Ranked((replace(hit, rank=rank) for rank, hit in enumerate(found[:k], 1)), asked.warnings)
+
+    def crop(self, hit: Hit, passage: Passage | None = None, *, dpi: int = 150) -> Image:
+        """Return the picture of a passage: of a paragraph, a table, a figure.
+
+        hit: of `search` or `passages`. passage: another one of the same page; None for `hit.passage`.
+
+        Raises InvalidArgument if there is no passage, and otherwise as `picture`.
+        """
+        passage = passage or hit.passage
+        if passage is None or passage.box is None:
+            raise InvalidArgument(f"{hit.doc}, page {hit.page}: no place on it is known; search without explain=False")
+        picture = self.picture(hit, dpi=dpi)
+        margin = dpi // 20
+        (x0, y0, x1, y1), (width, height) = passage.box, picture.size
+        low = max(0, int(x0 * width) - margin), max(0, int(y0 * height) - margin)
+        return picture.crop((*low, min(width, int(x1 * width) + margin), min(height, int(y1 * height) + margin)))
+
     def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
         """Return the page as it was indexed, with picture and words, read again from its source.
 
@@ -951,7 +1014,18 @@ def as_json(hit: Hit, boxes: Sequence[Region] = (), about: str = "") -> dict[str
         "relevance": hit.relevance,
         "scores": dict(hit.scores),
         "neighbour_of": hit.neighbour_of,
+        "passage": passage_json(hit.passage),
+        "link": hit.link,
     }
+
+
+def passage_json(passage: Passage | None) -> dict[str, Any] | None:
+    """Return a passage as JSON values; its boxes in page fractions and in points."""
+    if passage is None:
+        return None
+    lists = {"boxes": list(map(list, passage.boxes)), "boxes_pt": list(map(list, passage.boxes_pt))}
+    span = None if passage.span is None else list(passage.span)
+    return {"text": passage.text, **lists, "span": span, "score": passage.score}
 
 
 def sendable(value: Any) -> Any:

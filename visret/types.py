@@ -376,6 +376,38 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """The place on a page that answers a question: consecutive lines, a table, a figure with its caption.
+
+    text: the lines, divided by line feeds. boxes: their boxes in page fractions, in reading order; () on plain text.
+    span: the first character in the text of the page, and the one behind the last; None for a region of a picture.
+    size_pt: the size of the page in points; None for plain text.
+    score: how well the question's tokens are matched in it, in the mean; comparable within one question. Passages are
+        equal if all else is, since its last digits depend on the order in which numbers are added.
+    """
+
+    text: str
+    boxes: tuple[Box, ...]
+    span: tuple[int, int] | None
+    size_pt: tuple[float, float] | None
+    score: float = field(compare=False)
+
+    @property
+    def boxes_pt(self) -> tuple[Box, ...]:
+        """The boxes in points (1/72 inch) of the page as it is displayed: origin top left, y downwards."""
+        width, height = self.size_pt or (0.0, 0.0)
+        return tuple((x0 * width, y0 * height, x1 * width, y1 * height) for x0, y0, x1, y1 in self.boxes)
+
+    @property
+    def box(self) -> Box | None:
+        """The smallest box around all boxes, in page fractions; None on plain text."""
+        if not self.boxes:
+            return None
+        x0, y0, x1, y1 = zip(*self.boxes, strict=True)
+        return min(x0), min(y0), max(x1), max(y1)
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """A page that answers a question. Hits are equal if all fields are; they can be keys of dictionaries and in sets.
 
@@ -399,6 +431,7 @@ class Hit:
     relevance: how well the page answers, from 0 to 1, on a scale that means the same in every index: .5 is the line
         below which a page is weak by itself, whatever the best hit is like, and 1 a match of everything in the
         question. None if the search did not explain, and for models without that line. `min_score` compares it.
+    passage: the place on the page that answers; None if the search did not explain, or the page shows none.
     """
 
     ref: PageRef
@@ -412,6 +445,7 @@ class Hit:
     scores: Mapping[str, float] = field(default_factory=dict, hash=False)
     neighbour_of: int | None = None
     relevance: float | None = None
+    passage: Passage | None = None
 
     @property
     def doc(self) -> str:
@@ -422,6 +456,12 @@ class Hit:
     def page(self) -> int:
         """The number of the page, from 1."""
         return self.ref.page
+
+    @property
+    def link(self) -> str:
+        """The end of a link to the place: "#page=3&box=0.1,0.22,0.9,0.31", the box in page fractions if it is known."""
+        box = self.passage.box if self.passage else None
+        return f"#page={self.page}" + ("" if box is None else "&box=" + ",".join(f"{side:.4g}" for side in box))
 
 
 class Ranked(list[Item]):
@@ -470,11 +510,12 @@ class Matches(NamedTuple):
     """The matches that the score of a page comes from, one for each token of the question.
 
     best: (m,) int64, the vector of the page that is most like each token. values: (m,) float32, how alike they are;
-    their sum is the score.
+    their sum is the score. similar: (n, m) float32, how alike each vector of the page is to each token.
     """
 
     best: np.ndarray
     values: np.ndarray
+    similar: np.ndarray
 
 
 class Quote(NamedTuple):
@@ -482,11 +523,13 @@ class Quote(NamedTuple):
 
     line: the line that answers the question best; "" where there is none. weak: whether the page hardly answers.
     relevance: as in `Hit`.
+    passage: the place that answers best; None where there is none.
     """
 
     line: str
     weak: bool
     relevance: float
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

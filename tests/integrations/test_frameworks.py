@@ -18,6 +18,7 @@ from support.sheets import write_pdf
 
 from visret import Page, Retriever
 from visret.errors import InvalidArgument, MissingExtra
+from visret.retriever import passage_json
 
 FRAMEWORKS = {"langchain": "langchain_core", "llamaindex": "llama_index", "haystack": "haystack", "mteb": "mteb"}
 
@@ -37,13 +38,12 @@ def expected(retriever, question, k, where=None):
     texts = {"a.pdf": "", "made.png": "Blue, mostly."}
     out = []
     for hit in retriever.search(question, k, where=where):
-        boxes = [
-            {"x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1, "score": b.score}
-            for b in retriever.heatmap(question, hit).boxes
-        ]
+        why = retriever.heatmap(question, hit)
+        boxes = [{"x0": b.x0, "y0": b.y0, "x1": b.x1, "y1": b.y1, "score": b.score} for b in why.boxes]
         own = {"year": 2024} if hit.doc == "a.pdf" else {}
         found = {"weak": hit.weak, "relevance": hit.relevance, "boxes": boxes}
         place = {"doc": hit.doc, "page": hit.page, "score": hit.score, "source": hit.source, **found}
+        place["passage"] = passage_json(why.passage)
         out.append((texts[hit.doc], {**own, **place}))
     assert len(out) > 1 or where
     return out

@@ -12,14 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from visret.choices import BM25, DENSE, LATE, RERANK
 from visret.errors import InvalidArgument, ShapeError
+from visret.explain import passages, words
+from visret.explain.layout import Quotable
+from visret.explain.words import AskedWord
 from visret.products import product
-from visret.types import Grid, PageEmbedding, QueryEmbedding
+from visret.types import Grid, PageEmbedding, Passage, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
     from visret.explain.drawing import Legend
 
 MAX_BOXES = 20  # as well as spans
+_ALIKE = 1e-6  # similarities that differ by less are equal
 
-Mode = Literal["attribution", "similarity"]
+Mode = Literal["passage", "attribution", "similarity"]
 
 PLACES = {LATE: "the best matches of late interaction", BM25: "the words of the question"}
 """The places of an explanation in words, by the scorer whose score is taken apart."""
@@ -117,6 +121,7 @@ class Explanation:
     scorer: str = LATE
     scores: Mapping[str, float] = field(default_factory=dict)
     words: Mapping[str, float] = field(default_factory=dict)
+    _passages: Callable[[int], list[Passage]] | None = field(default=None, repr=False)
 
     @property
     def about(self) -> str:
@@ -176,6 +181,11 @@ class Explanation:
     def tokens(self) -> tuple[str, ...]:
         """A label for each query vector."""
         return self.query.tokens
+
+    @cached_property
+    def question_words(self) -> tuple[AskedWord, ...]:
+        """The words of the question, put together from its tokens, and whether each tells what is asked."""
+        return words.words_of(self.query.text, self.tokens, self.content)
 
     @property
     def content(self) -> np.ndarray:
@@ -253,6 +263,19 @@ class Explanation:
         return best_line(self.embedding, self.best, self.shares)
 
     @cached_property
+    def passage(self) -> Passage | None:
+        """The place on the page that answers best; None where the page shows none."""
+        found = self.passages(1)
+        return found[0] if found else None
+
+    def passages(self, count: int) -> list[Passage]:
+        """Return the places on the page that answer best, best first: at most `count`, none of which overlap."""
+        if self._passages is not None:
+            return self._passages(count)
+        page, content = self.embedding, self.query.content
+        return passages.best(page, self._similarity.T, page.size_pt, content=content, count=count)
+
+    @cached_property
     def table(self) -> Table:
         """The similarity of every token with every place where a maximum stands; all similarities are in `maps`."""
         rows = self.embedding.vector_of_place()
@@ -264,7 +287,17 @@ class Explanation:
         maps = self.maps.reshape(len(self.tokens), self.by_place.size)
         values = [maps[:, c] if c >= 0 else self._similarity[:, first < 0].max(axis=1) for c in columns]
         labels = tuple(self._label(int(c)) if c >= 0 else "nowhere" for c in columns)
-        return Table(self.tokens, self.content, labels, np.stack(values, axis=1), best, self.scale, self.length)
+        return Table(self._names, self.content, labels, np.stack(values, axis=1), best, self.scale, self.length)
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        """The tokens, each piece of a word behind its word: "histogram (gram)"."""
+        names = list(self.tokens)
+        for word in self.question_words:
+            if len(word.tokens) > 1:
+                for position in word.tokens:
+                    names[position] = f"{word.text} ({self.tokens[position]})"
+        return tuple(names)
 
     def _label(self, place: int) -> str:
         """Return a name for a place: its word, its row and column, or where its middle lies on the page."""
@@ -283,7 +316,7 @@ class Explanation:
         self,
         tokens: Sequence[int] | None = None,
         *,
-        mode: Mode = "attribution",
+        mode: Mode = "passage",
         dpi: int = 100,
         opacity: float = 0.75,
         legend: bool = False,
@@ -291,9 +324,12 @@ class Explanation:
         """Return the page with marks on it, as an RGB picture; its colours have one scale, whatever tokens are shown.
 
         tokens: positions in `tokens`; None for all.
-        mode: "attribution" marks the places where the score comes from, stronger where more of it is. "similarity"
-            shows how similar each place is to the token it is most similar to, whether or not the score comes from
-            there; between the cells of a grid it is interpolated, so that the peak stays in the middle of its cell.
+        mode: "passage" frames the passage that answers, and marks the words that tell: where the words of the question
+            are matched best, on the page and in the passage, stronger where they are matched better; function words
+            and punctuation are not marked. "attribution" is the exact map, token by token: it marks the places where
+            the score comes from, stronger where more of it is. "similarity" shows how similar each place is to the
+            token it is most similar to, whether or not the score comes from there; between the cells of a grid it is
+            interpolated, so that the peak stays in the middle of its cell.
         opacity: from 0 to 1. legend: whether to add a strip beneath the page that says what is shown.
 
         Raises ShapeError for plain text, which has no picture, and InvalidArgument for a token that is not there.
@@ -307,7 +343,11 @@ class Explanation:
         if len(chosen) and not 0 <= chosen[0] <= chosen[-1] < count:
             raise InvalidArgument(f"the tokens of this question are 0 to {count - 1}, got {list(tokens or ())}")
         page = self._render(dpi)
-        if mode == "attribution":
+        if mode == "passage":
+            boxes, levels = self._telling_marks(chosen)
+            marked = drawing.overlay(page, boxes, levels, opacity=opacity)
+            marked = drawing.framed(marked, self.passage.boxes) if self.passage else marked
+        elif mode == "attribution":
             boxes, shares = self._marks(chosen)
             marked = drawing.overlay(page, boxes, shares / (self.by_place.max(initial=0) or 1), opacity=opacity)
         elif mode == "similarity":
@@ -315,16 +355,19 @@ class Explanation:
             boxes_of_words = None if isinstance(self.places, Grid) else self.places
             marked = drawing.overlay_similarities(page, most, self.scale, boxes_of_words, opacity=opacity)
         else:
-            raise InvalidArgument(f"mode: expected attribution or similarity, got {mode!r}")
+            raise InvalidArgument(f"mode: expected passage, attribution or similarity, got {mode!r}")
         if not legend:
             return marked
-        shown = " ".join(self.tokens[i] for i in chosen if self.content[i])
+        wanted = set(chosen.tolist())
+        shown = " ".join(word.text for word in self.question_words if wanted.intersection(word.tokens))
         return drawing.with_legend(marked, shown, self.legend(mode))
 
-    def legend(self, mode: Mode = "attribution") -> Legend:
+    def legend(self, mode: Mode = "passage") -> Legend:
         """Return the legend that says what the colours of `image` mean."""
         from visret.explain import drawing
 
+        if mode == "passage":
+            return drawing.legend_of_words(self.scale)
         if mode == "attribution":
             return drawing.legend_of_shares(float(self.by_place.max(initial=0)))
         return drawing.legend_of_similarities(self.scale)
@@ -334,6 +377,44 @@ class Explanation:
         found = self._found(tokens).ravel()
         marked = np.flatnonzero(found > 0)
         return _boxes(self.places, marked), found[marked]
+
+    def _telling_marks(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes (k, 4) where words of the question that tell are matched best, and how well, from 0 to 1.
+
+        Those are the places on the page, and in its passage; tokens: of the words that are shown.
+        """
+        if not self.by_place.size:
+            return np.empty((0, 4)), np.empty(0)
+        told = [position for word in self.question_words if word.tells for position in word.tokens]
+        maps, (low, high) = self.maps.reshape(len(self.tokens), -1), self.scale
+        levels = np.zeros(maps.shape[1])
+        inside = np.flatnonzero(self._is_in_passage)
+        for token in np.intersect1d(tokens, told or np.flatnonzero(self.content)).tolist():
+            found = [int(np.nanargmax(maps[token]))] if np.isfinite(maps[token]).any() else []
+            if len(inside) and np.isfinite(maps[token, inside]).any():
+                found.append(int(inside[np.nanargmax(maps[token, inside])]))
+            for place in found:
+                if self._place_tells(place):
+                    levels[place] = max(levels[place], (maps[token, place] - low + _ALIKE) / (high - low + _ALIKE))
+        marked = np.flatnonzero(levels > 0)
+        return _boxes(self.places, marked), np.minimum(levels[marked], 1)
+
+    @property
+    def _is_in_passage(self) -> np.ndarray:
+        """The places in the passage whose words tell, by their middles: (places,) bool."""
+        count = self.by_place.size
+        boxes = _boxes(self.places, np.arange(count))
+        held = np.zeros(count, bool)
+        x, y = (boxes[:, :2] + boxes[:, 2:]).T / 2
+        for x0, y0, x1, y1 in self.passage.boxes if self.passage else ():
+            held |= (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
+        for place in np.flatnonzero(held).tolist():
+            held[place] = self._place_tells(place)
+        return held
+
+    def _place_tells(self, place: int) -> bool:
+        """Return whether a place holds a word that tells; the cell of a grid always does."""
+        return isinstance(self.places, Grid) or words.tells(self._label(place))
 
     def _repr_png_(self) -> bytes | None:
         """Return the PNG that a notebook shows; None for plain text."""
@@ -355,29 +436,6 @@ def explain(
     similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
     best = similarity.argmax(axis=1)
     return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], length, render)
-
-
-class Quotable(Protocol):
-    """A page as far as a line of it can be quoted: a PageEmbedding, or what an index stores beside the vectors."""
-
-    @property
-    def text(self) -> str:
-        """The text, as in PageEmbedding, like the following."""
-
-    @property
-    def word_boxes(self) -> np.ndarray | None:
-        """The boxes of its words, (w, 4)."""
-
-    @property
-    def where(self) -> Grid | np.ndarray:
-        """The places of its vectors: a Grid, (places, 4) or (places, 2)."""
-
-    @property
-    def rows(self) -> np.ndarray | None:
-        """The vector of each place, (places,) int32; None where each has its own."""
-
-    def vector_of_place(self) -> np.ndarray:
-        """Return the vector of each place, (places,) int32."""
 
 
 def shares(values: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from visret.types import Box
 # colours: text stays legible under these.
 SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
 PEN = "#993404"  # YlOrBr too
+FRAME, FRAME_ON_DARK = "#0b5cad", "#7cc4ff"  # stand out from the marks, also for the colour-blind
+LIT = 80  # per cent of the colours, so that white text on dark ground stays legible
+DARK = 110  # of 255: ground that is darker is coloured as by light
 FAINTEST = 0.35  # of the scale: the colour of the least share of a score
 
 
@@ -38,6 +41,11 @@ def legend_of_shares(largest: float) -> Legend:
     return Legend("share of the score", "0%", f"{largest:.0%}", _colours(FAINTEST))
 
 
+def legend_of_words(scale: tuple[float, float]) -> Legend:
+    """Return the legend of marks on words that tell. scale: the similarities at its two ends."""
+    return Legend("match of a word", f"{scale[0]:.2f}", f"{scale[1]:.2f}", _colours(FAINTEST))
+
+
 def legend_of_similarities(scale: tuple[float, float]) -> Legend:
     """Return the legend of `overlay_similarities`. scale: the similarities at its two ends."""
     return Legend("similarity", f"{scale[0]:.2f} or less", f"{scale[1]:.2f}", _colours(0.0))
@@ -50,14 +58,47 @@ def overlay(
 
     levels: (k,) from 0 to 1, how strong each mark is. Raises ShapeError for a box that does not lie on the page.
     """
-    inside, outline = Image.new("L", image.size), Image.new("L", image.size)
-    pen = max(1, round(image.height / 700))
+    inside, outline, dark = (Image.new("L", image.size) for _ in range(3))
+    pen, grey = max(1, round(image.height / 700)), image.convert("L")
     for box, level in sorted(zip(map(arguments.box, boxes), levels, strict=True), key=lambda pair: pair[1]):
         corners = _pixels(box, image.size)
         strength = round(255 * (FAINTEST + (1 - FAINTEST) * float(level)))
         ImageDraw.Draw(inside).rectangle(corners, fill=strength)
         ImageDraw.Draw(outline).rectangle(corners, outline=round(strength * opacity), width=pen)
-    return Image.composite(Image.new("RGB", image.size, PEN), _blend(image, inside, opacity), outline)
+        if _ground(grey, corners) < DARK:
+            ImageDraw.Draw(dark).rectangle(corners, fill=255)
+    pens = Image.composite(Image.new("RGB", image.size, SCALE[4]), Image.new("RGB", image.size, PEN), dark)
+    return Image.composite(pens, _blend(image, inside, opacity, dark), outline)
+
+
+def framed(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return a page with a frame around each group of boxes that follow each other down the page."""
+    pen = max(2, round(image.height / 500))
+    out, grey = image.copy(), image.convert("L")
+    for box in frames(boxes):
+        x0, y0, x1, y1 = _pixels(box, image.size)
+        corners = [max(0, x0 - 3 * pen), max(0, y0 - pen)]
+        corners += [min(image.width - 1, x1 + 3 * pen), min(image.height - 1, y1 + pen)]
+        colour = FRAME if _ground(grey, corners) >= DARK else FRAME_ON_DARK
+        ImageDraw.Draw(out).rectangle(corners, outline=colour, width=pen)
+    return out
+
+
+def _share(start: float, end: float, other_start: float, other_end: float) -> bool:
+    """Return whether two stretches have a part in common."""
+    return start < other_end and other_start < end
+
+
+def frames(boxes: Sequence[Box]) -> list[Box]:
+    """Return the boxes around lines that follow each other down the page: one for each column of a passage."""
+    found: list[Box] = []
+    for x0, y0, x1, y1 in boxes:
+        last = found[-1] if found else None
+        if last is not None and y1 > last[1] and (_share(x0, x1, last[0], last[2]) or y0 < last[3]):
+            found[-1] = (min(last[0], x0), min(last[1], y0), max(last[2], x1), max(last[3], y1))
+        else:
+            found.append((x0, y0, x1, y1))
+    return found
 
 
 def overlay_similarities(
@@ -157,20 +198,28 @@ def _levels(similarities: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
     return np.nan_to_num(np.clip((similarities - low) / (high - low or 1), 0, 1))
 
 
-def _blend(image: Image.Image, levels: Image.Image, opacity: float) -> Image.Image:
+def _blend(image: Image.Image, levels: Image.Image, opacity: float, dark: Image.Image | None = None) -> Image.Image:
     """Colour a page: paper as by ink, so that black stays black, and an area that is dark all over as by light.
 
-    levels: "L", from 0 to 255, of the size of the page.
+    levels: "L", from 0 to 255, of the size of the page. dark: "L", where the ground is dark; None looks for it.
     """
     ramp = _ramp()
     ink, light = (
         Image.merge("RGB", [levels.point(channel.tolist()) for channel in colours.T])
-        for colours in (ramp, ramp * np.arange(256)[:, None] // 255)
+        for colours in (ramp, ramp * np.arange(256)[:, None] // 255 * LIT // 100)
     )
     inked, lit = ImageChops.multiply(image, ink), ImageChops.screen(image, light)
-    grey = image.convert("L").filter(ImageFilter.BoxBlur(image.height / 50))
-    dark = grey.point([min(255, max(0, 6 * (110 - value))) for value in range(256)])
+    if dark is None:
+        grey = image.convert("L").filter(ImageFilter.BoxBlur(image.height / 50))
+        dark = grey.point([min(255, max(0, 6 * (DARK - value))) for value in range(256)])
     return Image.blend(image, Image.composite(lit, inked, dark), opacity)
+
+
+def _ground(grey: Image.Image, corners: list[int]) -> int:
+    """Return the brightness of most pixels of a box, from 0 to 255: of what its text stands on."""
+    x0, y0, x1, y1 = corners
+    counts = np.cumsum(grey.crop((x0, y0, x1 + 1, y1 + 1)).histogram())
+    return int(np.searchsorted(counts, counts[-1] / 2))
 
 
 def _pixels(box: Box, size: tuple[int, int]) -> list[int]:

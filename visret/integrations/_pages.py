@@ -17,7 +17,8 @@ ARGUMENTS = (
 
 TAKEN = f"{', '.join(ARGUMENTS[:-1])} and {ARGUMENTS[-1]}"
 
-OF_HITS = ("boxes", "neighbour_of", "relevance", "score", "source", "weak")
+FOUND = ("doc", "page", "score", "source", "weak", "relevance", "boxes", "passage")
+OF_HITS = ("boxes", "neighbour_of", "passage", "relevance", "score", "source", "weak")
 """The metadata of a page that are about how it was found, and mean nothing to a language model."""
 
 
@@ -34,12 +35,13 @@ def search(retriever: Retriever, question: str, asked: Mapping[str, Any]) -> Ite
     """Yield the best pages, from what the index stores of them: no file is read.
 
     asked: ARGUMENTS of `Retriever.search`. metadata: the document's own, and over it doc, page, score, source, weak,
-    relevance, boxes (x0, y0, x1, y1 in page fractions and the share of the score, best first), and neighbour_of if it
-    is a neighbour. A page that a reranker did not score has None as its score, as JSON has no -inf.
+    relevance, boxes (x0, y0, x1, y1 in page fractions and the share of the score, best first), passage (the place that
+    answers, as `visret search --json` prints it), and neighbour_of if it is a neighbour. A page that a reranker did not
+    score has None as its score, as JSON has no -inf.
     """
     for hit, explanation in next(retriever.explained([question], **asked)):
         known = as_json(hit, explanation.boxes)
-        found = {name: known[name] for name in ("doc", "page", "score", "source", "weak", "relevance", "boxes")}
+        found = {name: known[name] for name in FOUND}
         beside = {} if hit.neighbour_of is None else {"neighbour_of": hit.neighbour_of}
         metadata = {**hit.metadata, **found, **beside}
         yield FoundPage(hit, f"{hit.doc}#page={hit.page}", explanation.embedding.text, metadata)

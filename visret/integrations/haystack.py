@@ -19,8 +19,8 @@ except ModuleNotFoundError as error:
 class VisretRetriever:
     """A Haystack retriever of pages: `VisretRetriever(Retriever.open(path), top_k=5)`; its input is `query`.
 
-    A document holds the text of a page; its meta are the page's own, and doc, page, score, source, weak, relevance and
-    boxes; of a neighbour, neighbour_of too. The score is None for a page that a reranker did not score.
+    A document holds the text of a page; its meta are the page's own, and doc, page, score, source, weak, relevance,
+    boxes and passage; of a neighbour, neighbour_of too. The score is None for a page that a reranker did not score.
     top_k and the others: as k and the others in `Retriever.search`; `run` takes other values of the first two for one
     question. A pipeline's YAML has the path of the index;
     `Pipeline.loads(yaml, allowed_modules=["visret.integrations.haystack"])` opens it.

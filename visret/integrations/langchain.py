@@ -25,8 +25,8 @@ except ModuleNotFoundError as error:
 class VisretRetriever(BaseRetriever):
     """A LangChain retriever of pages: `VisretRetriever(retriever=Retriever.open(path), k=5)`.
 
-    A document holds the text of a page; its metadata are the page's own, and doc, page, score, source, weak, relevance
-    and boxes; of a neighbour, neighbour_of too. The score is None for a page that a reranker did not score.
+    A document holds the text of a page; its metadata are the page's own, and doc, page, score, source, weak, relevance,
+    boxes and passage; of a neighbour, neighbour_of too. The score is None for a page that a reranker did not score.
     k and the others: as in `Retriever.search`. For one question: `invoke(question, k=3, where={...})`, and likewise
     `ainvoke`, `batch` and `bind`, or `with_config(configurable={"k": 3})`. Any other argument raises InvalidArgument.
     """

@@ -27,9 +27,9 @@ class VisretRetriever(BaseRetriever):
     """A LlamaIndex retriever of pages: `VisretRetriever(Retriever.open(path), k=5)`.
 
     A node holds the text of a page and its picture, a PNG in base64; its metadata are the page's own, and doc, page,
-    score, source, weak, relevance and boxes; of a neighbour, neighbour_of too. The score is None for a page that a
-    reranker did not score. If the picture cannot be drawn, because the file is gone or has changed, the node has only
-    the text, and `picture_problem` in its metadata says why. What a node gives to a language model stands between
+    score, source, weak, relevance, boxes and passage; of a neighbour, neighbour_of too. The score is None for a page
+    that a reranker did not score. If the picture cannot be drawn, because the file is gone or has changed, the node has
+    only the text, and `picture_problem` in its metadata says why. What a node gives to a language model stands between
     two lines with a code (`visret.rag.fence`), so that no page can look like another one.
     k and the others: as in `Retriever.search`. vision: False leaves the pictures out. max_pixels: larger ones are
     scaled down.

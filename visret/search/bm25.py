@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from visret.explain import passages
+from visret.explain.layout import laid_out
 from visret.index import Segment, Snapshot, terms
 from visret.search import ranking
 from visret.search.ranking import relevance
-from visret.types import Question, Quote, Ranking, Scorer, Selection
+from visret.types import Passage, Question, Quote, Ranking, Scorer, Selection
 
 K1, B = 1.2, 0.75
 # A page with less than this share of what the question's terms are worth (their idf) is a weak match: of the right
@@ -55,12 +57,25 @@ class BM25:
         looked = self._looked_up(question).values()
         held = sum(one.idf for one in looked if one.share(segment, row))
         share = held / (sum(one.idf for one in looked) or 1.0)
-        return Quote(self.line(question, segment, row), share < WEAK_BELOW, relevance(share, WEAK_BELOW))
+        passage = next(iter(self.passages(question, segment, row)), None)
+        return Quote(self.line(question, segment, row), share < WEAK_BELOW, relevance(share, WEAK_BELOW), passage)
 
     def line(self, question: Question, segment: int, row: int) -> str:
         """Return the line of a page whose terms are worth most; "" if no line has any."""
         worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
         return _best_line(self.snapshot.segment(segment).text(row), worth)
+
+    def passages(self, question: Question, segment: int, row: int, count: int = 1) -> list[Passage]:
+        """Return the passages of a page whose terms are worth most, best first; none if no line has any."""
+        worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
+        text, boxes = self.snapshot.words(segment, row)
+        size_pt = self.snapshot.size_pt(segment, row)
+        laid = laid_out(text, boxes, size_pt)
+        matched = _of_lines(laid.texts, worth)
+        if not matched.any():
+            return []
+        spread = float((matched.max(axis=1) - matched.mean(axis=1)).mean())
+        return passages.chosen(text, laid, matched, spread, size_pt, count)
 
     def parts(self, question: Question, segment: int, row: int) -> list[Part]:
         """Return what each term of a question adds to the score of a page, in the order of the question."""
@@ -236,6 +251,19 @@ def _best_line(text: str, worth: Mapping[_Needle, float]) -> str:
         if value > best:
             best, found = value, lines[at].strip()
     return found
+
+
+def _of_lines(lines: Sequence[str], worth: Mapping[_Needle, float]) -> np.ndarray:
+    """Return what each term of a question is worth on each line, 0 where the line lacks it: (m, L) float64."""
+    matched = np.zeros((len(worth), len(lines)))
+    for at, line in enumerate(lines):
+        letters = terms.folded(line)
+        held = [number for number, (needle, _) in enumerate(worth) if needle in letters]
+        there = set(terms.of_page(line)) if held else set()
+        for number, (needle, value) in enumerate(worth.items()):
+            if number in held and _has(there, *needle):
+                matched[number, at] = value
+    return matched
 
 
 def _label(term: str, is_prefix: bool) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,10 @@ def explained(
     query = QueryEmbedding(question.text, np.eye(count, dtype=np.float32), labels, np.full(count, bool(parts)))
     # Of several words that give a term, that of the line which is quoted.
     best = (similarity * (1 + _quoted(text, spans, scorer.line(question, segment, row)))).argmax(axis=1)
-    return Explanation(embedding, query, best, similarity[np.arange(count), best], 0.0, render, scorer.name)
+    found = partial(scorer.passages, question, segment, row)
+    return Explanation(
+        embedding, query, best, similarity[np.arange(count), best], 0.0, render, scorer.name, _passages=found
+    )
 
 
 def _quoted(text: str, spans: list[tuple[int, int]], line: str) -> np.ndarray:

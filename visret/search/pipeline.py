@@ -18,8 +18,9 @@ import numpy as np
 from visret import arguments
 from visret.choices import BM25, KINDS, LATE, RERANK
 from visret.errors import InvalidArgument
-from visret.explain import attribution
+from visret.explain import attribution, passages
 from visret.explain.attribution import Explanation
+from visret.explain.layout import Quotable
 from visret.index import Snapshot
 from visret.index.embedded import adding
 from visret.index.fields import POSTINGS
@@ -35,6 +36,7 @@ from visret.types import (
     Page,
     PageEmbedding,
     PageRef,
+    Passage,
     QueryEmbedding,
     Question,
     Quote,
@@ -224,12 +226,14 @@ class Pipeline:
         for key, hit in ranking.hits(self.snapshot, found, start):
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
-                hit = replace(hit, text=why.line)
+                hit = replace(hit, text=why.line, passage=why.passage)
                 if BM25 in found.parts:  # else it was found by other things than its words
                     hit = replace(hit, weak=why.weak, relevance=why.relevance)
             elif why is not None and judge is not None:
-                line = attribution.best_line(self.snapshot.placed_text(key), why.best, attribution.shares(why.values))
-                hit = replace(hit, text=line, **judge(why.values)._asdict())
+                page = self.snapshot.placed_text(key)
+                line = attribution.best_line(page, why.best, attribution.shares(why.values))
+                passage = next(iter(self._passages(question, key, page, why, 1)), None)
+                hit = replace(hit, text=line, passage=passage, **judge(why.values)._asdict())
             yield hit
 
     def explained(
@@ -248,22 +252,42 @@ class Pipeline:
         judge = self._judge(question, whole or found, {})
         for _, hit in ranking.hits(self.snapshot, found, start):
             why = self.explain(question, hit.ref, scores=hit.scores)
-            yield replace(hit, text=why.line, **judge(why.values)._asdict()), why
+            yield replace(hit, text=why.line, passage=why.passage, **judge(why.values)._asdict()), why
+
+    def passages(self, question: Question, ref: PageRef, count: int) -> list[Passage]:
+        """Return the passages of a page that answer a question, best first, by its vectors or else by its words."""
+        segment, row = self.snapshot.find(ref)
+        if LATE not in question.encoded:
+            return self._words().passages(question, segment, row, count)
+        (key,) = self.snapshot.keys(np.array([segment]), np.array([row])).tolist()
+        why = self.scorer(LATE).explain(question, key)
+        assert isinstance(why, Matches)
+        return self._passages(question, key, self.snapshot.placed_text(key), why, count)
+
+    def _passages(self, question: Question, key: int, page: Quotable, why: Matches, count: int) -> list[Passage]:
+        size_pt = self.snapshot.size_pt(*self.snapshot.locate(key))
+        return passages.best(page, why.similar, size_pt, content=self.query(question).content, count=count)
 
     def explain_text(self, text: str, ref: PageRef, scores: Mapping[str, float] = MappingProxyType({})) -> Explanation:
         """Return where on a page a question is answered, as it would be explained if a search had found the page.
 
         scores: those of the hit, if a search has. A page that was found by its words alone is explained by them.
         """
+        return self.explain(self.asked_about(text, ref, scores), ref, scores=scores)
+
+    def asked_about(self, text: str, ref: PageRef, scores: Mapping[str, float] = MappingProxyType({})) -> Question:
+        """Return a question as a search that found this page would have asked it: for its words alone if they lead.
+
+        scores: as in `explain_text`.
+        """
         if scores and not scores.keys() - {BM25, RERANK}:
-            (question,) = self.asked([text], BM25)
-            return self.explain(question, ref, scores=scores)
+            return self.asked([text], BM25)[0]
         (question,) = self.asked([text])
         if (by_words := self._by_words(question)) is not None:
             (ranking,) = self.scorer(BM25).rank([by_words], 1, self.snapshot.select(among=[ref]))
             if len(ranking.keys):
-                return self.explain(by_words, ref, scores=scores)
-        return self.explain(question, ref, scores=scores)
+                return by_words
+        return question
 
     def explain(
         self, question: Question, ref: PageRef, *, scores: Mapping[str, float] = MappingProxyType({})

@@ -61,6 +61,20 @@ class Place(BaseModel):
     score: float
 
 
+class PlacedPassage(BaseModel):
+    """The place on a page that answers: consecutive lines, a table, a figure with its caption.
+
+    boxes: those of its lines, x0, y0, x1, y1 in page fractions, origin top left; boxes_pt: in points. span: its first
+    character in the text of the page, and the one behind the last. score: how well the question is matched in it.
+    """
+
+    text: str
+    boxes: list[list[float]]
+    boxes_pt: list[list[float]]
+    span: list[int] | None
+    score: float
+
+
 class Found(BaseModel):
     """A page that answers the question.
 
@@ -70,7 +84,7 @@ class Found(BaseModel):
     null if nothing is known of the model's scores. scores: what the score is made of, by name. score: null for a page
     that a reranker was to score and did not, since it stood too deep, time was up or it could not be read; unscored is
     true then. neighbour_of: null for a page that was found; the rank of the hit beside a neighbour, whose own rank is
-    0.
+    0. passage: the place that answers. link: the end of a link to it, such as "#page=3&box=0.1,0.2,0.9,0.3".
     """
 
     rank: Count
@@ -88,6 +102,8 @@ class Found(BaseModel):
     relevance: float | None
     scores: dict[str, float]
     neighbour_of: int | None
+    passage: PlacedPassage | None
+    link: str
 
 
 class UnreadCounts(BaseModel):

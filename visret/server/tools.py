@@ -31,7 +31,7 @@ INSTRUCTIONS = (
     "page."
 )
 MAX_HITS = 20
-FIELDS = ("rank", "doc", "page", "score", "unscored", "text", "weak", "relevance", "neighbour_of")
+FIELDS = ("rank", "doc", "page", "score", "unscored", "text", "weak", "relevance", "neighbour_of", "passage", "link")
 Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
@@ -61,6 +61,8 @@ def server(library: Library) -> MCPServer:
         depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = DEPTH,
     ) -> dict[str, Any]:
         """Return the k best pages for a question, best first: doc, page, score, and text, the line that answers best.
+
+        passage: the place on the page that answers, with its text and its boxes in page fractions.
 
         weak: the page hardly answers. warnings: what in the question was not understood. where: find only pages with
         this metadata, such as {"doc": "a.pdf"} or {"year": {">=": 2020}}. by: the way of ranking.

@@ -42,7 +42,8 @@ SHOWN = 5  # files, of those that could not be read
 LISTED = 1000  # documents to choose from; others can be typed
 THUMBNAIL_DPI = 50
 PAGE_DPI = 120
-MODES = {"Share of the score": "attribution", "Similarity": "similarity"}
+SNIPPET = 600  # characters of a passage above its page
+MODES = {"Passage": "passage", "Share of the score": "attribution", "Similarity": "similarity"}
 OTHERS = -1  # stands for the markers and expansion tokens among the switches
 
 # Results and switches are beside the page. On a phone results are a strip above it, so that a tap shows something, and
@@ -278,9 +279,9 @@ def build(
                     similar = gr.Button("Pages like this one", size="sm", min_width=120)
                     further = gr.Button("Next pages", size="sm", min_width=120)
                 with gr.Column(elem_id="controls") as controls:
-                    tokens = gr.CheckboxGroup(label="Tokens of the question", elem_id="tokens")
+                    tokens = gr.CheckboxGroup(label="Words of the question", elem_id="tokens")
                     every = gr.Button("All or none", size="sm")
-                    mode = gr.Radio(list(MODES.items()), value="attribution", label="Colours", elem_id="mode")
+                    mode = gr.Radio(list(MODES.items()), value="passage", label="Marks", elem_id="mode")
                     legend = gr.HTML(elem_id="legend")
                     opacity = gr.Slider(0, 1, 0.75, step=0.05, label="Opacity")
             with gr.Column(elem_id="shown", min_width=320, scale=5):
@@ -457,7 +458,8 @@ def build(
                 line += f"\n> {marked(why.embedding.text, why.spans).lstrip()}"
                 picture = None
             else:
-                line += f"\n> {_plain(hit.text)}" if hit.text else ""
+                snippet = (hit.passage.text if hit.passage else "") or hit.text
+                line += f"\n> {_plain(textwrap.shorten(snippet, SNIPPET, placeholder=' ...'))}" if snippet else ""
                 picture = why.image(dpi=PAGE_DPI)
             if why is not None and why.scores.keys() - {why.scorer}:
                 line += f"\n\n{_plain(why.about)}"
@@ -473,7 +475,7 @@ def build(
             page: gr.Image(picture, visible=visible, alt_text=f"Page {hit.page} of {hit.doc}, {what}"),
             tokens: gr.CheckboxGroup(switches, value=[value for _, value in switches]),
             controls: gr.Column(visible=visible and why is not None),
-            mode: "attribution",
+            mode: "passage",
             legend: legend_of(why.legend()) if why else "",
             table: why.table._repr_html_() if why else "",
         }
@@ -484,9 +486,8 @@ def build(
             return {}
         others = [i for i, named in enumerate(why.content) if not named] if OTHERS in on else []
         try:
-            picture = why.image(
-                [*others, *(i for i in on if i != OTHERS)], mode=colours, dpi=PAGE_DPI, opacity=strength
-            )
+            words_on = [i for word in why.question_words if word.tokens[0] in on for i in word.tokens]
+            picture = why.image([*others, *words_on], mode=colours, dpi=PAGE_DPI, opacity=strength)
         except DocumentError as error:
             return {quoted: _plain(words(error)), page: gr.Image(visible=False)}
         return {page: picture, legend: legend_of(why.legend(colours))}
@@ -608,8 +609,8 @@ def listed(session: Session | None) -> list[str]:
 
 
 def switches_of(why: Explanation) -> list[tuple[str, int]]:
-    """Return a switch for each token, and one for all markers and expansion tokens."""
-    named = [(token, i) for i, (token, content) in enumerate(zip(why.tokens, why.content, strict=True)) if content]
+    """Return a switch for each word, by the position of its first token, and one for all markers and expansion."""
+    named = [(word.text, word.tokens[0]) for word in why.question_words]
     others = [("markers and expansion", OTHERS)] if not why.content.all() else []
     return named + others
 
@@ -624,7 +625,7 @@ def link_to(hit: Hit, documents_at: str | None) -> str:
     """Return a link to the page in its PDF, in Markdown; "" if there is none."""
     if documents_at is None or hit.member or not (hit.source or "").lower().endswith(".pdf"):
         return ""
-    return f" · [open the PDF]({documents_at}{quote(hit.doc)}#page={hit.page})"
+    return f" · [open the PDF]({documents_at}{quote(hit.doc)}{hit.link})"
 
 
 def marked(text: str, spans: Sequence[Span]) -> str:

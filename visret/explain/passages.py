@@ -1,0 +1,287 @@
+"""The passage of a page that answers a question: which consecutive lines, from what is stored about the page.
+
+    (passage,) = passages.best(page, similar, size_pt)
+
+Every run of lines that may be a passage has a probability: how likely its ends are ends of passages and its inside is
+not (`layout`), times e to the EVIDENCE by which the question's tokens are matched inside it, as late interaction
+matches them on a whole page. The run that is chosen is not the most probable one, but that which has the most in common
+with all of them: the largest expected intersection over union. So where the ends are unclear it covers what most agree
+on, and a place that is likely as a whole beats one line that happens to match best.
+
+Only what is stored is needed: the text, the boxes of its words, vectors and their places. No file is opened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+
+from visret.explain.layout import Layout, Quotable, laid_out
+from visret.types import Box, Grid, Passage
+
+EVIDENCE = 10.0
+"""The logarithm of the odds between a run with all best matches of the page, and one whose matches are the mean."""
+
+MAX_ENDS = 40  # the likeliest places where passages begin and end; more take time and change nothing
+_ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
+MAX_RUNS = 100  # the most probable runs, which are compared with each other
+
+
+def best(
+    page: Quotable,
+    similar: np.ndarray,
+    size_pt: tuple[float, float] | None,
+    *,
+    content: np.ndarray | None = None,
+    count: int = 1,
+    laid: Layout | None = None,
+) -> list[Passage]:
+    """Return the passages of a page that answer best, best first: at most `count`, none of which overlap.
+
+    similar: (n, m), how alike each vector of the page is to each token of the question. content: (m,) bool, the tokens
+    that count, as in QueryEmbedding; None for all. laid: the layout of the page, if it is known already.
+
+    A page of patch vectors without words gives regions, without text.
+    """
+    if content is not None and content.any() and not content.all():
+        similar = similar[:, content]
+    laid = laid or laid_out(page.text, None if _is_plain(page) else page.word_boxes, size_pt)
+    matched = _of_lines(page, similar, laid)
+    spread = float((similar.max(axis=0) - similar.mean(axis=0)).mean()) if similar.size else 0.0
+    found = [] if matched is None else chosen(page.text, laid, matched, spread, size_pt, count)
+    if not isinstance(page.where, Grid) or not similar.size:
+        return found
+    heat, regions = _regions(page, similar, size_pt, count)
+    if regions and (not found or _lift(regions[0].boxes, heat) > _lift(found[0].boxes, heat)):
+        return [_snapped(region, laid) for region in regions]
+    return found
+
+
+def chosen(
+    text: str, laid: Layout, matched: np.ndarray, spread: float, size_pt: tuple[float, float] | None, count: int = 1
+) -> list[Passage]:
+    """Return the passages of a page, best first. text, size_pt: of the page.
+
+    matched: (m, L), how well each token of the question is matched on each line. spread: how far the best matches of
+    the page stand above the mean of all, in the mean of the tokens.
+    """
+    ends = _likely_ends(laid.edges)
+    inside = _inside(matched, ends)
+    first, last = _pairs(len(ends) - 1)
+    start, stop, score = ends[first], ends[last + 1], inside[first, last]
+    chances = EVIDENCE / (spread or 1.0) * score + _prior(laid.edges, start, stop)
+    found: list[Passage] = []
+    while len(found) < count and len(chances):
+        at = _agreed(chances, start, stop, laid.areas)
+        found.append(_passage(text, laid, int(start[at]), int(stop[at]), float(score[at]), size_pt))
+        apart = (stop <= start[at]) | (start >= stop[at])
+        chances, start, stop, score = chances[apart], start[apart], stop[apart], score[apart]
+    return found
+
+
+def _likely_ends(edges: np.ndarray) -> np.ndarray:
+    """Return the lines before which passages most likely begin or end, sorted; the first and the end are among them."""
+    n = len(edges) - 1
+    if n < MAX_ENDS:
+        return np.arange(n + 1)
+    inner = 1 + np.argsort(-edges[1:-1], kind="stable")[: MAX_ENDS - 2]
+    return np.sort(np.concatenate([[0], inner, [n]]))
+
+
+def _inside(matched: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the mean best match (k, k) inside the lines from one end to another, for each first and last piece."""
+    pieces = np.maximum.reduceat(matched, ends[:-1], axis=1)
+    from_first = np.where(_from(pieces.shape[1]), pieces[:, None, :], -np.inf)
+    np.maximum.accumulate(from_first, axis=2, out=from_first)
+    return np.asarray(from_first.sum(axis=0) / len(matched))
+
+
+@lru_cache(maxsize=MAX_ENDS)
+def _pairs(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first and the last piece of each run of pieces."""
+    return np.triu_indices(count)
+
+
+@lru_cache(maxsize=MAX_ENDS)
+def _from(count: int) -> np.ndarray:
+    """Return which pieces (columns) do not stand before a first one (rows): (count, count) bool."""
+    return np.tri(count, dtype=bool).T
+
+
+def _prior(edges: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return the log probability that passages begin at `start` and end at `stop`, and nowhere between."""
+    yes, no = -np.logaddexp(0, -edges), -np.logaddexp(0, edges)
+    before = np.concatenate([[0.0], np.cumsum(no)])
+    return np.asarray(yes[start] + yes[stop] + before[stop] - before[start + 1])
+
+
+def _agreed(chances: np.ndarray, start: np.ndarray, stop: np.ndarray, areas: np.ndarray) -> int:
+    """Return which run of lines has the most in common with all of them, by their chances."""
+    top = np.arange(len(chances))
+    if len(chances) > MAX_RUNS:
+        top = np.sort(np.argpartition(-chances, MAX_RUNS)[:MAX_RUNS])
+    weight = np.exp(chances[top] - chances[top].max())
+    below = np.concatenate([[0.0], np.cumsum(areas)])
+    a, b = below[start[top]], below[stop[top]]
+    common = np.minimum(b[:, None], b) - np.maximum(a[:, None], a)
+    np.maximum(common, 0, out=common)
+    size = b - a
+    return int(top[(common / (size[:, None] + size - common) @ weight).argmax()])
+
+
+def _of_lines(page: Quotable, similar: np.ndarray, laid: Layout) -> np.ndarray | None:
+    """Return how well each token is matched on each line, (m, L); None where no vector lies on a line."""
+    if not len(laid.texts):
+        return None
+    vectors, lines = _placed(page, laid)
+    if not len(lines):
+        return None
+    if (lines[1:] < lines[:-1]).any():
+        order = np.argsort(lines, kind="stable")
+        vectors, lines = vectors[order], lines[order]
+    first = np.flatnonzero(np.diff(lines, prepend=-1))
+    matched = np.full((similar.shape[1], len(laid.texts)), min(-1.0, float(similar.min())), similar.dtype)
+    matched[:, lines[first]] = np.maximum.reduceat(similar[vectors], first, axis=0).T
+    return matched
+
+
+def _placed(page: Quotable, laid: Layout) -> tuple[np.ndarray, np.ndarray]:
+    """Return vectors of a page, and the line that each lies on; a vector that stands for several words is repeated."""
+    where, rows = page.where, page.vector_of_place()
+    if isinstance(where, Grid):
+        if laid.boxes is None or page.word_boxes is None:
+            return rows[:0], rows[:0]
+        boxes = page.word_boxes
+        col = np.minimum((boxes[:, 0] + boxes[:, 2]) / 2 * where.cols, where.cols - 1).astype(int)
+        row = np.minimum((boxes[:, 1] + boxes[:, 3]) / 2 * where.rows, where.rows - 1).astype(int)
+        vectors, lines = rows[row * where.cols + col], _line_of_word(laid)
+        return vectors[vectors >= 0], lines[vectors >= 0]
+    if where.shape[1] == 2:
+        lines = np.searchsorted(laid.spans[:, 1], where[:, 0], side="right")
+        known = ~np.isnan(where[:, 0]) & (lines < len(laid.texts))
+        return rows[known], lines[known]
+    if laid.boxes is None or page.word_boxes is None:
+        return rows[:0], rows[:0]
+    lines = _line_of_box(where, page.word_boxes, _line_of_word(laid))
+    return rows[lines >= 0], lines[lines >= 0]
+
+
+def _line_of_word(laid: Layout) -> np.ndarray:
+    return np.repeat(np.arange(len(laid.texts)), np.diff(laid.starts))
+
+
+_MIX = np.array([1.0, 1.6180339887, 2.6651441427, 3.1415926536])  # boxes that differ have different products with this
+
+
+def _line_of_box(where: np.ndarray, word_boxes: np.ndarray, line_of_word: np.ndarray) -> np.ndarray:
+    """Return the line of the word at each place (places, 4), -1 where there is none.
+
+    The second half of a word that is divided between lines has a box of its own, and counts to the line before it.
+    """
+    words, keys = ((boxes * _MIX).sum(axis=1) for boxes in (word_boxes, where))
+    order = np.argsort(words, kind="stable")
+    at = np.minimum(np.searchsorted(words[order], keys), len(words) - 1)
+    same = words[order][at] == keys
+    found = np.where(same, line_of_word[order][at], -1)
+    lacking = ~same & ~np.isnan(keys)
+    if lacking.any():
+        before = np.maximum.accumulate(np.where(same, np.arange(len(keys)), -1))
+        found[lacking] = np.where(before[lacking] >= 0, found[before[lacking]], -1)
+    return np.asarray(found)
+
+
+def _passage(
+    text: str, laid: Layout, first: int, end: int, score: float, size_pt: tuple[float, float] | None
+) -> Passage:
+    boxes = () if laid.boxes is None else joined(laid.boxes[first:end])
+    span = int(laid.spans[first, 0]), int(laid.spans[end - 1, 1])
+    return Passage(text[span[0] : span[1]], boxes, span, size_pt, score)
+
+
+def joined(boxes: np.ndarray) -> tuple[Box, ...]:
+    """Return the boxes of lines (L, 4), each of which reaches down to the next one if that stands just below it."""
+    out = np.array(boxes, float)
+    here, below = out[:-1], out[1:]
+    gap = below[:, 1] - here[:, 3]
+    under = (gap > 0) & (gap <= here[:, 3] - here[:, 1])
+    under &= np.minimum(here[:, 2], below[:, 2]) > np.maximum(here[:, 0], below[:, 0])
+    out[:-1, 3] = np.where(under, below[:, 1], here[:, 3])
+    return tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in out.tolist())
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def _regions(
+    page: Quotable, similar: np.ndarray, size_pt: tuple[float, float] | None, count: int
+) -> tuple[np.ndarray, list[Passage]]:
+    """Return how far each cell of a grid stands above the page, (rows, cols), and the regions that stand out most.
+
+    A region is a group of cells, joined by their sides, with more than half of the largest heat; the first one holds
+    most heat.
+    """
+    grid = page.where
+    assert isinstance(grid, Grid)
+    cells = grid.vector_of_cell()
+    mean = similar.mean(axis=0)
+    spread = float((similar.max(axis=0) - mean).sum())
+    heat = np.where(cells >= 0, np.maximum(similar - mean, 0).sum(axis=1)[cells] / max(spread, 1e-9), 0.0)
+    if spread < _ALIKE * similar.shape[1]:  # every place answers as well as any other
+        return heat, []
+    groups = _joined_cells(heat > heat.max() / 2)
+    groups.sort(key=lambda group: -float(heat[tuple(group.T)].sum()))
+    return heat, [_region(group, grid, cells, similar, size_pt) for group in groups[:count]]
+
+
+def _joined_cells(marked: np.ndarray) -> list[np.ndarray]:
+    """Return the groups of marked cells (rows, cols) that are joined by their sides, each (cells, 2)."""
+    left = set(map(tuple, np.argwhere(marked).tolist()))
+    groups = []
+    while left:
+        group, queue = [], [left.pop()]
+        while queue:
+            row, col = queue.pop()
+            group.append((row, col))
+            near = {(row - 1, col), (row + 1, col), (row, col - 1), (row, col + 1)} & left
+            left -= near
+            queue += near
+        groups.append(np.array(sorted(group)))
+    return groups
+
+
+def _region(
+    group: np.ndarray, grid: Grid, cells: np.ndarray, similar: np.ndarray, size_pt: tuple[float, float] | None
+) -> Passage:
+    (top, left), (bottom, right) = group.min(axis=0).tolist(), group.max(axis=0).tolist()
+    box = (left / grid.cols, top / grid.rows, (right + 1) / grid.cols, (bottom + 1) / grid.rows)
+    return Passage("", (box,), None, size_pt, float(similar[cells[tuple(group.T)]].max(axis=0).mean()))
+
+
+def _lift(boxes: tuple[Box, ...], heat: np.ndarray) -> float:
+    """Return the share of the heat inside boxes, less the share of the page that they cover."""
+    rows, cols = heat.shape
+    y, x = (np.arange(rows)[:, None] + 0.5) / rows, (np.arange(cols) + 0.5) / cols
+    inside = np.zeros(heat.shape, bool)
+    for x0, y0, x1, y1 in boxes:
+        inside |= (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
+    return float(heat[inside].sum() / (heat.sum() or 1.0) - inside.mean())
+
+
+def _snapped(region: Passage, laid: Layout) -> Passage:
+    """Return a region that holds whole lines: those with their middle inside it, and their text."""
+    (x0, y0, x1, y1) = region.boxes[0]
+    if laid.boxes is None:
+        return region
+    x, y = (laid.boxes[:, 0] + laid.boxes[:, 2]) / 2, (laid.boxes[:, 1] + laid.boxes[:, 3]) / 2
+    held = np.flatnonzero((x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1))
+    if not len(held):
+        return region
+    low, high = laid.boxes[held, :2].min(axis=0).tolist(), laid.boxes[held, 2:].max(axis=0).tolist()
+    box = (min(x0, low[0]), min(y0, low[1]), max(x1, high[0]), max(y1, high[1]))
+    return replace(region, text="\n".join(laid.texts[i] for i in held.tolist()), boxes=(box,))
+
+
+def _is_plain(page: Quotable) -> bool:
+    return not isinstance(page.where, Grid) and page.where.shape[1] == 2
