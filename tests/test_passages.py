@@ -14,6 +14,7 @@ from visret import Page, Retriever, Word
 from visret.errors import InvalidArgument
 from visret.explain import layout, passages
 from visret.explain.layout import laid_out
+from visret.index.segment import Segment
 from visret.types import Grid, PageEmbedding, PageRef
 
 SIZE = (600.0, 800.0)
@@ -68,6 +69,17 @@ def test_every_clue_is_held_somewhere():
     texts, starts = laid_out(text, boxes, SIZE)[:2]
     held = layout.clues(texts, starts, boxes * scale).any(axis=0)
     assert dict(zip(layout.CLUES, held.tolist(), strict=True)) == dict.fromkeys(layout.CLUES, True)
+
+
+def test_stored_edges_are_those_that_are_found():
+    text, boxes = typeset(*MANUAL)
+    found = laid_out(text, boxes, SIZE)
+    stored = layout.packed_edges(text, boxes, SIZE)
+    assert (stored.dtype, len(stored)) == (np.int8, len(MANUAL) + 1)
+    for one, other in zip(found, laid_out(text, boxes, SIZE, stored), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(layout.packed_edges("", None, SIZE)) == 0
+    np.testing.assert_array_equal(laid_out(text, boxes, SIZE, stored[:3]).edges, found.edges)  # of another text
 
 
 def test_plain_text_has_sentences_for_lines():
@@ -213,6 +225,14 @@ def notes(tmp_path):
         )
         retriever.add_pages([Page.from_text(text, doc="rules.txt"), Page.from_text("A harbour.", doc="other.txt")])
         yield retriever, text
+
+
+def test_an_index_without_edges_finds_the_same(notes, monkeypatch):
+    retriever, _ = notes
+    with_edges = retriever.search("harbour key")
+    assert all(len(segment.edges(0)) > 1 for segment in retriever._index.snapshot.segments)
+    monkeypatch.setattr(Segment, "edges", lambda *_: None)
+    assert retriever.search("harbour key") == with_edges
 
 
 def test_words_alone_find_a_passage_of_plain_text(notes):

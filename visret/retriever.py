@@ -676,7 +676,8 @@ class Retriever:
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        return pipeline.passages(pipeline.asked_about(question, ref), ref, arguments.whole("n", n))
+        asked = pipeline.asked_about(question, ref, hit.scores if isinstance(hit, Hit) else {})
+        return pipeline.passages(asked, ref, arguments.whole("n", n))
 
     def passages(
         self,

@@ -275,6 +275,10 @@ class PageEmbedding:
         if where.shape[1] == 4:
             object.__setattr__(self, "where", arguments.boxes(where))
 
+    @property
+    def edges(self) -> None:
+        """The edges of its lines, which only an index stores (`visret.explain.layout`): None."""
+
     def vector_of_place(self) -> np.ndarray:
         """Return the vector that stands for each cell (row by row), box or span: (places,) int32, -1 for none."""
         return vector_of_place(self.where, self.rows, len(self.vectors))

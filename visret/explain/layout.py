@@ -71,6 +71,10 @@ class Quotable(Protocol):
     def rows(self) -> np.ndarray | None:
         """The vector of each place, (places,) int32; None where each has its own."""
 
+    @property
+    def edges(self) -> np.ndarray | None:
+        """The stored edges of its lines, as `packed_edges` returns them; None where they are not known."""
+
     def vector_of_place(self) -> np.ndarray:
         """Return the vector of each place, (places,) int32."""
 
@@ -92,24 +96,46 @@ class Layout(NamedTuple):
     spans: np.ndarray
 
 
-def laid_out(text: str, word_boxes: np.ndarray | None, size_pt: tuple[float, float] | None) -> Layout:
+STEP = 16
+"""The steps of an edge from one whole number of log odds to the next: edges are stored in one byte."""
+
+
+def laid_out(
+    text: str,
+    word_boxes: np.ndarray | None,
+    size_pt: tuple[float, float] | None,
+    stored: np.ndarray | None = None,
+) -> Layout:
     """Return the lines of a page, and where passages may begin and end.
 
     text: lines divided by line feeds. word_boxes: (w, 4) of `text.split()`, in page fractions; None for plain text.
-    size_pt: the size of the page.
+    size_pt: the size of the page. stored: its edges, (L+1,) int8 as `packed_edges` returns them; None finds them anew,
+    which takes most of the time.
     """
     spans = np.array(_spans(text, plain=word_boxes is None), np.int64).reshape(-1, 2)
     texts = tuple(text[start:end] for start, end in spans.tolist())
     starts = np.fromiter(accumulate((len(line.split()) for line in texts), initial=0), np.int64, len(texts) + 1)
+    kept = None if stored is None or len(stored) != len(texts) + 1 else stored / STEP
     if not texts or word_boxes is None or len(word_boxes) != starts[-1]:
+        areas = np.diff(spans, axis=1)[:, 0].astype(float)
+        if kept is not None:
+            return Layout(texts, starts, None, areas, kept, spans)
         blank = np.array([text[a:b].count("\n") > 1 for a, b in zip(spans[:-1, 1], spans[1:, 0], strict=True)], bool)
         edges = _log_odds(texts, starts, None, blank)
-        return Layout(texts, starts, None, np.diff(spans, axis=1)[:, 0].astype(float), edges, spans)
+        return Layout(texts, starts, None, areas, edges, spans)
     boxes = _around(word_boxes, starts)
     areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-9)
+    if kept is not None:
+        return Layout(texts, starts, boxes, areas, kept, spans)
     scale = np.array((size_pt or (1.0, 1.0)) * 2)
     edges = _log_odds(texts, starts, word_boxes * scale, None)
     return Layout(texts, starts, boxes, areas, edges, spans)
+
+
+def packed_edges(text: str, word_boxes: np.ndarray | None, size_pt: tuple[float, float] | None) -> np.ndarray:
+    """Return the edges of a page as they are stored, (L+1,) int8; (0,) for a page without words."""
+    laid = laid_out(text, None if size_pt is None else word_boxes, size_pt)
+    return np.round(laid.edges * STEP).astype(np.int8) if laid.texts else np.empty(0, np.int8)
 
 
 def clues(
@@ -274,7 +300,8 @@ def _headings(texts: tuple[str, ...], seen: _Seen, stopped: np.ndarray, caption:
 def _log_odds(
     texts: tuple[str, ...], starts: np.ndarray, word_boxes: np.ndarray | None, blank: np.ndarray | None
 ) -> np.ndarray:
-    return np.asarray(clues(texts, starts, word_boxes, blank) @ np.array(list(CLUES.values())))
+    odds = clues(texts, starts, word_boxes, blank) @ np.array(list(CLUES.values()))
+    return np.asarray(np.round(odds * STEP) / STEP)
 
 
 def _spans(text: str, *, plain: bool) -> list[tuple[int, int]]:

@@ -24,9 +24,9 @@ from visret.types import Box, Grid, Passage
 EVIDENCE = 10.0
 """The logarithm of the odds between a run with all best matches of the page, and one whose matches are the mean."""
 
-MAX_ENDS = 40  # the likeliest places where passages begin and end; more take time and change nothing
+MAX_ENDS = 32  # the likeliest places where passages begin and end; more take time and change nothing
 _ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
-MAX_RUNS = 100  # the most probable runs, which are compared with each other
+MAX_RUNS = 64  # the most probable runs, which are compared with each other
 
 
 def best(
@@ -47,7 +47,7 @@ def best(
     """
     if content is not None and content.any() and not content.all():
         similar = similar[:, content]
-    laid = laid or laid_out(page.text, None if _is_plain(page) else page.word_boxes, size_pt)
+    laid = laid or laid_out(page.text, None if _is_plain(page) else page.word_boxes, size_pt, page.edges)
     matched = _of_lines(page, similar, laid)
     spread = float((similar.max(axis=0) - similar.mean(axis=0)).mean()) if similar.size else 0.0
     found = [] if matched is None else chosen(page.text, laid, matched, spread, size_pt, count)

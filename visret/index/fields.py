@@ -14,6 +14,7 @@ import numpy as np
 
 from visret.codec import Codec, Rows, encode
 from visret.errors import ShapeError
+from visret.explain.layout import packed_edges
 from visret.index import postings
 from visret.index.fitted import Fitted
 from visret.index.layout import BOXES, CELLS, GRID, SPANS
@@ -115,6 +116,11 @@ def _pack_words(page: PageEmbedding) -> Packed:
     return {"word_boxes": page.word_boxes}
 
 
+def _pack_edges(page: PageEmbedding) -> Packed:
+    edges = packed_edges(page.text, page.word_boxes, page.size_pt)
+    return {"edges": edges} if len(edges) else {}
+
+
 _INT32, _FLOAT32 = np.dtype("<i4"), np.dtype("<f4")
 
 VECTORS = Field(
@@ -168,6 +174,7 @@ FIELDS = (
     Field("made", "made_offsets", {"made": (_INT32, ())}, pack=_pack_made),
     Field("text", "text_offsets", {"text": (np.dtype("u1"), ())}, pack=_pack_text),
     Field("words", "word_offsets", {"word_boxes": (_FLOAT32, (4,))}, pack=_pack_words),
+    Field("edges", "edge_offsets", {"edges": (np.dtype("i1"), ())}, pack=_pack_edges),
     POSTINGS,
 )
 

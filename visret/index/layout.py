@@ -86,6 +86,9 @@ then `checksums` names none of its files. Code that needs it says what adds it a
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
     word_offsets   (P+1,)    int64, words of each page in word_boxes; a page may have none
+    edges          (sum,)    int8, how likely a passage begins or ends before each line of the text, and behind the
+                             last, as log odds in sixteenths (visret/explain/layout.py)
+    edge_offsets   (P+1,)    int64, edges of each page; a page without has none, and its edges are found when needed
     lengths        (P,)      uint32, terms of each page (visret/index/terms.py), each as often as it is there
     terms          (sum,)    uint8, the T distinct terms of all pages in UTF-8, sorted by these bytes
     term_offsets   (T+1,)    int64, bytes of each term in terms

@@ -37,7 +37,7 @@ class SegmentPage(NamedTuple):
 class PlacedText(NamedTuple):
     """The text of a page as stored, and where it and the page's vectors lie; the fields are those of `PageEmbedding`.
 
-    size: how many vectors the page has.
+    size: how many vectors the page has. edges: as `visret.explain.layout.packed_edges` returns them.
     """
 
     text: str
@@ -45,6 +45,7 @@ class PlacedText(NamedTuple):
     where: Grid | np.ndarray
     rows: np.ndarray | None
     size: int
+    edges: np.ndarray | None = None
 
     def vector_of_place(self) -> np.ndarray:
         """Return (places,) int32, as `PageEmbedding.vector_of_place`."""
@@ -149,7 +150,7 @@ class Segment:
     def placed_text(self, row: int) -> PlacedText:
         """Return the text of the page in this row and where it stands, without reading a vector."""
         size = int(self.offsets[row + 1] - self.offsets[row])
-        return PlacedText(self.text(row), self.word_boxes(row), *self._where(row), size)
+        return PlacedText(self.text(row), self.word_boxes(row), *self._where(row), size, self.edges(row))
 
     @cached_property
     def postings(self) -> Postings:
@@ -181,6 +182,11 @@ class Segment:
     def text(self, row: int) -> str:
         """Return the text of the page in this row; "" where unknown."""
         return self.part("text", row).tobytes().decode("utf-8", "replace")
+
+    def edges(self, row: int) -> np.ndarray | None:
+        """Return where passages may begin and end on the page in this row, (L+1,) int8; None where it is not known."""
+        edges = self.part("edges", row)
+        return edges if len(edges) else None
 
     def word_boxes(self, row: int) -> np.ndarray | None:
         """Return (w, 4) float32 boxes of the words of the page in this row; None where it has none."""

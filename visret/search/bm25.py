@@ -70,7 +70,7 @@ class BM25:
         worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
         text, boxes = self.snapshot.words(segment, row)
         size_pt = self.snapshot.size_pt(segment, row)
-        laid = laid_out(text, boxes, size_pt)
+        laid = laid_out(text, boxes, size_pt, self.snapshot.segment(segment).edges(row))
         matched = _of_lines(laid.texts, worth)
         if not matched.any():
             return []
