@@ -18,6 +18,7 @@ from support.vectors import assert_same
 
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, VisretError, WeightsError
+from visret.explain import passages
 from visret.models import registry
 from visret.types import Page
 
@@ -199,6 +200,24 @@ def test_a_vector_is_where_its_patch_is(encoders, architecture, size):
     for (row, col), colour in zip(cells, ["white", "black"] * 2, strict=True):
         moved = np.linalg.norm(seen(page(size, grid.cell_box(row, col), colour)) - before, axis=1)
         assert divmod(int(moved[: grid.rows * grid.cols].argmax()), grid.cols) == (row, col)
+
+
+@pytest.mark.parametrize("architecture", CHECKPOINTS)
+def test_the_passage_of_a_page_is_the_block_that_is_painted(encoders, architecture):
+    """A question that is like what the block changes finds the block: the region that stands out, as one box."""
+    encoder = encoders(architecture)
+    seen = seen_by(encoder) if architecture == "ColQwen3_5" else lambda one: encoder.encode_pages([one])[0].vectors
+    (blank,) = encoder.encode_pages([page(LANDSCAPE)])
+    grid = blank.where
+    top, left = grid.rows // 2, grid.cols // 3
+    bottom, right = min(grid.rows, top + 3), min(grid.cols, left + 3)
+    box = (left / grid.cols, top / grid.rows, right / grid.cols, bottom / grid.rows)
+    moved = np.linalg.norm(seen(page(LANDSCAPE, box, "black")) - seen(page(LANDSCAPE)), axis=1)
+    (found,) = passages.best(blank, moved[: len(blank.vectors), None], blank.size_pt)
+    x0, y0, x1, y1 = found.box
+    common = max(0, min(x1, box[2]) - max(x0, box[0])) * max(0, min(y1, box[3]) - max(y0, box[1]))
+    areas = (x1 - x0) * (y1 - y0) + (box[2] - box[0]) * (box[3] - box[1])
+    assert common / (areas - common) > 0.5
 
 
 def seen_by(encoder):
