@@ -491,6 +491,10 @@ def test_an_index_without_a_model_is_searched_by_its_words(capsys, tmp_path):
     status, out, _ = run(capsys, "search", folder, "install.packages", "--json")
     (hit,) = json.loads(out)["hits"]
     assert (status, hit["doc"], hit["text"], hit["weak"]) == (0, "notes.txt", "install.packages of R", False)
+    passage = "install.packages of R\nand more"
+    assert (hit["passage"]["text"], hit["passage"]["span"], hit["passage"]["boxes"]) == (passage, [0, len(passage)], [])
+    assert hit["link"] == "#page=1"
+    assert "install.packages of R and more" in run(capsys, "search", folder, "install.packages")[1]
     status, _, err = run(capsys, "index", tmp_path / "notes.txt", "--index", folder, "--model", "toy")
     assert (status, "was made with none, not toy" in err) == (1, True)
 

@@ -224,6 +224,7 @@ def test_three_tools_and_nothing_else_over_mcp(server):
             tools = (await client.list_tools()).tools
             found = await client.call_tool("search_pages", {"question": "blue", "k": 1})
             hit = found.structured_content["pages"][0]
+            assert (hit["passage"], hit["link"]) == (None, f"#page={hit['page']}")  # a page that is blue all over
             asked = {"question": "blue", "k": 1, "offset": 1, "group_by": "document", "neighbours": 1}
             (second, *near) = (await client.call_tool("search_pages", asked)).structured_content["pages"]
             assert second["rank"] == 2
