@@ -63,12 +63,30 @@ def test_every_clue_is_held_somewhere():
         (f"{PROSE}. So.", 2, 80, 10),
         (PROSE.capitalize(), 2, 95, 10),
         (PROSE, 2, 80, 10),
+        ("Fig. 2: Lines", 20, 200, 10),
         ("4 End", 20, 80, 14),
     )
     scale = np.array(SIZE * 2)
     texts, starts = laid_out(text, boxes, SIZE)[:2]
     held = layout.clues(texts, starts, boxes * scale).any(axis=0)
     assert dict(zip(layout.CLUES, held.tolist(), strict=True)) == dict.fromkeys(layout.CLUES, True)
+
+
+@pytest.mark.parametrize(("caption", "above"), [("Figure 1: A net", True), ("Table 1: Sizes", False)])
+def test_a_caption_goes_with_what_it_is_about(caption, above):
+    """A figure is above its caption, and a table is below, if something is on both sides."""
+    labels, rows = [("x1 x2", 4, 100, 10), ("out", 4, 160, 10)], [("a b", 14, 100, 10), ("c d", 2, 100, 10)]
+
+    def held(*lines):
+        text, boxes = typeset(*lines)
+        texts, starts = laid_out(text, boxes, SIZE)[:2]
+        clues = layout.clues(texts, starts, boxes * np.array(SIZE * 2)).T[-2:]
+        return [np.flatnonzero(clue).tolist() for clue in clues]  # joined, parted
+
+    line = (caption, 8, 100, 10)
+    assert held(*labels, line, *rows) == ([[2], [3]] if above else [[3], [2]])
+    assert held(line, *rows) == [[1], [0]]
+    assert held(*labels, line) == [[2], [3]]
 
 
 def test_stored_edges_are_those_that_are_found():
@@ -107,7 +125,8 @@ def slow(laid, matched, spread):
 
     def overlap(one, other):
         common = sum(laid.areas[i] for i in range(max(one[0], other[0]), min(one[1], other[1])))
-        return common / (sum(laid.areas[one[0] : one[1]]) + sum(laid.areas[other[0] : other[1]]) - common)
+        both = sum(laid.areas[one[0] : one[1]]) + sum(laid.areas[other[0] : other[1]]) - common
+        return (1 - passages.TOUCH) * common / both + passages.TOUCH * (common > 0)
 
     weight = {run: math.exp(odds[run] - odds[kept[0]]) for run in kept}
     return {run: sum(weight[other] * overlap(run, other) for other in kept) for run in kept}

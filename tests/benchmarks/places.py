@@ -207,16 +207,20 @@ def examples(pages: list[Looked]) -> Iterator[tuple[np.ndarray, bool]]:
 
 
 def fitted(pages: list[Looked], penalty: float = 1 / 0.03) -> dict[str, float]:
-    """Learn what each clue tells, by logistic regression with a penalty on all weights but the first."""
+    """Learn what each clue tells, by logistic regression with a penalty on all weights but the first; not the RULES."""
     held, is_end = zip(*examples(pages), strict=True)
     x, y = np.array(held, float), np.array(is_end, float)
+    names = list(layout.CLUES)
+    rules = [names.index(name) for name in layout.RULES]
+    given = x[:, rules] @ np.array([layout.CLUES[name] for name in layout.RULES])
+    x = np.delete(x, rules, axis=1)
     weights, drag = np.zeros(x.shape[1]), np.full(x.shape[1], penalty)
     drag[0] = 1e-9
     for _ in range(50):  # Newton's method
-        p = 1 / (1 + np.exp(-x @ weights))
+        p = 1 / (1 + np.exp(-x @ weights - given))
         slope = x.T @ (p - y) + drag * weights
         weights -= np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(drag), slope)
-    return dict(zip(layout.CLUES, weights.tolist(), strict=True))
+    return dict(zip((name for name in names if name not in layout.RULES), weights.tolist(), strict=True))
 
 
 @contextmanager

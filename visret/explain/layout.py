@@ -21,25 +21,31 @@ import numpy as np
 from visret.types import Grid
 
 CLUES = {
-    "none": -1.55,  # where nothing else is known
-    "margin": 0.26,  # the first line of the page begins here, or the last one ends
-    "space": 0.67,  # more white space than between the lines of a paragraph
-    "indent": 0.24,  # of a paragraph's first line
-    "sentence": 0.76,  # the line before ends a sentence
-    "colon": -0.05,  # the line before announces what follows
-    "short": 0.32,  # the line before ends before its neighbours do
+    "none": -1.54,  # where nothing else is known
+    "margin": 0.22,  # the first line of the page begins here, or the last one ends
+    "space": 0.68,  # more white space than between the lines of a paragraph
+    "indent": 0.22,  # of a paragraph's first line
+    "sentence": 0.72,  # the line before ends a sentence
+    "colon": -0.06,  # the line before announces what follows
+    "short": 0.35,  # the line before ends before its neighbours do
     "heading": -0.11,  # the next line is a heading
-    "lower": -0.46,  # the next line begins with a lower-case letter
-    "scattered": -0.86,  # neither line is running text: a table, a figure, a listing goes on
-    "prose": 0.45,  # running text begins
-    "code": -0.33,  # both lines are of a programming language
+    "lower": -0.49,  # the next line begins with a lower-case letter
+    "scattered": -0.82,  # neither line is running text: a table, a figure, a listing goes on
+    "prose": 0.5,  # running text begins
+    "code": -0.34,  # both lines are of a programming language
+    "joined": -1.0,  # a caption meets what it is about
+    "parted": 1.0,  # a caption meets what it is not about
 }
 """What each clue adds to the log odds that a passage begins or ends between two lines."""
+
+RULES = ("joined", "parted")
+"""The clues whose weights are set, not learned: captions are few, and people mark some of them without the figure."""
 
 _CAPTION = re.compile(
     r"(?:figure|fig\.|table|tab\.|listing|algorithm|abbildung|abb\.|tabelle|figura|tabla|tableau|tabella)\s*[\dA-Z]",
     re.I,
 )
+_TABLE = re.compile(r"tab", re.I)
 _ITEM = re.compile(r"(?:[•◦▪‣∙·●○■□►▶➢✓–—*»-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\[\d+\])(?:\s|$)")
 _NUMBERED = re.compile(
     r"(?:(?:chapter|section|appendix|part|kapitel|abschnitt|chapitre)\s+)?(?:\d{1,2}|[A-Z])(?:\.\d{1,2})*\.?\s+\S", re.I
@@ -159,7 +165,8 @@ def clues(
     caption = np.array([_CAPTION.match(line) is not None for line in texts])
     prose = _prose(texts, np.diff(starts), seen, signs, letters, stopped, lower)
     heading = _headings(texts, seen, stopped, caption)
-    scattered = ~prose & ~heading & ~_captions(caption, seen)
+    captions = _captions(caption, seen)
+    scattered = ~prose & ~heading & ~captions
     inner, code = held[1:-1], signs > 0.12
     inner[:, 2] = seen.flow & (seen.excess > 0.5)
     inner[:, 3] = prose[1:] & prose[:-1] & seen.indented & (seen.short | stopped[:-1])
@@ -171,6 +178,7 @@ def clues(
     inner[:, 9] = scattered[1:] & scattered[:-1]
     inner[:, 10] = scattered[:-1] & prose[1:]
     inner[:, 11] = code[1:] & code[:-1]
+    held[:, 12], held[:, 13] = _around_captions(texts, caption, captions, scattered)
     return held
 
 
@@ -277,6 +285,29 @@ def _captions(begins: np.ndarray, seen: _Seen) -> np.ndarray:
             i += 1
             inside[i] = True
     return inside
+
+
+def _around_captions(
+    texts: tuple[str, ...], begins: np.ndarray, inside: np.ndarray, scattered: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return at which ends a caption meets what it is about, and at which something else, (L+1,) bool each.
+
+    begins, inside, scattered: (L,) lines that begin a caption, are of one, and are no running text. A figure stands
+    above its caption, and a table below, if something stands on both sides.
+    """
+    n = len(texts)
+    joined, parted = np.zeros(n + 1, bool), np.zeros(n + 1, bool)
+    for first in np.flatnonzero(begins).tolist():
+        end = first + 1
+        while end < n and inside[end] and not begins[end]:
+            end += 1
+        above, below = first > 0 and scattered[first - 1], end < n and scattered[end]
+        is_table = _TABLE.match(texts[first]) is not None
+        if above and not (below and is_table):
+            joined[first], parted[end] = True, True
+        elif below:
+            joined[end], parted[first] = True, True
+    return joined, parted
 
 
 def _headings(texts: tuple[str, ...], seen: _Seen, stopped: np.ndarray, caption: np.ndarray) -> np.ndarray:

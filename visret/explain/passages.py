@@ -5,8 +5,8 @@
 Every run of lines that may be a passage has a probability: how likely its ends are ends of passages and its inside is
 not (`layout`), times e to the EVIDENCE by which the question's tokens are matched inside it, as late interaction
 matches them on a whole page. The run that is chosen is not the most probable one, but that which has the most in common
-with all of them: the largest expected intersection over union. So where the ends are unclear it covers what most agree
-on, and a place that is likely as a whole beats one line that happens to match best.
+with all of them: the largest expected intersection over union, and a little for touching them. So where the ends are
+unclear it covers what most agree on, and a place that is likely as a whole beats one line that happens to match best.
 
 Only what is stored is needed: the text, the boxes of its words, vectors and their places. No file is opened.
 """
@@ -23,6 +23,9 @@ from visret.types import Box, Grid, Passage
 
 EVIDENCE = 10.0
 """The logarithm of the odds between a run with all best matches of the page, and one whose matches are the mean."""
+
+TOUCH = 0.2
+"""The worth of a run that has anything in common with the right one; the rest is for how much it has."""
 
 MAX_ENDS = 32  # the likeliest places where passages begin and end; more take time and change nothing
 _ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
@@ -128,7 +131,8 @@ def _agreed(chances: np.ndarray, start: np.ndarray, stop: np.ndarray, areas: np.
     common = np.minimum(b[:, None], b) - np.maximum(a[:, None], a)
     np.maximum(common, 0, out=common)
     size = b - a
-    return int(top[(common / (size[:, None] + size - common) @ weight).argmax()])
+    worth = (1 - TOUCH) * common / (size[:, None] + size - common) + TOUCH * (common > 0)
+    return int(top[(worth @ weight).argmax()])
 
 
 def _of_lines(page: Quotable, similar: np.ndarray, laid: Layout) -> np.ndarray | None:
