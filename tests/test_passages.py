@@ -146,6 +146,16 @@ def test_the_chosen_run_has_most_in_common_with_all(n, m, seed):
     assert found.text == text[slice(*found.span)]
 
 
+def test_a_long_page_is_cut_where_it_answers():
+    lines = [f"Sentence number {number} says this." for number in range(600)]
+    laid = laid_out("\n".join(lines), None, None)
+    matched = np.full((3, 600), 0.1)
+    matched[:, 431] = 0.9
+    (found,) = passages.chosen("\n".join(lines), laid, matched, 0.8, None)
+    assert lines[431] in found.text
+    assert found.text.count("\n") < 12
+
+
 def test_several_passages_do_not_overlap_and_get_worse():
     text, boxes = typeset(*MANUAL)
     laid = laid_out(text, boxes, SIZE)

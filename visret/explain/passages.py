@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from visret.explain.layout import Layout, Quotable, laid_out
 from visret.types import Box, Grid, Passage
@@ -29,6 +30,8 @@ TOUCH = 0.2
 
 MAX_ENDS = 32  # the likeliest places where passages begin and end; more take time and change nothing
 _ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
+LONG = 100  # lines: more than most pages of print have
+NEAR = 4  # lines on both sides of an end
 MAX_RUNS = 64  # the most probable runs, which are compared with each other
 
 
@@ -70,11 +73,12 @@ def chosen(
     matched: (m, L), how well each token of the question is matched on each line. spread: how far the best matches of
     the page stand above the mean of all, in the mean of the tokens.
     """
-    ends = _likely_ends(laid.edges)
+    weight = EVIDENCE / (spread or 1.0)
+    ends = _likely_ends(laid.edges, weight * matched.mean(axis=0))
     inside = _inside(matched, ends)
     first, last = _pairs(len(ends) - 1)
     start, stop, score = ends[first], ends[last + 1], inside[first, last]
-    chances = EVIDENCE / (spread or 1.0) * score + _prior(laid.edges, start, stop)
+    chances = weight * score + _prior(laid.edges, start, stop)
     found: list[Passage] = []
     while len(found) < count and len(chances):
         at = _agreed(chances, start, stop, laid.areas)
@@ -84,12 +88,19 @@ def chosen(
     return found
 
 
-def _likely_ends(edges: np.ndarray) -> np.ndarray:
-    """Return the lines before which passages most likely begin or end, sorted; the first and the end are among them."""
+def _likely_ends(edges: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+    """Return the lines before which passages most likely begin or end, sorted; the first and the end are among them.
+
+    evidence: (L,), how well each line answers. On a long page, ends are looked for near lines that do.
+    """
     n = len(edges) - 1
     if n < MAX_ENDS:
         return np.arange(n + 1)
-    inner = 1 + np.argsort(-edges[1:-1], kind="stable")[: MAX_ENDS - 2]
+    likely = edges[1:-1]
+    if n > LONG:
+        around = sliding_window_view(np.pad(evidence, NEAR, mode="edge"), 2 * NEAR + 2).max(axis=1)
+        likely = likely + around
+    inner = 1 + np.argsort(-likely, kind="stable")[: MAX_ENDS - 2]
     return np.sort(np.concatenate([[0], inner, [n]]))
 
 
