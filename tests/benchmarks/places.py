@@ -1,6 +1,6 @@
 """Places on right pages: whether the passage of a hit is where the answer stands, beside other ways to point at it.
 
-    python tests/benchmarks/places.py FOLDER [--index INDEX] [--fit]
+    python tests/benchmarks/places.py FOLDER [--index INDEX | --pictures] [--fit]
 
 The documents and questions are those of quality.py, which fetches them into FOLDER. places.jsonl says where on the
 right page each question is answered: the boxes of lines, marked by hand, of one place, of any of several, or of all
@@ -9,7 +9,8 @@ together. Everything is measured on the given right page.
 Areas are unions of boxes, with the gaps filled between consecutive lines of a place that overlap below or beside each
 other. Of `any`, the best of the places counts; of `all`, their union. "most of the page" are questions whose places
 cover three fifths of its lines. `--fit` learns the clues of visret/explain/layout.py anew, prints them, and what is
-reached on documents that were not learned from, in ten parts.
+reached on documents that were not learned from, in ten parts. `--pictures` reads the right pages from their pictures at
+200 dpi, by OCR (VISRET_OCR=glyph), in place of their text layers.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import quality
 
-from visret import Retriever
+from visret import Page, Retriever, documents
 from visret.explain import layout, passages
 from visret.explain.attribution import Explanation
 from visret.explain.layout import Layout
@@ -127,12 +128,13 @@ def is_most(question: Asked, laid: Layout) -> bool:
 
 def of_passage(page: Looked) -> np.ndarray:
     """The passage of the hit."""
-    return np.array(page.why.passage.boxes)
+    passage = page.why.passage
+    return np.array(passage.boxes) if passage else page.laid.boxes[:1]
 
 
 def of_best_line(page: Looked) -> np.ndarray:
     """The line of the hit."""
-    return page.laid.boxes[[page.laid.texts.index(page.why.line)]]
+    return page.laid.boxes[[page.laid.texts.index(page.why.line) if page.why.line in page.laid.texts else 0]]
 
 
 def of_first_box(page: Looked) -> np.ndarray:
@@ -170,6 +172,15 @@ WAYS: dict[str, Callable[[Looked], np.ndarray]] = {
     "five lines by BM25": of_words,
     "whole page": lambda _: np.array([[0.0, 0.0, 1.0, 1.0]]),
 }
+
+
+def from_pictures(pdfs: Path, questions: list[Asked]) -> Iterator[Page]:
+    """The right pages as pictures, without their words."""
+    for doc in sorted({question.doc for question in questions}):
+        with documents.open_document(pdfs / doc) as document:
+            for number in sorted({question.page for question in questions if question.doc == doc}):
+                page = document.page(number, doc=doc, dpi=200)
+                yield Page.from_image(page.image, doc=doc, page=number, size_pt=page.size_pt)
 
 
 def looked(retriever: Retriever, question: Asked) -> Looked:
@@ -273,17 +284,22 @@ def main() -> None:
     parser.add_argument(
         "--index", type=Path, help="an index of FOLDER/pdfs; without it one is made, which takes minutes"
     )
+    parser.add_argument("--pictures", action="store_true", help="read the right pages by OCR")
     parser.add_argument("--places", type=Path, default=HERE / "places.jsonl")
     parser.add_argument("--fit", action="store_true", help="learn the clues anew")
     arguments = parser.parse_args()
+    questions = asked(arguments.places)
     with tempfile.TemporaryDirectory() as scratch:
-        if arguments.index is None:
+        if arguments.pictures:
+            retriever = Retriever.create(Path(scratch) / "index")
+            retriever.add_pages(from_pictures(quality.fetch(arguments.folder), questions), pictures=False)
+        elif arguments.index is None:
             retriever = Retriever.create(Path(scratch) / "index")
             retriever.add(quality.fetch(arguments.folder))
         else:
             retriever = Retriever.open(arguments.index)
         with retriever:
-            pages = [looked(retriever, question) for question in asked(arguments.places)]
+            pages = [looked(retriever, question) for question in questions]
     ways = {name: [(page, way(page)) for page in pages] for name, way in WAYS.items()}
     if arguments.fit:
         print("clues:", {name: round(weight, 2) for name, weight in fitted(pages).items()})
