@@ -14,7 +14,7 @@ from visret import Page, Retriever, Word
 from visret.errors import InvalidArgument
 from visret.explain import layout, passages
 from visret.explain.layout import laid_out
-from visret.index.segment import Segment
+from visret.index.segment import PlacedText, Segment
 from visret.types import Grid, PageEmbedding, PageRef
 
 SIZE = (600.0, 800.0)
@@ -191,6 +191,24 @@ def test_lines_have_the_best_match_of_their_words(kind):
     for line in range(len(MANUAL)):
         expected = similar[vector_of[line_of == line]].max(axis=0)
         assert matched[:, line] == pytest.approx(expected)
+
+
+TEXTS = st.text(alphabet="aB.:1- \n\u2003é中}", max_size=60)
+
+
+@given(TEXTS, st.sampled_from(["grid", "boxes", "spans"]), st.integers(0, 99))
+def test_any_page_has_a_passage_or_none(text, kind, seed):
+    """Also with boxes that are damaged: nowhere, beside the page, upside down."""
+    rng = np.random.default_rng(seed)
+    words = len(text.split())
+    boxes = rng.choice([0.1, 0.2, 0.5, 0.9, -1.0, 3.0, np.nan, 1e9], (words, 4)).astype(np.float32)
+    where = {"grid": Grid(3, 3), "boxes": boxes, "spans": boxes[:, :2]}[kind]
+    count = 9 if kind == "grid" else words
+    page = PlacedText(text, None if kind == "spans" else boxes, where, None, count)
+    found = passages.best(page, rng.uniform(-1, 1, (count, 3)).astype(np.float32), SIZE, count=2)
+    assert len(found) <= 2
+    for one in found:
+        assert one.span is None or one.text == text[slice(*one.span)]
 
 
 def test_boxes_of_lines_reach_down_to_the_next_one():

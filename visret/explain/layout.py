@@ -51,6 +51,9 @@ _NUMBERED = re.compile(
     r"(?:(?:chapter|section|appendix|part|kapitel|abschnitt|chapitre)\s+)?(?:\d{1,2}|[A-Z])(?:\.\d{1,2})*\.?\s+\S", re.I
 )
 _LETTERS = re.compile(r"[^\W\d_]{3}")
+_LONG = 160  # characters of a line that is a whole paragraph, as in plain text without line ends
+_SENTENCE = re.compile(r"\S.*?(?:[.!?。！？][)\]\"'”’»]*(?=\s|$)|[。！？]|$)", re.S)
+_FAR = 1e7  # points; above every height and every place on a page
 _CLOSING = ")]\"'”’»"
 _STOPS = tuple(".!?;。！？")
 _SIGNS = np.zeros(128, bool)
@@ -351,10 +354,6 @@ def _spans(text: str, *, plain: bool) -> list[tuple[int, int]]:
     return found
 
 
-_LONG = 160  # characters of a line that is a whole paragraph, as in plain text without line ends
-_SENTENCE = re.compile(r"\S.*?(?:[.!?。！？][)\]\"'”’»]*(?=\s|$)|[。！？]|$)", re.S)
-
-
 def _sentences(line: str) -> list[tuple[int, int]]:
     return [found.span() for found in _SENTENCE.finditer(line) if found[0]]
 
@@ -385,9 +384,6 @@ def _medians(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return the median of the values of each line's words, (L,); of an even number, the lower one in the middle."""
     line = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * _FAR
     return np.asarray(np.sort(line + values)[(starts[:-1] + starts[1:] - 1) // 2] - np.arange(len(starts) - 1) * _FAR)
-
-
-_FAR = 1e7  # points; above every height and every place on a page
 
 
 def _at(values: np.ndarray, share: float) -> float:

@@ -29,10 +29,10 @@ TOUCH = 0.2
 """The worth of a run that has anything in common with the right one; the rest is for how much it has."""
 
 MAX_ENDS = 32  # the likeliest places where passages begin and end; more take time and change nothing
-_ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
+MAX_RUNS = 64  # the most probable runs, which are compared with each other
 LONG = 100  # lines: more than most pages of print have
 NEAR = 4  # lines on both sides of an end
-MAX_RUNS = 64  # the most probable runs, which are compared with each other
+_ALIKE = 1e-4  # a page whose best matches stand less above the mean answers nowhere
 
 
 def best(
@@ -168,9 +168,9 @@ def _placed(page: Quotable, laid: Layout) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(where, Grid):
         if laid.boxes is None or page.word_boxes is None:
             return rows[:0], rows[:0]
-        boxes = page.word_boxes
-        col = np.minimum((boxes[:, 0] + boxes[:, 2]) / 2 * where.cols, where.cols - 1).astype(int)
-        row = np.minimum((boxes[:, 1] + boxes[:, 3]) / 2 * where.rows, where.rows - 1).astype(int)
+        x, y = np.clip(np.nan_to_num(page.word_boxes[:, :2] + page.word_boxes[:, 2:]).T / 2, 0, 1)
+        col = np.minimum(x * where.cols, where.cols - 1).astype(int)
+        row = np.minimum(y * where.rows, where.rows - 1).astype(int)
         vectors, lines = rows[row * where.cols + col], _line_of_word(laid)
         return vectors[vectors >= 0], lines[vectors >= 0]
     if where.shape[1] == 2:
