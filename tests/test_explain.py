@@ -392,3 +392,13 @@ def test_pieces_are_named_by_their_word_in_the_table():
     why = explain(query, page(vectors, TOLD_BOXES[:3], text="a b c", word_boxes=TOLD_BOXES[:3]))
     assert why.table.tokens == ("histogram (his)", "histogram (to)", "histogram (gram)")
     assert [word.text for word in why.question_words] == ["histogram"]
+
+
+def test_function_words_of_plain_text_are_spans_that_do_not_tell():
+    vectors = np.eye(16, dtype=np.float32)[:2]
+    where = np.array([[0, 4], [4, 8]], np.float32)
+    why = explain(ask(vectors), page(vectors, where, text="keep the"))
+    assert [(span.start, span.end) for span in why.spans] == [(0, 4), (4, 8)]
+    assert [(span.start, span.end) for span in why.telling_spans] == [(0, 4)]
+    alone = explain(ask(vectors[1:]), page(vectors, where, text="keep the"))
+    assert alone.telling_spans == alone.spans

@@ -258,6 +258,12 @@ class Explanation:
         return sorted(found, key=lambda span: -span.score)[:MAX_BOXES]
 
     @property
+    def telling_spans(self) -> list[Span]:
+        """The `spans` without function words and punctuation; all of them if there is nothing else."""
+        text = self.embedding.text
+        return [span for span in self.spans if words.tells(text[span.start : span.end])] or self.spans
+
+    @property
     def line(self) -> str:
         """The line of the page that explains most of the score; "" where the page has no words."""
         return best_line(self.embedding, self.best, self.shares)

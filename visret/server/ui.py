@@ -455,7 +455,7 @@ def build(
                 picture = read.image
                 line += "" if picture else f"\n> {_plain(read.text).lstrip()}"
             elif (why := source.heatmap(given.question, hit)) and why.embedding.size_pt is None:
-                line += f"\n> {marked(why.embedding.text, why.spans).lstrip()}"
+                line += f"\n> {marked(why.embedding.text, why.telling_spans).lstrip()}"
                 picture = None
             else:
                 snippet = (hit.passage.text if hit.passage else "") or hit.text
