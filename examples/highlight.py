@@ -30,5 +30,5 @@ with Retriever.create(folder / "samples.visret") as retriever:
     print("where most of it stands, in points from the top left corner:")
     for box in why.boxes_pt[:3]:
         print(f"  {box.score:4.0%}  {box.x0:.0f}, {box.y0:.0f} to {box.x1:.0f}, {box.y1:.0f}")
-    why.image().save(picture)
+    why.image(mode="attribution").save(picture)
     print(f"\nThe page, marked: {picture}")
