@@ -24,7 +24,7 @@ from visret.__main__ import stoppable
 from visret.encoders import toy
 from visret.ingest import encoding
 from visret.models import registry
-from visret.types import Hit, PageRef
+from visret.types import Hit, PageRef, Passage
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -263,6 +263,22 @@ def test_a_script_speaks_for_itself_before_any_work(capsys, monkeypatch, name):
         monkeypatch.delenv("VISRET_API_KEY", raising=False)
         assert made["main"]() == 1
         assert "a key is needed" in capsys.readouterr().err
+
+
+def test_a_snippet_is_the_beginning_of_the_passage_or_the_line_that_answers():
+    def shown(passage, line):
+        given = Passage(passage, (), None, None, 1.0) if passage else None
+        return cli._snippet(Hit(PageRef("a", 1), 1.0, 1, line, None, passage=given))
+
+    words = " ".join(f"word{i}" for i in range(40))
+    assert shown("A heading\nand a line", "and a line") == "A heading and a line"
+    assert shown(f"{words}\nthe line  that answers\nmore", "the line that answers") == "... the line that answers more"
+    long = shown(f"{words}\n{words}", words)
+    assert long.startswith("word0 word1")
+    assert long.endswith(" ...")
+    assert len(long) <= cli.SNIPPET
+    assert shown("", "a line") == "a line"
+    assert shown("", "") == ""
 
 
 def test_json_has_the_fields_people_script_against(capsys, papers, index, tmp_path):

@@ -34,6 +34,7 @@ from visret.folders import unwritable
 
 MAX_NAME = 48  # of a model in a table; a longer one is shown by its alias
 KINDS_OF_LOSS = 3  # of a file that are printed
+SNIPPET = 96  # characters of a passage under a hit
 SILENT = 1.5  # seconds before a run shows its first figure
 PICTURE_NAME = 200  # bytes of a document's name in the name of its picture; file systems take 255 in all
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota of its own
@@ -1238,11 +1239,20 @@ def _show(
         was_weak = hit.weak
         score = "     -" if entry["unscored"] else f"{hit.score:6.2f}"
         print(f"{hit.rank:3}  {_link(place, hit)}{' ' * max(1, 44 - len(place))}{score}")
-        if snippet := (hit.passage.text if hit.passage else "") or hit.text:
-            print(f"     {textwrap.shorten(_printable(snippet), 96, placeholder=' ...')}")
+        if snippet := _snippet(hit):
+            print(f"     {_printable(snippet)}")
         if entry["picture"]:
             print(f"     {entry['picture']}")
     return missing
+
+
+def _snippet(hit: Hit) -> str:
+    """Return a line of the passage: its beginning, or if that is far from the line that answers best, that line."""
+    passage, line = (" ".join(text.split()) for text in (hit.passage.text if hit.passage else "", hit.text))
+    at = passage.find(line)
+    if not line or at <= 0 or at + len(line) <= SNIPPET:
+        return textwrap.shorten(passage or line, SNIPPET, placeholder=" ...")
+    return textwrap.shorten(f"... {passage[at:]}", SNIPPET, placeholder=" ...")
 
 
 def _nothing(retriever: Retriever, arguments: argparse.Namespace) -> str:
