@@ -425,6 +425,27 @@ def remove_model(arguments: argparse.Namespace) -> int:
 remove_model.__name__ = "remove-model"
 
 
+def export(arguments: argparse.Namespace) -> int:
+    """Write the pages of an index into a store, such as Qdrant, where `visret search` finds them too."""
+    from visret import stores
+
+    shown = time.monotonic()
+
+    def show(done: int, pages: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 5:
+            shown = time.monotonic()
+            print(f"{done:,} of {pages:,} pages", file=sys.stderr)
+
+    made = stores.export(arguments.index, arguments.url, keep=arguments.keep, progress=show)
+    if arguments.json:
+        _print_json(made._asdict())
+    else:
+        there = f"{made.kept:,} were there already, {made.deleted:,} deleted"
+        print(f"{arguments.url}: {_count(made.written, 'page')} written, {there}")
+    return 0
+
+
 def models(arguments: argparse.Namespace) -> int:
     """List the models with their licences, and say whether their weights are on this machine."""
     from visret.models import registry, weights
@@ -632,6 +653,14 @@ PATHS: Argument = (
     {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text, office files, or folders of them"},
 )
 INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
+URL: Argument = (
+    ("url",),
+    {"metavar": "URL", "help": "the store: qdrant://HOST:PORT/COLLECTION, or qdrant+edge:///FOLDER"},
+)
+KEEP: Argument = (
+    ("--keep",),
+    {"action": "store_true", "help": "do not delete pages from the store that are not in this index"},
+)
 INDEX_TO_WRITE: Argument = (
     ("--index",),
     {"metavar": "DIR", "required": True, "help": "the folder of the index, which is made if it does not exist"},
@@ -1015,13 +1044,14 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     add_model: [INDEX, MODEL_TO_ADD, PASSWORD, JSON],
     remove_model: [INDEX, MODEL_TO_REMOVE],
+    export: [INDEX, URL, KEEP, JSON],
     models: [JSON],
     serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER, QUESTION_MODEL],
     cache: [CLEAR],
     doctor: [INDEX_TO_LOOK_AT, JSON],
 }
 # Verbs that keep what they have done when they are stopped.
-RESUMED = (find, index, reindex, add_model, fetch)
+RESUMED = (find, index, reindex, add_model, export, fetch)
 # Verbs that follow another verb.
 SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
     models: {fetch: [MODEL_TO_FETCH, TO]},

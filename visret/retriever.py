@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from visret import arguments, forks
+from visret import arguments, forks, stores
 from visret.choices import DEPTH, LATE
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
@@ -127,8 +127,10 @@ class Retriever:
         password: str | None = None,
         device: str | None = None,
     ) -> Retriever:
-        """Open an index. Its model is loaded with the first question.
+        """Open an index, or a store that `visret export` wrote. Its model is loaded with the first question.
 
+        path: the folder of the index, or the address of a store, such as qdrant://localhost:6333/pages. A store answers
+            as the index does, but `add`, `remove` and all others that change pages raise InvalidArgument.
         model: a loaded encoder; None loads the model that made the index.
         question_model: another model for questions alone, by name, folder or as an encoder, such as a small one that
             was trained to meet the pages of a large one (`questions_for` in models.yaml). The model of the index is
@@ -137,7 +139,7 @@ class Retriever:
         device: where pages are scanned. None scans them on this CPU, straight from the files. With a name that torch
             knows, such as "cuda", they are copied to the memory of that device.
         """
-        index = PageIndex.open(path)
+        index = cast(PageIndex, stores.opened(str(path))) if stores.is_url(path) else PageIndex.open(path)
         return cls(index, model, question_model=question_model, password=password, device=device)
 
     def close(self) -> None:

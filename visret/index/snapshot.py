@@ -80,6 +80,11 @@ class Snapshot:
         return sum(len(live.rows) for _, live in self._entries.values())
 
     @property
+    def metadata_keys(self) -> frozenset[str]:
+        """The keys of all metadata that was ever written, which filters can use."""
+        return self._keys
+
+    @property
     def segments(self) -> tuple[Segment, ...]:
         """The open segments, by number."""
         return tuple(segment for segment, _ in self._entries.values())

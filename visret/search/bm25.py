@@ -63,7 +63,7 @@ class BM25:
     def line(self, question: Question, segment: int, row: int) -> str:
         """Return the line of a page whose terms are worth most; "" if no line has any."""
         worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
-        return _best_line(self.snapshot.segment(segment).text(row), worth)
+        return best_line(self.snapshot.segment(segment).text(row), worth)
 
     def passages(self, question: Question, segment: int, row: int, count: int = 1) -> list[Passage]:
         """Return the passages of a page whose terms are worth most, best first; none if no line has any."""
@@ -89,12 +89,7 @@ class BM25:
         """Return a sentence about the words of a question that no page has; () if there are none."""
         looked = self._looked_up(question)
         lost = [_label(*needle) for needle, one in looked.items() if not any(len(p.rows) for p in one.found.values())]
-        if not lost:
-            return ()
-        words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
-        if len(lost) < len(looked):
-            return (f"no page has {words}; the pages were ranked by the other words of this question",)
-        return (f"no page has any word of this question ({words})",)
+        return unknown(lost, len(looked))
 
     def _looked_up(self, question: Question) -> dict[_Needle, _Looked]:
         return {needle: self._look(needle) for needle in _needles(terms.of_question(question.text))}
@@ -233,7 +228,17 @@ def _needles(asked: terms.Asked) -> Counter[_Needle]:
     return Counter([*((term, False) for term in asked.terms), *((prefix, True) for prefix in asked.prefixes)])
 
 
-def _best_line(text: str, worth: Mapping[_Needle, float]) -> str:
+def unknown(lost: Sequence[str], asked: int) -> tuple[str, ...]:
+    """Return a sentence about the words of a question that no page has, of so many words; () if there are none."""
+    if not lost:
+        return ()
+    words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
+    if len(lost) < asked:
+        return (f"no page has {words}; the pages were ranked by the other words of this question",)
+    return (f"no page has any word of this question ({words})",)
+
+
+def best_line(text: str, worth: Mapping[tuple[str, bool], float]) -> str:
     """Return the line whose terms are worth most, the first of several; "" if no line has any."""
     lines, letters = text.split("\n"), terms.folded(text).split("\n")
     if len(letters) < len(lines):  # where a line of Chinese ends, folding goes on

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import cast
 
 from visret.choices import BM25, DENSE, LATE, SPARSE
 from visret.errors import InvalidArgument
@@ -35,6 +36,8 @@ class Scorers:
         """Return the scorer of this name for a committed state. Raises InvalidArgument for an unknown name."""
         if name not in SCORERS:
             raise InvalidArgument(f"pages are ranked by {' or '.join(map(repr, SCORERS))}, not by {name!r}")
+        if (of_store := getattr(snapshot, "scorer", None)) is not None:  # where an engine ranks the pages
+            return cast(Scorer, of_store(name))
         state, scorer = self._opened.get(name, (None, None))
         if scorer is None or state is not snapshot:
             scorer = import_module(SCORERS[name]).opened(snapshot, device=self._device, before=scorer)

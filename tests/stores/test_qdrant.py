@@ -1,0 +1,454 @@
+"""A collection of Qdrant answers as the index does that it was written from: in local mode, in the engine, on a server.
+
+VISRET_TEST_QDRANT=qdrant://localhost:6333 runs them on a server, too, in collections that are deleted afterwards.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from itertools import chain
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.pages import add, embed
+from support.word_model import WORDS, Words
+
+from visret import Page, Retriever, cli, stores
+from visret.errors import InvalidArgument, MissingExtra, NoPicture, PageIndexError
+from visret.index import PageIndex
+from visret.stores import _engines, _points, _scorers, qdrant
+from visret.types import PageRef, Word
+
+qdrant_client = pytest.importorskip("qdrant_client", reason="pip install 'visret[qdrant]' for these tests")
+pytest.importorskip("qdrant_edge", reason="pip install 'visret[qdrant]' for these tests")
+
+SERVER = os.environ.get("VISRET_TEST_QDRANT")
+QUESTIONS = ["red green", "blue", "black white pink grey brown", "grey grey red"]
+
+
+@pytest.fixture(params=["memory", "edge", *(["server"] if SERVER else [])])
+def engine(request, tmp_path):
+    """An empty collection."""
+    if request.param == "edge":
+        made = _engines.Edge(tmp_path / "collection")
+    elif request.param == "server":
+        made = _engines.at(f"{SERVER.rstrip('/')}/visret-test-{uuid4().hex}")
+    else:
+        made = _engines.Client(qdrant_client.QdrantClient(":memory:"), "pages", "memory")
+    yield made
+    if request.param == "server" and made.exists():
+        made._client.delete_collection(made._collection)
+    made.close()
+
+
+def page(doc, number, words, *, plain=False):
+    if plain:
+        return Page.from_text(" ".join(words), doc=doc, page=number)
+    boxes = [(i % 5 / 5, i // 5 / 20, (i % 5 + 1) / 5, (i // 5 + 1) / 20) for i in range(len(words))]
+    return Page(PageRef(doc, number), (500, 800), None, tuple(Word(w, b) for w, b in zip(words, boxes, strict=True)))
+
+
+class Noisy(Words):
+    """Words that are a little different on every page, so that no two pages score the same."""
+
+    def page(self, page):
+        made = super().page(page)
+        noise = np.random.default_rng([*page.ref.doc.encode(), page.ref.page]).normal(size=made.vectors.shape)
+        vectors = made.vectors + 0.02 * noise.astype(np.float32)
+        return replace(made, vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def filled(path, *, seed=0, documents=12, **how):
+    """An index of documents of pages of words, some of them plain text."""
+    chance = np.random.default_rng(seed)
+    retriever = Retriever.create(path, model=Noisy(), **how)
+    for number in range(documents):
+        pages = [
+            page(f"{number}.pdf", at, chance.choice(WORDS, chance.integers(1, 40)).tolist(), plain=number % 4 == 3)
+            for at in range(1, 2 + number % 4)
+        ]
+        retriever.add_pages(pages, metadata={"year": 2015 + number, "tags": ["odd"] if number % 2 else ["even", 2]})
+    return retriever
+
+
+def opened(engine, **how):
+    return Retriever(qdrant.QdrantIndex(engine), Noisy(), **how)
+
+
+def assert_alike(got, expected):
+    """The same hits in the same order; only the last bits of float32 may differ, as with another order of a sum."""
+    assert [[hit.ref for hit in hits] for hits in got] == [[hit.ref for hit in hits] for hits in expected]
+    for one, other in zip(chain(*got), chain(*expected), strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert dict(one.scores) == pytest.approx(dict(other.scores), abs=1e-5)
+        assert one.relevance == pytest.approx(other.relevance, abs=2e-4)
+        loose = {"score": 0, "scores": {}, "relevance": None}
+        assert replace(one, **loose) == replace(other, **loose)
+
+
+def exported(retriever, engine, **how):
+    return qdrant.export(retriever._index, engine, **how)
+
+
+@pytest.fixture
+def local(tmp_path):
+    with filled(tmp_path / "index") as retriever:
+        yield retriever
+
+
+@pytest.fixture
+def store(local, engine):
+    exported(local, engine)
+    return opened(engine)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"codec": "int8"},
+        {"codec": "float32"},
+        {"codec": "binary"},
+        {"codec": "residual2", "dim": 6},
+        {"codec": "float16", "pool": 2},
+    ],
+    ids=str,
+)
+def test_hits_are_those_of_the_index(tmp_path, engine, how):
+    with filled(tmp_path / "index", **how) as local:
+        assert exported(local, engine).written == len(local._index.snapshot)
+        store = opened(engine)
+        for asked in ({}, {"by": "maxsim"}, {"where": {"year": {">=": 2019}, "not": {"tags": "odd"}}}):
+            expected = local.search_many(QUESTIONS, exact=True, **asked)
+            assert_alike(store.search_many(QUESTIONS, exact=True, **asked), expected)
+            assert any(map(len, expected))
+        assert store.storage == local.storage
+        assert store.model == local.model
+
+
+def test_every_way_of_asking_answers_alike(store, local):
+    for how in (
+        {"k": 3, "offset": 2},
+        {"k": 5, "group_by": "document"},
+        {"k": 2, "neighbours": 1},
+        {"k": 2, "neighbours": 1, "where": {"page": {"<": 3}}},
+        {"weak": False},
+        {"min_score": 0.5},
+        {"explain": False},
+        {"among": ["3.pdf", ("2.pdf", 1)]},
+        {"among": local.search("red", k=4), "where": {"tags": 2}},
+    ):
+        assert_alike(store.search_many(QUESTIONS, **how), local.search_many(QUESTIONS, exact=True, **how))
+
+
+@pytest.mark.parametrize("by", ["bm25", "hybrid", "cascade"])
+def test_words_are_ranked_as_in_the_index(store, local, by):
+    for question in [*QUESTIONS, "red violet", '"red green"', "violet"]:
+        if by != "bm25" and not set(question.split()) <= set(WORDS):
+            continue
+        expected, got = local.search(question, k=30, by=by, exact=True), store.search(question, k=30, by=by)
+        assert got.warnings == expected.warnings
+        by_ref = {hit.ref: hit for hit in expected}
+        assert {hit.ref for hit in got} == by_ref.keys()
+        for hit in got:
+            want = by_ref[hit.ref]
+            assert hit.score == pytest.approx(want.score, abs=2e-5)
+            assert hit.scores == pytest.approx(dict(want.scores), abs=2e-5)
+            assert hit.relevance == pytest.approx(want.relevance, abs=2e-3)
+            assert (hit.text, hit.weak) == (want.text, want.weak)
+
+
+@pytest.mark.parametrize("doc", ["2.pdf", "3.pdf"])
+def test_explanations_are_those_of_the_index(store, local, doc):
+    hit = local.search("red green", among=doc)[0]
+    why, expected = store.heatmap("red green", hit), local.heatmap("red green", hit)
+    assert (why.boxes, why.spans, why.line, why.score) == (expected.boxes, expected.spans, expected.line, expected.score)
+    assert (why.best == expected.best).all()
+    assert (why.embedding.vectors == expected.embedding.vectors).all()
+    words = replace(hit, scores={"bm25": 1.0})
+    why, expected = store.heatmap("red green", words), local.heatmap("red green", words)
+    assert why.values == pytest.approx(expected.values, abs=1e-5)
+    assert [box.x0 for box in why.boxes] == [box.x0 for box in expected.boxes]
+    for (one, why), (other, expected) in zip(
+        *(next(iter(r.explained(["blue"], k=5, exact=True))) for r in (store, local)), strict=True
+    ):
+        assert_alike([[one]], [[other]])
+        assert why.boxes == expected.boxes
+
+
+def test_what_is_there_can_be_listed_and_read(store, local):
+    assert store.documents() == sorted(local.documents())
+    assert store.document("5.pdf").pages == local.document("5.pdf").pages
+    assert store.document("5.pdf").metadata == local.document("5.pdf").metadata
+    page, error = store.read(("5.pdf", 1))
+    assert (page.text, page.words, error) == (local.read(("5.pdf", 1))[0].text, local.read(("5.pdf", 1))[0].words, None)
+    facts, expected = store.info(), local.info()
+    for key in ("model", "codec", "pages", "documents", "vectors", "dim"):
+        assert facts[key] == expected[key]
+    assert [hit.ref for hit in store.search_like(("5.pdf", 1))] == [hit.ref for hit in local.search_like(("5.pdf", 1))]
+    with pytest.raises(NoPicture):
+        store.picture(("5.pdf", 1))
+    with pytest.raises(InvalidArgument, match="no page 9 of 5.pdf"):
+        store.heatmap("red", ("5.pdf", 9))
+    with pytest.raises(InvalidArgument, match="no document"):
+        store.document("none.pdf")
+
+
+def test_pages_of_pictures_keep_their_grids(tmp_path, engine):
+    index = PageIndex.create(tmp_path / "index", model=replace(opened_model(), dim=8))
+    with index.writing() as writer:
+        add(writer, "a.pdf", (1, 2))
+    qdrant.export(index, engine)
+    pages = qdrant.QdrantIndex(engine).snapshot
+    for ref in (("a.pdf", 1), ("a.pdf", 2)):
+        got, expected = pages.embedding(ref), index.snapshot.embedding(ref)
+        assert (got.where.rows, got.where.cols) == (expected.where.rows, expected.where.cols)
+        assert (got.vectors == expected.vectors).all()
+
+
+def opened_model():
+    from support.pages import MODEL
+
+    return MODEL
+
+
+# ---- filters
+
+VALUES = [True, False, None, 0, 1, 2, 2.0, 2.5, -1, 2020, 10**30, "1", "x", "", "a" * 300]
+KEYS = ["k", "a.b", 'q"[0]', "doc", "page", "source"]
+leaves = st.builds(
+    lambda key, value: {key: value},
+    st.sampled_from(KEYS),
+    st.one_of(
+        st.sampled_from(VALUES),
+        st.lists(st.sampled_from(VALUES), max_size=3),
+        st.builds(lambda v: {"!=": v}, st.sampled_from(VALUES)),
+    ),
+) | st.builds(
+    lambda key, bounds: {key: bounds},
+    st.sampled_from(KEYS[:3] + ["page"]),
+    st.dictionaries(st.sampled_from(["<", "<=", ">", ">="]), st.sampled_from([0, 1, 2, 2.5, -1]), min_size=1),
+)
+filters = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.builds(lambda one: {"not": one}, inner),
+        st.builds(lambda some: {"or": some}, st.lists(inner, max_size=3)),
+        st.builds(lambda some: {"and": some}, st.lists(inner, max_size=3)),
+    ),
+    max_leaves=6,
+)
+
+
+@pytest.fixture(scope="module")
+def filed(tmp_path_factory):
+    """An index of a page for each value, and collections of it."""
+    folder = tmp_path_factory.mktemp("filed")
+    index = PageIndex.create(folder / "index", model=opened_model())
+    with index.writing() as writer:
+        for number, value in enumerate(VALUES):
+            pages = [embed(f"{number}.pdf", 1), embed(f"{number}.pdf", 2, metadata={"k": [value, "own"]})]
+            metadata = {"k": value, "a.b": VALUES[number - 3], 'q"[0]': [VALUES[number - 1], {"deep": 1}]}
+            add(writer, f"{number}.pdf", pages, metadata=metadata, source=f"/x/{number}.pdf" if number % 3 else None)
+    made = [
+        _engines.Client(qdrant_client.QdrantClient(":memory:"), "pages", "memory"),
+        _engines.Edge(folder / "collection"),
+    ]
+    for one in made:
+        qdrant.export(index, one)
+    return index.snapshot, [qdrant.QdrantIndex(one).snapshot for one in made]
+
+
+@given(filters)
+@settings(max_examples=40)
+def test_filters_find_what_they_find_in_the_index(filed, where):
+    local, collections = filed
+    chosen = local.select(where)
+    expected = {local.ref(number, int(row)) for number, rows in chosen.rows.items() for row in rows}
+    for pages in collections:
+        found = pages.engine.scroll(["doc", "page"], pages.select(where).filter)
+        assert {PageRef(one["doc"], one["page"]) for _, one in found} == expected, pages.engine.name
+
+
+def test_filters_that_qdrant_does_not_have_are_refused(filed):
+    for pages in filed[1]:
+        with pytest.raises(InvalidArgument, match="numbers only"):
+            pages.select({"k": {">": "a"}})
+        with pytest.raises(InvalidArgument, match=r"2\*\*53"):
+            pages.select({"k": {">": 10**17}})
+        with pytest.raises(InvalidArgument, match="no page has metadata 'z'"):
+            pages.select({"z": 1})
+
+
+# ---- writing
+
+
+def test_an_export_that_was_stopped_goes_on(local, engine, monkeypatch):
+    monkeypatch.setattr(qdrant, "BATCH", 1)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, pages):
+        if done == 7:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        exported(local, engine, progress=stop)
+    seen = []
+    done = exported(local, engine, progress=lambda *counts: seen.append(counts))
+    pages = len(local._index.snapshot)
+    assert (done.kept, done.written, done.deleted) == (7, pages - 7, 0)
+    assert seen == [(n, pages) for n in range(1, pages + 1)]
+    assert_alike([opened(engine).search("red")], [local.search("red", exact=True)])
+
+
+def test_changes_of_the_index_are_taken_over(local, engine):
+    exported(local, engine)
+    pages = len(local._index.snapshot)
+    assert exported(local, engine) == (0, pages, 0)
+    local.set_metadata("2.pdf", {"year": 1999})
+    gone = len(local.document("3.pdf").pages)
+    local.remove("3.pdf")
+    local.add_pages([page("new.pdf", 1, ["pink"])])
+    changed = len(local.document("2.pdf").pages)
+    store = opened(engine)
+    store.search("red")
+    assert exported(local, engine) == (changed + 1, pages - gone - changed, gone)
+    store.refresh()
+    for where in ({"year": 1999}, {"doc": ["3.pdf", "new.pdf"]}, None):
+        assert_alike([store.search("pink red", where=where)], [local.search("pink red", where=where, exact=True)])
+    assert "3.pdf" not in store.documents()
+
+
+def test_weights_of_words_are_written_again_when_pages_are_of_another_length(local, engine):
+    exported(local, engine)
+    local.add_pages([page("long.pdf", n, ["red"] * 90, plain=True) for n in range(1, 9)])
+    assert exported(local, engine).kept == 0
+    got, expected = opened(engine).search("red", k=5, by="bm25"), local.search("red", k=5, by="bm25")
+    assert [hit.score for hit in got] == pytest.approx([hit.score for hit in expected], abs=2e-5)
+
+
+def test_indexes_can_share_a_collection(tmp_path, local, engine):
+    exported(local, engine)
+    with Retriever.create(tmp_path / "other", model=Noisy()) as other:
+        other.add_pages([page("other.pdf", 1, ["red", "blue"])], metadata={"shelf": 3})
+        assert exported(other, engine, keep=True) == (1, 0, 0)
+    store = opened(engine)
+    assert store.search("blue", where={"shelf": 3})[0].doc == "other.pdf"
+    assert len(store._index.snapshot) == len(local._index.snapshot) + 1
+    assert_alike([store.search("red", where={"not": {"shelf": 3}})], [local.search("red", exact=True)])
+
+
+def test_pages_made_in_another_way_do_not_meet(tmp_path, local, engine):
+    exported(local, engine)
+    with filled(tmp_path / "other", codec="float32", documents=1) as other:
+        with pytest.raises(PageIndexError, match="another collection"):
+            exported(other, engine)
+    assert_alike([opened(engine).search("red")], [local.search("red", exact=True)])
+
+
+def test_pages_with_more_vectors_than_a_point_are_found_exactly(local, engine, monkeypatch):
+    monkeypatch.setattr(_points, "MOST_FLOATS", 9 * 12)
+    exported(local, engine)
+    large = [len(vectors) for vectors in counted(engine)]
+    assert max(large) == 12
+    assert_alike(opened(engine).search_many(QUESTIONS), local.search_many(QUESTIONS, exact=True))
+    where = {"year": {">": 2020}}
+    assert_alike([opened(engine).search("red", where=where)], [local.search("red", where=where, exact=True)])
+    monkeypatch.setattr(_points, "MAX_LARGE", 3)
+    with pytest.raises(InvalidArgument, match="--pool"):
+        exported(local, engine)
+
+
+def counted(engine):
+    """The vectors of all pages, as the engine has them."""
+    ids = [one for one, _ in engine.scroll(["doc"], _points.is_page())]
+    if isinstance(engine, _engines.Edge):
+        return [one.vector["tokens"] for one in engine._open().retrieve(ids, False, ["tokens"])]
+    found = engine._client.retrieve(engine._collection, list(map(str, ids)), with_vectors=["tokens"])
+    return [one.vector["tokens"] for one in found]
+
+
+def test_the_first_stage_finds_the_best_pages(tmp_path, engine, monkeypatch):
+    with filled(tmp_path / "index", documents=40) as local:
+        exported(local, engine)
+        store = opened(engine)
+        monkeypatch.setattr(_scorers, "EXACT_UP_TO", 0)
+        asked = []
+        query = engine.query
+        monkeypatch.setattr(engine, "query", lambda *a, **k: asked.append(k.get("first", 0)) or query(*a, **k))
+        assert_alike(store.search_many(QUESTIONS), local.search_many(QUESTIONS, exact=True))  # it is of more than there are
+        assert asked == [_scorers.LEAST_FIRST] * len(QUESTIONS)
+        monkeypatch.setattr(_scorers, "FIRST", 4)
+        monkeypatch.setattr(_scorers, "LEAST_FIRST", 20)
+        found, expected = store.search_many(QUESTIONS, k=5), local.search_many(QUESTIONS, k=5, exact=True)
+        scores = {hit.ref: hit.score for hit in local.search(QUESTIONS[0], k=999, exact=True)}
+        for hit in found[0]:  # whatever it leaves out, scores are exact
+            assert hit.score == pytest.approx(scores[hit.ref], abs=1e-5)
+        both = sum(len({h.ref for h in f} & {h.ref for h in e}) for f, e in zip(found, expected, strict=True))
+        assert both >= 0.6 * 5 * len(QUESTIONS)
+
+
+# ---- what is refused
+
+
+def test_a_store_is_only_searched(store):
+    for write in (
+        lambda: store.add_pages([page("x.pdf", 1, ["red"])]),
+        lambda: store.remove("1.pdf"),
+        lambda: store.set_metadata("1.pdf", {"a": 1}),
+        lambda: store.compact(),
+        lambda: store.undo_reindex(),
+    ):
+        with pytest.raises(InvalidArgument, match="visret export"):
+            write()
+
+
+def test_ways_that_it_does_not_have_are_refused(store):
+    with pytest.raises(InvalidArgument, match="ranked by 'late'"):
+        store.search("red", by="dense")
+    with pytest.raises(InvalidArgument, match="whole words"):
+        store.search("re*", by="bm25")
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path, engine):
+    with Retriever.create(tmp_path / "empty", model=Noisy()) as empty, pytest.raises(InvalidArgument, match="no pages"):
+        exported(empty, engine)
+    with Retriever.create(tmp_path / "none", model="none") as words:
+        words.add_pages([Page.from_text("red", doc="a")])
+        with pytest.raises(InvalidArgument, match="no vectors"):
+            exported(words, engine)
+    with pytest.raises(PageIndexError, match="visret export"):
+        opened(engine)
+
+
+@pytest.mark.parametrize(
+    "url", ["qdrant://host", "qdrant:///pages", "qdrant://host/a/b", "qdrant+edge://pages", "redis://host/pages"]
+)
+def test_addresses_that_name_no_store_are_refused(tmp_path, url):
+    with pytest.raises(InvalidArgument):
+        Retriever.open(url)
+    with Retriever.create(tmp_path / "index", model=Noisy()), pytest.raises(InvalidArgument):
+        stores.export(tmp_path / "index", url)
+
+
+def test_packages_that_are_not_there_are_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "qdrant_client", None)
+    monkeypatch.setitem(sys.modules, "qdrant_edge", None)
+    for url in ("qdrant://localhost/pages", "qdrant+edge:///pages"):
+        with pytest.raises(MissingExtra, match=r"visret\[qdrant\]"):
+            stores.opened(url)
+
+
+def test_the_command_exports_and_searches(tmp_path, local, capsys):
+    url = f"qdrant+edge://{tmp_path / 'a folder'}"
+    assert cli.main(["export", str(local._index.path), url]) == 0
+    pages = len(local._index.snapshot)
+    assert capsys.readouterr().out == f"{url}: {pages} pages written, 0 were there already, 0 deleted\n"
+    assert cli.main(["export", str(local._index.path), url, "--json"]) == 0
+    assert f'"kept": {pages}' in capsys.readouterr().out
+    assert cli.main(["search", url, "red", "--by", "bm25", "-k", "1"]) == 0
+    assert local.search("red", by="bm25")[0].doc in capsys.readouterr().out

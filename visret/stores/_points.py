@@ -1,0 +1,282 @@
+"""The points of a collection: what a page is there, and how what is stored of it is read again.
+
+The payload is the truth. It has everything that the index stores of a page, its vectors in the bytes of the index's
+codec too, so that every score that is shown is that of the index, to the last bit. The named vectors are there to find
+pages by: they are float16, with one component more than the index's vectors have. That is what the page's length takes
+off its score (`search.late_interaction`), so that Qdrant's MaxSim ranks as visret does: a question's component is 1 for
+that, and 0 for MaxSim as the papers have it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import numpy as np
+
+from visret import reduction
+from visret.codec import Codec, Rows, decode
+from visret.errors import InvalidArgument
+from visret.index import Snapshot, terms
+from visret.index.catalogue import Floor, IndexModel
+from visret.index.fields import SUMMARIES
+from visret.index.filters import And, AnyOf, Filter, Not, Or
+from visret.index.fitted import Fitted
+from visret.reduction import Storage
+from visret.search.bm25 import K1, B
+from visret.search.late_interaction import LENGTH, for_length
+from visret.stores._engines import BM25, SUMMARY, TOKENS, Payload, Point, Sparse
+from visret.types import Grid, PageRef
+
+FORMAT = 1
+MOST_FLOATS = 1 << 20
+"""The number of floats that a point of Qdrant holds at most, in one of its vectors."""
+
+MAX_LARGE = 64
+"""The number of pages that may have more. They are found by fewer vectors, and each question scores all of them."""
+
+MAX_WHOLE = 1 << 53  # above it, not every whole number is a float
+
+_PAGES = uuid5(NAMESPACE_URL, "visret:page")
+MANIFEST = uuid5(_PAGES, "manifest")
+"""The id of the one point that says how the others are to be read."""
+
+WHERE, NUMBERS, KIND = "where", "numbers", "kind"
+"""The keys of the payload that filters use: a word for each value, numbers by a name of their key, page or manifest."""
+
+
+def id_of(doc: str, page: int) -> UUID:
+    """Return the id of a page, by its name: catalogue numbers of two indexes are the same."""
+    return uuid5(_PAGES, json.dumps([doc, page]))
+
+
+def packed(arrays: Mapping[str, np.ndarray | None]) -> Payload:
+    """Return arrays as JSON: dtype, shape, and the bytes in base64."""
+    return {
+        name: [array.dtype.str, list(array.shape), b64encode(np.ascontiguousarray(array).tobytes()).decode()]
+        for name, array in arrays.items()
+        if array is not None
+    }
+
+
+def unpacked(given: Payload) -> dict[str, np.ndarray]:
+    """Return the arrays that `packed` packed."""
+    return {
+        name: np.frombuffer(b64decode(data), np.dtype(dtype)).reshape(shape)
+        for name, (dtype, shape, data) in given.items()
+    }
+
+
+def manifest(snapshot: Snapshot, storage: Storage, mean: float, sample: list[str]) -> Payload:
+    """Return the payload of the manifest. mean: of the terms of a page. sample: ids of pages spread over the index."""
+    fitted, floor = snapshot.fitted, snapshot.floor
+    assert fitted is not None  # there are pages
+    codec = fitted.codec
+    learned = {"projection": fitted.projection, "centroids": codec.centroids, "weights": codec.weights}
+    return {
+        KIND: "manifest",
+        "format": FORMAT,
+        "model": asdict(snapshot.model) | {"preprocessing": dict(snapshot.model.preprocessing)},
+        "storage": asdict(storage),
+        "codec": {"name": codec.name, "dim": codec.dim, "step": codec.step, "vectors": fitted.vectors},
+        "fitted": packed(learned),
+        "floor": None if floor is None else list(floor),
+        "length": LENGTH,
+        "mean_terms": mean,
+        "sample": sample,
+        "keys": sorted(snapshot.metadata_keys),
+    }
+
+
+def model_of(manifest: Payload) -> tuple[IndexModel, Storage, Fitted, Floor | None]:
+    """Return how the pages of a collection were made."""
+    learned, said = unpacked(manifest["fitted"]), manifest["codec"]
+    codec = Codec(said["name"], said["dim"], learned.get("centroids"), learned.get("weights"), said["step"])
+    floor = None if manifest["floor"] is None else Floor(*manifest["floor"])
+    fitted = Fitted(codec, learned.get("projection"), said["vectors"])
+    return IndexModel(**manifest["model"]), Storage(**manifest["storage"]), fitted, floor
+
+
+def too_large(snapshot: Snapshot, dim: int) -> list[PageRef]:
+    """Return the pages with more floats than a point holds. dim: of its vectors, with the one for the length.
+
+    Raises InvalidArgument if there are more than MAX_LARGE of them.
+    """
+    found, most = list[PageRef](), MOST_FLOATS // dim
+    for segment in snapshot.segments:
+        rows = snapshot.rows(segment.number)
+        counts = np.diff(segment.offsets)[rows]
+        found += [snapshot.ref(segment.number, row) for row in rows[counts > most].tolist()]
+    if len(found) > MAX_LARGE:
+        raise InvalidArgument(
+            f"{len(found)} pages, such as page {found[0].page} of {found[0].doc}, have more than {most:,} vectors: a "
+            f"point of Qdrant holds {MOST_FLOATS:,} floats; merge similar vectors first, with visret reindex --pool 2"
+        )
+    return found
+
+
+def payload(snapshot: Snapshot, segment: int, row: int, mean: float) -> Payload:
+    """Return what a collection keeps of a page; its "hash" is that of all the rest."""
+    stored, ref = snapshot.segment(segment), snapshot.ref(segment, row)
+    document, metadata = snapshot.document(ref.doc), snapshot.metadata(segment, row)
+    placed = stored.placed_text(row)
+    where = placed.where
+    grid = [where.rows, where.cols] if isinstance(where, Grid) else None
+    arrays = {
+        "where": where.cells if isinstance(where, Grid) else where,
+        "rows": placed.rows,
+        "word_boxes": placed.word_boxes,
+        **stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1]))._asdict(),
+    }
+    numbers: dict[str, list[float]] = {}
+    words = []
+    for key, value in values({"doc": ref.doc, "page": ref.page, "source": document.source, **metadata}):
+        words.append(word(key, value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            numbers.setdefault(name_of(key), []).append(float(value))
+    made: Payload = {
+        KIND: "page",
+        "doc": ref.doc,
+        "page": ref.page,
+        "text": placed.text,
+        "metadata": metadata,
+        "own_metadata": snapshot.page_metadata(segment, row),
+        "size_pt": snapshot.size_pt(segment, row),
+        "source": document.source,
+        "member": document.member,
+        "file": [document.hash, document.size, document.mtime_ns],
+        "made": int(stored.made[row]),
+        "number": document.number,
+        "mean_terms": mean,
+        "grid": grid,
+        "arrays": packed(arrays),
+        WHERE: sorted(set(words)),
+        NUMBERS: numbers,
+    }
+    made["hash"] = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+    return made
+
+
+def point(snapshot: Snapshot, segment: int, row: int, made: Payload) -> Point:
+    """Return the point of a page with this payload."""
+    stored = snapshot.segment(segment)
+    assert snapshot.fitted is not None
+    vectors = decode(stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1])), stored.codec)
+    if SUMMARIES in stored.lacks:
+        summary = reduction.summarise(vectors, reduction.summary_size(len(vectors)))
+    else:
+        first, end = stored.offsets_of(SUMMARIES)[row : row + 2]
+        summary = decode(stored.stored(SUMMARIES).part(slice(first, end)), SUMMARIES.codec(stored.codec))
+    length = float(for_length(np.array(made["made"])))
+    return Point(
+        id_of(made["doc"], made["page"]),
+        {
+            TOKENS: longer(reduction.summarise(vectors, MOST_FLOATS // (vectors.shape[1] + 1)), length),
+            SUMMARY: longer(summary, length),
+            BM25: weights(made["text"], made["mean_terms"]),
+        },
+        made,
+    )
+
+
+def longer(vectors: np.ndarray, last: float) -> np.ndarray:
+    """Return vectors (n, d) with one component more, (n, d + 1) float32."""
+    return np.concatenate([vectors, np.full((len(vectors), 1), last, np.float32)], axis=1)
+
+
+def weights(text: str, mean: float) -> Sparse:
+    """Return what BM25 gives a page for each of its terms, before their idf."""
+    found = Counter(terms.of_page(text))
+    summed: dict[int, float] = {}
+    for term, share in shares(found, mean).items():
+        number = number_of(term)
+        summed[number] = summed.get(number, 0.0) + share
+    return Sparse(list(summed), list(summed.values()))
+
+
+def shares(found: Mapping[str, int], mean: float) -> dict[str, float]:
+    """Return what a page with these terms gets of the idf of each, as `search.bm25` counts it."""
+    norm = K1 * (1 - B + B * sum(found.values()) / (mean or 1))
+    return {term: often / (often + norm) for term, often in found.items()}
+
+
+def number_of(term: str) -> int:
+    """Return the index of a term in sparse vectors, below 2**32. Of a million terms, some hundred share theirs."""
+    return int.from_bytes(hashlib.blake2b(term.encode("utf8", "replace"), digest_size=4).digest(), "big")
+
+
+# ---- filters
+
+
+def values(metadata: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what filters compare: each key with its value, or with each item of a list."""
+    for key, value in metadata.items():
+        for item in value if isinstance(value, list) else [value]:
+            if not isinstance(item, list | dict):
+                yield key, item
+
+
+def word(key: str, value: Any) -> str:
+    """Return the word that stands for a value of a key; equal only if both are, and of one type: 1 is 1.0, not "1"."""
+    if isinstance(value, str):
+        typed = f"text {value}" if len(value) <= 200 else f"long {hashlib.sha256(value.encode()).hexdigest()}"
+    elif isinstance(value, bool) or value is None:
+        typed = str(value)
+    else:
+        typed = f"number {int(value) if value == int(value) else value!r}"
+    return f"{json.dumps(key)} {typed}"
+
+
+def name_of(key: str) -> str:
+    """Return the name of a key in NUMBERS, which a path of Qdrant's can hold."""
+    return f"k{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
+
+
+def condition(tree: Filter) -> Payload:
+    """Return a filter as Qdrant's JSON. Raises InvalidArgument for a range of text, which Qdrant does not have."""
+    if isinstance(tree, Not):
+        return {"must_not": [condition(tree.part)]}
+    if isinstance(tree, And):
+        return {"must": [_kind(), *map(condition, tree.parts)]}
+    if isinstance(tree, Or):
+        return {"should": list(map(condition, tree.parts))} if tree.parts else {"must_not": [_kind()]}
+    if isinstance(tree, AnyOf):
+        return {"key": WHERE, "match": {"any": [word(tree.key, value) for value in tree.values]}}
+    bounds: dict[str, float] = {}
+    for operator, bound in tree.bounds:
+        if isinstance(bound, str):
+            raise InvalidArgument(
+                f"filter {tree.key!r}: Qdrant compares numbers only, not text such as {bound!r}; "
+                "write a number into the metadata, such as 20240131 for a date"
+            )
+        if abs(bound) > MAX_WHOLE:
+            raise InvalidArgument(f"filter {tree.key!r}: Qdrant compares numbers up to 2**53, got {bound!r}")
+        bounds[{"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[operator]] = float(bound)
+    return {"key": f"{NUMBERS}.{name_of(tree.key)}", "range": bounds}
+
+
+def only(ids: list[UUID]) -> Payload:
+    """Return the condition that a point is one of these."""
+    return {"must": [{"has_id": list(map(str, ids))}]}
+
+
+def _kind() -> Payload:
+    """Return the condition that a point is a page."""
+    return {"key": KIND, "match": {"any": ["page"]}}
+
+
+def is_page() -> Payload:
+    """Return the filter for all pages."""
+    return {"must": [_kind()]}
+
+
+def rows_of(payload: Payload) -> tuple[Rows, dict[str, np.ndarray]]:
+    """Return the stored vectors of a page, and its other arrays."""
+    arrays = unpacked(payload["arrays"])
+    return Rows(arrays["codes"], arrays.get("scales"), arrays.get("centroids")), arrays
