@@ -117,9 +117,7 @@ class Client:
                     on_disk=True,
                     hnsw_config=m.HnswConfigDiff(m=0),
                 ),
-                SUMMARY: m.VectorParams(
-                    size=dim, distance=m.Distance.DOT, multivector_config=several, datatype=half
-                ),
+                SUMMARY: m.VectorParams(size=dim, distance=m.Distance.DOT, multivector_config=several, datatype=half),
             },
             sparse_vectors_config={BM25: m.SparseVectorParams(modifier=m.Modifier.IDF)},
         )

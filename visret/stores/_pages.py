@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 
 from visret import arguments, codec
 from visret.errors import IndexFormatError, InvalidArgument
 from visret.index import Document, terms
-from visret.index.filters import BUILT_IN, parse
+from visret.index.filters import parse
 from visret.index.segment import PlacedText
 from visret.index.snapshot import no_document
 from visret.stores import _points
@@ -65,7 +66,8 @@ class StoredPage:
         """The places of its vectors, as in `PageEmbedding`."""
         if (grid := self.payload["grid"]) is None:
             return self._arrays["where"]
-        return Grid(*grid, self._arrays.get("where"))
+        rows, cols = grid
+        return Grid(rows, cols, self._arrays.get("where"))
 
     @property
     def placed_text(self) -> PlacedText:
@@ -108,7 +110,7 @@ class Pages:
         self._scorers: dict[str, Scorer] = {}
 
     def scorer(self, name: str) -> Scorer:
-        """Return what ranks these pages under a name. Raises InvalidArgument for a name that the engine has no way of."""
+        """Return what ranks these pages under a name. Raises InvalidArgument for a name that is not among them."""
         if name not in self._ways:
             raise InvalidArgument(f"pages in Qdrant are ranked by {', '.join(map(repr, self._ways))}, not by {name!r}")
         if name not in self._scorers:
@@ -141,7 +143,7 @@ class Pages:
             self._find(listed)
             parts.append(_points.only([_points.id_of(*ref) for ref in listed]))
         made = {"must": parts}
-        return Selection(_Passing(self, made), made, False)  # type: ignore[arg-type]
+        return Selection(_Passing(self, made), made, False)
 
     def only(self, keys: np.ndarray) -> Selection:
         """Return the selection of the pages with these keys."""
@@ -237,7 +239,7 @@ class Pages:
 
     @cached_property
     def _sample(self) -> _Sample:
-        return _Sample(self.read([_points.UUID(one) for one in self.manifest["sample"]]))
+        return _Sample(self.read([UUID(one) for one in self.manifest["sample"]]))
 
     def segment(self, number: int) -> _Sample | _Made:
         """Return what tells how many vectors were made of the pages of a document."""
@@ -301,20 +303,20 @@ class Pages:
     def _find(self, refs: Sequence[tuple[str, int]]) -> list[StoredPage]:
         """Return pages by name. Raises InvalidArgument for one that is not there."""
         with self._guard:
-            kept = {ref: self._known(ref) for ref in map(tuple, refs)}
+            kept = {ref: self._known(ref) for ref in (PageRef(doc, page) for doc, page in refs)}
             missing = [ref for ref, page in kept.items() if page is None]
-            for page in self.read([_points.id_of(*ref) for ref in missing]) if missing else ():
-                kept[page.ref] = page
+            for read in self.read([_points.id_of(*ref) for ref in missing]) if missing else ():
+                kept[read.ref] = read
         pages = []
-        for ref in map(tuple, refs):
-            if (page_ := kept[ref]) is None:
-                raise InvalidArgument(f"no page {ref[1]} of {ref[0]} in {self.engine.name}")
-            pages.append(page_)
+        for doc, page in refs:
+            if (found := kept[PageRef(doc, page)]) is None:
+                raise InvalidArgument(f"no page {page} of {doc} in {self.engine.name}")
+            pages.append(found)
         return pages
 
-    def _known(self, ref: tuple[Any, ...]) -> StoredPage | None:
-        number = self._numbers.get(ref[0])
-        return None if number is None else self._kept.get(number << 32 | ref[1])
+    def _known(self, ref: PageRef) -> StoredPage | None:
+        number = self._numbers.get(ref.doc)
+        return None if number is None else self._kept.get(number << 32 | ref.page)
 
     def _number(self, payload: Payload) -> int:
         with self._guard:
@@ -383,6 +385,3 @@ class _Passing(Mapping[int, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._pages.docs())
-
-
-assert BUILT_IN == ("doc", "page", "source")  # what `_points.payload` adds to the metadata

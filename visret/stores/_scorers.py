@@ -43,7 +43,7 @@ class Late:
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:
         """Return the k best pages for each question. exact: without the first stage."""
-        first = 0 if exact or not self._has_first_stage or not among.is_all and _names_pages(among) else 1
+        first = 0 if exact or not self._has_first_stage or (not among.is_all and _names_pages(among)) else 1
         where = among.filter
         assert where is None or isinstance(where, dict)
         return [self._rank(self._query(one), k, where, first * max(FIRST * k, LEAST_FIRST)) for one in questions]

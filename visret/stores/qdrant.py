@@ -29,6 +29,10 @@ DRIFT = 0.1
 """How far the mean length of pages may move, as a share, before the weights of all words are written again."""
 
 
+Told = Callable[[int, int], None]
+"""What is told how many pages are done, and how many there are."""
+
+
 class Exported(NamedTuple):
     """What an export did: the pages that it wrote, those that were there already, and those that it deleted."""
 
@@ -37,9 +41,7 @@ class Exported(NamedTuple):
     deleted: int
 
 
-def export(
-    index: PageIndex, url: str | Engine, *, keep: bool = False, progress: Callable[[int, int], None] | None = None
-) -> Exported:
+def export(index: PageIndex, url: str | Engine, *, keep: bool = False, progress: Told | None = None) -> Exported:
     """Write the pages of an index into a collection of Qdrant, and delete those that the index no longer has.
 
     url: as `visret.stores` has it. keep: delete nothing, so that several indexes made in the same way can share a
@@ -56,20 +58,18 @@ def export(
         raise InvalidArgument(f"{index.path} was made without a model, so its pages have no vectors to export")
     if not len(snapshot) or snapshot.fitted is None:
         raise InvalidArgument(f"{index.path} has no pages to export")
-    dim = snapshot.fitted.codec.dim + 1
-    _points.too_large(snapshot, dim)
+    _points.too_large(snapshot, snapshot.fitted.codec.dim + 1)
     try:
-        return _export(snapshot, index.storage, engine, dim, keep, progress or (lambda done, pages: None))
+        return _export(snapshot, index.storage, engine, keep, progress)
     finally:
         if isinstance(url, str):
             engine.close()
 
 
-def _export(
-    snapshot: Snapshot, storage: Storage, engine: Engine, dim: int, keep: bool, progress: Callable[[int, int], None]
-) -> Exported:
+def _export(snapshot: Snapshot, storage: Storage, engine: Engine, keep: bool, progress: Told | None) -> Exported:
+    assert snapshot.fitted is not None  # there are pages
     if not engine.exists():
-        engine.create(dim)
+        engine.create(snapshot.fitted.codec.dim + 1)
         engine.index({_points.WHERE: "keyword", _points.KIND: "keyword"})
     before = engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
     there = {one: payload["hash"] for one, payload in engine.scroll(["hash"], _points.is_page())}
@@ -77,33 +77,53 @@ def _export(
     if before is not None and there and _made_by(before) != _made_by(made):
         raise PageIndexError(
             engine.name,
-            "holds pages of another model, or stored in another way; export into another collection, or delete this one",
+            "holds pages of another model, or stored in another way: export into another, or delete it first",
         )
     engine.upsert([Point(_points.MANIFEST, {}, made)])
-    written, pages = 0, len(snapshot)
-    numbers: set[str] = set()
+    writing = _Writing(engine)
     seen = set()
-    waiting: list[Point] = []
-    size = 0
     for done, (segment, row) in enumerate(_rows(snapshot), 1):
         payload = _points.payload(snapshot, segment, row, made["mean_terms"])
         seen.add(one := _points.id_of(payload["doc"], payload["page"]))
         if there.get(one) != payload["hash"]:
-            if new := {f"{_points.NUMBERS}.{name}" for name in payload[_points.NUMBERS]} - numbers:
-                engine.index(dict.fromkeys(sorted(new), "float"))
-                numbers |= new
-            waiting.append(_points.point(snapshot, segment, row, payload))
-            written += 1
-            size += waiting[-1].vectors[_engines.TOKENS].nbytes  # type: ignore[union-attr]
-        if waiting and (size > BATCH or done == pages):
-            engine.upsert(waiting)
-            waiting, size = [], 0
-        progress(done, pages)
+            writing.put(_points.point(snapshot, segment, row, payload))
+        if progress is not None:
+            progress(done, len(snapshot))
+    writing.flush()
     gone = [] if keep else sorted(there.keys() - seen)
     if gone:
         engine.delete(gone)
     engine.finish()
-    return Exported(written, pages - written, len(gone))
+    return Exported(writing.count, len(snapshot) - writing.count, len(gone))
+
+
+class _Writing:
+    """Points on their way, several in a request; numbers to filter by are indexed with the first that has them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.count = 0
+        self._engine = engine
+        self._points: list[Point] = []
+        self._size = 0
+        self._indexed: set[str] = set()
+
+    def put(self, point: Point) -> None:
+        """Write a point, soon."""
+        new = {f"{_points.NUMBERS}.{name}" for name in point.payload[_points.NUMBERS]} - self._indexed
+        if new:
+            self._engine.index(dict.fromkeys(sorted(new), "float"))
+            self._indexed |= new
+        self._points.append(point)
+        self._size += sum(one.nbytes for one in point.vectors.values() if isinstance(one, np.ndarray))
+        self.count += 1
+        if self._size > BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._points:
+            self._engine.upsert(self._points)
+        self._points, self._size = [], 0
 
 
 def _manifest(snapshot: Snapshot, storage: Storage, before: Payload | None, *, keep: bool) -> Payload:
@@ -117,7 +137,9 @@ def _manifest(snapshot: Snapshot, storage: Storage, before: Payload | None, *, k
     made["longest"] = max(_longest(snapshot), before["longest"] if before else 0.0)
     made["vectors"] = sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments)
     large = _points.too_large(snapshot, snapshot.fitted.codec.dim + 1)  # type: ignore[union-attr]
-    made["large"] = sorted({*(str(_points.id_of(*ref)) for ref in large), *(before["large"] if before and keep else ())})
+    made["large"] = sorted(
+        {*(str(_points.id_of(*ref)) for ref in large), *(before["large"] if before and keep else ())}
+    )
     if before is not None and keep:
         made["keys"] = sorted({*made["keys"], *before["keys"]})
         made["vectors"] = max(made["vectors"], before["vectors"])
