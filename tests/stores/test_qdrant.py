@@ -378,14 +378,14 @@ def test_indexes_can_share_a_collection(tmp_path, local, engine):
 
 def test_pages_made_in_another_way_do_not_meet(tmp_path, local, engine):
     exported(local, engine)
-    with filled(tmp_path / "other", codec="float32", documents=2) as other:
-        with pytest.raises(PageIndexError, match="into another"):
-            exported(other, engine)
+    other = filled(tmp_path / "other", codec="float32", documents=2)
+    with other, pytest.raises(PageIndexError, match="into another"):
+        exported(other, engine)
     assert_alike([opened(engine).search("red")], [local.search("red", exact=True)])
 
 
 def test_pages_with_more_vectors_than_a_point_are_found_exactly(local, engine, monkeypatch):
-    monkeypatch.setattr(_points, "MOST_FLOATS", 9 * 12)
+    monkeypatch.setattr(_points, "MAX_FLOATS", 9 * 12)
     exported(local, engine)
     large = [len(vectors) for vectors in counted(engine)]
     assert max(large) == 12

@@ -37,10 +37,10 @@ class StoredPage:
     """A page as a collection keeps it."""
 
     def __init__(self, payload: Payload, made_by: codec.Codec) -> None:
-        self.payload = payload
+        self._rows, self._arrays = _points.rows_of(payload)
+        self.payload = {key: value for key, value in payload.items() if key != "arrays"}
         self.ref = PageRef(payload["doc"], payload["page"])
         self._codec = made_by
-        self._rows, self._arrays = _points.rows_of(payload)
 
     def matches(self, query: np.ndarray) -> Matches:
         """Return where query vectors (m, d) float32 find their best matches."""
@@ -53,12 +53,12 @@ class StoredPage:
 
     @property
     def made(self) -> int:
-        """How many vectors the model made of it."""
+        """The number of vectors that the model made of it."""
         return int(self.payload["made"])
 
     @property
     def order(self) -> tuple[int, int, str]:
-        """What comes first of pages that score the same, as in the index."""
+        """The place among pages that score the same, as in the index."""
         return self.payload["number"], self.ref.page, self.ref.doc
 
     @property
@@ -84,8 +84,8 @@ class StoredPage:
 class Pages:
     """The pages of a collection, which are read from the engine as they are asked for.
 
-    Unlike a Snapshot this is not one committed state: what somebody writes meanwhile is seen. scorers: what ranks the
-    pages, by the names of ways of ranking.
+    Unlike a Snapshot this is not one committed state: the engine ranks what is there now, while pages that were read
+    before are kept as they were. scorers: what ranks the pages, by the names of ways of ranking.
     """
 
     commits = 0
@@ -105,7 +105,7 @@ class Pages:
         self._numbers: dict[str, int] = {}
         self._docs: list[str] = []
         self._files: dict[int, tuple[str | None, str]] = {}
-        self._kept: OrderedDict[int, StoredPage] = OrderedDict()
+        self._kept: OrderedDict[UUID, StoredPage] = OrderedDict()
         self._ways = scorers
         self._scorers: dict[str, Scorer] = {}
 
@@ -178,13 +178,21 @@ class Pages:
         (page,) = self._find([self.ref(*self.locate(key))])
         return page
 
-    def read(self, ids: Sequence[Any]) -> list[StoredPage]:
+    def read(self, ids: Sequence[UUID]) -> list[StoredPage]:
         """Return those of the pages with these ids that are there, in order, and keep them for a while."""
-        found = self.engine.retrieve(ids)
-        pages = [StoredPage(found[one], self._codec) for one in ids if one in found]
         with self._guard:
-            for page in pages:
-                self._keep(page)
+            known = {one: self._kept[one] for one in ids if one in self._kept}
+        if len(known) < len(ids):
+            payloads = self.engine.retrieve([one for one in ids if one not in known])
+            known |= {one: StoredPage(payload, self._codec) for one, payload in payloads.items()}
+        pages = [known[one] for one in ids if one in known]
+        with self._guard:
+            for one, page in known.items():
+                self._number(page.payload)
+                self._kept[one] = page
+                self._kept.move_to_end(one)
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
         return pages
 
     def size_pt(self, segment: int, row: int) -> tuple[float, float] | None:
@@ -302,21 +310,11 @@ class Pages:
 
     def _find(self, refs: Sequence[tuple[str, int]]) -> list[StoredPage]:
         """Return pages by name. Raises InvalidArgument for one that is not there."""
-        with self._guard:
-            kept = {ref: self._known(ref) for ref in (PageRef(doc, page) for doc, page in refs)}
-            missing = [ref for ref, page in kept.items() if page is None]
-            for read in self.read([_points.id_of(*ref) for ref in missing]) if missing else ():
-                kept[read.ref] = read
-        pages = []
+        found = {page.ref: page for page in self.read([_points.id_of(*ref) for ref in refs])}
         for doc, page in refs:
-            if (found := kept[PageRef(doc, page)]) is None:
+            if (doc, page) not in found:
                 raise InvalidArgument(f"no page {page} of {doc} in {self.engine.name}")
-            pages.append(found)
-        return pages
-
-    def _known(self, ref: PageRef) -> StoredPage | None:
-        number = self._numbers.get(ref.doc)
-        return None if number is None else self._kept.get(number << 32 | ref.page)
+        return [found[PageRef(doc, page)] for doc, page in refs]
 
     def _number(self, payload: Payload) -> int:
         with self._guard:
@@ -326,11 +324,6 @@ class Pages:
                 self._docs.append(doc)
                 self._files[number] = payload["source"], payload["member"]
             return number
-
-    def _keep(self, page: StoredPage) -> None:
-        self._kept[self._number(page.payload) << 32 | page.ref.page] = page
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
 
 
 class _Sample:
@@ -348,7 +341,7 @@ class _Sample:
 
 
 class _Made:
-    """How many vectors the model made of the pages of a document, by their numbers; and their text."""
+    """The number of vectors that the model made of each page of a document, by the page's number; and its text."""
 
     def __init__(self, pages: Pages, number: int) -> None:
         self._pages = pages

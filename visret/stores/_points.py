@@ -35,7 +35,7 @@ from visret.stores._engines import BM25, SUMMARY, TOKENS, Payload, Point, Sparse
 from visret.types import Grid, PageRef
 
 FORMAT = 1
-MOST_FLOATS = 1 << 20
+MAX_FLOATS = 1 << 20
 """The number of floats that a point of Qdrant holds at most, in one of its vectors."""
 
 MAX_LARGE = 64
@@ -108,7 +108,7 @@ def too_large(snapshot: Snapshot, dim: int) -> list[PageRef]:
 
     Raises InvalidArgument if there are more than MAX_LARGE of them.
     """
-    found, most = list[PageRef](), MOST_FLOATS // dim
+    found, most = list[PageRef](), MAX_FLOATS // dim
     for segment in snapshot.segments:
         rows = snapshot.rows(segment.number)
         counts = np.diff(segment.offsets)[rows]
@@ -116,7 +116,7 @@ def too_large(snapshot: Snapshot, dim: int) -> list[PageRef]:
     if len(found) > MAX_LARGE:
         raise InvalidArgument(
             f"{len(found)} pages, such as page {found[0].page} of {found[0].doc}, have more than {most:,} vectors: a "
-            f"point of Qdrant holds {MOST_FLOATS:,} floats; merge similar vectors first, with visret reindex --pool 2"
+            f"point of Qdrant holds {MAX_FLOATS:,} floats; merge similar vectors first, with visret reindex --pool 2"
         )
     return found
 
@@ -177,7 +177,7 @@ def point(snapshot: Snapshot, segment: int, row: int, made: Payload) -> Point:
     return Point(
         id_of(made["doc"], made["page"]),
         {
-            TOKENS: longer(reduction.summarise(vectors, MOST_FLOATS // (vectors.shape[1] + 1)), length),
+            TOKENS: longer(reduction.summarise(vectors, MAX_FLOATS // (vectors.shape[1] + 1)), length),
             SUMMARY: longer(summary, length),
             BM25: weights(made["text"], made["mean_terms"]),
         },

@@ -30,11 +30,11 @@ DRIFT = 0.1
 
 
 Told = Callable[[int, int], None]
-"""What is told how many pages are done, and how many there are."""
+"""A function that is told how many pages are done, and how many there are."""
 
 
 class Exported(NamedTuple):
-    """What an export did: the pages that it wrote, those that were there already, and those that it deleted."""
+    """The numbers of pages that an export wrote, that were there already, and that it deleted."""
 
     written: int
     kept: int
