@@ -437,6 +437,7 @@ def test_a_store_is_only_searched(store):
         lambda: store.remove("1.pdf"),
         lambda: store.set_metadata("1.pdf", {"a": 1}),
         lambda: store.compact(),
+        lambda: store.reindex(codec="float32"),
         lambda: store.undo_reindex(),
     ):
         with pytest.raises(InvalidArgument, match="visret export"):

@@ -211,6 +211,10 @@ class QdrantIndex:
         """Refuse to write."""
         self.writing()
 
+    def reindexing(self, *_: object) -> NoReturn:
+        """Refuse to write."""
+        self.writing()
+
     go_back = writing
 
     def stats(self) -> IndexStats:
