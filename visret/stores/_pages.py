@@ -10,6 +10,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from threading import RLock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from visret import arguments, codec
 from visret.errors import IndexFormatError, InvalidArgument
-from visret.index import Document, terms
+from visret.index import Document, IndexModel, terms
 from visret.index.filters import parse
 from visret.index.segment import PlacedText
 from visret.index.snapshot import no_document
@@ -305,6 +306,13 @@ class Pages:
         return iter(())
 
     unread_counts = lost_counts = (0, 0)
+
+    # ---- models that were added to the index stay there
+
+    added: Mapping[int, IndexModel] = MappingProxyType({})
+
+    def added_for(self, kind: str) -> None:
+        """Return None: vectors of added models are not exported."""
 
     # ---- inside
 
