@@ -334,7 +334,7 @@ def test_an_export_that_was_stopped_goes_on(local, engine, monkeypatch):
     seen = []
     done = exported(local, engine, progress=lambda *counts: seen.append(counts))
     pages = len(local._index.snapshot)
-    assert (done.kept, done.written, done.deleted) == (7, pages - 7, 0)
+    assert (done.kept, done.written, done.deleted) == (6, pages - 6, 0)  # the seventh was waiting
     assert seen == [(n, pages) for n in range(1, pages + 1)]
     assert_alike([opened(engine).search("red")], [local.search("red", exact=True)])
 
@@ -470,6 +470,22 @@ def test_addresses_that_name_no_store_are_refused(tmp_path, url):
         Retriever.open(url)
     with Retriever.create(tmp_path / "index", model=Noisy()), pytest.raises(InvalidArgument):
         stores.export(tmp_path / "index", url)
+
+
+def test_a_server_that_does_not_answer_is_named():
+    with pytest.raises(PageIndexError, match="does not answer"):
+        Retriever.open("qdrant://127.0.0.1:1/pages")
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, local):
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "letter.txt").write_text("dear")
+    url = f"qdrant+edge://{tmp_path / 'junk'}"
+    with pytest.raises(PageIndexError, match="not a folder of Qdrant"):
+        Retriever.open(url)
+    with pytest.raises(PageIndexError, match="not a folder of Qdrant"):
+        stores.export(local._index.path, url)
+    assert [one.name for one in (tmp_path / "junk").iterdir()] == ["letter.txt"]
 
 
 def test_packages_that_are_not_there_are_named(monkeypatch):

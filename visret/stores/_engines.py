@@ -99,15 +99,15 @@ class Client:
 
     def exists(self) -> bool:
         """Return whether the collection is there."""
-        return bool(self._client.collection_exists(self._collection))
+        return bool(self._call("collection_exists"))
 
     def create(self, dim: int) -> None:
         """Make the collection."""
         m = self._m
         several = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
         half = m.Datatype.FLOAT16
-        self._client.create_collection(
-            self._collection,
+        self._call(
+            "create_collection",
             vectors_config={
                 TOKENS: m.VectorParams(
                     size=dim,
@@ -125,7 +125,7 @@ class Client:
     def index(self, keys: Mapping[str, str]) -> None:
         """Index payload keys; local mode has no indexes."""
         for key, kind in {} if self._is_local else keys.items():
-            self._client.create_payload_index(self._collection, key, field_schema=kind)
+            self._call("create_payload_index", key, field_schema=kind)
 
     def upsert(self, points: Sequence[Point]) -> None:
         """Write points."""
@@ -138,18 +138,18 @@ class Client:
             )
             for point in points
         ]
-        self._client.upsert(self._collection, made, wait=True)
+        self._call("upsert", made, wait=True)
 
     def delete(self, ids: Sequence[UUID]) -> None:
         """Delete points."""
-        self._client.delete(self._collection, self._m.PointIdsList(points=list(map(str, ids))), wait=True)
+        self._call("delete", self._m.PointIdsList(points=list(map(str, ids))), wait=True)
 
     def scroll(self, fields: Sequence[str], where: Filter | None = None) -> Iterator[tuple[UUID, Payload]]:
         """Yield the points that pass."""
         after = None
         while True:
-            found, after = self._client.scroll(
-                self._collection, self._filter(where), limit=TOGETHER, offset=after, with_payload=list(fields)
+            found, after = self._call(
+                "scroll", self._filter(where), limit=TOGETHER, offset=after, with_payload=list(fields)
             )
             yield from ((UUID(str(one.id)), one.payload or {}) for one in found)
             if after is None:
@@ -157,12 +157,12 @@ class Client:
 
     def retrieve(self, ids: Sequence[UUID]) -> dict[UUID, Payload]:
         """Return payloads."""
-        found = self._client.retrieve(self._collection, list(map(str, ids)), with_payload=True)
+        found = self._call("retrieve", list(map(str, ids)), with_payload=True)
         return {UUID(str(one.id)): one.payload for one in found}
 
     def count(self, where: Filter) -> int:
         """Count points."""
-        return int(self._client.count(self._collection, self._filter(where), exact=True).count)
+        return int(self._call("count", self._filter(where), exact=True).count)
 
     def query(
         self, using: str, query: np.ndarray | Sparse, limit: int, where: Filter | None, *, first: int = 0
@@ -171,8 +171,8 @@ class Client:
         made, passing = self._vector(query), self._filter(where)
         prefetch = self._m.Prefetch(query=made, using=SUMMARY, limit=first, filter=passing) if first else None
         exact = None if self._is_local or first or using == BM25 else self._m.SearchParams(exact=True)
-        found = self._client.query_points(
-            self._collection,
+        found = self._call(
+            "query_points",
             query=made,
             using=using,
             limit=limit,
@@ -189,6 +189,15 @@ class Client:
     def close(self) -> None:
         """Close the client."""
         self._client.close()
+
+    def _call(self, name: str, *arguments: Any, **named: Any) -> Any:
+        """Ask something of the collection. Raises PageIndexError if the server does not answer, or refuses."""
+        from qdrant_client.http.exceptions import ApiException
+
+        try:
+            return getattr(self._client, name)(self._collection, *arguments, **named)
+        except ApiException as error:
+            raise PageIndexError(self.name, f"Qdrant does not answer, or refuses: {error}") from error
 
     def _vector(self, vector: np.ndarray | Sparse) -> Any:
         if isinstance(vector, Sparse):
@@ -213,8 +222,14 @@ class Edge:
         self.name = f"qdrant+edge://{folder}"
 
     def exists(self) -> bool:
-        """Return whether the folder holds anything."""
-        return self._folder.is_dir() and any(self._folder.iterdir())
+        """Return whether the folder is one of the engine. Raises PageIndexError if it holds something else."""
+        if (self._folder / "edge_config.json").is_file():
+            return True
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            return False
+        if self._folder.exists():
+            raise PageIndexError(self.name, "is not a folder of Qdrant; name a new or empty one")
+        return False
 
     def create(self, dim: int) -> None:
         """Make the folder."""
@@ -305,7 +320,10 @@ class Edge:
 
     def _open(self) -> Any:
         if self._shard is None:
-            self._shard = self._m.EdgeShard.load(str(self._folder))
+            try:
+                self._shard = self._m.EdgeShard.load(str(self._folder))
+            except Exception as error:  # of no class of its own
+                raise PageIndexError(self.name, f"cannot be opened, or another process has it open: {error}") from error
         return self._shard
 
     def _vector(self, vector: np.ndarray | Sparse) -> Any:

@@ -24,7 +24,11 @@ from visret.stores._engines import Engine, Payload, Point
 from visret.stores._pages import Pages
 from visret.stores._scorers import SCORERS
 
-BATCH = 8 << 20  # bytes of float32 vectors in one request, about; a server takes 32 MB of JSON
+BATCH = 4_500_000
+"""The bytes of float32 vectors in one request, at most; a page has fewer.
+
+They are five times as many in JSON, and a server takes 32 MB of that.
+"""
 DRIFT = 0.1
 """How far the mean length of pages may move, as a share, before the weights of all words are written again."""
 
@@ -113,11 +117,12 @@ class _Writing:
         if new:
             self._engine.index(dict.fromkeys(sorted(new), "float"))
             self._indexed |= new
-        self._points.append(point)
-        self._size += sum(one.nbytes for one in point.vectors.values() if isinstance(one, np.ndarray))
-        self.count += 1
-        if self._size > BATCH:
+        size = sum(one.nbytes for one in point.vectors.values() if isinstance(one, np.ndarray))
+        if self._size + size > BATCH:
             self.flush()
+        self._points.append(point)
+        self._size += size
+        self.count += 1
 
     def flush(self) -> None:
         """Write what waits."""
