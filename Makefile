@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
 
-.PHONY: install test light lint types docs pictures bench check
+.PHONY: install test light engines lint types docs pictures bench check
 
 install: # everything that tests and linters need
 	$(PYTHON) -m venv .venv
@@ -16,6 +16,9 @@ test: # all tests
 
 light: # the tests that need no torch, weights, gradio or framework
 	$(RUN) -m pytest -q -n 2 --dist loadfile --light
+
+engines: # the tests of visret/stores, with the packages of the engines in an environment of their own
+	.ci/engines
 
 lint:
 	$(BIN)/ruff check .

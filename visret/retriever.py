@@ -109,6 +109,10 @@ class Retriever:
         Residual codecs and `dim` are fitted to the first vectors that are committed: the first 131,072 of a long
         `add`. Bring in as much as possible in the first call.
         """
+        if stores.is_url(path):
+            raise InvalidArgument(
+                f"a store is written from an index: create that in a folder, and visret export it to {path}"
+            )
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model

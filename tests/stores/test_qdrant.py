@@ -468,6 +468,8 @@ def test_what_cannot_be_exported_is_refused(tmp_path, engine):
 def test_addresses_that_name_no_store_are_refused(tmp_path, url):
     with pytest.raises(InvalidArgument):
         Retriever.open(url)
+    with pytest.raises(InvalidArgument, match="visret export"):
+        Retriever.create(url, model=Noisy())
     with Retriever.create(tmp_path / "index", model=Noisy()), pytest.raises(InvalidArgument):
         stores.export(tmp_path / "index", url)
 
