@@ -182,7 +182,7 @@ def test_words_are_ranked_as_in_the_index(store, shared, by):
             assert hit.score == pytest.approx(want.score, abs=2e-5)
             assert hit.scores == pytest.approx(dict(want.scores), abs=2e-5)
             assert hit.relevance == pytest.approx(want.relevance, abs=2e-3)
-            assert (hit.text, hit.weak) == (want.text, want.weak)
+            assert (hit.text, hit.weak, hit.passage) == (want.text, want.weak, want.passage)
 
 
 @pytest.mark.parametrize("doc", ["2.pdf", "3.pdf"])
@@ -197,6 +197,7 @@ def test_explanations_are_those_of_the_index(store, shared, doc):
     )
     assert (why.best == expected.best).all()
     assert (why.embedding.vectors == expected.embedding.vectors).all()
+    assert store.passages_of("red green", hit) == shared.passages_of("red green", hit)
     words = replace(hit, scores={"bm25": 1.0})
     why, expected = store.heatmap("red green", words), shared.heatmap("red green", words)
     assert why.values == pytest.approx(expected.values, abs=1e-5)

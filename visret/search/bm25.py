@@ -69,13 +69,8 @@ class BM25:
         """Return the passages of a page whose terms are worth most, best first; none if no line has any."""
         worth = {needle: one.idf for needle, one in self._looked_up(question).items()}
         text, boxes = self.snapshot.words(segment, row)
-        size_pt = self.snapshot.size_pt(segment, row)
-        laid = laid_out(text, boxes, size_pt, self.snapshot.segment(segment).edges(row))
-        matched = _of_lines(laid.texts, worth)
-        if not matched.any():
-            return []
-        spread = float((matched.max(axis=1) - matched.mean(axis=1)).mean())
-        return passages.chosen(text, laid, matched, spread, size_pt, count)
+        edges, size_pt = self.snapshot.segment(segment).edges(row), self.snapshot.size_pt(segment, row)
+        return best_passages(text, boxes, edges, size_pt, worth, count)
 
     def parts(self, question: Question, segment: int, row: int) -> list[Part]:
         """Return what each term of a question adds to the score of a page, in the order of the question."""
@@ -236,6 +231,23 @@ def unknown(lost: Sequence[str], asked: int) -> tuple[str, ...]:
     if len(lost) < asked:
         return (f"no page has {words}; the pages were ranked by the other words of this question",)
     return (f"no page has any word of this question ({words})",)
+
+
+def best_passages(
+    text: str,
+    boxes: np.ndarray | None,
+    edges: np.ndarray | None,
+    size_pt: tuple[float, float] | None,
+    worth: Mapping[tuple[str, bool], float],
+    count: int,
+) -> list[Passage]:
+    """Return the passages of a page whose terms are worth most, best first. The page is as in `PlacedText`."""
+    laid = laid_out(text, boxes, size_pt, edges)
+    matched = _of_lines(laid.texts, worth)
+    if not matched.any():
+        return []
+    spread = float((matched.max(axis=1) - matched.mean(axis=1)).mean())
+    return passages.chosen(text, laid, matched, spread, size_pt, count)
 
 
 def best_line(text: str, worth: Mapping[tuple[str, bool], float]) -> str:

@@ -74,7 +74,8 @@ class StoredPage:
     def placed_text(self) -> PlacedText:
         """The text and where it stands."""
         rows, boxes = self._arrays.get("rows"), self._arrays.get("word_boxes")
-        return PlacedText(self.payload["text"], boxes, self.where, rows, len(self._rows.codes))
+        edges = self._arrays.get("edges")
+        return PlacedText(self.payload["text"], boxes, self.where, rows, len(self._rows.codes), edges)
 
     @cached_property
     def terms(self) -> Counter[str]:

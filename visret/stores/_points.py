@@ -132,6 +132,7 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float) -> Payload:
         "where": where.cells if isinstance(where, Grid) else where,
         "rows": placed.rows,
         "word_boxes": placed.word_boxes,
+        "edges": placed.edges,
         **stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1]))._asdict(),
     }
     numbers: dict[str, list[float]] = {}

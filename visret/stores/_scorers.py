@@ -25,7 +25,7 @@ from visret.search.ranking import relevance
 from visret.stores import _engines, _points
 from visret.stores._engines import Filter, Sparse
 from visret.stores._pages import Pages, StoredPage
-from visret.types import Matches, QueryEmbedding, Question, Quote, Ranking, Scorer, Selection
+from visret.types import Matches, Passage, QueryEmbedding, Question, Quote, Ranking, Scorer, Selection
 
 MORE = 8  # pages beyond k that are asked for at first
 FIRST, LEAST_FIRST = 32, 320
@@ -129,12 +129,20 @@ class Words:
         held = sum(idf for term, idf in worth.items() if term in page.terms)
         share = held / (sum(worth.values()) or 1.0)
         line = self.line(question, *self.snapshot.locate(key))
-        return Quote(line, share < bm25.WEAK_BELOW, relevance(share, bm25.WEAK_BELOW))
+        passage = next(iter(self.passages(question, *self.snapshot.locate(key))), None)
+        return Quote(line, share < bm25.WEAK_BELOW, relevance(share, bm25.WEAK_BELOW), passage)
 
     def line(self, question: Question, segment: int, row: int) -> str:
         """Return the line of a page whose terms are worth most; "" if no line has any."""
         worth = {(term, False): idf for term, idf in self._worth(question).items()}
         return bm25.best_line(self.snapshot.segment(segment).text(row), worth)  # type: ignore[union-attr]
+
+    def passages(self, question: Question, segment: int, row: int, count: int = 1) -> list[Passage]:
+        """Return the passages of a page whose terms are worth most, best first; none if no line has any."""
+        worth = {(term, False): idf for term, idf in self._worth(question).items()}
+        text, boxes = self.snapshot.words(segment, row)
+        edges, size_pt = self.snapshot.placed_text(segment << 32 | row).edges, self.snapshot.size_pt(segment, row)
+        return bm25.best_passages(text, boxes, edges, size_pt, worth, count)
 
     def parts(self, question: Question, segment: int, row: int) -> list[bm25.Part]:
         """Return what each term of a question adds to the score of a page."""
