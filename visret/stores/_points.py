@@ -1,11 +1,10 @@
 """The points of a collection: what a page is there, and how what is stored of it is read again.
 
 The payload is the truth. It has everything that the index stores of a page, its vectors in the bytes of the index's
-codec too, so that a score that is shown is that of the index, but for the order in which float32 values are added.
-The named vectors are there to find
-pages by: they are float16, with one component more than the index's vectors have. That is what the page's length takes
-off its score (`search.late_interaction`), so that Qdrant's MaxSim ranks as visret does: a question's component is 1 for
-that, and 0 for MaxSim as the papers have it.
+codec too, so that a score that is shown is that of the index, but for the order in which float32 values are added. The
+named vectors are there to find pages by: they are float16, with one component more than the index's vectors have. That
+is what the page's length takes off its score (`search.late_interaction`), so that Qdrant's MaxSim ranks as visret does:
+a question's component is 1 for that, and 0 for MaxSim as the papers have it.
 """
 
 from __future__ import annotations
