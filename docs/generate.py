@@ -33,8 +33,8 @@ MODULES = {
         *("run", "Evaluation", "Result", "compare", "Comparison", "Measured", "Difference"),
         *("read", "QuestionSet", "JudgedQuestion", "Target", "pages"),
         *("System", "Found", "system_of", "read_run", "write_run", "Rankings"),
+        *("ndcg", "recall", "reciprocal_rank"),
     ],
-    "visret.metrics": ["ndcg", "recall", "reciprocal_rank"],
     "visret.rag": ["answer", "messages", "citations", "fence", "name", "Answer", "Citation"],
     "visret.maxsim": ["page_scores", "pack", "PackedPages"],
 }

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from support.samples import FOLDER, QUESTIONS
 from support.tiny_vision import CHECKPOINTS
 
-from visret import Page, QueryEmbedding, Retriever, load_encoder, metrics
+from visret import Page, QueryEmbedding, Retriever, evaluate, load_encoder
 from visret.encoders import _torch
 from visret.explain.attribution import explain
 
@@ -53,7 +53,7 @@ def test_the_marks_lie_on_the_words_of_the_answer(samples, question):
 
 
 def test_quality_on_the_samples(samples):
-    values = [metrics.ndcg([h.ref for h in samples.search(q.text, k=5)], {(q.doc, q.page)}) for q in ANSWERED]
+    values = [evaluate.ndcg([h.ref for h in samples.search(q.text, k=5)], {(q.doc, q.page)}) for q in ANSWERED]
     assert np.mean(values) > 0.95
 
 

@@ -154,6 +154,9 @@ def test_old_names_warn():
     with pytest.warns(DeprecationWarning, match=r"visret\.documents"):
         from visret.pdf import open_document
     assert open_document is visret.documents.open_document
+    with pytest.warns(DeprecationWarning, match=r"visret\.evaluate"):
+        from visret.metrics import ndcg
+    assert ndcg is visret.evaluate.ndcg
     with pytest.warns(DeprecationWarning, match="is called InvalidArgument"):
         assert visret.errors.InvalidQuery is visret.errors.InvalidArgument
 

@@ -29,7 +29,7 @@ import numpy as np
 import splade_tiny
 from rivals import bm25, pooled, texts_of
 
-from visret import Hit, Page, PageRef, Retriever, documents, metrics
+from visret import Hit, Page, PageRef, Retriever, documents, evaluate
 from visret.choices import SPARSE, WAYS
 from visret.evaluate import QuestionSet, System, compare, read, system_of
 from visret.search.plans import Plan
@@ -92,7 +92,7 @@ def table_row(name: str, rankings: list[list[PageRef]], asked: list[dict] | None
     """Mean nDCG@5 of the questions that were asked (all of them), and of each kind."""
     values = defaultdict(list)
     for question, ranked in zip(questions() if asked is None else asked, rankings, strict=True):
-        value = metrics.ndcg(ranked, relevant(question), 5)
+        value = evaluate.ndcg(ranked, relevant(question), 5)
         values["all"].append(value)
         values[question["kind"]].append(value)
     return f"| {name} | " + " | ".join(f"{np.mean(values[kind]):.3f}" for kind in KINDS) + " |"

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from quality import fetch, questions, relevant
 
-from visret import PageEmbedding, PageRef, documents, load_encoder, metrics
+from visret import PageEmbedding, PageRef, documents, evaluate, load_encoder
 from visret.codec import CODECS, decode, encode
 from visret.index import fitted
 from visret.reduction import Storage
@@ -167,7 +167,7 @@ def _best(scores: np.ndarray) -> np.ndarray:
 
 def _ndcg(collection: Collection, scores: np.ndarray) -> float:
     ranked = [[collection.refs[page] for page in pages] for pages in _best(scores)]
-    return float(np.mean([metrics.ndcg(r, relevant(q), 5) for r, q in zip(ranked, questions(), strict=True)]))
+    return float(np.mean([evaluate.ndcg(r, relevant(q), 5) for r, q in zip(ranked, questions(), strict=True)]))
 
 
 def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from visret import evaluate, metrics
+from visret import evaluate
 from visret.errors import InvalidArgument, MissingExtra
 from visret.evaluate import comparison, measures
 
@@ -63,7 +63,7 @@ def test_of_rankings_without_ties_or_grades_our_plain_ones_agree(tmp_path, seed)
         relevance[str(number)] = dict.fromkeys(pages[: rng.integers(1, 9)], 1)
         scores[str(number)] = dict(zip(rng.permutation(pages).tolist(), np.linspace(1, 0, 20), strict=True))
     values = measures.Judge(relevance, measures.parsed([], 5)).values(scores)
-    for name, ours in ("nDCG@5", metrics.ndcg), ("R@5", metrics.recall), ("RR@5", metrics.reciprocal_rank):
+    for name, ours in ("nDCG@5", evaluate.ndcg), ("R@5", evaluate.recall), ("RR@5", evaluate.reciprocal_rank):
         plain = [ours(list(scores[key]), set(relevance[key]), 5) for key in relevance]
         np.testing.assert_allclose(values[name], plain, atol=1e-6)
 

@@ -5,7 +5,8 @@
 
 Importing this package loads NumPy alone. Each module imports only modules above it in this list:
 
-    known          questions that are written in Python, measured with `visret.metrics`
+    lists          nDCG, recall and MRR of one ranking that is a plain list
+    known          questions that are written in Python, and how well a retriever answers them
     questions      questions with graded right pages, each with an id; how pages are named in TREC's files
     tables         lines of files as questions: CSV, JSON lines, TREC's qrels and topics
     benchmarks     folders as questions: BEIR's, and those of ViDoRe's shape; their pages, for an index
@@ -24,6 +25,9 @@ from visret.evaluate.comparison import compare as compare
 from visret.evaluate.known import Evaluation as Evaluation
 from visret.evaluate.known import Result as Result
 from visret.evaluate.known import run as run
+from visret.evaluate.lists import ndcg as ndcg
+from visret.evaluate.lists import recall as recall
+from visret.evaluate.lists import reciprocal_rank as reciprocal_rank
 from visret.evaluate.questions import JudgedQuestion as JudgedQuestion
 from visret.evaluate.questions import QuestionSet as QuestionSet
 from visret.evaluate.questions import Target as Target

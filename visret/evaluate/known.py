@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from visret import metrics
 from visret.errors import InvalidArgument
+from visret.evaluate import lists
 from visret.types import PageRef, page_ref
 
 if TYPE_CHECKING:
@@ -78,6 +78,6 @@ def run(retriever: Retriever, questions: Mapping[str, Collection[tuple[str, int]
     ranked = retriever.search_many(list(questions), k, explain=False)
     for (question, right), hits in zip(questions.items(), ranked, strict=True):
         found = tuple(hit.ref for hit in hits)
-        scores = (measure(found, right, k) for measure in (metrics.ndcg, metrics.recall, metrics.reciprocal_rank))
+        scores = (measure(found, right, k) for measure in (lists.ndcg, lists.recall, lists.reciprocal_rank))
         results.append(Result(question, found, *scores))
     return Evaluation(k, tuple(results))
