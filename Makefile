@@ -4,15 +4,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := $(BIN)/python
 
-.PHONY: install test light engines lint types docs pictures bench check
+.PHONY: install test long light engines lint types docs pictures bench check
 
 install: # everything that tests and linters need
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -e ".[test,lint]"
 	$(RUN) tests/prepare.py
 
-test: # all tests
+test: # all tests but those that take long
 	$(RUN) -m pytest -q -n 2 --dist loadfile
+
+long: # the tests that take long
+	$(RUN) -m pytest -q -n 2 --dist loadfile --long
 
 light: # the tests that need no torch, weights, gradio or framework
 	$(RUN) -m pytest -q -n 2 --dist loadfile --light

@@ -25,25 +25,35 @@ from visret import Retriever, load_encoder, ocr
 from visret.encoders.toy import ToyEncoder
 from visret.ingest import process
 
-# Of no use without torch, gradio or a framework, or alike on every Python: `pytest --light` leaves out these files, and
-# tests that are marked heavy. What it still runs needs only packages that are installed within seconds.
+# Of no use without torch, gradio or a framework: `pytest --light` leaves out these files, and tests that are marked
+# heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
     "embedders": "bi sentence_models",
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
     "sentence torch",
-    "index": "faults",  # which injects them into the same calls on every Python
     "integrations": "frameworks mteb",
     "maxsim": "device",
     "rerankers": "cross_encoder qwen3 vision",
     "server": "app browser ui",
     "": "end_to_end examples ingest_scans ocr rag training training_documents",
 }
+# What fails or dies at every step, and what is done again for each turn and size of letters: `pytest --long` runs these
+# files, and tests that are marked long, and nothing else does but a command that names them. `.ci/run` has it run them.
+LONG = {
+    "encoders": "onnx",
+    "index": "faults",
+    "": "benchmarks orientation scale training training_documents",
+}
 TESTS = Path(__file__).parent
-HEAVY_FILES = {TESTS / folder / f"test_{name}.py" for folder, names in HEAVY.items() for name in names.split()}
+HEAVY_FILES, LONG_FILES = (
+    {TESTS / folder / f"test_{name}.py" for folder, names in table.items() for name in names.split()}
+    for table in (HEAVY, LONG)
+)
 
 
 def pytest_addoption(parser):
     parser.addoption("--light", action="store_true", help="only what needs no torch, weights, gradio or framework")
+    parser.addoption("--long", action="store_true", help="only what takes long, which is left out otherwise")
 
 
 def pytest_configure(config):
@@ -56,14 +66,32 @@ def pytest_collection_finish():
 
 
 def pytest_ignore_collect(collection_path, config):
-    return True if config.getoption("light") and collection_path in HEAVY_FILES else None
+    if collection_path.suffix != ".py" or is_named(collection_path, config):
+        return None
+    if config.getoption("long"):
+        has_some = collection_path in LONG_FILES or "mark.long" in collection_path.read_text("utf8")
+        return None if has_some else True
+    left_out = LONG_FILES | HEAVY_FILES if config.getoption("light") else LONG_FILES
+    return True if collection_path in left_out else None
+
+
+def is_named(path, config):
+    """Whether the command names a file of tests, so that all of it is wanted."""
+    return any(Path(argument.partition("::")[0]).resolve() == path for argument in config.args)
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("light"):
-        heavy = [item for item in items if item.get_closest_marker("heavy") or item.get_closest_marker("weights")]
-        config.hook.pytest_deselected(items=heavy)
-        items[:] = [item for item in items if item not in heavy]
+    left = [item for item in items if is_wanted(item, config)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in left])
+    items[:] = left
+
+
+def is_wanted(item, config):
+    """Whether the marks of a test are those of this run."""
+    if config.getoption("light") and any(map(item.get_closest_marker, ("heavy", "weights", "long"))):
+        return False
+    is_long = item.get_closest_marker("long") is not None or item.path in LONG_FILES
+    return is_long == config.getoption("long") or is_named(item.path, config)
 
 
 # Machines are shared: a slow example is no failure. `--hypothesis-profile=thorough` looks at many more; `--light` looks

@@ -328,6 +328,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_is_one_good_index(tmp_path):
     rng = random.Random(5)
     for number in range(8):

@@ -79,6 +79,7 @@ def test_missing_weights_are_an_error(folder, tmp_path):
         load_encoder(tmp_path, dtype="float32")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", sorted({*KINDS} - {"bert", "roberta"}), indirect=True)
 def test_onnxruntime_gives_the_same_vectors(ours, folder, monkeypatch, tmp_path):
     """test_onnx.py has BERT, and RoBERTa computes as XLM-R does."""

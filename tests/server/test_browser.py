@@ -249,6 +249,7 @@ def test_a_question_and_how_pages_are_ranked_are_an_address(url, visit):
     expect(other.locator(".found .caption-label")).to_have_count(1)
 
 
+@pytest.mark.long
 def test_two_models_stand_side_by_side(url, visit, tmp_path):
     tab = visit(url)
     tab.get_by_text("Search other documents").click()
@@ -264,6 +265,7 @@ def test_two_models_stand_side_by_side(url, visit, tmp_path):
     expect(tab.locator("#quoted")).to_contain_text(caption.rpartition(" (")[0].replace("p.", "page"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("viewport", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["desktop", "phone"])
 def test_everybody_can_use_it(url, visit, viewport, scheme):
     tab = visit(url, viewport=viewport, color_scheme=scheme)
