@@ -42,7 +42,7 @@ HEAVY = {
 LONG = {
     "encoders": "onnx",
     "index": "faults",
-    "": "benchmarks orientation scale training training_documents",
+    "": "benchmarks office orientation scale training training_documents",
 }
 TESTS = Path(__file__).parent
 HEAVY_FILES, LONG_FILES = (

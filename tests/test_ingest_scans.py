@@ -112,6 +112,7 @@ def test_pages_that_were_blank_are_not_looked_at_with_the_others(retriever, tmp_
     assert (report.pages, [page.page for page in report.empty]) == (1, [1])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("by", "offered"), [("rapidocr", ""), ("glyph", "pip install 'visret[ocr]' for worse ")])
 def test_the_hint_does_not_offer_what_was_tried(by, offered, own_cache, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("VISRET_OCR", by)

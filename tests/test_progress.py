@@ -179,6 +179,7 @@ def test_a_scout_does_not_look_at_pages_of_files_that_are_too_long(tmp_path, sco
     assert sorted(forecast.ahead.pages) == [0, 1]
 
 
+@pytest.mark.long
 @pytest.mark.heavy
 def test_a_scout_has_a_page_read_where_ocr_will_take_long(tmp_path, scouting, glyph, monkeypatch):
     monkeypatch.setattr(scout, "MUCH_OCR", 0)

@@ -140,6 +140,7 @@ def test_vectors_are_those_of_the_original_library(encoders, folders, architectu
         assert_same(encoder.encode_queries([text])[0].vectors, original.queries([text])[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["ColPali", "ColQwen2_5", "ColGemma3"])
 def test_also_with_other_weights_and_sizes(architecture, tmp_path):
     with _torch.quiet():
@@ -489,6 +490,7 @@ def test_four_bits_need_a_gpu(folders):
         load(folders("ColQwen2"), four_bit=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("float16", 0.9999)])
 @pytest.mark.parametrize("architecture", ["ColPali", "ColQwen2", "ColIdefics3"])
 def test_other_dtypes_are_nearly_the_same(encoders, folders, architecture, dtype, least):

@@ -167,6 +167,7 @@ def test_a_token_is_switched_off_where_its_word_stands(serve, visit, tmp_path):
             assert not differ(redrawn(tab, switch(tab, word)), shown).any()
 
 
+@pytest.mark.long
 def test_a_token_is_switched_off_in_its_patch(serve, visit, tmp_path):
     """A tiny ColQwen2: the patch is the one that its explanation names."""
     with _torch.quiet():
@@ -187,6 +188,7 @@ def test_a_token_is_switched_off_in_its_patch(serve, visit, tmp_path):
     assert changed_inside_only(shown, redrawn(tab, switch(tab, "circle")), cell)
 
 
+@pytest.mark.long
 def test_it_is_worked_with_the_keyboard(url, visit):
     """From the question to a hit, and to the colours of its page."""
     tab = visit(url)
