@@ -19,8 +19,9 @@ from support.pages import add, embed
 from support.word_model import WORDS, Words
 
 from visret import Page, Retriever, cli, stores
-from visret.errors import InvalidArgument, MissingExtra, NoPicture, PageIndexError
-from visret.index import PageIndex
+from visret.errors import IndexFormatError, InvalidArgument, MissingExtra, NoPicture, PageIndexError
+from visret.index import PageIndex, terms
+from visret.index.filters import Range
 from visret.stores import _engines, _points, _scorers, qdrant
 from visret.types import PageRef, Word
 
@@ -317,6 +318,13 @@ def test_filters_that_qdrant_does_not_have_are_refused(filed):
             pages.select({"z": 1})
 
 
+def test_a_part_of_a_filter_that_is_new_is_refused_in_words():
+    with pytest.raises(InvalidArgument, match="a filter of str cannot be put to Qdrant"):
+        _points.condition("k")
+    with pytest.raises(InvalidArgument, match="Qdrant has no '~'"):
+        _points.condition(Range("k", (("~", 1),)))
+
+
 # ---- writing
 
 
@@ -356,6 +364,15 @@ def test_changes_of_the_index_are_taken_over(local, engine):
     for where in ({"shelf": 1999}, {"doc": ["3.pdf", "new.pdf"]}, None):
         assert_alike([store.search("pink red", where=where)], [local.search("pink red", where=where, exact=True)])
     assert "3.pdf" not in store.documents()
+
+
+def test_words_are_written_again_when_other_terms_are_made_of_them(local, engine, monkeypatch):
+    exported(local, engine)
+    monkeypatch.setattr(terms, "VERSION", 2)
+    with pytest.raises(IndexFormatError, match="has terms 1, and this visret reads 2; export again"):
+        opened(engine)
+    assert exported(local, engine).kept == 0
+    assert_alike([opened(engine).search("red", by="bm25")], [local.search("red", by="bm25")])
 
 
 def test_weights_of_words_are_written_again_when_pages_are_of_another_length(local, engine):

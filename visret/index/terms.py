@@ -16,6 +16,9 @@ import unicodedata
 from functools import cache, lru_cache
 from typing import NamedTuple
 
+VERSION = 1
+"""The number of these rules: raise it when other terms are made of a text, so that stores are told from older ones."""
+
 MAX_TERM = 64
 """The longest term in characters: a longer word is cut, and a longer compound has only its words and pairs."""
 

@@ -25,7 +25,7 @@ from visret.choices import DEFAULT_MODEL, WAYS
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, VisretError
 from visret.explain.attribution import Explanation, Span
-from visret.explain.drawing import Legend
+from visret.explain.drawing import SCALE, Legend
 from visret.folders import expanded
 from visret.ingest.report import Progress
 from visret.models import registry, weights
@@ -65,7 +65,7 @@ CSS = """
 #controls, #shown { gap: 8px }
 #tokens label, #mode .wrap label { padding: 3px 9px }
 #quoted blockquote, #quoted p { margin: 0 0 4px }
-#quoted mark { background: #fec44f; color: #000 }
+#quoted mark { background: MARK; color: #000 }
 #legend { padding: 0 4px; color: var(--body-text-color); font-size: 13px }
 #legend i { display: inline-block; width: 9em; height: 1em; vertical-align: -2px; border: 1px solid #888 }
 #table { overflow-x: auto; font-size: 12px; font-variant-numeric: tabular-nums }
@@ -77,7 +77,7 @@ CSS = """
   #controls { order: 2 }
   .found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
-"""
+""".replace("MARK", SCALE[4])
 # The fonts are those of the machine. White can be read on this orange, and so can these greys.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
     button_primary_background_fill="*primary_700",

@@ -93,10 +93,11 @@ class Pages:
     commits = 0
 
     def __init__(self, engine: Engine, manifest: Payload, scorers: Mapping[str, Callable[[Pages], Scorer]]) -> None:
-        if manifest["format"] != _points.FORMAT:
-            raise IndexFormatError(
-                engine.name, f"is of format {manifest['format']}, and this visret reads {_points.FORMAT}; export again"
-            )
+        for what, here in (("format", _points.FORMAT), ("terms", terms.VERSION)):
+            if manifest[what] != here:
+                raise IndexFormatError(
+                    engine.name, f"has {what} {manifest[what]}, and this visret reads {here}; export again"
+                )
         self.engine = engine
         self.manifest = manifest
         self.model, self.storage, fitted, self.floor = _points.model_of(manifest)

@@ -26,7 +26,7 @@ from visret.errors import InvalidArgument
 from visret.index import Snapshot, terms
 from visret.index.catalogue import Floor, IndexModel
 from visret.index.fields import SUMMARIES
-from visret.index.filters import And, AnyOf, Filter, Not, Or
+from visret.index.filters import And, AnyOf, Filter, Not, Or, Range
 from visret.index.fitted import Fitted
 from visret.reduction import Storage
 from visret.search.bm25 import K1, B
@@ -82,6 +82,7 @@ def manifest(snapshot: Snapshot, storage: Storage, mean: float, sample: list[str
     return {
         KIND: "manifest",
         "format": FORMAT,
+        "terms": terms.VERSION,
         "model": asdict(snapshot.model) | {"preprocessing": dict(snapshot.model.preprocessing)},
         "storage": asdict(storage),
         "codec": {"name": codec.name, "dim": codec.dim, "step": codec.step, "vectors": fitted.vectors},
@@ -155,6 +156,7 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float) -> Payload:
         "made": int(stored.made[row]),
         "number": document.number,
         "mean_terms": mean,
+        "terms": terms.VERSION,
         "grid": grid,
         "arrays": packed(arrays),
         WHERE: sorted(set(words)),
@@ -239,6 +241,9 @@ def name_of(key: str) -> str:
     return f"k{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
 
 
+_RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+
+
 def condition(tree: Filter) -> Payload:
     """Return a filter as Qdrant's JSON. Raises InvalidArgument for a range of text, which Qdrant does not have."""
     if isinstance(tree, Not):
@@ -249,8 +254,12 @@ def condition(tree: Filter) -> Payload:
         return {"should": list(map(condition, tree.parts))} if tree.parts else {"must_not": [_kind()]}
     if isinstance(tree, AnyOf):
         return {"key": WHERE, "match": {"any": [word(tree.key, value) for value in tree.values]}}
+    if not isinstance(tree, Range):
+        raise InvalidArgument(f"a filter of {type(tree).__name__} cannot be put to Qdrant")
     bounds: dict[str, float] = {}
     for operator, bound in tree.bounds:
+        if operator not in _RANGES:
+            raise InvalidArgument(f"filter {tree.key!r}: Qdrant has no {operator!r}")
         if isinstance(bound, str):
             raise InvalidArgument(
                 f"filter {tree.key!r}: Qdrant compares numbers only, not text such as {bound!r}; "
@@ -258,7 +267,7 @@ def condition(tree: Filter) -> Payload:
             )
         if abs(bound) > MAX_WHOLE:
             raise InvalidArgument(f"filter {tree.key!r}: Qdrant compares numbers up to 2**53, got {bound!r}")
-        bounds[{"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}[operator]] = float(bound)
+        bounds[_RANGES[operator]] = float(bound)
     return {"key": f"{NUMBERS}.{name_of(tree.key)}", "range": bounds}
 
 

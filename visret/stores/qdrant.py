@@ -78,7 +78,7 @@ def _export(snapshot: Snapshot, storage: Storage, engine: Engine, keep: bool, pr
     before = engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
     there = {one: payload["hash"] for one, payload in engine.scroll(["hash"], _points.is_page())}
     made = _manifest(snapshot, storage, before if there else None, keep=keep)
-    if before is not None and there and _made_by(before) != _made_by(made):
+    if before is not None and there and _made_by(before, keep=keep) != _made_by(made, keep=keep):
         raise PageIndexError(
             engine.name,
             "holds pages of another model, or stored in another way: export into another, or delete it first",
@@ -151,10 +151,21 @@ def _manifest(snapshot: Snapshot, storage: Storage, before: Payload | None, *, k
     return made
 
 
-def _made_by(manifest: Payload) -> list[object]:
-    """Return what must be equal for pages to meet in one score, and to be read by one manifest."""
+def _made_by(manifest: Payload, *, keep: bool) -> list[object]:
+    """Return what must be equal for pages to meet in one score, and to be read by one manifest.
+
+    Terms that are made by other rules are written again, unless pages of other indexes are kept.
+    """
     model, codec = manifest["model"], manifest["codec"]
-    return [manifest["format"], model, codec["name"], codec["dim"], codec["step"], manifest["fitted"]]
+    return [
+        manifest["format"],
+        manifest["terms"] if keep else None,
+        model,
+        codec["name"],
+        codec["dim"],
+        codec["step"],
+        manifest["fitted"],
+    ]
 
 
 def _rows(snapshot: Snapshot) -> Iterator[tuple[int, int]]:
