@@ -5,7 +5,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from support.vectors import units
@@ -197,6 +197,7 @@ TEXTS = st.text(alphabet="aB.:1- \n\u2003é中}", max_size=60)
 
 
 @given(TEXTS, st.sampled_from(["grid", "boxes", "spans"]), st.integers(0, 99))
+@example("1 1 1\n1", "grid", 36)  # beside a box of 1e9, all others are nothing
 def test_any_page_has_a_passage_or_none(text, kind, seed):
     """Also with boxes that are damaged: nowhere, beside the page, upside down."""
     rng = np.random.default_rng(seed)

@@ -142,7 +142,9 @@ def _agreed(chances: np.ndarray, start: np.ndarray, stop: np.ndarray, areas: np.
     common = np.minimum(b[:, None], b) - np.maximum(a[:, None], a)
     np.maximum(common, 0, out=common)
     size = b - a
-    worth = (1 - TOUCH) * common / (size[:, None] + size - common) + TOUCH * (common > 0)
+    either = np.maximum(size[:, None] + size - common, common)
+    either[either <= 0] = 1.0  # runs that cover nothing, as with damaged boxes
+    worth = (1 - TOUCH) * common / either + TOUCH * (common > 0)
     return int(top[(worth @ weight).argmax()])
 
 
