@@ -81,8 +81,10 @@ def is_named(path, config):
 
 
 def pytest_collection_modifyitems(config, items):
-    left = [item for item in items if is_wanted(item, config)]
-    config.hook.pytest_deselected(items=[item for item in items if item not in left])
+    left, out = [], []
+    for item in items:
+        (left if is_wanted(item, config) else out).append(item)
+    config.hook.pytest_deselected(items=out)
     items[:] = left
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from support import tiny
+from support.asked import EVERY_WORD
 from support.samples import FOLDER
 from support.sheets import write_pdf
 
@@ -507,24 +508,12 @@ def test_a_model_that_answers_nothing(retriever, report):
 
 
 def test_an_answer_takes_every_word_of_a_search(retriever, monkeypatch):
-    given = {
-        "by": "hybrid",
-        "exact": True,
-        "offset": 1,
-        "group_by": "document",
-        "neighbours": 1,
-        "weak": False,
-        "min_score": 0.25,
-        "rerank": "judge",
-        "depth": 7,
-        "seconds": 9.0,
-    }
     asked = []
     monkeypatch.setattr(
         Retriever, "search", lambda self, *question, **named: asked.append((question, named)) or Ranked()
     )
-    rag.answer("red", retriever, lambda _: "I do not know.", k=3, where={"page": 1}, **given)
-    assert asked == [(("red", 3), {"where": {"page": 1}, **given})]
+    rag.answer("red", retriever, lambda _: "I do not know.", k=3, where={"page": 1}, **EVERY_WORD)
+    assert asked == [(("red", 3), {"where": {"page": 1}, **EVERY_WORD})]
 
 
 RULES = "Opening hours\n\nThe harbour is open from six.\n\nThe harbour master keeps the key\nof the northern shed."

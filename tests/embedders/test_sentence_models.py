@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support import tiny, tiny_sentence
+from support.tiny import TEXTS
 
 from visret import Page, Retriever
 from visret.embedders import load_embedder
@@ -17,13 +18,6 @@ from visret.errors import InvalidArgument, InvalidModelSpec, ModelMismatch, Shap
 from visret.search.plans import Plan
 
 QUESTIONS = ["where is the red box", "a table of sales", "green"]
-TEXTS = [
-    "the red box is on the page",
-    "a table of sales",
-    "the circle is green and the line is in the column",
-    "report",
-    "the box, the box: a hyphen in the text? on the page.",
-]
 PAGES = [Page.from_text(text, doc=f"{number}") for number, text in enumerate(TEXTS)]
 LONG = " ".join(f"{tiny.WORDS[number % len(tiny.WORDS)]} {number}" for number in range(60))
 KINDS = {

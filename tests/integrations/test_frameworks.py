@@ -13,6 +13,7 @@ os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"  # before it is imported: it 
 
 import pytest
 from PIL import Image
+from support.asked import EVERY_WORD
 from support.judge import Judge
 from support.sheets import write_pdf
 
@@ -265,20 +266,6 @@ def test_each_ranks_in_the_way_it_is_told(retriever):
     assert asked.invoke("blue")[0].metadata["score"] < best.score
 
 
-ASKED = {
-    "by": "hybrid",
-    "exact": True,
-    "offset": 1,
-    "group_by": "document",
-    "neighbours": 1,
-    "weak": False,
-    "min_score": 0.25,
-    "rerank": "judge",
-    "depth": 7,
-    "seconds": 9.0,
-}
-
-
 def test_each_takes_every_word_of_a_search(retriever, monkeypatch):
     from llama_index.core.schema import QueryBundle
 
@@ -286,16 +273,16 @@ def test_each_takes_every_word_of_a_search(retriever, monkeypatch):
 
     asked = []
     monkeypatch.setattr(Retriever, "explained", lambda self, questions, **named: asked.append(named) or iter([[]]))
-    langchain.VisretRetriever(retriever=retriever, **ASKED).invoke("blue")
-    langchain.VisretRetriever(retriever=retriever).invoke("blue", **ASKED)
-    langchain.VisretRetriever(retriever=retriever).with_config(configurable=ASKED).invoke("blue")
-    llamaindex.VisretRetriever(retriever, **ASKED).retrieve(QueryBundle("blue"))
-    stack = haystack.VisretRetriever(retriever, **ASKED)
+    langchain.VisretRetriever(retriever=retriever, **EVERY_WORD).invoke("blue")
+    langchain.VisretRetriever(retriever=retriever).invoke("blue", **EVERY_WORD)
+    langchain.VisretRetriever(retriever=retriever).with_config(configurable=EVERY_WORD).invoke("blue")
+    llamaindex.VisretRetriever(retriever, **EVERY_WORD).retrieve(QueryBundle("blue"))
+    stack = haystack.VisretRetriever(retriever, **EVERY_WORD)
     stack.run("blue")
     again = haystack.VisretRetriever.from_dict(stack.to_dict())
     again.run("blue")
     again.retriever.close()
-    assert asked == [{"k": 5, "where": None, **ASKED}] * 6
+    assert asked == [{"k": 5, "where": None, **EVERY_WORD}] * 6
 
 
 def test_a_page_without_a_score_and_a_neighbour_are_said(retriever, monkeypatch):

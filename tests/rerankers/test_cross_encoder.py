@@ -8,19 +8,13 @@ import shutil
 import numpy as np
 import pytest
 from support import tiny, tiny_rerankers
+from support.tiny import TEXTS
 
 from visret import Page, load_reranker
 from visret.encoders import _torch
 from visret.errors import InvalidArgument, InvalidModelSpec, ShapeError, UnknownModel, WeightsError
 
 QUESTION = "where is the red box"
-TEXTS = [
-    "the red box is on the page",
-    "a table of sales",
-    "the circle is green and the line is in the column",
-    "report",
-    "the box, the box: a hyphen in the text? on the page.",
-]
 PAGES = [Page.from_text(text, doc=f"{number}") for number, text in enumerate(TEXTS)]
 LONG = " ".join(f"{tiny.WORDS[number % len(tiny.WORDS)]} {number}" for number in range(300))
 

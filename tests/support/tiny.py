@@ -41,6 +41,13 @@ WORDS = [
     "the",
     "where",
 ]
+TEXTS = [
+    "the red box is on the page",
+    "a table of sales",
+    "the circle is green and the line is in the column",
+    "report",
+    "the box, the box: a hyphen in the text? on the page.",
+]
 PIECES = ["ation", "ing", "s", "un", "where"]
 
 

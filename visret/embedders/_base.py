@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from visret import arguments, forks
-from visret.errors import ShapeError, VisretError, WeightsError
+from visret.errors import ShapeError
 from visret.types import ModelSpec, Page, SparseVector
 
 Made = list[np.ndarray] | list[SparseVector]
@@ -67,17 +66,3 @@ def normalised(vectors: np.ndarray) -> np.ndarray:
     if not (np.isfinite(lengths) & (lengths > 0)).all():
         raise ShapeError("a vector is all zero or not finite, so it has no direction")
     return np.asarray(vectors / lengths, np.float32)
-
-
-@contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Turn what libraries raise about a damaged or incomplete checkpoint into WeightsError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except Exception as error:
-        damage = isinstance(error, OSError | ValueError | KeyError | SafetensorError)
-        if isinstance(error, VisretError) or not (damage or type(error) is Exception):  # tokenizers raises the latter
-            raise
-        raise WeightsError(f"{folder}: not a complete checkpoint ({type(error).__name__}: {error})") from error

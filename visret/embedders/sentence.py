@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from visret.embedders._base import Made, PageEmbedder, normalised, reading
+from visret.embedders._base import Made, PageEmbedder, normalised
 from visret.encoders import _base, _torch
 from visret.encoders._stored import check_weights
 from visret.encoders._windows import count, windows
@@ -145,7 +145,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Sent
     where, kind = _base.Place(device, dtype).found
     if not (folder / "modules.json").is_file() and spec.modality == "text":
         raise WeightsError(f"{folder}: has no modules.json, which would say how a text becomes one vector")
-    with _torch.quiet(), reading(folder):
+    with _torch.quiet(), weights.loading(folder):
         import sentence_transformers as library
 
         make = library.SparseEncoder if spec.task == "sparse" else library.SentenceTransformer

@@ -269,13 +269,20 @@ def reading(folder: Path, *, tokenizer: Path) -> Iterator[None]:
 
     folder, tokenizer: the folders of its weights and of its tokenizer.
     """
-    from safetensors import SafetensorError
-
     # Without these, transformers would make a default model of eight billion weights, and an empty vocabulary.
     if not (folder / "config.json").is_file():
         raise WeightsError(f"{folder}: not a complete checkpoint (no config.json)")
     if not any((tokenizer / name).is_file() for name in _TOKENIZERS):
         raise WeightsError(f"{tokenizer}: not a complete checkpoint (none of {', '.join(_TOKENIZERS)})")
+    with loading(folder):
+        yield
+
+
+@contextlib.contextmanager
+def loading(folder: Path) -> Iterator[None]:
+    """Turn what libraries raise about damaged files of a checkpoint into WeightsError."""
+    from safetensors import SafetensorError
+
     try:
         yield
     except Exception as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visret.choices import DENSE, LATE
+from visret.codec import Rows
 from visret.index import Segment, Snapshot
 from visret.index.embedded import DenseVectors
 from visret.index.fields import MEANS, VECTORS
@@ -120,8 +121,18 @@ class _Parts:
 
 def question_mean(query: QueryEmbedding) -> np.ndarray:
     """Return the single vector of a question, (1, d) float32: of what names something, or of all if nothing does."""
-    named = query.vectors[query.content] if query.content.any() else query.vectors
-    return means(named, len(named))
+    vectors = named(query)
+    return means(vectors, len(vectors))
+
+
+def named(query: QueryEmbedding) -> np.ndarray:
+    """Return the vectors (n, d) of a question that name something, or all of them if none does."""
+    return query.vectors[query.content] if query.content.any() else query.vectors
+
+
+def stored_means(segment: Segment) -> Rows:
+    """Return the means of a segment's pages. Raises PageIndexError, which says what adds them, if there are none."""
+    return segment.stored(VECTORS if VECTORS in segment.lacks else MEANS)  # what brings vectors brings means
 
 
 def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> Dense | SingleVectors:
@@ -139,8 +150,7 @@ def _query(question: Question) -> QueryEmbedding:
 
 def _laid(segment: Segment, device: str | None) -> PackedPages:
     """Return the means of a segment's pages as pages of a few rows, of which MaxSim finds the best."""
-    rows = segment.stored(VECTORS if VECTORS in segment.lacks else MEANS)  # what brings vectors brings means
-    return _on(device)(rows, segment.offsets_of(MEANS), MEANS.codec(segment.codec))
+    return _on(device)(stored_means(segment), segment.offsets_of(MEANS), MEANS.codec(segment.codec))
 
 
 def _on(device: str | None) -> Callable[..., PackedPages]:

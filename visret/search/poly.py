@@ -16,8 +16,10 @@ import numpy as np
 from visret.choices import LATE
 from visret.codec import decode
 from visret.index import Snapshot
-from visret.index.fields import MEANS, VECTORS
+from visret.index.fields import MEANS
 from visret.products import product
+from visret.search import ranking
+from visret.search.dense import named, stored_means
 from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
 
 
@@ -29,23 +31,20 @@ class Poly:
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         for segment in snapshot.segments:
-            segment.stored(VECTORS if VECTORS in segment.lacks else MEANS)  # what brings vectors brings means
+            stored_means(segment)
 
     def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:  # noqa: ARG002
         """Return the k best pages for each question. exact makes no difference: every page is scored."""
-        asked = [_named(question) for question in questions]
-        keys, scores = [np.empty(0, np.int64)], [np.empty((0, len(asked)), np.float32)]
+        asked = [named(question.encoded[LATE]) for question in questions]
+        scored = []
         for number, rows in among.rows.items():
             segment = self.snapshot.segment(number)
-            means, starts = decode(segment.stored(MEANS), MEANS.codec(segment.codec)), segment.offsets_of(MEANS)[:-1]
-            best = np.stack([np.maximum.reduceat(attended(means, query), starts) for query in asked], axis=1)
-            keys.append(self.snapshot.keys(np.full(len(rows), number), rows))
-            scores.append(best[rows])
-        every, values = np.concatenate(keys), np.concatenate(scores)
-        orders = [np.lexsort((every, -column))[:k] for column in values.T]
+            means, starts = decode(stored_means(segment), MEANS.codec(segment.codec)), segment.offsets_of(MEANS)[:-1]
+            each = [np.maximum.reduceat(attended(means, query), starts)[rows] for query in asked]
+            scored.append((number, rows, each))
         return [
-            Ranking(every[order], column[order], {self.name: column[order]})
-            for order, column in zip(orders, values.T, strict=True)
+            ranking.best(self.snapshot, self.name, [(number, rows, each[i]) for number, rows, each in scored], k)
+            for i in range(len(asked))
         ]
 
     def explain(self, question: Question, key: int) -> Matches:
@@ -65,12 +64,6 @@ def attended(candidates: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> Poly:  # noqa: ARG001
     """Open the scorer of a committed state, as `scorers.Scorers` does."""
     return Poly(snapshot)
-
-
-def _named(question: Question) -> np.ndarray:
-    """Return the vectors of a question that name something, or all if none does."""
-    query: QueryEmbedding = question.encoded[LATE]
-    return query.vectors[query.content] if query.content.any() else query.vectors
 
 
 if TYPE_CHECKING:  # holds the class to the protocol

@@ -22,6 +22,7 @@ from visret.choices import LATE
 from visret.codec import decode
 from visret.index import Segment, Snapshot
 from visret.products import product
+from visret.search import ranking
 from visret.types import Matches, QueryEmbedding, Question, Ranking, Scorer, Selection
 
 FOUND = 40_000
@@ -47,23 +48,37 @@ class XTR:
         queries = [_query(question).vectors for question in questions]
         asked = np.concatenate(queries).T
         last = np.empty((0, asked.shape[1]), np.float32)  # the best found so far, `self._found` of them
-        keys, best = [np.empty(0, np.int64)], [last]
+        places, best = [], [last]
         for number, rows in among.rows.items():
             segment = self.snapshot.segment(number)
             for chosen, vectors, starts in _blocks(segment, rows):
                 similar = product(vectors, asked)
                 best.append(np.maximum.reduceat(similar, starts))
                 last = _largest(np.concatenate([last, similar]), self._found)
-                keys.append(self.snapshot.keys(np.full(len(chosen), number), chosen))
-        every, values = np.concatenate(keys), np.concatenate(best)
+                places.append((number, chosen))
+        values = np.concatenate(best)
         floors = last.min(axis=0) if len(last) else np.zeros(asked.shape[1], np.float32)
         cuts = np.cumsum([0, *map(len, queries)])
-        return [_ranked(every, values[:, a:b], floors[a:b], k, self.name) for a, b in pairwise(cuts)]
+        return [self._ranked(places, values[:, a:b], floors[a:b], k) for a, b in pairwise(cuts)]
 
     def explain(self, question: Question, key: int) -> Matches:
         """Return the vector of the page that matches each token best, whether or not a search would find it."""
         segment, row = self.snapshot.locate(key)
         return self.snapshot.segment(segment).matches(row, _query(question).vectors)
+
+    def _ranked(self, places: list[tuple[int, np.ndarray]], best: np.ndarray, floors: np.ndarray, k: int) -> Ranking:
+        """Return the k best pages.
+
+        places: the number of a segment, and rows of it, of which all are the P pages. best: (P, m), the best match of
+        each page for each token. floors: (m,), the last match that each token found.
+        """
+        found = np.asarray((best >= floors).any(axis=1))
+        scores = np.maximum(best, floors).sum(axis=1)
+        parts, end = [], 0
+        for number, rows in places:
+            here = slice(end, end := end + len(rows))
+            parts.append((number, rows[found[here]], scores[here][found[here]]))
+        return ranking.best(self.snapshot, self.name, parts, k)
 
 
 def opened(snapshot: Snapshot, *, device: str | None, before: Scorer | None) -> XTR:  # noqa: ARG001
@@ -89,14 +104,6 @@ def _blocks(segment: Segment, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
     """Return the `count` largest of each column of values (n, m), in any order."""
     return values if len(values) <= count else np.partition(values, -count, axis=0)[-count:]
-
-
-def _ranked(keys: np.ndarray, best: np.ndarray, floors: np.ndarray, k: int, name: str) -> Ranking:
-    """Return the k best pages. best: (P, m), the best match of each token on each page. floors: (m,), its last one."""
-    found = (best >= floors).any(axis=1)
-    keys, scores = keys[found], np.maximum(best[found], floors).sum(axis=1)
-    order = np.lexsort((keys, -scores))[:k]
-    return Ranking(keys[order], scores[order], {name: scores[order]})
 
 
 if TYPE_CHECKING:  # holds the class to the protocol
