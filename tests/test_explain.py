@@ -312,7 +312,9 @@ def test_boxes_in_points():
     assert box.score == why.boxes[0].score
 
 
-def test_the_legend_stands_beneath_the_page():
+@pytest.mark.parametrize("scale", [drawing.SCALE, ("#ffffff", "#3060c0")])
+def test_the_legend_stands_beneath_the_page_in_a_scale_of_any_number_of_colours(scale, monkeypatch):
+    monkeypatch.setattr(drawing, "SCALE", scale)
     vectors = np.eye(4, dtype=np.float32)
     sheet = Image.new("RGB", (300, 400), "white")
     why = explain(ask(vectors[:2]), page(vectors, Grid(2, 2)), render=lambda _: sheet)

@@ -15,19 +15,23 @@ from visret.errors import InvalidArgument
 from visret.explain import layout, passages
 from visret.explain.layout import laid_out
 from visret.index.segment import PlacedText, Segment
-from visret.types import Grid, PageEmbedding, PageRef
+from visret.types import Grid, Hit, PageEmbedding, PageRef, Passage
 
 SIZE = (600.0, 800.0)
 
 
 def typeset(*lines, at=100.0):
-    """The text and the word boxes of lines: (text, white space above in points, left, height); letters are 5 wide."""
+    """The text and the word boxes of lines: (text, white space above in points, left, height).
+
+    Letters are 3 to 6 wide; those of a line that begins with a backslash are all 5, as of a typewriter.
+    """
     boxes = []
     for text, above, left, height in lines:
         at += above
         for word in text.split():
-            boxes.append((left, at, left + 5 * len(word), at + height))
-            left += 5 * (len(word) + 1)
+            wide = sum(5 if text[0] == "\\" else 3 + 3 * (letter not in "filjt.,:' ") for letter in word)
+            boxes.append((left, at, left + wide, at + height))
+            left += wide + 5
         at += height
     return "\n".join(line[0] for line in lines), (np.array(boxes) / (SIZE * 2)).astype(np.float32)
 
@@ -48,28 +52,85 @@ MANUAL = (
 )
 
 
-def test_lines_end_passages_where_a_reader_would_say_so():
-    text, boxes = typeset(*MANUAL)
-    edges = laid_out(text, boxes, SIZE).edges
-    assert len(edges) == len(MANUAL) + 1
-    paragraphs = edges[[4, 8]]  # a new paragraph; a table after a listing
-    inside = edges[[2, 3, 5, 7, 9, 10]]
-    assert paragraphs.min() > inside.max()
-
-
-def test_every_clue_is_held_somewhere():
-    text, boxes = typeset(
-        *MANUAL,
-        (f"{PROSE}. So.", 2, 80, 10),
-        (PROSE.capitalize(), 2, 95, 10),
-        (PROSE, 2, 80, 10),
-        ("Fig. 2: Lines", 20, 200, 10),
-        ("4 End", 20, 80, 14),
-    )
-    scale = np.array(SIZE * 2)
+def steps(*lines):
+    """What stands before each line and behind the last, and which lines are shown."""
+    text, boxes = typeset(*lines)
     texts, starts = laid_out(text, boxes, SIZE)[:2]
-    held = layout.clues(texts, starts, boxes * scale).any(axis=0)
-    assert dict(zip(layout.CLUES, held.tolist(), strict=True)) == dict.fromkeys(layout.CLUES, True)
+    return layout.steps_of(texts, starts, boxes * np.array(SIZE * 2), SIZE[1])
+
+
+def test_passages_begin_and_end_where_a_reader_would_say_so():
+    assert steps(*MANUAL)[0] == [
+        *("edge", "below heading", "inside sentence", "inside sentence", "paragraph", "inside sentence"),
+        *("shown after text inside", "shown goes on", "caption meets other", "caption meets its own", "shown goes on"),
+        "edge",
+    ]
+    text, boxes = typeset(*MANUAL)
+    laid = laid_out(text, boxes, SIZE)
+    inside = [2, 3, 5, 6, 7, 9, 10]
+    assert laid.begins[[1, 4, 8]].min() > laid.begins[inside].max()
+    assert laid.ends[[4, 8]].min() > laid.ends[inside].max()
+    assert laid.shown.tolist() == [False] * 6 + [True] * 5
+
+
+def test_every_step_is_found_somewhere():
+    found = set()
+    for lines in (
+        MANUAL,
+        (
+            ("4 Lengths", 20, 80, 14),
+            ("of lines", 12, 80, 14),
+            (f"{PROSE}. So", 10, 80, 10),
+            (PROSE, 2, 80, 10),
+            (f"{PROSE}. And", 2, 80, 10),
+            (f"this. {PROSE.capitalize()}", 2, 80, 10),
+            (f"{PROSE}.", 2, 80, 10),
+            (PROSE.capitalize(), 2, 80, 10),
+            (PROSE, 12, 80, 10),
+            (f"{PROSE.capitalize()}:", 12, 80, 10),
+            (PROSE.capitalize(), 12, 80, 10),
+            ("• One of them ends here, with the end of this sentence.", 8, 90, 10),
+            ("\\newcommand \\a b c d", 8, 100, 8),
+            ("It has one line that says what it does, which is this.", 2, 100, 10),
+            ("x1 x2", 8, 200, 10),
+            ("\\a \\b c d e", 2, 200, 10),
+            ("\\a \\b c d f", 9, 200, 10),
+            (f"{PROSE.capitalize()}.", 9, 80, 10),
+            ("x1 x2", 9, 200, 10),
+            (PROSE, 9, 80, 10),
+            ("5 End", 20, 80, 14),
+            ("Fig. 2: Lines", 20, 200, 10),
+            (f"{PROSE.capitalize()} and so", 20, 80, 10),
+            (f"{PROSE.capitalize()} and so", 12, 80, 10),
+            ("Figure 3: A long caption of a figure that goes on over more than the one", 20, 80, 10),
+            ("line", 2, 80, 10),
+            ("7", 400, 300, 10),
+        ),
+    ):
+        found |= set(steps(*lines)[0])
+    assert set(layout.STEPS) - found == set()
+
+
+def test_a_typewriter_font_is_told_by_the_width_of_its_letters():
+    prose = ("It is set in letters that are not all as wide as each other", 2, 80, 10)
+    code = ("\\a is set in letters which are all as wide as each other", 2, 80, 10)
+    text, boxes = typeset(prose, code, ("\\more of it", 2, 80, 10))
+    texts, starts = laid_out(text, boxes, SIZE)[:2]
+    assert layout._even(texts, starts, boxes * np.array(SIZE * 2), np.full(3, 10.0)).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("line", "is_caption"),
+    [("Figure 2: Lines", True), ("Table 1. Sizes", True), ("Fig. 3a Lines", True), ("Figure 2 shows lines", False)],
+)
+def test_a_caption_is_no_sentence_about_a_figure(line, is_caption):
+    assert layout._is_caption(line) == is_caption
+
+
+def test_a_running_head_and_a_page_number_are_in_no_passage():
+    lines = (("8 The Manual", -60, 80, 10), *((PROSE.capitalize(), 20, 80, 10) for _ in range(9)), ("17", 400, 300, 10))
+    found = steps(*lines)[0]
+    assert [at for at, step in enumerate(found) if step == "margin"] == [1, 10]
 
 
 @pytest.mark.parametrize(("caption", "above"), [("Figure 1: A net", True), ("Table 1: Sizes", False)])
@@ -77,27 +138,28 @@ def test_a_caption_goes_with_what_it_is_about(caption, above):
     """A figure is above its caption, and a table is below, if something is on both sides."""
     labels, rows = [("x1 x2", 4, 100, 10), ("out", 4, 160, 10)], [("a b", 14, 100, 10), ("c d", 2, 100, 10)]
 
-    def held(*lines):
-        text, boxes = typeset(*lines)
-        texts, starts = laid_out(text, boxes, SIZE)[:2]
-        clues = layout.clues(texts, starts, boxes * np.array(SIZE * 2)).T[-2:]
-        return [np.flatnonzero(clue).tolist() for clue in clues]  # joined, parted
+    def met(*lines):
+        found = steps(*lines)[0]
+        return [
+            [at for at, step in enumerate(found) if step == f"caption meets {what}"] for what in ("its own", "other")
+        ]
 
     line = (caption, 8, 100, 10)
-    assert held(*labels, line, *rows) == ([[2], [3]] if above else [[3], [2]])
-    assert held(line, *rows) == [[1], [0]]
-    assert held(*labels, line) == [[2], [3]]
+    assert met(*labels, line, *rows) == ([[2], [3]] if above else [[3], [2]])
+    assert met(line, *rows) == [[1], []]
+    assert met(*labels, line) == [[2], []]
 
 
 def test_stored_edges_are_those_that_are_found():
     text, boxes = typeset(*MANUAL)
     found = laid_out(text, boxes, SIZE)
     stored = layout.packed_edges(text, boxes, SIZE)
-    assert (stored.dtype, len(stored)) == (np.int8, len(MANUAL) + 1)
+    assert (stored.dtype, stored.shape) == (np.int8, (len(MANUAL) + 1, 3))
     for one, other in zip(found, laid_out(text, boxes, SIZE, stored), strict=True):
         np.testing.assert_array_equal(one, other)
     assert len(layout.packed_edges("", None, SIZE)) == 0
-    np.testing.assert_array_equal(laid_out(text, boxes, SIZE, stored[:3]).edges, found.edges)  # of another text
+    for other in (stored[:3], stored[:, 0]):  # of another text; of an earlier version
+        np.testing.assert_array_equal(laid_out(text, boxes, SIZE, other).begins, found.begins)
 
 
 def test_plain_text_has_sentences_for_lines():
@@ -106,40 +168,44 @@ def test_plain_text_has_sentences_for_lines():
     assert [text[a:b] for a, b in laid.spans.tolist()] == list(laid.texts)
     assert len(laid.texts) == 7
     assert laid.boxes is None
-    assert laid.edges[1] > laid.edges[2]  # empty lines end more than sentences do
+    assert laid.begins[1] > laid.begins[2]  # empty lines end more than sentences do
 
 
-def slow(laid, matched, spread):
+def slow(laid, matched, spread, figure):
     """What each run of lines has in common with the most probable ones, by the definition."""
     n = len(laid.texts)
     runs = list(combinations(range(n + 1), 2))
     odds = {}
     for a, b in runs:
         likely = passages.EVIDENCE / spread * np.mean([row[a:b].max() for row in matched])
-        for end in (a, b):
-            likely += math.log(1 / (1 + math.exp(-laid.edges[end])))
+        for end in (laid.begins[a], laid.ends[b]):
+            likely += math.log(1 / (1 + math.exp(-end)))
         for inner in range(a + 1, b):
-            likely += math.log(1 - 1 / (1 + math.exp(-laid.edges[inner])))
+            either = math.exp(laid.begins[inner]) + math.exp(laid.ends[inner])
+            likely += math.log(1 - either / (1 + either))
+        if figure:
+            likely += passages.SHOWN * np.mean(laid.shown[a:b])
         odds[a, b] = likely
     kept = sorted(runs, key=lambda run: -odds[run])[: passages.MAX_RUNS]
 
     def overlap(one, other):
         common = sum(laid.areas[i] for i in range(max(one[0], other[0]), min(one[1], other[1])))
         both = sum(laid.areas[one[0] : one[1]]) + sum(laid.areas[other[0] : other[1]]) - common
-        return (1 - passages.TOUCH) * common / both + passages.TOUCH * (common > 0)
+        agreed = 1 / (1 + math.exp(passages.AGREED * (0.5 - common / both)))
+        return (1 - passages.TOUCH) * agreed + passages.TOUCH * (common > 0)
 
     weight = {run: math.exp(odds[run] - odds[kept[0]]) for run in kept}
     return {run: sum(weight[other] * overlap(run, other) for other in kept) for run in kept}
 
 
-@given(st.integers(1, 12), st.integers(1, 5), st.integers(0, 999))
-def test_the_chosen_run_has_most_in_common_with_all(n, m, seed):
+@given(st.integers(1, 12), st.integers(1, 5), st.booleans(), st.integers(0, 999))
+def test_the_chosen_run_is_the_one_that_most_agree_with(n, m, figure, seed):
     rng = np.random.default_rng(seed)
     text, boxes = typeset(*(("word " * rng.integers(1, 9), rng.integers(0, 20), 80, 10) for _ in range(n)))
-    laid = laid_out(text, boxes, SIZE)
+    laid = laid_out(text, boxes, SIZE)._replace(shown=rng.uniform(size=n) < 0.5)
     matched = rng.uniform(0, 1, (m, n))
-    expected = slow(laid, matched, 0.5)
-    (found,) = passages.chosen(text, laid, matched, 0.5, SIZE)
+    expected = slow(laid, matched, 0.5, figure)
+    (found,) = passages.chosen(text, laid, matched, 0.5, SIZE, "the table" * figure)
     run = next(run for run in expected if (laid.spans[run[0], 0], laid.spans[run[1] - 1, 1]) == found.span)
     assert expected[run] == pytest.approx(max(expected.values()))
     assert found.score == pytest.approx(matched[:, run[0] : run[1]].max(axis=1).mean())
@@ -160,7 +226,7 @@ def test_several_passages_do_not_overlap_and_get_worse():
     text, boxes = typeset(*MANUAL)
     laid = laid_out(text, boxes, SIZE)
     matched = np.random.default_rng(0).uniform(0, 1, (4, len(MANUAL)))
-    found = passages.chosen(text, laid, matched, 0.5, SIZE, 3)
+    found = passages.chosen(text, laid, matched, 0.5, SIZE, count=3)
     assert len(found) == 3
     for one, other in combinations(found, 2):
         assert one.span[1] <= other.span[0] or other.span[1] <= one.span[0]
@@ -210,6 +276,16 @@ def test_any_page_has_a_passage_or_none(text, kind, seed):
     assert len(found) <= 2
     for one in found:
         assert one.span is None or one.text == text[slice(*one.span)]
+
+
+@pytest.mark.parametrize(
+    ("y", "scrolled"), [(0.25, "view=FitH,243&zoom=auto,0,618"), (0.01, "view=FitH,0&zoom=auto,0,800")]
+)
+def test_a_link_scrolls_to_just_above_the_place(y, scrolled):
+    """In pixels of 1/96 inch from the top, as Chromium counts, and in points from the foot, as Firefox does."""
+    place = Passage("", ((0.1, y, 0.5, y + 0.1),), None, SIZE, 0.0)
+    hit = Hit(PageRef("a.pdf", 3), 0.0, 1, "", None, passage=place)
+    assert hit.link == f"#page=3&box=0.1,{y},0.5,{y + 0.1:.4g}&{scrolled}"
 
 
 def test_boxes_of_lines_reach_down_to_the_next_one():
@@ -314,5 +390,6 @@ def test_a_hit_that_was_not_explained_has_no_passage(notes):
 
 
 def test_a_link_leads_to_the_place(shapes, notes):
-    assert shapes.search("red", among="plain.png")[0].link == "#page=1&box=0.1,0.125,0.5,0.3125"
+    link = shapes.search("red", among="plain.png")[0].link
+    assert link.startswith("#page=1&box=0.1,0.125,0.5,0.3125&view=FitH,")
     assert notes[0].search("harbour")[0].link == "#page=1"

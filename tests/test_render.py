@@ -26,7 +26,7 @@ from visret.errors import VisretError
 from visret.ingest import discovery, messages, process, reader, report
 from visret.ingest import worker as worker_process
 from visret.ingest.options import ReadOptions
-from visret.ingest.progress import Watch
+from visret.ingest.progress import Teller, Watch
 from visret.ingest.tasks import Task, file_ahead
 from visret.models import registry
 
@@ -243,7 +243,7 @@ def reader_of(tasks):
     """What reads them, watched by something that nobody listens to."""
     options, lanes = ReadOptions(), reader.lane_count(len(tasks))
     spec, files = registry.resolve("toy"), [file_ahead(task) for task in tasks]
-    watch = Watch(report.Progress(), lambda _: None, files, lanes=lanes, options=options, spec=spec, room=1)
+    watch = Watch(Teller(report.Progress(), lambda _: None), files, lanes=lanes, options=options, spec=spec, room=1)
     return reader.Reader(tasks, options, watch)
 
 

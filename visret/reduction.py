@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from visret import arguments
-from visret.codec import CODECS
+from visret.codec import CODECS, FORMS
 from visret.errors import InvalidArgument, ShapeError
 from visret.products import product
 from visret.types import Grid, PageEmbedding
@@ -70,12 +70,9 @@ class Storage:
 
 
 def losing_lengths(storage: Storage) -> str:
-    """Return the setting that does not keep vectors of any length, which is 1 for most models; "" if all do.
-
-    A residual codec keeps lengths as float16, and a short vector is below what that holds.
-    """
+    """Return the setting that does not keep vectors of any length, which is 1 for most models; "" if all do."""
     lossy = {
-        f"codec {storage.codec}": storage.codec not in ("float32", "float16", "int8"),
+        f"codec {storage.codec}": not FORMS[storage.codec].keeps_lengths,
         "dim": storage.dim is not None,
         "pool": storage.pool > 1,
         "prune": storage.prune > 0,

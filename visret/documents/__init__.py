@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visret.documents.document import DPI, MAX_PIXELS, Document
-from visret.documents.formats import FORMATS, OPENERS, format_of, refusal
+from visret.documents.formats import FORMATS, READERS, format_of, refusal
 from visret.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
     except (OSError, ValueError) as error:
         raise DocumentError(path, f"cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     found = format_of(path)
-    if found is None or found.reader not in OPENERS:
+    if found is None or found.reader not in READERS:
         raise DocumentError(path, refusal(path))
     if not head:
         raise DocumentError(path, "is empty (0 bytes); copy or download it again")
@@ -56,7 +56,7 @@ def open_document(path: str | Path, *, password: str | None = None, backend: str
         from visret.documents.pdf import Pdf
 
         return Pdf(path, password, backend)
-    opener: Callable[[Path, str | None], Document] = import_module(OPENERS[found.reader]).opened
+    opener: Callable[[Path, str | None], Document] = import_module(READERS[found.reader].module).opened
     return opener(path, password)
 
 

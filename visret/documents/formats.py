@@ -13,12 +13,14 @@ class Format(NamedTuple):
 
     reader: its reader: "pdf", "picture", "text", "table", "mail", "notebook", "book", "archive"; or "html", "sheet" and
         "office", of which LibreOffice makes a PDF, though the text of the first two can be read without it.
-    media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it.
+    media: its media type. converts: whether its pages are those of a PDF that LibreOffice makes of it. note: what a
+        user has to know about files with this ending.
     """
 
     reader: str
     media: str
     converts: bool = False
+    note: str = ""
 
 
 _OPEN_XML = "application/vnd.openxmlformats-officedocument"
@@ -36,9 +38,9 @@ FORMATS: dict[str, Format] = {
     ".tiff": Format("picture", "image/tiff"),
     ".webp": Format("picture", "image/webp"),
     ".bmp": Format("picture", "image/bmp"),
-    ".gif": Format("picture", "image/gif"),
-    ".heic": Format("picture", "image/heic"),
-    ".heif": Format("picture", "image/heif"),
+    ".gif": Format("picture", "image/gif", note="its first picture"),
+    ".heic": Format("picture", "image/heic", note="needs `visret[heic]`"),
+    ".heif": Format("picture", "image/heif", note="needs `visret[heic]`"),
     ".txt": Format("text", "text/plain"),
     ".log": Format("text", "text/plain"),
     ".md": Format("text", "text/markdown"),
@@ -69,20 +71,37 @@ FORMATS: dict[str, Format] = {
     ".svg": Format("office", "image/svg+xml", converts=True),
 }
 
-# The module whose `opened(path, password)` reads a file, by its reader. A file called .pdf that is not a PDF is read as
-# a picture; HTML and office files are read as the PDFs made of them.
-OPENERS = {
-    "pdf": "visret.documents.pictures",
-    "picture": "visret.documents.pictures",
-    "text": "visret.documents.text",
-    "table": "visret.documents.tables",
-    "mail": "visret.documents.mail",
-    "notebook": "visret.documents.notebooks",
-    "book": "visret.documents.books",
-    "archive": "visret.documents.archives",
-}
 
-TEXTS = ("text", "table", "mail", "notebook", "book")  # readers whose pages have no picture
+class Reader(NamedTuple):
+    """A reader of files of a kind.
+
+    about: the files and what is read of them, as the documents say it. module: that whose `opened(path, password)`
+    reads a file. holds_files: whether a file may hold others, whose pages are then its own. is_taken: whether a server
+    takes such files from visitors.
+    """
+
+    about: str
+    module: str
+    holds_files: bool = False
+    is_taken: bool = True
+
+
+# A file called .pdf that is not a PDF is read as a picture; HTML and office files are read as the PDFs made of them.
+READERS = {
+    "pdf": Reader("PDF", "visret.documents.pictures"),
+    "picture": Reader("pictures", "visret.documents.pictures"),
+    "text": Reader("text", "visret.documents.text"),
+    "table": Reader("tables as text: one row a line", "visret.documents.tables"),
+    "mail": Reader("mail, with its attachments", "visret.documents.mail", holds_files=True),
+    "notebook": Reader("notebooks: their cells and what these printed", "visret.documents.notebooks"),
+    "book": Reader("books, one chapter a page; protected ones are not read", "visret.documents.books"),
+    "archive": Reader(
+        "archives, like a folder: at most 10,000 files and 1 GiB unpacked",
+        "visret.documents.archives",
+        holds_files=True,
+        is_taken=False,
+    ),
+}
 
 
 def ending(path: str | PurePath) -> str:
@@ -111,6 +130,20 @@ def has_text(path: str | PurePath) -> bool:
     """Return whether LibreOffice converts a file with this name, but is not needed for its text."""
     found = format_of(path)
     return found is not None and found.reader in ("html", "sheet")
+
+
+def kinds() -> dict[str, str]:
+    """Return the kinds of files in words, each with its endings, for the documents."""
+    found: dict[str, list[str]] = {}
+    for suffix, one in FORMATS.items():
+        kind = "through LibreOffice" if one.converts else READERS[one.reader].about
+        found.setdefault(kind, []).append(f"`{suffix}`" + (f" ({one.note})" if one.note else ""))
+    return {kind: " ".join(endings) for kind, endings in found.items()}
+
+
+def holds_files(reader: str) -> bool:
+    """Return whether files of a reader may hold others, whose pages are then their own."""
+    return reader in READERS and READERS[reader].holds_files
 
 
 def endings(readers: Iterable[str] = ()) -> tuple[str, ...]:

@@ -22,13 +22,13 @@ from pypdfium2 import raw
 
 from visret import forks
 from visret.documents import characters, embedded, fonts, layers, misread, notes, outlines, pictured, systemfonts, xfa
-from visret.documents.document import Content, Document, Member, pixels, resolution
+from visret.documents.document import Content, Document, Member, corners, pixels, resolution
 from visret.documents.members import Unpacking, safe_member_name
 from visret.documents.packed import catalogue_may_hold, embedded_files, may_hold
 from visret.documents.words import fractions
 from visret.documents.words import words as words_of
 from visret.errors import DocumentError, PasswordRequired
-from visret.types import Loss, Word
+from visret.types import Box, Loss, Word
 
 _log = logging.getLogger(__name__)
 _pdfium_lock = forks.Lock(whole=True)  # reentrant, since a forgotten document may be collected inside a call
@@ -90,6 +90,12 @@ class Pdf(Document):
         """Close the file; no page can be read afterwards."""
         self._close()
 
+    def labels(self) -> list[str]:
+        """Return the labels of all pages; [] for a PDF without /PageLabels."""
+        with _pdfium_lock:
+            found = [str(self._pdf.get_page_label(index)) for index in range(self._length)]
+        return found if any(found) else []
+
     def members(self, folder: Path) -> Iterator[Member]:
         """Yield the files of a portfolio, those attached, and those tied to pages; each once."""
         unpacking, seen = Unpacking(folder, self.lost), set()
@@ -123,21 +129,22 @@ class Pdf(Document):
                     found = list(embedded.of_page(page))
                 yield from found
 
-    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
+    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int, box: Box | None) -> Content:
         lost: list[Loss] = []
         with self._page(number) as page:
             size_pt = page.get_size()
             if not (size_pt[0] > 0 and size_pt[1] > 0):
                 raise DocumentError(self.path, "the page has no area", page=number)
-            dpi = resolution(size_pt, dpi, max_pixels)
+            dpi = resolution(size_pt, dpi, max_pixels, box)
             kinds = notes.kinds(page)
             self._attached[number] = raw.FPDF_ANNOT_FILEATTACHMENT in kinds
             if self._has_layers and words:
                 layers.hide(page)
-            drawn = self._drawn(page, number, kinds, pixels(size_pt, dpi)) if image else None
+            drawn = self._drawn(page, number, kinds, pixels(size_pt, dpi), box) if image else None
             layer = self._layer(page, number, kinds, size_pt, lost) if words else None
         if image and drawn is None:
             drawn = self._drawn_by_poppler(number, dpi)
+            drawn = drawn.crop(corners(box, drawn.size))
         if layer is None:
             return Content(size_pt, drawn)
         found = words_of(*layer.placed, width=size_pt[0], height=size_pt[1])
@@ -212,18 +219,22 @@ class Pdf(Document):
         page.close()
         return self._pdf.get_page(number - 1)
 
-    def _drawn(self, page: Any, number: int, kinds: set[int], size_px: tuple[int, int]) -> Image.Image | None:
-        """Draw an open page; None where poppler is to draw it."""
+    def _drawn(
+        self, page: Any, number: int, kinds: set[int], size_px: tuple[int, int], box: Box | None
+    ) -> Image.Image | None:
+        """Draw an open page of this size, or a part of it; None where poppler is to draw it."""
         if self._backend != "pdfium":
             return None
-        with _canvas(size_px) as bitmap:
-            raw.FPDF_RenderPageBitmap(bitmap, page, 0, 0, *size_px, 0, raw.FPDF_ANNOT)
+        left, top, right, bottom = corners(box, size_px)
+        part, at = (right - left, bottom - top), (-left, -top, *size_px, 0)
+        with _canvas(part) as bitmap:
+            raw.FPDF_RenderPageBitmap(bitmap, page, *at, raw.FPDF_ANNOT)
             if self._pdf.formenv:
-                raw.FPDF_FFLDraw(self._pdf.formenv, bitmap, page, 0, 0, *size_px, 0, raw.FPDF_ANNOT)
+                raw.FPDF_FFLDraw(self._pdf.formenv, bitmap, page, *at, raw.FPDF_ANNOT)
             elif raw.FPDF_ANNOT_WIDGET in kinds:
                 with notes.fields(self._pdf, number) as fields:
-                    raw.FPDF_RenderPageBitmap(bitmap, fields, 0, 0, *size_px, 0, 0)
-            return Image.frombytes("RGB", size_px, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
+                    raw.FPDF_RenderPageBitmap(bitmap, fields, *at, 0)
+            return Image.frombytes("RGB", part, bitmap.buffer, "raw", "BGR", bitmap.stride, 1)
 
     def _drawn_by_poppler(self, number: int, dpi: float) -> Image.Image:
         import pdf2image

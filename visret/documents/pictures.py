@@ -16,9 +16,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from visret import forks
-from visret.documents.document import Content, Document, pixels, resolution
+from visret.documents.document import Content, Document, corners, pixels, resolution
 from visret.errors import DocumentError
-from visret.types import Loss
+from visret.types import Box, Loss
 
 _pillow_lock = forks.Lock()  # warnings.catch_warnings is not thread-safe
 _PICTURE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -75,7 +75,7 @@ class Picture(Document):
         """Close the file; no page can be read afterwards."""
         self._stored.close()
 
-    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int) -> Content:
+    def _read(self, number: int, *, image: bool, words: bool, dpi: float, max_pixels: int, box: Box | None) -> Content:
         with _quiet_pillow():
             try:
                 stored = self._stored
@@ -89,12 +89,12 @@ class Picture(Document):
                 size_pt = shown.width * 72 / x_dpi, shown.height * 72 / y_dpi
                 if not image:
                     return Content(size_pt, None, () if words else None)
-                size_px = pixels(size_pt, resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels))
+                size_px = pixels(size_pt, resolution(size_pt, min(dpi, max(x_dpi, y_dpi)), max_pixels, box))
                 shown = _rgb(shown)
             except _PICTURE_ERRORS as error:
                 raise _unread(self.path, error, number if len(self) > 1 else None) from error
         drawn = shown if shown.size == size_px else shown.resize(size_px, Image.Resampling.LANCZOS)
-        return Content(size_pt, drawn, () if words else None)
+        return Content(size_pt, drawn if box is None else drawn.crop(corners(box, size_px)), () if words else None)
 
 
 def reads_heif() -> bool:

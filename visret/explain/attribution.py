@@ -8,6 +8,7 @@ a picture is asked for.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -49,6 +50,21 @@ class Region:
     x1: float
     y1: float
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A place where words of the question that tell are matched best: a box in page fractions, origin top left.
+
+    level: how well the best of them is matched, from 0 to 1. words: those words, as they stand in the question.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    level: float
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +125,7 @@ class Explanation:
     what the page loses for its length, at most 0. It and the values sum to `score`.
     scorer: whose score that is: "late", or "bm25" if the page was found by its words. scores: what the page was ranked
     by, as in `Hit.scores`; empty if nobody ranked it. words: what each word of the question adds to the BM25 score, if
-    that is a part of them. `about` says it in a sentence.
+    that is a part of them. `about` says it in a sentence, and after that the `note`.
     """
 
     embedding: PageEmbedding
@@ -122,10 +138,15 @@ class Explanation:
     scores: Mapping[str, float] = field(default_factory=dict)
     words: Mapping[str, float] = field(default_factory=dict)
     _passages: Callable[[int], list[Passage]] | None = field(default=None, repr=False)
+    note: str = ""
 
     @property
     def about(self) -> str:
         """A sentence that says what is explained: what the page was ranked by, and what the places come from."""
+        return f"{self._about} {self.note}".strip()
+
+    @property
+    def _about(self) -> str:
         places = PLACES[self.scorer]
         parts = [f"{name} {score:.2f}" for name, score in self.scores.items()]
         if not set(self.scores) - {self.scorer}:
@@ -278,8 +299,8 @@ class Explanation:
         """Return the places on the page that answer best, best first: at most `count`, none of which overlap."""
         if self._passages is not None:
             return self._passages(count)
-        page, content = self.embedding, self.query.content
-        return passages.best(page, self._similarity.T, page.size_pt, content=content, count=count)
+        page, content, question = self.embedding, self.query.content, self.query.text
+        return passages.best(page, self._similarity.T, page.size_pt, content=content, question=question, count=count)
 
     @cached_property
     def table(self) -> Table:
@@ -352,7 +373,8 @@ class Explanation:
         if mode == "passage":
             boxes, levels = self._telling_marks(chosen)
             marked = drawing.overlay(page, boxes, levels, opacity=opacity)
-            marked = drawing.framed(marked, self.passage.boxes) if self.passage else marked
+            if self.passage:
+                marked = drawing.framed(marked, self.passage.boxes, self.embedding.word_boxes)
         elif mode == "attribution":
             boxes, shares = self._marks(chosen)
             marked = drawing.overlay(page, boxes, shares / (self.by_place.max(initial=0) or 1), opacity=opacity)
@@ -389,21 +411,78 @@ class Explanation:
 
         Those are the places on the page, and in its passage; tokens: of the words that are shown.
         """
-        if not self.by_place.size:
-            return np.empty((0, 4)), np.empty(0)
+        levels, _ = self._telling(tokens)
+        marked = np.flatnonzero(levels > 0)
+        return _boxes(self.places, marked), np.minimum(levels[marked], 1)
+
+    def _telling(self, tokens: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:
+        """Return how well each place is matched by these tokens, as far as they tell, and by which of them."""
+        levels, matched = np.zeros(self.by_place.size), dict[int, list[int]]()
+        if not levels.size:
+            return levels, matched
         told = [position for word in self.question_words if word.tells for position in word.tokens]
         maps, (low, high) = self.maps.reshape(len(self.tokens), -1), self.scale
-        levels = np.zeros(maps.shape[1])
         inside = np.flatnonzero(self._is_in_passage)
         for token in np.intersect1d(tokens, told or np.flatnonzero(self.content)).tolist():
             found = [int(np.nanargmax(maps[token]))] if np.isfinite(maps[token]).any() else []
             if len(inside) and np.isfinite(maps[token, inside]).any():
                 found.append(int(inside[np.nanargmax(maps[token, inside])]))
-            for place in found:
+            for place in dict.fromkeys(found):
                 if self._place_tells(place):
+                    matched.setdefault(place, []).append(token)
                     levels[place] = max(levels[place], (maps[token, place] - low + _ALIKE) / (high - low + _ALIKE))
-        marked = np.flatnonzero(levels > 0)
-        return _boxes(self.places, marked), np.minimum(levels[marked], 1)
+        return levels, matched
+
+    @cached_property
+    def _told(self) -> tuple[np.ndarray, dict[int, list[int]]]:
+        """The places where the words that tell are matched, of all tokens."""
+        return self._telling(np.arange(len(self.tokens)))
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """The places that `image` marks, in reading order, and which words of the question each answers.
+
+        They are empty for plain text, whose places are `telling_spans`.
+        """
+        if not isinstance(self.places, Grid) and self.places.shape[1] == 2:
+            return []
+        levels, matched = self._told
+        places = np.flatnonzero(levels > 0)
+        found = zip(places.tolist(), _boxes(self.places, places).tolist(), strict=True)
+        return [
+            Mark(x0, y0, x1, y1, min(1.0, float(levels[place])), self._words_of(matched[place]))
+            for place, (x0, y0, x1, y1) in found
+        ]
+
+    def _words_of(self, tokens: Sequence[int]) -> tuple[str, ...]:
+        wanted = set(tokens)
+        return tuple(word.text for word in self.question_words if wanted.intersection(word.tokens))
+
+    @cached_property
+    def marked_in_passage(self) -> list[tuple[int, int]]:
+        """The words of `passage.text` that are marked: the first character of each, and the one behind its last."""
+        passage = self.passage
+        if passage is None or passage.span is None:
+            return []
+        first, end = passage.span
+        text = self.embedding.text
+        words_at = [found.span() for found in re.finditer(r"\S+", text)]
+        if not isinstance(self.places, Grid) and self.places.shape[1] == 2:
+            held = [any(a < span.end and span.start < b for span in self.telling_spans) for a, b in words_at]
+        else:
+            boxes = self.embedding.word_boxes
+            if boxes is None or len(boxes) != len(words_at):
+                return []
+            x, y = (boxes[:, :2] + boxes[:, 2:]).T / 2
+            inside = np.zeros(len(boxes), bool)
+            for mark in self.marks:
+                inside |= (mark.x0 <= x) & (x <= mark.x1) & (mark.y0 <= y) & (y <= mark.y1)
+            held = inside.tolist()
+        return [
+            (start - first, stop - first)
+            for (start, stop), is_marked in zip(words_at, held, strict=True)
+            if is_marked and first <= start and stop <= end and words.tells(text[start:stop])
+        ]
 
     @property
     def _is_in_passage(self) -> np.ndarray:

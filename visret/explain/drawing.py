@@ -20,9 +20,12 @@ from visret.types import Box
 # colours: text stays legible under these.
 SCALE = ("#ffffff", "#ffffe5", "#fff7bc", "#fee391", "#fec44f", "#fe9929", "#ec7014")
 PEN = "#993404"  # YlOrBr too
+MARK = SCALE[2 * len(SCALE) // 3]  # of text, which stays legible on it, as a light outline on dark ground
+PALE = SCALE[len(SCALE) // 2]  # behind words in the browser
 FRAME, FRAME_ON_DARK = "#0b5cad", "#7cc4ff"  # stand out from the marks, also for the colour-blind
 LIT = 80  # per cent of the colours, so that white text on dark ground stays legible
 DARK = 110  # of 255: ground that is darker is coloured as by light
+ROOM = (0.01, 0.005)  # between a passage and its frame, across and down, in page fractions; less where words are near
 FAINTEST = 0.35  # of the scale: the colour of the least share of a score
 
 
@@ -67,21 +70,51 @@ def overlay(
         ImageDraw.Draw(outline).rectangle(corners, outline=round(strength * opacity), width=pen)
         if _ground(grey, corners) < DARK:
             ImageDraw.Draw(dark).rectangle(corners, fill=255)
-    pens = Image.composite(Image.new("RGB", image.size, SCALE[4]), Image.new("RGB", image.size, PEN), dark)
+    pens = Image.composite(Image.new("RGB", image.size, MARK), Image.new("RGB", image.size, PEN), dark)
     return Image.composite(pens, _blend(image, inside, opacity, dark), outline)
 
 
-def framed(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Return a page with a frame around each group of boxes that follow each other down the page."""
+def framed(image: Image.Image, boxes: Sequence[Box], words: np.ndarray | None = None) -> Image.Image:
+    """Return a page with a frame around each group of boxes that follow each other down the page.
+
+    words: the boxes (w, 4) of the words of the page, in page fractions, through which no frame goes.
+    """
     pen = max(2, round(image.height / 500))
     out, grey = image.copy(), image.convert("L")
     for box in frames(boxes):
-        x0, y0, x1, y1 = _pixels(box, image.size)
-        corners = [max(0, x0 - 3 * pen), max(0, y0 - pen)]
-        corners += [min(image.width - 1, x1 + 3 * pen), min(image.height - 1, y1 + pen)]
+        corners = _pixels(with_room(box, np.empty((0, 4)) if words is None else words), image.size)
         colour = FRAME if _ground(grey, corners) >= DARK else FRAME_ON_DARK
         ImageDraw.Draw(out).rectangle(corners, outline=colour, width=pen)
     return out
+
+
+def with_room(frame: Box, words: np.ndarray) -> Box:
+    """Return a frame with some room within it, which ends half-way to the nearest word outside (words: (w, 4)).
+
+    It is widened first to hold whole words: a passage may end within a line that others fill. Where the box of a word
+    above or below reaches into the frame, as with tight lines, its edge is half-way in too.
+    """
+    x0, y0, x1, y1 = frame
+    left, top, right, bottom = words.T
+    middle = (top + bottom) / 2
+    level = (middle >= y0) & (middle <= y1)
+    while (through := level & (left < x1) & (right > x1)).any():
+        x1 = right[through].max()
+    while (through := level & (left < x0) & (right > x0)).any():
+        x0 = left[through].min()
+    over = (left < x1) & (right > x0)
+    y0, y1 = (
+        max(0.0, y0 - _half_way(y0 - bottom[over & (middle < y0)], ROOM[1])),
+        min(1.0, y1 + _half_way(top[over & (middle > y1)] - y1, ROOM[1])),
+    )
+    beside = (top < y1) & (bottom > y0)
+    x0 -= _half_way(x0 - right[beside & (right <= x0)], ROOM[0])
+    x1 += _half_way(left[beside & (left >= x1)] - x1, ROOM[0])
+    return max(0.0, float(x0)), y0, min(1.0, float(x1)), y1
+
+
+def _half_way(gaps: np.ndarray, most: float) -> float:
+    return float(min(most, gaps.min(initial=2 * most) / 2))
 
 
 def _share(start: float, end: float, other_start: float, other_end: float) -> bool:

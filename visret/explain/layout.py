@@ -1,61 +1,82 @@
 """The lines of a page, and where on it a passage may begin and end: told by its text and by where its words stand.
 
     page = layout.laid_out(text, word_boxes, size_pt)
-    page.edges[3]      # how likely a passage begins with line 3, or ends before it, as log odds
+    page.begins[3], page.ends[3]   # how likely a passage begins with line 3, and ends before it, as log odds
 
-A passage is a paragraph or some sentences of it, a heading with what follows, an item of a list, a table, a listing, a
-figure with its caption. What tells where one ends is the same everywhere: white space, the end of a sentence, the
-indent of a paragraph; and what tells that it goes on: a colon, a lower-case letter, lines of a listing or of a figure
-below each other. How much each tells was learned from places that had been marked on pages of real manuals
-(`python tests/benchmarks/places.py FOLDER --fit`).
+A passage is a paragraph or some sentences of it, a heading's first paragraph, an item of a list, a table, a listing
+with the sentence that announces it, a figure with its caption. So lines are first told apart: running text, headings,
+captions, running heads, and what is shown: figures, tables and listings. What two neighbouring lines are, how they
+stand, and whether a sentence ends there, says how likely a passage begins or ends between them. The log odds were set
+after places that had been marked on pages of real manuals (`python tests/benchmarks/places.py FOLDER --count`).
 """
 
 from __future__ import annotations
 
 import re
-from itertools import accumulate
+from itertools import accumulate, groupby
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from visret.types import Grid
 
-CLUES = {
-    "none": -1.54,  # where nothing else is known
-    "margin": 0.22,  # the first line of the page begins here, or the last one ends
-    "space": 0.68,  # more white space than between the lines of a paragraph
-    "indent": 0.22,  # of a paragraph's first line
-    "sentence": 0.72,  # the line before ends a sentence
-    "colon": -0.06,  # the line before announces what follows
-    "short": 0.35,  # the line before ends before its neighbours do
-    "heading": -0.11,  # the next line is a heading
-    "lower": -0.49,  # the next line begins with a lower-case letter
-    "scattered": -0.82,  # neither line is running text: a table, a figure, a listing goes on
-    "prose": 0.5,  # running text begins
-    "code": -0.34,  # both lines are of a programming language
-    "joined": -1.0,  # a caption meets what it is about
-    "parted": 1.0,  # a caption meets what it is not about
+STEPS = {
+    "edge": (1.5, 1.5),  # the first line of the page, or behind the last
+    "margin": (2.5, 2.5),  # a running head or a page number is on one side
+    "below heading": (0.3, -3.5),
+    "above heading": (-1.0, 0.8),
+    "heading goes on": (-2.5, -3.0),
+    "caption meets its own": (-2.0, -2.0),  # the figure or table that it is about
+    "caption meets other": (1.0, 1.5),
+    "caption goes on": (-4.5, -4.5),
+    "beside caption": (0.2, 0.2),
+    "paragraph": (-0.1, -0.3),  # running text, with a new paragraph after the end of a sentence
+    "new line": (-0.7, -0.5),  # with white space or an indent, but no end of a sentence
+    "new line inside": (-2.5, -2.8),  # the same before a lower-case letter
+    "announced": (-1.5, -2.5),  # the same after a colon
+    "item": (-0.4, -0.8),  # an item of a list begins
+    "sentence": (-1.2, -1.0),  # a sentence ends with the line before
+    "next begins one": (-2.5, -4.5),  # a sentence begins inside the next line
+    "last ended one": (-3.8, -1.6),  # a sentence ended inside the line before
+    "both": (-2.5, -2.2),
+    "inside sentence": (-5.0, -4.5),
+    "shown goes on": (-4.3, -4.5),  # inside a figure, a table or a listing
+    "shown goes on apart": (-2.5, -2.8),  # the same over white space
+    "figure meets listing": (-3.0, -2.7),
+    "text after shown": (0.0, -0.2),
+    "text after shown inside": (-1.5, -1.9),  # it begins with a lower-case letter
+    "text after term": (-1.4, -1.5),  # the one line shown is a term, which the text explains
+    "shown after text": (-0.8, -0.2),
+    "shown after text inside": (-2.8, -1.8),  # the text ends with a colon, or inside a sentence
 }
-"""What each clue adds to the log odds that a passage begins or ends between two lines."""
-
-RULES = ("joined", "parted")
-"""The clues whose weights are set, not learned: captions are few, and people mark some of them without the figure."""
+"""What stands between two lines: the log odds that a passage begins there, and that one ends."""
 
 _CAPTION = re.compile(
-    r"(?:figure|fig\.|table|tab\.|listing|algorithm|abbildung|abb\.|tabelle|figura|tabla|tableau|tabella)\s*[\dA-Z]",
+    r"(?:figure|fig\.|table|tab\.|listing|algorithm|abbildung|abb\.|tabelle|figura|tabla|tableau|tabella)\s*"
+    r"(?:\d+|[A-Z](?=[\s.:\d])|[IVX]+(?=[.:]))[\d.a-z-]*",
     re.I,
 )
 _TABLE = re.compile(r"tab", re.I)
 _ITEM = re.compile(r"(?:[•◦▪‣∙·●○■□►▶➢✓–—*»-]|\(?(?:\d{1,3}|[a-zA-Z]|[ivxIVX]{1,5})[.)]|\[\d+\])(?:\s|$)")
 _NUMBERED = re.compile(
-    r"(?:(?:chapter|section|appendix|part|kapitel|abschnitt|chapitre)\s+)?(?:\d{1,2}|[A-Z])(?:\.\d{1,2})*\.?\s+\S", re.I
+    r"(?:(?:chapter|section|appendix|part|kapitel|abschnitt|chapitre)\s+)?"
+    r"(?:\d{1,2}|[A-Z]|[IVX]{1,4})(?:\.\d{1,2})*\.?\s+[^\W\d_]",
+    re.I,
 )
 _LETTERS = re.compile(r"[^\W\d_]{3}")
+_BEGINS = re.compile(r"[.!?。！？][)\]\"'”’»]*\s+[“\"‘'(\[¿¡]*(?:[^\W\d_a-zà-ÿ]|[\\⟨])")
+_SHORTENED = re.compile(
+    r"(?:\b(?:e\.\s?g|i\.\s?e|cf|etc|vs|fig|sec|eq|no|pp?|dr|mrs?|prof|al|ca|z\.\s?b|d\.\s?h|bzw|abb|tab|nr)|\b[A-Z])\.$",
+    re.I,
+)
+_MAX_SHORTENED = 12  # characters of an abbreviation
 _LONG = 160  # characters of a line that is a whole paragraph, as in plain text without line ends
 _SENTENCE = re.compile(r"\S.*?(?:[.!?。！？][)\]\"'”’»]*(?=\s|$)|[。！？]|$)", re.S)
 _FAR = 1e7  # points; above every height and every place on a page
 _CLOSING = ")]\"'”’»"
 _STOPS = tuple(".!?;。！？")
+_EVEN = 0.015  # how far words of a typewriter font stray from the line's width of a letter, in shares of the line
+_TOP, _FOOT = 0.13, 0.86  # of the height of a page: where running heads and page numbers stand
 _SIGNS = np.zeros(128, bool)
 _SIGNS[[ord(c) for c in '\\{}[]()<>=;_#$%&/@|"^~+*']] = True
 _ASCII_LETTERS = np.array([chr(code).isalpha() for code in range(128)])
@@ -93,7 +114,8 @@ class Layout(NamedTuple):
 
     texts: the lines. starts: (L+1,) int64, the number of each line's first word among all words. boxes: (L, 4) float64
     in page fractions; None for plain text. areas: (L,) float64, what each line covers; of plain text, its characters.
-    edges: (L+1,) float64, the log odds that a passage begins or ends before each line, and behind the last.
+    begins, ends: (L+1,) float64, the log odds that a passage begins with each line and that one ends before it; the
+    last entries stand behind the last line. shown: (L,) bool, the lines of figures, tables, listings and captions.
     spans: (L, 2) int64, the first character of each line in the text, and the one behind it.
     """
 
@@ -101,12 +123,14 @@ class Layout(NamedTuple):
     starts: np.ndarray
     boxes: np.ndarray | None
     areas: np.ndarray
-    edges: np.ndarray
+    begins: np.ndarray
+    ends: np.ndarray
+    shown: np.ndarray
     spans: np.ndarray
 
 
-STEP = 16
-"""The steps of an edge from one whole number of log odds to the next: edges are stored in one byte."""
+UNIT = 16
+"""The steps from one whole number of log odds to the next: they are stored in one byte."""
 
 
 def laid_out(
@@ -118,96 +142,208 @@ def laid_out(
     """Return the lines of a page, and where passages may begin and end.
 
     text: lines divided by line feeds. word_boxes: (w, 4) of `text.split()`, in page fractions; None for plain text.
-    size_pt: the size of the page. stored: its edges, (L+1,) int8 as `packed_edges` returns them; None finds them anew,
-    which takes most of the time.
+    size_pt: the size of the page. stored: (L+1, 3) int8 as `packed_edges` returns it; None finds anew where passages
+    begin and end, which takes most of the time.
     """
     spans = np.array(_spans(text, plain=word_boxes is None), np.int64).reshape(-1, 2)
     texts = tuple(text[start:end] for start, end in spans.tolist())
     starts = np.fromiter(accumulate((len(line.split()) for line in texts), initial=0), np.int64, len(texts) + 1)
-    kept = None if stored is None or len(stored) != len(texts) + 1 else stored / STEP
-    if not texts or word_boxes is None or len(word_boxes) != starts[-1]:
+    boxes = None
+    if texts and word_boxes is not None and len(word_boxes) == starts[-1]:
+        boxes = _around(word_boxes, starts)
+        areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-9)
+    else:
         areas = np.diff(spans, axis=1)[:, 0].astype(float)
-        if kept is not None:
-            return Layout(texts, starts, None, areas, kept, spans)
+    if stored is None or stored.shape != (len(texts) + 1, 3):
         blank = np.array([text[a:b].count("\n") > 1 for a, b in zip(spans[:-1, 1], spans[1:, 0], strict=True)], bool)
-        edges = _log_odds(texts, starts, None, blank)
-        return Layout(texts, starts, None, areas, edges, spans)
-    boxes = _around(word_boxes, starts)
-    areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 1e-9)
-    if kept is not None:
-        return Layout(texts, starts, boxes, areas, kept, spans)
-    scale = np.array((size_pt or (1.0, 1.0)) * 2)
-    edges = _log_odds(texts, starts, word_boxes * scale, None)
-    return Layout(texts, starts, boxes, areas, edges, spans)
+        size = size_pt or (1.0, 1.0)
+        placed = None if boxes is None else word_boxes * np.array(size * 2)
+        steps, shown = steps_of(texts, starts, placed, size[1], blank)
+        odds = np.array([STEPS[step] for step in steps])
+        begins, ends = (np.round(odds * UNIT) / UNIT).T
+    else:
+        (begins, ends), shown = stored.T[:2] / UNIT, stored[:-1, 2] > 0
+    return Layout(texts, starts, boxes, areas, begins, ends, shown, spans)
 
 
 def packed_edges(text: str, word_boxes: np.ndarray | None, size_pt: tuple[float, float] | None) -> np.ndarray:
-    """Return the edges of a page as they are stored, (L+1,) int8; (0,) for a page without words."""
+    """Return where passages may begin and end as it is stored, (L+1, 3) int8; (0, 3) for a page without words.
+
+    The columns are the log odds of beginning and of ending, in UNITs, and 1 for a line of what is shown.
+    """
     laid = laid_out(text, None if size_pt is None else word_boxes, size_pt)
-    return np.round(laid.edges * STEP).astype(np.int8) if laid.texts else np.empty(0, np.int8)
+    if not laid.texts:
+        return np.empty((0, 3), np.int8)
+    shown = np.append(laid.shown, False)
+    return np.round(np.stack([laid.begins * UNIT, laid.ends * UNIT, shown], axis=1)).astype(np.int8)
 
 
-def clues(
-    texts: tuple[str, ...], starts: np.ndarray, word_boxes: np.ndarray | None, blank: np.ndarray | None = None
-) -> np.ndarray:
-    """Return which of CLUES hold before each of L lines and behind the last: (L+1, clues) bool, the first of them all.
+def steps_of(
+    texts: tuple[str, ...],
+    starts: np.ndarray,
+    word_boxes: np.ndarray | None,
+    height: float,
+    blank: np.ndarray | None = None,
+) -> tuple[list[str], np.ndarray]:
+    """Return what of STEPS stands before each of L lines and behind the last, and which lines are shown, (L,) bool.
 
-    starts: as in Layout. word_boxes: (w, 4) in points; None for plain text. blank: (L-1,) bool, of plain text: whether
-    empty lines stand between two lines.
+    starts: as in Layout. word_boxes: (w, 4) in points; None for plain text. height: of the page, in points. blank:
+    (L-1,) bool, of plain text: whether empty lines stand between two lines.
     """
     n = len(texts)
-    held = np.zeros((n + 1, len(CLUES)), bool)
-    held[:, 0] = True
-    held[[0, n], 1] = True
     if n < 2:
-        return held
-    signs, letters = _letters(texts)
-    seen = _geometry(word_boxes, starts) if word_boxes is not None else _without_geometry(texts, blank)
+        return ["edge"] * (n + 1), np.zeros(n, bool)
+    seen = _geometry(word_boxes, starts, height) if word_boxes is not None else _without_geometry(texts, blank)
     stopped = np.array([line.rstrip(_CLOSING).endswith(_STOPS) for line in texts])
     lower = np.array([line[:1].islower() for line in texts])
-    caption = np.array([_CAPTION.match(line) is not None for line in texts])
-    prose = _prose(texts, np.diff(starts), seen, signs, letters, stopped, lower)
-    heading = _headings(texts, seen, stopped, caption)
-    captions = _captions(caption, seen)
-    scattered = ~prose & ~heading & ~captions
-    inner, code = held[1:-1], signs > 0.12
-    inner[:, 2] = seen.flow & (seen.excess > 0.5)
-    inner[:, 3] = prose[1:] & prose[:-1] & seen.indented & (seen.short | stopped[:-1])
-    inner[:, 4] = stopped[:-1]
-    inner[:, 5] = [line.endswith(":") for line in texts[:-1]]
-    inner[:, 6] = seen.short
-    inner[:, 7] = heading[1:]
-    inner[:, 8] = lower[1:]
-    inner[:, 9] = scattered[1:] & scattered[:-1]
-    inner[:, 10] = scattered[:-1] & prose[1:]
-    inner[:, 11] = code[1:] & code[:-1]
-    held[:, 12], held[:, 13] = _around_captions(texts, caption, captions, scattered)
-    return held
+    captions = [_is_caption(line) for line in texts]
+    kinds = _kinds(texts, starts, word_boxes, seen, stopped, lower, captions)
+    joined, parted = _around_captions(texts, captions, kinds)
+    begun = [kind == _TEXT and _begins_inside(line) for kind, line in zip(kinds, texts, strict=True)]
+    steps = ["edge"]
+    for i in range(1, n):
+        before, after = kinds[i - 1], kinds[i]
+        if _MARGIN in (before, after):
+            step = "margin"
+        elif i in joined:
+            step = "caption meets its own"
+        elif i in parted:
+            step = "caption meets other"
+        elif before == after == _CAPTIONED:
+            step = "caption goes on"
+        elif before == _HEADING:
+            step = "heading goes on" if after == _HEADING else "below heading"
+        elif after == _HEADING:
+            step = "above heading"
+        elif _CAPTIONED in (before, after):
+            step = "beside caption"
+        elif before == after == _TEXT:
+            step = _step_in_text(texts, seen, i - 1, bool(stopped[i - 1]), bool(lower[i]), begun)
+        elif after == _TEXT:
+            term = seen.flow[i - 1] and not seen.apart[i - 1] and (i == 1 or kinds[i - 2] != before)
+            step = "text after shown inside" if lower[i] else "text after term" if term else "text after shown"
+        elif before == _TEXT:
+            inside = not stopped[i - 1]
+            step = "shown after text inside" if inside else "shown after text"
+        elif before != after:
+            step = "figure meets listing"
+        else:
+            wide = seen.flow[i - 1] and seen.excess[i - 1] > (0.5 if after == _LISTING else 2.5)
+            step = "shown goes on apart" if wide else "shown goes on"
+        steps.append(step)
+    return [*steps, "edge"], np.array([kind in (_FIGURE, _LISTING, _CAPTIONED) for kind in kinds])
+
+
+def _step_in_text(texts: tuple[str, ...], seen: _Seen, gap: int, stopped: bool, lower: bool, begun: list[bool]) -> str:
+    """Return what stands between two lines of running text, the `gap`th and the next."""
+    breaks = bool(
+        seen.apart[gap]
+        or not seen.flow[gap]
+        or ((seen.indented[gap] or seen.outdented[gap]) and (seen.short[gap] or stopped))
+    )
+    if breaks and texts[gap].endswith(":"):
+        return "announced"
+    if _ITEM.match(texts[gap + 1]):
+        return "item"
+    if breaks:
+        return "paragraph" if stopped else "new line inside" if lower else "new line"
+    if stopped:
+        return "sentence"
+    ended, begins = begun[gap], begun[gap + 1]
+    if begins:
+        return "both" if ended else "next begins one"
+    return "last ended one" if ended else "inside sentence"
+
+
+def _begins_inside(line: str) -> bool:
+    """Return whether a sentence ends and another begins inside a line."""
+    ends = (found.start() + 1 for found in _BEGINS.finditer(line))
+    return any(not _SHORTENED.search(line[max(0, end - _MAX_SHORTENED) : end]) for end in ends)
+
+
+def _is_caption(line: str) -> bool:
+    """Return whether a line begins a caption: "Figure 2: ..." does, and "Figure 2 shows" does not."""
+    found = _CAPTION.match(line)
+    if found is None:
+        return False
+    rest = line[found.end() :].lstrip()
+    return found[0].endswith((".", ":")) or not rest or not (rest[0].isascii() and rest[0].islower())
+
+
+_TEXT, _HEADING, _CAPTIONED, _MARGIN, _FIGURE, _LISTING = "text", "heading", "caption", "margin", "figure", "listing"
+
+
+def _kinds(
+    texts: tuple[str, ...],
+    starts: np.ndarray,
+    word_boxes: np.ndarray | None,
+    seen: _Seen,
+    stopped: np.ndarray,
+    lower: np.ndarray,
+    captions: list[bool],
+) -> list[str]:
+    """Return the kind of each line. captions: which lines begin one; those inside a paragraph are struck from it."""
+    n, words = len(texts), np.diff(starts)
+    signs, letters = _letters(texts)
+    prose = _prose(texts, words, seen, signs, letters, stopped, lower)
+    even = np.zeros(n, bool) if word_boxes is None else _even(texts, starts, word_boxes, seen.size)
+    code = even | ((signs > 0.12) & ~prose)
+    prose &= ~even
+    for i in range(1, n - 1):  # a brace between lines of a listing
+        code[i] |= len(texts[i]) < 4 and not prose[i] and code[i - 1] and code[i + 1]
+    for i in range(1, n):
+        if prose[i - 1] and seen.regular[i - 1] and not seen.short[i - 1] and not stopped[i - 1]:
+            captions[i] = False
+    captioned = _captioned(captions, seen, prose, stopped)
+    large, numbered = _headings(texts, words, seen, stopped, signs, letters, even)
+    kinds = [_FIGURE] * n
+    for kind, which in (
+        (_TEXT, prose), (_LISTING, code), (_HEADING, large | numbered), (_CAPTIONED, captioned), (_MARGIN, seen.margin),
+    ):  # fmt: skip
+        for i in np.flatnonzero(which).tolist():
+            kinds[i] = kind
+    return _without_labels(kinds, numbered)
+
+
+def _without_labels(kinds: list[str], numbered: np.ndarray) -> list[str]:
+    """Return the kinds of lines, where large letters between other parts of a figure are one of them, no heading."""
+    out: list[str] = []
+    for large, group in groupby(enumerate(kinds), lambda one: one[1] == _HEADING and not numbered[one[0]]):
+        own = [kind for _, kind in group]
+        at = len(out)
+        sides = {*kinds[max(0, at - 1) : at], *kinds[at + len(own) : at + len(own) + 1]}
+        out += [_FIGURE] * len(own) if large and sides and sides <= {_FIGURE, _CAPTIONED} else own
+    return out
 
 
 class _Seen(NamedTuple):
     """The look of L lines, and of the L-1 steps from one to the next.
 
     large: (L,) lines in larger letters than most of the page. wide: (L,) lines of about the full width. gaps: (L,) how
-    many gaps as wide as a letter is high stand in a line. right, size: (L,) its right end, and the height of its
-    letters. flow: the next line stands below. regular: as the lines of a paragraph do. excess: the white space above
-    that, in heights of a letter. indented, short: the next line begins farther right; the line ends before its
-    neighbours do.
+    many gaps as wide as a letter is high stand in a line. numbers: (L,) whether the first gap is behind the first word.
+    margin: (L,) running heads and page numbers. right, size: (L,) its right end, and the height of its letters. flow:
+    the next line stands below. regular: as the lines of a paragraph do. excess: the white space above that, in heights
+    of a letter. apart: more of it than in a paragraph. indented, outdented: the next line begins farther right, or
+    farther left. short: the line ends before its neighbours do.
     """
 
     large: np.ndarray
     wide: np.ndarray
     gaps: np.ndarray
+    numbers: np.ndarray
+    margin: np.ndarray
     right: np.ndarray
     size: np.ndarray
     flow: np.ndarray
     regular: np.ndarray
     excess: np.ndarray
+    apart: np.ndarray
     indented: np.ndarray
+    outdented: np.ndarray
     short: np.ndarray
 
 
-def _geometry(words: np.ndarray, starts: np.ndarray) -> _Seen:
+def _geometry(words: np.ndarray, starts: np.ndarray, height: float) -> _Seen:
     boxes, size, foot = (
         _around(words, starts),
         _medians(words[:, 3] - words[:, 1], starts),
@@ -224,25 +360,63 @@ def _geometry(words: np.ndarray, starts: np.ndarray) -> _Seen:
     lead = _at(step[usual], 0.5) if usual.any() else 1.3
     body = _at(np.repeat(size, np.diff(starts)), 0.5)
     width = boxes[:, 2] - boxes[:, 0]
-    apart = words[1:, 0] - words[:-1, 2] > np.repeat(size, np.diff(starts))[1:]
-    apart[starts[1:-1] - 1] = False
-    gaps = np.add.reduceat(np.append(apart, False), starts[:-1], dtype=np.int64)
+    wide_gap = words[1:, 0] - words[:-1, 2] > np.repeat(size, np.diff(starts))[1:]
+    wide_gap[starts[1:-1] - 1] = False
+    wide_gap = np.append(wide_gap, False)
     right = boxes[:, 2]
     before = np.concatenate([[0.0], np.where(flow[:-1], right[:-2], 0.0)]) if len(right) > 2 else np.zeros(len(flow))
-    short = flow & (right[:-1] < np.maximum(right[1:], before) - 3 * low)
     aside = (boxes[1:, 0] - boxes[:-1, 0]) / low
+    excess = step - lead
     return _Seen(
         large=size > 1.08 * body,
         wide=width > 0.6 * _at(width, 0.9),
-        gaps=gaps,
+        gaps=np.add.reduceat(wide_gap, starts[:-1], dtype=np.int64),
+        numbers=wide_gap[starts[:-1]],
+        margin=_margins(boxes, size, height),
         right=right,
         size=size,
         flow=flow,
         regular=flow & alike & (step < lead + 0.25),
-        excess=step - lead,
+        excess=excess,
+        apart=flow & (excess > 0.5),
         indented=flow & (aside > 0.5) & (aside < 6),
-        short=short,
+        outdented=flow & (aside < -0.5),
+        short=flow & (right[:-1] < np.maximum(right[1:], before) - 3 * low),
     )
+
+
+def _margins(boxes: np.ndarray, size: np.ndarray, height: float) -> np.ndarray:
+    """Return which of the first and the last line, (L,) bool, stand alone at the head or the foot of the page."""
+    n = len(boxes)
+    found = np.zeros(n, bool)
+    for i in {0, n - 1} if n > 2 else ():
+        shared = np.minimum(boxes[:, 3], boxes[i, 3]) - np.maximum(boxes[:, 1], boxes[i, 1])
+        others = boxes[shared <= 0.5 * size[i]]
+        if not len(others) or boxes[i, 3] - boxes[i, 1] >= 2.5 * size[i]:
+            continue
+        if boxes[i, 3] <= _TOP * height:
+            found[i] = others[:, 1].min() - boxes[i, 3] > 0.8 * size[i]
+        elif boxes[i, 1] >= _FOOT * height:
+            found[i] = boxes[i, 1] - others[:, 3].max() > 0.8 * size[i]
+    return found
+
+
+def _even(texts: tuple[str, ...], starts: np.ndarray, words: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return which lines are of a typewriter font, (L,) bool, whose letters are all equally wide.
+
+    Of a line with one or two words this may be chance, unless its letters are as wide as those of a longer such line.
+    """
+    n, count = len(texts), np.diff(starts)
+    letters = np.fromiter((len(word) for line in texts for word in line.split()), float, len(words))
+    line, width = np.repeat(np.arange(n), count), words[:, 2] - words[:, 0]
+    whole = np.maximum(np.bincount(line, width, n), 1e-9)
+    each = whole / np.bincount(line, letters, n)
+    strays = np.bincount(line, np.abs(width - each[line] * letters), n) / whole
+    even = strays < _EVEN
+    sure = (even & (count >= 5)) | ((strays < _EVEN / 4) & (count >= 3))
+    known = np.round(100 * each / size)
+    near = np.unique(known[sure])[:, None] + (-1, 0, 1)
+    return np.asarray(sure | (even & np.isin(known, near)))
 
 
 def _without_geometry(texts: tuple[str, ...], blank: np.ndarray | None) -> _Seen:
@@ -253,8 +427,8 @@ def _without_geometry(texts: tuple[str, ...], blank: np.ndarray | None) -> _Seen
     no, steps = np.zeros(n, bool), np.ones(n - 1, bool)
     short = (width[:-1] < 0.7 * _at(width, 0.9)) & ~blank
     return _Seen(
-        no, width > 0.6 * _at(width, 0.9), no.astype(int), width, np.ones(n), steps, ~blank,
-        blank.astype(float), ~steps, short,
+        no, width > 0.6 * _at(width, 0.9), no.astype(int), no, no, width, np.ones(n), steps, ~blank,
+        blank.astype(float), blank, ~steps, ~steps, short,
     )  # fmt: skip
 
 
@@ -270,7 +444,7 @@ def _prose(
     """Return which lines are running text, (L,) bool: wide ones, the ends of paragraphs, and short sentences."""
     prose = seen.wide & (words >= 5) & (letters > 0.6) & (seen.gaps < 2)
     whole = (words >= 4) & (letters > 0.7) & (signs < 0.1) & (seen.gaps < 1)
-    whole &= np.array([line.endswith((".", ":")) for line in texts])
+    whole &= np.array([line.endswith((".", ":")) for line in texts]) | (words >= 8)
     end = (signs < 0.15) & (seen.gaps < 1) & (stopped | lower)
     end[1:] &= seen.regular & (seen.right[:-1] > seen.right[1:] - seen.size[1:])
     end[0] = False
@@ -279,78 +453,78 @@ def _prose(
     return np.asarray(prose | whole)
 
 
-def _captions(begins: np.ndarray, seen: _Seen) -> np.ndarray:
+def _captioned(begins: list[bool], seen: _Seen, prose: np.ndarray, stopped: np.ndarray) -> np.ndarray:
     """Return which lines are of captions, (L,) bool. begins: which lines begin one."""
-    inside = begins.copy()
-    goes_on = seen.regular & seen.wide[:-1]
-    for i in np.flatnonzero(begins[:-1] & goes_on).tolist():
-        while i < len(goes_on) and goes_on[i] and not begins[i + 1]:
-            i += 1
-            inside[i] = True
+    inside = np.array(begins)
+    for i in range(1, len(begins)):
+        if inside[i - 1] and not inside[i] and seen.regular[i - 1]:
+            inside[i] = seen.wide[i - 1] or not (prose[i] or stopped[i - 1])
     return inside
 
 
-def _around_captions(
-    texts: tuple[str, ...], begins: np.ndarray, inside: np.ndarray, scattered: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return at which ends a caption meets what it is about, and at which something else, (L+1,) bool each.
+def _around_captions(texts: tuple[str, ...], begins: list[bool], kinds: list[str]) -> tuple[set[int], set[int]]:
+    """Return before which lines a caption meets what it is about, and before which something else.
 
-    begins, inside, scattered: (L,) lines that begin a caption, are of one, and are no running text. A figure stands
-    above its caption, and a table below, if something stands on both sides.
+    begins: which lines begin a caption. A figure stands above its caption, and a table below, if something stands on
+    both sides.
     """
-    n = len(texts)
-    joined, parted = np.zeros(n + 1, bool), np.zeros(n + 1, bool)
-    for first in np.flatnonzero(begins).tolist():
+    n, shown = len(texts), (_FIGURE, _LISTING)
+    joined, parted = set(), set()
+    for first in range(n):
+        if not begins[first] or kinds[first] != _CAPTIONED:
+            continue
         end = first + 1
-        while end < n and inside[end] and not begins[end]:
+        while end < n and kinds[end] == _CAPTIONED and not begins[end]:
             end += 1
-        above, below = first > 0 and scattered[first - 1], end < n and scattered[end]
-        is_table = _TABLE.match(texts[first]) is not None
-        if above and not (below and is_table):
-            joined[first], parted[end] = True, True
+        above, below = first > 0 and kinds[first - 1] in shown, end < n and kinds[end] in shown
+        if above and not (below and _TABLE.match(texts[first])):
+            joined.add(first)
+            parted.add(end)
         elif below:
-            joined[end], parted[first] = True, True
+            joined.add(end)
+            parted.add(first)
     return joined, parted
 
 
-def _headings(texts: tuple[str, ...], seen: _Seen, stopped: np.ndarray, caption: np.ndarray) -> np.ndarray:
-    """Return which lines are headings, (L,) bool: large or numbered ones with white space above."""
-    apart = np.append(True, ~seen.flow | (seen.excess > 0.3)) & (seen.gaps < 1) & ~caption
-    found = np.zeros(len(texts), bool)
-    for i in np.flatnonzero(apart).tolist():
+def _headings(
+    texts: tuple[str, ...],
+    words: np.ndarray,
+    seen: _Seen,
+    stopped: np.ndarray,
+    signs: np.ndarray,
+    letters: np.ndarray,
+    even: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which lines are headings, (L,) bool each: large ones, and numbered ones, with white space above."""
+    alone = np.append(True, ~seen.flow | (seen.excess > 0.3)) & (seen.gaps - seen.numbers < 1)
+    alone &= ~even & ~stopped & (signs < 0.08) & (words < 14)
+    numbered = np.zeros(len(texts), bool)
+    for i in np.flatnonzero(alone).tolist():
         line = texts[i]
-        if len(line) < 90 and _LETTERS.search(line) and len(line.split()) < 14:
-            numbered = (
-                len(line) < 70
-                and not stopped[i]
-                and line[-1] != ":"
-                and not _ITEM.match(line)
-                and _NUMBERED.match(line)
-            )
-            found[i] = bool(seen.large[i] or numbered)
-    return found
-
-
-def _log_odds(
-    texts: tuple[str, ...], starts: np.ndarray, word_boxes: np.ndarray | None, blank: np.ndarray | None
-) -> np.ndarray:
-    odds = clues(texts, starts, word_boxes, blank) @ np.array(list(CLUES.values()))
-    return np.asarray(np.round(odds * STEP) / STEP)
+        alone[i] = len(line) < 90 and _LETTERS.search(line) is not None
+        numbered[i] = (
+            alone[i]
+            and len(line) < 70
+            and line[-1] not in ":,;"
+            and letters[i] > 0.6
+            and _ITEM.match(line) is None
+            and _NUMBERED.match(line) is not None
+        )
+    return np.asarray(alone & seen.large), numbered
 
 
 def _spans(text: str, *, plain: bool) -> list[tuple[int, int]]:
     """Return the first character of each line with words and the one behind it; of plain text, of its sentences."""
-    found = []
-    for line in re.finditer(r"[^\n]+", text):
-        start = line.start()
-        inside = line[0].strip()
-        if not inside:
-            continue
-        start += line[0].index(inside[0])
-        if plain and len(inside) > _LONG:
-            found += [(start + a, start + b) for a, b in _sentences(inside)]
-        else:
-            found.append((start, start + len(inside)))
+    found, at = [], 0
+    for line in text.split("\n"):
+        inside = line.strip()
+        if inside:
+            start = at if len(inside) == len(line) else at + line.index(inside[0])
+            if plain and len(inside) > _LONG:
+                found += [(start + a, start + b) for a, b in _sentences(inside)]
+            else:
+                found.append((start, start + len(inside)))
+        at += len(line) + 1
     return found
 
 

@@ -2,11 +2,12 @@
 
     (passage,) = passages.best(page, similar, size_pt)
 
-Every run of lines that may be a passage has a probability: how likely its ends are ends of passages and its inside is
-not (`layout`), times e to the EVIDENCE by which the question's tokens are matched inside it, as late interaction
-matches them on a whole page. The run that is chosen is not the most probable one, but that which has the most in common
-with all of them: the largest expected intersection over union, and a little for touching them. So where the ends are
-unclear it covers what most agree on, and a place that is likely as a whole beats one line that happens to match best.
+Every run of lines that may be a passage has a probability: how likely it is that one begins where it begins, ends where
+it ends, and does neither between (`layout`), times e to the EVIDENCE by which the question's tokens are matched inside
+it, as late interaction matches them on a whole page. A question that names a figure or a table asks for what is shown.
+The run that is chosen is not the most probable one, but that which most of them agree with: the likeliest to be at
+least half of the right one, and to touch it. So where the ends are unclear it covers what most have in common, and a
+place that is likely as a whole beats one line that happens to match best.
 
 Only what is stored is needed: the text, the boxes of its words, vectors and their places. No file is opened.
 """
@@ -20,13 +21,20 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from visret.explain.layout import Layout, Quotable, laid_out
+from visret.explain.words import names_figure
 from visret.types import Box, Grid, Passage
 
 EVIDENCE = 10.0
 """The logarithm of the odds between a run with all best matches of the page, and one whose matches are the mean."""
 
-TOUCH = 0.2
+SHOWN = 3.0
+"""The log odds that a question which names a figure or a table is answered by one, and not by running text."""
+
+TOUCH = 0.35
 """The worth of a run that has anything in common with the right one; the rest is for how much it has."""
+
+AGREED = 8.0
+"""How sharply an intersection over union of more than one half counts more than one of less."""
 
 MAX_ENDS = 32  # the likeliest places where passages begin and end; more take time and change nothing
 MAX_RUNS = 64  # the most probable runs, which are compared with each other
@@ -41,13 +49,15 @@ def best(
     size_pt: tuple[float, float] | None,
     *,
     content: np.ndarray | None = None,
+    question: str = "",
     count: int = 1,
     laid: Layout | None = None,
 ) -> list[Passage]:
     """Return the passages of a page that answer best, best first: at most `count`, none of which overlap.
 
     similar: (n, m), how alike each vector of the page is to each token of the question. content: (m,) bool, the tokens
-    that count, as in QueryEmbedding; None for all. laid: the layout of the page, if it is known already.
+    that count, as in QueryEmbedding; None for all. question: its text. laid: the layout of the page, if it is known
+    already.
 
     A page of patch vectors without words gives regions, without text.
     """
@@ -56,7 +66,7 @@ def best(
     laid = laid or laid_out(page.text, None if _is_plain(page) else page.word_boxes, size_pt, page.edges)
     matched = _of_lines(page, similar, laid)
     spread = float((similar.max(axis=0) - similar.mean(axis=0)).mean()) if similar.size else 0.0
-    found = [] if matched is None else chosen(page.text, laid, matched, spread, size_pt, count)
+    found = [] if matched is None else chosen(page.text, laid, matched, spread, size_pt, question, count)
     if not isinstance(page.where, Grid) or not similar.size:
         return found
     heat, regions = _regions(page, similar, size_pt, count)
@@ -66,37 +76,49 @@ def best(
 
 
 def chosen(
-    text: str, laid: Layout, matched: np.ndarray, spread: float, size_pt: tuple[float, float] | None, count: int = 1
+    text: str,
+    laid: Layout,
+    matched: np.ndarray,
+    spread: float,
+    size_pt: tuple[float, float] | None,
+    question: str = "",
+    count: int = 1,
+    evidence: float = EVIDENCE,
 ) -> list[Passage]:
     """Return the passages of a page, best first. text, size_pt: of the page.
 
     matched: (m, L), how well each token of the question is matched on each line. spread: how far the best matches of
-    the page stand above the mean of all, in the mean of the tokens.
+    the page stand above the mean of all, in the mean of the tokens. question: its text. evidence: as EVIDENCE.
     """
-    weight = EVIDENCE / (spread or 1.0)
-    ends = _likely_ends(laid.edges, weight * matched.mean(axis=0))
-    inside = _inside(matched, ends)
-    first, last = _pairs(len(ends) - 1)
-    start, stop, score = ends[first], ends[last + 1], inside[first, last]
-    chances = weight * score + _prior(laid.edges, start, stop)
+    weight = evidence / (spread or 1.0)
+    between = np.logaddexp(laid.begins, laid.ends)
+    at = _likely_ends(between, weight * matched.mean(axis=0))
+    inside = _inside(matched, at)
+    first, last = _pairs(len(at) - 1)
+    start, stop, score = at[first], at[last + 1], inside[first, last]
+    chances = weight * score + _prior(laid, between, start, stop)
+    if names_figure(question):
+        shown = np.concatenate([[0], np.cumsum(laid.shown)])
+        chances += SHOWN * (shown[stop] - shown[start]) / (stop - start)
     found: list[Passage] = []
     while len(found) < count and len(chances):
-        at = _agreed(chances, start, stop, laid.areas)
-        found.append(_passage(text, laid, int(start[at]), int(stop[at]), float(score[at]), size_pt))
-        apart = (stop <= start[at]) | (start >= stop[at])
+        top = _agreed(chances, start, stop, laid.areas)
+        found.append(_passage(text, laid, int(start[top]), int(stop[top]), float(score[top]), size_pt))
+        apart = (stop <= start[top]) | (start >= stop[top])
         chances, start, stop, score = chances[apart], start[apart], stop[apart], score[apart]
     return found
 
 
-def _likely_ends(edges: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+def _likely_ends(between: np.ndarray, evidence: np.ndarray) -> np.ndarray:
     """Return the lines before which passages most likely begin or end, sorted; the first and the end are among them.
 
-    evidence: (L,), how well each line answers. On a long page, ends are looked for near lines that do.
+    between: (L+1,) the log odds that one does. evidence: (L,), how well each line answers. On a long page, ends are
+    looked for near lines that do.
     """
-    n = len(edges) - 1
+    n = len(between) - 1
     if n < MAX_ENDS:
         return np.arange(n + 1)
-    likely = edges[1:-1]
+    likely = between[1:-1]
     if n > LONG:
         around = sliding_window_view(np.pad(evidence, NEAR, mode="edge"), 2 * NEAR + 2).max(axis=1)
         likely = likely + around
@@ -124,15 +146,18 @@ def _from(count: int) -> np.ndarray:
     return np.tri(count, dtype=bool).T
 
 
-def _prior(edges: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Return the log probability that passages begin at `start` and end at `stop`, and nowhere between."""
-    yes, no = -np.logaddexp(0, -edges), -np.logaddexp(0, edges)
-    before = np.concatenate([[0.0], np.cumsum(no)])
-    return np.asarray(yes[start] + yes[stop] + before[stop] - before[start + 1])
+def _prior(laid: Layout, between: np.ndarray, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return the log probability that passages begin at `start`, end at `stop`, and do neither between.
+
+    between: (L+1,) the log odds that one begins or ends.
+    """
+    before = np.concatenate([[0.0], np.cumsum(-np.logaddexp(0, between))])
+    begins, ends = -np.logaddexp(0, -laid.begins), -np.logaddexp(0, -laid.ends)
+    return np.asarray(begins[start] + ends[stop] + before[stop] - before[start + 1])
 
 
 def _agreed(chances: np.ndarray, start: np.ndarray, stop: np.ndarray, areas: np.ndarray) -> int:
-    """Return which run of lines has the most in common with all of them, by their chances."""
+    """Return which run of lines most of the probable ones agree with, by their chances."""
     top = np.arange(len(chances))
     if len(chances) > MAX_RUNS:
         top = np.sort(np.argpartition(-chances, MAX_RUNS)[:MAX_RUNS])
@@ -144,7 +169,7 @@ def _agreed(chances: np.ndarray, start: np.ndarray, stop: np.ndarray, areas: np.
     size = b - a
     either = np.maximum(size[:, None] + size - common, common)
     either[either <= 0] = 1.0  # runs that cover nothing, as with damaged boxes
-    worth = (1 - TOUCH) * common / either + TOUCH * (common > 0)
+    worth = (1 - TOUCH) / (1 + np.exp(AGREED * (0.5 - common / either))) + TOUCH * (common > 0)
     return int(top[(worth @ weight).argmax()])
 
 

@@ -41,6 +41,23 @@ onder ook op over te tot uit van voor waar wanneer wat welke werd wie wij zal ze
 FUNCTION_WORDS = frozenset(_LISTS.split())
 """Articles, prepositions, pronouns, conjunctions, auxiliary verbs and question words of seven European languages."""
 
+_FIGURES = """
+chart charts curve curves diagram diagrams drawing drawings figure figures graph graphs illustration illustrations image
+images map maps photo photos photograph photographs picture pictures plot plots scheme schemes screenshot screenshots
+sketch sketches table tables
+abbildung abbildungen bild bilder diagramm diagramme foto fotos graphik grafik karte kurve kurven schaubild schema
+skizze tabelle tabellen zeichnung zeichnungen
+carte cartes courbe courbes croquis dessin dessins diagramme diagrammes graphique graphiques schéma schémas tableau
+tableaux
+curva curvas diagrama diagramas dibujo dibujos esquema esquemas figura figuras gráfica gráfico gráficos imagen imágenes
+mapa mapas tabla tablas
+disegno disegni figure grafico grafici immagine immagini mappa schemi tabella tabelle
+desenho desenhos imagem imagens tabela tabelas
+afbeelding afbeeldingen diagrammen figuur figuren grafiek grafieken kaart tabellen tekening tekeningen
+"""
+FIGURE_WORDS = frozenset(_FIGURES.split())
+"""What figures and tables are called in seven European languages."""
+
 _CHUNK = re.compile(r"\S+")
 _EDGES = re.compile(r"^\W*|\W*$")
 
@@ -57,6 +74,11 @@ def tells(word: str) -> bool:
     """Return whether a word is neither a function word nor punctuation; "DEM" in capitals is an abbreviation."""
     bare = _EDGES.sub("", word)
     return bool(bare) and (bare.casefold() not in FUNCTION_WORDS or (len(bare) > 1 and bare.isupper()))
+
+
+def names_figure(question: str) -> bool:
+    """Return whether a question names a figure or a table, as "plot of the costs" does."""
+    return not FIGURE_WORDS.isdisjoint(re.findall(r"\w+", question.casefold()))
 
 
 def words_of(question: str, tokens: Sequence[str], content: np.ndarray) -> tuple[AskedWord, ...]:
