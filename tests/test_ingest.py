@@ -115,6 +115,23 @@ def test_sync_removes_what_is_gone_under_these_folders_only(retriever, folder, t
     assert set(retriever.documents()) == {"one.pdf", "deep/two.pdf", "four.pdf"}
 
 
+def test_sync_removes_nothing_from_a_folder_that_may_not_be_listed(retriever, folder, monkeypatch):
+    retriever.add(folder)
+    refuse = PermissionError(13, "Permission denied", str(folder / "deep"))
+    lstat, scandir = os.lstat, os.scandir
+    closed = (folder / "deep").resolve()
+    monkeypatch.setattr(os, "scandir", lambda path: raising(refuse) if Path(path) == closed else scandir(path))
+    monkeypatch.setattr(
+        os, "lstat", lambda path, **how: raising(refuse) if closed in Path(path).parents else lstat(path, **how)
+    )
+    (folder / "three.png").unlink()
+    report = retriever.add(folder, sync=True)
+    assert [(failure.path, failure.reason) for failure in report.failed] == [
+        (str(folder / "deep"), "the folder cannot be listed: Permission denied")
+    ]
+    assert set(retriever.documents()) == {"one.pdf", "deep/two.pdf"}
+
+
 @pytest.mark.parametrize(
     ("include", "exclude", "docs"),
     [

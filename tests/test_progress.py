@@ -199,7 +199,7 @@ def test_a_short_run_is_not_looked_ahead_of(retriever, papers, monkeypatch):
 
 
 SCRIPT = """
-import sys, time
+import os, sys, time
 from visret import Retriever
 from visret.encoders import toy
 from visret.ingest import process, scout
@@ -207,7 +207,7 @@ scout.SHORT, scout.DELAY, scout.AT_ONCE, scout.SHARE = -1, 0, 99, 99
 started = process.Worker.__init__
 def tell(self):
     started(self)
-    print(self._process.pid, flush=True)
+    os.write(1, b"%d\\n" % self._process.pid)  # in one piece: two threads tell
 process.Worker.__init__ = tell
 toy.ToyEncoder.encode_pages = lambda self, pages: [time.sleep(0.1) for _ in range(600)]
 with Retriever.create(sys.argv[1], model="toy") as retriever:

@@ -1,4 +1,4 @@
-"""Folders as users name them, a test whether they can be written before work begins, and the cache folder."""
+"""Folders as users name them, whether they can be written and what is in them, and the cache folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def may_be_there(path: str | Path) -> bool:
+    """Return whether something is at a path, or nobody says: in a closed folder, on a drive that fails."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for a name that no file can have
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def unwritable(folder: str | Path) -> str | None:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from visret.documents import formats
 from visret.ingest.costs import BLIND, CLASSES, GUESSED, PAGE_WORDS, USUAL_WORDS, File, Look
 
 PAGE_BYTES = {"text": 4_000, "html": 8_000, "table": 4_000, "book": 4_000, "picture": math.inf}
 OTHER_PAGE_BYTES = 50_000
-HOLDING = ("archive", "mail")  # kinds of files whose pages are those of the files inside them
 SHARES = {"picture": (0.0, 0.0, 1.0), "pdf": (0.8, 0.08, 0.12)}  # of the classes, where pages are read by OCR
 OTHER_SHARES = (0.95, 0.03, 0.02)
 _BINS = 48  # powers of two of a file's size
@@ -62,7 +62,7 @@ class Ahead:
         self.cells = len(self.kinds) * _BINS
         self.guess = 1 + size / np.array([PAGE_BYTES.get(file.kind, OTHER_PAGE_BYTES) for file in files], np.float64)
         self.pages = np.array([np.nan if file.pages is None else file.pages for file in files], np.float64)
-        self.holds = np.array([file.kind in HOLDING for file in files], bool)
+        self.holds = np.array([formats.holds_files(file.kind) for file in files], bool)
         self.done = np.array([file.done for file in files], np.float64)
         self.over = np.zeros(count, bool)
         self.read, self.spent, self.looked = np.zeros((3, count, CLASSES))  # pages, their core seconds, pages ahead

@@ -58,7 +58,10 @@ GUESSED = Look(BLIND, 150, 0.9)
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that will be read. kind: that of its reader. done: pages that need not be read. pages: None if unknown."""
+    """A file that will be read. kind: that of its reader. done: pages that need not be read. pages: None if unknown.
+
+    is_here: whether it lies on this machine, so that it can be looked into.
+    """
 
     key: str
     kind: str
@@ -66,6 +69,7 @@ class File:
     done: int = 0
     converts: bool = False
     pages: int | None = None
+    is_here: bool = True
 
 
 class Mean:

@@ -12,8 +12,9 @@ from pathlib import Path
 from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
-from visret.ingest.discovery import discover
+from visret.ingest.discovery import Source, discover
 from visret.ingest.encoding import batches, encode
+from visret.ingest.fetched import Fetched
 from visret.ingest.messages import Inside, Opened, Request, WorkerAnswer
 from visret.ingest.options import ReadOptions
 from visret.ingest.process import Died, Workers
@@ -55,27 +56,37 @@ def estimate(
 
     include, exclude, password: as for `Retriever.add`. Raises DocumentError where no page of the sample can be read.
     """
-    files = [source.path for source in discover(paths, include=include, exclude=exclude).sources]
+    files = discover(paths, include=include, exclude=exclude).sources
     chance = random.Random(0)
     options = ReadOptions(password=password, pictures=encoder.spec.modality == "image")
-    with closing(Workers()) as workers:
+    with closing(Workers()) as workers, closing(Fetched()) as fetched:
+
+        def asked(source: Source, *pages: int) -> list[WorkerAnswer]:
+            try:
+                path = source.path if source.object is None else fetched.file(source.object)
+            except DocumentError:  # the run reports it
+                return []
+            return _read(workers, Request(str(path), options, only=pages))
+
         places, opened = [], 0  # every page of the files that were opened
         deadline = time.monotonic() + SECONDS
-        quick = [path for path in files if not formats.converts(path)]  # the others would have to be converted
-        for path in chance.sample(quick, len(quick)):
+        quick = [source for source in files if not formats.converts(source.path)]  # the others would be converted
+        for source in chance.sample(quick, len(quick)):
             opened += 1
-            answers = _read(workers, Request(str(path), options, only=()))
+            answers = asked(source)
             pages_of_it = sum(answer.pages for answer in answers if isinstance(answer, Opened))
-            places += [(path, number) for number in range(1, pages_of_it + 1)]
+            places += [(source, number) for number in range(1, pages_of_it + 1)]
             if time.monotonic() > deadline:
                 break
         sample = chance.sample(places, min(PAGES, len(places)))
-        read = [_read(workers, Request(str(path), options, only=(number,))) for path, number in sample]
+        if any(source.object is not None for source, _ in sample):  # each is fetched once
+            sample.sort(key=lambda place: place[0].address)
+        read = [asked(source, number) for source, number in sample]
     pages = [answer for answers in read for answer in answers if isinstance(answer, Page)]
     readable = [page for page in pages if encoder.can_read(page)]
     seconds, size = _encode(encoder, readable, storage or Storage())
     count = len(places) / opened * len(files) * len(readable) / len(sample)
-    total = sum(path.stat().st_size for path in files)
+    total = sum(source.version().size for source in files)
     return Estimate(len(files), total, round(count), round(count * seconds, 3), round(count * size))
 
 

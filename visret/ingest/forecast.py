@@ -10,6 +10,7 @@ import math
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from visret.ingest.costs import BLIND, CLASSES, DOUBTFUL, ENCODING, GUESSED, OCR
 CHANCE = 0.3  # the probability that a doubtful page is read by OCR
 LASTING = 0.3  # what takes longer than usual will take this share of the time so far again
 CROWDED = 0.8  # share of busy cores from which reading and encoding slow each other
+PACE_SECONDS = 120.0  # by which a run on other machines is judged
 PARTS = 256  # into which the rest of a run is divided for the simulation
 _SECONDS = 0.25  # for which a figure stays valid
 _EFFORT = 0.02  # the share of the time that computing figures may take
@@ -93,7 +95,35 @@ class _Batch:
     core_seconds: float
 
 
-class Forecast:
+class _Run:
+    """The state of the files of a run, and its time so far. files, ocr: as in `Forecast`."""
+
+    def __init__(self, files: Sequence[File], ocr: str, clock: Callable[[], float]) -> None:
+        self.ahead = Ahead(files, ocr=ocr)
+        self.done_before = self.ahead.done.copy()
+        self.clock = clock
+        self.began = clock()
+        self.lock = threading.Lock()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that the run has taken so far."""
+        return self.clock() - self.began
+
+    @property
+    def pages(self) -> float:
+        """The number of pages that are to be read in all files; an estimate until all files are open."""
+        with self.lock:
+            return float(np.maximum(self.ahead.expected() - self.done_before, 0).sum())
+
+    @property
+    def is_counted(self) -> bool:
+        """True if the number of pages of every file is known."""
+        with self.lock:
+            return not np.isnan(self.ahead.pages).any() and not (self.ahead.holds & ~self.ahead.over).any()
+
+
+class Forecast(_Run):
     """The seconds and pages that are left of a run. Any thread may report events to it, as they happen.
 
     files: in the order in which they are encoded; lane i of n reads every n-th from the i-th on. ocr: "auto", "never"
@@ -113,20 +143,16 @@ class Forecast:
         clock: Callable[[], float] = time.monotonic,
         cores: int = os.cpu_count() or 1,
     ) -> None:
-        self.ahead = Ahead(files, ocr=ocr)
-        self.done_before = self.ahead.done.copy()
+        super().__init__(files, ocr, clock)
         self.costs = Costs(engine, encoding)
         self.lanes = [_Lane() for _ in range(max(1, lanes))]
         self.ocr = ocr
         self.room = room
-        self.clock = clock
         self.cores = cores
         self.core_seconds = 0.0  # that all reading has taken
-        self.began = clock()
         self.sizes = Mean(400, 4)  # of pages in memory
         self.waiting = self.waiting_work = 0.0  # pages that are read and not encoded, and the work of encoding them
         self.batch: _Batch | None = None  # the batch that is being encoded
-        self.lock = threading.Lock()
         self.figure = self.effort = 0.0
         self.told = -math.inf
 
@@ -220,23 +246,6 @@ class Forecast:
             self.batch = None
 
     # ---- what is known
-
-    @property
-    def seconds(self) -> float:
-        """The seconds that the run has taken so far."""
-        return self.clock() - self.began
-
-    @property
-    def pages(self) -> float:
-        """The number of pages that are to be read in all files; an estimate until all files are open."""
-        with self.lock:
-            return float(np.maximum(self.ahead.expected() - self.done_before, 0).sum())
-
-    @property
-    def is_counted(self) -> bool:
-        """True if the number of pages of every file is known."""
-        with self.lock:
-            return not np.isnan(self.ahead.pages).any() and not (self.ahead.holds & ~self.ahead.over).any()
 
     def is_unknown(self, key: str) -> bool:
         """Return whether a file is still to be read and nobody has looked into it."""
@@ -336,3 +345,42 @@ class Forecast:
             usual = float(left[i] @ page_seconds[i] / pages) if pages else 0.0
         gone = now - mine.since
         return max(-gone, LASTING * gone - usual)
+
+
+class Pace(_Run):
+    """The seconds and pages that are left of a run on other machines: it goes on at its pace of the last minutes.
+
+    files: in their order. ocr: "auto", "never" or "always".
+    """
+
+    def __init__(self, files: Sequence[File], *, ocr: str, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(files, ocr, clock)
+        self.came: deque[tuple[float, int]] = deque()  # when pages came, and how many
+
+    def opened(self, i: int, pages: int) -> None:
+        """Note how many pages a file has, with those of the documents inside it that are known."""
+        with self.lock:
+            self.ahead.pages[i] = max(float(np.nan_to_num(self.ahead.pages[i])), pages)
+
+    def encoded(self, i: int, pages: int, *, is_over: bool) -> None:
+        """Note that pages of a file have been read and encoded, and whether that is all of it."""
+        with self.lock:
+            self.ahead.done[i] += pages
+            if is_over:
+                self.ahead.over[i] = True
+                self.ahead.pages[i] = self.ahead.done[i]
+            now = self.clock()
+            self.came.append((now, pages))
+            while self.came[0][0] < now - PACE_SECONDS:
+                self.came.popleft()
+
+    def left(self) -> float | None:
+        """Return the seconds until the end; None before the first pages have come."""
+        with self.lock:
+            if self.ahead.over.all():
+                return 0.0
+            pages = sum(count for _, count in self.came)
+            if not pages:
+                return None
+            since = max(self.began, self.clock() - PACE_SECONDS)
+            return float(self.ahead.left().sum()) / pages * (self.clock() - since)

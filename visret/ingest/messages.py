@@ -42,7 +42,8 @@ class Request:
     looks: how many pages to look at, to say how they would be read, instead of reading; 0 to read. opening_seconds: the
     limit for the hash, the conversion and opening, each. known: for documents inside the file, by their place, [their
     sha256, the pages that are not wanted if it is the same, None for all pages]. scratch: an empty folder, which
-    `Worker.read` provides, because a worker that is killed leaves it full.
+    `Worker.read` provides, because a worker that is killed leaves it full. span: the first and the last page that are
+    wanted, None for the end of the file; what is inside it comes with its last page.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Request:
     opening_seconds: float = PAGE_SECONDS
     known: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     scratch: str | None = None
+    span: tuple[int, int | None] = (1, None)
 
     @classmethod
     def from_header(cls, header: Mapping[str, Any]) -> Request:

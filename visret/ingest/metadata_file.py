@@ -14,6 +14,7 @@ from visret.errors import InvalidArgument
 from visret.folders import expanded
 from visret.ingest.discovery import Source
 from visret.ingest.report import Failure
+from visret.stores.objects import is_address
 
 PATH = "path"  # the column or key that names the file
 SUFFIXES = (".csv", ".jsonl")
@@ -31,27 +32,32 @@ def value(text: str) -> Any:
 
 def match(
     file: Path, sources: Sequence[Source], paths: Sequence[str | Path], known: Mapping[str, str]
-) -> tuple[dict[Path, dict[str, Any]], list[Failure]]:
+) -> tuple[dict[Path | str, dict[str, Any]], list[Failure]]:
     """Return the metadata that a table has for some of the files being read, and the lines that name no file at all.
 
-    A file is named relative to the table's folder or to one of the given paths, or as a document. sources: the files
-    being read; paths: those that were given. known: the name and the file of each document of the index.
+    A file is named relative to the table's folder or to one of the given paths, or as a document; an object by its
+    address or as a document. sources: the files being read; paths: those that were given. known: the name and the file
+    of each document of the index.
 
     Raises InvalidArgument for a table that cannot be read, a file that two lines name, and a name that two files have.
     """
-    here = {source.path for source in sources}
-    names: dict[str, set[Path]] = {}
-    named_so = [*((source.doc, source.path) for source in sources), *((doc, Path(path)) for doc, path in known.items())]
-    for doc, path in named_so:
-        names.setdefault(normalize("NFC", doc), set()).add(path)
-    folders = [file.parent, *(path if path.is_dir() else path.parent for path in map(Path, paths))]
-    found: dict[Path, dict[str, Any]] = {}
-    line_of: dict[Path, int] = {}
+    here = {source.named for source in sources}
+    names: dict[str, set[Path | str]] = {}
+    named_so = [(source.doc, source.named) for source in sources]
+    named_so += [(doc, path if is_address(path) else Path(path)) for doc, path in known.items()]
+    for doc, there in named_so:
+        for name in (doc, there) if isinstance(there, str) else (doc,):
+            names.setdefault(normalize("NFC", name), set()).add(there)
+    given = [Path(path) for path in paths if not is_address(path)]
+    folders = [file.parent, *(path if path.is_dir() else path.parent for path in given)]
+    found: dict[Path | str, dict[str, Any]] = {}
+    line_of: dict[Path | str, int] = {}
     lost = []
     for number, named, metadata in _lines(file):
         place = f"line {number} names {named!r}"
-        meant = {there for folder in folders if (there := _resolved(expanded(folder) / named)) is not None}
-        meant |= names.get(normalize("NFC", Path(named).as_posix()), set())
+        in_folders = (_resolved(expanded(folder) / named) for folder in folders)
+        meant: set[Path | str] = {one for one in in_folders if one is not None}
+        meant |= names.get(normalize("NFC", named if is_address(named) else Path(named).as_posix()), set())
         meant = meant & here or meant
         if len(meant) > 1:
             raise InvalidArgument(

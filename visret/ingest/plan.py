@@ -9,9 +9,11 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain, takewhile
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from visret import arguments
@@ -19,11 +21,11 @@ from visret.documents import formats, office, pictures
 from visret.errors import DocumentError
 from visret.folders import expanded
 from visret.index import Document, PageIndex, Snapshot, renditions
-from visret.ingest import messages
-from visret.ingest.discovery import Source, free_name
+from visret.ingest.discovery import Listed, Source, free_name, is_gone
 from visret.ingest.options import ReadOptions
-from visret.ingest.report import EmptyPage, Failure, Lost, Metadata
+from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, shown
 from visret.ingest.tasks import KnownMembers, Task
+from visret.stores import objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Fail:
     document: int | None = None
 
 
-MetadataOf = Callable[[Path], Mapping[str, Any] | None]
+MetadataOf = Callable[[Path | str], Mapping[str, Any] | None]
 Step = Leave | Update | Remove | Begin | Resume | Fail
 
 
@@ -170,54 +172,89 @@ class Judge:
         return self.options.ocr != "never" and document.state != "failed" and document.empty != document.blank
 
 
-def plan_files(index: PageIndex, sources: Sequence[Source], judge: Judge, metadata_of: MetadataOf) -> Plan:
+def plan_files(
+    index: PageIndex,
+    sources: Sequence[Source],
+    judge: Judge,
+    metadata_of: MetadataOf,
+    *,
+    moves: bool = True,
+    listed: Listed = MappingProxyType({}),
+) -> Plan:
     """Plan what becomes of files: by size and time of change, and by content if only the time differs.
 
     Other files are hashed when they are read, so that the first page does not wait for the hash of the last file.
-    Metadata goes with the content where that is known, as for a file moved over another, else with the path.
+    Metadata goes with the content where that is known, as for a file moved over another, else with the path. moves:
+    whether documents whose files are gone may be found again by their content. listed: all objects that are there.
     """
-    planner = _Planner(index, sources, judge)
+    planner = _Planner(index, sources, judge, moves=moves, listed=listed)
     for source in sources:
-        planner.take(source, metadata_of(source.path))
+        planner.take(source, metadata_of(source.named))
     return planner.plan
 
 
-def plan_removals(plan: Plan, snapshot: Snapshot, below: Sequence[str | Path], sources: Sequence[Source]) -> None:
-    """Add to a plan the removal of the documents from these folders and files whose files are no longer there."""
-    here = {str(source.path) for source in sources}
+def plan_removals(
+    plan: Plan,
+    snapshot: Snapshot,
+    below: Sequence[str | Path],
+    sources: Sequence[Source],
+    listed: Listed = MappingProxyType({}),
+) -> None:
+    """Add to a plan the removal of the documents from these folders and files whose files are no longer there.
+
+    Objects that are not there are gone if all objects below their address were listed.
+    """
+    here = {source.address for source in sources}
     renamed = {step.number for step in plan.steps if isinstance(step, Update) and "doc" in step.columns}
     try:
-        roots = [expanded(path).resolve(strict=True) for path in below]
+        roots = [expanded(path).resolve(strict=True) for path in below if not objects.is_address(path)]
     except (OSError, RuntimeError):
         return  # out of reach with all that is below, but not gone
     for document in snapshot.documents():
         if document.source is None or document.member or document.source in here:
             continue
-        if document.number in renamed or os.path.lexists(document.source):
-            continue  # not gone, but hidden, for instance
-        if any(Path(document.source).is_relative_to(root) for root in roots):
+        if document.number in renamed or not is_gone(document.source, listed):
+            continue  # it may be hidden, for instance
+        if objects.is_address(document.source) or any(Path(document.source).is_relative_to(root) for root in roots):
             plan.steps.append(Remove(document.doc, is_gone=True))
 
 
 def plan_again(index: PageIndex, judge: Judge) -> Plan:
     """Plan to read every document of an index that has no pages yet, such as one being built by `reindex`."""
     plan, sources = Plan(), []
+    object_at = cache(_object_at)
     for document in judge.snapshot.documents():
         source = Source(Path(document.source or document.doc), document.doc, document.member)
-        if document.member and os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
+        is_there = os.path.isfile(source.path)  # noqa: PTH113 - it raises nothing
+        try:
+            if document.source is not None and objects.is_address(document.source):
+                found = object_at(document.source)
+                is_there = found is not None
+                source = replace(source, object=found or objects.unknown(document.source))
+        except DocumentError as error:  # it may be there, but cannot be looked at now
+            plan.steps.append(Fail(Failure(shown(document), None, error.reason), document.number))
+            continue
+        if document.member and is_there:
             continue  # it is read, or left alone, with the file it is in
         if judge.is_settled_with_members(document):
             plan.steps += _left(judge, document, source)
         elif document.source is None:
             done = {*document.pages, *document.empty}
             plan.stored.append(Task(None, document.doc, document.number, 0, None, done))
-        elif os.path.isfile(source.path):  # noqa: PTH113 - it raises nothing
+        elif is_there:
             sources.append(source)
         else:
             failure = Failure(source.shown, None, "is no longer there; put it back and index it again")
             plan.steps.append(Fail(failure, document.number))
     plan.steps += plan_files(index, sources, judge, lambda _: None).steps
     return plan
+
+
+def _object_at(address: str) -> objects.Object | None:
+    try:
+        return objects.Bucket(address).head()
+    except FileNotFoundError:
+        return None
 
 
 def metadata_of_files(given: Metadata) -> MetadataOf:
@@ -229,7 +266,7 @@ def metadata_of_files(given: Metadata) -> MetadataOf:
         made = None if given is None else arguments.metadata("documents", given)
         return lambda _: made
 
-    def of(path: Path) -> Mapping[str, Any] | None:
+    def of(path: Path | str) -> Mapping[str, Any] | None:
         one = given(path)
         return None if one is None else arguments.metadata(str(path), one)
 
@@ -239,45 +276,47 @@ def metadata_of_files(given: Metadata) -> MetadataOf:
 class _Planner:
     """A plan as it grows, and the names of documents that are taken so far."""
 
-    def __init__(self, index: PageIndex, sources: Sequence[Source], judge: Judge) -> None:
+    def __init__(
+        self, index: PageIndex, sources: Sequence[Source], judge: Judge, *, moves: bool, listed: Listed
+    ) -> None:
         self.index = index
         self.judge = judge
         self.plan = Plan()
         self.numbers = judge.snapshot.sources()
         self.taken = set(judge.snapshot.docs())
         self.lost: dict[str, list[Document]] = {}  # documents whose file is gone, by content
-        for document in judge.snapshot.documents():
-            if document.source and document.hash and not document.member and not os.path.lexists(document.source):
+        for document in judge.snapshot.documents() if moves else ():
+            if document.source and document.hash and not document.member and is_gone(document.source, listed):
                 self.lost.setdefault(document.hash, []).append(document)
         self.changed = {document.hash: document for document in _changed(judge.snapshot, sources)}
         self.moved_sizes = {one.size for one in [*chain.from_iterable(self.lost.values()), *self.changed.values()]}
 
     def take(self, source: Source, metadata: Mapping[str, Any] | None) -> None:
         """Decide what becomes of a file."""
-        number = self.numbers.get(str(source.path))
+        number = self.numbers.get(source.address)
         known = None if number is None else self.judge.snapshot.document(number)
         self.describe(known, metadata)
         try:
-            stat = source.path.stat()
-            same = known is not None and (known.size, known.mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+            size, mtime_ns = version = source.version()
+            same = known is not None and version == (known.size, known.mtime_ns)
             if known and same and self.judge.is_settled_with_members(known):
                 self.plan.steps += _left(self.judge, known, source)
                 return
-            may_be_known = stat.st_size in self.moved_sizes or (known and stat.st_size == known.size)
-            digest = known.hash if known and same else messages.sha256(source.path) if may_be_known else None
+            may_be_known = size in self.moved_sizes or (known and size == known.size)
+            digest = known.hash if known and same else source.sha256() if may_be_known else None
             doc = known.doc if known else free_name(source, self.taken)
         except OSError as error:
-            self.plan.steps.append(Fail(Failure(str(source.path), None, error.strerror or str(error))))
+            self.plan.steps.append(Fail(Failure(source.address, None, error.strerror or str(error))))
             return
         except DocumentError as error:
-            self.plan.steps.append(Fail(Failure(str(source.path), None, error.reason)))
+            self.plan.steps.append(Fail(Failure(source.address, None, error.reason)))
             return
         same = known is not None and digest is not None and known.hash == digest
         if known and same:
             for one in [known, *self.judge.members_of(known)]:
-                self.plan.steps.append(Update(one.number, {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}))
+                self.plan.steps.append(Update(one.number, {"size": size, "mtime_ns": mtime_ns}))
         elif digest and self.lost.get(digest):  # the same content under another name
-            known, doc = self.move(known, source, digest, stat.st_mtime_ns, metadata)
+            known, doc = self.move(known, source, digest, mtime_ns, metadata)
             same = True
         elif (
             metadata is None and digest in self.changed
@@ -286,7 +325,7 @@ class _Planner:
         if known and same and self.judge.is_settled_with_members(known):
             self.plan.steps += _left(self.judge, known, source)
             return
-        task = Task(source, doc, 0, stat.st_size, digest, set(), mtime_ns=stat.st_mtime_ns)
+        task = Task(source, doc, 0, size, digest, set(), mtime_ns=mtime_ns)
         task.known = self.judge.known_members(known)
         if known and same and self.may_go_on(known, source):
             task.number, task.skip = known.number, self.judge.done_pages(known)
@@ -326,7 +365,7 @@ class _Planner:
         for one in together:
             name = f"{doc}/{one.member}" if one.member else doc
             self.taken.add(name)
-            columns = {"doc": name, "source": str(source.path), "mtime_ns": mtime_ns}
+            columns = {"doc": name, "source": source.address, "mtime_ns": mtime_ns}
             self.plan.steps.append(Update(one.number, columns))
         return known, doc
 
@@ -340,7 +379,7 @@ class _Planner:
 
 def _left(judge: Judge, document: Document, source: Source) -> list[Step]:
     """Return the steps that leave a file as it is, with the documents inside it."""
-    members = [(one, Source(source.path, one.doc, one.member)) for one in judge.members_of(document)]
+    members = [(one, replace(source, doc=one.doc, member=one.member)) for one in judge.members_of(document)]
     return [Leave.as_it_is(*one) for one in [(document, source), *members]]
 
 
@@ -348,12 +387,11 @@ def _changed(snapshot: Snapshot, sources: Sequence[Source]) -> Iterator[Document
     """Yield the documents whose files may have changed."""
     numbers = snapshot.sources()
     for source in sources:
-        if (number := numbers.get(str(source.path))) is None:
+        if (number := numbers.get(source.address)) is None:
             continue
         document = snapshot.document(number)
         with suppress(OSError):
-            stat = source.path.stat()
-            if document.hash and (document.size, document.mtime_ns) != (stat.st_size, stat.st_mtime_ns):
+            if document.hash and source.version() != (document.size, document.mtime_ns):
                 yield document
 
 

@@ -30,16 +30,31 @@ class _HasAnswer(Protocol):
 _T = TypeVar("_T", bound=_HasAnswer)
 
 
-class Watch:
-    """A watch on a run. Its context lasts as long as the reading.
+class Teller:
+    """The progress of a run, and whom it is told to: in the thread that calls `tick` and `now`, and in no other."""
 
-    tell: a function that is called in the thread that calls `tick` and `tell_now`, and in no other.
-    """
+    def __init__(self, progress: Progress, tell: Callable[[Progress], None]) -> None:
+        self.progress = progress
+        self.tell = tell
+        self.told = 0.0
+
+    def now(self) -> None:
+        """Report the progress."""
+        self.told = time.monotonic()
+        self.tell(self.progress)
+
+    def tick(self) -> None:
+        """Report the progress, while nothing comes, if the last report was long ago."""
+        if time.monotonic() - self.told >= EVERY:
+            self.now()
+
+
+class Watch:
+    """A watch on a run that reads and encodes in this process. Its context lasts as long as the reading."""
 
     def __init__(
         self,
-        progress: Progress,
-        tell: Callable[[Progress], None],
+        teller: Teller,
         files: Sequence[File],
         *,
         lanes: int,
@@ -47,8 +62,7 @@ class Watch:
         spec: ModelSpec,
         room: float,
     ) -> None:
-        self.progress = progress
-        self.tell = tell
+        self.teller = teller
         self.ocr = options.ocr
         self.pictures = spec.modality == "image"
         self.forecast = Forecast(
@@ -60,27 +74,16 @@ class Watch:
             room=room,
         )
         self.scout = Scout(files, options, self.forecast)
-        self.told = 0.0
         self.stack = ExitStack()
 
     def __enter__(self) -> Watch:
-        self.progress.forecast = self.forecast
-        self.tell_now()
+        self.teller.progress.forecast = self.forecast
+        self.teller.now()
         self.stack.enter_context(self.scout)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
-
-    def tell_now(self) -> None:
-        """Report the progress."""
-        self.told = time.monotonic()
-        self.tell(self.progress)
-
-    def tick(self) -> None:
-        """Report the progress, while nothing comes, if the last report was long ago."""
-        if time.monotonic() - self.told >= EVERY:
-            self.tell_now()
 
     def reading(self, lane: int, key: str, answers: Iterable[_T], cores: Callable[[], float]) -> Iterator[_T]:
         """Yield what a lane reads of a file, and time it. Each item has the `answer` of the worker.

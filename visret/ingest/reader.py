@@ -6,14 +6,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 from visret.documents import formats
+from visret.errors import DocumentError
 from visret.ingest import messages, process
-from visret.ingest.ahead import HOLDING
-from visret.ingest.discovery import Source
+from visret.ingest.fetched import Fetched
 from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Watch
-from visret.ingest.tasks import End, Read, Task
+from visret.ingest.tasks import End, Read, Task, member_task
 from visret.types import Loss, Page
 
 AHEAD_BYTES = 128 << 20  # of pages read before they are encoded, for all workers; one page may be more
@@ -25,6 +26,10 @@ WAKE_SECONDS = 0.25  # between two looks at the clock by whoever waits for a pag
 def lane_count(files: int) -> int:
     """Return how many workers read so many files."""
     return max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // 2, files))
+
+
+class _Opened(Protocol):
+    def __call__(self, key: str, pages: int, *, inside: bool = False) -> None: ...
 
 
 class Reader:
@@ -55,7 +60,7 @@ class Reader:
         for i in range(len(self.tasks)):
             buffer = self.lanes[i % len(self.lanes)].buffer
             while True:
-                item = buffer.get(self.watch.tick)
+                item = buffer.get(self.watch.teller.tick)
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -74,6 +79,7 @@ class _Lane(threading.Thread):
         self.options = options
         self.buffer = buffer
         self.workers = process.Workers()
+        self.fetched = Fetched()
 
     def stop(self) -> None:
         """Stop, even in the middle of a page."""
@@ -84,37 +90,60 @@ class _Lane(threading.Thread):
         """Read all files."""
         try:
             for task in self.tasks:
-                reading = _FileReading(task, self.options, self)
-                for read in self.watch.reading(self.number, str(reading.path), reading.answers(), self.cores):
+                reading = FileReading(task, self.options, self.workers, self.watch.forecast.opened, self.fetched)
+                for read in self.watch.reading(self.number, str(task.path), reading.answers(), self.cores):
                     if not self.buffer.put(read, messages.size_in_memory(read.answer)):
                         return
         except BaseException as error:  # noqa: BLE001 - a bug: raised again where the pages are awaited
             self.buffer.put(error)
         finally:
             self.workers.close()
+            self.fetched.close()
 
     def cores(self) -> float:
         """Return the seconds of cores that reading has used."""
         return self.workers.cpu_seconds
 
 
-class _FileReading:
-    """The reading of one file and the documents inside it, whatever their pages do to the worker."""
+class FileReading:
+    """The reading of one file and the documents inside it, whatever their pages do to the worker.
 
-    def __init__(self, task: Task, options: ReadOptions, lane: _Lane) -> None:
-        self.lane = lane
+    opened: is told how many pages a file has, or, with `inside`, how many more a document inside it adds. fetched:
+    holds the object, if it is one. span: the first and the last page that are wanted, None for the end of the file;
+    what is inside it comes with its last page.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        options: ReadOptions,
+        workers: process.Workers,
+        opened: _Opened,
+        fetched: Fetched,
+        span: tuple[int, int | None] = (1, None),
+    ) -> None:
         self.options = options
         self.task = task
         self.path = task.path
+        self.workers = workers
+        self.opened = opened
+        self.fetched = fetched
+        self.span = span
         self.reached = {"": _Reached(task)}  # the file, and the documents inside it, by place
         self.at = ""  # what is being read
         self.crashes = 0
 
     def answers(self) -> Iterator[Read]:
         """Yield what comes of the file and of the documents inside it."""
+        if self.task.object is not None:
+            try:
+                self.path = self.fetched.file(self.task.object, stopped=lambda: self.workers.stopped)
+            except DocumentError as error:
+                yield Read(self.task, messages.Unread(None, error.reason, reached=False))
+                return
         while True:
             try:
-                for answer in self.lane.workers.read(self.request(), doc=self.task.doc):
+                for answer in self.workers.read(self.request(), doc=self.task.doc):
                     if isinstance(answer, messages.Inside):
                         yield from self.taken(answer.member, answer.answer)
                     else:
@@ -123,10 +152,10 @@ class _FileReading:
                         return
                 break
             except process.Died as death:
-                if self.lane.workers.stopped:
+                if self.workers.stopped:
                     return
                 one = self.reached[self.at]
-                if self.at == "" and one.pages is not None and one.next_page() is None:
+                if self.at == "" and one.pages is not None and self.next_page(one) is None:
                     yield from self.died_of_unpacking(death)
                     break
                 yield from self.died(one, death)
@@ -150,13 +179,14 @@ class _FileReading:
             skip=tuple(sorted(self.reached[""].done)),
             opening_seconds=messages.opening_seconds(self.path.name, self.task.size, self.options.page_seconds),
             known=known,
+            span=self.span,
         )
 
     def taken(self, place: str, answer: messages.WorkerAnswer) -> Iterator[Read]:
         """Yield what is new in an answer."""
         self.at = place
         if isinstance(answer, messages.Begun) and place not in self.reached:
-            self.reached[place] = _Reached(self.member(place, answer.hash))
+            self.reached[place] = _Reached(member_task(self.task, place, answer.hash))
             yield Read(self.reached[place].task, answer)
         one = self.reached[place]
         match answer:
@@ -164,7 +194,7 @@ class _FileReading:
                 one.hash = digest
             case messages.Opened(pages=pages):
                 one.pages = pages
-                self.lane.watch.forecast.opened(str(self.path), pages, inside=place != "")
+                self.opened(str(self.task.path), pages, inside=place != "")
                 return
             case messages.Converted() if one.pages is not None:
                 return  # after a crash, the first PDF stays
@@ -184,18 +214,9 @@ class _FileReading:
                 one.done.add(page)
         yield Read(one.task, answer)
 
-    def member(self, place: str, digest: str) -> Task:
-        """Return the task of a document inside the file."""
-        known = self.task.known.get(place)
-        doc = known[0].doc if known else f"{self.task.doc}/{place}"
-        done = known[1] if known and known[0].hash == digest else None
-        assert self.task.source is not None
-        source = Source(self.task.source.path, doc, place)
-        return Task(source, doc, 0, 0, digest, done or set(), parent=self.task)
-
     def died(self, one: _Reached, death: process.Died) -> Iterator[Read]:
         """Give up the page or the document that ended the worker and, after too many of them, the file."""
-        number = one.next_page()
+        number = self.next_page(one)
         if one.pages is None or number is None:
             one.is_over = True
             yield Read(one.task, messages.Unread(None, str(death)))
@@ -213,9 +234,16 @@ class _FileReading:
     def died_of_unpacking(self, death: process.Died) -> Iterator[Read]:
         """Report what may be lost if the worker died after the last page: nothing, unless a file can hold others."""
         found = formats.format_of(self.path)
-        if len(self.reached) > 1 or (found is not None and found.reader in HOLDING):
+        if len(self.reached) > 1 or (found is not None and formats.holds_files(found.reader)):
             loss = Loss("what else is inside it", f"unpack it into a folder: reading it {death}")
             yield Read(self.task, messages.Lacking(None, loss))
+
+    def next_page(self, one: _Reached) -> int | None:
+        """Return the page that is being read; None where none is left."""
+        first, last = self.span if one is self.reached[""] else (1, None)
+        pages = one.pages or 0
+        wanted = range(first, (pages if last is None else min(last, pages)) + 1)
+        return next((number for number in wanted if number not in one.done), None)
 
 
 class _Reached:
@@ -230,10 +258,6 @@ class _Reached:
         self.done = set(task.skip)
         self.pages: int | None = None
         self.is_over = False
-
-    def next_page(self) -> int | None:
-        """Return the page that is being read; None where none is left."""
-        return next((number for number in range(1, (self.pages or 0) + 1) if number not in self.done), None)
 
 
 class _Buffer:

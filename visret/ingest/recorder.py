@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Set
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from visret.errors import DuplicateDocument, ShapeError
 from visret.index import Document, Writer
+from visret.index.packing import PackedPage
 from visret.ingest import messages
 from visret.ingest.discovery import FoundFiles
+from visret.ingest.execution import Encoded
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import Begin, Fail, Leave, MetadataOf, Plan, Remove, Resume, Update
 from visret.ingest.report import EmptyPage, Failure, Lost, Progress, Report
 from visret.ingest.stored import webp
-from visret.ingest.tasks import End, NewDocument, Read, Task
-from visret.types import Page, PageEmbedding, PageRef
+from visret.ingest.tasks import End, NewDocument, Task
+from visret.types import Page, PageEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,7 +101,7 @@ class Recorder:
 
     def begin(self, task: Task, metadata: Mapping[str, Any] | None) -> None:
         """Give a file or a document made in memory its row."""
-        path = None if task.source is None else str(task.source.path)
+        path = None if task.source is None else task.source.address
         size = None if path is None else task.size
         task.number = self.writer.add(
             task.doc, source=path, hash=task.hash, size=size, mtime_ns=task.mtime_ns, metadata=metadata
@@ -116,9 +118,9 @@ class Recorder:
         if document.pages:
             self.with_pages.add(document.number)
 
-    def write(self, batch: Sequence[Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
-        """Write what came of files. outcomes: those of the pages that were encoded, as `encoding.encode` gives them."""
-        for read in batch:
+    def write(self, batch: Encoded) -> None:
+        """Write what came of files."""
+        for read in batch.reads:
             task = read.task
             if task.left and not isinstance(read.answer, messages.Begun):
                 continue
@@ -129,7 +131,7 @@ class Recorder:
                     self.begin(task, metadata)
                     self.updated += updates
                 case Page(ref=ref, image=image):
-                    self.write_page(task, ref.page, outcomes.get(ref), image if task.keeps_pictures else None)
+                    self.write_page(task, ref.page, batch.outcomes.get(ref), image if task.keeps_pictures else None)
                 case messages.Hashed(hash=digest):
                     self.writer.update(task.number, hash=digest)
                 case messages.Converted(pdf=data):
@@ -182,11 +184,11 @@ class Recorder:
         try:
             task.number = self.writer.add(
                 task.doc,
-                source=str(task.source.path),
+                source=task.source.address,
                 hash=digest,
                 size=task.parent.size,
                 mtime_ns=task.parent.mtime_ns,
-                metadata=None if known else self.metadata_of(task.source.path),
+                metadata=None if known else self.metadata_of(task.source.named),
                 member=task.source.member,
             )
         except DuplicateDocument as error:
@@ -200,13 +202,13 @@ class Recorder:
                 self.writer.remove(document.doc)
 
     def write_page(
-        self, task: Task, page: int, outcome: PageEmbedding | str | None, image: Image | None = None
+        self, task: Task, page: int, outcome: PageEmbedding | PackedPage | str | None, image: Image | None = None
     ) -> None:
-        """Write a page's embedding with the picture to be kept, the reason why it has none, or, if None, that it is
+        """Write a page's vectors with the picture to be kept, the reason why it has none, or, if None, that it is
         empty.
         """
         path = task.shown
-        if isinstance(outcome, PageEmbedding):
+        if isinstance(outcome, PageEmbedding | PackedPage):
             try:
                 self.writer.put(task.number, outcome)
             except ShapeError as error:  # vectors that cannot be stored

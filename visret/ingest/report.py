@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visret.index import Document
-    from visret.ingest.forecast import Forecast
+    from visret.ingest.forecast import Forecast, Pace
 SILENT = 1.5  # seconds in which too little is known
-Metadata = Mapping[str, Any] | Callable[[Path], Mapping[str, Any] | None] | None
+Metadata = Mapping[str, Any] | Callable[[Any], Mapping[str, Any] | None] | None
 Patterns = str | Sequence[str]
 
 
@@ -85,7 +85,7 @@ class Progress:
     bytes: int = 0
     bytes_total: int = 0
     started: float = field(default_factory=time.monotonic)
-    forecast: Forecast | None = field(default=None, repr=False, compare=False)
+    forecast: Forecast | Pace | None = field(default=None, repr=False, compare=False)
 
     @property
     def seconds(self) -> float:

@@ -10,26 +10,22 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from visret import arguments, ocr
 from visret.encoders import _scripts
-from visret.errors import PageIndexError
+from visret.errors import DocumentError, PageIndexError
 from visret.folders import expanded
 from visret.index import PageIndex
 from visret.index.model import check_same, record
-from visret.ingest import reader
-from visret.ingest.costs import File
-from visret.ingest.discovery import Source, discover, given_paths
-from visret.ingest.encoding import batch_pages, encode
+from visret.ingest.discovery import FoundFiles, discover, given_paths, source_at
+from visret.ingest.execution import Encoded, Here, Job
 from visret.ingest.made import MadePages, given_pages, stored_document
 from visret.ingest.options import ReadOptions
 from visret.ingest.plan import (
@@ -42,17 +38,15 @@ from visret.ingest.plan import (
     plan_files,
     plan_removals,
 )
-from visret.ingest.progress import Watch
-from visret.ingest.reader import Reader, lane_count
+from visret.ingest.progress import Teller
 from visret.ingest.recorder import Commits, Recorder
 from visret.ingest.report import Failure, Metadata, Patterns, Progress, Report
-from visret.ingest.tasks import Read, Task, file_ahead
+from visret.ingest.tasks import Task
 from visret.reduction import Storage
-from visret.types import Encoder, Page, PageEmbedding, PageRef
+from visret.stores import objects
+from visret.types import Encoder, Executor, Page
 
 _log = logging.getLogger(__name__)
-
-BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
 
 Tell = Callable[[Progress], None] | None
 
@@ -69,22 +63,50 @@ def add(  # `Retriever.add` explains the arguments
     sync: bool = False,
     retry_failed: bool = False,
     progress: Tell = None,
+    executor: Executor[Job, Encoded] | None = None,
 ) -> Report:
     """Bring files and folders into the index."""
     paths = given_paths(paths)
-    options = _usable(options, encoder)
     found = discover(paths, include=include, exclude=exclude)
+    how: dict[str, Any] = {
+        "metadata": metadata,
+        "retry_failed": retry_failed,
+        "progress": progress,
+        "executor": executor or Here(),
+    }
+    return add_found(index, encoder, found, options, gone_below=paths if sync else (), **how)
+
+
+def add_found(
+    index: PageIndex,
+    encoder: Encoder,
+    found: FoundFiles,
+    options: ReadOptions,
+    *,
+    gone_below: Sequence[str | Path] = (),
+    metadata: Metadata = None,
+    retry_failed: bool = False,
+    moves: bool = True,
+    progress: Tell = None,
+    executor: Executor[Job, Encoded] = Here(),  # noqa: B008 - it has no state
+) -> Report:
+    """Bring files that were found into the index.
+
+    gone_below: where documents whose files are gone are removed. moves: whether a file may be one that the index knows
+    from a place where it is gone; its document then moves with it.
+    """
+    options = usable(options, encoder)
     metadata_of = metadata_of_files(metadata)
     done = Progress()
     with index.writing() as writer:
         check_same(index.path, index.model, encoder)  # another process may have made the index anew
         judge = Judge(index.snapshot, options, retry_failed=retry_failed)
-        plan = plan_files(index, found.sources, judge, metadata_of)
-        if sync:
-            plan_removals(plan, judge.snapshot, paths, found.sources)
+        plan = plan_files(index, found.sources, judge, metadata_of, moves=moves, listed=found.listed)
+        if gone_below:
+            plan_removals(plan, judge.snapshot, gone_below, found.sources, found.listed)
         recorded = Recorder(writer, options, done, metadata_of=metadata_of)
         tasks = recorded.carry_out(plan, found)
-        _Run(encoder, options, recorded, progress).read(tasks)
+        _Run(encoder, options, recorded, progress, executor).read(tasks)
         return recorded.report(len(found.sources) + len(found.failures) + recorded.inside)
 
 
@@ -92,25 +114,31 @@ def replace_document(  # `Retriever.replace` explains the arguments
     index: PageIndex,
     encoder: Encoder,
     doc: str,
-    path: Path,
+    path: str | Path,
     options: ReadOptions,
     *,
     metadata: Mapping[str, Any] | None,
     progress: Tell,
 ) -> Report:
     """Read a file, and put it in the place of a document, in one commit."""
-    path = expanded(path).resolve()
-    options = _usable(options, encoder)
+    options = usable(options, encoder)
     done = Progress()
+    path = path if objects.is_address(path) else expanded(path).resolve()
+    try:
+        source = source_at(path, doc)
+    except (OSError, DocumentError) as error:
+        reason = error.reason if isinstance(error, DocumentError) else "no such file"
+        return Report(1, 0, 0, 0, 0, [], [Failure(str(path), None, reason)], round(done.seconds, 3))
     try:
         with index.writing() as writer:
             check_same(index.path, index.model, encoder)
             before, judge = index.snapshot.document(doc), Judge(index.snapshot, options)
-            stat = path.stat()
-            task = Task(Source(path, doc), doc, 0, stat.st_size, None, set(), mtime_ns=stat.st_mtime_ns)
+            size, mtime_ns = source.version()
+            task = Task(source, doc, 0, size, None, set(), mtime_ns=mtime_ns)
             task.known = judge.known_members(before)
-            plan = Plan([Update(before.number, {"source": str(path), "member": ""})])  # the file is its new version
-            plan.steps += [Update(member.number, {"source": str(path)}) for member in judge.members_of(before)]
+            new_version = {"source": source.address, "member": ""}
+            plan = Plan([Update(before.number, new_version)])
+            plan.steps += [Update(member.number, {"source": source.address}) for member in judge.members_of(before)]
             plan.steps.append(Begin(task, metadata))
             recorded = Recorder(writer, options, done, commits=Commits.AT_END)
             _Run(encoder, options, recorded, progress).read(recorded.carry_out(plan))
@@ -137,7 +165,7 @@ def reindex(  # `Retriever.reindex` explains the arguments
     progress: Tell,
 ) -> Report:
     """Read every document again, into a new index that takes the place of this one when it has all of them."""
-    options = _usable(options, encoder)
+    options = usable(options, encoder)
     with index.reindexing(record(encoder), storage) as (new, writer):
         before = {document.source: document for document in index.snapshot.documents()}
         documents, done = len(new.snapshot.docs()), Progress()
@@ -166,7 +194,7 @@ def add_pages(  # `Retriever.add_pages` explains the arguments
     pictures: bool = True,
 ) -> Report:
     """Bring pages made in memory into the index."""
-    options = _usable(options, encoder)
+    options = usable(options, encoder)
     metadata = None if metadata is None else arguments.metadata("documents", metadata)
     done = Progress()
     with index.writing() as writer:
@@ -177,7 +205,7 @@ def add_pages(  # `Retriever.add_pages` explains the arguments
     return recorded.report(recorded.added)
 
 
-def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
+def usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
     """Return the options as this model needs them. Raises InvalidArgument for a wrong option."""
     if options.max_pages is not None:
         options = replace(options, max_pages=arguments.whole("most_pages", options.max_pages))
@@ -186,41 +214,41 @@ def _usable(options: ReadOptions, encoder: Encoder) -> ReadOptions:
 
 
 class _Run:
-    """A run, which reads, encodes and records at the same time."""
+    """A run, in which an executor reads and encodes, while what came before is recorded."""
 
-    def __init__(self, encoder: Encoder, options: ReadOptions, recorded: Recorder, tell: Tell) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        options: ReadOptions,
+        recorded: Recorder,
+        tell: Tell,
+        executor: Executor[Job, Encoded] = Here(),  # noqa: B008 - it has no state
+    ) -> None:
         self.encoder = encoder
         self.options = options
         self.recorder = recorded
+        self.executor = executor
         self.progress = recorded.progress
-        self.tell = tell or (lambda _: None)
-        self.background: Executor
-        self.watch: Watch
+        self.teller = Teller(self.progress, tell or (lambda _: None))
+        self.background: ThreadPoolExecutor
         self.writing: Future[None] | None = None
 
     def read(self, tasks: Sequence[Task], made: Sequence[MadePages] = ()) -> None:
         """Read files, then the pages that were made in memory."""
         self.progress.documents_total = len(tasks) + len(made)
         self.progress.bytes_total = sum(task.size for task in tasks)
-        batch: list[Read] = []
-        size = batch_pages(self.encoder)
+        job = Job(tasks, made, self.options, self.encoder, lambda: self.recorder.writer.packing, self.teller)
+        encoded = cast(Generator[Encoded], self.executor.carry_out(job))
         with (
             _scripts.said_once(),
-            self.watched(tasks, made) as watch,
-            Reader(tasks, self.options, watch) as reads,
+            closing(encoded),
             ThreadPoolExecutor(1, "visret-write") as self.background,
         ):
-            self.watch = watch
-            in_memory = (watch.reading(0, one.key, one.reads, time.process_time) for one in made)
             try:
-                pages, taken = 0, time.monotonic()
-                for item in chain(reads, chain.from_iterable(in_memory)):
-                    batch.append(item)
-                    pages += item.page is not None
-                    if pages >= size or time.monotonic() - taken > BATCH_SECONDS:
-                        self.take(batch)
-                        batch, pages, taken = [], 0, time.monotonic()
-                self.take(batch)
+                for batch in encoded:
+                    with _uninterrupted():
+                        self.written()
+                        self.writing = self.background.submit(self.write, batch)
             finally:  # what has been encoded is written after Ctrl-C too
                 with _uninterrupted():
                     try:
@@ -229,18 +257,9 @@ class _Run:
                         if self.recorder.commits is Commits.OFTEN:
                             self.recorder.writer.commit()
 
-    def take(self, batch: Sequence[Read]) -> None:
-        """Encode the pages of a batch, and have the results written while the next batch is encoded."""
-        pages = [read.page for read in batch if read.page is not None and self.encoder.can_read(read.page)]
-        with self.watch.encoding([read.page for read in batch if read.page is not None]):
-            outcomes = dict(encode(self.encoder, pages))
-        with _uninterrupted():
-            self.written()
-            self.writing = self.background.submit(self.write, batch, outcomes)
-
-    def write(self, batch: Sequence[Read], outcomes: Mapping[PageRef, PageEmbedding | str]) -> None:
+    def write(self, batch: Encoded) -> None:
         """Record a batch."""
-        self.recorder.write(batch, outcomes)
+        self.recorder.write(batch)
         self.recorder.commit_where_due()
 
     def written(self) -> None:
@@ -249,19 +268,7 @@ class _Run:
         if writing is not None:
             writing.result()
             self.progress.pages, self.progress.failed = self.recorder.pages, len(self.recorder.failed)
-            self.watch.tell_now()
-
-    def watched(self, tasks: Sequence[Task], made: Sequence[MadePages]) -> Watch:
-        """Return the watch on this run."""
-        return Watch(
-            self.progress,
-            self.tell,
-            [*map(file_ahead, tasks), *(File(one.key, "stored", 0, pages=one.pages) for one in made)],
-            lanes=lane_count(len(tasks)),
-            options=self.options,
-            spec=self.encoder.spec,
-            room=reader.AHEAD_BYTES,
-        )
+            self.teller.now()
 
 
 @contextmanager

@@ -170,4 +170,4 @@ class Scout(threading.Thread):
 
 def _may_be_opened(file: File) -> bool:
     """Return whether a look at a file costs little and tells its number of pages, or how much OCR has to do."""
-    return file.kind in ("pdf", "picture")
+    return file.is_here and file.kind in ("pdf", "picture")

@@ -5,16 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visret import documents, ocr
 from visret.documents import formats
 from visret.documents.inside import unpacked
-from visret.errors import DocumentError
+from visret.errors import DocumentError, MissingExtra
 from visret.index import Document, PageIndex, renditions
-from visret.ingest import messages
-from visret.types import Page, PageRef, Word
+from visret.ingest.discovery import Source, source_at
+from visret.ingest.fetched import Fetched
+from visret.types import Box, Page, PageRef, Word
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,40 +49,59 @@ def stored_image(index: PageIndex, ref: PageRef) -> Image | None:
         raise DocumentError(ref.doc, reason, page=ref.page) from error
 
 
-def drawn_page(index: PageIndex, ref: PageRef, *, dpi: float, password: str | None) -> Page:
-    """Return a page of a file, read again; words that were read by OCR are those that were indexed."""
+def drawn_page(
+    index: PageIndex,
+    ref: PageRef,
+    fetched: Fetched,
+    *,
+    dpi: float,
+    password: str | None,
+    words: bool = True,
+    box: Box | None = None,
+) -> Page:
+    """Return a page of a file, read again; words that were read by OCR are those that were indexed.
+
+    fetched: holds the file, if it is an object: pages of one document are mostly drawn one after the other. words:
+    whether they are wanted beside the picture. box: draw only this part of the page, in page fractions.
+    """
     snapshot = index.snapshot
     document = snapshot.document(ref.doc)
-    check_unchanged(index, document)
+    source = check_unchanged(index, document)
     metadata = snapshot.page_metadata(*snapshot.find(ref))
-    path = renditions.pdf_of(index.path, document.number) or Path(document.source or "")
-    if path == Path(document.source or "") and formats.converts(document.member or path):
+    pdf = renditions.pdf_of(index.path, document.number)
+    if pdf is None and formats.converts(document.member or document.source or ""):
         page = stored_page(index, ref)
         if page.size_pt is None:  # HTML that was read as plain text
             return page
-        raise DocumentError(path, "the PDF it was converted to is lost; index it again")
+        raise DocumentError(document.source or "", "the PDF it was converted to is lost; index it again")
     with ExitStack() as stack:
-        if document.member and path == Path(document.source or ""):
+        path = pdf or source.path
+        if pdf is None and source.object is not None:
+            path = stack.enter_context(fetched.held(source.object))
+        if document.member and pdf is None:
             path = stack.enter_context(unpacked(path, document.member, password=password))
         opened = stack.enter_context(documents.open_document(path, password=password))
-        page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata)
+        page = opened.page(ref.page, doc=ref.doc, dpi=dpi, metadata=metadata, words=words, box=box)
+    if not words:
+        return page
     return replace(page, words=stored_page(index, ref).words) if ocr.METADATA in metadata else page
 
 
-def check_unchanged(index: PageIndex, document: Document) -> None:
-    """Raise DocumentError unless the document's file is the one that was indexed."""
-    path = Path(document.source or "")
-    if document.member and (file := index.snapshot.at(str(path))) is not None:
+def check_unchanged(index: PageIndex, document: Document) -> Source:
+    """Return the document's file. Raises DocumentError unless it is the one that was indexed."""
+    address = document.source or ""
+    if document.member and (file := index.snapshot.at(address)) is not None:
         document = index.snapshot.document(file)
     try:
-        stat = path.stat()
-        same = (stat.st_size, stat.st_mtime_ns) == (document.size, document.mtime_ns)
-        if same or messages.sha256(path) == document.hash:
-            return
+        source = source_at(address, document.doc)
+        if source.version() == (document.size, document.mtime_ns) or source.sha256() == document.hash:
+            return source
     except OSError as error:
         reason = "is no longer there" if isinstance(error, FileNotFoundError) else error.strerror
-        raise DocumentError(path, f"{reason}; put it back, or index again") from error
-    raise DocumentError(path, "has changed since it was indexed; index it again to see its pages")
+        raise DocumentError(address, f"{reason}; put it back, or index again") from error
+    except MissingExtra as error:
+        raise DocumentError(address, str(error)) from error
+    raise DocumentError(address, "has changed since it was indexed; index it again to see its pages")
 
 
 def webp(image: Image) -> bytes:

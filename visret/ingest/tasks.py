@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from visret.index import Document
 from visret.ingest import messages
 from visret.ingest.costs import File
 from visret.ingest.discovery import Source
+from visret.stores.objects import Object
 from visret.types import Page
 
 KnownMembers = Mapping[str, tuple[Document, Set[int] | None]]
@@ -50,9 +51,14 @@ class Task:
 
     @property
     def path(self) -> Path:
-        """The file that is read: the one that is meant, or the PDF that it was converted to."""
+        """The file that is read: the one that is meant, or the PDF that it was converted to; of an object, its name."""
         assert self.source is not None
         return self.pdf or self.source.path
+
+    @property
+    def object(self) -> Object | None:
+        """The object that has to be fetched to read it; None for what lies on this machine."""
+        return None if self.source is None or self.pdf is not None else self.source.object
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,18 @@ class Read:
         return ends and self.task.parent is None
 
 
+def member_task(file: Task, place: str, digest: str) -> Task:
+    """Return the task of a document inside a file. digest: its sha256."""
+    known = file.known.get(place)
+    doc = known[0].doc if known else f"{file.doc}/{place}"
+    done = known[1] if known and known[0].hash == digest else None
+    assert file.source is not None
+    return Task(replace(file.source, doc=doc, member=place), doc, 0, 0, digest, done or set(), parent=file)
+
+
 def file_ahead(task: Task) -> File:
     """Return a task as a file that will be read, for the forecast."""
     found = formats.format_of(task.path)
     kind = "" if found is None else found.reader
-    return File(str(task.path), kind, task.size, len(task.skip), formats.converts(task.path))
+    is_here = task.object is None
+    return File(str(task.path), kind, task.size, len(task.skip), formats.converts(task.path), is_here=is_here)

@@ -121,9 +121,11 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
             path, missing = office.convert(path, tempfile.mkdtemp(dir=request.scratch))
             yield frame({"converted": True, "lost": [(None, *loss) for loss in missing]}, (path.read_bytes(),))
         with opened(path, request.options) as document:
-            for header, raw in _pages(document, request, skip):
+            first, last = (1, None) if place else request.span
+            wanted = range(first, min(last or len(document), len(document)) + 1)
+            for header, raw in _pages(document, request, wanted, skip):
                 yield frame(header, raw)
-            if request.only is None:
+            if request.only is None and wanted.stop > len(document):
                 yield from _members(document, request, place, unpacking)
             lost = [(None, *loss) for loss in document.lost]
     except Exception as error:  # noqa: BLE001 - the other files can be read
@@ -132,13 +134,13 @@ def _document(path: Path, request: Request, place: str, skip: Set[int], unpackin
     yield frame({"done": True, "lost": lost})
 
 
-def _pages(document: documents.Document, request: Request, skip: Set[int]) -> Iterator[Frame]:
+def _pages(document: documents.Document, request: Request, wanted: range, skip: Set[int]) -> Iterator[Frame]:
     path, pages = document.path, len(document)
     if request.options.max_pages is not None and pages > request.options.max_pages:
         raise DocumentError(path, f"has {pages:,} pages; at most {request.options.max_pages:,} are read; divide it")
     yield {"pages": pages}, ()
     in_a_row = 0
-    for number in range(1, pages + 1) if request.only is None else request.only:
+    for number in wanted if request.only is None else request.only:
         if number in skip:
             continue
         try:
