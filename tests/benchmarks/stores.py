@@ -1,11 +1,11 @@
-"""A collection of Qdrant beside the index that it was written from: what is found alike, and in what time.
+"""A store beside the index that it was written from: what is found alike, and in what time.
 
-    python tests/benchmarks/stores.py INDEX QUESTIONS.jsonl [--engines memory edge qdrant://localhost:6333]
+    python tests/benchmarks/stores.py INDEX QUESTIONS.jsonl [--engines memory edge lancedb qdrant://localhost:6333]
     python tests/benchmarks/stores.py INDEX QUESTIONS.jsonl --passages 16000
 
 The first prints the share of the ten best pages that are found, those of an exact search of the index, with and without
 filters, by the exact and by the two-stage search of each engine. The second cuts the pages into so many passages, which
-are points of their own, and compares the two searches of qdrant-edge with each other. It needs visret[qdrant].
+are points of their own, and compares the two searches of each engine with each other. It needs visret[qdrant,lancedb].
 """
 
 import argparse
@@ -19,7 +19,8 @@ from uuid import UUID, uuid4
 
 from visret import Retriever, reduction
 from visret.retriever import pipeline_of
-from visret.stores import _engines, _points, _scorers, qdrant
+from visret.stores import _engine, _export, _points, _scorers, lancedb, qdrant
+from visret.stores._index import StoredIndex
 
 SAMPLE = 64  # questions whose time is measured
 
@@ -29,10 +30,13 @@ def engine_of(name, folder):
     if name == "memory":
         from qdrant_client import QdrantClient
 
-        return _engines.Client(QdrantClient(":memory:"), "pages", name)
+        return qdrant.Client(QdrantClient(":memory:"), "pages", name)
     if name == "edge":
-        return _engines.Edge(folder / "collection")
-    return _engines.at(f"{name.rstrip('/')}/visret-bench-{uuid4().hex}")
+        return qdrant.Edge(folder / "collection")
+    if name == "lancedb":
+        return lancedb.at(f"lancedb://{folder / 'collection'}")
+    module = lancedb if name.startswith("lancedb") else qdrant
+    return module.at(f"{name.rstrip('/')}/visret-bench-{uuid4().hex}")
 
 
 def shares(local, store, questions, where, exact):
@@ -55,9 +59,9 @@ def pages(local, questions, names):
         with tempfile.TemporaryDirectory() as folder:
             engine = engine_of(name, Path(folder))
             began = time.perf_counter()
-            written = qdrant.export(local._index, engine).written
+            written = _export.export(local._index, engine).written
             print(f"{name}: {written / (time.perf_counter() - began):.0f} pages/s written", flush=True)
-            store = Retriever(qdrant.QdrantIndex(engine), local.encoder)
+            store = Retriever(StoredIndex(engine), local.encoder)
             for where in filters:
                 for exact in (True, False):
                     found, alike, seconds = shares(local, store, questions, where, exact)
@@ -67,16 +71,17 @@ def pages(local, questions, names):
             engine.close()
 
 
-def passages(local, questions, count):
-    """Print what the two searches of qdrant-edge take on passages."""
+def passages(local, questions, count, name):
+    """Print what the two searches of an engine take on passages."""
     snapshot = local._index.snapshot
     asked = [one.encoded["late"] for one in pipeline_of(local).read(questions)]
     total = sum(len(segment.rows.codes) for segment in snapshot.segments)
     size = total // count
     with tempfile.TemporaryDirectory() as folder:
-        engine = _engines.Edge(Path(folder) / "collection")
+        engine = engine_of(name, Path(folder))
         engine.create(snapshot.fitted.codec.dim + 1)
         made = 0
+        about = {"doc": "", "page": 0, "text": "", "numbers": {}, "arrays": {}, "where": [], "mean_terms": 1.0}
         for segment in snapshot.segments:
             for row in snapshot.rows(segment.number).tolist():
                 vectors, points = segment.page(row).vectors, []
@@ -84,12 +89,12 @@ def passages(local, questions, count):
                     some = vectors[at : at + size]
                     summary = reduction.summarise(some, reduction.summary_size(len(some)))
                     named = {"tokens": _points.longer(some, 0), "summary": _points.longer(summary, 0)}
-                    points.append(_engines.Point(UUID(int=made + len(points) + 1), named, {}))
+                    points.append(_engine.Point(UUID(int=made + len(points) + 1), named, {}, about))
                 engine.upsert(points)
                 made += len(points)
         began = time.perf_counter()
         engine.finish()
-        print(f"{made} passages of at most {size} vectors; the graph took {time.perf_counter() - began:.0f} s")
+        print(f"{name}: {made} passages of at most {size} vectors; finishing took {time.perf_counter() - began:.0f} s")
         first, both, times = _scorers.LEAST_FIRST, 0, ([], [])
         for query in asked[:SAMPLE]:
             vectors, found = _points.longer(query.vectors, 0), []
@@ -110,15 +115,17 @@ def main():
     parser.add_argument("questions", type=Path)
     parser.add_argument("--engines", nargs="+", default=["memory", "edge"])
     parser.add_argument("--passages", type=int)
+    parser.add_argument("--every", type=int, default=1, help="ask every so-many-th question alone")
     parser.add_argument("--first", type=int, nargs=2, help="FIRST and LEAST_FIRST of visret.stores._scorers")
     arguments = parser.parse_args()
     if arguments.first:
         _scorers.FIRST, _scorers.LEAST_FIRST = arguments.first
     lines = arguments.questions.read_text("utf8").splitlines()
-    questions = [json.loads(line)["query"] for line in lines if line.strip()]
+    questions = [json.loads(line)["query"] for line in lines if line.strip()][:: arguments.every]
     with Retriever.open(arguments.index) as local:
         if arguments.passages:
-            passages(local, questions, arguments.passages)
+            for name in arguments.engines:
+                passages(local, questions, arguments.passages, name)
         else:
             pages(local, questions, arguments.engines)
 

@@ -5,6 +5,7 @@ from support.word_model import Words
 
 from visret import Page, PageRef, Retriever
 from visret.errors import InvalidArgument
+from visret.stores import _points
 
 # What the engines answer to a search for three pages, in the shape that their documentation gives; the second and third
 # are in the wrong order for the question "red green", and one more page of the index is not among them.
@@ -82,3 +83,16 @@ def test_candidates_of_qdrant(retriever):
     hits = retriever.search("red green", among=found)
     assert {hit.ref for hit in hits} == set(found)
     assert {hit.ref for hit in hits[:2]} == {("a.pdf", 1), ("b.pdf", 2)}
+
+
+def test_a_page_counts_as_changed_when_summaries_are_made_in_another_way(retriever, monkeypatch):
+    """An export compares hashes, and writes the summary of a page beside what it compares."""
+    snapshot = retriever._index.snapshot
+    (segment,) = snapshot.segments
+    before, again = (_points.payload(snapshot, segment.number, 0, 2.0) for _ in range(2))
+    assert before == again
+    renamed = {f"{name}_of_tomorrow": part for name, part in _points.SUMMARIES.rows.items()}
+    monkeypatch.setattr(_points, "SUMMARIES", _points.SUMMARIES._replace(rows=renamed))
+    after = _points.payload(snapshot, segment.number, 0, 2.0)
+    assert after.pop("hash") != before.pop("hash")
+    assert after == before

@@ -2,16 +2,17 @@
 
 import json
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
+from support.listening import listening
 from support.pages import add, embed
 from support.pages import create as created
 
+from visret import Retriever
 from visret.errors import PageIndexError
-from visret.stores import _engines, _points, qdrant
+from visret.stores import _engine, _export, _points, qdrant
 
 pytest.importorskip("qdrant_client", reason="pip install 'visret[qdrant]' for these tests")
 
@@ -49,15 +50,8 @@ def serving(status=200):
         def log_message(self, *arguments):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"qdrant://127.0.0.1:{server.server_port}/pages", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with listening(Handler) as at:
+        yield f"qdrant://127.0.0.1:{at}/pages", asked
 
 
 def test_an_export_makes_a_collection_and_fills_it(tmp_path, monkeypatch):
@@ -65,9 +59,9 @@ def test_an_export_makes_a_collection_and_fills_it(tmp_path, monkeypatch):
     with index.writing() as writer:
         add(writer, "a.pdf", [embed("a.pdf", n, n=100, text="red") for n in range(1, 9)], metadata={"year": 2020})
     size = 100 * (8 + 1) * 4
-    monkeypatch.setattr(qdrant, "BATCH", 3 * size)  # with its summary, no third page
+    monkeypatch.setattr(qdrant.Client, "batch", 3 * size)  # with its summary, no third page
     with serving() as (url, asked):
-        assert qdrant.export(index, url).written == 8
+        assert _export.export(index, qdrant.at(url)).written == 8
     bodies = [(name, body) for name, body, _ in asked]
     made = dict(bodies)["PUT pages"]
     assert made["vectors"]["tokens"]["size"] == 9
@@ -89,7 +83,7 @@ def test_an_export_makes_a_collection_and_fills_it(tmp_path, monkeypatch):
 
 def test_the_largest_request_is_one_that_a_server_takes():
     """Qdrant takes 32 MB; of JSON, a float32 is at most 25 bytes with its comma, and base64 is 4/3 of the codes."""
-    largest = max(qdrant.BATCH, 4 * _points.MAX_FLOATS * 33 // 32)
+    largest = max(qdrant.BATCH, 4 * qdrant.MAX_FLOATS * 33 // 32)
     assert largest == qdrant.BATCH
     assert largest / 4 * (25 + 4 / 3) < 32e6
 
@@ -97,10 +91,10 @@ def test_the_largest_request_is_one_that_a_server_takes():
 def test_a_search_asks_for_one_stage_or_two():
     query = np.ones((2, 9), np.float32)
     with serving() as (url, asked):
-        engine = _engines.at(url)
+        engine = qdrant.at(url)
         for first in (0, 20):
             assert engine.query("tokens", query, 5, _points.is_page(), first=first) == [(_points.MANIFEST, 0.5)]
-        engine.query("bm25", _engines.Sparse([7], [1.0]), 3, None)
+        engine.query("bm25", _engine.Sparse([7], [1.0]), 3, None)
         engine.close()
     exact, staged, words = (body for name, body, _ in asked if name == "POST query")
     assert exact["params"] == {"exact": True}
@@ -113,4 +107,9 @@ def test_a_search_asks_for_one_stage_or_two():
 
 def test_what_a_server_refuses_is_told():
     with serving(status=403) as (url, _), pytest.raises(PageIndexError, match=r"refuses.*403"):
-        _engines.at(url).exists()
+        qdrant.at(url).exists()
+
+
+def test_a_server_that_does_not_answer_is_named():
+    with pytest.raises(PageIndexError, match="does not answer"):
+        Retriever.open("qdrant://127.0.0.1:1/pages")

@@ -23,7 +23,7 @@ from visret.index.filters import parse
 from visret.index.segment import PlacedText
 from visret.index.snapshot import no_document
 from visret.stores import _points
-from visret.stores._engines import Engine, Payload
+from visret.stores._engine import Engine, Payload
 from visret.types import Grid, Matches, PageEmbedding, PageRef, Selection
 
 if TYPE_CHECKING:
@@ -102,7 +102,6 @@ class Pages:
         self.manifest = manifest
         self.model, self.storage, fitted, self.floor = _points.model_of(manifest)
         self.fitted = fitted
-        self.mean_terms: float = manifest["mean_terms"]
         self._codec = fitted.codec
         self._guard = RLock()
         self._numbers: dict[str, int] = {}
@@ -115,10 +114,18 @@ class Pages:
     def scorer(self, name: str) -> Scorer:
         """Return what ranks these pages under a name. Raises InvalidArgument for a name that is not among them."""
         if name not in self._ways:
-            raise InvalidArgument(f"pages in Qdrant are ranked by {', '.join(map(repr, self._ways))}, not by {name!r}")
+            raise InvalidArgument(
+                f"pages in {self.engine.product} are ranked by {', '.join(map(repr, self._ways))}, not by {name!r}"
+            )
         if name not in self._scorers:
             self._scorers[name] = self._ways[name](self)
         return self._scorers[name]
+
+    @cached_property
+    def mean_terms(self) -> float:
+        """The mean number of terms of a page, by which the engine weighs words."""
+        mean = self.manifest["mean_terms"]
+        return self.engine.mean_terms() if mean is None else float(mean)
 
     # ---- what is there
 

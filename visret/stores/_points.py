@@ -3,8 +3,8 @@
 The payload is the truth. It has everything that the index stores of a page, its vectors in the bytes of the index's
 codec too, so that a score that is shown is that of the index, but for the order in which float32 values are added. The
 named vectors are there to find pages by: they are float16, with one component more than the index's vectors have. That
-is what the page's length takes off its score (`search.late_interaction`), so that Qdrant's MaxSim ranks as visret does:
-a question's component is 1 for that, and 0 for MaxSim as the papers have it.
+is what the page's length takes off its score (`search.late_interaction`), so that MaxSim of the engine ranks as visret
+does: a question's component is 1 for that, and 0 for MaxSim as the papers have it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import numpy as np
@@ -31,21 +31,23 @@ from visret.index.fitted import Fitted
 from visret.reduction import Storage
 from visret.search.bm25 import K1, B
 from visret.search.late_interaction import LENGTH, for_length
-from visret.stores._engines import BM25, SUMMARY, TOKENS, Payload, Point, Sparse
+from visret.stores._engine import SUMMARY, TOKENS, Engine, Payload, Point
 from visret.types import Grid, PageRef
 
 FORMAT = 1
-MAX_FLOATS = 1 << 20
-"""The number of floats that a point of Qdrant holds at most, in one of its vectors."""
-
 MAX_LARGE = 64
-"""The number of pages that may have more. They are found by fewer vectors, and each question scores all of them."""
+"""The number of pages that may have more vectors than a point holds.
+
+They are found by fewer vectors, and each question scores all of them.
+"""
 
 MAX_WHOLE = 1 << 53  # above it, not every whole number is a float
 
 _PAGES = uuid5(NAMESPACE_URL, "visret:page")
 MANIFEST = uuid5(_PAGES, "manifest")
 """The id of the one point that says how the others are to be read."""
+
+Term = TypeVar("Term", str, int)
 
 WHERE, NUMBERS, KIND = "where", "numbers", "kind"
 """The keys of the payload that filters use: a word for each value, numbers by a name of their key, page or manifest."""
@@ -73,8 +75,11 @@ def unpacked(given: Payload) -> dict[str, np.ndarray]:
     }
 
 
-def manifest(snapshot: Snapshot, storage: Storage, mean: float, sample: list[str]) -> Payload:
-    """Return the payload of the manifest. mean: of the terms of a page. sample: ids of pages spread over the index."""
+def manifest(snapshot: Snapshot, storage: Storage, mean: float | None, sample: list[str]) -> Payload:
+    """Return the payload of the manifest.
+
+    mean: of the terms of a page; None if the engine counts it. sample: ids of pages spread over the index.
+    """
     fitted, floor = snapshot.fitted, snapshot.floor
     assert fitted is not None  # there are pages
     codec = fitted.codec
@@ -104,12 +109,10 @@ def model_of(manifest: Payload) -> tuple[IndexModel, Storage, Fitted, Floor | No
     return IndexModel(**manifest["model"]), Storage(**manifest["storage"]), fitted, floor
 
 
-def too_large(snapshot: Snapshot, dim: int) -> list[PageRef]:
-    """Return the pages with more floats than a point holds. dim: of its vectors, with the one for the length.
-
-    Raises InvalidArgument if there are more than MAX_LARGE of them.
-    """
-    found, most = list[PageRef](), MAX_FLOATS // dim
+def too_large(snapshot: Snapshot, engine: Engine) -> list[PageRef]:
+    """Return the pages with more floats than a point holds. Raises InvalidArgument for more than MAX_LARGE of them."""
+    assert snapshot.fitted is not None  # there are pages
+    found, most = list[PageRef](), engine.most_floats // (snapshot.fitted.codec.dim + 1)
     for segment in snapshot.segments:
         rows = snapshot.rows(segment.number)
         counts = np.diff(segment.offsets)[rows]
@@ -117,13 +120,14 @@ def too_large(snapshot: Snapshot, dim: int) -> list[PageRef]:
     if len(found) > MAX_LARGE:
         raise InvalidArgument(
             f"{len(found)} pages, such as page {found[0].page} of {found[0].doc}, have more than {most:,} vectors: a "
-            f"point of Qdrant holds {MAX_FLOATS:,} floats; merge similar vectors first, with visret reindex --pool 2"
+            f"point of {engine.product} holds {engine.most_floats:,} floats; merge similar vectors first, with visret "
+            "reindex --pool 2"
         )
     return found
 
 
-def payload(snapshot: Snapshot, segment: int, row: int, mean: float) -> Payload:
-    """Return what a collection keeps of a page; its "hash" is that of all the rest."""
+def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None) -> Payload:
+    """Return what a collection keeps of a page; its "hash" is that of all the rest, and of how summaries are made."""
     stored, ref = snapshot.segment(segment), snapshot.ref(segment, row)
     document, metadata = snapshot.document(ref.doc), snapshot.metadata(segment, row)
     placed = stored.placed_text(row)
@@ -162,30 +166,30 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float) -> Payload:
         WHERE: sorted(set(words)),
         NUMBERS: numbers,
     }
-    made["hash"] = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+    # The files of summaries get another name where they are made in another way.
+    said = json.dumps([made, SUMMARIES.parts], sort_keys=True)
+    made["hash"] = hashlib.sha256(said.encode()).hexdigest()
     return made
 
 
-def point(snapshot: Snapshot, segment: int, row: int, made: Payload) -> Point:
-    """Return the point of a page with this payload."""
+def point(snapshot: Snapshot, segment: int, row: int, made: Payload, most_floats: int) -> Point:
+    """Return the point of a page with this payload, with at most so many floats in a vector."""
+    words = Counter(map(number_of, terms.of_page(made["text"])))
+    return Point(id_of(made["doc"], made["page"]), named_vectors(snapshot, segment, row, most_floats), words, made)
+
+
+def named_vectors(snapshot: Snapshot, segment: int, row: int, most_floats: int) -> dict[str, np.ndarray]:
+    """Return the vectors that a page is found by, (n, d + 1) float32 each, by TOKENS and SUMMARY."""
     stored = snapshot.segment(segment)
-    assert snapshot.fitted is not None
     vectors = decode(stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1])), stored.codec)
     if SUMMARIES in stored.lacks:
         summary = reduction.summarise(vectors, reduction.summary_size(len(vectors)))
     else:
         first, end = stored.offsets_of(SUMMARIES)[row : row + 2]
         summary = decode(stored.stored(SUMMARIES).part(slice(first, end)), SUMMARIES.codec(stored.codec))
-    length = float(for_length(np.array(made["made"])))
-    return Point(
-        id_of(made["doc"], made["page"]),
-        {
-            TOKENS: longer(reduction.summarise(vectors, MAX_FLOATS // (vectors.shape[1] + 1)), length),
-            SUMMARY: longer(summary, length),
-            BM25: weights(made["text"], made["mean_terms"]),
-        },
-        made,
-    )
+    length = float(for_length(np.array(int(stored.made[row]))))
+    most = most_floats // (vectors.shape[1] + 1)
+    return {TOKENS: longer(reduction.summarise(vectors, most), length), SUMMARY: longer(summary, length)}
 
 
 def longer(vectors: np.ndarray, last: float) -> np.ndarray:
@@ -193,24 +197,14 @@ def longer(vectors: np.ndarray, last: float) -> np.ndarray:
     return np.concatenate([vectors, np.full((len(vectors), 1), last, np.float32)], axis=1)
 
 
-def weights(text: str, mean: float) -> Sparse:
-    """Return what BM25 gives a page for each of its terms, before their idf."""
-    found = Counter(terms.of_page(text))
-    summed: dict[int, float] = {}
-    for term, share in shares(found, mean).items():
-        number = number_of(term)
-        summed[number] = summed.get(number, 0.0) + share
-    return Sparse(list(summed), list(summed.values()))
-
-
-def shares(found: Mapping[str, int], mean: float) -> dict[str, float]:
+def shares(found: Mapping[Term, int], mean: float) -> dict[Term, float]:
     """Return what a page with these terms gets of the idf of each, as `search.bm25` counts it."""
     norm = K1 * (1 - B + B * sum(found.values()) / (mean or 1))
     return {term: often / (often + norm) for term, often in found.items()}
 
 
 def number_of(term: str) -> int:
-    """Return the index of a term in sparse vectors, below 2**32. Of a million terms, some hundred share theirs."""
+    """Return the number of a term in an engine, below 2**32. Of a million terms, some hundred share theirs."""
     return int.from_bytes(hashlib.blake2b(term.encode("utf8", "replace"), digest_size=4).digest(), "big")
 
 
@@ -237,7 +231,7 @@ def word(key: str, value: Any) -> str:
 
 
 def name_of(key: str) -> str:
-    """Return the name of a key in NUMBERS, which a path of Qdrant's can hold."""
+    """Return the name of a key in NUMBERS, which any engine's path can hold."""
     return f"k{hashlib.blake2b(key.encode(), digest_size=8).hexdigest()}"
 
 
@@ -245,7 +239,7 @@ _RANGES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 
 
 def condition(tree: Filter) -> Payload:
-    """Return a filter as Qdrant's JSON. Raises InvalidArgument for a range of text, which Qdrant does not have."""
+    """Return a filter as JSON for an engine (`_engine`). Raises InvalidArgument for a range of text."""
     if isinstance(tree, Not):
         return {"must_not": [condition(tree.part)]}
     if isinstance(tree, And):
@@ -255,18 +249,18 @@ def condition(tree: Filter) -> Payload:
     if isinstance(tree, AnyOf):
         return {"key": WHERE, "match": {"any": [word(tree.key, value) for value in tree.values]}}
     if not isinstance(tree, Range):
-        raise InvalidArgument(f"a filter of {type(tree).__name__} cannot be put to Qdrant")
+        raise InvalidArgument(f"a filter of {type(tree).__name__} cannot be put to a store")
     bounds: dict[str, float] = {}
     for operator, bound in tree.bounds:
         if operator not in _RANGES:
-            raise InvalidArgument(f"filter {tree.key!r}: Qdrant has no {operator!r}")
+            raise InvalidArgument(f"filter {tree.key!r}: stores have no {operator!r}")
         if isinstance(bound, str):
             raise InvalidArgument(
-                f"filter {tree.key!r}: Qdrant compares numbers only, not text such as {bound!r}; "
+                f"filter {tree.key!r}: stores compare numbers only, not text such as {bound!r}; "
                 "write a number into the metadata, such as 20240131 for a date"
             )
         if abs(bound) > MAX_WHOLE:
-            raise InvalidArgument(f"filter {tree.key!r}: Qdrant compares numbers up to 2**53, got {bound!r}")
+            raise InvalidArgument(f"filter {tree.key!r}: stores compare numbers up to 2**53, got {bound!r}")
         bounds[_RANGES[operator]] = float(bound)
     return {"key": f"{NUMBERS}.{name_of(tree.key)}", "range": bounds}
 

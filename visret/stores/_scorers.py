@@ -1,9 +1,9 @@
-"""The scorers "late", "maxsim" and "bm25" of a collection: Qdrant ranks, and the stored pages say the exact scores.
+"""The scorers "late", "maxsim" and "bm25" of a collection: the engine ranks, and the stored pages say the exact scores.
 
-Qdrant's MaxSim on float16 vectors differs from the score of the stored page by rounding alone, which is bounded: by
-2**-11 of the length of each vector. So every page that Qdrant puts within twice that bound of the k-th best is read and
-scored exactly, and the k best of them are those of an exact search of the index. The few pages with more vectors than a
-point holds are scored for every question.
+An engine's MaxSim on float16 vectors differs from the score of the stored page by rounding alone, which is bounded: by
+2**-11 of the length of each vector. So every page that the engine puts within twice that bound of the k-th best is read
+and scored exactly, and the k best of them are those of an exact search of the index. The few pages with more vectors
+than a point holds are scored for every question.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from visret.index import terms
 from visret.search import bm25
 from visret.search.late_interaction import EXACT_UP_TO, LENGTH, for_length, slope_for
 from visret.search.ranking import relevance
-from visret.stores import _engines, _points
-from visret.stores._engines import Filter, Sparse
+from visret.stores import _engine, _points
+from visret.stores._engine import Filter, Sparse
 from visret.stores._pages import Pages, StoredPage
 from visret.types import Matches, Passage, QueryEmbedding, Question, Quote, Ranking, Scorer, Selection
 
-MORE = 8  # pages beyond k that are asked for at first
+MORE = 8  # pages beyond k that are asked for at first, since some may score the same
 FIRST, LEAST_FIRST = 32, 320
 """The number of pages for each of the k best that the first stage finds by their summaries, and for all of them."""
 
@@ -68,7 +68,7 @@ class Late:
         limit = k + MORE
         while True:
             limit = min(limit, first or limit)
-            found = self.snapshot.engine.query(_engines.TOKENS, asked, limit, where, first=first)
+            found = self.snapshot.engine.query(_engine.TOKENS, asked, limit, where, first=first)
             if len(found) < limit or limit == first or found[-1][1] < found[k - 1][1] - between:
                 break
             limit *= 2
@@ -81,13 +81,13 @@ class Late:
         return Ranking(keys, np.array([one.score for one in best]), {LATE: sums})
 
     def _large(self, asked: np.ndarray, where: Filter | None) -> list[UUID]:
-        """Return the pages that may be found and have more vectors than a point, whose scores Qdrant does not know."""
+        """Return the pages that may be found and have more vectors than a point, whose scores it does not know."""
         large = list(map(UUID, self.snapshot.manifest["large"]))
         if not large:
             return []
         condition = _points.only(large)
         condition["must"] += [where] if where else []
-        return [one for one, _ in self.snapshot.engine.query(_engines.TOKENS, asked, len(large), condition)]
+        return [one for one, _ in self.snapshot.engine.query(_engine.TOKENS, asked, len(large), condition)]
 
     def _scored(self, page: StoredPage, query: np.ndarray, slope: float) -> _Scored:
         total = float(page.matches(query).values.sum())
@@ -109,7 +109,7 @@ class _Scored(NamedTuple):
 
 
 class Words:
-    """The scorer "bm25": the sparse vectors of pages, with the idf that Qdrant counts."""
+    """The scorer "bm25": the words of pages, with the idf that the engine counts."""
 
     name = BM25
 
@@ -121,7 +121,7 @@ class Words:
         """Return the k best pages for each question, of those with any of its terms and all of its phrases."""
         where = among.filter
         assert where is None or isinstance(where, dict)
-        return [self._rank(_asked(question), k, where) for question in questions]
+        return [self._rank(self._asked(question), k, where) for question in questions]
 
     def explain(self, question: Question, key: int) -> Quote:
         """Return the line of a page whose terms are worth most, and whether the page lacks most of the question."""
@@ -142,30 +142,30 @@ class Words:
         worth = {(term, False): idf for term, idf in self._worth(question).items()}
         text, boxes = self.snapshot.words(segment, row)
         edges, size_pt = self.snapshot.placed_text(segment << 32 | row).edges, self.snapshot.size_pt(segment, row)
-        return bm25.best_passages(text, boxes, edges, size_pt, worth, count)
+        return bm25.best_passages(text, boxes, edges, size_pt, question.text, worth, count)
 
     def parts(self, question: Question, segment: int, row: int) -> list[bm25.Part]:
         """Return what each term of a question adds to the score of a page."""
         shares = _points.shares(self.snapshot.page(segment << 32 | row).terms, self.snapshot.mean_terms)
         return [
             bm25.Part(term, False, often * self._looked_up(term)[0] * shares.get(term, 0.0))
-            for term, often in Counter(_asked(question).terms).items()
+            for term, often in Counter(self._asked(question).terms).items()
         ]
 
     def warnings(self, question: Question) -> tuple[str, ...]:
         """Return a sentence about the words of a question that no page has; () if there are none."""
-        looked = dict.fromkeys(_asked(question).terms)
+        looked = dict.fromkeys(self._asked(question).terms)
         return bm25.unknown([term for term in looked if not self._looked_up(term)[1]], len(looked))
 
     def _worth(self, question: Question) -> dict[str, float]:
         """Return the idf of each term of a question."""
-        return {term: self._looked_up(term)[0] for term in dict.fromkeys(_asked(question).terms)}
+        return {term: self._looked_up(term)[0] for term in dict.fromkeys(self._asked(question).terms)}
 
     def _looked_up(self, term: str) -> tuple[float, bool]:
         """Return the idf of a term, and whether any page has it: from the score of the first page that has."""
         if term not in self._idf:
             query = Sparse([_points.number_of(term)], [1.0])
-            found = self.snapshot.engine.query(_engines.BM25, query, 1, None)
+            found = self.snapshot.engine.query(_engine.BM25, query, 1, None)
             share = 0.0
             if found and (pages := self.snapshot.read([found[0][0]])):
                 share = _points.shares(pages[0].terms, self.snapshot.mean_terms).get(term, 0.0)
@@ -173,22 +173,32 @@ class Words:
             self._idf[term] = (found[0][1] / share, True) if share else (rare, False)
         return self._idf[term]
 
+    def _asked(self, question: Question) -> terms.Asked:
+        """Return the terms of a question. Raises InvalidArgument for beginnings of words, which cannot be looked up."""
+        asked = terms.of_question(question.text)
+        if asked.prefixes:
+            raise InvalidArgument(
+                f"{self.snapshot.engine.product} holds whole words, so {asked.prefixes[0]}* cannot be looked up there; "
+                "write the word in full, or search the index itself"
+            )
+        return asked
+
     def _rank(self, asked: terms.Asked, k: int, where: Filter | None) -> Ranking:
         weights: dict[int, float] = {}
         for term, often in Counter(asked.terms).items():
             number = _points.number_of(term)
             weights[number] = weights.get(number, 0.0) + often
         patterns = list(map(terms.phrase_pattern, asked.phrases))
-        query, limit = Sparse(list(weights), list(weights.values())), k
+        query, limit = Sparse(list(weights), list(weights.values())), k + MORE
         while True:
-            found = self.snapshot.engine.query(_engines.BM25, query, limit, where) if weights else []
+            found = self.snapshot.engine.query(_engine.BM25, query, limit, where) if weights else []
             pages = {_points.id_of(*page.ref): page for page in self.snapshot.read([one for one, _ in found])}
             held = [
                 (pages[one], score)
                 for one, score in found
                 if one in pages and all(p.search(terms.folded(pages[one].payload["text"])) for p in patterns)
             ]
-            if len(held) >= k or len(found) < limit:
+            if len(found) < limit or (len(held) >= k and found[-1][1] < held[k - 1][1]):
                 break
             limit *= 4
         best = sorted(held, key=lambda one: (-one[1], one[0].order))[:k]
@@ -199,17 +209,6 @@ class Words:
 
 SCORERS: dict[str, Callable[[Pages], Scorer]] = {LATE: Late, "maxsim": MaxSim, BM25: Words}
 """The scorers that a collection has, by the ways of ranking."""
-
-
-def _asked(question: Question) -> terms.Asked:
-    """Return the terms of a question. Raises InvalidArgument for beginnings of words, which a store cannot look up."""
-    asked = terms.of_question(question.text)
-    if asked.prefixes:
-        raise InvalidArgument(
-            f"Qdrant holds whole words, so {asked.prefixes[0]}* cannot be looked up there; write the word in full, or "
-            "search the index itself"
-        )
-    return asked
 
 
 def _names_pages(among: Selection) -> bool:

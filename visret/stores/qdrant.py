@@ -1,259 +1,340 @@
-"""Qdrant: the pages of an index as points of a collection, and the collection in the place of an index.
+"""Qdrant: a collection of a server or of qdrant-client's local mode, or the same engine in this process.
 
-One point holds a page (`_points`), and one more, the manifest, says which model and codec made them. `export` makes a
-collection equal to an index: pages that are there with the same content are skipped, so that an export that was stopped
-goes on where it was, and pages that are gone from the index are deleted.
+The two clients have different classes for everything, and no other module knows them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
 
 import numpy as np
 
-from visret.errors import InvalidArgument, PageIndexError
-from visret.index import IndexModel, PageIndex, Snapshot
-from visret.index.page_index import IndexStats
-from visret.reduction import Storage
-from visret.search.pipeline import SAMPLE
-from visret.stores import _engines, _points
-from visret.stores._engines import Engine, Payload, Point
-from visret.stores._pages import Pages
-from visret.stores._scorers import SCORERS
+from visret.errors import InvalidArgument, MissingExtra, PageIndexError
+from visret.stores import PORT
+from visret.stores._engine import BM25, SUMMARY, TOKENS, Engine, Filter, Payload, Point, Sparse
+from visret.stores._points import shares
 
 BATCH = 4_500_000
 """The bytes of float32 vectors in one request, at most; a page has fewer.
 
 They are five times as many in JSON, and a server takes 32 MB of that.
 """
-DRIFT = 0.1
-"""How far the mean length of pages may move, as a share, before the weights of all words are written again."""
+
+MAX_FLOATS = 1 << 20
+"""The number of floats that a point of Qdrant holds at most, in one of its vectors."""
+
+TOGETHER = 1000  # points in a scroll
 
 
-Told = Callable[[int, int], None]
-"""A function that is told how many pages are done, and how many there are."""
+class _Qdrant:
+    """The part that is the same for both clients."""
+
+    product = "Qdrant"
+    batch = BATCH
+    most_floats = MAX_FLOATS
+    weighs_words = False
+
+    def mean_terms(self) -> float:
+        """Refuse: Qdrant takes the weights of words that it is given."""
+        raise NotImplementedError
+
+    def _vectors(self, point: Point) -> dict[str, Any]:
+        """Return the named vectors of a point; its words are what BM25 gives the page for each, before their idf."""
+        if not point.vectors:
+            return {}
+        weights = shares(point.terms, point.payload["mean_terms"])
+        named = {name: self._vector(one) for name, one in point.vectors.items()}
+        return {**named, BM25: self._vector(Sparse(list(weights), list(weights.values())))}
+
+    def _vector(self, vector: np.ndarray | Sparse) -> Any:
+        """Return a vector as the client takes it."""
+        raise NotImplementedError
 
 
-class Exported(NamedTuple):
-    """The numbers of pages that an export wrote, that were there already, and that it deleted."""
+class Client(_Qdrant):
+    """A collection of a server, or of qdrant-client's local mode. client: a QdrantClient."""
 
-    written: int
-    kept: int
-    deleted: int
+    def __init__(self, client: Any, collection: str, name: str) -> None:
+        from qdrant_client import models
 
+        self._m = models
+        self._client = client
+        self._collection = collection
+        self._is_local = type(getattr(client, "_client", None)).__name__ == "QdrantLocal"
+        self.name = name
 
-def export(index: PageIndex, url: str | Engine, *, keep: bool = False, progress: Told | None = None) -> Exported:
-    """Write the pages of an index into a collection of Qdrant, and delete those that the index no longer has.
+    def exists(self) -> bool:
+        """Return whether the collection is there."""
+        return bool(self._call("collection_exists"))
 
-    url: as `visret.stores` has it. keep: delete nothing, so that several indexes made in the same way can share a
-    collection. progress: called with the number of pages that are done, and of all.
-
-    Pages can be found as soon as they are written; it can be stopped at any time, and the next call goes on.
-
-    Raises InvalidArgument, and writes nothing, for an index without pages or vectors, and if many pages have
-    more vectors than a point holds; PageIndexError if the collection holds pages that were made in another way.
-    """
-    engine = _engines.at(url) if isinstance(url, str) else url
-    snapshot = index.snapshot
-    if not snapshot.model.makes_vectors:
-        raise InvalidArgument(f"{index.path} was made without a model, so its pages have no vectors to export")
-    if not len(snapshot) or snapshot.fitted is None:
-        raise InvalidArgument(f"{index.path} has no pages to export")
-    _points.too_large(snapshot, snapshot.fitted.codec.dim + 1)
-    try:
-        return _export(snapshot, index.storage, engine, keep, progress)
-    finally:
-        if isinstance(url, str):
-            engine.close()
-
-
-def _export(snapshot: Snapshot, storage: Storage, engine: Engine, keep: bool, progress: Told | None) -> Exported:
-    assert snapshot.fitted is not None  # there are pages
-    if not engine.exists():
-        engine.create(snapshot.fitted.codec.dim + 1)
-        engine.index({_points.WHERE: "keyword", _points.KIND: "keyword"})
-    before = engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
-    there = {one: payload["hash"] for one, payload in engine.scroll(["hash"], _points.is_page())}
-    made = _manifest(snapshot, storage, before if there else None, keep=keep)
-    if before is not None and there and _made_by(before, keep=keep) != _made_by(made, keep=keep):
-        raise PageIndexError(
-            engine.name,
-            "holds pages of another model, or stored in another way: export into another, or delete it first",
-        )
-    engine.upsert([Point(_points.MANIFEST, {}, made)])
-    writing = _Writing(engine)
-    seen = set()
-    for done, (segment, row) in enumerate(_rows(snapshot), 1):
-        payload = _points.payload(snapshot, segment, row, made["mean_terms"])
-        seen.add(one := _points.id_of(payload["doc"], payload["page"]))
-        if there.get(one) != payload["hash"]:
-            writing.put(_points.point(snapshot, segment, row, payload))
-        if progress is not None:
-            progress(done, len(snapshot))
-    writing.flush()
-    gone = [] if keep else sorted(there.keys() - seen)
-    if gone:
-        engine.delete(gone)
-    engine.finish()
-    return Exported(writing.count, len(snapshot) - writing.count, len(gone))
-
-
-class _Writing:
-    """Points on their way, several in a request; numbers to filter by are indexed with the first that has them."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.count = 0
-        self._engine = engine
-        self._points: list[Point] = []
-        self._size = 0
-        self._indexed: set[str] = set()
-
-    def put(self, point: Point) -> None:
-        """Write a point, soon."""
-        new = {f"{_points.NUMBERS}.{name}" for name in point.payload[_points.NUMBERS]} - self._indexed
-        if new:
-            self._engine.index(dict.fromkeys(sorted(new), "float"))
-            self._indexed |= new
-        size = sum(one.nbytes for one in point.vectors.values() if isinstance(one, np.ndarray))
-        if self._size + size > BATCH:
-            self.flush()
-        self._points.append(point)
-        self._size += size
-        self.count += 1
-
-    def flush(self) -> None:
-        """Write what waits."""
-        if self._points:
-            self._engine.upsert(self._points)
-        self._points, self._size = [], 0
-
-
-def _manifest(snapshot: Snapshot, storage: Storage, before: Payload | None, *, keep: bool) -> Payload:
-    """Return the manifest, with what must stay as it is in the one before."""
-    lengths = [s.postings.lengths[snapshot.rows(s.number)].sum(dtype=np.int64) for s in snapshot.segments]
-    mean = float(sum(map(int, lengths)) / len(snapshot))
-    if before is not None and (keep or abs(mean / (before["mean_terms"] or 1) - 1) <= DRIFT):
-        mean = before["mean_terms"]
-    refs = [snapshot.ref(*place) for place in _spread(snapshot)]
-    made = _points.manifest(snapshot, storage, mean, [str(_points.id_of(*ref)) for ref in refs])
-    made["longest"] = max(_longest(snapshot), before["longest"] if before else 0.0)
-    made["vectors"] = sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments)
-    large = _points.too_large(snapshot, snapshot.fitted.codec.dim + 1)  # type: ignore[union-attr]
-    made["large"] = sorted(
-        {*(str(_points.id_of(*ref)) for ref in large), *(before["large"] if before and keep else ())}
-    )
-    if before is not None and keep:
-        made["keys"] = sorted({*made["keys"], *before["keys"]})
-        made["vectors"] = max(made["vectors"], before["vectors"])
-    return made
-
-
-def _made_by(manifest: Payload, *, keep: bool) -> list[object]:
-    """Return what must be equal for pages to meet in one score, and to be read by one manifest.
-
-    Terms that are made by other rules are written again, unless pages of other indexes are kept.
-    """
-    model, codec = manifest["model"], manifest["codec"]
-    return [
-        manifest["format"],
-        manifest["terms"] if keep else None,
-        model,
-        codec["name"],
-        codec["dim"],
-        codec["step"],
-        manifest["fitted"],
-    ]
-
-
-def _rows(snapshot: Snapshot) -> Iterator[tuple[int, int]]:
-    """Yield the segment and row of every page."""
-    for segment in snapshot.segments:
-        yield from ((segment.number, row) for row in snapshot.rows(segment.number).tolist())
-
-
-def _spread(snapshot: Snapshot) -> list[tuple[int, int]]:
-    """Return the pages that say what a page is like in general, as `search.pipeline` chooses them."""
-    rows, count = list(_rows(snapshot)), min(SAMPLE, len(snapshot))
-    return [rows[place] for place in ((2 * np.arange(count) + 1) * len(rows) // (2 * count)).tolist()]
-
-
-def _longest(snapshot: Snapshot) -> float:
-    """Return a bound of the length of the vectors."""
-    if snapshot.model.unit_vectors:
-        return 1.05  # of codes of few bits, a little more than 1
-    return max(
-        float(np.linalg.norm(snapshot.segment(segment).page(row).vectors, axis=1).max())
-        for segment, row in _rows(snapshot)
-    )
-
-
-class QdrantIndex:
-    """A collection in the place of an index, for a Retriever; it is only read.
-
-    path: the address, as errors name it. snapshot: its pages.
-    """
-
-    def __init__(self, engine: Engine) -> None:
-        self.path = Path(engine.name)
-        self._engine = engine
-        self.snapshot = self._read()
-
-    @property
-    def model(self) -> IndexModel:
-        """The model of its vectors."""
-        return self.snapshot.model
-
-    @property
-    def storage(self) -> Storage:
-        """The way the index stored the vectors."""
-        return self.snapshot.storage
-
-    def refresh(self) -> bool:
-        """Forget what was read, and return whether the manifest differs."""
-        before = self.snapshot.manifest
-        self.snapshot = self._read()
-        return self.snapshot.manifest != before
-
-    def writing(self) -> NoReturn:
-        """Refuse to write."""
-        raise InvalidArgument(
-            f"{self._engine.name} is only searched; change the index that it was made from, and run visret export again"
+    def create(self, dim: int) -> None:
+        """Make the collection."""
+        m = self._m
+        several = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
+        half = m.Datatype.FLOAT16
+        self._call(
+            "create_collection",
+            vectors_config={
+                TOKENS: m.VectorParams(
+                    size=dim,
+                    distance=m.Distance.DOT,
+                    multivector_config=several,
+                    datatype=half,
+                    on_disk=True,
+                    hnsw_config=m.HnswConfigDiff(m=0),
+                ),
+                SUMMARY: m.VectorParams(size=dim, distance=m.Distance.DOT, multivector_config=several, datatype=half),
+            },
+            sparse_vectors_config={BM25: m.SparseVectorParams(modifier=m.Modifier.IDF)},
         )
 
-    def compact(self, **_: object) -> NoReturn:
-        """Refuse to write."""
-        self.writing()
+    def index(self, keys: Mapping[str, str]) -> None:
+        """Index payload keys; local mode has no indexes."""
+        for key, kind in {} if self._is_local else keys.items():
+            self._call("create_payload_index", key, field_schema=kind)
 
-    def reindexing(self, *_: object) -> NoReturn:
-        """Refuse to write."""
-        self.writing()
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points."""
+        m = self._m
+        made = [m.PointStruct(id=str(point.id), vector=self._vectors(point), payload=point.payload) for point in points]
+        self._call("upsert", made, wait=True)
 
-    go_back = writing
+    def delete(self, ids: Sequence[UUID]) -> None:
+        """Delete points."""
+        self._call("delete", self._m.PointIdsList(points=list(map(str, ids))), wait=True)
 
-    def stats(self) -> IndexStats:
-        """Count what is there; its bytes are for the engine to say."""
-        documents, pages = list(self.snapshot.documents()), self.snapshot
-        states = Counter(document.state for document in documents)
-        return IndexStats(
-            len(documents), len(pages), pages.manifest["vectors"], 0, states, 1, 0, 0, 0, _points.FORMAT, ()
+    def scroll(self, fields: Sequence[str], where: Filter | None = None) -> Iterator[tuple[UUID, Payload]]:
+        """Yield the points that pass."""
+        after = None
+        while True:
+            found, after = self._call(
+                "scroll", self._filter(where), limit=TOGETHER, offset=after, with_payload=list(fields)
+            )
+            yield from ((UUID(str(one.id)), one.payload or {}) for one in found)
+            if after is None:
+                return
+
+    def retrieve(self, ids: Sequence[UUID]) -> dict[UUID, Payload]:
+        """Return payloads."""
+        found = self._call("retrieve", list(map(str, ids)), with_payload=True)
+        return {UUID(str(one.id)): one.payload for one in found}
+
+    def count(self, where: Filter) -> int:
+        """Count points."""
+        return int(self._call("count", self._filter(where), exact=True).count)
+
+    def query(
+        self, using: str, query: np.ndarray | Sparse, limit: int, where: Filter | None, *, first: int = 0
+    ) -> list[tuple[UUID, float]]:
+        """Return the best points."""
+        made, passing = self._vector(query), self._filter(where)
+        prefetch = self._m.Prefetch(query=made, using=SUMMARY, limit=first, filter=passing) if first else None
+        exact = None if self._is_local or first or using == BM25 else self._m.SearchParams(exact=True)
+        found = self._call(
+            "query_points",
+            query=made,
+            using=using,
+            limit=limit,
+            query_filter=passing,
+            prefetch=prefetch,
+            search_params=exact,
+            with_payload=False,
         )
+        return [(UUID(str(one.id)), one.score) for one in found.points]
+
+    def finish(self) -> None:
+        """Do nothing: every write was waited for, and a server builds its indexes by itself."""
 
     def close(self) -> None:
-        """Let go of the engine."""
-        self._engine.close()
+        """Close the client."""
+        self._client.close()
 
-    def _read(self) -> Pages:
-        if not self._engine.exists():
-            raise _engines.absent(self._engine.name)
-        manifest = self._engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
-        if manifest is None:
-            raise _engines.absent(self._engine.name)
-        return Pages(self._engine, manifest, SCORERS)
+    def _call(self, name: str, *arguments: Any, **named: Any) -> Any:
+        """Ask something of the collection. Raises PageIndexError if the server does not answer, or refuses."""
+        from qdrant_client.http.exceptions import ApiException
+
+        try:
+            return getattr(self._client, name)(self._collection, *arguments, **named)
+        except ApiException as error:
+            raise PageIndexError(self.name, f"Qdrant does not answer, or refuses: {error}") from error
+
+    def _vector(self, vector: np.ndarray | Sparse) -> Any:
+        if isinstance(vector, Sparse):
+            return self._m.SparseVector(indices=vector.indices, values=vector.values)
+        return vector.tolist()
+
+    def _filter(self, where: Filter | None) -> Any:
+        return None if where is None else self._m.Filter.model_validate(where)
 
 
-def open_(url: str) -> QdrantIndex:
-    """Open a collection at an address. Raises PageIndexError if there is none, or visret did not write it."""
-    return QdrantIndex(_engines.at(url))
+class Edge(_Qdrant):
+    """The engine in this process, in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import qdrant_edge
+        except ImportError:
+            raise missing() from None
+        self._m = qdrant_edge
+        self._folder = folder
+        self._shard: Any = None
+        self.name = f"qdrant+edge://{folder}"
+
+    def exists(self) -> bool:
+        """Return whether the folder is one of the engine. Raises PageIndexError if it holds something else."""
+        if (self._folder / "edge_config.json").is_file():
+            return True
+        if self._folder.is_dir() and not any(self._folder.iterdir()):
+            return False
+        if self._folder.exists():
+            raise PageIndexError(self.name, "is not a folder of Qdrant; name a new or empty one")
+        return False
+
+    def create(self, dim: int) -> None:
+        """Make the folder."""
+        m = self._m
+        several, half = m.MultiVectorConfig(m.MultiVectorComparator.MaxSim), m.VectorStorageDatatype.Float16
+        none, graph = m.HnswIndexConfig(0, 100, 10_000), m.HnswIndexConfig(16, 100, 10_000)
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        self._shard = m.EdgeShard.create(
+            str(self._folder),
+            m.EdgeConfig(
+                vectors={
+                    name: m.EdgeVectorParams(
+                        dim, m.Distance.Dot, multivector_config=several, datatype=half, hnsw_config=links
+                    )
+                    for name, links in ((TOKENS, none), (SUMMARY, graph))
+                },
+                sparse_vectors={BM25: m.EdgeSparseVectorParams(modifier=m.Modifier.Idf)},
+            ),
+        )
+
+    def index(self, keys: Mapping[str, str]) -> None:
+        """Index payload keys."""
+        kinds = {"keyword": self._m.PayloadSchemaType.Keyword, "float": self._m.PayloadSchemaType.Float}
+        for key, kind in keys.items():
+            self._open().update(self._m.UpdateOperation.create_field_index(key, kinds[kind]))
+
+    def upsert(self, points: Sequence[Point]) -> None:
+        """Write points."""
+        made = [self._m.Point(point.id, self._vectors(point), point.payload) for point in points]
+        self._open().update(self._m.UpdateOperation.upsert_points(made))
+
+    def delete(self, ids: Sequence[UUID]) -> None:
+        """Delete points."""
+        self._open().update(self._m.UpdateOperation.delete_points(list(ids)))
+
+    def scroll(self, fields: Sequence[str], where: Filter | None = None) -> Iterator[tuple[UUID, Payload]]:
+        """Yield the points that pass."""
+        after = None
+        while True:
+            found, after = self._open().scroll(
+                self._m.ScrollRequest(
+                    offset=after, limit=TOGETHER, filter=self._filter(where), with_payload=list(fields)
+                )
+            )
+            yield from ((UUID(str(one.id)), one.payload or {}) for one in found)
+            if after is None:
+                return
+
+    def retrieve(self, ids: Sequence[UUID]) -> dict[UUID, Payload]:
+        """Return payloads."""
+        found = self._open().retrieve(list(ids), with_payload=True, with_vector=False)
+        return {UUID(str(one.id)): one.payload for one in found}
+
+    def count(self, where: Filter) -> int:
+        """Count points."""
+        return int(self._open().count(self._m.CountRequest(exact=True, filter=self._filter(where))))
+
+    def query(
+        self, using: str, query: np.ndarray | Sparse, limit: int, where: Filter | None, *, first: int = 0
+    ) -> list[tuple[UUID, float]]:
+        """Return the best points."""
+        m, made, passing = self._m, self._vector(query), self._filter(where)
+        prefetches = []
+        if first:
+            prefetches = [m.Prefetch(first, query=m.Query.Nearest(made, using=SUMMARY), filter=passing)]
+        request = m.QueryRequest(
+            limit,
+            query=m.Query.Nearest(made, using=using),
+            prefetches=prefetches,
+            filter=passing,
+            params=None if first or using == BM25 else m.SearchParams(exact=True),
+        )
+        return [(UUID(str(one.id)), one.score) for one in self._open().query(request)]
+
+    def finish(self) -> None:
+        """Build the graph of the summaries, and write everything to disk."""
+        self._open().optimize()
+        self._open().flush()
+
+    def close(self) -> None:
+        """Close the folder."""
+        if self._shard is not None:
+            self._shard.close()
+            self._shard = None
+
+    def _open(self) -> Any:
+        if self._shard is None:
+            try:
+                self._shard = self._m.EdgeShard.load(str(self._folder))
+            except Exception as error:  # of no class of its own
+                raise PageIndexError(self.name, f"cannot be opened, or another process has it open: {error}") from error
+        return self._shard
+
+    def _vector(self, vector: np.ndarray | Sparse) -> Any:
+        if isinstance(vector, Sparse):
+            return self._m.SparseVector(vector.indices, vector.values)
+        return vector.tolist()
+
+    def _filter(self, where: Filter | None) -> Any:
+        if where is None:
+            return None
+        return self._m.Filter(**{how: [self._condition(one) for one in some] for how, some in where.items()})
+
+    def _condition(self, one: Mapping[str, Any]) -> Any:
+        m = self._m
+        if "has_id" in one:
+            return m.HasIdCondition({UUID(name) for name in one["has_id"]})
+        if "match" in one:
+            return m.FieldCondition(one["key"], match=m.MatchAny(one["match"]["any"]))
+        if "range" in one:
+            return m.FieldCondition(one["key"], range=m.RangeFloat(**one["range"]))
+        return self._filter(one)
+
+
+def at(url: str) -> Engine:
+    """Return the collection at an address; nothing is asked of it yet.
+
+    A key for the server is read from the environment variable QDRANT_API_KEY. Raises InvalidArgument for an address
+    without a collection, and MissingExtra without the packages.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "qdrant+edge":
+        if parts.netloc or len(parts.path) < 2:
+            raise InvalidArgument(f"a folder is named by its whole path, as in qdrant+edge:///data/pages, got {url!r}")
+        return Edge(Path(unquote(parts.path)))
+    collection = unquote(parts.path.strip("/"))
+    if not parts.hostname or not collection or "/" in collection:
+        raise InvalidArgument(f"a collection is named as in qdrant://localhost:6333/pages, got {url!r}")
+    try:
+        from qdrant_client import QdrantClient
+    except ImportError:
+        raise missing() from None
+    client = QdrantClient(
+        url=f"{'https' if parts.scheme.endswith('https') else 'http'}://{parts.hostname}:{parts.port or PORT}",
+        api_key=os.environ.get("QDRANT_API_KEY"),
+        timeout=60,
+        check_compatibility=False,
+    )
+    return Client(client, collection, url)
+
+
+def missing() -> MissingExtra:
+    """Return the error that says what to install."""
+    return MissingExtra("Qdrant needs its client: pip install 'visret[qdrant]'")
