@@ -134,6 +134,11 @@ def test_vectors_of_another_length_are_refused():
         encode(np.ones((2, 3), np.float32), Codec("int8", 4))
 
 
+def test_the_table_has_the_names_that_users_choose_from():
+    assert list(codec.FORMS) == list(CODECS)
+    assert [name for name in CODECS if codec.FORMS[name].keeps_lengths] == ["float32", "float16", "int8"]
+
+
 def test_an_unknown_codec_is_refused_with_the_known_ones():
     with pytest.raises(ShapeError, match="float16, int8, residual2, residual1, binary, got 'int4'"):
         Codec("int4", 2)

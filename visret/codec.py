@@ -39,8 +39,50 @@ from visret.errors import ShapeError
 from visret.products import rows_at_once
 from visret.types import Matches
 
-BITS = {"float32": 32, "float16": 16, "int8": 8, "residual2": 2, "residual1": 1, "binary": 1}
-_FLOATS: dict[str, Any] = {"float32": np.float32, "float16": np.float16}
+
+class Form(NamedTuple):
+    """The form in which a codec stores vectors; whoever reads stored rows asks this table, and not for names.
+
+    bits: of a dimension. floats: the dtype of the codes if they are the components themselves; None for whole numbers.
+    scales: the dtype of the length or scale beside each vector; None if there is none. learned: whether the codes are
+    what a centroid leaves, so that the codec is fitted first.
+    """
+
+    bits: int
+    floats: type[np.floating[Any]] | None = None
+    scales: type[np.floating[Any]] | None = None
+    learned: bool = False
+
+    @property
+    def is_packed(self) -> bool:
+        """True if a byte holds several dimensions, whose codes are the numbers of levels."""
+        return self.bits < 8
+
+    @property
+    def is_biased(self) -> bool:
+        """True if a code is a value + 128, which its scale multiplies."""
+        return self.bits == 8
+
+    @property
+    def is_unscaled(self) -> bool:
+        """True if whole numbers have no scale beside them: a vector is then a multiple of 1 / sqrt(d)."""
+        return self.floats is None and self.scales is None
+
+    @property
+    def keeps_lengths(self) -> bool:
+        """True if vectors of any length keep it. float16 does not hold the lengths of short vectors."""
+        return self.floats is not None or self.scales is np.float32
+
+
+FORMS = {
+    "float32": Form(32, floats=np.float32),
+    "float16": Form(16, floats=np.float16),
+    "int8": Form(8, scales=np.float32),
+    "residual2": Form(2, scales=np.float16, learned=True),
+    "residual1": Form(1, scales=np.float16, learned=True),
+    "binary": Form(1),
+}
+"""The form of each codec."""
 
 # Floats worked on at a time: 4 MB, so that encoding needs no second copy of a large array.
 _BLOCK = 1 << 20
@@ -79,15 +121,15 @@ class Codec:
     step: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in CODECS:
-            raise ShapeError(f"codec must be one of {', '.join(CODECS)}, got {self.name!r}")
+        if self.name not in FORMS:
+            raise ShapeError(f"codec must be one of {', '.join(FORMS)}, got {self.name!r}")
         if self.dim < 1:
             raise ShapeError(f"vectors need at least one dimension, got {self.dim}")
         if self.centroids is None and self.weights is None and self.step is None:
             return
         if self.centroids is None or self.weights is None or self.step is None or not self.needs_fit:
             raise ShapeError(f"{self.name}: centroids, weights and step belong to a residual codec, all three of them")
-        k, levels = len(self.centroids), 1 << BITS[self.name]
+        k, levels = len(self.centroids), 1 << self.form.bits
         fits = k.bit_count() == 1 and k <= _MAX_CENTROIDS and self.step > 0
         fits &= self.centroids.shape == (k, self.dim) and self.weights.shape == (levels,)
         if not fits or not self.centroids.dtype == self.weights.dtype == np.int8:
@@ -100,9 +142,14 @@ class Codec:
             raise ShapeError(f"{self.name}: weights must rise, and centroid + weight stay within 127")
 
     @property
+    def form(self) -> Form:
+        """The form in which vectors are stored."""
+        return FORMS[self.name]
+
+    @property
     def needs_fit(self) -> bool:
         """True if the codec has to be fitted to a sample."""
-        return self.name.startswith("residual")
+        return self.form.learned
 
     @property
     def fitted(self) -> bool:
@@ -121,14 +168,13 @@ class Codec:
 
     def empty(self, count: int) -> Rows:
         """Allocate the arrays for `count` vectors, with the dtypes and shapes of this codec."""
-        bits = BITS[self.name]
-        if bits >= 8:
-            codes = np.empty((count, self.dim), _FLOATS.get(self.name, np.uint8))
-            return Rows(codes, np.empty(count, np.float32) if self.name == "int8" else None)
-        codes = np.empty((count, -(-self.dim * bits // 8)), np.uint8)
-        if not self.needs_fit:
-            return Rows(codes)
-        return Rows(codes, np.empty(count, np.float16), np.empty(count, np.uint16))
+        form = self.form
+        width = -(-self.dim * form.bits // 8) if form.is_packed else self.dim
+        return Rows(
+            np.empty((count, width), form.floats or np.uint8),
+            None if form.scales is None else np.empty(count, form.scales),
+            np.empty(count, np.uint16) if form.learned else None,
+        )
 
 
 def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 0) -> Codec:
@@ -155,7 +201,7 @@ def fit(name: str, sample: np.ndarray, *, count: int | None = None, seed: int = 
     most = max(1, min(len(sample) // _SAMPLE_A_CENTROID, _MAX_CENTROIDS))
     centroids = _tree(seen, 1 << min(round(np.log2(wanted)), most.bit_length() - 1), rng)
     # The residuals of vectors that the centroids were made from are too small.
-    weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << BITS[name])
+    weights = _levels(held_out - centroids[_find(held_out, centroids, _groups(centroids))], 1 << codec.form.bits)
     step = float(np.abs(centroids).max() + np.abs(weights).max()) / 126  # 126: both may be rounded up
     whole = np.rint(centroids / step).astype(np.int8), np.rint(weights / step).astype(np.int8)
     return Codec(name, codec.dim, *whole, step)
@@ -177,15 +223,15 @@ def encode(vectors: np.ndarray, codec: Codec) -> Rows:
     for start in range(0, len(vectors), size):
         block, room = vectors[start : start + size], rows.part(slice(start, start + size))
         peaks = _peaks(block, start)
-        if codec.name in _FLOATS:
+        if codec.form.floats is not None:
             _refuse_beyond(room.codes.dtype, peaks, start)
             room.codes[:] = block
-        elif codec.name == "int8":
+        elif codec.form.is_biased:
             _encode_int8(block, peaks, start, room)
-        elif codec.name == "binary":
-            room.codes[:] = np.packbits(block > 0, axis=1, bitorder="little")
-        else:
+        elif codec.form.learned:
             _encode_residuals(block, peaks, start, room, codec)
+        else:
+            room.codes[:] = np.packbits(block > 0, axis=1, bitorder="little")
     return rows
 
 
@@ -197,9 +243,9 @@ def decode(rows: Rows, codec: Codec) -> np.ndarray:
             f"{count} {codec.name} rows of {codec.dim} dimensions: expected "
             f"{_forms(codec.empty(count))}, got {_forms(rows)}"
         )
-    if codec.name in _FLOATS:
+    if codec.form.floats is not None:
         return rows.codes.astype(np.float32)
-    if codec.name == "int8":
+    if codec.form.is_biased:
         vectors = rows.codes.astype(np.float32)
         vectors -= 128
     else:
@@ -226,7 +272,7 @@ def matches(rows: Rows, codec: Codec, query: np.ndarray) -> Matches:
     count, asked = len(rows.codes), np.ascontiguousarray(query.T)
     similar = np.empty((count, len(query)), np.float32)
     size = rows_at_once(asked)
-    if codec.name == "int8":
+    if codec.form.is_biased:
         assert rows.scales is not None
         block = np.empty((min(size, count), codec.dim), np.float32)
         for start in range(0, count, size):
@@ -274,11 +320,11 @@ def _encode_residuals(block: np.ndarray, peaks: np.ndarray, start: int, room: Ro
     scales = lengths / np.maximum(np.linalg.norm(sums.astype(np.float32), axis=1), 1)
     _refuse_beyond(room.scales.dtype, scales, start)
     room.scales[:] = scales
-    room.codes[:] = _pack(codes, BITS[codec.name])
+    room.codes[:] = _pack(codes, codec.form.bits)
 
 
 def _pack(codes: np.ndarray, bits: int) -> np.ndarray:
-    """Pack (N, d) numbers of 1 or 2 bits into (N, ceil(d * bits / 8)) uint8, the first in the lowest bits."""
+    """Pack (N, d) numbers of 1, 2 or 4 bits into (N, ceil(d * bits / 8)) uint8, the first in the lowest bits."""
     each = 8 // bits
     codes = np.pad(codes, ((0, 0), (0, -codes.shape[1] % each))).reshape(len(codes), -1, each)
     return np.asarray(np.bitwise_or.reduce(codes << np.arange(0, 8, bits, dtype=np.uint8), axis=2))
@@ -291,7 +337,7 @@ def levels(weights: np.ndarray | None) -> np.ndarray:
 
 def unpacked(codes: np.ndarray, codec: str, dim: int) -> np.ndarray:
     """Return the numbers that packed codes (N, ..) hold, (N, dim) uint8."""
-    bits = BITS[codec]
+    bits = FORMS[codec].bits
     each = codes[:, :, None] >> np.arange(0, 8, bits, dtype=np.uint8) & np.uint8((1 << bits) - 1)
     return each.reshape(len(codes), codes.shape[1] * (8 // bits))[:, :dim]
 

@@ -129,13 +129,23 @@ def dense(collection: Collection) -> Result:
     return Result("one vector a page, float32", size, size, 0.0, scores)
 
 
+def ranked(collection: Collection, scores: np.ndarray) -> list[list[PageRef]]:
+    """The ten best pages for each question. scores: (pages, questions)."""
+    return [[collection.refs[page] for page in pages] for pages in _best(scores)]
+
+
+def ndcg(rankings: Sequence[Sequence[PageRef]]) -> np.ndarray:
+    """nDCG@5 of each question."""
+    return np.array([evaluate.ndcg(r, relevant(q), 5) for r, q in zip(rankings, questions(), strict=True)])
+
+
 def table(collection: Collection, results: Iterable[Result]) -> Iterator[str]:
     """Lines of Markdown; all results are compared with the first."""
     yield "| stored as | bytes a vector | KB a page | times smaller | nDCG@5 | loss | top 10 kept | s per 1,000 pages |"
     yield "|---|---|---|---|---|---|---|---|"
     first = None
     for result in results:
-        found, value = _best(result.scores), _ndcg(collection, result.scores)
+        found, value = _best(result.scores), ndcg(ranked(collection, result.scores)).mean()
         first = first or (result.bytes_a_page, found, value)
         size, there, full = first
         kept = np.mean([len({*one} & {*other}) / 10 for one, other in zip(found, there, strict=True)])
@@ -163,11 +173,6 @@ def _name(storage: Storage, dim: int) -> str:
 
 def _best(scores: np.ndarray) -> np.ndarray:
     return np.argsort(-scores.T, axis=1, kind="stable")[:, :10]
-
-
-def _ndcg(collection: Collection, scores: np.ndarray) -> float:
-    ranked = [[collection.refs[page] for page in pages] for pages in _best(scores)]
-    return float(np.mean([evaluate.ndcg(r, relevant(q), 5) for r, q in zip(ranked, questions(), strict=True)]))
 
 
 def _offsets(parts: Sequence[np.ndarray]) -> np.ndarray:

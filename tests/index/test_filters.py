@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from visret.errors import InvalidArgument
-from visret.index.filters import And, AnyOf, Not, Or, Range, parse
+from visret.index.filters import EXAMPLES, And, AnyOf, Not, Or, Range, parse
 
 KEYS = frozenset({"year", "tags"})
 
@@ -55,3 +55,8 @@ def test_the_first_thing_that_is_wrong_is_said():
         deep = {"not": deep}
     with pytest.raises(RecursionError):
         parse(deep, KEYS)
+
+
+def test_the_examples_of_the_documents_are_filters():
+    for where in EXAMPLES.values():
+        assert parse(where, ["year", "draft", "doc", "page"]).parts

@@ -40,7 +40,7 @@ def test_the_files_are_what_the_format_says(tmp_path):
     assert {file.stem for file in folder.iterdir()} == {
         *("vectors", "scales", "offsets", "summaries", "summary_scales", "summary_offsets"),
         *("means", "mean_scales", "mean_offsets"),
-        *("kinds", "grids", "text", "text_offsets", "edges", "edge_offsets"),
+        *("kinds", "grids", "text", "text_offsets", "line_edges", "line_edge_offsets"),
         *("lengths", "terms", "term_offsets", "posting_offsets", "gaps", "counts"),
     }
     arrays = {file.stem: np.load(file, allow_pickle=False) for file in folder.iterdir()}

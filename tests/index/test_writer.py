@@ -570,6 +570,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("learning", [False, True])
 def test_a_crash_at_any_step_leaves_what_was_acknowledged(tmp_path, learning):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llvmlite import binding
 from support.vectors import problems, units
 
-from visret.codec import CODECS, Codec, Rows, decode
+from visret.codec import CODECS, FORMS, Codec, Form, Rows, decode, encode, fit
 from visret.errors import ShapeError
 from visret.maxsim import PackedPages, _kernel, _paths, pack, packed, page_scores, reference
 
@@ -38,6 +38,24 @@ def test_integer_scan_stays_within_its_bound(name, problem, stored_as):
     bound = (np.abs(query).max(axis=1) / (2 * limit)).sum() * np.abs(stored).sum(axis=1).max()
     assert np.abs(pages.scores(query) - expected).max() <= bound + 1e-5 * len(query)
     assert np.allclose(pages.exact_scores(query), expected, atol=1e-5 * len(query))
+
+
+@pytest.mark.parametrize("dim", [24, 48])
+def test_a_codec_of_other_bits_is_a_row_of_the_table(monkeypatch, dim):
+    """Nothing but the table says how rows are stored: four bits of a residual are packed, unpacked and scanned."""
+    monkeypatch.setitem(FORMS, "residual4", Form(4, scales=np.float16, learned=True))
+    vectors = units(np.random.default_rng(0), 400, dim)
+    made = {name: fit(name, vectors) for name in ("residual2", "residual4")}
+    errors = {name: np.abs(decode(encode(vectors, one), one) - vectors).mean() for name, one in made.items()}
+    assert errors["residual4"] < errors["residual2"] / 2
+    offsets = np.arange(0, 401, 8)
+    for path in [*INTEGER, *FLOAT]:
+        pages = pack(vectors, offsets, made["residual4"], path=path)
+        assert pages.rows.codes.shape == (400, dim // 2)
+        stored = decode(pages.rows, pages.codec)
+        expected = reference.page_scores(vectors[:5], stored, offsets)
+        np.testing.assert_allclose(pages.exact_scores(vectors[:5]), expected, atol=1e-5)
+        np.testing.assert_allclose(pages.scores(vectors[:5]), expected, atol=0.2)
 
 
 @settings(max_examples=40, deadline=None)

@@ -275,6 +275,12 @@ def reading_errors(index: Path) -> Iterator[None]:
             ) from error
         if _is_lock(error):
             raise without_locks(index, error) from error
+        if getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_ROLLBACK":
+            raise PageIndexError(
+                index,
+                "its writer was stopped in the middle of a commit, which this process cannot undo, as it may not write "
+                "here; run visret info on it once where it can be written",
+            ) from error
         raise IndexFormatError(index, f"{CATALOGUE} cannot be read: {error}") from error
     except sqlite3.DatabaseError as error:
         raise IndexFormatError(index, f"{CATALOGUE} is damaged: {error}") from error

@@ -124,7 +124,7 @@ def check_change(here: Storage, codec: str | None, dim: int | None, stored_dim: 
     if codec is not None and codec not in CODECS:
         raise InvalidArgument(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
     again = "index the documents again in a new folder"
-    if codec is not None and CODECS.index(codec) < CODECS.index(here.codec):
+    if codec is not None and list(CODECS).index(codec) < list(CODECS).index(here.codec):
         raise InvalidArgument(f"{here.codec} has lost what {codec} would keep; for {codec}, {again}")
     if dim is not None and not 1 <= dim <= stored_dim:
         raise InvalidArgument(f"vectors of {stored_dim} dimensions cannot be given {dim}; for more, {again}")

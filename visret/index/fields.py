@@ -118,7 +118,7 @@ def _pack_words(page: PageEmbedding) -> Packed:
 
 def _pack_edges(page: PageEmbedding) -> Packed:
     edges = packed_edges(page.text, page.word_boxes, page.size_pt)
-    return {"edges": edges} if len(edges) else {}
+    return {"line_edges": edges} if len(edges) else {}
 
 
 _INT32, _FLOAT32 = np.dtype("<i4"), np.dtype("<f4")
@@ -174,7 +174,7 @@ FIELDS = (
     Field("made", "made_offsets", {"made": (_INT32, ())}, pack=_pack_made),
     Field("text", "text_offsets", {"text": (np.dtype("u1"), ())}, pack=_pack_text),
     Field("words", "word_offsets", {"word_boxes": (_FLOAT32, (4,))}, pack=_pack_words),
-    Field("edges", "edge_offsets", {"edges": (np.dtype("i1"), ())}, pack=_pack_edges),
+    Field("edges", "line_edge_offsets", {"line_edges": (np.dtype("i1"), (3,))}, pack=_pack_edges),
     POSTINGS,
 )
 

@@ -29,6 +29,16 @@ JOINS = ("and", "or", "not")
 _RANGES: dict[str, Callable[[Any, Any], bool]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 OPERATORS = ("==", "!=", *_RANGES)
 
+EXAMPLES: dict[str, Mapping[str, Any]] = {
+    "whose year is 2024": {"year": 2024},
+    "whose year is not 2024, or that have none": {"year": {"!=": 2024}},
+    "whose year is one of these": {"year": [2023, 2024]},
+    "whose year lies in this range": {"year": {">=": 2020, "<": 2024}},
+    "for which both hold": {"year": 2024, "draft": False},
+    "for which at least one of these holds": {"or": [{"doc": "a.pdf"}, {"not": {"page": 1}}]},
+}
+"""Filters by the pages that pass them, for the documents."""
+
 Test = Callable[[Any], bool]  # of one value of the metadata
 
 

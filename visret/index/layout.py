@@ -28,6 +28,9 @@ system's bytes. Metadata is a JSON object. Numbers of documents and segments are
 is the file, `member` the place of the document in it ("" for the file itself, "letters/1.pdf" in an archive, and so on
 inward), `hash` that of its own bytes; `size` and `mtime_ns` are those of the file.
 
+**A file may be an object** on object storage: `source` is its address (`s3://bucket/papers/a.pdf`), and `mtime_ns` the
+second in which it was written, with digits of the SHA-256 of its ETag in place of the nanoseconds.
+
 **What is known to be missing** from a document that was read stands in `lost`.
 
 **Formats.** Every format opens all earlier ones. A catalogue of format 2 has no `member` (all are ""), no `lost` (what
@@ -86,9 +89,11 @@ then `checksums` names none of its files. Code that needs it says what adds it a
     text_offsets   (P+1,)    int64, bytes of each page in text
     word_boxes     (sum, 4)  float32, boxes of the words of the text, split at white space
     word_offsets   (P+1,)    int64, words of each page in word_boxes; a page may have none
-    edges          (sum,)    int8, how likely a passage begins or ends before each line of the text, and behind the
-                             last, as log odds in sixteenths (visret/explain/layout.py)
-    edge_offsets   (P+1,)    int64, edges of each page; a page without has none, and its edges are found when needed
+    line_edges     (sum, 3)  int8, for each line of the text, and behind the last: the log odds that a passage begins
+                             there, and that one ends, in sixteenths; 1 if the line is of a figure, a table, a listing
+                             or a caption (visret/explain/layout.py)
+    line_edge_offsets (P+1,) int64, lines of each page in line_edges; a page without has none, and its edges are found
+                             when needed, as are those that earlier versions stored in a file named edges
     lengths        (P,)      uint32, terms of each page (visret/index/terms.py), each as often as it is there
     terms          (sum,)    uint8, the T distinct terms of all pages in UTF-8, sorted by these bytes
     term_offsets   (T+1,)    int64, bytes of each term in terms
@@ -195,7 +200,7 @@ CREATE TABLE segments (
 CREATE TABLE documents (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     doc TEXT NOT NULL UNIQUE,
-    source,                             -- absolute path; NULL for pages made in memory
+    source,                             -- absolute path, or address; NULL for pages made in memory
     hash TEXT,
     size INTEGER,
     mtime_ns INTEGER,

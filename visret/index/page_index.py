@@ -138,6 +138,11 @@ class PageIndex:
         return self._path
 
     @property
+    def address(self) -> str:
+        """The path, which opens the index again."""
+        return str(self._path)
+
+    @property
     def model(self) -> IndexModel:
         """The model of its vectors."""
         return self.snapshot.model

@@ -184,8 +184,8 @@ class Segment:
         return self.part("text", row).tobytes().decode("utf-8", "replace")
 
     def edges(self, row: int) -> np.ndarray | None:
-        """Return where passages may begin and end on the page in this row, (L+1,) int8; None where it is not known."""
-        edges = self.part("edges", row)
+        """Return where passages may begin and end on the page in this row, (L+1, 3) int8; None if it is not known."""
+        edges = self.part("line_edges", row)
         return edges if len(edges) else None
 
     def word_boxes(self, row: int) -> np.ndarray | None:

@@ -141,6 +141,13 @@ class Snapshot:
         rows = {number: self.rows(number)[mask] for number, mask in masks.items() if mask.any()}
         return Selection(rows, tree if where else None, False)
 
+    def passing(self, where: Mapping[str, Any]) -> set[int]:
+        """Return the numbers of the documents that pass a filter by themselves, whether or not their pages do.
+
+        A document passes nothing about "page". Raises InvalidArgument as `select` does.
+        """
+        return self._passing_documents(parse(where, self._keys))
+
     def find(self, ref: tuple[str, int]) -> tuple[int, int]:
         """Return the segment number and the row of (doc, page). Raises InvalidArgument if there is no such page."""
         doc, page = ref
@@ -191,6 +198,15 @@ class Snapshot:
         """Return the page's own metadata."""
         with reading_errors(self._index):
             return dict(self._entries[segment][1].metadata.get(row, {}))
+
+    def own_metadata(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the key and the own metadata of each page that has any."""
+        with reading_errors(self._index):
+            for _, live in self._entries.values():
+                at = np.searchsorted(live.rows, np.fromiter(live.metadata, np.int64, len(live.metadata)))
+                yield from zip(
+                    (live.documents[at] << 32 | live.pages[at]).tolist(), live.metadata.values(), strict=True
+                )
 
     def metadata(self, segment: int, row: int) -> dict[str, Any]:
         """Return the document's metadata with the page's over it: what filters see."""
@@ -318,19 +334,27 @@ class Snapshot:
                 masks[number] = masks[number] | mask if isinstance(tree, Or) else masks[number] & mask
         return masks
 
+    def _passing_documents(self, tree: Filter) -> set[int]:
+        if isinstance(tree, Not):
+            return set(self._documents) - self._passing_documents(tree.part)
+        if isinstance(tree, And | Or):
+            parts = [self._passing_documents(part) for part in tree.parts]
+            return set().union(*parts) if isinstance(tree, Or) else set(self._documents).intersection(*parts)
+        return set() if tree.key == "page" else set(self._matching_documents(tree.key, tree.test()))
+
     def _all(self, value: bool) -> _Masks:
         return {number: np.full(len(live.rows), value) for number, (_, live) in self._entries.items()}
 
     def _testing(self, key: str, test: Test) -> _Masks:
         """Return which live pages have a value of the key that passes, of their own or their document's."""
         if key == "page":
-            return {number: _each(live.pages, test) for number, (_, live) in self._entries.items()}
+            return {number: each(live.pages, test) for number, (_, live) in self._entries.items()}
         documents = self._matching_documents(key, test)
         masks = {number: np.isin(live.documents, documents) for number, (_, live) in self._entries.items()}
         if key not in BUILT_IN:
             with reading_errors(self._index):
                 for number, (_, live) in self._entries.items():
-                    own = {row: _holds(data, key, test) for row, data in live.metadata.items() if key in data}
+                    own = {row: holds(data, key, test) for row, data in live.metadata.items() if key in data}
                     at = np.searchsorted(live.rows, np.fromiter(own, np.int64, len(own)))
                     masks[number][at] = np.fromiter(own.values(), bool, len(own))
         return masks
@@ -342,7 +366,7 @@ class Snapshot:
             return [number for number, row in documents if test(row.doc)]
         if key == "source":
             return [number for number, row in documents if test(load_source(row.source))]
-        return [number for number, _ in documents if _holds(self._metadata(number), key, test)]
+        return [number for number, _ in documents if holds(self._metadata(number), key, test)]
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -379,7 +403,8 @@ def no_document(doc: str | int, there: Collection[str]) -> InvalidArgument:
     return InvalidArgument(f"no document {doc!r} in this index{meant}")
 
 
-def _holds(metadata: Mapping[str, Any], key: str, test: Test) -> bool:
+def holds(metadata: Mapping[str, Any], key: str, test: Test) -> bool:
+    """Return whether metadata has a value of this key that passes, or a list with such an item."""
     if key not in metadata:
         return False
     value = metadata[key]
@@ -387,7 +412,7 @@ def _holds(metadata: Mapping[str, Any], key: str, test: Test) -> bool:
     return any(test(item) for item in items if not isinstance(item, list | dict))
 
 
-def _each(values: np.ndarray, test: Test) -> np.ndarray:
+def each(values: np.ndarray, test: Test) -> np.ndarray:
     """Return which of (L,) numbers pass: (L,) bool."""
     distinct, at = np.unique(values, return_inverse=True)
     return np.fromiter(map(test, distinct.tolist()), bool, len(distinct))[at]

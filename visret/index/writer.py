@@ -10,7 +10,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,10 @@ from typing import Any
 import numpy as np
 
 from visret import arguments, forks
-from visret.codec import Codec, encode
 from visret.errors import (
     DuplicateDocument,
     IndexLocked,
     InvalidArgument,
-    ModelMismatch,
     PageIndexError,
     ShapeError,
 )
@@ -44,7 +42,7 @@ from visret.index.catalogue import (
     without_locks,
     writing_errors,
 )
-from visret.index.fields import Packed, pack_page, pack_vectors
+from visret.index.fields import Packed, pack_vectors
 from visret.index.filters import BUILT_IN, JOINS
 from visret.index.fitted import Fitted
 from visret.index.layout import (
@@ -59,6 +57,7 @@ from visret.index.layout import (
     fitted_folder,
     segment_folder,
 )
+from visret.index.packing import PackedPage, Packing
 from visret.index.segment import Segment, write_segment
 from visret.index.snapshot import Snapshot, no_document
 from visret.reduction import Storage, losing_lengths
@@ -185,9 +184,14 @@ class Writer:
         self._remember(number, doc, source, member)
         return number
 
-    def put(self, number: int, page: PageEmbedding) -> None:
-        """Add one page to a document. It is made smaller and encoded here, so that what waits is as small as on disk;
-        vectors that the index has still to learn from wait as they are.
+    @property
+    def packing(self) -> Packing:
+        """The way from an embedding to what is stored of it, for a process that packs pages before they are `put`."""
+        return Packing(self._index, self._model, self._storage, self._fitted)
+
+    def put(self, number: int, page: PageEmbedding | PackedPage) -> None:
+        """Add one page to a document. An embedding is made smaller and encoded here, so that what waits is as small as
+        on disk; vectors that the index has still to learn from wait as they are.
 
         Raises ModelMismatch for vectors of another size, ShapeError for what cannot be stored, DuplicateDocument for
         a page that is there already.
@@ -200,18 +204,14 @@ class Writer:
             )
         if page.size_pt is not None:
             arguments.size(page.size_pt)
-        if page.vectors.shape[1] != self._model.dim:
-            raise ModelMismatch(
-                self._index,
-                f"{doc}, page {page.ref.page} has vectors of {page.vectors.shape[1]} dimensions; the index was made by "
-                f"{self._model.name}, whose vectors have {self._model.dim}",
-            )
+        if isinstance(page, PageEmbedding):
+            self.packing.check_dim(page)
         with reading_errors(self._index):
             there = self._connection.execute("SELECT 1 FROM pages WHERE document = ? AND page = ?", at).fetchone()
         if there or at in self._placed:
             raise DuplicateDocument(self._index, f"page {page.ref.page} of {doc} is in the index already")
         text = self._metadata(f"{doc}, page {page.ref.page}", page.metadata) if page.metadata else None
-        packed = self._pack(page)
+        packed = page.arrays if isinstance(page, PackedPage) else self.packing.pack(page)
         self._appear(number)
         self._do("DELETE FROM unread_pages WHERE document = ? AND page = ?", *at)
         self._do(
@@ -555,22 +555,6 @@ class Writer:
     def _sealed(self) -> None:
         self._commits += 1
         self._committed(self._commits)
-
-    def _pack(self, page: PageEmbedding) -> Packed:
-        """Return what a segment stores of a page; its vectors as they are if the index has still to learn from them."""
-        try:
-            if not self._model.makes_vectors:
-                return pack_page(page)
-            vectors = encode(page.vectors, Codec("float32", self._model.dim)).codes  # refused here if they cannot be
-            reduced = self._storage.reduce(replace(page, vectors=vectors))
-            if self._fitted is not None:
-                return pack_page(reduced) | pack_vectors(reduced.vectors, self._fitted)
-            lengths = np.linalg.norm(reduced.vectors, axis=1)
-            if (wrong := np.abs(lengths - 1) > 0.5).any():
-                raise ShapeError(f"vectors must have length 1 to learn from them, got {lengths[wrong.argmax()]:.3g}")
-            return pack_page(reduced) | {"vectors": reduced.vectors}
-        except ShapeError as error:
-            raise ShapeError(f"{page.ref.doc}, page {page.ref.page}: {error}") from error
 
     def _learn(self) -> None:
         """Fit projection and codec to the vectors that wait, and store these by it."""

@@ -25,7 +25,7 @@ import numpy as np
 from llvmlite import binding
 
 from visret import forks
-from visret.codec import BITS, Codec, Rows, decode, levels, unpacked
+from visret.codec import FORMS, Codec, Rows, decode, levels, unpacked
 from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
 from visret.maxsim._kernel import Arguments, Bind, Scan
@@ -130,7 +130,7 @@ def differences(path: Path, codec: str, dim: int, bind: Bind) -> str | None:
     counts = [1] * len(path.tiles)
     room = sum(map(path.tokens, path.tiles))
     queries = sample_queries(room - 1, dim)
-    asked = [query / np.float32(np.sqrt(dim)) for query in queries] if codec == "binary" else queries
+    asked = [query / np.float32(np.sqrt(dim)) for query in queries] if FORMS[codec].is_unscaled else queries
     laid = _paths.lay_out(path, asked, _kernel.width(dim), counts)
 
     def scored(bound: Bind) -> np.ndarray:
@@ -184,7 +184,7 @@ def sample_pages(codec: str, dim: int) -> tuple[Rows, Codec, np.ndarray]:
     count = int(offsets[-1])
     fitted = Codec(codec, dim)
     if fitted.needs_fit:
-        weights = np.linspace(-27, 26, 1 << BITS[codec])  # not the same on both sides of 0
+        weights = np.linspace(-27, 26, 1 << FORMS[codec].bits)  # not the same on both sides of 0
         centroids = (100 * noise(8, dim)).astype(np.int8)
         fitted = Codec(codec, dim, centroids, weights.astype(np.int8), 1 / 127)
     rows = fitted.empty(count)
@@ -290,10 +290,10 @@ def _values(path: Path, codec: str, dim: int, given: dict[str, Any], rows: np.nd
     if codes.dtype != np.uint8:
         out[:, :dim] = codes
         return out
-    if codec == "int8":
+    if FORMS[codec].is_biased:
         biased = codes
     else:
-        learned = Codec(codec, dim).needs_fit
+        learned = FORMS[codec].learned
         values = levels(given["weights"] if learned else None)[unpacked(codes, codec, dim)]
         if learned:
             values = values + given["centroids"][np.minimum(given["centroid_of"][rows], given["last_centroid"])]

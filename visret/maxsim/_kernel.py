@@ -27,7 +27,7 @@ import numpy as np
 from llvmlite import binding, ir
 
 from visret import forks
-from visret.codec import BITS, Codec, Rows
+from visret.codec import FORMS, Codec, Rows, levels
 from visret.errors import ShapeError
 from visret.maxsim import _paths
 from visret.maxsim._paths import CHUNK, Path, Queries, Tile
@@ -77,12 +77,10 @@ ARGUMENTS: Mapping[str, Array | None] = {
 
 GROUP = 24  # rows of a page that meet one tile of tokens after the other, while both stay in the L1 cache
 
-_PACKED_BITS = {codec: bits for codec, bits in BITS.items() if bits < 8}
-
 
 def row_bytes(codec: str, dim: int) -> int:
     """Return the bytes of a stored row."""
-    return -(-dim * BITS[codec] // 8)
+    return -(-dim * FORMS[codec].bits // 8)
 
 
 def width(dim: int) -> int:
@@ -166,11 +164,11 @@ _NUMBERS = tuple(name for name, array in ARGUMENTS.items() if array is None)
 @functools.cache
 def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple[str | int, ...], bool]]:
     """Return for each array its name, dtype (None if this codec has no such array), shape, and if it is written."""
-    rows, fitted = Codec(codec, dim).empty(0), codec.startswith("residual")
+    rows, form = Codec(codec, dim).empty(0), FORMS[codec]
     stored = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
     dtypes = {name: None if array is None else array.dtype for name, array in stored.items()}
-    dtypes |= dict.fromkeys(("centroids", "weights"), np.dtype(np.int8) if fitted else None)
-    sizes = {"values of a row": rows.codes.shape[1], "levels": 1 << _PACKED_BITS.get(codec, 0)}
+    dtypes |= dict.fromkeys(("centroids", "weights"), np.dtype(np.int8) if form.learned else None)
+    sizes = {"values of a row": rows.codes.shape[1], "levels": 1 << form.bits if form.is_packed else 1}
     return [
         (
             name,
@@ -282,13 +280,13 @@ class _Row:
 
 class _Builder:
     def __init__(self, path: Path, codec: str, dim: int, function: ir.Function, *, halves: bool) -> None:
-        self.path, self.codec, self.dim = path, codec, dim
+        self.path, self.codec, self.dim, self.form = path, codec, dim, FORMS[codec]
         self.halves = halves  # the CPU converts float16
         self.width = width(dim)
         self.element = {"float": F32, "words": I16}.get(path.kind, I8)
-        self.stored = {"float32": F32, "float16": F16}.get(codec, I8)
+        self.stored = {np.float32: F32, np.float16: F16, None: I8}[self.form.floats]
         as_stored = self.stored == self.element and path.kind != "signed"
-        self.unpacks = not as_stored or codec in _PACKED_BITS or dim != self.width
+        self.unpacks = not as_stored or self.form.is_packed or dim != self.width
         self.codes = ir.VectorType(self.element, path.lanes * path.group)
         self.floats = ir.VectorType(F32, path.lanes)
         self.sums = ir.VectorType(I32, path.lanes) if path.limit else self.floats
@@ -361,11 +359,11 @@ class _Builder:
         return _at(self.b, self.pointer("scratch"), self.b.mul(place, I64(self.width * 4)), I8)
 
     def factor(self, index: ir.Value) -> ir.Value | None:
-        if self.codec == "int8":
+        if self.form.scales is None:
+            return None
+        if self.form.scales is np.float32:
             return self.load("scales", index, F32)
-        if self.codec.startswith("residual"):
-            return _widened_half(self.b, self.load("scales", index, I16))
-        return None
+        return _widened_half(self.b, self.load("scales", index, I16))
 
     def tile(self, tile: Tile, rows: list[_Row], stream: ir.Value, register: ir.Value) -> int:
         """Multiply, keep the maxima, and return the number of bytes of the stream that were read."""
@@ -487,7 +485,7 @@ class _Builder:
         source = self.stored_row(index)
         whole = self.dim // 16
         centroid = None
-        if self.codec.startswith("residual"):
+        if self.form.learned:
             number, last = b.zext(self.load("centroid_of", index, I16), I64), self.given["last_centroid"]
             number = b.select(b.icmp_unsigned("<", number, last), number, last)  # a damaged file may hold any number
             centroid = _at(b, self.pointer("centroids"), b.mul(number, I64(self.dim)), I8)
@@ -525,18 +523,19 @@ class _Builder:
         """Return the index-th `count` dimensions as value + 128, uint8."""
         b = self.b
         octets = ir.VectorType(I8, count)
-        if self.codec == "int8":
+        if self.form.is_biased:
             return b.load(_at(b, source, index, octets), typ=octets, align=1)
-        bits = _PACKED_BITS[self.codec]
-        bit = [self.bit(source, index, count, bits, which) for which in range(bits)]
-        if self.codec == "binary":
-            return b.select(bit[0], *(ir.Constant(octets, [value] * count) for value in (129, 127)))
-        weights = [_splat(b, self.load("weights", i, I8), count) for i in range(1 << bits)]
-        chosen = b.select(bit[0], weights[1], weights[0])
-        if bits == 2:
-            chosen = b.select(bit[1], b.select(bit[0], weights[3], weights[2]), chosen)
-        assert centroid is not None
-        value = b.add(chosen, b.load(_at(b, centroid, index, octets), typ=octets, align=1))
+        bits = self.form.bits
+        if self.form.learned:
+            values = [_splat(b, self.load("weights", i, I8), count) for i in range(1 << bits)]
+        else:
+            values = [ir.Constant(octets, [int(level) & 255] * count) for level in levels(None)]
+        for which in range(bits):  # each bit of the code halves the values that it may stand for
+            bit = self.bit(source, index, count, bits, which)
+            values = [b.select(bit, high, low) for low, high in zip(values[::2], values[1::2], strict=True)]
+        (value,) = values
+        if centroid is not None:
+            value = b.add(value, b.load(_at(b, centroid, index, octets), typ=octets, align=1))
         return b.xor(value, ir.Constant(octets, [128] * count))
 
     def bit(self, source: ir.Value, index: ir.Value, count: int, bits: int, which: int) -> ir.Value:

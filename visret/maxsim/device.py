@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from visret.codec import BITS, Codec, Rows, decode, levels, unpacked
+from visret.codec import Codec, Rows, decode, levels, unpacked
 from visret.errors import VisretError
 from visret.maxsim.packed import PackedPages, _scan_parts
 
@@ -209,7 +209,7 @@ def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
     import torch
 
     def converted(name: str, some: np.ndarray) -> Any:
-        if name == "codes" and codec.name == "int8":
+        if name == "codes" and codec.form.is_biased:
             return (some ^ np.uint8(128)).view(np.int8)
         if name == "centroids":
             assert codec.centroids is not None
@@ -230,11 +230,11 @@ def _upload(rows: Rows, codec: Codec, device: Any) -> Rows:
 
 def _table(codec: Codec) -> np.ndarray | None:
     """Return what each byte of packed codes stands for: (256,) integers whose bytes are the int8 values."""
-    bits = BITS[codec.name]
-    if bits >= 8:
+    if not codec.form.is_packed:
         return None
-    numbers = unpacked(np.arange(256, dtype=np.uint8)[:, None], codec.name, 8 // bits)
-    return np.ascontiguousarray(levels(codec.weights)[numbers]).view(f"i{8 // bits}").ravel()
+    each = 8 // codec.form.bits
+    numbers = unpacked(np.arange(256, dtype=np.uint8)[:, None], codec.name, each)
+    return np.ascontiguousarray(levels(codec.weights)[numbers]).view(f"i{each}").ravel()
 
 
 def _lay_out(queries: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

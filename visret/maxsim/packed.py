@@ -91,7 +91,7 @@ class PackedPages:
         if not np.isfinite(query).all():
             raise ShapeError("query: has values that are not finite")
         # A binary row is (+1 or -1) / sqrt(d); the kernel multiplies with +1 or -1.
-        return query / np.float32(math.sqrt(self.dim)) if self.codec.name == "binary" else query
+        return query / np.float32(math.sqrt(self.dim)) if self.codec.form.is_unscaled else query
 
     def _bounds(self, only: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row of each wanted page, and the row after its last one, int64."""
@@ -118,7 +118,7 @@ class PackedPages:
 
         starts, ends = self._bounds(only)
         path, bind = _check.trusted(self.codec.name, self.dim, self.path, exact=exact or self.is_float)
-        key = path.name, self.dim, self.codec.name == "binary"
+        key = path.name, self.dim, self.codec.form.is_unscaled
         if key not in laid_out:
             laid_out[key] = _paths.lay_out(path, [self._check(query) for query in queries], _kernel.width(self.dim))
         given = _kernel.arguments(self.rows, self.codec, starts, ends, laid_out[key], len(queries))
