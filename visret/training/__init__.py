@@ -1,1 +1,1 @@
-"""The training of visret's own models, for anyone to run again."""
+"""The training of models on the pages of an index, and of visret's own models, for anyone to run again."""
