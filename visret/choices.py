@@ -1,7 +1,14 @@
 """The names that users choose from, kept apart so that the command prints its help without loading what they name."""
 
-CODECS = ("float32", "float16", "int8", "residual2", "residual1", "binary")
-"""The codecs that store a vector, from the largest to the smallest; `codec` implements them."""
+CODECS = {
+    "float32": "as they are, 4 d bytes a vector of d dimensions",
+    "float16": "11 bits of each number, 2 d",
+    "int8": "8-bit integers and a scale, d + 4",
+    "residual2": "ColBERTv2's codes: a centroid and two bits a dimension, d/4 + 4",
+    "residual1": "a centroid and one bit a dimension, d/8 + 4",
+    "binary": "signs, d/8",
+}
+"""The codecs that store a vector, from the largest to the smallest, with what they keep; `codec` implements them."""
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """The model of an index if nobody names another; an entry of models.yaml."""
@@ -36,11 +43,31 @@ RERANK = "rerank"
 HYBRID, CASCADE = "hybrid", "cascade"
 """The ways of ranking that fuse late interaction and BM25: on the best pages of both, or on those of BM25."""
 
-WAYS = (LATE, "maxsim", BM25, DENSE, SPARSE, "poly", "xtr", HYBRID, CASCADE)
-"""The ways of ranking that have names; `search.scorers` and `search.plans` implement them."""
+TOGETHER = "late+dense"
+"""The way of ranking that adds the cosine of single vectors to late interaction's mean cosine."""
+
+SCORERS = {
+    LATE: "visret.search.late_interaction",
+    "maxsim": "visret.search.maxsim",
+    BM25: "visret.search.bm25",
+    DENSE: "visret.search.dense",
+    SPARSE: "visret.search.sparse",
+    "poly": "visret.search.poly",
+    "xtr": "visret.search.xtr",
+}
+"""The ways of ranking that score pages, with the modules that implement them (`search.scorers`)."""
+
+WITHOUT_MODEL = (BM25,)
+"""The scorers that take a question as it is typed, so that no model is loaded."""
+
+WAYS = (*SCORERS, HYBRID, CASCADE, TOGETHER)
+"""The ways of ranking that have names; `search.plans` implements those that fuse scorers."""
 
 DEPTH = 50
 """The number of pages of a ranking that a reranker reads, if nobody chooses another."""
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+"""The levels of what `visret serve` logs, from the most to the least."""
 
 OCR_MODES = ("auto", "never", "always")
 """The modes that decide on which pages the words of pictures are read; `ocr` implements them."""

@@ -17,7 +17,6 @@ import gzip
 import json
 import resource
 import shutil
-import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 import splade_tiny
+from debian import unpacked
 from rivals import bm25, pooled, texts_of
 
 from visret import Hit, Page, PageRef, Retriever, documents, evaluate
@@ -62,14 +62,8 @@ def fetch(folder: Path) -> Path:
         target = pdfs / name
         if target.exists():
             continue
-        if not (packages / package).exists():
-            packages.mkdir(parents=True, exist_ok=True)
-            subprocess.run(["apt-get", "download", "-q", package], cwd=packages, check=True)
-            (deb,) = packages.glob(f"{package}_*.deb")
-            subprocess.run(["dpkg", "-x", deb, packages / package], check=True)
-            deb.unlink()
+        source = unpacked(package, packages) / name.partition("/")[2]
         target.parent.mkdir(parents=True, exist_ok=True)
-        source = packages / package / name.partition("/")[2]
         if source.exists():
             shutil.copyfile(source, target)
         else:

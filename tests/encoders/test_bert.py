@@ -14,7 +14,7 @@ SEQUENCES = [[2, 9, 30, 3], [2, 40, 3], [2, *range(10, 60), 3]]
 
 
 def load(folder):
-    return Bert(folder, device=CPU, dtype=torch.float32)
+    return Bert.of(folder, device=CPU, dtype=torch.float32)
 
 
 @pytest.fixture
@@ -44,6 +44,14 @@ def test_a_sequence_does_not_depend_on_its_neighbours(checkpoints):
     bert = load(checkpoints / "bert")
     for ids, together in zip(SEQUENCES, bert(SEQUENCES), strict=True):
         torch.testing.assert_close(bert([ids])[0], together, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+@pytest.mark.parametrize("times", [1, 3])
+def test_first_tokens_are_those_of_whole_sequences(checkpoints, dtype, times):
+    bert = Bert.of(checkpoints / "bert", device=CPU, dtype=dtype)
+    whole = torch.stack([vectors[0] for vectors in bert(SEQUENCES * times)])
+    torch.testing.assert_close(bert.first_tokens(SEQUENCES * times), whole, atol=1e-5, rtol=0)
 
 
 def test_a_filled_up_batch_is_the_same(checkpoints):

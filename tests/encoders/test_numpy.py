@@ -163,6 +163,7 @@ def test_half_a_file_is_refused(checkpoints, tmp_path, kept):
         load_encoder(tmp_path / "folder")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["bert", "colbert"])
 def test_a_question_loads_neither_torch_nor_transformers_and_a_page_does(checkpoints, model):
     load_encoder(checkpoints / model)  # a checkpoint's conventions are noted the first time
@@ -189,7 +190,7 @@ def test_the_sizes_of_a_checkpoint_are_read(checkpoints):
     layout = _layout.read(checkpoints / "bert")
     assert (layout.dim, layout.heads, layout.layers, layout.longest, layout.activation) == (32, 4, 2, 512, "gelu")
     assert sorted(layout.names()) == sorted(Tensors(checkpoints / "bert" / "model.safetensors"))
-    assert Bert(checkpoints / "bert", device=torch.device("cpu"), dtype=torch.float32).dim == layout.dim
+    assert Bert.of(checkpoints / "bert", device=torch.device("cpu"), dtype=torch.float32).dim == layout.dim
 
 
 @pytest.mark.weights

@@ -60,6 +60,7 @@ print(sys.modules["torchvision"].whole, torch.ops.torchvision.nms.default._schem
     assert run(code, tmp_path) == ["broken", "True", "False", "True", "torchvision::nms"]
 
 
+@pytest.mark.long
 def test_the_installed_torchvision_imports_and_quiet_puts_everything_back():
     code = """
 import logging

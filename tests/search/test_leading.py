@@ -28,6 +28,8 @@ def asked(text, *tokens):
         (asked("unbelievable stories of the sea", "un", "believable", "stories", "of", "the", "sea"), False),
         (asked("高速公路 PDF", "PDF"), True),
         (asked("what is that?", "what", "is", "that", "?"), False),
+        (asked('$array[1] or "@array"?', "$", "array", "[", "1", "]", "or", '"', "@", "array", '"', "?"), False),
+        (asked("le petit juge", "le", "pet", "it", "ju", "ge"), True),
     ],
 )
 def test_pieces_say_what_a_model_knows(query, expected):
@@ -71,8 +73,13 @@ def hits_length(retriever, hit, question):
 def test_vectors_rank_what_the_model_knows_and_what_no_page_says(retriever):
     hits = retriever.search("who smokes at work")
     assert (hits[0].doc, hits.warnings, set(hits[0].scores)) == ("en", (), {"late"})
-    (first, *_) = retriever.search("zzyzx qwrtk")
-    assert set(first.scores) == {"late"}
+    hits = retriever.search("zzyzx qwrtk")
+    assert set(hits[0].scores) == {"late"}
+    assert all(hit.weak and hit.relevance == 0 for hit in hits)
+    assert retriever.search("zzyzx qwrtk", weak=False) == []
+    assert hits.warnings[-1] == (
+        "all-minilm-l6-v2 knows little of this question, and no page that was searched has any of its words"
+    )
 
 
 @pytest.mark.weights

@@ -117,7 +117,7 @@ def test_hits_have_the_scores_of_all(tmp_path):
         ({"weights": {}}, "needs the names of scorers"),
         ({"weights": {"late": 0}}, "the weight of late must be a number above 0, got 0"),
         ({"weights": {"late": math.nan}}, "above 0"),
-        ({"weights": {"late": 1}, "fusion": "sum"}, "fusion: expected relative or rank, got 'sum'"),
+        ({"weights": {"late": 1}, "fusion": "sum"}, "fusion: expected relative or rank or mean, got 'sum'"),
         ({"weights": {"late": 1}, "candidates": "bm25"}, "candidates come from one of late, got 'bm25'"),
         ({"weights": {"late": 1}, "depth": 0}, "depth must be a whole number"),
         ({"weights": {"late": 1}, "depth": {"bm25": 9}}, "depth: expected a number for each of late, got"),

@@ -40,7 +40,7 @@ class Words:
         else:
             where = boxes = np.array([word.box for word in page.words], np.float32)
         where = np.concatenate([np.full((1, where.shape[1]), np.nan, np.float32), where])
-        return PageEmbedding(page.ref, page.size_pt, vectors, where, page.text, boxes)
+        return PageEmbedding(page.ref, page.size_pt, vectors, where, page.text, boxes, page.metadata)
 
     def encode_queries(self, texts):
         self.encoded += len(texts)

@@ -33,14 +33,15 @@ _FLOATS = 48  # one in so many inputs stays float32 (`_Integers`)
 
 
 class Bert:
-    """The encoder of a checkpoint folder (config.json, model.safetensors).
+    """An encoder of these sizes and weights, which are named as in `Layout.names`.
 
     dtype: float32, bfloat16, float16, or int8 on a CPU. dim: the dimensions of its vectors. longest: the largest number
-    of ids in a sequence. Raises WeightsError unless the weights are exactly those of the configuration.
+    of ids in a sequence.
     """
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
-        layout = _layout.read(folder)
+    def __init__(
+        self, layout: _layout.Layout, stored: Mapping[str, Tensor], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
         self.dim = layout.dim
         self.longest = layout.longest
         self.dtype = dtype
@@ -49,11 +50,8 @@ class Bert:
         self._prefixes = layout.prefixes()
         self._eps = layout.eps
         self._first = layout.first
-        stored = load_file(folder / "model.safetensors")
-        names = _layout.canonical(stored)
-        _layout.check(layout, names, folder)
         kept = torch.float32 if dtype == torch.int8 else dtype
-        self._weights = {name: stored[names[name]].to(device, kept) for name in layout.names()}
+        self._weights = {name: stored[name].to(device, kept) for name in layout.names()}
         self._tables = layout.tables()
         self._distances = self._weights[DISTANCES][self._buckets(layout)].T.contiguous() if layout.buckets else None
         for prefix in self._prefixes:  # one product instead of three
@@ -64,6 +62,19 @@ class Bert:
         if dtype == torch.int8:
             for name in [f"{prefix}{part}" for prefix in self._prefixes for part in ("qkv", *LINEAR)]:
                 self._integers[name] = _Integers(*(self._weights.pop(f"{name}.{end}") for end in ("weight", "bias")))
+
+    @classmethod
+    def of(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Bert:
+        """Load a checkpoint folder (config.json, model.safetensors).
+
+        Raises WeightsError unless the weights are exactly those of the configuration.
+        """
+        layout = _layout.read(folder)
+        stored = load_file(folder / "model.safetensors")
+        names = _layout.canonical(stored)
+        _layout.check(layout, names, folder)
+        ours = {name: stored[there] for name, there in names.items()}
+        return cls(layout, ours, device=device, dtype=dtype)
 
     def _buckets(self, layout: _layout.Layout) -> Tensor:
         """Return the bucket of each distance, from the last id that attends to the first up to the reverse."""
@@ -82,6 +93,15 @@ class Bert:
         """Return the last layer's vectors of each sequence of n ids: (n, dim), not normalised."""
         with torch.inference_mode():
             return [vectors for some in self._parts(sequences) for vectors in self._forward(some)[: len(some)]]
+
+    def first_tokens(self, sequences: list[list[int]]) -> Tensor:
+        """Return the last layer's vector of the first id of each sequence: (number of sequences, dim), not normalised.
+
+        Behind the attention of the last layer the other ids are left out, which saves an eighth of the time.
+        """
+        with torch.inference_mode():
+            parts = self._parts(sequences)
+            return torch.cat([torch.stack(self._forward(some, first=True)[: len(some)]) for some in parts])
 
     def _parts(self, sequences: list[list[int]]) -> Iterator[list[list[int]]]:
         """Yield the sequences that are encoded at once: all, but for integers as many as make up _INTEGER_IDS."""
@@ -109,7 +129,8 @@ class Bert:
 
         return self._layered(ids, torch.arange(ids.shape[1], device=ids.device), attend)
 
-    def _forward(self, sequences: list[list[int]]) -> list[Tensor]:
+    def _forward(self, sequences: list[list[int]], *, first: bool = False) -> list[Tensor]:
+        """Return the vectors of each sequence, and perhaps of one more. first: only that of its first id, (dim,)."""
         lengths = [len(ids) for ids in sequences]
         spare = -sum(lengths) % _ROWS
         if spare and sum(lengths) > _ROWS:  # a last sequence that is thrown away
@@ -118,10 +139,17 @@ class Bert:
         ids = torch.tensor([i for sequence in sequences for i in sequence], device=self.device)
         positions = torch.cat([torch.arange(n, device=self.device) for n in lengths])
         biases = {count: self._bias(count) for count in set(lengths)}
-        return list(self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths, biases)).split(lengths))
+        kept = torch.nonzero(positions == 0)[:, 0] if first else None
+        x = self._layered(ids, positions, lambda qkv: self._attend(qkv, lengths, biases), kept)
+        return list(x if first else x.split(lengths))
 
-    def _layered(self, ids: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
-        """Run all layers. attend: maps queries, keys and values, (..., 3 * dim), to (..., dim)."""
+    def _layered(
+        self, ids: Tensor, positions: Tensor, attend: Callable[[Tensor], Tensor], kept: Tensor | None = None
+    ) -> Tensor:
+        """Run all layers. attend: maps queries, keys and values, (..., 3 * dim), to (..., dim).
+
+        kept: the numbers of the ids whose vectors are wanted; None for all.
+        """
         words, places, *types = (self._weights[name] for name in self._tables)
         x = words[ids] + places[self._first + positions]
         for table in types:
@@ -129,6 +157,8 @@ class Bert:
         x = self._norm(x, "embeddings.LayerNorm")
         for prefix in self._prefixes:
             attended = attend(self._linear(x, f"{prefix}qkv"))
+            if kept is not None and prefix == self._prefixes[-1]:
+                attended, x = attended[kept], x[kept]
             x = self._norm(
                 x + self._linear(attended, f"{prefix}attention.output.dense"), f"{prefix}attention.output.LayerNorm"
             )

@@ -19,7 +19,7 @@ from visret import arguments
 from visret.encoders import _base, _torch
 from visret.errors import InvalidModelSpec, MissingExtra, ShapeError, VisretError, WeightsError
 from visret.models import architectures, fetch, weights
-from visret.types import Grid, ModelSpec, Page, PageEmbedding, QueryEmbedding
+from visret.types import Grid, ModelSpec, Page, PageEmbedding, PageRef, QueryEmbedding
 
 # Every family has these options. Without an entry for one, the checkpoint's own library decides.
 OPTIONS: Mapping[str, Any] = {
@@ -99,6 +99,39 @@ class PatchEncoder(ABC):
     def _query_features(self, text: str) -> Any:
         return self._processor.process_queries([text], suffix=self._suffix)
 
+    # ---- what training needs
+
+    @property
+    def network(self) -> Any:
+        """The network itself, whose weights training changes."""
+        return self._model
+
+    def page_features(self, page: Page) -> Mapping[str, Any]:
+        """Return what the network reads of a page, on the CPU. Raises ShapeError for a page without an image."""
+        _base.check_images(self.spec, [page])
+        features: Mapping[str, Any] = self._page_features([page.image])
+        return features
+
+    def question_features(self, text: str) -> Mapping[str, Any]:
+        """Return what the network reads of a question, on the CPU."""
+        # What looks like a control token in a question is split into text: an image token needs an image.
+        said = self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        features: Mapping[str, Any] = self._query_features(said)
+        return features
+
+    def page_tensor(self, features: Mapping[str, Any], ref: PageRef) -> torch.Tensor:
+        """Return the vectors of a page's embedding, from its features: (n, d) float32, through which gradients pass."""
+        _, kept = self._kept(features, 0, ref)
+        return self._rows(features)[torch.from_numpy(kept)]
+
+    def question_tensor(self, features: Mapping[str, Any]) -> torch.Tensor:
+        """Return the vectors of a question, from its features: (n, d) float32, through which gradients pass."""
+        return self._rows(features)
+
+    def _rows(self, features: Mapping[str, Any]) -> torch.Tensor:
+        rows = self._computed(features)[0].float()
+        return torch.nn.functional.normalize(rows, dim=-1) if self._normalised else rows
+
     # ---- what they share
 
     def can_read(self, page: Page) -> bool:
@@ -137,24 +170,18 @@ class PatchEncoder(ABC):
 
     def _pages(self, pages: Sequence[Page]) -> list[PageEmbedding]:
         features = self._page_features([page.image for page in pages])
-        attended = features["attention_mask"].bool().numpy()
-        encoded = self._forward(features)
         out = []
-        for row, (page, vectors, mask) in enumerate(zip(pages, encoded, attended, strict=True)):
-            grid, tokens = self._places(features, row)
-            if len(tokens) != grid.rows * grid.cols:
-                raise ShapeError(f"{page.ref}: {len(tokens)} patches for {grid.rows} rows x {grid.cols} cols")
-            rest = mask & self._keeps_text
-            rest[tokens] = False
-            ordered = np.concatenate([vectors[tokens], vectors[rest]])
+        for row, (page, vectors) in enumerate(zip(pages, self._forward(features), strict=True)):
+            grid, kept = self._kept(features, row, page.ref)
             out.append(
-                PageEmbedding(page.ref, page.size_pt, ordered, grid, page.text, _base.word_boxes(page), page.metadata)
+                PageEmbedding(
+                    page.ref, page.size_pt, vectors[kept], grid, page.text, _base.word_boxes(page), page.metadata
+                )
             )
         return out
 
     def _query(self, text: str) -> QueryEmbedding:
-        # What looks like a control token in a question is split into text: an image token needs an image.
-        features = self._query_features(self._controls.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text))
+        features = self.question_features(text)
         (vectors,) = self._forward(features)
         ids = features["input_ids"][0].tolist()
         tail = _alike(self._frame[::-1], ids[::-1])
@@ -172,15 +199,30 @@ class PatchEncoder(ABC):
 
     def _forward(self, features: Mapping[str, Any]) -> np.ndarray:
         """Return the vectors of a batch, padding included: (batch, length, d) float32."""
+        with torch.inference_mode():
+            return np.asarray(_torch.to_numpy(self._computed(features), unit=self._normalised))
+
+    def _computed(self, features: Mapping[str, Any]) -> torch.Tensor:
+        """Return what the network makes of a batch: (batch, length, d), in its dtype."""
         moved = {
             name: value.to(self._model.device, self._model.dtype if value.is_floating_point() else None)
             for name, value in features.items()
             if name != "labels"
         }
-        with torch.inference_mode():
-            made = self._model(**moved)
-        vectors = made if isinstance(made, torch.Tensor) else made.embeddings
-        return np.asarray(_torch.to_numpy(vectors, unit=self._normalised))
+        made = self._model(**moved)
+        return made if isinstance(made, torch.Tensor) else made.embeddings
+
+    def _kept(self, features: Mapping[str, Any], row: int, ref: PageRef) -> tuple[Grid, np.ndarray]:
+        """Return the grid of a page of a batch, and where its vectors are in the sequence: cells first, then the rest.
+
+        Raises ShapeError for patches that do not fill the grid.
+        """
+        grid, tokens = self._places(features, row)
+        if len(tokens) != grid.rows * grid.cols:
+            raise ShapeError(f"{ref}: {len(tokens)} patches for {grid.rows} rows x {grid.cols} cols")
+        rest = features["attention_mask"][row].bool().numpy() & self._keeps_text
+        rest[tokens] = False
+        return grid, np.concatenate([tokens, np.flatnonzero(rest)])
 
     def _image_tokens(self, features: Mapping[str, Any], row: int) -> np.ndarray:
         return np.asarray(np.flatnonzero(features["input_ids"][row].numpy() == self._image_token))

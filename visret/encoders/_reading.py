@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from tokenizers import Tokenizer
 
 WORD = re.compile(r"\S+")  # words as str.split() has them
+Made = TypeVar("Made")
 _SPACE = re.compile(r"\s")
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, from a broken text layer; no tokenizer accepts it
+
+
+SENTENCE_WINDOW = {"window_words": 150, "window_pieces": 400}
+"""The most words and pieces of the windows in which sentence models read a page."""
+
+_BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their caches
 
 
 class Reading(NamedTuple):
@@ -105,3 +113,37 @@ def windows(reading: Reading, *, most_words: int, most_pieces: int) -> list[slic
             begin += most_pieces
         words += 1
     return [*out, slice(begin, len(reading.ids))]
+
+
+def uncut(tokenizer: str) -> Tokenizer:
+    """Return a tokenizer, as its JSON, that neither cuts nor fills texts, and takes "[SEP]" on a page for a word."""
+    made = Tokenizer.from_str(tokenizer)
+    made.no_truncation()
+    made.no_padding()
+    made.encode_special_tokens = True
+    return made
+
+
+def in_batches(
+    encode: Callable[[list[list[int]]], Sequence[Made]], sequences: Sequence[list[int]], threads: int
+) -> list[Made]:
+    """Return what is made of each sequence, in their order.
+
+    encode: makes something of each of several sequences. It gets those of similar length together, the longest first,
+    so that little is padded. threads: how many call it at once; 0 for this thread alone.
+    """
+    batches = []
+    order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
+    while order:
+        count = max(1, _BATCH_PIECES // len(sequences[order[0]]))
+        batches.append(order[:count])
+        order = order[count:]
+    given = [[sequences[i] for i in batch] for batch in batches]
+    if threads:
+        from visret.encoders import _torch
+
+        made = _torch.spread(encode, given, threads)
+    else:
+        made = [encode(batch) for batch in given]
+    out = {i: one for batch, some in zip(batches, made, strict=True) for i, one in zip(batch, some, strict=True)}
+    return [out[i] for i in range(len(sequences))]

@@ -63,8 +63,8 @@ def warn_of_pages(spec: ModelSpec, pages: Sequence[Page]) -> None:
     pages_together.add(spec, pages)
 
 
-class _Together:
-    """The warning about the pages of many batches."""
+class Together:
+    """The warning about the pages of many batches. It can be sent to another process."""
 
     def __init__(self) -> None:
         self.spec: ModelSpec | None = None
@@ -72,11 +72,19 @@ class _Together:
         self.foreign: Counter[str] = Counter()  # pages by document
 
     def add(self, spec: ModelSpec, pages: Sequence[Page]) -> None:
+        """Take in pages that were encoded."""
         self.spec = spec
         self.count += len(pages)
         self.foreign.update(page.ref.doc for page in pages if _is_foreign(page.text))
 
+    def join(self, other: Together) -> None:
+        """Take in what another one is about."""
+        self.spec = other.spec or self.spec
+        self.count += other.count
+        self.foreign += other.foreign
+
     def say(self) -> None:
+        """Log the warning, if there is anything to warn of."""
         if self.spec is None or not self.foreign:
             return
         named = ", ".join(list(self.foreign)[:MAX_NAMED])
@@ -85,16 +93,32 @@ class _Together:
         _warn(self.spec, self.foreign.total(), f"{self.count} pages", f": {named}")
 
 
-_together: ContextVar[_Together | None] = ContextVar("_together", default=None)
+_together: ContextVar[Together | None] = ContextVar("_together", default=None)
 
 
 @contextmanager
 def said_once() -> Iterator[None]:
     """Hold back warnings about pages inside the block; a single one at its end is about all of them."""
-    found = _Together()
+    with held_back() as found:
+        try:
+            yield
+        finally:
+            found.say()
+
+
+@contextmanager
+def held_back() -> Iterator[Together]:
+    """Hold back warnings about pages inside the block, and yield what they are about, for `join_others`."""
+    found = Together()
     before = _together.set(found)
     try:
-        yield
+        yield found
     finally:
         _together.reset(before)
-        found.say()
+
+
+def join_others(found: Together) -> None:
+    """Let the warning of the surrounding `said_once` be about these pages too, which another process encoded."""
+    pages_together = _together.get()
+    assert pages_together is not None
+    pages_together.join(found)

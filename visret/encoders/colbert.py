@@ -40,13 +40,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from visret import arguments, forks
 from visret.encoders import _base, _layout, _numpy, _scripts
 from visret.encoders._checkpoint import Checkpoint
 from visret.encoders._conventions import Scored
-from visret.encoders._reading import WORD, Reading, read, windows
+from visret.encoders._reading import SENTENCE_WINDOW, WORD, Reading, in_batches, read, uncut, windows
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.models import fetch, weights
 from visret.types import ModelSpec, Page, PageEmbedding, QueryEmbedding
@@ -68,8 +67,6 @@ _OPTIONS = {
     "eight_bit": False,
 }
 _PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
-_SENTENCE_WINDOW = {"window_words": 150, "window_pieces": 400}
-_BATCH_PIECES = 2048  # enough to keep the cores busy, few enough for their caches
 
 
 class SentenceModel:
@@ -104,10 +101,7 @@ class SentenceModel:
             from visret.encoders._onnx import sentence_network
 
             self._loaded = sentence_network(model, folder)
-        self.tokenizer = Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8"))
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        self.tokenizer.encode_special_tokens = True  # "[SEP]" on a page is a word
+        self.tokenizer = uncut((folder / "tokenizer.json").read_text("utf-8"))
         named = [self.tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")]
         self.unknown = next((number for number in named if number is not None), None)
         self.prompts = _prompts(folder)
@@ -136,7 +130,7 @@ class SentenceModel:
         if self._ours:
             from visret.encoders._bert import Bert
 
-            return Bert(self._folder, device=device, dtype=dtype)
+            return Bert.of(self._folder, device=device, dtype=dtype)
         from visret.encoders._sentence import Sentence
 
         return Sentence(self._folder, device=device, dtype=dtype)
@@ -226,6 +220,14 @@ class ColbertEncoder:
         reading = read(self._model.tokenizer, text, prompt=self._model.prompts[task], unknown=self._model.unknown)
         return reading.without_unknown(text) if task == "query" else reading
 
+    def windows(self, text: str) -> list[str]:
+        """Return the parts of a page's text that the model reads at once; none of a text without words."""
+        if not text.strip():
+            return []
+        reading = self.read(text, "document")
+        cuts = self._windows(reading, "document", most_words=self._window_words)
+        return [text[reading.starts[cut.start] : reading.ends[cut.stop - 1]] for cut in cuts]
+
     def _room(self, reading: Reading, task: str) -> int:
         """Return how many pieces fit beside head and tail."""
         room = self._model.longest[task] - len(reading.head) - len(reading.tail)
@@ -244,27 +246,8 @@ class ColbertEncoder:
         )
 
     def _encode(self, sequences: list[list[int]], task: str, *, threads: int = 0) -> list[Scored]:
-        """Encode sequences in batches of similar length, so that little is padded. threads: 0 for this thread alone."""
-
-        def encode(batch: list[int]) -> list[Scored]:
-            return self._model.encode([sequences[i] for i in batch], task)
-
-        batches = []
-        order = sorted(range(len(sequences)), key=lambda i: -len(sequences[i]))
-        while order:
-            count = max(1, _BATCH_PIECES // len(sequences[order[0]]))
-            batches.append(order[:count])
-            order = order[count:]
-        if threads:
-            from visret.encoders import _torch
-
-            made = _torch.spread(encode, batches, threads)
-        else:
-            made = [encode(batch) for batch in batches]
-        out = {
-            i: scored for batch, some in zip(batches, made, strict=True) for i, scored in zip(batch, some, strict=True)
-        }
-        return [out[i] for i in range(len(sequences))]
+        """Encode sequences. threads: as in `in_batches`."""
+        return in_batches(functools.partial(self._model.encode, task=task), sequences, threads)
 
     def _embedding(self, page: Page, text: str, reading: Reading, encoded: list[tuple[slice, Scored]]) -> PageEmbedding:
         """Join the windows of a page. encoded: each window, and the vectors of its ids with head and tail."""
@@ -329,7 +312,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
             )
         if not chosen["normalised"]:
             raise InvalidModelSpec(f"{spec.name}, options, normalised: token by token vectors are always normalised")
-        chosen |= {key: most for key, most in _SENTENCE_WINDOW.items() if chosen[key] is None}
+        chosen |= {key: most for key, most in SENTENCE_WINDOW.items() if chosen[key] is None}
     onnx = chosen["backend"] == "onnx"
     if chosen["backend"] not in ("torch", "onnx"):
         raise InvalidModelSpec(f"{spec.name}, options, backend: must be torch or onnx, got {chosen['backend']!r}")

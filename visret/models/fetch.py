@@ -55,7 +55,7 @@ def weights_folder(spec: ModelSpec) -> Path:
             raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
         return _into_cache(spec)
     if where.kind == "package":
-        file = where.path / "model.safetensors"
+        file = weights.file_in(where.path)
         found = weights.sha256(file)
         if found != spec.revision:
             raise WeightsError(

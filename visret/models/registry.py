@@ -109,7 +109,7 @@ def get(name: str) -> ModelSpec:
 def _meant(name: str, known: Iterable[str]) -> str:
     folded = {n.casefold(): n for n in known}
     asked = name.casefold()
-    close = difflib.get_close_matches(asked, folded, n=3) or [n for n in folded if asked and asked in n]
+    close = [n for n in folded if asked and asked in n][:5] or difflib.get_close_matches(asked, folded, n=3)
     return f"; did you mean {' or '.join(folded[n] for n in close)}?" if close else ""
 
 
@@ -278,6 +278,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
         "task",
         "sha256",
         "questions_for",
+        "beside",
     ):
         if not isinstance(entry.get(key, ""), str):
             raise wrong(key, "must be a text (quote it)")
@@ -311,7 +312,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     if not _source_is_valid(entry["source"]):
         raise wrong("source", 'must be owner/name, package:NAME, a folder (/, ./, ../ or ~ first) or ""')
     if entry["source"].startswith("package:") and not re.fullmatch(r"[0-9a-f]{64}", entry["revision"]):
-        raise wrong("revision", "must be the sha256 of the package's model.safetensors, 64 hexadecimal digits")
+        raise wrong("revision", "must be the sha256 of the weights in the package, 64 hexadecimal digits")
     if not re.fullmatch(r"[\w.-]*", entry["revision"]):
         raise wrong("revision", "must be a commit or a tag")
     if not all(re.fullmatch(r"[a-z]{2,3}", code) for code in entry.get("languages", [])):

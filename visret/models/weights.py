@@ -1,6 +1,6 @@
 """The weights of models: where they lie on this machine, what identifies them, and their tensors.
 
-Only safetensors are read. Nothing here loads torch or asks the network.
+Only safetensors are read, and packs (`PACK`). Nothing here loads torch or asks the network.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ __all__ = [
     "BUNDLED",
     "CONFIGURED",
     "FILES",
+    "PACK",
     "Location",
     "Tensors",
     "adapted",
     "base_folder",
+    "file_in",
     "folder_sha256",
     "has_weights",
     "hub_snapshot",
@@ -49,6 +51,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 BUNDLED = _PACKAGE / "ocr" / "glyph"  # the folder of the model that comes with this package
 FILES = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
 """The names that the weights of a checkpoint can have; a complete checkpoint has one of them."""
+
+PACK = ".hmsemb"
+"""The ending of a pack, the other kind of file in which a package may carry weights (`embedders._pack`)."""
 
 CONFIGURED = (".json", ".safetensors", ".model", ".txt", ".jinja", ".metadata")
 """The endings of the files that decide what a checkpoint computes: weights, configuration, tokenizer, prompts."""
@@ -161,11 +166,16 @@ def hub_snapshot(repository: str, revision: str) -> Path | None:
 
 
 def _in_package(package: str) -> Path | None:
-    """Return the folder of model.safetensors in an installed package, without importing the package."""
+    """Return the folder of the weights in an installed package, without importing the package."""
     if package == "visret":  # whichever way it is installed
         return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
-    file = _installed(package, lambda name: name == "model.safetensors")
+    file = _installed(package, lambda name: name == "model.safetensors" or name.endswith(PACK))
     return file.parent if file is not None else None
+
+
+def file_in(folder: Path) -> Path:
+    """Return the file of the weights in the folder of a package: a pack if there is one, else model.safetensors."""
+    return next(iter(sorted(folder.glob(f"*{PACK}"))), folder / "model.safetensors")
 
 
 def _installed(package: str, wanted: Callable[[str], bool]) -> Path | None:

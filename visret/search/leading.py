@@ -12,11 +12,12 @@ from visret.choices import BM25, LATE
 from visret.search.plans import Plan
 from visret.types import QueryEmbedding
 
-PIECES_A_WORD = 1.65
-"""The model knows little of a question that it splits into more word pieces than this for each word.
+PIECES_A_WORD = 1.45
+"""The model knows little of a question that it splits into more pieces of words than this for each word.
 
-all-minilm-l6-v2 splits English questions into 1.3 pieces a word on average, and French, Portuguese, Italian and Czech
-ones into 1.7 to 2.1 (`python tests/benchmarks/many.py FOLDER`).
+all-minilm-l6-v2 splits the English questions of three sets into 1.07 to 1.27 pieces a word on average, and French,
+Spanish and German ones into 1.65 to 2.16 (`languages.py`, `quality.py` and `faqs.py` in tests/benchmarks/). Punctuation
+does not count: `print()`, "$array[1]" and C:\\temp are in English questions.
 """
 LEAST_READ = 0.5  # the share of a question's characters that some piece must stand for
 
@@ -32,7 +33,8 @@ def knows_little(query: QueryEmbedding) -> bool:
     pieces = [token for token, named in zip(query.tokens, query.content, strict=True) if named]
     if not words:
         return False
-    if len(pieces) > PIECES_A_WORD * len(words):
+    parts = [_WORD.findall(token) for token in pieces]
+    if sum(map(bool, parts)) > PIECES_A_WORD * len(words):
         return True
-    read = sum(len(part) for token in pieces for part in _WORD.findall(token))
+    read = sum(len(part) for found in parts for part in found)
     return read < LEAST_READ * sum(map(len, words))

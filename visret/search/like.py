@@ -47,7 +47,7 @@ def hits(
     chosen = snapshot.select(where, None if among is None else refs(snapshot, among))
 
     def best(questions: Sequence[Question], k: int) -> list[Ranking]:
-        return pipeline.scorer(LATE).rank(questions, k, chosen, exact=exact)
+        return pipeline.scorer(pipeline.finder(but)).rank(questions, k, chosen, exact=exact)
 
     depth = min(part.depth + 1, max(len(snapshot), 1))
     (found,) = until_documents(best, [question], depth, part.documents and part.documents + 1, len(snapshot))

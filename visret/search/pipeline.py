@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from visret import arguments
-from visret.choices import BM25, KINDS, LATE, RERANK
+from visret.choices import BM25, DENSE, KINDS, LATE, RERANK, TOGETHER, WITHOUT_MODEL
 from visret.errors import InvalidArgument
 from visret.explain import attribution, passages
 from visret.explain.attribution import Explanation
@@ -26,8 +26,7 @@ from visret.index.embedded import adding
 from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
 from visret.search.plans import Plan
-from visret.search.scorers import WITHOUT_MODEL
-from visret.search.weakness import SEVERAL, Judge, judge_of, strength
+from visret.search.weakness import SEVERAL, Judge, Verdict, judge_of, strength
 from visret.types import (
     Embedder,
     Encoder,
@@ -48,9 +47,11 @@ from visret.types import (
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_log = logging.getLogger("visret")
+_log = logging.getLogger(__name__)
 
 SAMPLE = 8  # pages, spread over the index, whose mean strength is that of a page in general
+
+_FOREIGN = "knows little of this question, and no page that was searched has any of its words"
 
 # The pages to rank: a document's name, a hit, a PageRef, a pair of document and page; or several of these.
 Among = str | Hit | tuple[str, int] | Iterable[str | Hit | tuple[str, int]]
@@ -103,32 +104,38 @@ class Pipeline:
             raise InvalidArgument("search takes a question as text, search_many a list of them")
         k = min(arguments.whole("k", k), max(len(self.snapshot), 1))
         chosen = self.snapshot.select(where, None if among is None else refs(self.snapshot, among))
-        way = by or self._default
+        way = by or self.default
         for name in plans.scorers_of(way):
             self.scorer(name)  # raises its error before the model is loaded
         asked = self.asked(questions, way, explain=explain)
 
         def rank(way: str | Plan, questions: Sequence[Question]) -> list[Ranking]:
             def best(questions: Sequence[Question], k: int) -> list[Ranking]:
-                return plans.rank(way, self.scorer, self.snapshot, questions, k, chosen, exact=exact)
+                return plans.rank(way, self.scorer, self.snapshot, questions, k, chosen, exact=exact, holds=self._holds)
 
             return until_documents(best, questions, k, documents, len(self.snapshot))
 
         led: dict[int, tuple[Question, Ranking]] = {}
         for number, question in enumerate(asked if by is None else ()):
             if (by_words := self._by_words(question)) is not None:
-                (one,) = rank(leading.PLAN, [question])
-                if not np.isnan(one.parts[BM25]).all():  # else no page has any of its words
+                (one,) = rank(self._leading, [question])
+                if not np.isnan(one.parts[BM25]).all():
                     led[number] = by_words, one
+                else:  # no page has any of its words
+                    said = question.warnings or (f"{self.snapshot.model.name} {_FOREIGN}",)
+                    asked[number] = replace(question, warnings=said, is_foreign=True)
         others = [number for number in range(len(asked)) if number not in led]
         usual = zip(others, rank(way, [asked[number] for number in others]) if others else (), strict=True)
         made = led | {number: (asked[number], one) for number, one in usual}
         found = [made[number] for number in range(len(asked))]
-        unlogged = [question for question, _ in found if LATE not in question.encoded]  # encoders log their own
-        for warning in dict.fromkeys(warning for question in unlogged for warning in question.warnings):
+        for warning in dict.fromkeys(warning for question, _ in found for warning in self._unlogged(question)):
             _log.warning("%s", warning)
         lacking = self._lacking(way)
         return [(replace(question, warnings=(*question.warnings, *lacking)), one) for question, one in found]
+
+    def _unlogged(self, question: Question) -> tuple[str, ...]:
+        """Return the warnings about a question that were not logged yet; encoders log their own."""
+        return () if LATE in question.encoded else question.warnings
 
     def _lacking(self, way: str | Plan) -> tuple[str, ...]:
         """Return sentences about pages that a way of ranking cannot find, since an added model has not been there."""
@@ -152,14 +159,32 @@ class Pipeline:
         led = f"{model.name} knows little of this question, so pages with its words come first"
         return Question(question.text, {}, (led,))
 
+    # What tells which pages the index of a scorer holds; None if all pages are of one index.
+    _holds: plans.Holds | None = None
+
     @property
-    def _default(self) -> str:
+    def default(self) -> str | Plan:
         """The way of ranking of those who name none."""
+        added = self.snapshot.added_for(DENSE) if self._alone == LATE else None
+        return TOGETHER if added is not None and added[1].preprocessing.get("beside_late") else self._alone
+
+    @property
+    def _alone(self) -> str:
+        """The scorer of those who name none, in an index to which nothing was added."""
         return LATE if self.snapshot.model.makes_vectors else BM25
+
+    @property
+    def _leading(self) -> Plan:
+        """The way of ranking for questions of which the model knows little."""
+        return leading.PLAN
+
+    def finder(self, ref: PageRef | None) -> str:  # noqa: ARG002 - for `Joined`
+        """Return the scorer that compares a page, which is not in the index if it is None, with others."""
+        return LATE
 
     def asked(self, texts: Sequence[str], by: str | Plan | None = None, *, explain: bool = True) -> list[Question]:
         """Return questions for a way of ranking, encoded by each model that it needs. explain: as in `rank`."""
-        names = plans.scorers_of(by or self._default)
+        names = plans.scorers_of(by or self.default)
         if names <= set(WITHOUT_MODEL):
             arguments.questions(texts)
             return [Question(text, {}, self._words().warnings(Question(text, {}))) for text in texts]
@@ -266,20 +291,36 @@ class Pipeline:
 
     def _passages(self, question: Question, key: int, page: Quotable, why: Matches, count: int) -> list[Passage]:
         size_pt = self.snapshot.size_pt(*self.snapshot.locate(key))
-        return passages.best(page, why.similar, size_pt, content=self.query(question).content, count=count)
+        content = self.query(question).content
+        return passages.best(page, why.similar, size_pt, content=content, question=question.text, count=count)
 
-    def explain_text(self, text: str, ref: PageRef, scores: Mapping[str, float] = MappingProxyType({})) -> Explanation:
+    def explain_text(
+        self,
+        text: str,
+        ref: PageRef,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        index: str | None = None,
+    ) -> Explanation:
         """Return where on a page a question is answered, as it would be explained if a search had found the page.
 
         scores: those of the hit, if a search has. A page that was found by its words alone is explained by them.
+        index: as in `asked_about`.
         """
-        return self.explain(self.asked_about(text, ref, scores), ref, scores=scores)
+        return self.explain(self.asked_about(text, ref, scores, index), ref, scores=scores)
 
-    def asked_about(self, text: str, ref: PageRef, scores: Mapping[str, float] = MappingProxyType({})) -> Question:
+    def asked_about(
+        self,
+        text: str,
+        ref: PageRef,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        index: str | None = None,
+    ) -> Question:
         """Return a question as a search that found this page would have asked it: for its words alone if they lead.
 
-        scores: as in `explain_text`.
+        scores: as in `explain_text`. index: which of several indexes explains the page, which only `Joined` knows.
         """
+        if index is not None:
+            raise InvalidArgument(f"this retriever searches one index, so there is no {index!r}; see fused_with")
         if scores and not scores.keys() - {BM25, RERANK}:
             return self.asked([text], BM25)[0]
         (question,) = self.asked([text])
@@ -320,6 +361,8 @@ class Pipeline:
             assert isinstance(why, Matches)
             known[key] = why
         line = self._asking().spec.options.get("weak_below")
+        if question.is_foreign and line is not None:
+            return lambda _: Verdict(True, 0.0)
         # What was measured in the index is of its own model's questions.
         floor = self.snapshot.floor if self._asking is self._encoder else None
         return judge_of(query, line, floor, [why.values for why in known.values()], partial(self._typical, query))

@@ -5,24 +5,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import cast
 
-from visret.choices import BM25, DENSE, LATE, SPARSE
+from visret.choices import SCORERS
 from visret.errors import InvalidArgument
 from visret.index import Snapshot
 from visret.types import Scorer
-
-# The module whose `opened(snapshot, device=..., before=...)` makes the Scorer. before: the one of an earlier state of
-# the same index, or None; what it has read or computed may be taken over.
-SCORERS = {
-    LATE: "visret.search.late_interaction",
-    "maxsim": "visret.search.maxsim",
-    BM25: "visret.search.bm25",
-    DENSE: "visret.search.dense",
-    SPARSE: "visret.search.sparse",
-    "poly": "visret.search.poly",
-    "xtr": "visret.search.xtr",
-}
-
-WITHOUT_MODEL = (BM25,)  # those that take a question as it is typed, so that no model is loaded
 
 
 class Scorers:
@@ -40,6 +26,7 @@ class Scorers:
             return cast(Scorer, of_store(name))
         state, scorer = self._opened.get(name, (None, None))
         if scorer is None or state is not snapshot:
+            # It may take over what the scorer of an earlier state has read or computed.
             scorer = import_module(SCORERS[name]).opened(snapshot, device=self._device, before=scorer)
             self._opened[name] = snapshot, scorer
         return scorer
