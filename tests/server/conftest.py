@@ -1,6 +1,7 @@
-"""Servers, each in a thread."""
+"""Servers, each in a thread, and the browser that visits them."""
 
 import asyncio
+import shutil
 import tempfile
 import threading
 
@@ -26,22 +27,20 @@ def temporary(tmp_path_factory):
 @pytest.fixture(scope="module")
 def serve(temporary):
     """Runs the application: serve(index) -> its address. model: reads uploads."""
-    from visret.server import ui
+    servers, threads, loops = [], [], []
+    new_loop = asyncio.new_event_loop
 
-    servers, threads, loops, models = [], [], [], []
-    build, new_loop = ui.build, asyncio.new_event_loop
-
-    def start(index=None, *, model="toy", folders=True):
-        models.append(model)
-        listener = app.listen("127.0.0.1", 0)
-        servers.append(uvicorn.Server(app.configuration(app.build(index, Rules(rate=0), folders=folders))))
+    def start(index=None, *, model="toy", folders=True, lab=True, port=0, llm=None, keys=()):
+        listener = app.listen("127.0.0.1", port)
+        built = app.build(index, Rules(rate=0, keys=keys), folders=folders, model=model, lab=lab, llm=llm)
+        servers.append(uvicorn.Server(app.configuration(built)))
         threads.append(threading.Thread(target=servers[-1].run, kwargs={"sockets": [listener]}))
         threads[-1].start()
         until(lambda: servers[-1].started)
+        start.last = servers[-1], threads[-1]
         return f"http://127.0.0.1:{listener.getsockname()[1]}/"
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ui, "build", lambda *given, **named: build(*given, model=models[-1], **named))
         # gradio makes event loops for its locks and forgets them, which would warn
         patch.setattr(asyncio, "new_event_loop", lambda: loops.append(new_loop()) or loops[-1])
         yield start
@@ -52,3 +51,18 @@ def serve(temporary):
     for loop in loops:
         loop.close()
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's chromium, driven by playwright, which must end with the file: while it runs, asyncio.run cannot."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no chromium here: apt install chromium")
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=60_000)  # machines are shared
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import http.client
 import io
 import json
 import logging
-import os
 import re
 import signal
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import zipfile
@@ -24,76 +21,14 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
+from support.serving import BEARER, KEY, Server
 from support.sheets import write_pdf
-from support.waiting import free_port
 
 from visret import Page, Retriever, VisretError, cli
 from visret.server import api, app, guard
 
-KEY = "sixteen-letters-and-more"
-BEARER = {"Authorization": f"Bearer {KEY}"}
 SCRIPT = "<script>alert(1)</script>"
 ODD = '"><img src=x onerror=alert(1)>.png'  # a name of a file
-
-
-class Server:
-    """A process that serves, and a client of it that sends what it is given as it is."""
-
-    def __init__(self, *arguments, **environment):
-        command = [sys.executable, "-m", "visret", "serve", *map(str, arguments), "--port", str(free_port())]
-        self.port = int(command[-1])
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-        )
-        self.said = self.process.stdout.readline()
-        if not self.said:
-            pytest.fail(self.process.communicate()[1])
-
-    def ask(self, path, method="GET", body=None, headers=BEARER, **more):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        if isinstance(body, dict):
-            body, more = json.dumps(body), {"Content-Type": "application/json", **more}
-        with contextlib.closing(connection):
-            connection.putrequest(method, path, skip_accept_encoding=True)
-            headers = {**headers, **more}
-            if body is not None:
-                body = body.encode() if isinstance(body, str) else body
-                headers.setdefault("Content-Length", str(len(body)))
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            connection.endheaders(body)
-            answer = connection.getresponse()
-            answer.content = answer.read()
-        return answer
-
-    def search(self, question, **more):
-        return json.loads(self.ask("/search", "POST", {"question": question, **more}).content)
-
-    def upload(self, *files, metadata=""):
-        """files: (name, content); a name stands in the request as it is."""
-        parts = [
-            b'--XX\r\nContent-Disposition: form-data; name="files"; filename="%s"\r\n\r\n%s\r\n'
-            % (name.encode().replace(b'"', b"%22"), content)
-            for name, content in files
-        ]
-        parts.append(b'--XX\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n%s\r\n' % metadata.encode())
-        return self.ask(
-            "/documents",
-            "POST",
-            b"".join(parts) + b"--XX--\r\n",
-            **{"Content-Type": "multipart/form-data; boundary=XX"},
-        )
-
-    def raw(self, data, *, wait=60.0):
-        """The first bytes that come back, b"" where the connection is closed instead."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait) as connection:
-            connection.sendall(data)
-            return connection.recv(4096)
-
-    def stop(self, number=signal.SIGINT):
-        self.process.send_signal(number)
-        said, complaints = self.process.communicate(timeout=60)
-        return self.process.returncode, self.said + said, complaints
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +98,12 @@ def test_openapi_names_the_routes_and_nothing_comes_from_elsewhere(server):
     paths = json.loads(server.ask("/openapi.json").content)["paths"]
     assert {*paths} == {
         "/health",
+        "/ready",
+        "/metrics",
+        "/passages",
+        "/text/{doc}/{page}.json",
+        "/retrieval",
+        "/open-webui",
         "/search",
         "/like",
         "/documents",
@@ -171,6 +112,8 @@ def test_openapi_names_the_routes_and_nothing_comes_from_elsewhere(server):
         "/page/{doc}/{page}.png",
         "/highlight/{doc}/{page}.png",
         "/document/{doc}",
+        "/explanation/{doc}/{page}.json",
+        "/suggestions",
     }
     page = server.ask("/").content.decode()
     assert re.findall(r"""<(?:script|link|img)[^>]*["'](?:https?:)?//[^>]*>""", page) == []
@@ -214,7 +157,7 @@ def test_a_file_that_was_changed_is_not_shown(server, place):
         other.remove("changing.pdf")
 
 
-def test_three_tools_and_nothing_else_over_mcp(server):
+def test_five_tools_and_nothing_else_over_mcp(server):
     async def talk():
         address = f"http://127.0.0.1:{server.port}/mcp"
         async with (
@@ -224,7 +167,8 @@ def test_three_tools_and_nothing_else_over_mcp(server):
             tools = (await client.list_tools()).tools
             found = await client.call_tool("search_pages", {"question": "blue", "k": 1})
             hit = found.structured_content["pages"][0]
-            assert (hit["passage"], hit["link"]) == (None, f"#page={hit['page']}")  # a page that is blue all over
+            assert hit["passage"] is None  # a page that is blue all over
+            assert hit["link"] == f"/document/{hit['doc']}#page={hit['page']}"
             asked = {"question": "blue", "k": 1, "offset": 1, "group_by": "document", "neighbours": 1}
             (second, *near) = (await client.call_tool("search_pages", asked)).structured_content["pages"]
             assert second["rank"] == 2
@@ -249,7 +193,7 @@ def test_three_tools_and_nothing_else_over_mcp(server):
             return [tool.name for tool in tools], hit, shown, wrong
 
     names, hit, shown, wrong = asyncio.run(talk())
-    assert sorted(names) == ["pages_like", "read_page", "search_pages"]
+    assert sorted(names) == ["find_passages", "pages_like", "read_page", "search_pages", "show_place"]
     assert (hit["doc"], hit["page"]) == ("sub/one.pdf", 2)
     assert [part.type for part in shown.content] == ["text", "image"]
     assert all(result.is_error for result in wrong)
@@ -272,13 +216,13 @@ ROUTES = [
     ("GET", "/highlight/two.pdf/1.png?q=red"),
     ("POST", "/mcp"),
     ("GET", "/mcp"),
-    ("GET", "/gradio_api/info"),
-    ("POST", "/gradio_api/upload"),
-    ("POST", "/gradio_api/queue/join"),
-    ("GET", "/gradio_api/queue/data?session_hash=x"),
-    ("GET", "/gradio_api/heartbeat/x"),
-    ("POST", "/gradio_api/run/ask"),
-    ("GET", "/gradio_api/file=/etc/passwd"),
+    ("GET", "/lab/gradio_api/info"),
+    ("POST", "/lab/gradio_api/upload"),
+    ("POST", "/lab/gradio_api/queue/join"),
+    ("GET", "/lab/gradio_api/queue/data?session_hash=x"),
+    ("GET", "/lab/gradio_api/heartbeat/x"),
+    ("POST", "/lab/gradio_api/run/ask"),
+    ("GET", "/lab/gradio_api/file=/etc/passwd"),
     ("GET", "/theme.css"),
     ("POST", "/login"),
     ("GET", "/nothing"),
@@ -308,13 +252,13 @@ def test_a_browser_logs_in_once(server):
     cookie = answer.headers["set-cookie"].partition(";")[0]
     assert (answer.status, answer.headers["location"]) == (303, "/")
     assert server.ask("/", headers={"Cookie": cookie}).status == 200
-    assert b"visret" in server.ask("/config", headers={"Cookie": cookie}).content
+    assert b"visret" in server.ask("/lab/config", headers={"Cookie": cookie}).content
 
 
 def test_other_sites_and_other_names_are_refused(server):
-    for path in ("/search", "/gradio_api/queue/join", "/mcp", "/documents"):
+    for path in ("/search", "/lab/gradio_api/queue/join", "/mcp", "/documents"):
         assert server.ask(path, "POST", {"question": "red"}, Origin="http://evil.example").status == 403
-    raw = f"GET /health HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    raw = f"GET /documents HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer {KEY}\r\n\r\n"
     assert b" 421 " in server.raw((raw % "evil.example").encode())
     assert b" 200 " in server.raw((raw % "visret.example").encode())
 
@@ -353,8 +297,8 @@ def test_no_path_leads_out(server, place, name):
         f"/document/{name}",
         f"/page/{name}/1.png",
         f"/highlight/{name}/1.png?q=red",
-        f"/gradio_api/file={name}",
-        f"/gradio_api/file/{name}",
+        f"/lab/gradio_api/file={name}",
+        f"/lab/gradio_api/file/{name}",
         f"/static/{name}",
         f"/assets/{name}",
         f"/svelte/{name}",
@@ -376,15 +320,15 @@ def test_gradio_hands_out_none_of_this_machines_files(server, place):
         "/etc/passwd",
         Path.cwd(),
     ):
-        assert server.ask(f"/gradio_api/file={quote(str(path))}").status in (403, 404)
-    config = json.loads(server.ask("/config").content)
+        assert server.ask(f"/lab/gradio_api/file={quote(str(path))}").status in (403, 404)
+    config = json.loads(server.ask("/lab/config").content)
     bring = next(one for one in config["dependencies"] if one["api_name"] == "bring")
     for path in (str(place / "secret.txt"), "http://192.0.2.1/x.pdf"):
         value = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
         data = [value if part == bring["targets"][0][0] else None for part in bring["inputs"]]
         asked = {"fn_index": bring["id"], "session_hash": "hostile", "data": data}
-        assert server.ask("/gradio_api/queue/join", "POST", asked).status == 200
-        stream = server.ask("/gradio_api/queue/data?session_hash=hostile").content
+        assert server.ask("/lab/gradio_api/queue/join", "POST", asked).status == 200
+        stream = server.ask("/lab/gradio_api/queue/data?session_hash=hostile").content
         assert b'"success":false' in stream.replace(b" ", b"")
         assert b"the secret" not in stream
     assert not any(
@@ -443,7 +387,7 @@ def test_files_that_are_not_what_they_say_are_not_kept(server, place, tmp_path):
 
 
 def test_what_is_too_large_is_refused_before_it_is_read(server):
-    for path in ("/documents", "/gradio_api/upload", "/search", "/mcp", "/gradio_api/queue/join"):
+    for path in ("/documents", "/lab/gradio_api/upload", "/search", "/mcp", "/lab/gradio_api/queue/join"):
         answer = server.raw(
             f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
             f"Content-Type: multipart/form-data; boundary=X\r\nContent-Length: 99999999999\r\n\r\n".encode()
@@ -511,7 +455,7 @@ def test_other_content_types_and_methods_are_refused(server):
         400,
         422,
     )
-    assert server.ask("/search", "PUT").status == 404
+    assert server.ask("/search", "PUT").status == 405
     for dpi in ("0", "5000", "-1", "x", "1e9"):
         assert server.ask(f"/page/two.pdf/1.png?dpi={dpi}").status == 422
     for page in ("0", "2", "9" * 1000, "-1", "x"):
@@ -568,7 +512,7 @@ def test_a_program_alone_needs_no_page_and_may_not_ask_too_often(place):
     server = Server(place / "i.visret", "--no-ui", "--rate", "1", VISRET_API_KEY="")
     try:
         assert server.ask("/", headers={}).status == 404
-        assert b" 421 " in server.raw(b"GET /health HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert b" 421 " in server.raw(b"GET /documents HTTP/1.1\r\nHost: evil.example\r\n\r\n")
         answers = [server.ask("/health", headers={}) for _ in range(guard.BURST_SECONDS + 20)]
         assert {answer.status for answer in answers} == {200, 429}
         assert all(int(answer.headers["retry-after"]) == 1 for answer in answers if answer.status == 429)
@@ -581,7 +525,7 @@ def test_a_program_alone_needs_no_page_and_may_not_ask_too_often(place):
 def test_other_machines_are_not_let_in_by_mistake(place, capsys, monkeypatch):
     monkeypatch.delenv(app.KEY, raising=False)
     assert cli.main(["serve", str(place / "i.visret"), "--host", "0.0.0.0"]) == 1
-    assert "set VISRET_API_KEY or give --api-key-file FILE; --no-key lets anyone connect" in capsys.readouterr().err
+    assert "set VISRET_API_KEY or give --api-key-file FILE or --keys FILE; --no-key lets" in capsys.readouterr().err
     assert cli.main(["serve", "--no-ui"]) == 2
     assert app.is_loopback("127.0.0.2")
     assert not app.is_loopback("visret.example")
@@ -607,6 +551,7 @@ def test_a_port_in_use_is_said():
         app.listen("127.0.0.1", taken.getsockname()[1])
 
 
+@pytest.mark.long
 @pytest.mark.weights
 @pytest.mark.skipif(sys.platform != "linux", reason="what a process has loaded is read from /proc")
 def test_torch_is_loaded_when_something_is_to_be_indexed(tmp_path):

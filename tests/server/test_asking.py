@@ -155,13 +155,15 @@ def test_the_tools_take_the_same_words(index, loaded):
     async def talk(library):
         async with Client(tools.server(library)) as client:
             described = {tool.name: tool.description for tool in (await client.list_tools()).tools}
-            assert sorted(described) == ["pages_like", "read_page", "search_pages"]
+            assert sorted(described) == ["find_passages", "pages_like", "read_page", "search_pages", "show_place"]
             assert described["search_pages"].endswith("rerank takes judge.")
             call = partial(client.call_tool, "search_pages")
             again = await call({"question": "red", "rerank": "judge", "depth": 2, "weak": False})
             wanted = {"question": "red", "by": "hybrid", "offset": 1, "group_by": "document", "neighbours": 1}
             await call(wanted)
             other = await call({"question": "red", "rerank": "BAAI/bge-reranker-v2-m3"})
+            fused = await call({"question": "red", "by": {"weights": {"late": 1, "bm25": 1}, "fusion": "rank"}})
+            assert fused.structured_content["pages"][0]["score"] == pytest.approx(2 / 61)
             like = await client.call_tool("pages_like", {"doc": "red", "page": 1, "k": 2})
             wrong = await client.call_tool("pages_like", {"doc": "mauve", "page": 1})
             return again, other, like, wrong

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from visret import Retriever
-from visret.errors import InvalidArgument
-from visret.server.batches import TOGETHER, Asked, Batches
+from visret.errors import IndexFormatError, InvalidArgument, PageIndexError
+from visret.server.batches import TOGETHER, Asked, Batches, Shown
 
 
 class Slow(Retriever):
@@ -38,7 +38,7 @@ def retriever(papers, tmp_path):
 def alone(retriever, asked):
     with Retriever.open(retriever.info()["path"], model=retriever.encoder) as other:
         (hits,) = other.explained([asked.text], asked.k, where=asked.where, exact=asked.exact)
-        return [(hit, why.boxes, why.about) if asked.boxes else (hit, (), "") for hit, why in hits]
+        return [Shown(hit, why.boxes, why.about) if asked.boxes else Shown(hit) for hit, why in hits]
 
 
 def test_what_waits_goes_together_and_is_answered_as_if_alone(retriever, monkeypatch):
@@ -99,6 +99,24 @@ def test_defects_reach_who_asked(retriever, monkeypatch):
     batches = Batches(retriever)
     with pytest.raises(ZeroDivisionError):
         batches.ask(Asked("red")).result(60)
+    batches.close()
+
+
+def test_an_index_that_cannot_be_read_now_answers_from_what_was_read_before(retriever, monkeypatch, caplog):
+    def gone():
+        raise PageIndexError("i.visret", "cannot be reached")
+
+    def damaged():
+        raise IndexFormatError("i.visret", "is damaged")
+
+    retriever.open.set()
+    batches = Batches(retriever)
+    monkeypatch.setattr(retriever, "refresh", gone)
+    assert batches.ask(Asked("red", 1)).result(60)[0].hit.page == 1
+    assert "from what was read before: i.visret: cannot be reached" in caplog.text
+    monkeypatch.setattr(retriever, "refresh", damaged)
+    with pytest.raises(IndexFormatError):
+        batches.ask(Asked("red", 1)).result(60)
     batches.close()
 
 

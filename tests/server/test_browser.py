@@ -1,13 +1,12 @@
-"""The page in a real browser: Debian's chromium, which playwright drives."""
+"""The researcher's view in a real browser: Debian's chromium, which playwright drives."""
 
 import io
-import shutil
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from support.samples import FOLDER
@@ -16,9 +15,6 @@ from support.tiny_vision import CHECKPOINTS
 
 from visret import Retriever
 from visret.encoders import _torch
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here: apt install chromium")
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 QUESTION = "the tiger sleeps in a cathedral"
@@ -29,15 +25,6 @@ PAGES = [
     ((594, 420), 0, {"tiger": (400, 60), "cathedral": (80, 350)}),
 ]
 SIZE = 24
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    expect.set_options(timeout=60_000)  # machines are shared
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +68,7 @@ def index(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(serve, index):
-    return serve(index)
+    return serve(index) + "lab/"
 
 
 def write_words(path):
@@ -153,7 +140,7 @@ def changed_inside_only(before, after, box, *, margin=4):
 def test_a_token_is_switched_off_where_its_word_stands(serve, visit, tmp_path):
     """Bring a PDF, ask, click each hit: upright, rotated, landscape; its marks lie on the words."""
     boxes = write_words(tmp_path / "words.pdf")
-    tab = visit(serve(model="all-minilm-l6-v2"))
+    tab = visit(serve(model="all-minilm-l6-v2") + "lab/")
     upload(tab, tmp_path / "words.pdf", "3 pages of 1 document can be searched.")
     ask(tab, QUESTION)
     for number, ((width, height), turn, _) in enumerate(PAGES):
@@ -179,7 +166,7 @@ def test_a_token_is_switched_off_in_its_patch(serve, visit, tmp_path):
         why = retriever.heatmap("red circle", hit)
     (number,) = (i for i, token in enumerate(why.tokens) if token.strip() == "circle")
     assert why.values[number] > 0
-    tab = visit(serve(tmp_path / "i.visret"))
+    tab = visit(serve(tmp_path / "i.visret") + "lab/")
     ask(tab, "red circle")
     expect(tab.locator("#quoted")).to_contain_text(f"words.pdf, page {hit.page}")
     expect(tab.locator("#tokens").get_by_label("markers and expansion")).to_be_checked()

@@ -166,10 +166,10 @@ def test_pages_of_other_sites_get_nothing():
         ("/page/" + "9" * 5000 + ".png", "", 414),
         ("/highlight/a.pdf/1.png", "q=" + "a" * 20_000, 414),
         ("/document/a\0.pdf", "", 400),
-        ("/gradio_api/file=HTTP://example.com/a.png", "", 403),
-        ("/gradio_api/file/https://example.com/a.png", "", 403),
-        ("/gradio_api/proxy=https://example.com", "", 403),
-        ("/gradio_api/file=/tmp/a.png", "", 200),
+        ("/lab/gradio_api/file=HTTP://example.com/a.png", "", 403),
+        ("/lab/gradio_api/file/https://example.com/a.png", "", 403),
+        ("/lab/gradio_api/proxy=https://example.com", "", 403),
+        ("/lab/gradio_api/file=/tmp/a.png", "", 200),
     ],
 )
 def test_addresses_that_nobody_needs(path, query, status):
@@ -180,7 +180,7 @@ def test_bodies_are_measured_announced_or_not():
     guarded = Guard(echo, Rules(upload_bytes=3 << 20))
     mebibyte = b"x" * (1 << 20)
     assert ask(guarded, method="POST", body=[mebibyte]).body == b"POST /search 1048576"
-    for path, most in (("/search", 1), ("/documents", 3), ("/gradio_api/upload", 3)):
+    for path, most in (("/search", 1), ("/documents", 3), ("/lab/gradio_api/upload", 3)):
         assert ask(guarded, path, method="POST", body=[mebibyte] * most).status == 200
         for refused in (
             ask(guarded, path, method="POST", content_length=str((most << 20) + 1)),

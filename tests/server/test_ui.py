@@ -1,4 +1,4 @@
-"""The page in the browser, without a browser: its server is asked what a browser asks it. With `toy`."""
+"""The researcher's view, without a browser: its server is asked what a browser asks it. With `toy`."""
 
 import html
 import io
@@ -27,7 +27,7 @@ from visret.server.batches import Asked, Batches
 @pytest.fixture(scope="module")
 def url(serve):
     """A server without an index."""
-    return serve()
+    return serve() + "lab/"
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ class Visitor:
 
 
 def test_an_index_is_searched_and_its_pages_are_shown(serve, index):
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         assert "3 pages of 2 documents can be searched." in page.text
         page.ask("blue")
         assert page.captions[0] == "one.pdf, p. 2"
@@ -139,7 +139,7 @@ def test_pages_are_ranked_in_the_way_that_is_chosen_and_warnings_are_shown(serve
         return [replace(query, warnings=("it was dark",)) for query in read(self, texts)]
 
     monkeypatch.setattr(toy.ToyEncoder, "encode_queries", warned)
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         page.ask("blue")
         assert "Best first; click one to see why. It was dark." in page.text
         usual = page.part("gallery")["value"][0]["caption"]
@@ -151,13 +151,13 @@ def test_pages_are_ranked_in_the_way_that_is_chosen_and_warnings_are_shown(serve
 def test_what_the_operator_offers_reads_pages_again(serve, index, monkeypatch):
     judge = Judge({"one.pdf": 0.3, "two.pdf": 0.8}, modality="image")
     monkeypatch.setattr(rerank, "load_reranker", lambda name: judge)
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         assert page.part("dropdown", label="The first pages read again by")["visible"] is False
         page.part("dropdown", label="The first pages read again by")["value"] = "judge"
         with pytest.raises(AssertionError):
             page.ask("blue")  # it is none of the choices
     monkeypatch.setattr(app, "offered", lambda names: Rerankers({"judge": "judge"}))
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         page.part("dropdown", label="The first pages read again by")["value"] = "judge"
         page.ask("blue")
         assert page.captions[0] == "two.pdf, p. 1"
@@ -165,7 +165,7 @@ def test_what_the_operator_offers_reads_pages_again(serve, index, monkeypatch):
 
 
 def test_a_part_of_the_ranking_is_shown(serve, index):
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         page.ask("blue")
         whole = page.captions
         page.part("checkbox", label="Each document once")["value"] = True
@@ -222,7 +222,7 @@ def test_a_visitors_question_goes_the_way_of_all_others(serve, index, monkeypatc
         return ask(self, question)
 
     monkeypatch.setattr(Batches, "ask", note)
-    with Visitor(serve(index)) as page:
+    with Visitor(serve(index) + "lab/") as page:
         page.ask("blue")
         assert page.captions[0] == "one.pdf, p. 2"
         assert asked == [Asked("blue", ui.RESULTS, boxes=False)]
@@ -293,7 +293,7 @@ def test_a_folder_is_opened_in_place_of_uploads(page, index, papers, temporary):
 
 def test_others_may_not_open_the_folders_of_this_machine(serve, page):
     assert "open_folder" in page.functions
-    with Visitor(serve(folders=False)) as other:
+    with Visitor(serve(folders=False) + "lab/") as other:
         assert "bring" in other.functions
         assert "open_folder" not in other.functions
 

@@ -3,6 +3,7 @@ third of a second, and there are hundreds.
 """
 
 import os
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -65,8 +66,9 @@ class Reused(Fresh):
     waiting: list[tuple[object, dict]] = []  # noqa: RUF012 - what was around each, and all that is known of it
 
     def __init__(self) -> None:
+        self._handing_over = threading.RLock()  # while it is, nobody may end it: the next one has it
         self._around = _around()
-        self._idle = True
+        self._idle, self._killed = True, False
         for waits in self.waiting[:]:
             around, known = waits
             if around == self._around and known["_process"].poll() is None:
@@ -83,18 +85,20 @@ class Reused(Fresh):
 
     def kill(self) -> None:
         """End it, unless it waits for others already."""
-        self._idle = False
-        super().kill()
+        with self._handing_over:
+            self._killed = True  # even if it has just read the last page, and has not died yet
+            super().kill()
 
     def close(self) -> None:
         """Let it wait."""
-        process = self._process
-        if not self._idle or self._expired is not None or process.poll() is not None:
-            super().close()
-            return
-        known = {name: vars(self)[name] for name in ("_expired", "_parent", "_pipes", "_process")}
-        self.waiting.append((self._around, known))
-        self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
+        with self._handing_over:
+            process = self._process
+            if not self._idle or self._killed or self._expired is not None or process.poll() is not None:
+                super().close()
+                return
+            known = {name: vars(self)[name] for name in ("_expired", "_parent", "_pipes", "_process")}
+            self._idle, self._process = False, SimpleNamespace(returncode=0, stdin=None, stdout=None)
+            self.waiting.append((self._around, known))
         while len(self.waiting) > MAX_WAITING:
             end(self.waiting.pop(0)[1])
 

@@ -21,17 +21,21 @@ from PIL.Image import Image
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.convertors import Convertor, register_url_convertor
 
-from visret.choices import DEPTH
+from visret.choices import BM25, DEPTH
 from visret.documents import formats
 from visret.errors import DocumentError, IndexLocked, InvalidArgument, NoPicture, VisretError
+from visret.explain.attribution import Explanation
 from visret.index import Document
 from visret.ingest.report import Progress
-from visret.retriever import PICTURE_DPI, Retriever, as_json
+from visret.retriever import PICTURE_DPI, Retriever, as_json, pipeline_of
 from visret.search.rerank import Rerankers, check_limits
 from visret.server import schemas, uploads
 from visret.server.answers import Json, unless_known, without_paths
-from visret.server.batches import Asked, Batches, Hits
-from visret.types import Hit, Ranked
+from visret.server.batches import Asked, Batches, Hits, refresh
+from visret.server.keys import CURRENT
+from visret.server.labels import Labels
+from visret.server.records import questions
+from visret.types import Box, Hit, PageRef, Ranked
 
 MAX_HITS = 100
 MAX_OFFSET = 10_000  # pages of a ranking that are passed over
@@ -45,6 +49,11 @@ WRITER = "visret-write"  # the beginning of the name of the thread that writes
 STOP_SECONDS = 2.0  # that the server waits at its end for a file that is being read
 DRAWN_TOGETHER = 2  # pictures, each of which may take 150 MB
 COMPARED_TOGETHER = 2  # pages with all others
+READS_ONLY = (
+    "this server only reads, as several processes (--workers) do, and one of a store or an image: change the index "
+    "with visret index, set and remove, or through a visret serve of its folder with one process"
+)
+MAX_DPI, MAX_PART_DPI = 200, 1200  # of a whole page, and of a part of one
 
 Made = TypeVar("Made")
 Start = Annotated[int, Query(ge=0)]
@@ -52,7 +61,9 @@ Count = Annotated[int, Query(ge=1, le=1000)]
 # `format` is for generators of clients, which know a file by it.
 _FILE = {"type": "string", "format": "binary", "contentMediaType": "application/octet-stream"}
 Upload = Annotated[UploadFile, WithJsonSchema(_FILE)]
-Dpi = Annotated[int, Query(ge=20, le=200)]
+Dpi = Annotated[int, Query(ge=20, le=MAX_PART_DPI)]
+WholeDpi = Annotated[int, Query(ge=20, le=MAX_DPI)]
+PartOfPage = Annotated[str, Query(pattern=r"^[0-9.]{1,20}(,[0-9.]{1,20}){3}$", examples=["0,0.25,1,0.5"])]
 
 _log = logging.getLogger(__name__)
 
@@ -78,21 +89,57 @@ class Library:
     """An index as the server uses it, for HTTP and MCP alike.
 
     rerankers: those that the operator offers; nothing that visitors send makes the server load another model.
+    read_only: whether changes are refused.
     """
 
-    def __init__(self, retriever: Retriever, *, most_pages: int, rerankers: Rerankers | None = None) -> None:
+    def __init__(
+        self,
+        retriever: Retriever,
+        *,
+        most_pages: int,
+        rerankers: Rerankers | None = None,
+        read_only: bool = False,
+    ) -> None:
         self.retriever = retriever
+        self.read_only = read_only
         self.rerankers = Rerankers({}) if rerankers is None else rerankers
         self.folder = Path(retriever.info()["path"])
         self.most_pages = most_pages
         self._batches = Batches(retriever, self.rerankers)
+        self.labels = Labels(retriever)
         self._drawing = CapacityLimiter(DRAWN_TOGETHER)
         self._comparing = CapacityLimiter(COMPARED_TOGETHER)
         self._writer = ThreadPoolExecutor(1, WRITER)
         self._written: set[Future[Any]] = set()  # changes that are under way, or wait
         self._closing = False
+        self._counted: Callable[[], None] = lambda: None
+        self.progress: Progress | None = None  # of the files that are being read now
         # The model loads in the meantime. An error is raised again, and reported, when the model is needed.
-        ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
+        self._loading = ThreadPoolExecutor(1).submit(lambda: retriever.encoder)
+
+    @property
+    def is_ready(self) -> bool:
+        """True if questions are answered without waiting for a model."""
+        return not self._closing and self._loading.done() and self._loading.exception() is None
+
+    @property
+    def waiting(self) -> int:
+        """The number of questions that wait."""
+        return self._batches.waiting
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The numbers of documents and of pages."""
+        snapshot = pipeline_of(self.retriever).snapshot
+        return len(snapshot.docs()), len(snapshot)
+
+    def state(self) -> object:
+        """Return an object that is another after each change of the index."""
+        return pipeline_of(self.retriever).snapshot
+
+    def watch(self, timed: Callable[[str, float], None], counted: Callable[[], None]) -> None:
+        """Tell the seconds of each stage of a question, and each question."""
+        self._batches.timed, self._counted = timed, counted
 
     def ask(self, asked: Asked) -> Future[Hits]:
         """Put a question to the index; the answer comes later.
@@ -104,12 +151,28 @@ class Library:
         check_limits(asked.rerank, asked.depth, asked.seconds)
         if asked.rerank is not None and asked.seconds is None:
             asked = replace(asked, seconds=USUAL_SECONDS)
+        questions.info("%s", asked.text)
+        self._counted()
         return self._batches.ask(asked)
 
+    async def answered(self, asked: Asked) -> Hits:
+        """Return what was found for a question, with the warnings about it."""
+        return await asyncio.wrap_future(self.ask(asked))
+
     async def search(self, asked: Asked) -> Ranked[dict[str, Any]]:
-        """Return hits as `visret search --json` prints them, with the warnings about the question."""
-        found = await asyncio.wrap_future(self.ask(asked))
-        return Ranked((as_json(*shown) for shown in found), found.warnings)
+        """Return hits as `visret search --json` prints them, with the warnings about the question.
+
+        With `asked.marks` they have the printed labels of their pages too, and the marked words of their passages.
+        """
+        found = await self.answered(asked)
+        hits = [as_json(*shown[:3]) for shown in found]
+        if asked.marks:
+            labels = await to_thread.run_sync(lambda: [self.labels.of(shown.hit.ref) for shown in found])
+            for hit, shown, label in zip(hits, found, labels, strict=True):
+                hit["label"] = label
+                if hit["passage"] is not None:
+                    hit["passage"]["marked"] = [list(span) for span in shown.marked or ()]
+        return Ranked(hits, found.warnings)
 
     async def like(self, asked: Like) -> Ranked[dict[str, Any]]:
         """Return the hits that are most like a page or a text, as `search` returns those for a question.
@@ -119,15 +182,22 @@ class Library:
         check_filter(asked.where)
         if (asked.doc is None) == (asked.text is None):
             raise InvalidArgument("give either the doc and page of a page, or a text")
-        page = asked.text if asked.doc is None else (self.find(asked.doc, asked.page).doc, asked.page)
+        page = asked.text if asked.doc is None else ((await self.found(asked.doc, asked.page)).doc, asked.page)
         how = asked.model_dump(exclude={"doc", "page", "text"})
 
         def work() -> Ranked[Hit]:
-            self.retriever.refresh()
+            refresh(self.retriever)
             return self.retriever.search_like(page, **how)  # type: ignore[arg-type]
 
         found = await to_thread.run_sync(work, limiter=self._comparing)
         return Ranked(map(as_json, found), found.warnings)
+
+    def explain(self, question: str, ref: PageRef, by: str | None) -> Explanation:
+        """Return where on a page a question is answered. by: "bm25" if the page was found by its words alone."""
+        if by != BM25:
+            return self.retriever.heatmap(question, ref)
+        pipeline = pipeline_of(self.retriever)
+        return pipeline.explain(pipeline.asked([question], BM25)[0], ref)
 
     async def draw(self, work: Callable[[], Image]) -> bytes:
         """Draw a picture as PNG."""
@@ -152,8 +222,16 @@ class Library:
         return read.text, await self.draw(lambda: image), None
 
     async def write(self, work: Callable[[], Made]) -> Made:
-        """Change the index, one change at a time."""
-        writing = self._writer.submit(work)
+        """Change the index, one change at a time.
+
+        Raises HTTPException 403 if this server, or the key of this request, only reads.
+        """
+        if self.read_only:
+            raise HTTPException(403, READS_ONLY)
+        key = CURRENT.get()
+        if key is not None and not key.may_write:
+            raise HTTPException(403, "this key may not change the index")
+        writing = self._writer.submit(self._written_by, work)
         self._written.add(writing)
         writing.add_done_callback(self._written.discard)
         return await asyncio.wrap_future(writing)
@@ -191,6 +269,7 @@ class Library:
 
         doc: its name; or the end of its file's path, if that is not Unicode and its name shows question marks.
         """
+        refresh(self.retriever)
         try:
             document = self.retriever.document(self._name(doc))
         except InvalidArgument as error:
@@ -198,6 +277,10 @@ class Library:
         if page is not None and page not in document.pages:
             raise HTTPException(404, f"no page {page} of {document.doc} in this index")
         return document
+
+    async def found(self, doc: str, page: int | None = None) -> Document:
+        """Find a document as `find` does; other requests are answered meanwhile."""
+        return await to_thread.run_sync(self.find, doc, page)
 
     def close(self) -> None:
         """Answer what was asked, and close the index. The next server finishes or drops what is still being read."""
@@ -218,8 +301,15 @@ class Library:
             return named[0] if len(named) == 1 else doc
         return doc
 
-    def _go_on(self, _: Progress) -> None:
-        """Raise Stopped after a batch of pages if the server is closing."""
+    def _written_by(self, work: Callable[[], Made]) -> Made:
+        try:
+            return work()
+        finally:
+            self.progress = None
+
+    def _go_on(self, progress: Progress) -> None:
+        """Note how far it is after a batch of pages, and raise Stopped if the server is closing."""
+        self.progress = progress
         if self._closing:
             raise Stopped
 
@@ -231,7 +321,9 @@ class Stopped(Exception):
 class Search(BaseModel):
     """A question, with the arguments of `Retriever.search`.
 
-    rerank: one of the rerankers that `/health` lists. seconds: null stands for twenty.
+    by: the name of a way of ranking, or a plan such as {"weights": {"late": 0.7, "bm25": 0.3}, "fusion": "rank"}.
+    rerank: one of the rerankers that `/health` lists. seconds: null stands for twenty. marks: hits have the printed
+    labels of their pages too, and the marked words of their passages.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -240,7 +332,7 @@ class Search(BaseModel):
     k: Annotated[int, Field(ge=1, le=MAX_HITS)] = 10
     where: dict[str, Any] | None = None
     exact: bool = False
-    by: str | None = None
+    by: str | dict[str, Any] | None = None
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     group_by: Literal["document"] | None = None
     neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
@@ -249,6 +341,7 @@ class Search(BaseModel):
     rerank: str | None = None
     depth: Annotated[int, Field(ge=1, le=MAX_DEPTH)] = DEPTH
     seconds: Annotated[float | None, Field(gt=0, le=MAX_SECONDS)] = None
+    marks: bool = False
 
 
 class Like(BaseModel):
@@ -265,6 +358,21 @@ class Like(BaseModel):
     offset: Annotated[int, Field(ge=0, le=MAX_OFFSET)] = 0
     group_by: Literal["document"] | None = None
     neighbours: Annotated[int, Field(ge=0, le=MAX_NEIGHBOURS)] = 0
+
+
+def checked_part(box: str | None, dpi: int) -> Box | None:
+    """Return the part of a page that is to be drawn; None for all of it. Raises InvalidArgument for what is none."""
+    if box is None:
+        if dpi > MAX_DPI:
+            raise InvalidArgument(f"a whole page is drawn at {MAX_DPI} dpi at most; give the box of a part for more")
+        return None
+    try:
+        x0, y0, x1, y1 = map(float, box.split(","))
+    except ValueError:
+        raise InvalidArgument("box is x0,y0,x1,y1 in page fractions, such as 0,0.25,1,0.5") from None
+    if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+        raise InvalidArgument("box is x0,y0,x1,y1 in page fractions, with x0 < x1 and y0 < y1")
+    return x0, y0, x1, y1
 
 
 def check_filter(where: Any) -> None:
@@ -286,6 +394,7 @@ def routes(library: Library) -> APIRouter:
     @router.get("/health", response_model=schemas.Health, responses=schemas.errors())
     def health() -> Response:
         """Say that the server answers, and how much it can search."""
+        refresh(retriever)
         facts = retriever.info()
         known = {name: facts[name] for name in ("model", "documents", "pages")}
         return Json({"status": "ok", **known, "rerankers": library.rerankers.names})
@@ -314,6 +423,7 @@ def routes(library: Library) -> APIRouter:
     @router.get("/documents", response_model=schemas.Listed, responses=schemas.errors())
     def documents(start: Start = 0, count: Count = 1000) -> Response:
         """List the documents of the index in the order they were added."""
+        refresh(retriever)
         names = retriever.documents()
         listed = [_described(retriever.document(doc)) for doc in names[start : start + count]]
         return Json({"documents": listed, "total": len(names)})
@@ -321,6 +431,7 @@ def routes(library: Library) -> APIRouter:
     @router.get("/unread", response_model=schemas.Unread, responses=schemas.errors())
     def unread(start: Start = 0, count: Count = 1000) -> Response:
         """List what no question finds: files and pages that could not be read, and pages that hold nothing to read."""
+        refresh(retriever)
         total = sum(retriever.unread_counts())
         parts = (part for document in retriever.incomplete() for part in _unread(document))
         return Json({"unread": list(islice(parts, min(start, total), min(start + count, total))), "total": total})
@@ -350,25 +461,31 @@ def routes(library: Library) -> APIRouter:
     @router.patch("/documents/{doc:document}", response_model=schemas.Described, responses=schemas.errors(404, 409))
     async def describe(doc: str, changes: dict[str, Any]) -> Response:
         """Change the metadata of a document, for filters. null deletes a key, and keys that are not named stay."""
-        name = library.find(doc).doc
+        name = (await library.found(doc)).doc
         uploads.check_metadata(changes)
         await library.write(partial(retriever.set_metadata, name, changes))
-        return Json(_described(library.find(name)))
+        return Json(_described(await library.found(name)))
 
     @router.delete("/documents/{doc:document}", status_code=204, responses=schemas.errors(404, 409))
     async def remove(doc: str) -> None:
         """Remove a document from the index, and its file if it was uploaded."""
-        await library.remove(library.find(doc).doc)
+        await library.remove((await library.found(doc)).doc)
 
     @router.get(
         "/page/{doc:document}/{page:int}.png",
         responses=schemas.PICTURE,
         response_class=Response,
     )
-    async def page(request: Request, doc: str, page: int, dpi: Dpi = PICTURE_DPI) -> Response:
-        """Draw a page. 404 for plain text, which has no picture."""
-        name = library.find(doc, page).doc
-        drawn = await library.draw(lambda: retriever.picture((name, page), dpi=dpi))
+    async def page(
+        request: Request, doc: str, page: int, dpi: Dpi = PICTURE_DPI, box: PartOfPage | None = None
+    ) -> Response:
+        """Draw a page. 404 for plain text, which has no picture.
+
+        dpi: at most 200, or 1200 with a box; lower for a part of more than 50 million pixels. box: draw only this part
+        of the page: x0,y0,x1,y1 in page fractions.
+        """
+        name, part = (await library.found(doc, page)).doc, checked_part(box, dpi)
+        drawn = await library.draw(lambda: retriever.picture((name, page), dpi=dpi, box=part))
         return unless_known(request, Response(drawn, media_type="image/png"))
 
     @router.get(
@@ -376,12 +493,17 @@ def routes(library: Library) -> APIRouter:
         responses=schemas.PICTURE,
         response_class=Response,
     )
-    async def highlight(request: Request, doc: str, page: int, q: str, dpi: Dpi = PICTURE_DPI) -> Response:
-        """Draw a page with the places marked that answer a question. 404 for plain text, which has no picture."""
-        name = library.find(doc, page).doc
+    async def highlight(
+        request: Request, doc: str, page: int, q: str, dpi: WholeDpi = PICTURE_DPI, index: str | None = None
+    ) -> Response:
+        """Draw a page with the places marked that answer a question. 404 for plain text, which has no picture.
+
+        index: which of several fused indexes marks them; without it, the first that has the page.
+        """
+        name = (await library.found(doc, page)).doc
 
         def marked() -> Image:
-            why = retriever.heatmap(q, (name, page))
+            why = retriever.heatmap(q, (name, page), index=index)
             if why.embedding.size_pt is None:
                 raise NoPicture(name, "is plain text and has no picture", page=page)
             return why.image(dpi=dpi)

@@ -6,8 +6,10 @@ Questions that arrive while others are answered wait, and go through the index t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,8 +18,10 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from visret.choices import DEPTH
+from visret.errors import IndexFormatError, PageIndexError
 from visret.explain.attribution import Region
 from visret.retriever import Retriever, pipeline_of, read_again
+from visret.search import plans
 from visret.search.part import Part
 from visret.search.pipeline import Pipeline
 from visret.search.rerank import Rerankers, Reranking, reranked
@@ -28,16 +32,22 @@ MIN_DEPTH = 16  # pages that are ranked for a question
 TOGETHER = 8  # questions; more would make the first wait for little, since most of a question's time is its own
 THREADS = 2  # one encodes while the other scans
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with the arguments of `Retriever.search`. boxes: whether hits come with the places that answer."""
+    """A question with the arguments of `Retriever.search`.
+
+    by: a name, or the fields of a Plan. boxes: whether hits come with the places that answer. marks: whether these come
+    with the marked words of their passage too.
+    """
 
     text: str
     k: int = 10
     where: Mapping[str, Any] | None = None
     exact: bool = False
-    by: str | None = None
+    by: str | Mapping[str, Any] | None = None
     boxes: bool = True
     offset: int = 0
     group_by: str | None = None
@@ -47,6 +57,7 @@ class Asked:
     rerank: str | None = None
     depth: int = DEPTH
     seconds: float | None = None
+    marks: bool = False
 
     @property
     def part(self) -> Part:
@@ -72,27 +83,31 @@ class Asked:
 class Shown(NamedTuple):
     """A hit as the server shows it.
 
-    boxes, about: those of its Explanation, best first; none if nobody asked for them.
+    boxes, about: those of its Explanation, best first; none if nobody asked for them. marked: the words of its passage
+    that are marked, as `Explanation.marked_in_passage` says; None if nobody asked for them.
     """
 
     hit: Hit
     boxes: Sequence[Region] = ()
     about: str = ""
+    marked: Sequence[tuple[int, int]] | None = None
 
 
 Hits = Ranked[Shown]
-_Waiting = tuple[Asked, Future[Hits]]
+_Waiting = tuple[Asked, Future[Hits], float]  # and when it was asked
 
 
 class Batches:
     """A queue that answers questions from several threads; those that wait are answered together.
 
-    rerankers: those that can be asked for; None has none.
+    rerankers: those that can be asked for; None has none. timed: is told the seconds that a question spent in a stage:
+    wait, rank (shared by those that are answered together), explain or rerank.
     """
 
     def __init__(self, retriever: Retriever, rerankers: Rerankers | None = None) -> None:
         self._retriever = retriever
         self._rerankers = Rerankers({}) if rerankers is None else rerankers
+        self.timed: Callable[[str, float], None] = lambda *_: None
         self._begin()
 
     def _begin(self) -> None:
@@ -109,9 +124,14 @@ class Batches:
             self._begin()
         answer: Future[Hits] = Future()
         with self._guard:
-            self._waiting.append((asked, answer))
+            self._waiting.append((asked, answer, time.perf_counter()))
         self._threads.submit(self._work)  # finds nothing if another thread has taken the question
         return answer
+
+    @property
+    def waiting(self) -> int:
+        """The number of questions that wait."""
+        return len(self._waiting)
 
     def close(self) -> None:
         """Answer what waits, and stop the threads."""
@@ -126,14 +146,14 @@ class Batches:
             self._answer(list(group))
 
     def _answer(self, group: list[_Waiting]) -> None:
-        first = group[0][0]
+        first, start = group[0][0], time.perf_counter()
         try:
-            self._retriever.refresh()
+            refresh(self._retriever)
             pipeline = pipeline_of(self._retriever)
-            texts = [asked.text for asked, _ in group]
+            texts = [asked.text for asked, *_ in group]
             documents = first.ranked if first.part.documents else 0
             ranked = pipeline.rank(
-                texts, first.ranked, where=first.where, exact=first.exact, by=first.by, documents=documents
+                texts, first.ranked, where=first.where, exact=first.exact, by=plans.of(first.by), documents=documents
             )
         except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
             if len(group) == 1:
@@ -142,11 +162,24 @@ class Batches:
             for one in group:  # one by one, to find the question that cannot be answered
                 self._answer([one])
             return
-        for (asked, answer), found in zip(group, ranked, strict=True):
+        ranked_at = time.perf_counter()
+        for (asked, answer, since), found in zip(group, ranked, strict=True):
+            self.timed("wait", start - since)
+            self.timed("rank", ranked_at - start)
             if asked.rerank is None:
-                _give(answer, partial(_shown, pipeline, asked, *found))
+                self._give("explain", answer, partial(_shown, pipeline, asked, *found))
             else:
-                self._readers.submit(_give, answer, partial(self._again, pipeline, asked, found))
+                self._readers.submit(self._give, "rerank", answer, partial(self._again, pipeline, asked, found))
+
+    def _give(self, stage: str, answer: Future[Hits], make: Callable[[], Hits]) -> None:
+        start = time.perf_counter()
+        try:
+            hits = make()
+        except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
+            answer.set_exception(error)
+            return
+        self.timed(stage, time.perf_counter() - start)
+        answer.set_result(hits)
 
     def _again(self, pipeline: Pipeline, asked: Asked, found: tuple[Question, Ranking]) -> Hits:
         """Answer a question by the reranker that it asks for."""
@@ -156,11 +189,17 @@ class Batches:
         return _shown(pipeline, asked, *made, again)
 
 
-def _give(answer: Future[Hits], make: Callable[[], Hits]) -> None:
+def refresh(retriever: Retriever) -> None:
+    """Go to the latest committed state. If that cannot be read now, stay with the one before, and log why.
+
+    Raises IndexFormatError if the index is damaged.
+    """
     try:
-        answer.set_result(make())
-    except Exception as error:  # noqa: BLE001 - it is raised where the question was asked
-        answer.set_exception(error)
+        retriever.refresh()
+    except IndexFormatError:
+        raise
+    except PageIndexError as error:  # what was open stays whole, whatever has become of the folder
+        _log.warning("questions are answered from what was read before: %s", error)
 
 
 def _shown(
@@ -171,4 +210,7 @@ def _shown(
         hits = part.hits(pipeline, question, ranking, asked.where, judge=judge)
         return Ranked(map(Shown, hits), question.warnings)
     explained = part.explained(pipeline, question, ranking, asked.where, judge=judge)
-    return Ranked((Shown(hit, why.boxes, why.about) for hit, why in explained), question.warnings)
+    return Ranked(
+        (Shown(hit, why.boxes, why.about, why.marked_in_passage if asked.marks else None) for hit, why in explained),
+        question.warnings,
+    )

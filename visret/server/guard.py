@@ -8,6 +8,7 @@ import hmac
 import json
 import math
 import re
+import secrets
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from visret.server import keys
+from visret.server.keys import CURRENT, Key
+from visret.server.records import KEY_NAME
+
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 COOKIE, COOKIE_SECONDS = "visret_key", 365 * 24 * 3600
 FORM = "application/x-www-form-urlencoded"
@@ -24,11 +29,17 @@ HOST = re.compile(r"(\[[0-9a-f:.]+\]|[\w.-]+)(?::\d+)?", re.ASCII)
 
 MAX_PATH, MAX_QUERY = 2048, 16384  # bytes
 MAX_BODY_BYTES = 1 << 20  # of a request that is not an upload
-UPLOADS = ("/documents", "/gradio_api/upload")
-DOCUMENTS = ("/document/", "/documents/", "/page/", "/highlight/")  # the name of a document follows
-STREAMS = ("/mcp", "/gradio_api/")  # whose answer to GET may never end
+PROBES = ("/health", "/ready")  # anybody may ask for them, under any name of this server, and is told the status alone
+UPLOADS = ("/documents", "/mine/documents", "/lab/gradio_api/upload")
+# The name of a document follows.
+DOCUMENTS = tuple(
+    f"{where}/{what}/"
+    for where in ("", "/mine")
+    for what in ("document", "documents", "page", "highlight", "text", "explanation")
+)
+STREAMS = ("/mcp", "/lab/gradio_api/")  # whose answer to GET may never end
 # Gradio would fetch the address that follows these, with the server's access to the network.
-FETCHES = ("/gradio_api/file=http", "/gradio_api/file/http", "/gradio_api/proxy=")
+FETCHES = ("/lab/gradio_api/file=http", "/lab/gradio_api/file/http", "/lab/gradio_api/proxy=")
 BURST_SECONDS = 15  # of requests may come at once: a browser asks for 100 files to show the page
 WRONG_KEY_COST = 20  # requests that a wrong key counts for
 ADDRESSES = 10_000  # that are remembered
@@ -60,15 +71,21 @@ input, button {{ font: inherit; padding: .4rem; margin: .4rem 0; width: 100%; bo
 class Rules:
     """The rules of who may connect to the server, and how much they may ask.
 
-    key: the key that a client must send; None for no key. hosts: the names that this server goes by, in lower case; ()
-    for any name. upload_bytes: the largest upload in one request. rate: the most requests a second from one address; 0
-    for any number.
+    key: the key that opens everything. keys: those that have names, rights and filters. With neither, no key is asked
+    for. hosts: the names that this server goes by, in lower case; () for any name. upload_bytes: the largest upload in
+    one request. rate: the most requests a second from one address; 0 for any number.
     """
 
     key: str | None = None
     hosts: Collection[str] = ()
     upload_bytes: int = 100 << 20
     rate: float = 20
+    keys: Collection[Key] = ()
+
+    @property
+    def every_key(self) -> tuple[Key, ...]:
+        """All keys, of which each client must send one; () if none is asked for."""
+        return (*(() if self.key is None else (Key("key", keys.hashed(self.key)),)), *self.keys)
 
 
 class Refused(Exception):
@@ -90,12 +107,23 @@ class Bucket:
 
 
 class Guard:
-    """ASGI middleware that applies the rules. What it refuses never reaches the application."""
+    """ASGI middleware that applies the rules. What it refuses never reaches the application.
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+    bound: the application that requests with a bound key reach, and no other; None if there is no index, so that they
+    reach nothing.
+    """
+
+    def __init__(self, app: ASGIApp, rules: Rules, bound: ASGIApp | None = None) -> None:
         self._app = app
+        self._bound = bound
         self._rules = rules
-        self._cookie = hmac.new((rules.key or "").encode(), b"visret cookie", hashlib.sha256).hexdigest()
+        self._keys = rules.every_key
+        # The hash of a key is in the operator's file, and must not be enough to make its cookie.
+        secret = secrets.token_bytes(32)
+        made = {key: hmac.new(secret, key.sha256.encode(), hashlib.sha256).hexdigest() for key in rules.keys}
+        if rules.key is not None:  # its cookie outlives the process
+            made[self._keys[0]] = hmac.new(rules.key.encode(), b"visret cookie", hashlib.sha256).hexdigest()
+        self._cookies = made
         self._buckets: dict[str, Bucket] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -111,11 +139,18 @@ class Guard:
         headers = Headers(scope=scope)
         try:
             bucket = self._count(scope)
-            _check_address(scope, headers, self._rules.hosts)
+            probes = scope["path"] in PROBES and scope["method"] in ("GET", "HEAD")
+            is_ours = _check_address(scope, headers, self._rules.hosts, any_name=probes)
             passage.measure(headers)
             scope = _as_routes_see_it(scope)
-            if self._rules.key is None or self._knows(headers):
-                await self._app(scope, passage.receive, passage.send)
+            key = self._key(headers) if self._keys and is_ours else None
+            if is_ours and (key is not None or not self._keys):
+                await self._pass_on(key, scope, passage)
+            elif probes and (not is_ours or "authorization" not in headers):
+                if scope["path"] == "/ready":
+                    await self._app(scope, passage.receive, passage.send)
+                else:
+                    await passage.answer(200, {"content-type": "application/json"}, b'{"status":"ok"}')
             else:
                 await self._log_in(scope, headers, bucket, passage)
         except Refused as refusal:
@@ -139,11 +174,26 @@ class Guard:
             bucket.left -= 1
         return bucket
 
-    def _knows(self, headers: Headers) -> bool:
-        """Return whether a request has the key, or the cookie that stands for it."""
+    async def _pass_on(self, key: Key | None, scope: Scope, passage: _Passage) -> None:
+        """Let a request reach the application that its key opens."""
+        app = self._app if key is None or key.where is None else self._bound
+        if app is None:
+            raise Refused(404, "this server has no index")
+        if key is not None:
+            scope.get("state", {})[KEY_NAME] = key.name
+        token = CURRENT.set(key)
+        try:
+            await app(scope, passage.receive, passage.send)
+        finally:
+            CURRENT.reset(token)
+
+    def _key(self, headers: Headers) -> Key | None:
+        """Return the key that a request has, or whose cookie it has."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        by_key = _same(given.strip(), self._rules.key or "") and scheme.lower() == "bearer"
-        return by_key or _same(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), self._cookie)
+        if scheme.lower() == "bearer" and (key := keys.found(given.strip(), self._keys)) is not None:
+            return key
+        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        return next((key for key, value in self._cookies.items() if _same(cookie, value)), None)
 
     async def _log_in(self, scope: Scope, headers: Headers, bucket: Bucket, passage: _Passage) -> None:
         """Redirect a browser that gives the key, in its address or in the form, with a cookie; else raise Refused."""
@@ -153,11 +203,8 @@ class Guard:
             given = dict(query).get("key")
         elif scope["method"] == "POST" and headers.get("content-type", "").startswith(FORM):
             given = dict(parse_qsl((await passage.body()).decode("utf8", "replace"))).get("key")
-        if given is None and scope["path"] == "/health" and "authorization" not in headers:
-            # For monitoring: it says that the server is there, and nothing about it.
-            await passage.answer(200, {"content-type": "application/json"}, b'{"status":"ok"}')
-            return
-        if given is None or not _same(given, self._rules.key or ""):
+        key = None if given is None else keys.found(given, self._keys)
+        if key is None:
             wrong = given is not None or "authorization" in headers
             bucket.left -= WRONG_KEY_COST if wrong else 0
             said = "this is not the key of this server" if wrong else "this server asks for a key"
@@ -167,15 +214,20 @@ class Guard:
         rest = urlencode([(name, value) for name, value in query if name != "key"])
         place = "/" + quote(scope["path"].lstrip("/\\")) + ("?" + rest if rest else "")
         secure = "; Secure" if scope["scheme"] == "https" else ""
-        cookie = f"{COOKIE}={self._cookie}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_SECONDS}{secure}"
+        cookie = f"{COOKIE}={self._cookies[key]}; Path=/; HttpOnly; SameSite=Lax; Max-Age={COOKIE_SECONDS}{secure}"
         await passage.answer(303, {"location": place, "set-cookie": cookie, "cache-control": "no-store"})
 
 
-def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> None:
-    """Raise Refused for what another site's page made a browser send, and for addresses that lead elsewhere."""
+def _check_address(scope: Scope, headers: Headers, hosts: Collection[str], *, any_name: bool = False) -> bool:
+    """Return whether this server goes by the name that it was called.
+
+    Raises Refused for what another site's page made a browser send, for addresses that lead elsewhere, and unless
+    any_name is allowed for names that are not this server's.
+    """
     host = headers.get("host", "").lower()
     name = HOST.fullmatch(host)
-    if name is None or (hosts and name[1] not in hosts):
+    is_ours = name is not None and (not hosts or name[1] in hosts)
+    if not is_ours and not any_name:
         raise Refused(421, f"this server does not go by the name {host!r}; `visret serve --name NAME` adds one")
     origin = headers.get("origin")
     site = headers.get("sec-fetch-site", "none")
@@ -190,6 +242,7 @@ def _check_address(scope: Scope, headers: Headers, hosts: Collection[str]) -> No
         raise Refused(400, "an address cannot hold a null byte")
     if scope["path"].lower().startswith(FETCHES):
         raise Refused(403, "this server fetches nothing from elsewhere")
+    return is_ours
 
 
 def _as_routes_see_it(scope: Scope) -> Scope:

@@ -51,6 +51,12 @@ class Health(BaseModel):
     rerankers: list[str] | None = None
 
 
+class Ready(BaseModel):
+    """The state of the server: ready for questions, or loading."""
+
+    status: Literal["ready", "loading"]
+
+
 class Place(BaseModel):
     """A box in page fractions, origin top left, and the share of the score found inside it."""
 
@@ -65,14 +71,18 @@ class PlacedPassage(BaseModel):
     """The place on a page that answers: consecutive lines, a table, a figure with its caption.
 
     boxes: those of its lines, x0, y0, x1, y1 in page fractions, origin top left; boxes_pt: in points. span: its first
-    character in the text of the page, and the one behind the last. score: how well the question is matched in it.
+    character in the text of the page, and the one behind the last. size_pt: of the page. score: how well the question
+    is matched in it. marked: the words of `text` that are marked, each as its first character and the one behind its
+    last; only there if the search asked for `marks`.
     """
 
     text: str
     boxes: list[list[float]]
     boxes_pt: list[list[float]]
+    size_pt: list[float] | None
     span: list[int] | None
     score: float
+    marked: list[list[int]] | None = None
 
 
 class Found(BaseModel):
@@ -84,7 +94,9 @@ class Found(BaseModel):
     null if nothing is known of the model's scores. scores: what the score is made of, by name. score: null for a page
     that a reranker was to score and did not, since it stood too deep, time was up or it could not be read; unscored is
     true then. neighbour_of: null for a page that was found; the rank of the hit beside a neighbour, whose own rank is
-    0. passage: the place that answers. link: the end of a link to it, such as "#page=3&box=0.1,0.2,0.9,0.3".
+    0. passage: the place that answers. link: the end of a link to it, such as "#page=3&box=0.1,0.2,0.9,0.3", which
+    viewers of PDFs scroll to. metadata: of the page and its document. label: the number that is printed on the page, as
+    its file says, such as "iv"; null if that is `page` or unknown; only there if the search asked for `marks`.
     """
 
     rank: Count
@@ -104,6 +116,84 @@ class Found(BaseModel):
     neighbour_of: int | None
     passage: PlacedPassage | None
     link: str
+    metadata: dict[str, Any]
+    label: str | None = None
+
+
+class PlacedWord(BaseModel):
+    """A word of a page. box: x0, y0, x1, y1 in page fractions, origin top left. line: that it stands on, from 0."""
+
+    text: str
+    box: list[float]
+    line: Count
+
+
+class PageText(BaseModel):
+    """The text of a page in reading order, as it was indexed.
+
+    label: as in a hit. size_pt: width and height in points; null for plain text. words: those of `text` with their
+    places; null if they are not known. pages: the numbers of all pages of the document that can be found.
+    """
+
+    doc: str
+    page: Annotated[int, Field(ge=1)]
+    label: str | None
+    size_pt: list[float] | None
+    text: str
+    words: list[PlacedWord] | None
+    pages: list[int]
+    metadata: dict[str, Any]
+
+
+class Marked(BaseModel):
+    """A marked place of a page: a box in page fractions, origin top left.
+
+    level: how well it is matched, from 0 to 1. words: the words of the question that it answers.
+    """
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    level: float
+    words: list[str]
+
+
+class AskedWord(BaseModel):
+    """A word of the question. tells: whether it says what is asked, as function words do not."""
+
+    text: str
+    tells: bool
+
+
+class Explained(BaseModel):
+    """The places where a page answers a question.
+
+    words: those of the question. passages: the places that answer, best first. marks: where its words are matched
+    best, in reading order. spans: of plain text, the marked characters. about: what the places come from.
+    """
+
+    doc: str
+    page: Annotated[int, Field(ge=1)]
+    words: list[AskedWord]
+    passages: list[PlacedPassage]
+    marks: list[Marked]
+    spans: list[list[int]]
+    about: str
+
+
+class Suggestion(BaseModel):
+    """A question that the index answers, made of a heading of this page."""
+
+    question: str
+    doc: str
+    page: Annotated[int, Field(ge=1)]
+
+
+class Suggested(BaseModel):
+    """Questions that the index answers, from as many documents as possible."""
+
+    suggestions: list[Suggestion]
 
 
 class UnreadCounts(BaseModel):
@@ -134,6 +224,37 @@ class Alike(BaseModel):
 
     hits: list[Found]
     warnings: list[str]
+
+
+class FoundPassages(BaseModel):
+    """The best passages of all pages, best first, each in the hit of its page."""
+
+    query: str
+    hits: list[Found]
+    warnings: list[str]
+
+
+class Record(BaseModel):
+    """A passage for Dify. score: how well it answers, from 0 to 1. title: the document."""
+
+    content: str
+    score: float
+    title: str
+    metadata: dict[str, Any]
+
+
+class Records(BaseModel):
+    """The answer to Dify."""
+
+    records: list[Record]
+
+
+class WebResult(BaseModel):
+    """A page for Open WebUI. snippet: the passage that answers."""
+
+    link: str
+    title: str
+    snippet: str
 
 
 class FailedPage(BaseModel):
@@ -291,6 +412,11 @@ PICTURE: dict[int | str, dict[str, Any]] = {
     **_KNOWN,
     **errors(404, 410, 501),
 }
+METRICS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The figures in the text format of Prometheus", "content": {"text/plain": {}}},
+    **errors(501),
+}
+READY = {**errors(), 503: _said("The model is loading, or cannot be loaded", Ready)}
 _BYTES = {
     kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("application/octet-stream", *KINDS.values())
 }
@@ -300,6 +426,13 @@ FILE: dict[int | str, dict[str, Any]] = {
     **_KNOWN,
     **errors(404, 410),
     416: {"description": "The file has no such part", "content": {"text/plain": {"schema": {"type": "string"}}}},
+}
+ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The answer as it is written",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    **errors(501),
 }
 UPLOAD = errors(409, 415, 501) | {
     422: _said(

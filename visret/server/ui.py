@@ -1,4 +1,4 @@
-"""The page in the browser: bring files or open an index, ask, and see which pages answer and where on them."""
+"""The researcher's view in the browser, made with Gradio: switches for tokens, maps, tables, two models at once."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from visret.choices import DEFAULT_MODEL, WAYS
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, VisretError
 from visret.explain.attribution import Explanation, Span
-from visret.explain.drawing import SCALE, Legend
+from visret.explain.drawing import MARK, Legend
 from visret.folders import expanded
 from visret.ingest.report import Progress
 from visret.models import registry, weights
 from visret.retriever import Retriever, sendable
+from visret.search import plans
 from visret.search.rerank import UNSCORED, Rerankers
 from visret.server.answers import without_paths, words
 from visret.server.api import MAX_NEIGHBOURS, MAX_OFFSET, USUAL_SECONDS
@@ -77,7 +78,7 @@ CSS = """
   #controls { order: 2 }
   .found .grid-container { grid: auto / auto-flow 40%; overflow-x: auto }
 }
-""".replace("MARK", SCALE[4])
+""".replace("MARK", MARK)
 # The fonts are those of the machine. White can be read on this orange, and so can these greys.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]).set(
     button_primary_background_fill="*primary_700",
@@ -131,7 +132,7 @@ class Session:
             asked.text,
             k=asked.k,
             where=asked.where,
-            by=asked.by,
+            by=plans.of(asked.by),
             offset=asked.offset,
             group_by=asked.group_by,
             neighbours=asked.neighbours,

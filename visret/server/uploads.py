@@ -28,8 +28,10 @@ from visret.index.catalogue import load_source
 from visret.index.filters import BUILT_IN, JOINS
 from visret.index.layout import UPLOADS, UPLOADS_LOCK
 from visret.index.writer import writer_lock
+from visret.ingest.discovery import FoundFiles, Source
+from visret.ingest.options import ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Progress, Report
-from visret.retriever import Retriever
+from visret.retriever import Retriever, add_found
 from visret.server.answers import without_paths
 
 _log = logging.getLogger(__name__)
@@ -65,6 +67,19 @@ class Uploaded(Report):
 
 
 @dataclass(frozen=True, slots=True)
+class Space:
+    """A folder for the uploads of some clients, apart from those of all others.
+
+    name: of the folder, and the beginning of its documents' names. metadata: what every document in it gets. owns: says
+    whether a document, which an operator may have given to others, is still theirs.
+    """
+
+    name: str
+    metadata: Mapping[str, Any]
+    owns: Callable[[Document], bool]
+
+
+@dataclass(frozen=True, slots=True)
 class _Place:
     """The place that a file gets. path: in uploads/. earlier: the document of an earlier upload of its name.
 
@@ -76,7 +91,7 @@ class _Place:
     known: bool
 
 
-TAKEN = formats.endings(["pdf", "picture", *formats.TEXTS])
+TAKEN = formats.endings(name for name, reader in formats.READERS.items() if reader.is_taken)
 
 
 def safe_name(given: str) -> str:
@@ -111,18 +126,20 @@ def add(
     files: Sequence[tuple[str, IO[bytes]]],
     *,
     metadata: Mapping[str, Any] | None = None,
+    space: Space | None = None,
     most_pages: int | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Uploaded:
     """Bring files, by name, into the index of a folder; what cannot be read is not kept.
 
     A file replaces an earlier upload of its name once it has been read, and never a file that was not uploaded.
-    metadata: None keeps what documents have. Raises InvalidArgument, and keeps nothing, for a name that is not allowed,
-    and IndexLocked while another server changes its uploads. Only one call may run at a time.
+    metadata: None keeps what documents have. space: where the files of some clients lie apart from those of others.
+    Raises InvalidArgument, and keeps nothing, for a name that is not allowed, and IndexLocked while another server
+    changes its uploads. Only one call may run at a time.
     """
     names = [safe_name(name) for name, _ in files]
-    uploads = folder / UPLOADS
-    uploads.mkdir(exist_ok=True)
+    uploads = folder / UPLOADS if space is None else folder / UPLOADS / space.name
+    uploads.mkdir(parents=True, exist_ok=True)
     uploads = uploads.resolve()
     how: dict[str, Any] = {"most_pages": most_pages, "page_seconds": PAGE_SECONDS, "progress": progress}
     with writer_lock(folder, UPLOADS_LOCK):
@@ -134,11 +151,11 @@ def add(
                     path.parent.mkdir()
                     with path.open("wb") as copy:
                         shutil.copyfileobj(file, copy)
-                places = _places(retriever, uploads, received)
-            added, failures = _read(retriever, places, metadata, how)
+                places = _places(retriever, uploads, received, space)
+            added, failures = _read(retriever, places, metadata, space, how)
         finally:
             documents = _documents(retriever, uploads)
-            _let_go(retriever, uploads)
+            _let_go(retriever, folder, uploads)
     brought = [
         _brought(name, place, documents.get(str(place.path)), failures.get(place.path))
         for (name, _), place in zip(files, places, strict=True)
@@ -153,7 +170,7 @@ def remove(retriever: Retriever, folder: Path, doc: str) -> None:
     """
     document = retriever.document(doc)
     source = document.source
-    if source is None or document.member or Path(source).parent != (folder / UPLOADS).resolve():
+    if source is None or document.member or not Path(source).is_relative_to((folder / UPLOADS).resolve()):
         retriever.remove(doc)
         return
     with writer_lock(folder, UPLOADS_LOCK):
@@ -218,9 +235,11 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
         raise InvalidArgument("metadata holds text that is not Unicode") from None
 
 
-def _places(retriever: Retriever, uploads: Path, received: Sequence[Path]) -> list[_Place]:
+def _places(retriever: Retriever, uploads: Path, received: Sequence[Path], space: Space | None) -> list[_Place]:
     """Move files to where they stay, each beside the file that it may replace."""
-    earlier = {PurePosixPath(document.doc).name: document for document in _documents(retriever, uploads).values()}
+    there_now = _documents(retriever, uploads).values()
+    kept = there_now if space is None else [document for document in there_now if space.owns(document)]
+    earlier = {PurePosixPath(document.doc).name: document for document in kept}
     taken: dict[str, list[_Place]] = {}  # by the names of this request
     used: set[str] = set()
     # Two files of one name are two documents, and one of them may be there already.
@@ -264,13 +283,19 @@ def _free(path: Path) -> Path:
 
 
 def _read(
-    retriever: Retriever, places: Sequence[_Place], metadata: Mapping[str, Any] | None, how: dict[str, Any]
+    retriever: Retriever,
+    places: Sequence[_Place],
+    metadata: Mapping[str, Any] | None,
+    space: Space | None,
+    how: dict[str, Any],
 ) -> tuple[list[Report], dict[Path, str]]:
     """Read the files; return the reports, and for each file that did not replace another the reason."""
+    if metadata is not None and space is not None:
+        metadata = {**metadata, **space.metadata}
     replacing = {place.path: place.earlier for place in places if place.earlier and not place.known}
     reports, failures = [], {}
     if new := list(dict.fromkeys(place.path for place in places if place.path not in replacing)):
-        reports.append(retriever.add(new, metadata=metadata, **how))
+        reports.append(_add(retriever, new, metadata, space, how))
     for path, before in replacing.items():
         report = retriever.replace(before.doc, path, metadata=metadata, **how)
         if not report.added:
@@ -279,6 +304,23 @@ def _read(
             failures[path] = reason
         reports.append(report)
     return reports, failures
+
+
+def _add(
+    retriever: Retriever,
+    new: Sequence[Path],
+    metadata: Mapping[str, Any] | None,
+    space: Space | None,
+    how: dict[str, Any],
+) -> Report:
+    if space is None:
+        return retriever.add(new, metadata=metadata, **how)
+    # Named after their space, whatever names are taken; and the same content elsewhere is another document.
+    found = FoundFiles([Source(path, f"{space.name}/{path.name}") for path in new], [], [])
+    options = ReadOptions(None, "auto", how["most_pages"], how["page_seconds"])
+    return add_found(
+        retriever, found, options, metadata=metadata or space.metadata, moves=False, progress=how["progress"]
+    )
 
 
 def _documents(retriever: Retriever, uploads: Path) -> dict[str, Document]:
@@ -291,26 +333,27 @@ def _documents(retriever: Retriever, uploads: Path) -> dict[str, Document]:
 def _tidy(retriever: Retriever, folder: Path, **how: Any) -> None:
     """Do what `recover` does; the caller holds the lock."""
     retriever.refresh()
-    uploads = (folder / UPLOADS).resolve()
-    for left in uploads.glob(".*"):
+    top = (folder / UPLOADS).resolve()
+    for left in [*top.glob(".*"), *top.glob("*/.*")]:
         shutil.rmtree(left, ignore_errors=True)
-    _delete_unnamed(retriever, folder)
-    for document in _documents(retriever, uploads).values():
-        if document.state == "partial" and Path(str(document.source)).is_file():
-            retriever.add([str(document.source)], metadata=dict(document.metadata), **how)
-    _let_go(retriever, uploads)
+    for uploads in [top, *(one for one in top.iterdir() if one.is_dir())]:
+        _delete_unnamed(retriever, folder, uploads)
+        for document in _documents(retriever, uploads).values():
+            if document.state == "partial" and Path(str(document.source)).is_file():
+                retriever.add([str(document.source)], metadata=dict(document.metadata), **how)
+        _let_go(retriever, folder, uploads)
 
 
-def _let_go(retriever: Retriever, uploads: Path) -> None:
+def _let_go(retriever: Retriever, folder: Path, uploads: Path) -> None:
     """Remove documents that failed with their files, and delete files that no document names."""
     for path, document in _documents(retriever, uploads).items():
         if document.state == "failed":
             retriever.remove(document.doc)
             Path(path).unlink(missing_ok=True)
-    _delete_unnamed(retriever, uploads.parent)
+    _delete_unnamed(retriever, folder, uploads)
 
 
-def _delete_unnamed(retriever: Retriever, folder: Path) -> None:
+def _delete_unnamed(retriever: Retriever, folder: Path, uploads: Path) -> None:
     """Delete the uploads that no document is made of, in this version of the index or in those kept beside it.
 
     Files are compared by name alone: an index that was moved or copied still names their old place.
@@ -318,8 +361,8 @@ def _delete_unnamed(retriever: Retriever, folder: Path) -> None:
     sources = [retriever.document(doc).source for doc in retriever.documents()]
     sources += [load_source(source) for (source,) in versions.select(folder, "SELECT source FROM documents")]
     paths = [PurePath(source) for source in sources if source]
-    named = {_folded(path.name) for path in paths if path.parent.name == UPLOADS}
-    for file in (folder / UPLOADS).iterdir():
+    named = {_folded(path.name) for path in paths if path.parent.name == uploads.name}
+    for file in uploads.iterdir():
         if _folded(file.name) not in named and file.is_file():
             _log.info("%s: no document is made of it", file)
             with suppress(OSError):  # open on Windows: it is deleted the next time
