@@ -20,7 +20,7 @@ long: # the tests that take long
 light: # the tests that need no torch, weights, gradio or framework
 	$(RUN) -m pytest -q -n 2 --dist loadfile --light
 
-engines: # the tests of visret/stores, with the packages of the engines in an environment of their own
+engines: # the tests of stores, object storage and Ray clusters, with their packages in an environment of their own
 	.ci/engines
 
 lint:
@@ -33,7 +33,7 @@ types:
 docs: # what is made from the code: docs/cli.md, docs/python-api.md
 	$(RUN) docs/generate.py
 
-pictures: # examples/found.png and examples/browser.png; needs chromium
+pictures: # examples/found.png and examples/browser*.png; needs chromium
 	$(RUN) tests/screenshot.py
 
 FOLDER ?= build/manuals

@@ -1,7 +1,12 @@
 """Write the parts of the documents that are made from the code: python docs/generate.py [--check]
 
-    docs/cli.md         the commands with their arguments, from the parser; the text around them is written by hand
-    docs/python-api.md  the public names with their docstrings, all of it
+    docs/cli.md                the commands with their arguments, from the parser
+    docs/documents-and-ocr.md  the table of the kinds of files
+    docs/search.md             the table of filters
+    docs/http.md               the table of routes
+    docs/python-api.md         the public names with their docstrings, all of it
+
+In the first four, the text around the generated part is written by hand.
 
 With --check nothing is written; the exit status is 1 where a document is not what it would be.
 """
@@ -17,11 +22,16 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+
+from fastapi import FastAPI
 
 import visret
 from visret import cli
+from visret.documents import formats
+from visret.index import filters
+from visret.server import answering, api, operations, reading, reference, retrieval
 
 DOCS = Path(__file__).parent
 BEGIN, END = "<!-- made by docs/generate.py: begin -->", "<!-- made by docs/generate.py: end -->"
@@ -35,7 +45,9 @@ MODULES = {
         *("System", "Found", "system_of", "read_run", "write_run", "Rankings"),
         *("ndcg", "recall", "reciprocal_rank"),
     ],
-    "visret.rag": ["answer", "messages", "citations", "fence", "name", "Answer", "Citation"],
+    "visret.rag": [
+        *("answer", "messages", "citations", "fence", "name", "searched", "recent", "Answer", "Citation"),
+    ],
     "visret.maxsim": ["page_scores", "pack", "PackedPages"],
 }
 RETURNED = {
@@ -43,6 +55,7 @@ RETURNED = {
     "visret.explain.attribution": ["Region", "Span", "Table"],
     "visret.ingest.added": ["Filled"],
     "visret.ingest.report": ["Progress", "Failure", "EmptyPage", "Lost"],
+    "visret.server.written": ["Written", "Cited"],
 }
 
 
@@ -99,6 +112,35 @@ def _cell(settings: dict[str, Any]) -> str:
     text = re.sub(r"'([^']+)'", r"`'\1'`", str(settings["help"]).replace("%%", "%"))  # what is typed in a shell
     text = _escaped(text).replace("|", "\\|")
     return text + (f" ({', '.join(notes)})" if notes else "")
+
+
+def kinds() -> str:
+    """The kinds of files that are read, with their endings."""
+    return "\n".join(
+        ["| kind | endings |", "|---|---|", *(f"| {kind} | {found} |" for kind, found in formats.kinds().items())]
+    )
+
+
+def filter_examples() -> str:
+    """Filters, with the pages that pass them."""
+    rows = [f"| `{_default(where)}` | {passes} |" for passes, where in filters.EXAMPLES.items()]
+    return "\n".join(["| filter | passes pages |", "|---|---|", *rows])
+
+
+def routes() -> str:
+    """The routes of the HTTP API, with what they answer and take."""
+    app, library = FastAPI(), SimpleNamespace(retriever=None, state=None)  # nothing is asked of it
+    of_index = (part.routes(library) for part in (api, reading, retrieval))
+    for router in (*of_index, answering.routes(None, None, None), operations.probe(None), operations.figures(None)):
+        app.include_router(router)
+    schema, rows = app.openapi(), []
+    for path, operation in schema["paths"].items():
+        shown = path.replace("{doc}", "DOC").replace("{page}", "N")
+        for method, one in operation.items():
+            takes = [f"`{name}`" for name, _ in reference.taken(schema, one) if f"{{{name}}}" not in path]
+            about = " ".join(one["description"].partition("\n\n")[0].split())
+            rows.append(f"| `{method.upper()} {shown}` | {_escaped(about)} | {', '.join(takes)} |")
+    return "\n".join(["| route | what it does | what it takes |", "|---|---|---|", *rows])
 
 
 def python_api() -> str:
@@ -240,13 +282,16 @@ def _escaped(text: str) -> str:
 
 def documents() -> dict[Path, str]:
     """What each generated document is to hold."""
-    page = DOCS / "cli.md"
-    before, _, rest = page.read_text("utf8").partition(BEGIN)
-    after = rest.partition(END)[2]
-    return {
-        page: f"{before}{BEGIN}\n\n{commands()}\n\n{END}{after}",
-        DOCS / "python-api.md": python_api(),
+    parts = {"cli.md": commands(), "documents-and-ocr.md": kinds(), "search.md": filter_examples(), "http.md": routes()}
+    return {DOCS / name: _with(DOCS / name, part) for name, part in parts.items()} | {
+        DOCS / "python-api.md": python_api()
     }
+
+
+def _with(page: Path, part: str) -> str:
+    """The text of a document with a new generated part."""
+    before, _, rest = page.read_text("utf8").partition(BEGIN)
+    return f"{before}{BEGIN}\n\n{part}\n\n{END}{rest.partition(END)[2]}"
 
 
 def main() -> int:

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from visret.ingest.report import Report
     from visret.rerankers import load_reranker
     from visret.retriever import Retriever
+    from visret.server.client import AsyncClient, Client
     from visret.types import Grid, Hit, ModelSpec, Page, PageEmbedding, PageRef, Passage, QueryEmbedding, Word
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "Explanation",
     "Grid",
     "Hit",
@@ -41,6 +44,8 @@ __all__ = [
 
 _MODULES = {"documents", "evaluate", "maxsim", "metrics", "pdf", "rag"}
 _HOMES = {
+    "AsyncClient": "server.client",
+    "Client": "server.client",
     "Explanation": "explain.attribution",
     "Report": "ingest.report",
     "Retriever": "retriever",

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIn
 from visret.folders import cache_folder, expanded, unwritable
 from visret.index.layout import CATALOGUE
 from visret.retriever import Retriever
+from visret.stores import objects
 from visret.types import Encoder
 
 PATHS = "find.json"
@@ -56,10 +56,10 @@ def open_cached(
 
     Raises DocumentError if none of the paths exists, and what loading the model raises; nothing is left behind then.
     """
-    given = [expanded(path) for path in paths]
-    if not any(map(os.path.exists, given)):
+    given = [str(path) if objects.is_address(path) else expanded(path) for path in paths]
+    if not any(isinstance(path, str) or path.exists() for path in given):
         raise DocumentError(given[0], "no such file or folder")
-    resolved = sorted({str(path.resolve()) for path in given})
+    resolved = sorted({path.rstrip("/") if isinstance(path, str) else str(path.resolve()) for path in given})
     key = json.dumps([resolved, model, sorted(include), sorted(exclude)])
     folder = _find_folder() / hashlib.sha256(key.encode()).hexdigest()[:20]
     with ExitStack() as stack:

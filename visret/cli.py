@@ -28,9 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visret import __version__
-from visret.choices import BM25, CODECS, DEFAULT_MODEL, DEPTH, LATE, OCR_MODES, QUALITY_MODEL, WAYS
+from visret.choices import BM25, CODECS, DEFAULT_MODEL, DEPTH, LATE, LOG_LEVELS, OCR_MODES, QUALITY_MODEL, WAYS
 from visret.errors import IndexLocked, InvalidArgument, ModelMismatch, NoPicture, PageIndexError, VisretError
 from visret.folders import unwritable
+from visret.stores import FORMS, STORES
 
 MAX_NAME = 48  # of a model in a table; a longer one is shown by its alias
 KINDS_OF_LOSS = 3  # of a file that are printed
@@ -42,13 +43,19 @@ _ALTERNATIVE = (
     f"--model {QUALITY_MODEL} finds more of the right pages, but takes more time and room: see docs/models.md"
 )
 
+_CODECS = "; ".join(f"{name}: {kept}" for name, kept in CODECS.items())
+
 if TYPE_CHECKING:
     from visret.evaluate import System
     from visret.explain.attribution import Explanation
     from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Progress, Report
     from visret.retriever import Retriever
+    from visret.search.plans import Plan
     from visret.server.guard import Rules
-    from visret.types import Hit, ModelSpec, Page, PageRef, Ranked
+    from visret.server.llm import LanguageModel
+    from visret.stores._export import Exported
+    from visret.stores._files import Written
+    from visret.types import Executor, Hit, ModelSpec, Page, PageRef, Ranked
 
 
 def main(argv: Sequence[str] | None = None, *, parser: argparse.ArgumentParser | None = None) -> int:
@@ -146,10 +153,18 @@ def find(arguments: argparse.Namespace) -> int:
 def index(arguments: argparse.Namespace) -> int:
     """Bring files and folders into an index; run it again to bring in what is new or has changed."""
     if arguments.estimate:
+        if arguments.ray is not None:
+            raise InvalidArgument("--estimate measures this machine: leave out --ray")
         return _estimate(arguments)
+    executor = None
+    if arguments.ray is not None:
+        from visret.ingest.on_ray import OnRay
+
+        executor = OnRay(arguments.ray)
     with _open_or_create(arguments) as retriever:
         metadata, lost = _metadata(retriever, arguments)
-        report = _add(retriever, arguments, metadata, lost, sync=arguments.sync, retry_failed=arguments.retry_failed)
+        more = {"sync": arguments.sync, "retry_failed": arguments.retry_failed, "executor": executor}
+        report = _add(retriever, arguments, metadata, lost, **more)
     if arguments.json:
         _print_json(asdict(report))
     else:
@@ -157,16 +172,49 @@ def index(arguments: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
+def watch(arguments: argparse.Namespace) -> int:
+    """Keep an index in step with files and folders: what is new, changed or gone there is brought in or removed."""
+    import signal
+    from contextlib import closing
+
+    from visret.ingest.options import ReadOptions
+    from visret.retriever import follow
+
+    # A service manager sends SIGTERM. Ctrl-C waits for what is being written, and so must that, even if the shell that
+    # started this in the background has it ignore Ctrl-C.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    common = None if arguments.metadata is None else _object("--metadata", arguments.metadata, '{"year": 2024}')
+    with _open_or_create(arguments) as retriever:
+        reports = follow(
+            retriever,
+            arguments.paths,
+            ReadOptions(arguments.password, arguments.ocr, page_seconds=arguments.page_seconds),
+            metadata=common,
+            include=arguments.include,
+            exclude=arguments.exclude,
+            rest=arguments.settle,
+            poll=arguments.poll,
+        )
+        with closing(reports):
+            for report in reports:
+                _complain(report, retriever, arguments.ocr)
+                if arguments.json:
+                    _print_json(asdict(report))
+                elif report.documents or report.removed:
+                    print(_summary(report, arguments.index))
+                sys.stdout.flush()
+    return 0
+
+
 def search(arguments: argparse.Namespace) -> int:
     """Rank the pages of an index for a question, or by how like another page they are."""
-    from visret.retriever import Retriever
-
     where = _where(arguments.where)
     _check_asked(arguments)
     _check_pictures(arguments.pictures)
-    with Retriever.open(
-        arguments.index, question_model=arguments.question_model, password=arguments.password
-    ) as retriever:
+    by = _way(arguments.by, arguments)
+    with _opened(arguments.index, arguments) as retriever:
         if arguments.like is not None:
             return _search_like(retriever, arguments, where)
         (found,) = retriever.explained(
@@ -174,7 +222,7 @@ def search(arguments: argparse.Namespace) -> int:
             k=arguments.k,
             where=where,
             exact=arguments.exact,
-            by=arguments.by,
+            by=by,
             offset=arguments.offset,
             group_by=arguments.group_by,
             neighbours=arguments.neighbours,
@@ -270,17 +318,15 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def heatmap(arguments: argparse.Namespace) -> int:
     """Draw a page with the places that answer a question marked in colour."""
-    from visret.retriever import Retriever
     from visret.types import PageRef
 
     out = Path(arguments.out)
     if os.path.isdir(out):  # noqa: PTH112 - Path's raises in folders that may not be read
         raise InvalidArgument(f"--out takes the name of a picture to write, but {out} is a folder")
     _check_folder(out.parent)
-    with Retriever.open(
-        arguments.index, question_model=arguments.question_model, password=arguments.password
-    ) as retriever:
-        why = retriever.heatmap(arguments.question, PageRef(arguments.doc, arguments.page))
+    with _opened(arguments.index, arguments) as retriever:
+        ref = PageRef(arguments.doc, arguments.page)
+        why = retriever.heatmap(arguments.question, ref, index=arguments.of_index)
         chosen = _positions(arguments.token, why.tokens) if arguments.token else None
         _save(why.image(chosen, mode=arguments.mode, legend=True), out)
     print(arguments.out)
@@ -426,9 +472,11 @@ remove_model.__name__ = "remove-model"
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Write the pages of an index into a store, such as Qdrant, where `visret search` finds them too."""
+    """Write the pages of an index into a store, where `visret search` finds them too, or as files for an engine."""
     from visret import stores
 
+    if arguments.to and arguments.keep:
+        raise InvalidArgument("--keep is for stores; --to writes into a new folder")
     shown = time.monotonic()
 
     def show(done: int, pages: int) -> None:
@@ -437,12 +485,65 @@ def export(arguments: argparse.Namespace) -> int:
             shown = time.monotonic()
             print(f"{done:,} of {pages:,} pages", file=sys.stderr)
 
-    made = stores.export(arguments.index, arguments.url, keep=arguments.keep, progress=show)
+    made: Exported | Written
+    if arguments.to:
+        made = stores.write(arguments.index, arguments.url, arguments.to, progress=show)
+        told = f" for {arguments.to}; docs/stores.md says how they are loaded"
+        if made.unfiltered:
+            _say(f"visret: no field of its own, so no filter in {arguments.to}: metadata {', '.join(made.unfiltered)}")
+    else:
+        made = stores.export(arguments.index, arguments.url, keep=arguments.keep, progress=show)
+        told = f", {made.kept:,} were there already, {made.deleted:,} deleted"
+    if made.left_out:
+        _say(f"visret: not exported, the vectors of the added model {', '.join(made.left_out)}")
     if arguments.json:
         _print_json(made._asdict())
     else:
-        there = f"{made.kept:,} were there already, {made.deleted:,} deleted"
-        print(f"{arguments.url}: {_count(made.written, 'page')} written, {there}")
+        print(f"{arguments.url}: {_count(made.written, 'page')} written{told}")
+    return 0
+
+
+def publish(arguments: argparse.Namespace) -> int:
+    """Publish an image of an index on object storage, from which other machines fetch it to search it."""
+    from visret import stores
+
+    shown = time.monotonic()
+
+    def show(done: int, size: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 5:
+            shown = time.monotonic()
+            print(f"{done / 1e6:,.0f} of {size / 1e6:,.0f} MB", file=sys.stderr)
+
+    made = stores.publish(arguments.index, arguments.url, progress=show)
+    if arguments.json:
+        _print_json(made._asdict())
+    else:
+        sent = f"{made.sent:,} were sent ({made.bytes_sent / 1e6:,.1f} MB)"
+        print(f"{arguments.url}: {_count(made.files, 'file')}, of which {sent}")
+    return 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Fine-tune the model of an index on the index's own pages; --model FOLDER takes the result."""
+    from visret.retriever import Retriever
+    from visret.training import tuning
+    from visret.training.settings import Settings
+
+    names = ("steps", "batch", "negatives", "rank", "rate", "pairs", "seed", "teacher", "written")
+    settings = Settings(**{name: given for name in names if (given := getattr(arguments, name)) is not None})
+    model = _language_model(arguments)
+    with Retriever.open(arguments.index) as retriever:
+        trained = tuning.train(retriever, arguments.folder, settings, model=model, progress=_say)
+    if arguments.json:
+        _print_json(asdict(trained))
+        return 0
+    scores = dict(trained.curve)
+    print(
+        f"{arguments.folder}: {trained.base} after {_count(trained.kept, 'step')}; on "
+        f"{_count(trained.held_out, 'question')} that it did not learn from, nDCG@10 {scores[0]:.3f} before, "
+        f"{scores[trained.kept]:.3f} now"
+    )
     return 0
 
 
@@ -523,8 +624,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serve an index in the browser, and to programs over HTTP and MCP."""
-    from visret.server import app
+    from visret.server import app, records
 
+    records.configure(level=arguments.log_level, as_json=arguments.log_json, with_questions=arguments.log_questions)
     rules = serving_rules(arguments)
     app.serve(
         arguments.index,
@@ -536,18 +638,35 @@ def serve(arguments: argparse.Namespace) -> int:
         no_key=arguments.no_key,
         rerank=arguments.rerank,
         question_model=arguments.question_model,
+        fuse=_fused(arguments),
+        workers=arguments.workers,
+        llm=_language_model(arguments),
+        originals=arguments.originals,
         announce=lambda address: print(f"visret: {address}", flush=True),
     )
     return 0
 
 
+def _language_model(arguments: argparse.Namespace) -> LanguageModel | None:
+    """Return the language model that the arguments name; None if they name none."""
+    from visret.server import llm
+
+    pictures = getattr(arguments, "llm_pictures", False)
+    if arguments.llm:
+        return llm.named(arguments.llm, arguments.llm_model, arguments.llm_format, pictures=pictures)
+    if arguments.llm_model or pictures:
+        raise InvalidArgument("--llm-model and --llm-pictures need --llm URL, the address of its API")
+    return None
+
+
 def serving_rules(arguments: argparse.Namespace) -> Rules:
     """Return the rules of who may connect under these arguments. Raises VisretError if they cannot be served."""
-    from visret.server import app
+    from visret.server import app, keys
     from visret.server.guard import Rules
 
     key = app.read_key(arguments.api_key_file)
-    rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate)
+    named = keys.read(arguments.keys) if arguments.keys else ()
+    rules = Rules(key, tuple(arguments.name), arguments.upload_mb << 20, arguments.rate, named)
     app.check_key(rules, host=arguments.host, no_key=arguments.no_key)
     return rules
 
@@ -559,7 +678,6 @@ def _systems(arguments: argparse.Namespace, opened: ExitStack) -> list[System]:
     """
     from visret.evaluate import read_run, system_of
     from visret.rerankers import load_reranker
-    from visret.retriever import Retriever
     from visret.search.rerank import check_limits
 
     given = arguments.systems
@@ -574,16 +692,50 @@ def _systems(arguments: argparse.Namespace, opened: ExitStack) -> list[System]:
         if os.path.isfile(path):  # noqa: PTH113 - Path's raises where it may not look
             systems.append(read_run(path, name))
             continue
-        retriever = opened.enter_context(
-            Retriever.open(path, question_model=arguments.question_model, password=arguments.password)
-        )
+        retriever = opened.enter_context(_opened(path, arguments))
         for by, reranker in itertools.product(ways, (None, *rerankers)):
             how = "+".join([by or LATE] * (len(ways) > 1 or reranker is not None) + [reranker] * (reranker is not None))
             limits = {} if reranker is None else {"depth": arguments.depth, "seconds": arguments.seconds}
             label = f"{name} ({how})" if how else name
             again = None if reranker is None else rerankers[reranker]
-            systems.append(system_of(retriever, label, by=by, rerank=again, **limits))
+            systems.append(system_of(retriever, label, by=_way(by, arguments), rerank=again, **limits))
     return systems
+
+
+def _opened(index: str, arguments: argparse.Namespace) -> Retriever:
+    """Open an index to search it, fused with the others that --fuse names."""
+    from visret.retriever import Retriever
+
+    fused = _fused(arguments)
+    password = arguments.password
+    retriever = Retriever.open(index, question_model=arguments.question_model, password=password)
+    if not fused:
+        return retriever
+    return retriever.fused_with(**{name: Retriever.open(path, password=password) for name, path in fused.items()})
+
+
+def _fused(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the folders of the indexes that --fuse names, by their names."""
+    found: dict[str, str] = {}
+    for given in arguments.fuse:
+        name, equal, path = given.partition("=")
+        if not name or not equal or not path or name in found:
+            raise InvalidArgument(f"--fuse takes a new name and a folder: pictures=pictures.visret, got {given!r}")
+        found[name] = path
+    return found
+
+
+def _way(text: str | None, arguments: argparse.Namespace) -> str | Plan | None:
+    """Return a way of ranking as --by has it: a name, that of a fused index, or a plan as JSON."""
+    from visret.search import plans
+
+    names = (*WAYS, *_fused(arguments))
+    if text is None or text in names:
+        return text
+    example = '{"weights": {"late": 0.7, "bm25": 0.3}}'
+    if not text.lstrip().startswith("{"):
+        raise InvalidArgument(f"--by takes one of {', '.join(names)}, or a plan such as {example}, got {text!r}")
+    return plans.of(_object("--by", text, example))
 
 
 def _positions(names: Sequence[str], tokens: Sequence[str]) -> list[int]:
@@ -610,6 +762,13 @@ def _count_from_0(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must be at least 0")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError("must be more than 0")
     return value
 
 
@@ -650,12 +809,28 @@ LIKE: Argument = (
 )
 PATHS: Argument = (
     ("paths",),
-    {"metavar": "PATH", "nargs": "+", "type": _path, "help": "PDFs, images, text, office files, or folders of them"},
+    {
+        "metavar": "PATH",
+        "nargs": "+",
+        "type": _path,
+        "help": "PDFs, images, text, office files, or folders of them, also on object storage: s3://BUCKET/FOLDER",
+    },
 )
 INDEX: Argument = ("index",), {"metavar": "INDEX", "help": "the folder of an index"}
 URL: Argument = (
     ("url",),
-    {"metavar": "URL", "help": "the store: qdrant://HOST:PORT/COLLECTION, or qdrant+edge:///FOLDER"},
+    {
+        "metavar": "URL",
+        "help": f"the store: {', '.join(store.form for store in STORES.values())}; with --to, a new folder",
+    },
+)
+ENGINE: Argument = (
+    ("--to",),
+    {"choices": FORMS, "help": "write the files that this engine loads by itself: its schema, and the pages"},
+)
+IMAGE_URL: Argument = (
+    ("url",),
+    {"metavar": "URL", "help": "where the image lies: s3://BUCKET/NAME, gs://BUCKET/NAME, az://..., or file:///FOLDER"},
 )
 KEEP: Argument = (
     ("--keep",),
@@ -721,7 +896,7 @@ MODEL: Argument = (
     },
 )
 STORAGE: dict[str, Argument] = {
-    "codec": (("--codec",), {"choices": CODECS, "help": "how vectors are stored in a new index (int8)"}),
+    "codec": (("--codec",), {"choices": CODECS, "help": f"how vectors are stored in a new index (int8): {_CODECS}"}),
     "dim": (
         ("--dim",),
         {"metavar": "N", "type": _positive, "help": "project the vectors of a new index to N dimensions"},
@@ -781,6 +956,13 @@ SYNC: Argument = (
     ("--sync",),
     {"action": "store_true", "help": "remove documents whose files are gone from these folders"},
 )
+RAY: Argument = (
+    ("--ray",),
+    {
+        "metavar": "ADDRESS",
+        "help": "read and encode on a Ray cluster: HOST:PORT of its head node, or auto for that of this machine",
+    },
+)
 RETRY: Argument = ("--retry-failed",), {"action": "store_true", "help": "try files again that failed before"}
 PAGE_SECONDS: Argument = (
     ("--page-seconds",),
@@ -789,6 +971,23 @@ PAGE_SECONDS: Argument = (
         "type": _positive,
         "default": 60,
         "help": "give up on a page that takes more seconds to read than this (60)",
+    },
+)
+SETTLE: Argument = (
+    ("--settle",),
+    {
+        "metavar": "SECONDS",
+        "type": _seconds,
+        "default": 2.0,
+        "help": "read or remove a file once it has stayed the same for this long (2)",
+    },
+)
+POLL: Argument = (
+    ("--poll",),
+    {
+        "metavar": "SECONDS",
+        "type": _seconds,
+        "help": "look at everything this often, instead of being told of changes; needed for folders of other machines",
     },
 )
 OCR: Argument = (
@@ -832,7 +1031,24 @@ WHERE: Argument = (
 )
 BY: Argument = (
     ("--by",),
-    {"choices": WAYS, "help": f"the way of ranking ({LATE}, or {BM25} in an index without a model)"},
+    {
+        "metavar": "WAY",
+        "help": f"the way of ranking ({LATE}, or {BM25} in an index without a model): {', '.join(WAYS)}, or a plan: "
+        """'{"weights": {"late": 0.7, "bm25": 0.3}, "fusion": "rank"}'""",
+    },
+)
+FUSE: Argument = (
+    ("--fuse",),
+    {
+        "metavar": "NAME=INDEX",
+        "action": "append",
+        "default": [],
+        "help": "search another index of the same documents too, and fuse the rankings; NAME stands for it in --by",
+    },
+)
+OF_INDEX: Argument = (
+    ("--of-index",),
+    {"metavar": "NAME", "help": "show what this one of the fused indexes finds on the page (the first that has it)"},
 )
 QUESTION_MODEL: Argument = (
     ("--question-model",),
@@ -871,10 +1087,37 @@ HOST: Argument = (
     {"default": "127.0.0.1", "help": "the address to listen on (127.0.0.1: only this machine can connect)"},
 )
 PORT: Argument = ("--port",), {"metavar": "N", "type": _port, "default": 7860, "help": "the port to listen on (7860)"}
+LLM: list[Argument] = [
+    (
+        ("--llm",),
+        {
+            "metavar": "URL",
+            "help": "the API of a language model that writes answers, or questions to train on, such as "
+            "http://localhost:11434/v1; its key is VISRET_LLM_KEY",
+        },
+    ),
+    (("--llm-model",), {"metavar": "NAME", "help": "the name of that model"}),
+    (
+        ("--llm-format",),
+        {"metavar": "FORMAT", "help": "what it speaks: openai, anthropic or ollama (as its address says)"},
+    ),
+]
+WRITTEN: Argument = (
+    ("--written",),
+    {"metavar": "N", "type": _positive, "help": "most questions that the language model is asked for (500)"},
+)
 SERVER: list[Argument] = [
     (
         ("--api-key-file",),
         {"metavar": "FILE", "help": "a file with the key that clients must send; or set VISRET_API_KEY"},
+    ),
+    (
+        ("--keys",),
+        {
+            "metavar": "FILE",
+            "type": _path,
+            "help": "a file (TOML or JSON) with several keys, their rights and the filters that bind them",
+        },
     ),
     (("--no-key",), {"action": "store_true", "help": "let other machines connect without a key"}),
     (
@@ -884,6 +1127,30 @@ SERVER: list[Argument] = [
             "action": "append",
             "default": [],
             "help": "a reranker that questions may ask for; for several: --rerank A --rerank B",
+        },
+    ),
+    (
+        ("--workers",),
+        {
+            "metavar": "N",
+            "type": _positive,
+            "default": 1,
+            "help": "how many processes answer; several only read the index, and need --no-ui (1)",
+        },
+    ),
+    *LLM,
+    (
+        ("--llm-pictures",),
+        {"action": "store_true", "help": "show that model the pictures of the pages too, as it can see them"},
+    ),
+    (
+        ("--originals",),
+        {
+            "metavar": "ADDRESS",
+            "action": "append",
+            "default": [],
+            "help": "fetch documents below this address on object storage, such as s3://bucket/papers, to show their "
+            "pages",
         },
     ),
     (("--no-ui",), {"action": "store_true", "help": "serve the HTTP API and MCP without the page in the browser"}),
@@ -909,8 +1176,41 @@ SERVER: list[Argument] = [
         {"metavar": "N", "type": _positive, "default": 20, "help": "the most requests a second from one address (20)"},
     ),
 ]
+LOGS: list[Argument] = [
+    (
+        ("--log-level",),
+        {
+            "choices": LOG_LEVELS,
+            "default": "warning",
+            "help": "what is logged on stderr (warning); info has a line for each request, without its question",
+        },
+    ),
+    (("--log-json",), {"action": "store_true", "help": "log lines of JSON"}),
+    (("--log-questions",), {"action": "store_true", "help": "log the questions too"}),
+]
 MODEL_TO_FETCH: Argument = ("model",), {"metavar": "NAME", "help": "a model of the Hugging Face hub"}
 TO: Argument = ("--to",), {"metavar": "FOLDER", "required": True, "type": _path, "help": "the folder to create for it"}
+MODEL_FOLDER: Argument = (
+    ("folder",),
+    {"metavar": "FOLDER", "type": _path, "help": "the folder to write the model to: new, or left by a stopped run"},
+)
+TEACHER: Argument = (
+    ("--teacher",),
+    {
+        "metavar": "NAME",
+        "help": "learn the scores of a slower and better model or reranker, such as quality; by default the model "
+        "learns that all texts or pages but that of the pair are wrong",
+    },
+)
+TRAINING: list[Argument] = [
+    (("--steps",), {"metavar": "N", "type": _positive, "help": "steps of the optimiser (300)"}),
+    (("--batch",), {"metavar": "N", "type": _positive, "help": "questions of a step (16)"}),
+    (("--negatives",), {"metavar": "N", "type": _positive, "help": "texts or pages beside that of a question (4)"}),
+    (("--rank",), {"metavar": "N", "type": _positive, "help": "rank of the changes to each layer (16)"}),
+    (("--rate",), {"metavar": "X", "type": float, "help": "learning rate at its highest (0.0001)"}),
+    (("--pairs",), {"metavar": "N", "type": _positive, "help": "most questions to make out of the pages (20000)"}),
+    (("--seed",), {"metavar": "N", "type": _count_from_0, "help": "of all that is drawn (0)"}),
+]
 MODEL_TO_ADD: Argument = (
     ("model",),
     {
@@ -949,7 +1249,7 @@ EVALUATED: list[Argument] = [
     (
         ("--by",),
         {
-            "choices": WAYS,
+            "metavar": "WAY",
             "action": "append",
             "help": "the way in which indexes rank, as in visret search; several are compared: --by A --by B",
         },
@@ -1011,7 +1311,11 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     find: [QUESTION, PATHS, K, MODEL, *FILES, OCR, PASSWORD, JSON, PICTURES],
     index: [
         *(PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, *METADATA),
-        *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, JSON),
+        *(SYNC, RETRY, OCR, PASSWORD, ESTIMATE, RAY, JSON),
+    ],
+    watch: [
+        *(PATHS, INDEX_TO_WRITE, MODEL, *STORAGE.values(), *FILES, METADATA[0]),
+        *(SETTLE, POLL, OCR, PASSWORD, JSON),
     ],
     search: [
         INDEX,
@@ -1021,6 +1325,7 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         OFFSET,
         WHERE,
         BY,
+        FUSE,
         GROUP_BY,
         NEIGHBOURS,
         NO_WEAK,
@@ -1034,8 +1339,8 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
         JSON,
         PICTURES,
     ],
-    evaluate: [*EVALUATED, QUESTION_MODEL, PASSWORD, JSON],
-    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, QUESTION_MODEL, PASSWORD],
+    evaluate: [*EVALUATED, FUSE, QUESTION_MODEL, PASSWORD, JSON],
+    heatmap: [INDEX, QUESTION, DOC, PAGE, OUT, TOKEN, MODE, FUSE, OF_INDEX, QUESTION_MODEL, PASSWORD],
     info: [INDEX, JSON],
     verify: [INDEX, REPAIR],
     remove: [INDEX, DOCS],
@@ -1044,14 +1349,16 @@ VERBS: dict[Callable[[argparse.Namespace], int], list[Argument]] = {
     reindex: [INDEX, NEW_MODEL, *STORED_AGAIN, UNDO, OCR, PAGE_SECONDS, PASSWORD, JSON],
     add_model: [INDEX, MODEL_TO_ADD, PASSWORD, JSON],
     remove_model: [INDEX, MODEL_TO_REMOVE],
-    export: [INDEX, URL, KEEP, JSON],
+    export: [INDEX, URL, ENGINE, KEEP, JSON],
+    publish: [INDEX, IMAGE_URL, JSON],
     models: [JSON],
-    serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER, QUESTION_MODEL],
+    train: [INDEX, MODEL_FOLDER, TEACHER, *TRAINING, *LLM, WRITTEN, JSON],
+    serve: [INDEX_TO_SERVE, HOST, PORT, *SERVER, FUSE, QUESTION_MODEL, *LOGS],
     cache: [CLEAR],
     doctor: [INDEX_TO_LOOK_AT, JSON],
 }
 # Verbs that keep what they have done when they are stopped.
-RESUMED = (find, index, reindex, add_model, export, fetch)
+RESUMED = (find, index, watch, reindex, add_model, export, publish, fetch, train)
 # Verbs that follow another verb.
 SUBVERBS: dict[Callable[[argparse.Namespace], int], dict[Callable[[argparse.Namespace], int], list[Argument]]] = {
     models: {fetch: [MODEL_TO_FETCH, TO]},
@@ -1174,8 +1481,8 @@ def _metadata(retriever: Retriever, arguments: argparse.Namespace) -> tuple[Meta
     documents = map(retriever.document, retriever.documents())
     known = {document.doc: document.source for document in documents if document.source and not document.member}
     table, lost = metadata_file.match(Path(arguments.metadata_file), sources, arguments.paths, known)
-    here = {source.path for source in sources}
-    if beside := sorted(path for path in table if path not in here):
+    here = {source.named for source in sources}
+    if beside := sorted(str(path) for path in table if path not in here):
         files = _count(len(beside), "file")
         _say(f"{arguments.metadata_file} names {files} that this run does not read, such as {beside[0]}")
     return lambda path: {**(common or {}), **table[path]} if path in table else common, lost
@@ -1307,7 +1614,9 @@ def _print_json(value: Any) -> None:
 
 def _link(text: str, hit: Hit) -> str:
     """Return the text as a link to the page if the terminal can show one (OSC 8), or else as it is."""
-    if not hit.source or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+    from visret.stores.objects import is_address
+
+    if not hit.source or is_address(hit.source) or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
         return text
     address = Path(hit.source).as_uri() + ("" if hit.member else hit.link)
     return f"\033]8;;{address}\033\\{text}\033]8;;\033\\"
@@ -1321,6 +1630,7 @@ def _add(
     *,
     sync: bool,
     retry_failed: bool = False,
+    executor: Executor[Any, Any] | None = None,
 ) -> Report:
     """Bring the files in. lost: failures to report before those of the files."""
     add = partial(
@@ -1334,6 +1644,7 @@ def _add(
         password=arguments.password,
         ocr=arguments.ocr,
         page_seconds=arguments.page_seconds,
+        executor=executor,
     )
 
     def read(*, progress: Callable[[Progress], None]) -> Report:
@@ -1350,6 +1661,12 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         report = read(progress=meter)
     finally:
         meter.close()
+    _complain(report, retriever, ocr_mode)
+    return report
+
+
+def _complain(report: Report, retriever: Retriever, ocr_mode: str) -> None:
+    """Print what could not be read, and what is missing."""
     for failure in report.failed:
         page = f", page {failure.page}" if failure.page else ""
         _say(f"failed: {failure.path}{page}: {failure.reason}")
@@ -1361,7 +1678,6 @@ def _watch(retriever: Retriever, read: Callable[..., Report], ocr_mode: str) -> 
         _say(f"missing: {path}: {_losses(list(losses))}")
     if report.empty:
         _say(empty_hint(report, retriever.modality, ocr_mode))
-    return report
 
 
 def _losses(losses: Sequence[Lost]) -> str:

@@ -9,6 +9,7 @@
     ├── WeightsError                    missing or unexpected weights, wrong checksum, not available offline
     ├── MissingExtra(ImportError)       the package, and the pip command that installs it
     ├── InvalidArgument(ValueError)     an empty question, an unknown filter key, k=0
+    ├── LanguageModelError              the model that writes answers for `visret serve` did not answer
     ├── ShapeError(ValueError)          expected, got
     └── PageIndexError(path)
         ├── IndexFormatError            not an index, damaged, or of another format version
@@ -68,6 +69,10 @@ class MissingExtra(VisretError, ImportError):
 
 class InvalidArgument(VisretError, ValueError):
     """An argument that makes no sense: an empty question, a filter on a key that the index does not have, k=0."""
+
+
+class LanguageModelError(VisretError):
+    """The language model that writes answers did not answer, or answered in another format."""
 
 
 class ShapeError(VisretError, ValueError):

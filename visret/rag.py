@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from warnings import warn
 
 from visret import documents
 from visret.choices import DEPTH
 from visret.errors import DocumentError, InvalidArgument
+from visret.stores.objects import is_address
 from visret.types import Hit, Page, PageRef, Passage
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from visret.explain.attribution import Explanation, Region
     from visret.retriever import Retriever
     from visret.search.plans import Plan
-    from visret.types import Reranker
+    from visret.types import Ranked, Reranker
 
 INSTRUCTION = (
     "Answer the question from the pages below and from nothing else. Each page stands between a line <page-CODE> and a "
@@ -132,6 +134,22 @@ class Answer:
     warnings: tuple[str, ...] = ()
 
 
+# The arguments of `answer` that `Retriever.search` and `messages` take.
+_SEARCHED = (
+    *("where", "by", "exact", "offset", "group_by", "neighbours", "weak", "min_score"),
+    *("rerank", "depth", "seconds"),
+)
+_SHOWN = ("chat", "vision", "max_pixels", "total_pixels", "max_tokens", "turns")
+
+
+class _Sent(NamedTuple):
+    """The pages that a model is shown for a question, and the messages that show them."""
+
+    hits: Ranked[Hit]
+    messages: Messages
+    warnings: list[str]
+
+
 def answer(
     question: str,
     retriever: Retriever,
@@ -154,58 +172,87 @@ def answer(
     max_pixels: int = MAX_PIXELS,
     total_pixels: int | None = None,
     max_tokens: int | None = None,
+    turns: Sequence[tuple[str, str]] = (),
 ) -> Answer:
     """Search, ask a language model, and find what its answer cites on the pages.
 
     ask: sends messages to a model and returns its answer. If it returns None, the answer is empty, with a warning.
     k, where and the others up to `seconds`: as in `Retriever.search`. Neighbours are pages that the model can cite too.
-    chat, vision, max_pixels, total_pixels, max_tokens: as in `messages`.
+    chat, vision, max_pixels, total_pixels, max_tokens, turns: as in `messages`. With turns, pages are searched for the
+        text that `searched` returns.
 
     The text of the pages comes from the index. If the picture of a page cannot be drawn, because its file is gone or
     has changed, the page is sent as text, and a warning says so.
     """
-    hits = retriever.search(
-        question,
-        k,
-        where=where,
-        by=by,
-        exact=exact,
-        offset=offset,
-        group_by=group_by,
-        neighbours=neighbours,
-        weak=weak,
-        min_score=min_score,
-        rerank=rerank,
-        depth=depth,
-        seconds=seconds,
-    )
+    sent = _sent(question, retriever, locals())
+    text = ask(sent.messages)
+    if text is None:  # what OpenAI's client gives for a refusal or a call of a tool
+        sent.warnings.append("the model answered nothing: the answer is empty")
+        warn(sent.warnings[-1], stacklevel=2)
+        text = ""
+    if not isinstance(text, str):
+        raise InvalidArgument(f"ask must return the text that the model answered, got {type(text).__name__}")
+    return _answered(text, question, retriever, sent)
+
+
+async def astream(
+    question: str,
+    retriever: Retriever,
+    ask: Callable[[Messages], AsyncIterator[str]],
+    *,
+    k: int = 5,
+    where: Mapping[str, Any] | None = None,
+    by: str | Plan | None = None,
+    exact: bool = False,
+    offset: int = 0,
+    group_by: str | None = None,
+    neighbours: int = 0,
+    weak: bool = True,
+    min_score: float | None = None,
+    rerank: str | Reranker | None = None,
+    depth: int = DEPTH,
+    seconds: float | None = None,
+    chat: str = "openai",
+    vision: bool = True,
+    max_pixels: int = MAX_PIXELS,
+    total_pixels: int | None = None,
+    max_tokens: int | None = None,
+    turns: Sequence[tuple[str, str]] = (),
+) -> AsyncIterator[str | Answer]:
+    """Search, ask a language model, and yield the pieces of its answer as they come; last the whole as an Answer.
+
+    ask: sends messages to a model, as an asynchronous generator that yields the pieces of its answer. The other
+    arguments are those of `answer`. The search and the citations are computed in a thread.
+    """
+    sent = await asyncio.to_thread(_sent, question, retriever, locals())
+    pieces = []
+    async for piece in ask(sent.messages):
+        if not isinstance(piece, str):
+            raise InvalidArgument(f"ask must yield pieces of the model's answer, got {type(piece).__name__}")
+        pieces.append(piece)
+        yield piece
+    yield await asyncio.to_thread(_answered, "".join(pieces), question, retriever, sent)
+
+
+def _sent(question: str, retriever: Retriever, given: Mapping[str, Any]) -> _Sent:
+    """Search, and show a model what was found. given: the arguments of `answer`, as `locals()` has them there."""
+    asked = searched(question, given["turns"])
+    hits = retriever.search(asked, given["k"], **{name: given[name] for name in _SEARCHED})
     warnings = list(hits.warnings)
 
     def read(hit: Hit) -> Page:
-        page, problem = retriever.read(hit, picture=vision)
+        page, problem = retriever.read(hit, picture=given["vision"])
         if problem:
             warnings.append(f"{hit.doc}, page {hit.page}: the model did not see its picture ({problem})")
         return page
 
-    sent = messages(
-        question,
-        hits,
-        pages=read,
-        chat=chat,
-        vision=vision,
-        max_pixels=max_pixels,
-        total_pixels=total_pixels,
-        max_tokens=max_tokens,
-    )
-    text = ask(sent)
-    if text is None:  # what OpenAI's client gives for a refusal or a call of a tool
-        warnings.append("the model answered nothing: the answer is empty")
-        warn(warnings[-1], stacklevel=2)
-        text = ""
-    if not isinstance(text, str):
-        raise InvalidArgument(f"ask must return the text that the model answered, got {type(text).__name__}")
-    cited = citations(text, hits, question=question, explain=retriever.heatmap)
-    return Answer(text, tuple(cited), tuple(hits), sent, tuple(warnings))
+    shown = messages(question, hits, pages=read, **{name: given[name] for name in _SHOWN})
+    return _Sent(hits, shown, warnings)
+
+
+def _answered(text: str, question: str, retriever: Retriever, sent: _Sent) -> Answer:
+    cited = citations(text, sent.hits, question=question, explain=retriever.heatmap)
+    return Answer(text, tuple(cited), tuple(sent.hits), sent.messages, tuple(sent.warnings))
 
 
 def messages(
@@ -218,6 +265,7 @@ def messages(
     max_pixels: int = MAX_PIXELS,
     total_pixels: int | None = None,
     max_tokens: int | None = None,
+    turns: Sequence[tuple[str, str]] = (),
     count: Callable[[str], int] | None = None,
 ) -> Messages:
     """Return the question and the pages of the hits as messages for a vision-language model.
@@ -238,6 +286,9 @@ def messages(
     max_tokens: the most tokens that the text of all pages may have. Passages come first, in the order of the hits, and
         then pages; each is whole or left out. None for no limit. count: counts the tokens of a text; None takes a third
         of its bytes, which is more than most models count.
+    turns: earlier questions with their answers, the first one first, which the question goes on from. They become
+        messages of their own before the pages, so that no page can look like one. The numbers of their citations are
+        left out, because they were numbers of other pages.
 
     Raises DocumentError if a page cannot be read: its file is gone or has changed, or it was made in memory.
     Raises InvalidArgument for an unknown format.
@@ -246,7 +297,13 @@ def messages(
         raise InvalidArgument(f"chat must be one of {', '.join(_PICTURES)}, got {chat!r}")
     read = pages or partial(_from_file, image=vision, max_pixels=4 * max_pixels)
     shown = [(f"[{number}] {name(hit.ref)}", read(hit)) for number, hit in enumerate(hits, 1)]
-    begin, end = fence(question, *(head for head, _ in shown), *(page.text for _, page in shown))
+    earlier = [(asked, _uncited(told)) for asked, told in turns]
+    begin, end = fence(
+        question,
+        *(text for turn in earlier for text in turn),
+        *(head for head, _ in shown),
+        *(page.text for _, page in shown),
+    )
     told = [_passage_of(hit, page) for hit, (_, page) in zip(hits, shown, strict=True)]
     kept = _kept([*told, *(page.text for _, page in shown)], max_tokens, count or _tokens)
     parts: list[tuple[str, Image | None]] = [(INSTRUCTION, None)]
@@ -259,6 +316,9 @@ def messages(
             lines += [begin.replace("page", "passage", 1), passage, end.replace("page", "passage", 1)]
         parts.append(("\n".join([*lines, *([text] if text else []), end]), page.image))
     parts.append((f"Question: {question}", None))
+    said = [
+        (role, text) for asked, told in earlier for role, text in (("user", f"Question: {asked}"), ("assistant", told))
+    ]
     pictures = sum(image is not None for _, image in parts)
     if total_pixels is not None and pictures:
         max_pixels = min(max_pixels, total_pixels // pictures)
@@ -276,9 +336,41 @@ def messages(
                 blocks.append(_PICTURES[chat](fitted(image, max_pixels)))
         return blocks
 
+    history = [{"role": role, "content": content([(text, None)])} for role, text in said]
     if chat == "anthropic":
-        return [{"role": "user", "content": content(parts)}]
-    return [{"role": "system", "content": content(parts[:1])}, {"role": "user", "content": content(parts[1:])}]
+        return [*history, {"role": "user", "content": content(parts)}]
+    return [
+        {"role": "system", "content": content(parts[:1])},
+        *history,
+        {"role": "user", "content": content(parts[1:])},
+    ]
+
+
+def searched(question: str, turns: Sequence[tuple[str, str]]) -> str:
+    """Return the text that pages are searched for: the question, and the one before it, which it goes on from.
+
+    "And in a long winter?" finds nothing by itself. A model that reads the beginning of a text reads the question.
+    """
+    return f"{question} {turns[-1][0]}" if turns else question
+
+
+def recent(turns: Sequence[tuple[str, str]], max_tokens: int) -> list[tuple[str, str]]:
+    """Return the last turns, as many as have at most `max_tokens` tokens together, counted as `messages` counts."""
+    kept: list[tuple[str, str]] = []
+    for turn in reversed(turns):
+        max_tokens -= sum(map(_tokens, turn))
+        if max_tokens < 0:
+            break
+        kept.insert(0, turn)
+    return kept
+
+
+def _uncited(answer: str) -> str:
+    """Return an answer without the numbers of pages in it; one that is nothing else stays, for no message is empty."""
+    rest = answer
+    for start, end, _ in reversed(list(_marks(answer, ()))):
+        rest = rest[:start].rstrip(" ") + rest[end:]
+    return rest if rest.strip() else answer
 
 
 def _passage_of(hit: Hit, page: Page) -> str:
@@ -432,6 +524,8 @@ def _from_file(hit: Hit, *, image: bool, max_pixels: int) -> Page:
         raise DocumentError(hit.doc, "was made in memory; pass pages=retriever.page", page=hit.page)
     if hit.member:
         raise DocumentError(hit.doc, "is inside another file; pass pages=retriever.page", page=hit.page)
+    if is_address(hit.source):
+        raise DocumentError(hit.source, "is on object storage; pass pages=retriever.page", page=hit.page)
     with documents.open_document(hit.source) as document:
         page = document.page(hit.page, doc=hit.doc, image=image, max_pixels=max_pixels)
     if page.text and hit.text not in page.text:

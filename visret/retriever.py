@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from visret import arguments, forks, stores
-from visret.choices import DEPTH, LATE
+from visret.choices import DENSE, DEPTH, LATE, RERANK, WAYS
+from visret.documents.document import corners
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
 from visret.index import Document, IndexModel, PageIndex
 from visret.index.embedded import kind_of
+from visret.index.joined import JoinedIndex, JoinedPages
 from visret.index.model import check_questions, check_same, record
+from visret.ingest.fetched import Fetched
 from visret.ingest.options import PAGE_SECONDS, ReadOptions
 from visret.ingest.report import EmptyPage, Failure, Lost, Metadata, Patterns, Progress, Report, shown
 from visret.models import registry
 from visret.reduction import Storage
 from visret.search import elsewhere, like
+from visret.search.joined import Joined
 from visret.search.late_interaction import LateInteraction
 from visret.search.part import Part
 from visret.search.pipeline import Among, Pipeline
@@ -31,9 +37,12 @@ from visret.search.plans import Plan
 from visret.search.rerank import UNSCORED, Rerankers, Reranking, asked, reranked
 from visret.search.scorers import Scorers
 from visret.search.weakness import SEVERAL
+from visret.stores import objects
 from visret.types import (
+    Box,
     Embedder,
     Encoder,
+    Executor,
     Hit,
     ModelSpec,
     Page,
@@ -50,9 +59,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from visret.ingest.added import Filled
+    from visret.ingest.discovery import FoundFiles
 
 
 PICTURE_DPI = 100
+TOLD = 30.0  # seconds after which somebody who waits for an added model is told again
 MANY = 200  # pages of which an added model makes vectors for so long that somebody who waits is told
 
 _log = logging.getLogger("visret")
@@ -83,6 +94,7 @@ class Retriever:
         self._scorers = Scorers(device)
         self._rerankers = Rerankers()
         self._added: dict[int, tuple[IndexModel, Embedder]] = {}
+        self._fetched = Fetched()
 
     # ---- opening and closing
 
@@ -101,8 +113,7 @@ class Retriever:
 
         model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder. "none" is no model:
             nothing is loaded or computed, and pages are found by their words, with BM25.
-        codec: how a vector is stored: float32, float16, int8, residual2, residual1 or binary, from the largest to the
-            smallest.
+        codec: how a vector is stored, one of `visret.choices.CODECS`, which begin with the largest (docs/scaling.md).
         dim: project vectors to this many dimensions. pool: merge similar vectors, so that one in `pool` is left.
         prune: leave out this share of each page's vectors, those that say least.
 
@@ -111,14 +122,17 @@ class Retriever:
         """
         if stores.is_url(path):
             raise InvalidArgument(
-                f"a store is written from an index: create that in a folder, and visret export it to {path}"
+                f"a store is written from an index: create that in a folder, and visret export or publish it to {path}"
             )
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model
+        beside = _beside(encoder)  # before there is an index without it
         index = PageIndex.create(path, model=record(encoder), storage=storage)
         retriever = cls(index, None if isinstance(model, str) else model)
         retriever._loaded = index.model, encoder
+        if beside is not None:
+            retriever.add_model(beside)
         return retriever
 
     @classmethod
@@ -131,10 +145,11 @@ class Retriever:
         password: str | None = None,
         device: str | None = None,
     ) -> Retriever:
-        """Open an index, or a store that `visret export` wrote. Its model is loaded with the first question.
+        """Open an index, or a store that `visret export` or `visret publish` wrote. Its model is loaded when needed.
 
-        path: the folder of the index, or the address of a store, such as qdrant://localhost:6333/pages. A store answers
-            as the index does, but `add`, `remove` and all others that change pages raise InvalidArgument.
+        path: the folder of the index, or the address of a store, such as qdrant://localhost:6333/pages, or of an image,
+            such as s3://bucket/pages, which is fetched into the cache folder. It answers as the index does, but `add`,
+            `remove` and all others that change pages raise InvalidArgument.
         model: a loaded encoder; None loads the model that made the index.
         question_model: another model for questions alone, by name, folder or as an encoder, such as a small one that
             was trained to meet the pages of a large one (`questions_for` in models.yaml). The model of the index is
@@ -146,8 +161,29 @@ class Retriever:
         index = cast(PageIndex, stores.opened(str(path))) if stores.is_url(path) else PageIndex.open(path)
         return cls(index, model, question_model=question_model, password=password, device=device)
 
+    def fused_with(self, /, **others: Retriever) -> Retriever:
+        """Return a retriever that asks this index and others of the same documents, and fuses their rankings into one.
+
+        For an index of a text model and one of a picture model, for example:
+        `text.fused_with(pictures=Retriever.open("pictures.visret"))`. In a `Plan`, in `search(by=...)` and in
+        `Hit.scores` the others have the names that they are given here, and this index has "late", "bm25" and its other
+        ways. Without `by`, all have the same weight.
+
+        A document is known by the content of its file, or by its name if it was made in memory. A page that not all
+        indexes have is ranked by those that have it, and `warnings` count such pages. If a file was changed between the
+        runs of indexing, only its version in the first index is searched, and `warnings` name it. Filters see the
+        metadata of all indexes, those of the first one over the others. Text and passage of a hit are those of the
+        first index that has the page; `heatmap(..., index="pictures")` shows those of another. A page is `weak` if all
+        say so that can tell, and `relevance` is the largest that one of them sees.
+
+        The new retriever only reads. Its `refresh` takes in what was committed to any of the indexes, and its `close`
+        closes all of them. Raises InvalidArgument if an index has no document in common with the others.
+        """
+        return _Fused(self, others)
+
     def close(self) -> None:
-        """Close the files of the index."""
+        """Close the files of the index, and delete what was fetched to draw pages."""
+        self._fetched.close()
         self._scorers.close()
         self._rerankers.close()
         self._added.clear()
@@ -156,7 +192,7 @@ class Retriever:
     def __getstate__(self) -> NoReturn:
         raise TypeError(
             f"a Retriever cannot be copied or sent to another process; open the index there: "
-            f"Retriever.open({str(self._index.path)!r})"
+            f"Retriever.open({self._index.address!r})"
         )
 
     def __enter__(self) -> Retriever:
@@ -207,17 +243,23 @@ class Retriever:
         most_pages: int | None = None,
         page_seconds: float = PAGE_SECONDS,
         progress: Callable[[Progress], None] | None = None,
+        executor: Executor[Any, Any] | None = None,
     ) -> Report:
         """Bring in files and folders. Documents that are in the index and have not changed are not read again.
 
-        metadata: the metadata of every document under these paths, or a callable that returns it for a path. `where`
-            filters on its JSON values; dates become text, and missing values of pandas become null. A dictionary
-            replaces what a document has, even if its file has not changed and is not read again; {} removes all of it.
-            None leaves it as it is, even if the file changes, moves, or fails and comes back.
+        paths: files and folders, also on object storage (`visret[objects]`): the text "s3://bucket/folder" stands for
+            all objects below it, or for one. An object is listed, not fetched, to see whether it has changed, and is
+            fetched into a temporary file when it is read.
+        metadata: the metadata of every document under these paths, or a callable that returns it for a path (a
+            pathlib.Path) or the address of an object (text). `where` filters on its JSON values; dates become text, and
+            missing values of pandas become null. A dictionary replaces what a document has, even if its file has not
+            changed and is not read again; {} removes all of it. None leaves it as it is, even if the file changes,
+            moves, or fails and comes back.
         include, exclude: patterns such as "*.pdf", "2024/*" or "drafts". Each is compared, ignoring case, with the path
             inside the given folder and with every folder on that path; `*` stops at a slash. A file is read if one of
             `include` matches, or none is given, and none of `exclude` matches.
-        sync: remove documents under these paths whose files are gone. Files that are only excluded stay.
+        sync: remove documents under these paths whose files are gone. Files that are only excluded stay, and so do
+            objects that could not be listed.
         retry_failed: try files again that failed before and have not changed.
         password: opens encrypted PDFs, now and when their pages are drawn later.
         most_pages: a file with more pages is not read.
@@ -231,6 +273,7 @@ class Retriever:
         progress: called in this thread when the files are known, after every batch, and about once a second in
             between. The object that it gets stays up to date, and other threads may read it. Its `seconds_left` is an
             estimate, and None in the first two seconds.
+        executor: what reads and encodes; None is this machine, `visret.ingest.on_ray.OnRay(...)` a Ray cluster.
 
         A file that fails does not stop the others: the report names it and says why. Raises IndexLocked while another
         process writes. A call that is interrupted keeps what is done, and the next call goes on from there.
@@ -249,10 +292,10 @@ class Retriever:
             sync=sync,
             retry_failed=retry_failed,
             progress=progress,
+            executor=executor,
         )
         self._measure_floor()
-        self._fill_added()
-        return report
+        return replace(report, seconds=report.seconds + self._fill_added())
 
     def replace(
         self,
@@ -282,14 +325,13 @@ class Retriever:
             self._index,
             self.encoder,
             doc,
-            Path(path),
+            path,
             ReadOptions(password, ocr, most_pages, page_seconds),
             metadata=metadata,
             progress=progress,
         )
         self._measure_floor()
-        self._fill_added()
-        return report
+        return replace(report, seconds=report.seconds + self._fill_added())
 
     def add_pages(
         self,
@@ -316,8 +358,7 @@ class Retriever:
             self._index, self.encoder, pages, ReadOptions(ocr=ocr), metadata=metadata, pictures=pictures
         )
         self._measure_floor()
-        self._fill_added()
-        return report
+        return replace(report, seconds=report.seconds + self._fill_added())
 
     def add_model(
         self,
@@ -468,8 +509,9 @@ class Retriever:
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
         self._measure_floor()
-        self._fill_added()
-        return report
+        beside = None if self._index.snapshot.added_for(DENSE) else _beside(encoder)
+        filled = 0.0 if beside is None else self.add_model(beside).seconds
+        return replace(report, seconds=report.seconds + filled + self._fill_added())
 
     def undo_reindex(self) -> None:
         """Go back to the index as it was before the last `reindex`, to the last bit. A second call undoes the first.
@@ -665,24 +707,27 @@ class Retriever:
         found = like.hits(pipeline, embedding, part, but=but, where=where, among=among, exact=exact)
         return Ranked(found)
 
-    def heatmap(self, question: str, hit: Hit | tuple[str, int]) -> Explanation:
+    def heatmap(self, question: str, hit: Hit | tuple[str, int], *, index: str | None = None) -> Explanation:
         """Return where on a page the question was answered: maps, boxes, and a picture.
 
         hit: the hit or PageRef of the page. Its stored vectors are used, so only the question is encoded. A hit knows
             how it was ranked: what was found by its words alone is explained by them, and `about` names all its scores.
+        index: which of several indexes explains the page (`fused_with`), by its name; None for the first that has it.
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        return pipeline.explain_text(question, ref, hit.scores if isinstance(hit, Hit) else {})
+        return pipeline.explain_text(question, ref, hit.scores if isinstance(hit, Hit) else {}, index)
 
-    def passages_of(self, question: str, hit: Hit | tuple[str, int], n: int = 3) -> list[Passage]:
+    def passages_of(
+        self, question: str, hit: Hit | tuple[str, int], n: int = 3, *, index: str | None = None
+    ) -> list[Passage]:
         """Return the places on a page that answer a question, best first: at most n, none of which overlap.
 
-        hit: the hit or PageRef of the page. The first place is the `passage` of a hit.
+        hit: the hit or PageRef of the page. The first place is the `passage` of a hit. index: as in `heatmap`.
         """
         ref, pipeline = page_ref(hit), self._pipeline()
         pipeline.snapshot.find(ref)
-        asked = pipeline.asked_about(question, ref, hit.scores if isinstance(hit, Hit) else {})
+        asked = pipeline.asked_about(question, ref, hit.scores if isinstance(hit, Hit) else {}, index)
         return pipeline.passages(asked, ref, arguments.whole("n", n))
 
     def passages(
@@ -737,7 +782,7 @@ class Retriever:
         self._index.snapshot.find(ref)
         if self._index.snapshot.document(ref.doc).source is None:
             return stored.stored_page(self._index, ref)
-        return stored.drawn_page(self._index, ref, dpi=dpi, password=password or self._password)
+        return stored.drawn_page(self._index, ref, self._fetched, dpi=dpi, password=password or self._password)
 
     def read(self, hit: Hit | tuple[str, int], *, picture: bool = True) -> tuple[Page, DocumentError | None]:
         """Return the page for a reader: the text as it was indexed, and the picture if it can still be drawn.
@@ -758,9 +803,23 @@ class Retriever:
             _log.warning("%s, page %d: its picture cannot be drawn, but its text is there: %s", *ref, error)
             return stored, error
 
-    def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI) -> Image:
-        """Return the page as an RGB picture. Raises DocumentError as `page` does, and NoPicture if it has none."""
-        page = self.page(hit, dpi=dpi)
+    def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, box: Box | None = None) -> Image:
+        """Return the page as an RGB picture. Raises DocumentError as `page` does, and NoPicture if it has none.
+
+        box: draw only this part of the page: x0, y0, x1, y1 in page fractions, origin top left.
+        """
+        from visret.ingest import stored
+
+        ref, box = page_ref(hit), None if box is None else arguments.box(box)
+        self._index.snapshot.find(ref)
+        if self._index.snapshot.document(ref.doc).source is None:
+            page = stored.stored_page(self._index, ref)
+            if page.image is not None and box is not None:
+                page = replace(page, image=page.image.crop(corners(box, page.image.size)))
+        else:
+            page = stored.drawn_page(
+                self._index, ref, self._fetched, dpi=dpi, password=self._password, words=False, box=box
+            )
         if page.image is None:
             reason = "is plain text and has no picture" if page.size_pt is None else "was added without a picture"
             raise NoPicture(page.ref.doc, reason, page=page.ref.page)
@@ -779,13 +838,16 @@ class Retriever:
     def original(self, doc: str) -> Path | None:
         """Return the file of a document; None if it was made in memory.
 
-        Raises DocumentError as `page` does, and for a document inside another file, which has no file of its own.
+        Raises DocumentError as `page` does, and for a document that has no file here: an object on object storage, or
+        one inside another file.
         """
         from visret.ingest.stored import check_unchanged
 
         document = self.document(doc)
         if document.source is None:
             return None
+        if objects.is_address(document.source):
+            raise DocumentError(document.source, "is on object storage, and has no file here; fetch it from there")
         if document.member:
             raise DocumentError(document.source, f"holds {document.member}; unpack it to open that by itself")
         check_unchanged(self._index, document)
@@ -824,7 +886,7 @@ class Retriever:
         lost, unknown = self._index.snapshot.lost_counts
         model, storage, fitted = self._index.model, self._index.storage, self._index.snapshot.fitted
         return {
-            "path": str(self._index.path),
+            "path": self._index.address,
             "model": model.name,
             "modality": model.modality,
             "dim": model.dim,
@@ -887,8 +949,12 @@ class Retriever:
         except VisretError as error:
             _log.warning("which pages hardly answer was not measured anew: %s", error)
 
-    def _fill_added(self) -> None:
-        """Let added models go over new pages. A model that is not there is named; its pages can be done later."""
+    def _fill_added(self) -> float:
+        """Let added models go over new pages, and return the seconds that it took.
+
+        A model that is not there is named; its pages can be done later.
+        """
+        took = 0.0
         for number, model in self._index.snapshot.added.items():
             if not (count := self._index.snapshot.count_lacking(number)):
                 continue
@@ -897,10 +963,13 @@ class Retriever:
 
                 if count >= MANY:
                     _log.warning("%s new pages get their vectors of %s", f"{count:,}", model.name)
-                added.fill(self._index, number, self._embedder_of(number), self.page)
+                took += added.fill(
+                    self._index, number, self._embedder_of(number), self.page, progress=_told(model.name)
+                ).seconds
             except VisretError as error:
                 kind = kind_of(model)
                 _log.warning("%s pages have no %s vectors of %s yet: %s", f"{count:,}", kind, model.name, error)
+        return took
 
     def _embedder_of(self, number: int) -> Embedder:
         """Return an added model, loaded on first use."""
@@ -974,6 +1043,117 @@ class Retriever:
         return self.picture(ref, dpi=dpi)
 
 
+class _Fused(Retriever):
+    """A retriever of several indexes; `Retriever.fused_with` makes it."""
+
+    def __init__(self, first: Retriever, others: Mapping[str, Retriever]) -> None:
+        if not others:
+            raise InvalidArgument("fused_with takes other retrievers by names, such as pictures=Retriever.open(...)")
+        path = first._index.path
+        main = str(path) if path.name in _TAKEN else path.name
+        for name in others:
+            if name in (main, *_TAKEN):
+                raise InvalidArgument(f"{name!r} names something else in a search; give the index another name")
+        self._parts = {main: first, **others}
+        for name, part in self._parts.items():
+            _check_fused(name, part)
+        joined = JoinedIndex({name: part._index for name, part in self._parts.items()})
+        for name, part in self._parts.items():
+            if not joined.snapshot.shared(name):
+                changed = ", since their files were changed in between" if joined.snapshot.changed else ""
+                raise InvalidArgument(
+                    f"{part._index.path} has no document in common with {main}{changed}: make both indexes of the same "
+                    "files with visret index"
+                )
+        # Readers see the joined pages where they see those of one index.
+        super().__init__(cast(PageIndex, joined), None)
+
+    def close(self) -> None:
+        """Close the files of all indexes."""
+        for part in self._parts.values():
+            part.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The model of the first index, loaded on first use."""
+        return next(iter(self._parts.values())).encoder
+
+    def info(self) -> dict[str, Any]:
+        """Return what the first index says, with the pages and documents of all, and what the others say."""
+        first, *others = (part.info() for part in self._parts.values())
+        pages, size = len(self._index.snapshot), sum(one["bytes"] for one in (first, *others))
+        counts = {"documents": len(self.documents()), "pages": pages, "bytes": size}
+        beside = dict(zip(list(self._parts)[1:], others, strict=True))
+        return {**first, **counts, "bytes_a_page": round(size / max(pages, 1)), "fused_with": beside}
+
+    def add_model(self, *_: object, **__: object) -> NoReturn:
+        """Refuse to write, before a model is loaded."""
+        cast(JoinedIndex, self._index).writing()
+
+    def remove_model(self, name: str) -> NoReturn:  # noqa: ARG002
+        """Refuse to write."""
+        cast(JoinedIndex, self._index).writing()
+
+    def page(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, password: str | None = None) -> Page:
+        """Return the page as the first index that has it knows it."""
+        ref = page_ref(hit)
+        name, own = self._pages.home(ref)
+        return replace(self._parts[name].page(own, dpi=dpi, password=password), ref=ref)
+
+    def picture(self, hit: Hit | tuple[str, int], *, dpi: int = PICTURE_DPI, box: Box | None = None) -> Image:
+        """Return the picture of the page, or of a part of it, from the first index that has it."""
+        name, own = self._pages.home(page_ref(hit))
+        return self._parts[name].picture(own, dpi=dpi, box=box)
+
+    def original(self, doc: str) -> Path | None:
+        """Return the file of a document; None if it was made in memory."""
+        document = self.document(doc)
+        if not document.pages:
+            raise InvalidArgument(f"{doc} has no pages in any of the indexes")
+        name, own = self._pages.home((doc, document.pages[0]))
+        return self._parts[name].original(own.doc)
+
+    @property
+    def _pages(self) -> JoinedPages:
+        return cast(JoinedIndex, self._index).snapshot
+
+    def _pipeline(self) -> Pipeline:
+        return Joined(self._pages, {name: part._pipeline() for name, part in self._parts.items()})
+
+
+_TAKEN = (RERANK, *WAYS)  # names that stand for something else in plans and scores
+
+
+def _beside(encoder: Encoder) -> Embedder | None:
+    """Load the model of single vectors that belongs beside an encoder; None for most, which have none."""
+    from visret.embedders import load_embedder
+
+    return load_embedder(encoder.spec.beside) if encoder.spec.beside else None
+
+
+def _told(model: str) -> Callable[[int, int], None]:
+    """Return what tells those who wait how far an added model has come, once in TOLD seconds."""
+    began = told = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if done and now - told >= TOLD and done < total:
+            told = now
+            left = timedelta(seconds=round((now - began) / done * (total - done)))
+            _log.warning("%s: %s of %s pages have their vectors, %s left", model, f"{done:,}", f"{total:,}", left)
+
+    return tell
+
+
+def _check_fused(name: str, given: object) -> None:
+    """Raise InvalidArgument for what cannot be fused."""
+    if not isinstance(given, Retriever):
+        raise InvalidArgument(f"{name}: expected an open Retriever, got {given!r}")
+    if isinstance(given, _Fused) or not isinstance(given._index, PageIndex):
+        raise InvalidArgument(f"{given._index.path} is a store or fused already; only indexes in folders can be fused")
+
+
 def pipeline_of(retriever: Retriever) -> Pipeline:
     """Return the pipeline that answers questions from the state the retriever sees now, for a caller inside visret.
 
@@ -985,6 +1165,44 @@ def pipeline_of(retriever: Retriever) -> Pipeline:
 def read_again(retriever: Retriever, ref: PageRef, picture: bool) -> tuple[Page, DocumentError | None]:
     """Return a page for a reranker, as `Retriever.read` does."""
     return retriever.read(ref, picture=picture)
+
+
+def add_found(retriever: Retriever, found: FoundFiles, options: ReadOptions, **how: Any) -> Report:
+    """Bring in files that were found already, as `run.add_found` does with `how`, for a caller inside visret."""
+    from visret.ingest import run
+
+    report = run.add_found(retriever._index, retriever.encoder, found, options, **how)
+    retriever._measure_floor()
+    return replace(report, seconds=report.seconds + retriever._fill_added())
+
+
+def follow(
+    retriever: Retriever,
+    paths: Sequence[str | Path],
+    options: ReadOptions,
+    *,
+    metadata: Metadata = None,
+    progress: Callable[[Progress], None] | None = None,
+    **how: Any,
+) -> Generator[Report, None, None]:
+    """Keep the index in step with files and folders, as `following.follow` says, for a caller inside visret.
+
+    metadata, progress: as in `Retriever.add`. how: the other arguments of `following.follow`.
+    """
+    from visret.ingest import following, run
+    from visret.ingest.plan import Judge
+
+    retriever._password = options.password or retriever._password
+    index = retriever._index
+
+    def judge() -> Judge:
+        retriever.refresh()
+        return Judge(index.snapshot, run.usable(options, retriever.encoder))
+
+    def bring(found: FoundFiles, failed_before: bool) -> Report:
+        return add_found(retriever, found, options, metadata=metadata, retry_failed=failed_before, progress=progress)
+
+    return following.follow(paths, judge=judge, bring=bring, remove=retriever.remove, ignore=index.path, **how)
 
 
 def _as_page(given: Page | Image | str) -> Page:
@@ -1023,6 +1241,7 @@ def as_json(hit: Hit, boxes: Sequence[Region] = (), about: str = "") -> dict[str
         "neighbour_of": hit.neighbour_of,
         "passage": passage_json(hit.passage),
         "link": hit.link,
+        "metadata": dict(hit.metadata),
     }
 
 
@@ -1031,8 +1250,8 @@ def passage_json(passage: Passage | None) -> dict[str, Any] | None:
     if passage is None:
         return None
     lists = {"boxes": list(map(list, passage.boxes)), "boxes_pt": list(map(list, passage.boxes_pt))}
-    span = None if passage.span is None else list(passage.span)
-    return {"text": passage.text, **lists, "span": span, "score": passage.score}
+    span, size = (None if one is None else list(one) for one in (passage.span, passage.size_pt))
+    return {"text": passage.text, **lists, "size_pt": size, "span": span, "score": passage.score}
 
 
 def sendable(value: Any) -> Any:

