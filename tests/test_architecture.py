@@ -140,6 +140,7 @@ def test_top_level_holds_what_is_expected_there():
         pytest.skip("not a git checkout (an sdist): there is no list of tracked files")
     allowed = {"pyproject.toml", "models.yaml", "Makefile", ".gitignore", ".pre-commit-config.yaml"}
     allowed |= {"README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}
+    allowed |= {"Dockerfile", "compose.yaml", ".dockerignore"}
     folders = {"visret", "tests", "apps", "docs", "examples", ".ci", ".github"}
     for name in tracked:
         top, _, rest = name.partition("/")

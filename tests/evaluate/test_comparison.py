@@ -169,6 +169,7 @@ def test_of_one_system_it_shows_what_could_be_better(papers, tmp_path, capsys):
     assert "1 of 2 questions could be answered better" in text
 
 
+@pytest.mark.weights
 def test_where_there_is_no_picture_there_is_text(tmp_path, papers, questions):
     canvas = Canvas(str(tmp_path / "b.pdf"))
     canvas.drawString(72, 720, "red <b> roller")
