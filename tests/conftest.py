@@ -44,7 +44,7 @@ LONG = {
     "encoders": "checkpoint golden_colbert onnx patches",
     "index": "faults",
     "integrations": "mteb",
-    "server": "browser page ui workers",
+    "server": "answering browser page ui workers",
     "": "benchmarks examples following ingest_office ingest_scans office orientation render scale sheets training "
     "training_documents training_pictures training_text",
 }

@@ -55,6 +55,7 @@ def test_the_two_lines_are_one_line_each():
     assert "pytest" in block("README.md", "Tests", "sh")
 
 
+@pytest.mark.long
 @pytest.mark.heavy
 def test_the_python_snippet_runs_as_a_script(tmp_path, monkeypatch, capsys):
     shutil.copytree(FOLDER, tmp_path / "examples" / "documents")
@@ -77,6 +78,7 @@ def test_its_figures_are_those_of_the_benchmarks():
 # ---- other pages
 
 
+@pytest.mark.long
 @pytest.mark.heavy
 def test_the_snippets_of_searching_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     shutil.copytree(FOLDER, tmp_path / "examples" / "documents")
@@ -99,6 +101,7 @@ def test_the_snippet_of_the_scoring_engine_finds_the_page_that_its_question_is_f
     assert np.argmax(names["maxsim"].page_scores(names["question"], names["vectors"], names["offsets"])) == 0
 
 
+@pytest.mark.long
 @pytest.mark.heavy
 def test_the_snippet_of_answers_runs_with_the_real_client(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(FOLDER.parent)

@@ -320,6 +320,7 @@ def withstands(worlds, count, seed, name, *, writes):
     return statuses
 
 
+@pytest.mark.long
 def test_a_bound_key_cannot_tell_whether_there_are_others(worlds):
     assert withstands(worlds, 150, 1, "a-reads", writes=True) >= {200, 400, 403, 404, 405}
     withstands(worlds, 30, 2, "late", writes=True)
