@@ -406,7 +406,7 @@ class Retriever:
             number = there[0]
             added.check_same(self._index.path, there[1], embedder)
         self._added[number] = made, embedder
-        if not self._index.snapshot.count_lacking(number):
+        if not isinstance(self._index, PageIndex) or not self._index.snapshot.count_lacking(number):
             return added.Filled(made.name, kind_of(made))
         return added.fill(self._index, number, embedder, self.page, progress=progress)
 
@@ -999,9 +999,8 @@ class Retriever:
         """Say which models were added, and of how many pages they have made vectors."""
         snapshot, lines = self._index.snapshot, []
         for number, model in snapshot.added.items():
-            made = snapshot.made_by(number)
-            count = sum(int((one.lengths[snapshot.rows(at)] > 0).sum()) for at, one in made.items())
-            lines.append(f"{kind_of(model)}: {model.name}, {count:,} of {len(snapshot):,} pages")
+            made = f"{snapshot.count_made(number):,} of {len(snapshot):,} pages"
+            lines.append(f"{kind_of(model)}: {model.name}, {made}")
         return lines
 
     def _encoder_of(self, model: IndexModel) -> Encoder:

@@ -89,10 +89,10 @@ def test_a_page_counts_as_changed_when_summaries_are_made_in_another_way(retriev
     """An export compares hashes, and writes the summary of a page beside what it compares."""
     snapshot = retriever._index.snapshot
     (segment,) = snapshot.segments
-    before, again = (_points.payload(snapshot, segment.number, 0, 2.0) for _ in range(2))
+    before, again = (_points.payload(snapshot, segment.number, 0, 2.0, None) for _ in range(2))
     assert before == again
     renamed = {f"{name}_of_tomorrow": part for name, part in _points.SUMMARIES.rows.items()}
     monkeypatch.setattr(_points, "SUMMARIES", _points.SUMMARIES._replace(rows=renamed))
-    after = _points.payload(snapshot, segment.number, 0, 2.0)
+    after = _points.payload(snapshot, segment.number, 0, 2.0, None)
     assert after.pop("hash") != before.pop("hash")
     assert after == before

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from visret import Page, Retriever, cli, stores
 from visret.errors import IndexFormatError, InvalidArgument, MissingExtra, NoPicture, PageIndexError
 from visret.index import PageIndex, terms
 from visret.index.filters import Range
+from visret.search.plans import Plan
 from visret.stores import STORES, _export, _points, _scorers, lancedb, qdrant
 from visret.stores._index import StoredIndex
 from visret.types import PageRef
@@ -521,9 +523,60 @@ def test_the_page_about_stores_has_every_address():
     assert [name for name in stores.FORMS if f"| {name.title()} " not in page] == []
 
 
-def test_vectors_of_added_models_are_told_to_stay(local, engine, monkeypatch):
-    monkeypatch.setattr(local._index.snapshot, "added", {1: replace(MODEL, name="another")})
-    assert exported(local, engine).left_out == ("another",)
+def means(texts):
+    """The single vectors of texts: the mean of a vector for each word."""
+    words = [text.split() or ["nothing"] for text in texts]
+    return np.stack([np.mean([vector_of(word) for word in some], axis=0) for some in words])
+
+
+def vector_of(word):
+    return np.random.default_rng(list(word.encode())).normal(size=8).astype(np.float32)
+
+
+def test_single_vectors_of_an_added_model_rank_as_in_the_index(local, engine):
+    local.add_model(means, name="means")
+    assert exported(local, engine).left_out == ()
+    store = opened(engine)
+    store.add_model(means, name="means")
+    assert store.info()["added_models"] == local.info()["added_models"]
+    plan = Plan({"late": 0.5, "dense": 1}, fusion="mean", depth=7)
+    for how in ({"by": "dense"}, {"by": "late+dense"}, {"by": plan}, {"by": "dense", "where": {"page": {"<": 3}}}):
+        assert_alike(store.search_many(QUESTIONS, k=6, **how), local.search_many(QUESTIONS, k=6, exact=True, **how))
+    assert exported(local, engine).written == 0
+    with pytest.raises(InvalidArgument, match="only searched"):
+        store.remove_model("means")
+
+
+def test_a_collection_that_was_made_before_keeps_what_it_has(local, engine):
+    exported(local, engine)
+    local.add_model(means, name="means")
+    assert exported(local, engine)._replace(kept=0) == _export.Exported(0, 0, 0, ("means",))
+    with pytest.raises(InvalidArgument, match="not by 'dense'"):
+        opened(engine).search("red", by="dense")
+
+
+def test_pages_that_an_added_model_was_not_over_are_counted(local, engine):
+    local.add_model(means, name="means")
+    with Retriever.open(local._index.path, model=Noisy()) as other:  # which has no such function
+        other.add_pages([page("late.pdf", 1, ["red", "red", "red"])], pictures=False)
+    local.refresh()
+    for written, lacking in ((len(local._index.snapshot), 1), (1, 0)):
+        assert exported(local, engine).written == written
+        store = opened(engine)
+        store.add_model(means, name="means")
+        (found,), (expected,) = (one.search_many(["red"], k=40, by="dense") for one in (store, local))
+        assert found.warnings == expected.warnings
+        assert [line.split(" of ")[0] for line in found.warnings] == ["1"] * lacking
+        assert ("late.pdf" in {hit.doc for hit in found}) is not bool(lacking)
+        local.add_model(means, name="means")  # goes over what is new
+
+
+def test_collections_of_several_added_models_are_refused(local, engine):
+    local.add_model(means, name="means")
+    exported(local, engine)
+    local.remove_model("means")
+    with pytest.raises(PageIndexError, match="another model"):
+        exported(local, engine)
 
 
 @pytest.mark.parametrize("scheme", FOLDERS)

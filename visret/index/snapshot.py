@@ -106,6 +106,10 @@ class Snapshot:
         model = self.added[number]
         return {one.number: one.embedded(number, model) for one in self.segments if number in one.added}
 
+    def count_made(self, number: int) -> int:
+        """Return how many pages have vectors of an added model."""
+        return sum(int((one.lengths[self.rows(at)] > 0).sum()) for at, one in self.made_by(number).items())
+
     def count_lacking(self, number: int) -> int:
         """Return how many pages an added model has not been over."""
         return sum(len(live.rows) for one, live in self._entries.values() if number not in one.added)

@@ -15,7 +15,7 @@ import numpy as np
 from visret.errors import PageIndexError
 
 TOKENS, SUMMARY, BM25 = "tokens", "summary", "bm25"
-"""What pages are found by: every vector of a page, the few that stand for them, and its words."""
+"""What pages are found by: every vector of a page, the few that stand for them, and its words; besides, `DENSE`."""
 
 Filter = Mapping[str, Any]
 Payload = dict[str, Any]
@@ -31,7 +31,8 @@ class Sparse(NamedTuple):
 class Point(NamedTuple):
     """A point to write: a page, or the manifest, which has neither vectors nor terms.
 
-    vectors: (n, d) float32 each, by TOKENS and SUMMARY. terms: how often the page has each, by its number below 2**32.
+    vectors: (n, d) float32 each, by TOKENS and SUMMARY, and by DENSE if an added model made some. terms: how often the
+    page has each, by its number below 2**32.
     """
 
     id: UUID
@@ -57,8 +58,8 @@ class Engine(Protocol):
     def exists(self) -> bool:
         """Return whether the collection is there. Raises PageIndexError if something else is in its place."""
 
-    def create(self, dim: int) -> None:
-        """Make the collection. dim: dimensions of its vectors."""
+    def create(self, dims: Mapping[str, int]) -> None:
+        """Make the collection. dims: the dimensions of its vectors, by their names."""
 
     def index(self, keys: Mapping[str, str]) -> None:
         """Index payload keys, each as "keyword" or "float"; those that are indexed stay as they are."""

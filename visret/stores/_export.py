@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from visret.choices import DENSE
 from visret.errors import InvalidArgument, PageIndexError
 from visret.index import PageIndex, Snapshot
 from visret.reduction import Storage
 from visret.search.pipeline import SAMPLE
 from visret.stores import _points
-from visret.stores._engine import Engine, Payload, Point
+from visret.stores._engine import SUMMARY, TOKENS, Engine, Payload, Point
 
 DRIFT = 0.1
 """How far the mean length of pages may move, as a share, before the weights of all words are written again."""
@@ -30,7 +31,8 @@ Told = Callable[[int, int], None]
 class Exported(NamedTuple):
     """The numbers of pages that an export wrote, that were there already, and that it deleted.
 
-    left_out: the names of the models that were added to the index, whose vectors stay there.
+    left_out: the names of the models that were added to the index, whose vectors stay there: those that make sparse
+    ones, and all for a collection that was made before they were added.
     """
 
     written: int
@@ -53,12 +55,18 @@ def export(index: PageIndex, engine: Engine, *, keep: bool = False, progress: To
     snapshot = exportable(index)
     large = [str(_points.id_of(*ref)) for ref in _points.too_large(snapshot, engine)]
     assert snapshot.fitted is not None  # `exportable` says so
+    added = snapshot.added_for(DENSE)
     if not engine.exists():
-        engine.create(snapshot.fitted.codec.dim + 1)
+        dims = dict.fromkeys((TOKENS, SUMMARY), snapshot.fitted.codec.dim + 1)
+        engine.create(dims if added is None else dims | {DENSE: added[1].dim})
         engine.index({_points.WHERE: "keyword", _points.KIND: "keyword"})
-    before = engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
+        before = None
+    else:
+        before = engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
+        if before is not None and _points.added_in(before) is None:
+            added = None  # it was made without room for them
     there = {one: payload["hash"] for one, payload in engine.scroll(["hash"], _points.is_page())}
-    made = _manifest(snapshot, index.storage, before if there else None, keep=keep, counts=engine.weighs_words)
+    made = _manifest(snapshot, index.storage, before if there else None, added, keep=keep, counts=engine.weighs_words)
     made["large"] = sorted({*large, *(before["large"] if before and there and keep else ())})
     if before is not None and there and _made_by(before, keep=keep) != _made_by(made, keep=keep):
         raise PageIndexError(
@@ -69,7 +77,7 @@ def export(index: PageIndex, engine: Engine, *, keep: bool = False, progress: To
     writing = _Writing(engine)
     seen = set()
     for done, (segment, row) in enumerate(rows(snapshot), 1):
-        payload = _points.payload(snapshot, segment, row, made["mean_terms"])
+        payload = _points.payload(snapshot, segment, row, made["mean_terms"], added)
         seen.add(one := _points.id_of(payload["doc"], payload["page"]))
         if there.get(one) != payload["hash"]:
             writing.put(_points.point(snapshot, segment, row, payload, engine.most_floats))
@@ -80,7 +88,7 @@ def export(index: PageIndex, engine: Engine, *, keep: bool = False, progress: To
     if gone:
         engine.delete(gone)
     engine.finish()
-    left_out = tuple(model.name for model in snapshot.added.values())
+    left_out = tuple(model.name for number, model in snapshot.added.items() if added is None or number != added[0])
     return Exported(writing.count, len(snapshot) - writing.count, len(gone), left_out)
 
 
@@ -124,18 +132,28 @@ class _Writing:
         self._points, self._size = [], 0
 
 
-def _manifest(snapshot: Snapshot, storage: Storage, before: Payload | None, *, keep: bool, counts: bool) -> Payload:
+def _manifest(
+    snapshot: Snapshot,
+    storage: Storage,
+    before: Payload | None,
+    added: _points.Added | None,
+    *,
+    keep: bool,
+    counts: bool,
+) -> Payload:
     """Return the manifest, with what must stay as it is in the one before. counts: whether the engine counts terms."""
     mean = None if counts else _mean_terms(snapshot)
     if mean is not None and before and (keep or abs(mean / (before["mean_terms"] or 1) - 1) <= DRIFT):
         mean = before["mean_terms"]
     refs = [snapshot.ref(*place) for place in _spread(snapshot)]
-    made = _points.manifest(snapshot, storage, mean, [str(_points.id_of(*ref)) for ref in refs])
+    made = _points.manifest(snapshot, storage, mean, [str(_points.id_of(*ref)) for ref in refs], added)
     made["longest"] = max(_longest(snapshot), before["longest"] if before else 0.0)
     made["vectors"] = sum(int(np.diff(s.offsets)[snapshot.rows(s.number)].sum()) for s in snapshot.segments)
     if before is not None and keep:
         made["keys"] = sorted({*made["keys"], *before["keys"]})
         made["vectors"] = max(made["vectors"], before["vectors"])
+        if added is not None and (other := before.get(_points.ADDED)):
+            made[_points.ADDED] |= {key: max(made[_points.ADDED][key], other[key]) for key in ("lacking", "longest")}
     return made
 
 
@@ -159,6 +177,7 @@ def _made_by(manifest: Payload, *, keep: bool) -> list[object]:
         codec["dim"],
         codec["step"],
         manifest["fitted"],
+        _points.added_in(manifest),
     ]
 
 

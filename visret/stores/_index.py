@@ -13,7 +13,7 @@ from visret.reduction import Storage
 from visret.stores import _points
 from visret.stores._engine import Engine, absent
 from visret.stores._pages import Pages
-from visret.stores._scorers import SCORERS
+from visret.stores._scorers import scorers
 
 
 class StoredIndex:
@@ -78,4 +78,4 @@ class StoredIndex:
         manifest = self._engine.retrieve([_points.MANIFEST]).get(_points.MANIFEST)
         if manifest is None:
             raise absent(self._engine.name)
-        return Pages(self._engine, manifest, SCORERS)
+        return Pages(self._engine, manifest, scorers(manifest))

@@ -19,6 +19,7 @@ import numpy as np
 from visret import arguments, codec
 from visret.errors import IndexFormatError, InvalidArgument
 from visret.index import Document, IndexModel, terms
+from visret.index.embedded import of_kind
 from visret.index.filters import parse
 from visret.index.segment import PlacedText
 from visret.index.snapshot import no_document
@@ -51,6 +52,11 @@ class StoredPage:
     def vectors(self) -> np.ndarray:
         """The vectors as the index stores them, (n, d) float32."""
         return codec.decode(self._rows, self._codec)
+
+    @property
+    def single(self) -> np.ndarray:
+        """The single vectors of the added model, (n, d) float32; there may be none."""
+        return _points.single_vectors(self._arrays)
 
     @property
     def made(self) -> int:
@@ -316,12 +322,25 @@ class Pages:
 
     unread_counts = lost_counts = (0, 0)
 
-    # ---- models that were added to the index stay there
+    # ---- of the models that were added to the index, the one that makes single vectors
 
-    added: Mapping[int, IndexModel] = MappingProxyType({})
+    @cached_property
+    def added(self) -> Mapping[int, IndexModel]:
+        """The added model, by a number of its own; nothing if there is none."""
+        model = _points.added_in(self.manifest)
+        return MappingProxyType({} if model is None else {1: model})
 
-    def added_for(self, kind: str) -> None:
-        """Return None: vectors of added models are not exported."""
+    def added_for(self, kind: str) -> tuple[int, IndexModel] | None:
+        """Return the number and the record of the added model that makes vectors of a kind."""
+        return of_kind(self.added, kind)
+
+    def count_lacking(self, number: int) -> int:  # noqa: ARG002 - there is one
+        """Return how many pages the added model had not been over when they were exported."""
+        return int(self.manifest[_points.ADDED]["lacking"])
+
+    def count_made(self, number: int) -> int:
+        """Return how many pages have vectors of the added model, or nothing that it reads."""
+        return len(self) - self.count_lacking(number)
 
     # ---- inside
 

@@ -21,9 +21,10 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 import numpy as np
 
 from visret import reduction
+from visret.choices import DENSE
 from visret.codec import Codec, Rows, decode
 from visret.errors import InvalidArgument
-from visret.index import Snapshot, terms
+from visret.index import Snapshot, embedded, terms
 from visret.index.catalogue import Floor, IndexModel
 from visret.index.fields import SUMMARIES
 from visret.index.filters import And, AnyOf, Filter, Not, Or, Range
@@ -48,6 +49,10 @@ MANIFEST = uuid5(_PAGES, "manifest")
 """The id of the one point that says how the others are to be read."""
 
 Term = TypeVar("Term", str, int)
+Added = tuple[int, IndexModel]  # an added model of an index, with its number
+
+ADDED = "added"
+"""The key of the manifest for the model whose single vectors the pages have beside their own."""
 
 WHERE, NUMBERS, KIND = "where", "numbers", "kind"
 """The keys of the payload that filters use: a word for each value, numbers by a name of their key, page or manifest."""
@@ -75,10 +80,13 @@ def unpacked(given: Payload) -> dict[str, np.ndarray]:
     }
 
 
-def manifest(snapshot: Snapshot, storage: Storage, mean: float | None, sample: list[str]) -> Payload:
+def manifest(
+    snapshot: Snapshot, storage: Storage, mean: float | None, sample: list[str], added: Added | None
+) -> Payload:
     """Return the payload of the manifest.
 
-    mean: of the terms of a page; None if the engine counts it. sample: ids of pages spread over the index.
+    mean: of the terms of a page; None if the engine counts it. sample: ids of pages spread over the index. added: the
+    added model whose single vectors are exported too.
     """
     fitted, floor = snapshot.fitted, snapshot.floor
     assert fitted is not None  # there are pages
@@ -97,6 +105,21 @@ def manifest(snapshot: Snapshot, storage: Storage, mean: float | None, sample: l
         "mean_terms": mean,
         "sample": sample,
         "keys": sorted(snapshot.metadata_keys),
+        ADDED: None if added is None else _added(snapshot, *added),
+    }
+
+
+def _added(snapshot: Snapshot, number: int, model: IndexModel) -> Payload:
+    """Return what a manifest says of the added model whose single vectors are exported.
+
+    "lacking" is the number of pages that it has not been over, "longest" the length of its longest vector.
+    """
+    made = [one for one in snapshot.made_by(number).values() if isinstance(one, embedded.DenseVectors)]
+    lengths = [float(np.linalg.norm(decode(one.rows, one.codec), axis=1).max(initial=0)) for one in made]
+    return {
+        "model": asdict(model) | {"preprocessing": dict(model.preprocessing)},
+        "lacking": snapshot.count_lacking(number),
+        "longest": max(lengths, default=0.0),
     }
 
 
@@ -107,6 +130,12 @@ def model_of(manifest: Payload) -> tuple[IndexModel, Storage, Fitted, Floor | No
     floor = None if manifest["floor"] is None else Floor(*manifest["floor"])
     fitted = Fitted(codec, learned.get("projection"), said["vectors"])
     return IndexModel(**manifest["model"]), Storage(**manifest["storage"]), fitted, floor
+
+
+def added_in(manifest: Payload) -> IndexModel | None:
+    """Return the added model whose single vectors a collection has; None if it has none."""
+    found = manifest.get(ADDED)  # collections of earlier versions have no such key
+    return None if found is None else IndexModel(**found["model"])
 
 
 def too_large(snapshot: Snapshot, engine: Engine) -> list[PageRef]:
@@ -126,8 +155,11 @@ def too_large(snapshot: Snapshot, engine: Engine) -> list[PageRef]:
     return found
 
 
-def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None) -> Payload:
-    """Return what a collection keeps of a page; its "hash" is that of all the rest, and of how summaries are made."""
+def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None, added: Added | None) -> Payload:
+    """Return what a collection keeps of a page; its "hash" is that of all the rest, and of how summaries are made.
+
+    added: as in `manifest`.
+    """
     stored, ref = snapshot.segment(segment), snapshot.ref(segment, row)
     document, metadata = snapshot.document(ref.doc), snapshot.metadata(segment, row)
     placed = stored.placed_text(row)
@@ -140,6 +172,9 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None) -> P
         "edges": placed.edges,
         **stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1]))._asdict(),
     }
+    if added is not None and added[0] in stored.added:
+        single = stored.embedded(*added).page(row)
+        arrays |= {f"{DENSE}_{name}": array for name, array in single.items()}
     numbers: dict[str, list[float]] = {}
     words = []
     for key, value in values({"doc": ref.doc, "page": ref.page, "source": document.source, **metadata}):
@@ -175,7 +210,19 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None) -> P
 def point(snapshot: Snapshot, segment: int, row: int, made: Payload, most_floats: int) -> Point:
     """Return the point of a page with this payload, with at most so many floats in a vector."""
     words = Counter(map(number_of, terms.of_page(made["text"])))
-    return Point(id_of(made["doc"], made["page"]), named_vectors(snapshot, segment, row, most_floats), words, made)
+    vectors = named_vectors(snapshot, segment, row, most_floats)
+    single = single_vectors(unpacked(made["arrays"]))
+    if len(single):
+        vectors[DENSE] = single
+    return Point(id_of(made["doc"], made["page"]), vectors, words, made)
+
+
+def single_vectors(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the vectors that an added model made of a page with these arrays, (n, d) float32; there may be none."""
+    codes = arrays.get(f"{DENSE}_codes")
+    if codes is None:
+        return np.empty((0, 0), np.float32)
+    return decode(Rows(codes, arrays[f"{DENSE}_scales"]), Codec(embedded.CODEC, codes.shape[1]))
 
 
 def named_vectors(snapshot: Snapshot, segment: int, row: int, most_floats: int) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The scorers "late", "maxsim" and "bm25" of a collection: the engine ranks, and the stored pages say the exact scores.
+"""The scorers of a collection: the engine ranks, and the stored pages say the exact scores.
 
 An engine's MaxSim on float16 vectors differs from the score of the stored page by rounding alone, which is bounded: by
 2**-11 of the length of each vector. So every page that the engine puts within twice that bound of the k-th best is read
@@ -16,14 +16,14 @@ from uuid import UUID
 
 import numpy as np
 
-from visret.choices import BM25, LATE
+from visret.choices import BM25, DENSE, LATE
 from visret.errors import InvalidArgument
 from visret.index import terms
 from visret.search import bm25
 from visret.search.late_interaction import EXACT_UP_TO, LENGTH, for_length, slope_for
 from visret.search.ranking import relevance
 from visret.stores import _engine, _points
-from visret.stores._engine import Filter, Sparse
+from visret.stores._engine import Filter, Payload, Sparse
 from visret.stores._pages import Pages, StoredPage
 from visret.types import Matches, Passage, QueryEmbedding, Question, Quote, Ranking, Scorer, Selection
 
@@ -65,15 +65,11 @@ class Late:
         asked = _points.longer(query.vectors, slope / self.snapshot.manifest["length"])
         lengths = np.linalg.norm(query.vectors, axis=1).sum() * self.snapshot.manifest["longest"]
         between = float(lengths + len(query.vectors)) * 2.0**-10  # both that differ are rounded, each by half of it
-        limit = k + MORE
-        while True:
-            limit = min(limit, first or limit)
-            found = self.snapshot.engine.query(_engine.TOKENS, asked, limit, where, first=first)
-            if len(found) < limit or limit == first or found[-1][1] < found[k - 1][1] - between:
-                break
-            limit *= 2
-        near = {one: None for one, score in found if score >= found[min(k, len(found)) - 1][1] - between}
-        near |= dict.fromkeys(self._large(asked, where))
+
+        def ask(limit: int) -> list[tuple[UUID, float]]:
+            return self.snapshot.engine.query(_engine.TOKENS, asked, limit, where, first=first)
+
+        near = dict.fromkeys([*near_best(ask, k, between, first), *self._large(asked, where)])
         scored = [self._scored(page, query.vectors, slope) for page in self.snapshot.read(list(near))]
         best = sorted(scored, key=lambda one: (-one.score, one.page.order))[:k]
         keys = np.array([self.snapshot.key_of(one.page.ref) for one in best], np.int64)
@@ -201,14 +197,60 @@ class Words:
             if len(found) < limit or (len(held) >= k and found[-1][1] < held[k - 1][1]):
                 break
             limit *= 4
-        best = sorted(held, key=lambda one: (-one[1], one[0].order))[:k]
-        keys = np.array([self.snapshot.key_of(page.ref) for page, _ in best], np.int64)
-        scores = np.array([score for _, score in best], np.float32)
-        return Ranking(keys, scores, {BM25: scores})
+        return ranking_of(self.snapshot, held, k, BM25)
 
 
-SCORERS: dict[str, Callable[[Pages], Scorer]] = {LATE: Late, "maxsim": MaxSim, BM25: Words}
-"""The scorers that a collection has, by the ways of ranking."""
+class SingleVectors:
+    """The scorer "dense": the best of the single vectors that an added model made of a page."""
+
+    name = DENSE
+
+    def __init__(self, pages: Pages) -> None:
+        self.snapshot = pages
+
+    def rank(self, questions: Sequence[Question], k: int, among: Selection, *, exact: bool = False) -> list[Ranking]:  # noqa: ARG002
+        """Return the k best pages for each question; every page is scored."""
+        where = among.filter
+        assert where is None or isinstance(where, dict)
+        return [self._rank(question.encoded[DENSE], k, where) for question in questions]
+
+    def explain(self, question: Question, key: int) -> None:
+        """Return None: a single vector says nothing of places on a page."""
+
+    def _rank(self, query: np.ndarray, k: int, where: Filter | None) -> Ranking:
+        between = float(np.linalg.norm(query)) * self.snapshot.manifest[_points.ADDED]["longest"] * 2.0**-10
+        near = near_best(lambda limit: self.snapshot.engine.query(DENSE, query, limit, where), k, between)
+        scored = [(page, float((query @ page.single.T).max())) for page in self.snapshot.read(near) if len(page.single)]
+        return ranking_of(self.snapshot, scored, k, DENSE)
+
+
+def scorers(manifest: Payload) -> dict[str, Callable[[Pages], Scorer]]:
+    """Return the scorers of a collection with this manifest, by the ways of ranking."""
+    made: dict[str, Callable[[Pages], Scorer]] = {LATE: Late, "maxsim": MaxSim, BM25: Words}
+    return made if _points.added_in(manifest) is None else made | {DENSE: SingleVectors}
+
+
+def near_best(ask: Callable[[int], list[tuple[UUID, float]]], k: int, between: float, most: int = 0) -> list[UUID]:
+    """Return the pages that an engine puts at most `between` behind the k-th best.
+
+    ask: returns the best pages, as many as are wanted. most: how many there are to ask for; 0 if that is not known.
+    """
+    limit = k + MORE
+    while True:
+        limit = min(limit, most or limit)
+        found = ask(limit)
+        if len(found) < limit or limit == most or found[-1][1] < found[k - 1][1] - between:
+            break
+        limit *= 2
+    return [one for one, score in found if score >= found[min(k, len(found)) - 1][1] - between]
+
+
+def ranking_of(pages: Pages, scored: list[tuple[StoredPage, float]], k: int, name: str) -> Ranking:
+    """Return the ranking of the k best pages by their exact scores."""
+    best = sorted(scored, key=lambda one: (-one[1], one[0].order))[:k]
+    keys = np.array([pages.key_of(page.ref) for page, _ in best], np.int64)
+    scores = np.array([score for _, score in best], np.float32)
+    return Ranking(keys, scores, {name: scores})
 
 
 def _names_pages(among: Selection) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 from visret.errors import InvalidArgument, MissingExtra, PageIndexError
 from visret.products import product
 from visret.search.bm25 import K1
-from visret.stores._engine import SUMMARY, TOKENS, Filter, Payload, Point, Sparse
+from visret.stores._engine import SUMMARY, Filter, Payload, Point, Sparse
 from visret.stores._points import KIND, NUMBERS, WHERE
 
 TABLE = "pages"
@@ -73,16 +73,15 @@ class Table:
             raise PageIndexError(self.name, f"has a table {TABLE!r} that visret did not write; name another folder")
         return True
 
-    def create(self, dim: int) -> None:
+    def create(self, dims: Mapping[str, int]) -> None:
         """Make the table."""
         arrow = self._arrow
-        several = arrow.list_(arrow.list_(arrow.float16(), dim))
         fields = [
             arrow.field("id", arrow.string(), nullable=False),
             *(arrow.field(name, arrow.string()) for name in (*_TEXTS, REST, ARRAYS, TERMS)),
             *(arrow.field(name, arrow.int32()) for name in ("page", LENGTH)),
             arrow.field(WHERE, arrow.list_(arrow.string())),
-            *(arrow.field(name, several) for name in (TOKENS, SUMMARY)),
+            *(arrow.field(name, arrow.list_(arrow.list_(arrow.float16(), dim))) for name, dim in dims.items()),
         ]
         with self._asking():
             self._table = self._lancedb.connect(self._address).create_table(TABLE, schema=arrow.schema(fields))

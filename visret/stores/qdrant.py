@@ -72,23 +72,22 @@ class Client(_Qdrant):
         """Return whether the collection is there."""
         return bool(self._call("collection_exists"))
 
-    def create(self, dim: int) -> None:
+    def create(self, dims: Mapping[str, int]) -> None:
         """Make the collection."""
         m = self._m
         several = m.MultiVectorConfig(comparator=m.MultiVectorComparator.MAX_SIM)
-        half = m.Datatype.FLOAT16
         self._call(
             "create_collection",
             vectors_config={
-                TOKENS: m.VectorParams(
+                name: m.VectorParams(
                     size=dim,
                     distance=m.Distance.DOT,
                     multivector_config=several,
-                    datatype=half,
-                    on_disk=True,
-                    hnsw_config=m.HnswConfigDiff(m=0),
-                ),
-                SUMMARY: m.VectorParams(size=dim, distance=m.Distance.DOT, multivector_config=several, datatype=half),
+                    datatype=m.Datatype.FLOAT16,
+                    on_disk=name == TOKENS or None,
+                    hnsw_config=None if name == SUMMARY else m.HnswConfigDiff(m=0),  # others are searched exactly
+                )
+                for name, dim in dims.items()
             },
             sparse_vectors_config={BM25: m.SparseVectorParams(modifier=m.Modifier.IDF)},
         )
@@ -195,7 +194,7 @@ class Edge(_Qdrant):
             raise PageIndexError(self.name, "is not a folder of Qdrant; name a new or empty one")
         return False
 
-    def create(self, dim: int) -> None:
+    def create(self, dims: Mapping[str, int]) -> None:
         """Make the folder."""
         m = self._m
         several, half = m.MultiVectorConfig(m.MultiVectorComparator.MaxSim), m.VectorStorageDatatype.Float16
@@ -206,9 +205,13 @@ class Edge(_Qdrant):
             m.EdgeConfig(
                 vectors={
                     name: m.EdgeVectorParams(
-                        dim, m.Distance.Dot, multivector_config=several, datatype=half, hnsw_config=links
+                        dim,
+                        m.Distance.Dot,
+                        multivector_config=several,
+                        datatype=half,
+                        hnsw_config=graph if name == SUMMARY else none,
                     )
-                    for name, links in ((TOKENS, none), (SUMMARY, graph))
+                    for name, dim in dims.items()
                 },
                 sparse_vectors={BM25: m.EdgeSparseVectorParams(modifier=m.Modifier.Idf)},
             ),
