@@ -5,7 +5,8 @@
 Seconds are the median of ten runs after one that fills the file cache: on the wall clock, and those of all cores
 together, which tell more where other processes keep the machine busy. MiB are anonymous memory at its peak, which is
 what a process takes from the others: files that are mapped are shared, and can be dropped. It is read a thousand times
-a second, since the system keeps no peak of it (Linux only). Ends with a line of JSON.
+a second, since the system keeps no peak of it (Linux only). Processes may keep Python's bytecode, as those of an
+installed package have it. Ends with a line of JSON.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ class Run(NamedTuple):
 
 def run(command: list[str]) -> Run:
     """Run a command in a new process."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=kept)
     peak = 0
     while process.poll() is None:
         peak = max(peak, anonymous_memory(process.pid))

@@ -30,6 +30,7 @@ from visret import forks
 from visret.codec import FORMS, Codec, Rows, levels
 from visret.errors import ShapeError
 from visret.maxsim import _paths
+from visret.maxsim._kept import Kept
 from visret.maxsim._paths import CHUNK, Path, Queries, Tile
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
@@ -201,7 +202,9 @@ def scan(path: Path, codec: str, dim: int) -> Bind:
 
 @functools.cache
 def _scan(path: Path, codec: str, dim: int) -> Bind:
-    function, engine = machine_code(path, lambda triple: build(path, codec, dim, triple), "scan")
+    function, engine = machine_code(
+        path, lambda triple: build(path, codec, dim, triple), "scan", f"{codec} {dim}", repr(FORMS[codec])
+    )
     place = list(ARGUMENTS).index("scratch")
 
     def bind(given: Arguments) -> Scan:
@@ -222,8 +225,12 @@ def _scan(path: Path, codec: str, dim: int) -> Bind:
     return bind
 
 
-def machine_code(path: Path, make: Callable[[str], ir.Module], name: str) -> tuple[Callable[[int], None], Any]:
-    """Compile a module, made for a triple, for this CPU as far as a path may use it.
+def machine_code(
+    path: Path, make: Callable[[str], ir.Module], name: str, label: str = "", *made_of: str
+) -> tuple[Callable[[int], None], Any]:
+    """Compile a module, made for a triple, for this CPU as far as a path may use it, unless its code was kept.
+
+    label: tells modules with the same function apart. made_of: what the module depends on besides path and sources.
 
     Returns its function of that name, which takes the address of its arguments, and what must live as long as it.
     Raises RuntimeError if LLVM cannot compile it.
@@ -238,10 +245,17 @@ def machine_code(path: Path, make: Callable[[str], ir.Module], name: str) -> tup
         cpu, features = binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
     default = binding.Target.from_default_triple()
     target = default.create_target_machine(cpu=cpu, features=features, opt=3, jit=True)
-    module = binding.parse_assembly(str(make(target.triple)))
-    module.verify()
-    optimise(module, target)
+    shape = path.kind, path.lanes, path.tiles, path.limit, bool(path.needs[0])
+    kept = Kept(f"{path.name} {name} {label}".strip(), repr(shape), cpu, features, target.triple, *made_of)
+    code = kept.load()
+    if code is None:
+        module = binding.parse_assembly(str(make(target.triple)))
+        module.verify()
+        optimise(module, target)
+    else:
+        module = binding.parse_assembly(f'target triple = "{target.triple}"')
     engine = binding.create_mcjit_compiler(module, target)
+    engine.set_object_cache(lambda _, made: kept.keep(bytes(made)), lambda _: code)
     engine.finalize_object()
     return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(name)), engine
 
