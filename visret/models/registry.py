@@ -310,7 +310,7 @@ def _checked(path: Path, name: Any, entry: Any) -> ModelSpec:
     if not entry["license"]:
         raise wrong("license", "must be given")
     if not _source_is_valid(entry["source"]):
-        raise wrong("source", 'must be owner/name, package:NAME, a folder (/, ./, ../ or ~ first) or ""')
+        raise wrong("source", 'must be owner/name, package:NAME[/FILE], a folder (/, ./, ../ or ~ first) or ""')
     if entry["source"].startswith("package:") and not re.fullmatch(r"[0-9a-f]{64}", entry["revision"]):
         raise wrong("revision", "must be the sha256 of the weights in the package, 64 hexadecimal digits")
     if not re.fullmatch(r"[\w.-]*", entry["revision"]):
@@ -343,4 +343,6 @@ def _by_name() -> dict[str, ModelSpec]:
 
 
 def _source_is_valid(source: str) -> bool:
-    return not source or is_path(source) or is_hub_id(source) or bool(re.fullmatch(r"package:[\w.-]+", source))
+    return (
+        not source or is_path(source) or is_hub_id(source) or bool(re.fullmatch(r"package:[\w.-]+(/[\w.-]+)?", source))
+    )

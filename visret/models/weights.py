@@ -40,6 +40,7 @@ __all__ = [
     "is_hub_id",
     "is_path",
     "location",
+    "package_of",
     "pieces_folder",
     "pinned",
     "read_json",
@@ -89,7 +90,7 @@ def location(spec: ModelSpec) -> Location:
     if not spec.source:
         return Location("none", None)
     if spec.source.startswith("package:"):
-        return Location("package", _in_package(spec.source.removeprefix("package:")))
+        return Location("package", _in_package(*package_of(spec)))
     if is_path(spec.source):
         folder = expanded(spec.source)
         return Location("folder", folder if folder.is_dir() else None)
@@ -165,16 +166,25 @@ def hub_snapshot(repository: str, revision: str) -> Path | None:
     return None
 
 
-def _in_package(package: str) -> Path | None:
+def package_of(spec: ModelSpec) -> tuple[str, str]:
+    """Return the package that weights come with, and the name of their file; "" where the entry names none."""
+    package, _, file = spec.source.removeprefix("package:").partition("/")
+    return package, file
+
+
+def _in_package(package: str, named: str) -> Path | None:
     """Return the folder of the weights in an installed package, without importing the package."""
     if package == "visret":  # whichever way it is installed
         return BUNDLED if (BUNDLED / "model.safetensors").is_file() else None
-    file = _installed(package, lambda name: name == "model.safetensors" or name.endswith(PACK))
+    wanted = {named} if named else {"model.safetensors"}
+    file = _installed(package, lambda name: name in wanted or (not named and name.endswith(PACK)))
     return file.parent if file is not None else None
 
 
-def file_in(folder: Path) -> Path:
-    """Return the file of the weights in the folder of a package: a pack if there is one, else model.safetensors."""
+def file_in(spec: ModelSpec, folder: Path) -> Path:
+    """Return the file of a model's weights in this folder: the one that its entry names, a pack, or safetensors."""
+    if spec.source.startswith("package:") and (named := package_of(spec)[1]):
+        return folder / named
     return next(iter(sorted(folder.glob(f"*{PACK}"))), folder / "model.safetensors")
 
 

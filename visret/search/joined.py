@@ -20,7 +20,7 @@ from visret.errors import InvalidArgument
 from visret.explain.attribution import Explanation
 from visret.index import Snapshot
 from visret.index.joined import JoinedPages
-from visret.search import leading, plans, ranking
+from visret.search import plans, ranking
 from visret.search.pipeline import Pipeline
 from visret.search.plans import Plan
 from visret.types import Hit, Matches, PageRef, Passage, Question, Quote, Ranking, Scorer, Selection
@@ -108,7 +108,7 @@ class Joined(Pipeline):
     def _leading(self) -> Plan:
         """The way of ranking for a question of which the model of the first index knows little."""
         share = 1 / len(self._parts)
-        first = {name: weight * share for name, weight in leading.PLAN.weights.items()}
+        first = {name: weight * share for name, weight in self._parts[self._main]._leading.weights.items()}
         return Plan({**first, **dict.fromkeys(self._others, share)})
 
     def _holds(self, name: str, keys: np.ndarray) -> np.ndarray:
@@ -136,6 +136,10 @@ class Joined(Pipeline):
         main = question.encoded.get(self._main)
         by_words = None if main is None else self._parts[self._main]._by_words(main)
         return None if by_words is None else self._with(replace(question, warnings=()), self._main, by_words)
+
+    def _with_single(self, question: Question) -> Question:
+        own = self._parts[self._main]._with_single(question.encoded[self._main])
+        return replace(question, encoded={**question.encoded, self._main: own})
 
     def _lacking(self, way: str | Plan) -> tuple[str, ...]:
         """Return sentences about pages that not all indexes have, and that a way of ranking cannot find."""

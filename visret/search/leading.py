@@ -1,14 +1,15 @@
-"""The questions for which BM25 gets the larger weight, if a search names no way of ranking.
+"""The questions for which other things than late interaction lead, if a search names no way of ranking.
 
 A model splits words that it was not trained on, such as those of another language, identifiers and code, into many
-small pieces, or cannot read them at all. Their vectors have little meaning, but the words can still be compared.
+small pieces, or cannot read them at all. Their vectors have little meaning, but the words can still be compared; and so
+can the single vectors of an added model that reads many languages (its option `leads`).
 """
 
 from __future__ import annotations
 
 import re
 
-from visret.choices import BM25, LATE
+from visret.choices import BM25, DENSE, LATE
 from visret.search.plans import Plan
 from visret.types import QueryEmbedding
 
@@ -23,6 +24,9 @@ LEAST_READ = 0.5  # the share of a question's characters that some piece must st
 
 PLAN = Plan({BM25: 0.8, LATE: 0.2})
 """The way of ranking for such questions: vectors decide between pages that BM25 ranks about equally."""
+
+WITH_MODEL = Plan({BM25: 0.3, DENSE: 0.7})
+"""The same where a model that leads was added (docs/log.md)."""
 
 _WORD = re.compile(r"\w+")
 

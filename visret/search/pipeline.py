@@ -21,7 +21,7 @@ from visret.errors import InvalidArgument
 from visret.explain import attribution, passages
 from visret.explain.attribution import Explanation
 from visret.explain.layout import Quotable
-from visret.index import Snapshot
+from visret.index import IndexModel, Snapshot
 from visret.index.embedded import adding
 from visret.index.fields import POSTINGS
 from visret.search import bm25, late_interaction, leading, plans, ranking
@@ -118,8 +118,8 @@ class Pipeline:
         led: dict[int, tuple[Question, Ranking]] = {}
         for number, question in enumerate(asked if by is None else ()):
             if (by_words := self._by_words(question)) is not None:
-                (one,) = rank(self._leading, [question])
-                if not np.isnan(one.parts[BM25]).all():
+                (one,) = rank(self._leading, [self._with_single(question)])
+                if not np.isnan(one.parts[BM25]).all() or DENSE in one.parts:
                     led[number] = by_words, one
                 else:  # no page has any of its words
                     said = question.warnings or (f"{self.snapshot.model.name} {_FOREIGN}",)
@@ -130,8 +130,11 @@ class Pipeline:
         found = [made[number] for number in range(len(asked))]
         for warning in dict.fromkeys(warning for question, _ in found for warning in self._unlogged(question)):
             _log.warning("%s", warning)
-        lacking = self._lacking(way)
-        return [(replace(question, warnings=(*question.warnings, *lacking)), one) for question, one in found]
+        lacking = [self._lacking(self._leading if number in led else way) for number in range(len(found))]
+        return [
+            (replace(question, warnings=(*question.warnings, *lines)), one)
+            for (question, one), lines in zip(found, lacking, strict=True)
+        ]
 
     def _unlogged(self, question: Question) -> tuple[str, ...]:
         """Return the warnings about a question that were not logged yet; encoders log their own."""
@@ -156,7 +159,10 @@ class Pipeline:
             return None
         if not leading.knows_little(self.query(question)):
             return None
-        led = f"{model.name} knows little of this question, so pages with its words come first"
+        first = "pages with its words come first"
+        if (leads := self._leads) is not None:
+            first = f"{leads[1].name} and its words find pages"
+        led = f"{model.name} knows little of this question, so {first}"
         return Question(question.text, {}, (led,))
 
     # What tells which pages the index of a scorer holds; None if all pages are of one index.
@@ -176,7 +182,20 @@ class Pipeline:
     @property
     def _leading(self) -> Plan:
         """The way of ranking for questions of which the model knows little."""
-        return leading.PLAN
+        return leading.PLAN if self._leads is None else leading.WITH_MODEL
+
+    @property
+    def _leads(self) -> tuple[int, IndexModel] | None:
+        """The added model that leads for such questions, with its number; None if there is none."""
+        added = self.snapshot.added_for(DENSE) if self._alone == LATE else None
+        return added if added is not None and added[1].preprocessing.get("leads") else None
+
+    def _with_single(self, question: Question) -> Question:
+        """Return a question with its single vector, if a model leads that makes one."""
+        if (leads := self._leads) is None or DENSE in question.encoded:
+            return question
+        (vector,) = self._embedder(leads[0]).embed_queries([question.text])
+        return replace(question, encoded={**question.encoded, DENSE: vector})
 
     def finder(self, ref: PageRef | None) -> str:  # noqa: ARG002 - for `Joined`
         """Return the scorer that compares a page, which is not in the index if it is None, with others."""
@@ -252,7 +271,8 @@ class Pipeline:
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, passage=why.passage)
-                if BM25 in found.parts:  # else it was found by other things than its words
+                # A page that was found by other things than its words, too, may answer with none of them.
+                if BM25 in found.parts and not (why.weak and DENSE in found.parts):
                     hit = replace(hit, weak=why.weak, relevance=why.relevance)
             elif why is not None and judge is not None:
                 page = self.snapshot.placed_text(key)
