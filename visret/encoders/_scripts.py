@@ -37,7 +37,8 @@ def _judges(spec: ModelSpec) -> bool:
 
 def _warn(spec: ModelSpec, foreign: int, of: str, where: str = "") -> None:
     _log.warning(
-        "%s was trained on %s; %d of %s are mostly in another script and cannot be matched by meaning%s",
+        "%s was trained on %s; %d of %s are mostly in another script and cannot be matched by meaning%s; the model "
+        "multilingual reads them",
         spec.name, " and ".join(NAMES.get(code, code) for code in spec.languages), foreign, of, where,
     )  # fmt: skip
 
