@@ -103,7 +103,7 @@ def test_it_leads_for_questions_of_which_the_model_knows_little(index, leads):
     reader = Reader(leads=leads)
     index.add_model(reader)
     hits = index.search(QUESTION)
-    assert set(hits[0].scores) == ({"bm25", "dense"} if leads else {"bm25", "late"})
+    assert set(hits[0].scores) == ({"bm25", "dense", "late"} if leads else {"bm25", "late"})
     assert (f"{reader.spec.name} and its words find pages" in hits.warnings[0]) is leads
     assert hits[0].doc == "2"
     assert hits[0].text == "red green"
