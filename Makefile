@@ -1,4 +1,4 @@
-# The lines of README.md and .ci/run by name: `make check` is what a change must pass. Without make, use those lines.
+# The lines of README.md and .ci/run by name: `make check` is what a change must pass. Without make, use these lines.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,7 +30,7 @@ lint:
 types:
 	$(BIN)/mypy
 
-docs: # what is made from the code: docs/cli.md, docs/python-api.md
+docs: # what is made from the code: docs/python-api.md, and parts of other pages (docs/generate.py names them)
 	$(RUN) docs/generate.py
 
 pictures: # examples/found.png and examples/browser*.png; needs chromium
