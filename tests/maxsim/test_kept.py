@@ -83,6 +83,13 @@ def test_what_others_can_write_is_not_run(compiled, file):
     assert compiled() == 0
 
 
+def test_without_sources_nothing_is_kept(compiled, own_cache, monkeypatch):
+    monkeypatch.setattr(_kept, "_sources", _kept._sources.__wrapped__)
+    monkeypatch.setattr(_kept, "__file__", str(own_cache / "bundle.zip" / "visret" / "maxsim" / "_kept.py"))
+    assert [compiled(), compiled()] == [1, 1]
+    assert not own_cache.exists()
+
+
 def test_nothing_is_needed_from_the_folder(compiled, own_cache):
     own_cache.write_text("a file in the place of the folder")
     assert [compiled(), compiled()] == [1, 1]

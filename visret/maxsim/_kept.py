@@ -33,11 +33,15 @@ class Kept:
 
     def __init__(self, label: str, *made_of: str) -> None:
         self._name = re.sub("[^a-z0-9]+", "-", label.lower()) + ".o"
-        said = "\0".join([_sources(), llvmlite.__version__, str(binding.llvm_version_info), *made_of])
+        sources = _sources()
+        said = "\0".join([sources or "", llvmlite.__version__, str(binding.llvm_version_info), *made_of])
         self._key = hashlib.sha256(said.encode()).digest()
+        self._can_keep = sources is not None
 
     def load(self) -> bytes | None:
         """Return the code; None if there is none, or it was made of something else, or is damaged."""
+        if not self._can_keep:
+            return None
         with contextlib.suppress(OSError):
             with self._path().open("rb") as file:
                 if not _is_own(os.fstat(file.fileno())):
@@ -49,6 +53,8 @@ class Kept:
 
     def keep(self, code: bytes) -> None:
         """Write the code, if the folder can be written; nothing but time depends on it."""
+        if not self._can_keep:
+            return
         with contextlib.suppress(OSError):
             path = self._path()
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +79,11 @@ def _is_own(status: os.stat_result) -> bool:
 
 
 @functools.cache
-def _sources() -> str:
-    """Return the digest of the sources that decide what is compiled."""
+def _sources() -> str | None:
+    """Return the digest of the sources that decide what is compiled; None where they are not files, as in a bundle."""
     here = Path(__file__).parent
     files = [here.parent / "codec.py", *sorted(here.glob("*.py"))]
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    try:
+        return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
+    except OSError:
+        return None
