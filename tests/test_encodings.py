@@ -208,3 +208,19 @@ def test_a_long_text_is_judged_by_a_part_of_it():
 def test_one_line_of_ascii_and_a_word_at_its_end_take_no_time():
     assert decode(b"x" * 5_000_000 + "Größe".encode("cp1252")).text.endswith("xGröße")
     assert decode(b"x " * 2_500_000 + "Größe".encode("cp1252")).text.endswith("x Größe")
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Die Daten werden von dem Rechner gelesen und in das Archiv gelegt. Das ist nicht zu sehen. " * 3, "German"),
+        ("Les pages que le lecteur ouvre sont dans une archive, et le texte est lu pour la recherche. " * 3, "French"),
+        ("El texto de la página se lee, y los resultados que no son de un archivo se pierden. " * 3, "Spanish"),
+        ("The pages of the archive are read, and the text is kept with them; de la is no word here. " * 3, None),
+        ("Die Daten.", None),  # too short to tell
+        ("a v a v na 12 34 a v a v na 5 6 a v a v " * 5, None),  # a table
+        ("", None),
+    ],
+)
+def test_the_language_of_a_text_is_told_by_its_small_words(text, language):
+    assert languages.other_than_english(text) == language

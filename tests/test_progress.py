@@ -248,12 +248,12 @@ def test_a_big_run_is_looked_ahead_of(tmp_path, scouting, monkeypatch):
 
 
 @pytest.mark.heavy
-def test_pages_in_another_script_are_said_once_a_run(tmp_path, monkeypatch, caplog):
+def test_pages_in_another_language_are_said_once_a_run(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(encoding.BATCH_PAGES, "text", 1)
     for name, text in {"a": "Где находится библиотека", "b": "a house", "c": "图书馆在哪里", "d": "что это"}.items():
         (tmp_path / f"{name}.txt").write_text(text, "utf8")
     with Retriever.create(tmp_path / "i.visret", model="all-minilm-l6-v2") as retriever:
         retriever.add(tmp_path)
-    (said,) = [message for message in caplog.messages if "another script" in message]
+    (said,) = [message for message in caplog.messages if "another language" in message]
     assert "; 3 of 4 pages are" in said
-    assert said.endswith(": a.txt, c.txt, d.txt")
+    assert said.endswith(": a.txt, c.txt, d.txt; the model multilingual reads them")

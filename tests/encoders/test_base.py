@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visret import Page
-from visret.encoders import _scripts, load_encoder
+from visret.encoders import _languages, load_encoder
 from visret.errors import InvalidModelSpec, WeightsError
 from visret.models import registry, weights
 from visret.types import ModelSpec
@@ -18,14 +18,14 @@ HUB = ModelSpec("nobody/nothing", "colqwen", "nobody/nothing", "", "image", 128,
     [("", 0), ("12 + 34", 0), ("Ünïcode ﬁne", 0), ("где", 1), ("図表abcd", 1 / 3), ("ｆｕｌｌ", 0), ("αβ ab", 0.5)],
 )
 def test_share_of_foreign_letters(text, share):
-    assert _scripts.foreign_share(text) == pytest.approx(share)
+    assert _languages.foreign_share(text) == pytest.approx(share)
 
 
 def test_scripts_are_judged_for_models_of_latin_languages_only(caplog):
     spec = dataclasses.replace(HUB, options={})
     for languages, warns in ((("en", "de"), True), (("en", "ru"), False), ((), False)):
         caplog.clear()
-        _scripts.warn_of_questions(dataclasses.replace(spec, languages=languages), ["где"])
+        _languages.warn_of_questions(dataclasses.replace(spec, languages=languages), ["где"])
         assert bool(caplog.records) == warns
         assert ("English and German" in caplog.text) == warns
 
@@ -109,17 +109,18 @@ def test_every_family_loads_by_the_same_call():
         assert "Options:" in module.__doc__
 
 
-def test_pages_in_another_script_are_said_once_with_the_names_of_their_documents(caplog):
+def test_pages_in_another_language_are_said_once_with_the_names_of_their_documents(caplog):
     spec = dataclasses.replace(HUB, options={}, languages=("en",))
-    texts = {"a": "где", "b": "words", "c": "图在哪里", "d": "что", "e": "κάτι"}
+    german = "Die Daten werden von dem Rechner gelesen und in das Archiv gelegt. " * 3
+    texts = {"a": "где", "b": "words", "c": "图在哪里", "d": german, "e": "κάτι"}
     pages = [Page.from_text(text, doc=doc, page=number) for doc, text in texts.items() for number in (1, 2)]
-    with _scripts.said_once():
+    with _languages.said_once():
         for start in range(0, len(pages), 3):
-            _scripts.warn_of_pages(spec, pages[start : start + 3])
+            _languages.warn_of_pages(spec, pages[start : start + 3])
         assert caplog.messages == []
     (said,) = caplog.messages
-    assert said.startswith("nobody/nothing was trained on English; 8 of 10 pages are mostly in another script")
+    assert said.startswith("nobody/nothing was trained on English; 8 of 10 pages are mostly in another language")
     assert said.endswith(": a, c, d and 1 more document; the model multilingual reads them")
-    _scripts.warn_of_pages(spec, pages[:3])  # outside of a run: at once
-    two = "; 2 of 3 pages are mostly in another script and cannot be matched by meaning: a"
+    _languages.warn_of_pages(spec, pages[:3])  # outside of a run: at once
+    two = "; 2 of 3 pages are mostly in another language and can hardly be matched by meaning: a"
     assert caplog.messages[1].endswith(f"{two}; the model multilingual reads them")

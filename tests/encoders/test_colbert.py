@@ -226,7 +226,7 @@ def test_pages_without_words_are_refused(sentences):
 def test_other_scripts_are_said_once(minilm, caplog, text, warns):
     with caplog.at_level(logging.WARNING, "visret"):
         minilm.encode_queries([text, text, "red"])
-    said = "all-minilm-l6-v2 was trained on English; 2 of 3 questions are mostly in another script"
+    said = "all-minilm-l6-v2 was trained on English; 2 of 3 questions are mostly in another language"
     assert [message for message in caplog.messages if message.startswith(said)] == caplog.messages[:warns]
     unknown = [message for message in caplog.messages if "knows no word of this question" in message]
     assert caplog.messages[warns:] == unknown

@@ -4,7 +4,7 @@ import pickle
 import random
 
 import visret
-from visret.encoders import _scripts
+from visret.encoders import _languages
 from visret.ingest.apart import Model, PartEncoder, PartReader
 from visret.ingest.execution import Encoded
 from visret.ingest.parts import Cut
@@ -52,7 +52,7 @@ class InParts:
                     continue
                 coded, said, warned = encoder.encode(answers, sent(job.packing()))
                 assert said == []
-                _scripts.join_others(warned)
+                _languages.join_others(warned)
                 cut.was_encoded(portion, sent(coded))
                 yield from (encoded for _, encoded in cut.ready(in_order=job.packing().fitted is None))
         finally:

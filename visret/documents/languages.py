@@ -1,4 +1,4 @@
-"""The encoding of a text older than Unicode, told by the letters and the small words of the languages written in it.
+"""The language of a text, and the encoding of one older than Unicode, told by letters and small words.
 
     encoding_of("Größe – 12 €".encode("cp1252"))  # "cp1252"
 
@@ -14,6 +14,7 @@ import functools
 import math
 import re
 import unicodedata
+from collections import Counter
 from typing import NamedTuple
 
 import charset_normalizer
@@ -101,6 +102,11 @@ _SIGNS |= dict.fromkeys("§©®№·¿¡ºª½²³µ×£™‰‹›¼¾±´†"
 _STRANGE_LETTER, _STRANGE_SIGN, _NONE = -8.0, -10.0, -14.0
 _CAPITAL, _CAPITAL_INSIDE, _TWO_SCRIPTS, _ALONE, _BESIDE, _SIGN_INSIDE = -2.0, -5.0, -6.0, -3.0, -2.0, -6.0
 _SMALL_WORDS, _FITS_BETTER, _ORDER = 4.0, 4.0, 0.002
+# No words of its neighbours.
+_ENGLISH = frozenset(["the", "of", "and", "to", "that", "with", "are", "this", "be", "from", "which"])
+# The small words that a text in a language has: at least, of so many different ones, and as a share of its words.
+_LEAST_SMALL, _DIFFERENT, _SHARE_SMALL = 8, 3, 0.06
+_LETTERS = re.compile(r"[^\W\d_]+")
 _UNKNOWN = -5.0  # no known language scores less
 _MIN_BEYOND = 8  # bytes beyond ASCII that are enough to recognise another language
 _FREQUENT = frozenset(  # Chinese characters, simplified and traditional
@@ -121,6 +127,25 @@ _PUNCTUATION = frozenset("，。、：；？！（）「」『』《》“”‘
 class _Guess(NamedTuple):
     score: float
     encoding: str
+
+
+def other_than_english(text: str) -> str | None:
+    """Return the name of the language in Latin script that a text is in; None for English, and where it is not clear.
+
+    Its small words must be at least twice as frequent as those of English.
+    """
+    words = Counter(word.lower() for word in _LETTERS.findall(text))
+    counts = {name: sum(words[one] for one in small) for name, small in _small_words().items()}
+    name = max(counts, key=lambda one: counts[one])
+    least = max(_LEAST_SMALL, _SHARE_SMALL * words.total(), 2 * sum(words[one] for one in _ENGLISH))
+    different = sum(one in words for one in _small_words()[name])
+    return name if counts[name] >= least and different >= _DIFFERENT else None
+
+
+@functools.cache
+def _small_words() -> dict[str, frozenset[str]]:
+    """Return the small words of each language; single letters stand in tables too."""
+    return {name: frozenset(word for word in small.split() if len(word) > 1) for name, (_, small) in _LATIN.items()}
 
 
 def encoding_of(data: bytes) -> str | None:

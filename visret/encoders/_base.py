@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visret.encoders import _scripts
+from visret.encoders import _languages
 from visret.encoders._reading import Reading
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.types import ModelSpec, Page
@@ -115,7 +115,7 @@ def unknown_words(spec: ModelSpec, reading: Reading, text: str) -> tuple[str, ..
     words = ", ".join([f"{word[:30]!r}" for word in lost[:5]] + ["..."] * (len(lost) > 5))
     if len(reading.ids):
         return (f"{spec.name} does not know {words} in this question; the pages were ranked by its other words",)
-    languages = " or ".join(_scripts.NAMES.get(code, code) for code in spec.languages)
+    languages = " or ".join(_languages.NAMES.get(code, code) for code in spec.languages)
     remedy = f"ask in {languages}, or " if languages else ""
     return (
         f"{spec.name} knows no word of this question ({words}), so it cannot rank pages by meaning; "

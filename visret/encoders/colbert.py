@@ -43,7 +43,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from visret import arguments, forks
-from visret.encoders import _base, _layout, _numpy, _scripts
+from visret.encoders import _base, _languages, _layout, _numpy
 from visret.encoders._checkpoint import Checkpoint
 from visret.encoders._conventions import Scored
 from visret.encoders._reading import SENTENCE_WINDOW, WORD, Reading, in_batches, read, uncut, windows
@@ -195,7 +195,7 @@ class ColbertEncoder:
             self._embedding(page, text, reading, [(cut, next(encoded)) for cut in mine])
             for page, text, reading, mine in zip(pages, texts, readings, cuts, strict=True)
         ]
-        _scripts.warn_of_pages(self.spec, pages)
+        _languages.warn_of_pages(self.spec, pages)
         return made
 
     def encode_queries(self, texts: Sequence[str]) -> list[QueryEmbedding]:
@@ -207,7 +207,7 @@ class ColbertEncoder:
         words.
         """
         arguments.questions(texts)
-        _scripts.warn_of_questions(self.spec, texts)
+        _languages.warn_of_questions(self.spec, texts)
         made = [self._question(text) for text in texts]
         for warning in dict.fromkeys(warning for question in made for warning in question.warnings):
             _base.logger.warning("%s", warning)

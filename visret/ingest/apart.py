@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import visret
-from visret.encoders import _scripts, load_encoder
+from visret.encoders import _languages, load_encoder
 from visret.errors import ShapeError, VisretError
 from visret.index.catalogue import IndexModel
 from visret.index.model import check_same, record
@@ -46,7 +46,7 @@ class CodedParts(NamedTuple):
 
     coded: Coded
     said: Said
-    warned: _scripts.Together
+    warned: _languages.Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class PartEncoder:
 
     def encode(self, read: Sequence[Answers], packing: Packing) -> CodedParts:
         """Encode the pages in the answers of parts. While the index has still to learn, pages are left as vectors."""
-        with _listening() as said, _scripts.held_back() as warned:
+        with _listening() as said, _languages.held_back() as warned:
             pages = [answer for answers in read for _, answer in answers if isinstance(answer, Page)]
             outcomes: dict[PageRef, PageEmbedding | PackedPage | str] = {}
             for batch in batches(filter(self.encoder.can_read, pages), self.encoder):

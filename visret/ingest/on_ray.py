@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import visret
 from visret import arguments
-from visret.encoders import _scripts
+from visret.encoders import _languages
 from visret.errors import InvalidArgument, MissingExtra, VisretError
 from visret.ingest.apart import Model, PartEncoder, PartReader, ReadParts, Said, unseen
 from visret.ingest.execution import Encoded, Job
@@ -388,7 +388,7 @@ class _Run:
                 yield from self.was_read(call, got)
             else:
                 self.say(got.said)
-                _scripts.join_others(got.warned)
+                _languages.join_others(got.warned)
                 self.cut.was_encoded(call.portion, got.coded)
 
     def lost(self, call: _Call, error: Exception) -> Iterator[Encoded]:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any, cast
 
 from visret import arguments, ocr
-from visret.encoders import _scripts
+from visret.encoders import _languages
 from visret.errors import DocumentError, PageIndexError
 from visret.folders import expanded
 from visret.index import PageIndex
@@ -240,7 +240,7 @@ class _Run:
         job = Job(tasks, made, self.options, self.encoder, lambda: self.recorder.writer.packing, self.teller)
         encoded = cast(Generator[Encoded], self.executor.carry_out(job))
         with (
-            _scripts.said_once(),
+            _languages.said_once(),
             closing(encoded),
             ThreadPoolExecutor(1, "visret-write") as self.background,
         ):

@@ -1,4 +1,4 @@
-"""Warnings about texts in a script that none of a model's languages uses."""
+"""Warnings about texts in a language that is none of a model's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from visret.documents import languages
 from visret.types import ModelSpec, Page
 
 NAMES = {"en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese"}
@@ -26,8 +27,12 @@ def foreign_share(text: str) -> float:
     return foreign / letters.total() if letters else 0.0
 
 
-def _is_foreign(text: str) -> bool:
-    return foreign_share(text) > 0.5
+def _is_in_another(spec: ModelSpec, text: str) -> bool:
+    """Return whether a text is mostly in another script or, where it is long enough to tell, in another language."""
+    if foreign_share(text) > 0.5:
+        return True
+    language = languages.other_than_english(text)
+    return language is not None and language not in {NAMES[code] for code in spec.languages}
 
 
 def _judges(spec: ModelSpec) -> bool:
@@ -37,18 +42,18 @@ def _judges(spec: ModelSpec) -> bool:
 
 def _warn(spec: ModelSpec, foreign: int, of: str, where: str = "") -> None:
     _log.warning(
-        "%s was trained on %s; %d of %s are mostly in another script and cannot be matched by meaning%s; the model "
-        "multilingual reads them",
+        "%s was trained on %s; %d of %s are mostly in another language and can hardly be matched by meaning%s; "
+        "the model multilingual reads them",
         spec.name, " and ".join(NAMES.get(code, code) for code in spec.languages), foreign, of, where,
     )  # fmt: skip
 
 
 def warn_of_questions(spec: ModelSpec, texts: Sequence[str]) -> None:
-    """Log a warning if any of the questions is mostly in a script that none of the model's languages uses.
+    """Log a warning if any of the questions is mostly in another language.
 
-    Only models of English and other languages in Latin script are judged.
+    Only models of English and other languages in Latin script are judged, and short questions by their script alone.
     """
-    if _judges(spec) and (foreign := sum(map(_is_foreign, texts))):
+    if _judges(spec) and (foreign := sum(_is_in_another(spec, text) for text in texts)):
         _warn(spec, foreign, f"{len(texts)} questions")
 
 
@@ -76,7 +81,7 @@ class Together:
         """Take in pages that were encoded."""
         self.spec = spec
         self.count += len(pages)
-        self.foreign.update(page.ref.doc for page in pages if _is_foreign(page.text))
+        self.foreign.update(page.ref.doc for page in pages if _is_in_another(spec, page.text))
 
     def join(self, other: Together) -> None:
         """Take in what another one is about."""
