@@ -24,6 +24,14 @@ REST = 0.05
 
 
 @pytest.fixture
+def papers(papers):
+    """Files that have been as they are for long: at the first look all of them, or none, would be at rest."""
+    for file in papers.iterdir():
+        os.utime(file, (time.time() - 60,) * 2)
+    return papers
+
+
+@pytest.fixture
 def made(tmp_path):
     with Retriever.create(tmp_path / "papers" / "i.visret", model="toy") as opened:  # among the papers, as it may be
         yield opened
@@ -137,6 +145,7 @@ def test_what_fails_is_tried_again_and_then_let_be(papers, made, monkeypatch):
     whole = (papers / "one.pdf").read_bytes()
     stat = (papers / "one.pdf").stat()
     (papers / "one.pdf").write_bytes(b"x" * len(whole))
+    os.utime(papers / "one.pdf", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with followed(made, papers) as report:
         assert report().failed[0].reason.endswith(" (tried again in 0 s)")
         assert report().failed[0].reason.endswith(" (tried again in 0 s)")

@@ -120,8 +120,10 @@ def test_pages_without_any_of_the_words_are_found_too(index):
     assert len(hits) == 4
     assert {(hit.weak, hit.relevance) for hit in hits} == {(False, None)}  # words do not say how well they answer
     assert "no page" not in " ".join(hits.warnings)
+    assert all(hit.text and hit.passage for hit in hits)  # what late interaction matches best, for lack of words
     (((again, why), *_),) = index.explained(["Überprüfungsanweisungen Großkesselanlage"])
     assert (again.ref, dict(why.scores)) == (hits[0].ref, dict(hits[0].scores))
+    assert (again.passage, why.passage) == (hits[0].passage, hits[0].passage)
 
 
 @pytest.mark.weights

@@ -267,7 +267,12 @@ class Pipeline:
         encoded, known = LATE in question.encoded, dict[int, Matches]()
         scorer = self.scorer(LATE if encoded else BM25)
         judge = self._judge(question, whole or found, known) if encoded else None
+        read = None
         for key, hit in ranking.hits(self.snapshot, found, start):
+            if not encoded and _has_no_words(hit):
+                read = read or self.read([question.text])[0]
+                yield self._quoted(hit, read, key, cast(Matches, self.scorer(LATE).explain(read, key)))
+                continue
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
                 hit = replace(hit, text=why.line, passage=why.passage)
@@ -275,11 +280,14 @@ class Pipeline:
                 if BM25 in found.parts and not (why.weak and DENSE in found.parts):
                     hit = replace(hit, weak=why.weak, relevance=why.relevance)
             elif why is not None and judge is not None:
-                page = self.snapshot.placed_text(key)
-                line = attribution.best_line(page, why.best, attribution.shares(why.values))
-                passage = next(iter(self._passages(question, key, page, why, 1)), None)
-                hit = replace(hit, text=line, passage=passage, **judge(why.values)._asdict())
+                hit = replace(self._quoted(hit, question, key, why), **judge(why.values)._asdict())
             yield hit
+
+    def _quoted(self, hit: Hit, question: Question, key: int, why: Matches) -> Hit:
+        """Return a hit with the line and the passage that match a question best."""
+        page = self.snapshot.placed_text(key)
+        line = attribution.best_line(page, why.best, attribution.shares(why.values))
+        return replace(hit, text=line, passage=next(iter(self._passages(question, key, page, why, 1)), None))
 
     def explained(
         self, question: Question, found: Ranking, *, start: int = 0, whole: Ranking | None = None
@@ -289,8 +297,12 @@ class Pipeline:
         start, whole: as in `hits`.
         """
         if LATE not in question.encoded:
+            read = None
             for hit in self.hits(question, found, start=start):
-                yield hit, self.explain(question, hit.ref, scores=hit.scores)
+                asked = question
+                if _has_no_words(hit):
+                    asked = read = read or self.read([question.text])[0]
+                yield hit, self.explain(asked, hit.ref, scores=hit.scores)
             return
         if len(found.keys) <= start:
             return
@@ -398,6 +410,11 @@ class Pipeline:
             row = self.snapshot.rows(segment.number)[place - ends[at] + counts[at]]
             reached.append(strength(segment.matches(int(row), query.vectors).values, query.content))
         return float(np.mean(reached))
+
+
+def _has_no_words(hit: Hit) -> bool:
+    """Return whether a page was found by single vectors alone, though words were looked for too."""
+    return LATE in hit.scores and DENSE in hit.scores and BM25 not in hit.scores
 
 
 def until_documents(
