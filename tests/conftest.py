@@ -28,7 +28,7 @@ from visret.ingest import process
 # Of no use without torch, gradio or a framework: `pytest --light` leaves out these files, and tests that are marked
 # heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
-    "embedders": "bi packed sentence_models",
+    "embedders": "bi blocks packed sentence_models",
     "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
     "sentence torch",
     "integrations": "frameworks mteb",
