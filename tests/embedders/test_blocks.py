@@ -104,7 +104,7 @@ def test_it_leads_for_questions_of_which_the_model_knows_little(index, leads):
     index.add_model(reader)
     hits = index.search(QUESTION)
     assert set(hits[0].scores) == ({"bm25", "dense", "late"} if leads else {"bm25", "late"})
-    assert (f"{reader.spec.name} and its words find pages" in hits.warnings[0]) is leads
+    assert (f"and by {reader.spec.name}, which reads its language" in hits.warnings[0]) is leads
     assert hits[0].doc == "2"
     assert hits[0].text == "red green"
     asked = reader.asked
@@ -171,5 +171,5 @@ def test_a_page_in_another_language_is_found_by_what_it_means(tmp_path):
         hits = retriever.search("Wie lege ich Backups meiner Dateien an?")
         assert hits[0].doc == "sicherung"
         assert hits[0].scores["dense"] > 0
-        assert "multilingual-e5-small and its words find pages" in hits.warnings[0]
+        assert "and by multilingual-e5-small, which reads its language" in hits.warnings[0]
         assert retriever.search("Как вставить бумагу в принтер?")[0].doc == "drucker"

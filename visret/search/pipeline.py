@@ -159,10 +159,9 @@ class Pipeline:
             return None
         if not leading.knows_little(self.query(question)):
             return None
-        first = "pages with its words come first"
+        led = f"{model.name} knows little of this question, so pages with its words come first"
         if (leads := self._leads) is not None:
-            first = f"{leads[1].name} and its words find pages"
-        led = f"{model.name} knows little of this question, so {first}"
+            led = f"pages are ranked by the words of this question and by {leads[1].name}, which reads its language"
         return Question(question.text, {}, (led,))
 
     # What tells which pages the index of a scorer holds; None if all pages are of one index.
