@@ -1,24 +1,22 @@
 """Models in packs of 4-bit integers: their vectors are those of transformers, and they lead where they should."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
-from support import tiny_blocks
+from support import tiny_blocks, tiny_pack
 from support.words import Words
 
 from visret import Page, Retriever
 from visret.embedders import load_embedder
 from visret.embedders._blocks import BlockPack
 from visret.errors import WeightsError
-from visret.types import ModelSpec
 
 TEXTS = ["red green rot", "grün  e\u00a0ｅ", "s red", "unknown red"]
 
 
-def spec(folder, **options):
-    return ModelSpec(
-        "tiny", "packed", str(folder), "", "text", tiny_blocks.DIM, "mit", 0.0, options=options, task="embed"
-    )
+spec = partial(tiny_pack.spec, dim=tiny_blocks.DIM)
 
 
 @pytest.fixture(scope="module")

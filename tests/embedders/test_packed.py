@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support import tiny_pack, word_model
+from support.tiny_pack import spec
 from support.words import Words
 
 from visret import Page, Retriever
@@ -19,12 +20,6 @@ from visret.types import ModelSpec
 
 TEXTS = ["the boiler valve opens at two bar", "the pump filter is cleaned weekly", "two filter"]
 QUESTION = "valve of the boiler"
-
-
-def spec(folder, **options):
-    return ModelSpec(
-        "tiny", "packed", str(folder), "", "text", tiny_pack.DIM, "mit", 0.0, options=options, task="embed"
-    )
 
 
 @pytest.fixture(scope="module")

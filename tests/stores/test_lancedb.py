@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.stores import Noisy, assert_alike, filled
+from support.stores import Noisy, assert_alike, export_stopped, filled
 
 from visret import Retriever
 from visret.errors import InvalidArgument, PageIndexError
@@ -84,16 +84,7 @@ def _page(doc, sizes):
 
 def test_words_wait_for_the_end_of_an_export(local, table, monkeypatch):
     monkeypatch.setattr(table, "batch", 1)
-
-    class Stopped(Exception):
-        pass
-
-    def stop(done, pages):
-        if done == 7:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        _export.export(local._index, table, progress=stop)
+    export_stopped(local._index, table)
     assert len(opened(table).search("red")) == 6
     with pytest.raises(PageIndexError, match="run visret export again"):
         opened(table).search("red", by="bm25")

@@ -8,6 +8,7 @@ import pytest
 
 from support.word_model import WORDS, Words
 from visret import Page, Retriever
+from visret.stores import _export
 from visret.types import PageRef, Word
 
 
@@ -42,6 +43,20 @@ def filled(path, *, seed=0, documents=12, **how):
                 pages.append(replace(made, metadata={"year": 2015 + number}))
         retriever.add_pages(pages, metadata={"tags": ["odd"] if half[0] else ["even", 2]}, pictures=False)
     return retriever
+
+
+def export_stopped(index, engine):
+    """Export an index, but stop behind its sixth page."""
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done, pages):
+        if done == 7:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        _export.export(index, engine, progress=stop)
 
 
 def assert_alike(got, expected):

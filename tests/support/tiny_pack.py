@@ -7,9 +7,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from visret.encoders import _torch
+from visret.types import ModelSpec
 
 DIM, LAYERS, HEADS, GROUP = 16, 2, 2, 8
 WORDS = ("the", "boiler", "valve", "opens", "at", "two", "bar", "pump", "filter", "is", "cleaned", "weekly")
+
+
+def spec(folder, dim=DIM, **options):
+    """The entry of a model in a pack in this folder."""
+    return ModelSpec("tiny", "packed", str(folder), "", "text", dim, "mit", 0.0, options=options, task="embed")
 
 
 def tokenizer():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from visret.embedders._pack import PackFile
 from visret.encoders._layout import QKV, TABLES, Layout
 from visret.errors import WeightsError
 
@@ -38,11 +39,11 @@ _PARTS = {
 _ENDS = {"weight": "w", "bias": "b"}
 
 
-class BlockPack(Mapping[str, np.ndarray]):
-    """The tensors of such a file by the names of `Layout.names`, float32, each computed when it is asked for.
+class BlockPack(PackFile):
+    """A pack of 4-bit integers.
 
-    layout, meta, tokenizer: as those of `_pack.Pack`. Characters are normalised as NFKC has it; the file's own table
-    differs from it in few. Raises WeightsError for a file that is not whole.
+    Characters are normalised as NFKC has it; the file's own table differs from it in few. Raises WeightsError for a
+    file that is not whole.
     """
 
     def __init__(self, file: Path) -> None:
@@ -65,19 +66,13 @@ class BlockPack(Mapping[str, np.ndarray]):
                 self._check(name)
         except (OSError, ValueError, KeyError, struct.error) as error:
             raise WeightsError(f"{file}: not a complete pack ({error})") from error
-        self.meta: Mapping[str, Any] = {"pooling": "mean", "query_prefix": "query: ", "passage_prefix": "passage: "}
+        self.meta = {"pooling": "mean", "query_prefix": "query: ", "passage_prefix": "passage: "}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._read(name).reshape(self._shape(name))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layout.names())
-
-    def __len__(self) -> int:
-        return len(self.layout.names())
-
     def words(self, ids: np.ndarray) -> np.ndarray:
-        """Return these rows of the table of words, which is four fifths of all weights: (n,) to (n, dim) float32."""
+        """Return rows of the table of words, as in `PackFile`."""
         return self._read(TABLES[0], ids)
 
     def _next(self, form: str) -> tuple[Any, ...]:

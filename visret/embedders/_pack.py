@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,30 @@ _PARTS = {
 _ENDS = {"weight": "w", "bias": "b"}
 
 
-class Pack(Mapping[str, np.ndarray]):
+class PackFile(Mapping[str, np.ndarray], ABC):
     """The tensors of a pack by the names of `Layout.names`, float32, each computed when it is asked for.
 
     layout: the sizes. meta: what the pack says of itself: model, pooling, prefixes. tokenizer: that of the library
-    tokenizers. Raises WeightsError for a file that is not a whole pack of a RoBERTa with exact GELU.
+    tokenizers.
     """
+
+    layout: Layout
+    meta: Mapping[str, Any]
+    tokenizer: Tokenizer
+
+    @abstractmethod
+    def words(self, ids: np.ndarray) -> np.ndarray:
+        """Return these rows of the table of words, which is most of all weights: (n,) ids to (n, dim) float32."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.layout.names())
+
+    def __len__(self) -> int:
+        return len(self.layout.names())
+
+
+class Pack(PackFile):
+    """A pack of 8-bit integers. Raises WeightsError for a file that is no whole pack of a RoBERTa with exact GELU."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -54,7 +73,7 @@ class Pack(Mapping[str, np.ndarray]):
             header = json.loads(self._data[at:end])
             at, end = end, end + int(header["tokenizer_len"])
             tokenizer = self._data[at:end].decode()
-            self.meta: Mapping[str, Any] = header["meta"]
+            self.meta = header["meta"]
             self.layout = _layout(header["arch"])
             self._places: dict[str, tuple[int, Mapping[str, Any]]] = {}
             for tensor in header["tensors"]:
@@ -80,14 +99,8 @@ class Pack(Mapping[str, np.ndarray]):
         third = self._places[stored][1]["shape"][0] // len(QKV)
         return self._read(stored, slice(part * third, (part + 1) * third))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layout.names())
-
-    def __len__(self) -> int:
-        return len(self.layout.names())
-
     def words(self, ids: np.ndarray) -> np.ndarray:
-        """Return these rows of the table of words, which is two thirds of all weights: (n,) ids to (n, dim) float32."""
+        """Return rows of the table of words, as in `PackFile`."""
         return self._read(_TABLES[TABLES[0]], ids)
 
     def _stored(self, name: str) -> tuple[str, int | None]:

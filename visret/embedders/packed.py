@@ -26,7 +26,7 @@ import numpy as np
 
 from visret.embedders import _blocks
 from visret.embedders._base import PageEmbedder, normalised
-from visret.embedders._pack import Pack
+from visret.embedders._pack import Pack, PackFile
 from visret.encoders import _base, _numpy
 from visret.encoders._layout import TABLES
 from visret.encoders._reading import SENTENCE_WINDOW, Reading, in_batches, read, uncut, windows
@@ -41,14 +41,13 @@ if TYPE_CHECKING:
 
 _OPTIONS: Mapping[str, Any] = {"beside_late": False, "leads": False}
 _POOLINGS = ("cls", "mean")
-AnyPack = Pack | _blocks.BlockPack
 _PREFIXES = {"query": "query_prefix", "document": "passage_prefix"}
 
 
 class PackedEmbedder(PageEmbedder):
     """A model in a pack; the module's docstring describes it."""
 
-    def __init__(self, spec: ModelSpec, pack: AnyPack, *, place: _base.Place, says: Mapping[str, bool]) -> None:
+    def __init__(self, spec: ModelSpec, pack: PackFile, *, place: _base.Place, says: Mapping[str, bool]) -> None:
         self._pack = pack
         self._place = place
         self._loaded: Bert | None = None
@@ -137,14 +136,14 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
 class _Words:
     """The table of words of a pack, of which rows are computed as they are asked for by their ids, (n,)."""
 
-    def __init__(self, pack: AnyPack) -> None:
+    def __init__(self, pack: PackFile) -> None:
         self._pack = pack
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
         return self._pack.words(ids)
 
 
-def _opened(file: Path) -> AnyPack:
+def _opened(file: Path) -> PackFile:
     """Open a pack of either kind."""
     begin = b""
     with contextlib.suppress(OSError), file.open("rb") as opened:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -266,11 +266,10 @@ class Pipeline:
         encoded, known = LATE in question.encoded, dict[int, Matches]()
         scorer = self.scorer(LATE if encoded else BM25)
         judge = self._judge(question, whole or found, known) if encoded else None
-        read = None
+        read = cache(lambda: self.read([question.text])[0])
         for key, hit in ranking.hits(self.snapshot, found, start):
             if not encoded and _has_no_words(hit):
-                read = read or self.read([question.text])[0]
-                yield self._quoted(hit, read, key, cast(Matches, self.scorer(LATE).explain(read, key)))
+                yield self._quoted(hit, read(), key, cast(Matches, self.scorer(LATE).explain(read(), key)))
                 continue
             why = known.get(key) or scorer.explain(question, key)
             if isinstance(why, Quote):
@@ -296,12 +295,9 @@ class Pipeline:
         start, whole: as in `hits`.
         """
         if LATE not in question.encoded:
-            read = None
+            read = cache(lambda: self.read([question.text])[0])
             for hit in self.hits(question, found, start=start):
-                asked = question
-                if _has_no_words(hit):
-                    asked = read = read or self.read([question.text])[0]
-                yield hit, self.explain(asked, hit.ref, scores=hit.scores)
+                yield hit, self.explain(read() if _has_no_words(hit) else question, hit.ref, scores=hit.scores)
             return
         if len(found.keys) <= start:
             return

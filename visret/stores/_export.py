@@ -80,7 +80,7 @@ def export(index: PageIndex, engine: Engine, *, keep: bool = False, progress: To
         payload = _points.payload(snapshot, segment, row, made["mean_terms"], added)
         seen.add(one := _points.id_of(payload["doc"], payload["page"]))
         if there.get(one) != payload["hash"]:
-            writing.put(_points.point(snapshot, segment, row, payload, engine.most_floats))
+            writing.put(_points.point(snapshot, segment, row, payload, engine.most_floats, added))
         if progress is not None:
             progress(done, len(snapshot))
     writing.flush()

@@ -29,6 +29,7 @@ from visret.index.catalogue import Floor, IndexModel
 from visret.index.fields import SUMMARIES
 from visret.index.filters import And, AnyOf, Filter, Not, Or, Range
 from visret.index.fitted import Fitted
+from visret.index.segment import Segment
 from visret.reduction import Storage
 from visret.search.bm25 import K1, B
 from visret.search.late_interaction import LENGTH, for_length
@@ -172,9 +173,7 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None, adde
         "edges": placed.edges,
         **stored.rows.part(slice(stored.offsets[row], stored.offsets[row + 1]))._asdict(),
     }
-    if added is not None and added[0] in stored.added:
-        single = stored.embedded(*added).page(row)
-        arrays |= {f"{DENSE}_{name}": array for name, array in single.items()}
+    arrays |= _single(stored, row, added)
     numbers: dict[str, list[float]] = {}
     words = []
     for key, value in values({"doc": ref.doc, "page": ref.page, "source": document.source, **metadata}):
@@ -207,14 +206,21 @@ def payload(snapshot: Snapshot, segment: int, row: int, mean: float | None, adde
     return made
 
 
-def point(snapshot: Snapshot, segment: int, row: int, made: Payload, most_floats: int) -> Point:
-    """Return the point of a page with this payload, with at most so many floats in a vector."""
+def point(snapshot: Snapshot, segment: int, row: int, made: Payload, most_floats: int, added: Added | None) -> Point:
+    """Return the point of a page with this payload, with at most so many floats in a vector. added: as in `payload`."""
     words = Counter(map(number_of, terms.of_page(made["text"])))
     vectors = named_vectors(snapshot, segment, row, most_floats)
-    single = single_vectors(unpacked(made["arrays"]))
+    single = single_vectors(_single(snapshot.segment(segment), row, added))
     if len(single):
         vectors[DENSE] = single
     return Point(id_of(made["doc"], made["page"]), vectors, words, made)
+
+
+def _single(stored: Segment, row: int, added: Added | None) -> dict[str, np.ndarray]:
+    """Return the arrays of what an added model made of a page; none if it has not been over the page."""
+    if added is None or added[0] not in stored.added:
+        return {}
+    return {f"{DENSE}_{name}": array for name, array in stored.embedded(*added).page(row).items()}
 
 
 def single_vectors(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
