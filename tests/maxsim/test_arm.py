@@ -77,7 +77,8 @@ def emulated(monkeypatch, tmp_path):
         (tmp_path / "scan.o").write_bytes(machine.emit_object(module))
         subprocess.run([compiler, "-O1", "-static", "main.c", "scan.o", "-o", "scan"], cwd=tmp_path, check=True)
 
-        def bind(given):
+        def bind(given, *known):
+            given = dict(_kernel.check(path, codec, dim, given, *known).values)
             scratch = np.zeros(_kernel.scratch_bytes(path, dim, given["registers"]), np.uint8)
             return lambda: call(given | {"scratch": scratch})
 

@@ -224,3 +224,16 @@ def test_no_array_reaches_machine_code_unchecked(name):
             bind(given | {name: change(given[name])})
     assert set(WRONG) == set(_kernel.ARGUMENTS) - {"scratch"}
     bind(given)()  # what is right is taken
+
+
+def test_what_was_checked_before_has_to_fit_what_comes_with_it():
+    path = _paths.candidates(exact=False)[0]
+    given, expected = given_for(path, "int8", 24, [whole_numbers(3, 24), whole_numbers(2, 24)])
+    per_scan = set(_kernel.of_pages(given["starts"], given["ends"], 2))
+    known = _kernel.check(path, "int8", 24, {name: value for name, value in given.items() if name not in per_scan})
+    bind = _kernel.scan(path, "int8", 24)
+    scan = {name: given[name] for name in per_scan}
+    bind(scan, known)()
+    assert given["out"] == pytest.approx(expected, rel=1e-5, abs=1e-4)
+    with pytest.raises(ShapeError, match=r"^out: a scan of int8 rows takes float32 \(3, 2\), [^\n]+$"):
+        bind(scan | {"out": np.zeros((3, 3), np.float32)}, known)

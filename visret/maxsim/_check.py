@@ -28,7 +28,7 @@ from visret import forks
 from visret.codec import FORMS, Codec, Rows, decode, levels, unpacked
 from visret.errors import ShapeError
 from visret.maxsim import _kernel, _paths
-from visret.maxsim._kernel import Arguments, Bind, Scan
+from visret.maxsim._kernel import Arguments, Bind, Known, Scan
 from visret.maxsim._paths import CHUNK, Path, Tile
 
 FORCED = "VISRET_PATH"
@@ -231,9 +231,8 @@ def noise(*shape: int) -> np.ndarray:
 def interpreted(path: Path, codec: str, dim: int) -> Bind:
     """Return what `_kernel.scan` does, in NumPy: slow, and the same on every machine."""
 
-    def bind(given: Arguments) -> Scan:
-        _kernel.check(path, codec, dim, given)
-        arrays: dict[str, Any] = dict(given)
+    def bind(given: Arguments, *known: Known) -> Scan:
+        arrays: dict[str, Any] = dict(_kernel.check(path, codec, dim, given, *known).values)
         taking = threading.Lock()
 
         def call() -> None:

@@ -21,7 +21,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from llvmlite import binding, ir
@@ -106,6 +106,11 @@ def arguments(
     rows: Rows, codec: Codec, starts: np.ndarray, ends: np.ndarray, laid: Queries, queries: int
 ) -> dict[str, Any]:
     """Return the arguments of a scan of all pages in one part, except the scratch."""
+    return of_rows(rows, codec) | of_queries(laid, queries) | of_pages(starts, ends, queries)
+
+
+def of_rows(rows: Rows, codec: Codec) -> dict[str, Any]:
+    """Return the arguments that are the same in all scans of these rows."""
     return {
         "codes": rows.codes,
         "scales": rows.scales,
@@ -113,11 +118,12 @@ def arguments(
         "centroids": codec.centroids,
         "last_centroid": 0 if codec.centroids is None else len(codec.centroids) - 1,
         "weights": codec.weights,
-        "starts": starts,
-        "ends": ends,
-        "edges": np.array([0, len(starts)], np.int64),
-        "parts": 1,
-        "taken": np.zeros(1, np.int64),
+    }
+
+
+def of_queries(laid: Queries, queries: int) -> dict[str, Any]:
+    """Return the arguments that are the same in all scans for these queries."""
+    return {
         "counts": laid.counts,
         "stream": laid.stream,
         "bias": laid.bias,
@@ -125,22 +131,58 @@ def arguments(
         "owners": laid.owners,
         "registers": len(laid.owners),
         "queries": queries,
+    }
+
+
+def of_pages(starts: np.ndarray, ends: np.ndarray, queries: int, edges: np.ndarray | None = None) -> dict[str, Any]:
+    """Return the arguments of one scan of these pages. edges: of the parts, as in ARGUMENTS; None for one part."""
+    edges = np.array([0, len(starts)], np.int64) if edges is None else edges
+    return {
+        "starts": starts,
+        "ends": ends,
+        "edges": edges,
+        "parts": len(edges) - 1,
+        "taken": np.zeros(1, np.int64),
         "out": np.zeros((len(starts), queries), np.float32),
     }
 
 
-def check(path: Path, codec: str, dim: int, given: Arguments) -> None:
-    """Raise ShapeError for arguments that the machine code would misread."""
+class Known(NamedTuple):
+    """Arguments that were checked.
+
+    values: the arguments. words: what the machine code gets for each of them. lengths: the sizes that they agree on.
+
+    A search makes dozens of scans of a few pages each, of the same rows and with the same queries: these are checked
+    once.
+    """
+
+    values: Arguments
+    words: Mapping[str, int]
+    lengths: Mapping[str | int, int]
+
+
+def check(path: Path, codec: str, dim: int, given: Arguments, *known: Known) -> Known:
+    """Return arguments with those that are known already. Raises ShapeError if the machine code would misread them."""
     lengths: dict[str | int, int] = {"lanes": path.lanes, "kinds of tiles": len(path.tiles), "dim": dim}
-    for name in _NUMBERS:
-        number = given[name]
-        if type(number) is not int or number < 0:
-            raise ShapeError(f"{name}: a scan takes a whole number, got {number!r:.80}")
-        lengths[name], lengths[f"{name} + 1"] = number, number + 1
-    for name, dtype, shape, written in _arrays(codec, dim):
-        array = given[name]
+    values, words = dict(given), dict[str, int]()
+    for one in known:
+        values |= one.values
+        words |= one.words
+        lengths |= one.lengths
+    for name, number in given.items():
+        if ARGUMENTS[name] is None:
+            if type(number) is not int or number < 0:
+                raise ShapeError(f"{name}: a scan takes a whole number, got {number!r:.80}")
+            words[name] = lengths[name] = number
+            lengths[f"{name} + 1"] = number + 1
+    arrays = _arrays(codec, dim)
+    for name in given:
+        if name not in arrays:
+            continue
+        (dtype, shape, written), array = arrays[name], given[name]
         if dtype is None or not isinstance(array, np.ndarray):
             if dtype is None and array is None:
+                words[name] = 0
                 continue
             raise ShapeError(f"{name}: a scan of {codec} rows takes {dtype or 'none'}, got {type(array).__name__}")
         flags = array.flags
@@ -154,47 +196,53 @@ def check(path: Path, codec: str, dim: int, given: Arguments) -> None:
                 f"{name}: a scan of {codec} rows takes {dtype} ({expected}), contiguous{' and writable' * written}, "
                 f"got {array.dtype} {array.shape}"
             )
+        words[name] = array.ctypes.data
         if name == "counts":
             sizes = zip(array.tolist(), path.tiles, strict=True)
             lengths["bytes of the tiles"] = sum(count * tile_bytes(path, tile, dim) for count, tile in sizes)
-
-
-_NUMBERS = tuple(name for name, array in ARGUMENTS.items() if array is None)
+    return Known(values, words, lengths)
 
 
 @functools.cache
-def _arrays(codec: str, dim: int) -> list[tuple[str, np.dtype[Any] | None, tuple[str | int, ...], bool]]:
-    """Return for each array its name, dtype (None if this codec has no such array), shape, and if it is written."""
+def _arrays(codec: str, dim: int) -> dict[str, tuple[np.dtype[Any] | None, tuple[str | int, ...], bool]]:
+    """Return for each array its dtype (None if this codec has no such array), its shape, and if it is written."""
     rows, form = Codec(codec, dim).empty(0), FORMS[codec]
     stored = {"codes": rows.codes, "scales": rows.scales, "centroid_of": rows.centroids}
     dtypes = {name: None if array is None else array.dtype for name, array in stored.items()}
     dtypes |= dict.fromkeys(("centroids", "weights"), np.dtype(np.int8) if form.learned else None)
     sizes = {"values of a row": rows.codes.shape[1], "levels": 1 << form.bits if form.is_packed else 1}
-    return [
-        (
-            name,
+    return {
+        name: (
             dtypes[name] if array.dtype is None else np.dtype(array.dtype),
             tuple(sizes.get(str(size), size) for size in array.shape),
             array.written,
         )
         for name, array in ARGUMENTS.items()
         if array is not None and name != "scratch"
-    ]
+    }
 
 
 compiling = forks.Lock(whole=True)
 
 
 Scan = Callable[[], None]
-Bind = Callable[[Arguments], Scan]
+
+
+class Bind(Protocol):
+    """Makes a scan of arguments, some of which are known already."""
+
+    def __call__(self, given: Arguments, *known: Known) -> Scan:
+        """Return the scan. Raises ShapeError for arguments that do not fit."""
+        ...
 
 
 def scan(path: Path, codec: str, dim: int) -> Bind:
     """Compile the scan for rows of `dim` dimensions stored by `codec`.
 
-    The result takes the ARGUMENTS by name, except the scratch, and returns a call for any number of threads. It raises
-    ShapeError for arguments that do not fit. Threads that share `taken` share the parts: each takes one after the other
-    until none is left, so a thread that loses its core delays the others by no more than a part.
+    The result takes the ARGUMENTS by name, except the scratch and those that are known (`check`), and returns a call
+    for any number of threads. It raises ShapeError for arguments that do not fit. Threads that share `taken` share the
+    parts: each takes one after the other until none is left, so a thread that loses its core delays the others by no
+    more than a part.
     """
     with compiling:
         return _scan(path, codec, dim)
@@ -207,16 +255,14 @@ def _scan(path: Path, codec: str, dim: int) -> Bind:
     )
     place = list(ARGUMENTS).index("scratch")
 
-    def bind(given: Arguments) -> Scan:
-        check(path, codec, dim, given)
-        values = [None if name == "scratch" else given[name] for name in ARGUMENTS]
-        shared = [value.ctypes.data if isinstance(value, np.ndarray) else value or 0 for value in values]
-        registers = given["registers"]
-        assert isinstance(registers, int)
+    def bind(given: Arguments, *known: Known) -> Scan:
+        values, of_each, _ = check(path, codec, dim, given, *known)
+        shared = np.array([0 if name == "scratch" else of_each[name] for name in ARGUMENTS], np.int64)
+        size = scratch_bytes(path, dim, of_each["registers"])
 
         def call(_keep: Any = (values, engine)) -> None:  # keeps the arrays and the code alive
-            scratch = np.zeros(scratch_bytes(path, dim, registers), np.uint8)
-            words = np.array(shared, np.int64)
+            scratch = np.zeros(size, np.uint8)
+            words = shared.copy()
             words[place] = scratch.ctypes.data
             function(words.ctypes.data)
 

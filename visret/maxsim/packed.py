@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from visret import forks
 from visret.codec import Codec, Rows
 from visret.errors import ShapeError
 from visret.maxsim import _paths, _settle
+
+if TYPE_CHECKING:
+    from visret.maxsim import _kernel
 
 PART_ROWS = 2_048  # a quarter of a millisecond of work
 SCORES_AT_A_TIME = 1 << 22  # scores of all pages for a batch of queries: 16 MiB
@@ -118,19 +121,35 @@ class PackedPages:
 
         starts, ends = self._bounds(only)
         path, bind = _check.trusted(self.codec.name, self.dim, self.path, exact=exact or self.is_float)
+        checked = partial(_kernel.check, path, self.codec.name, self.dim)
         key = path.name, self.dim, self.codec.form.is_unscaled
         if key not in laid_out:
-            laid_out[key] = _paths.lay_out(path, [self._check(query) for query in queries], _kernel.width(self.dim))
-        given = _kernel.arguments(self.rows, self.codec, starts, ends, laid_out[key], len(queries))
-        counted = np.concatenate([[0], np.cumsum(ends - starts)])
-        edges = np.unique(np.append(np.searchsorted(counted, np.arange(0, counted[-1], PART_ROWS)), len(starts)))
-        given |= {"edges": edges.astype(np.int64, copy=False), "parts": len(edges) - 1}
-        return bind(given), len(edges) - 1, given["out"]
+            laid = _paths.lay_out(path, [self._check(query) for query in queries], _kernel.width(self.dim))
+            laid_out[key] = checked(_kernel.of_queries(laid, len(queries)))
+        if path.name not in self._known:
+            self._known[path.name] = checked(_kernel.of_rows(self.rows, self.codec))
+        given = _kernel.of_pages(starts, ends, len(queries), _edges(ends - starts))
+        return bind(given, self._known[path.name], laid_out[key]), given["parts"], given["out"]
+
+    @functools.cached_property
+    def _known(self) -> dict[str, _kernel.Known]:
+        """The rows as they were checked for each path, by its name."""
+        return {}
 
     @property
     def is_float(self) -> bool:
         """True if the stored rows are floats, which are always scanned with the float query."""
         return self.rows.codes.dtype != np.uint8
+
+
+def _edges(counts: np.ndarray) -> np.ndarray:
+    """Return where parts of about PART_ROWS rows begin and end, from the rows of each page: page numbers, int64."""
+    before = np.cumsum(counts)
+    begins = np.arange(0, before[-1] if len(before) else 0, PART_ROWS)
+    edges = np.empty(len(begins) + 1, np.int64)
+    edges[:-1] = before.searchsorted(begins, side="right")
+    edges[-1] = len(counts)
+    return edges
 
 
 Part = tuple[PackedPages, np.ndarray | None]
@@ -251,18 +270,22 @@ def top_k_of_parts(
         raise ShapeError(f"k must be at least 1, got {k}")
     pages = _Pages(parts, added)
     first = pages.parts
-    if summaries is not None:
+    everything = k >= len(pages.row)
+    stages = [] if everything or pages.are_float else [(_settle.FIRST_EXACT, True)]
+    if summaries is not None and not everything:
+        stages.insert(0, (_settle.FIRST_SCANNED, False))
         first = [(short, only) for short, (_, only) in zip(summaries, pages.parts, strict=True)]
     together = max(1, SCORES_AT_A_TIME // max(1, len(pages.row)))
     out = []
     for start in range(0, len(queries), together):
         some = queries[start : start + together]
-        scanned = _scan_parts(first, some, exact=False)
+        laid_out: dict[Any, Any] = {}
+        scanned = _scan_parts(first, some, exact=everything, laid_out=laid_out)
         estimates = [
             pages.with_added(np.concatenate([np.empty(0, np.float32), *(part[:, i] for part in scanned)]), query)
             for i, query in enumerate(some)
         ]
-        best = partial(pages.best, k, summaries is not None)
+        best = partial(pages.best, k, stages, laid_out if len(some) == 1 else None)
         out += _of_each(best, list(zip(some, estimates, strict=True)), _threads(pages.parts))
     return out
 
@@ -293,20 +316,23 @@ class _Pages:
         return np.repeat(np.arange(len(self.parts)), np.diff(self._first))
 
     def best(
-        self, k: int, staged: bool, asked: tuple[np.ndarray, np.ndarray], threads: int
+        self,
+        k: int,
+        stages: Sequence[tuple[int, bool]],
+        laid_out: dict[Any, Any] | None,
+        asked: tuple[np.ndarray, np.ndarray],
+        threads: int,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return part, row and exact score of the k best pages, best first.
 
-        asked: a query, and the estimates of the scores of all pages. staged: the estimates come from summaries, and not
-        from the scan.
+        stages: for each, how many pages are scored at once, and whether exactly. asked: a query, and the estimates of
+        the scores of all pages, which are the scores if there is no stage. laid_out: the query, if it is laid out.
         """
         query, scores = asked
         numbers = np.arange(len(scores))
-        scorer = partial(self._scorer, query, {}, threads)
-        if staged:
-            numbers, scores = _settle.settle(numbers, scores, k, _settle.FIRST_SCANNED, scorer(exact=False))
-        if not self.are_float:
-            numbers, scores = _settle.settle(numbers, scores, k, _settle.FIRST_EXACT, scorer(exact=True))
+        scorer = partial(self._scorer, query, {} if laid_out is None else laid_out, threads)
+        for first, exact in stages:
+            numbers, scores = _settle.settle(numbers, scores, k, first, scorer(exact=exact))
         found = _settle.largest(scores, k)
         found = found[np.lexsort((numbers[found], -scores[found]))]
         return self.part[numbers[found]], self.row[numbers[found]], scores[found]

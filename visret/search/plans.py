@@ -84,7 +84,7 @@ SUMS = (LATE, "maxsim")
 PLANS: Mapping[str, Plan] = {
     HYBRID: Plan({LATE: 0.9, BM25: 0.1}, depth={LATE: 10, BM25: 30}),
     CASCADE: Plan({LATE: 0.7, BM25: 0.3}, candidates=BM25, depth=1000),
-    TOGETHER: Plan({LATE: 1, DENSE: 1}, fusion="mean", depth=30),
+    TOGETHER: Plan({LATE: 1, DENSE: 1}, fusion="mean", depth={LATE: 10, DENSE: 30}),
 }
 """The plans that have names, for `search(..., by=NAME)`."""
 
