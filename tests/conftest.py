@@ -29,8 +29,8 @@ from visret.ingest import process
 # heavy. What it still runs needs only packages that are installed within seconds.
 HEAVY = {
     "embedders": "bi blocks packed sentence_models",
-    "encoders": "base bert checkpoint colbert entries glyph glyph_weights golden_colbert numpy onnx patches reading "
-    "sentence torch",
+    "encoders": "base bert checkpoint colbert dtypes entries glyph glyph_weights golden_colbert numpy onnx patches "
+    "reading sentence torch",
     "integrations": "frameworks mteb",
     "maxsim": "device",
     "rerankers": "cross_encoder qwen3 vision",

@@ -367,7 +367,7 @@ def _torch() -> Iterator[ReportLine]:
     import torch
 
     seconds = time.perf_counter() - start
-    from visret.encoders._torch import cpu_has_bfloat16, place
+    from visret.encoders._dtypes import cpu_has_bfloat16, place
 
     device, dtype = place("auto", "auto")
     name = str(dtype).removeprefix("torch.")

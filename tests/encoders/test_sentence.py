@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support import tiny
 
-from visret.encoders import _layout, _torch, load_encoder
+from visret.encoders import _dtypes, _layout, _torch, load_encoder
 from visret.errors import InvalidModelSpec, ShapeError, WeightsError
 from visret.models import registry
 from visret.types import Page
@@ -145,7 +145,8 @@ def test_eight_bits_without_the_instructions_are_the_same(mpnet, monkeypatch):
 @pytest.mark.parametrize(("native", "expected"), [(True, "int8"), (False, "float32")])
 def test_an_entry_may_choose_eight_bits_where_the_cpu_is_fast_at_them(mpnet, monkeypatch, native, expected):
     monkeypatch.setattr(_torch, "cpu_has_int8", lambda: native)
-    monkeypatch.setattr(_torch, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(_dtypes, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(_dtypes, "seconds", lambda: {torch.float32: 2, torch.int8: 1})
     encoder = load_encoder(mpnet, options={"eight_bit": True}, device="cpu")
     assert encoder.preprocessing["dtype"] == expected
     assert load_encoder(mpnet, device="cpu").preprocessing["dtype"] == "float32"

@@ -114,34 +114,6 @@ def test_threads_are_put_back_after_an_error():
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("native", [True, False])
-def test_auto_is_bfloat16_where_the_cpu_has_it(monkeypatch, native):
-    monkeypatch.setattr(_torch, "cpu_has_bfloat16", lambda: native)
-    expected = torch.bfloat16 if native else torch.float32
-    assert _torch.place("cpu", "auto") == (torch.device("cpu"), expected)
-    assert _torch.place("cpu", "float32") == (torch.device("cpu"), torch.float32)
-
-
-@pytest.mark.parametrize("native", [True, False])
-def test_a_gpu_that_only_emulates_bfloat16_computes_float32(monkeypatch, native):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
-    expected = torch.bfloat16 if native else torch.float32
-    assert _torch.place("auto", "auto") == (torch.device("cuda"), expected)
-
-
-@pytest.mark.parametrize("device", ["mps", "xpu"])
-def test_other_devices_compute_float32_unless_told(device):
-    assert _torch.place(device, "auto") == (torch.device(device), torch.float32)
-    assert _torch.place(device, "bfloat16") == (torch.device(device), torch.bfloat16)
-
-
-@pytest.mark.parametrize("machine", ["arm64", "aarch64", "AMD64", "x86_64"])
-def test_every_cpu_says_whether_it_has_bfloat16(monkeypatch, machine):
-    monkeypatch.setattr("platform.machine", lambda: machine)
-    assert _torch.cpu_has_bfloat16() in {True, False}
-
-
 def test_unknown_dtypes_are_refused():
     with pytest.raises(ShapeError, match="dtype must be auto, float32, bfloat16, float16, got 'int8'"):
         _base.Place("cpu", "int8")

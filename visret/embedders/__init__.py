@@ -34,8 +34,8 @@ def load_embedder(
     used: with one vector for a text.
 
     options: options that replace those of the entry; the family's file lists them.
-    dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware computes it
-        natively, else float32; for sparse vectors it is float32.
+    dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware is
+        faster at it, else float32; for sparse vectors it is float32.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name that torch knows.
     batch: the number of texts or pictures that are read at once; None leaves the choice to the family.
 

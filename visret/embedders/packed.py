@@ -10,6 +10,7 @@ Options:
 
 - beside_late (false): an index to which the model was added ranks by "late+dense" where no way of ranking is asked for
   (`search.plans`). It is for models whose cosines, beside those of the default model, were measured to find more.
+- eight_bit (false): the dtype "auto" may be int8, on a CPU that is fastest at it.
 - leads (false): questions of which the model of the index knows little are ranked by this model and BM25
   (`search.leading`). It is for models that read many languages.
 """
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from visret.encoders._bert import Bert
 
-_OPTIONS: Mapping[str, Any] = {"beside_late": False, "leads": False}
+_OPTIONS: Mapping[str, Any] = {"beside_late": False, "eight_bit": False, "leads": False}
 _POOLINGS = ("cls", "mean")
 _PREFIXES = {"query": "query_prefix", "document": "passage_prefix"}
 
@@ -122,7 +123,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
 
     Raises WeightsError for missing weights, a pack that is not complete, or one of another kind of model.
     """
-    options = _base.options(spec, _OPTIONS)
+    options = dict(_base.options(spec, _OPTIONS))
     file = weights.file_in(spec, fetch.weights_folder(spec))
     pack = _opened(file)
     pooling = pack.meta.get("pooling")
@@ -130,7 +131,9 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
         raise WeightsError(f"{file}: its pooling is {pooling!r}, expected {' or '.join(_POOLINGS)}")
     if pack.layout.dim != spec.dim:
         raise WeightsError(f"{spec.name}: its vectors have {pack.layout.dim} dimensions, but its entry says {spec.dim}")
-    return PackedEmbedder(spec, pack, place=_base.Place(device, dtype), says=options)
+    return PackedEmbedder(
+        spec, pack, place=_base.Place(device, dtype, eight_bit=options.pop("eight_bit")), says=options
+    )
 
 
 class _Words:

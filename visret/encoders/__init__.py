@@ -29,9 +29,9 @@ def load_encoder(
 
     options: options that replace those of the entry, such as {"max_patches": 256}; the family's file lists them. An
         index must be searched with the options it was made with, so pass the same encoder to `Retriever.open`.
-    dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware computes it
-        natively, else float32. "int8" is for sentence models on a CPU; "auto" is int8 if the entry says `eight_bit` and
-        the CPU is fast at it.
+    dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware is
+        faster at it, else float32. "int8" is for sentence models on a CPU; "auto" is int8 if the entry says `eight_bit`
+        and the CPU is fastest at it.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name that torch knows.
     threads: the threads for pages on a CPU; None leaves the choice to torch. A question always takes one thread.
 

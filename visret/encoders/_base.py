@@ -30,8 +30,8 @@ logger = logging.getLogger("visret")
 class Place:
     """The device and the dtype with which pages are computed. torch says what "auto" means when that is first needed.
 
-    eight_bit: whether "auto" is int8 if the CPU is fast at it; None for a model that cannot be computed in int8.
-    Raises ShapeError for a dtype that is not known.
+    eight_bit: whether "auto" may be int8, if the CPU is fastest at it; None for a model that cannot be computed in
+    int8. Raises ShapeError for a dtype that is not known.
     """
 
     def __init__(self, device: str, dtype: str, *, eight_bit: bool | None = None) -> None:
@@ -45,9 +45,9 @@ class Place:
     @functools.cached_property
     def found(self) -> tuple[torch.device, torch.dtype]:
         """The device and the dtype, as torch has them."""
-        from visret.encoders import _torch
+        from visret.encoders import _dtypes
 
-        return _torch.place(self._device, self._dtype, eight_bit=self._eight_bit)
+        return _dtypes.place(self._device, self._dtype, eight_bit=self._eight_bit)
 
     @property
     def dtype(self) -> str:

@@ -4,7 +4,7 @@ It is that of Devlin et al. 2018 as in the published checkpoints: post-norm laye
 positions; and that of its kin (`_layout`). Sequences are laid end to end and only attention keeps them apart: nothing
 is padded, and no sequence depends on its neighbours.
 
-With the dtype int8, the products with weights are of 8-bit integers (`_Integers`). Each row of the weights has a scale
+With the dtype int8, the products with weights are of 8-bit integers (`Integers`). Each row of the weights has a scale
 of its own, and so has each token, which therefore does not depend on its neighbours either. Everything else is float32.
 """
 
@@ -29,7 +29,7 @@ _ROWS = 64
 # With 8-bit integers, so many ids are encoded at once that what one layer hands to the next stays in a core's cache:
 # .44 s of a core for a page, instead of .63 with 8,192.
 _INTEGER_IDS = 512
-_FLOATS = 48  # one in so many inputs stays float32 (`_Integers`)
+_FLOATS = 48  # one in so many inputs stays float32 (`Integers`)
 
 
 class Bert:
@@ -58,10 +58,10 @@ class Bert:
             for end in ("weight", "bias"):
                 parts = [self._weights.pop(f"{prefix}{part}.{end}") for part in QKV]
                 self._weights[f"{prefix}qkv.{end}"] = torch.cat(parts)
-        self._integers: dict[str, _Integers] = {}
+        self._integers: dict[str, Integers] = {}
         if dtype == torch.int8:
             for name in [f"{prefix}{part}" for prefix in self._prefixes for part in ("qkv", *LINEAR)]:
-                self._integers[name] = _Integers(*(self._weights.pop(f"{name}.{end}") for end in ("weight", "bias")))
+                self._integers[name] = Integers(*(self._weights.pop(f"{name}.{end}") for end in ("weight", "bias")))
 
     @classmethod
     def of(cls, folder: Path, *, device: torch.device, dtype: torch.dtype) -> Bert:
@@ -183,7 +183,7 @@ class Bert:
         return F.layer_norm(x, (self.dim,), self._weights[f"{name}.weight"], self._weights[f"{name}.bias"], self._eps)
 
 
-class _Integers:
+class Integers:
     """A linear layer with 8-bit weights, and 8-bit inputs: weight (out, in), bias (out,), both float32.
 
     The inputs with the largest weights, one in _FLOATS, stay float32, and each token's 8 bits cover the range from its

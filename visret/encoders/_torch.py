@@ -1,10 +1,9 @@
-"""The families' use of torch: its device, its dtype, its threads, and its libraries without noise."""
+"""The families' use of torch: its threads, its integers, and its libraries without noise."""
 
 from __future__ import annotations
 
 import functools
 import logging
-import platform
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 import torch
 
 from visret import forks
-from visret.errors import ShapeError
 
 _log = logging.getLogger("visret")
 
@@ -30,41 +28,8 @@ _usual: int | None = None  # the number of threads of torch before this process 
 _schemas: list[torch.library.Library] = []  # the operators live as long as this
 
 
-def place(device: str, dtype: str, *, eight_bit: bool = False) -> tuple[torch.device, torch.dtype]:
-    """Return the device and the dtype; "auto" is a CUDA GPU if there is one, and bfloat16 if the hardware has it.
-
-    dtype: one of `_base.DTYPES`, or "auto"; or "int8", for which "auto" is the CPU.
-    eight_bit: whether "auto" is int8 on a CPU that multiplies 8-bit integers.
-    """
-    if dtype == "int8":
-        if device not in ("auto", "cpu"):
-            raise ShapeError(f"dtype int8 is computed on the CPU, not on {device}")
-        device = "cpu"
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    chosen = torch.device(device)
-    if dtype != "auto":
-        return chosen, getattr(torch, dtype)
-    if eight_bit and chosen.type == "cpu" and cpu_has_int8():
-        return chosen, torch.int8
-    native = {"cuda": cuda_has_bfloat16, "cpu": cpu_has_bfloat16}.get(chosen.type)
-    return chosen, torch.bfloat16 if native is not None and native() else torch.float32
-
-
-def cuda_has_bfloat16() -> bool:
-    """Return whether the GPU multiplies bfloat16 natively; torch counts emulation too, unless it is told not to."""
-    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
-def cpu_has_bfloat16() -> bool:
-    """Return whether the CPU multiplies bfloat16 natively; emulated, it is slower than float32."""
-    if platform.machine().lower() in ("arm64", "aarch64"):
-        return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def cpu_has_int8() -> bool:
-    """Return whether the CPU has AVX-512 VNNI, with which torch multiplies 8-bit integers twice as fast as bfloat16."""
+    """Return whether the CPU has AVX-512 VNNI, without which torch has no fast code for 8-bit integers."""
     return bool(torch.cpu._is_vnni_supported())
 
 

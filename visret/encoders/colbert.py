@@ -27,8 +27,8 @@ Options:
   first time the network is exported, which takes some seconds. It needs the extra `onnx`.
 - normalised (true): vectors are made unit rows. false leaves those of a ColBERT checkpoint as long as they are; torch
   then computes questions too, and an index of them refuses what would lose the lengths.
-- eight_bit (false): the dtype "auto" is int8 on a CPU with AVX-512 VNNI, for the pages of a sentence model whose
-  questions NumPy computes.
+- eight_bit (false): the dtype "auto" may be int8, on a CPU that is fastest at it, for the pages of a sentence model
+  whose questions NumPy computes. It makes no difference to the backend "onnx".
 """
 
 from __future__ import annotations
@@ -320,7 +320,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, threads: int | None) -> Co
     if onnx and (device not in ("auto", "cpu") or dtype not in ("auto", "float32")):
         raise InvalidModelSpec(f"{spec.name}: backend onnx computes float32 on the CPU, not {dtype} on {device}")
     eight_bit = chosen["eight_bit"] if _multiplies_integers(folder, chosen) else None
-    if chosen["eight_bit"] and eight_bit is None:
+    if chosen["eight_bit"] and eight_bit is None and not onnx:
         raise InvalidModelSpec(f"{spec.name}, options, eight_bit: only for BERT and its kin token by token, by torch")
     place = _base.Place("cpu", "float32") if onnx else _base.Place(device, dtype, eight_bit=eight_bit)
     if device not in ("auto", "cpu"):

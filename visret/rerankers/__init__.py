@@ -27,8 +27,8 @@ def load_reranker(
     """Load a reranker: a name of models.yaml, a folder with a checkpoint, a hub id, or an entry made in code.
 
     options: options that replace those of the entry; the family's file lists them.
-    dtype: the type of the computation; scores are always float32. "auto" is bfloat16 if the hardware computes it
-        natively, else float32.
+    dtype: the type of the computation; scores are always float32. "auto" is bfloat16 if the hardware is
+        faster at it, else float32.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name that torch knows.
     batch: the number of pages that are read at once; None leaves the choice to the family. A page's score does not
         depend on it.
