@@ -16,7 +16,7 @@ picture = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "highlight.png"
 with Retriever.create(folder / "samples.visret") as retriever:
     retriever.add(documents)
     question = "How much borrowed money has not been paid back yet?"
-    hit = retriever.search(question, k=1)[0]
+    hit = retriever.search(question, k=1, by="late")[0]
     why = retriever.heatmap(question, hit)
     print(f"{question}\n{hit.doc}, page {hit.page}: {hit.text}\n")
 

@@ -60,6 +60,19 @@ def test_a_run_killed_while_it_made_an_entry_left_none(capsys, find_folder, pape
     assert sorted(entry.complete for entry in cache.cached()) == [False, True]
 
 
+def test_a_new_default_model_reads_the_files_once_more_and_says_so(papers, caplog, monkeypatch):
+    monkeypatch.setattr(cache, "FORMER_DEFAULT_MODEL", "toy")
+    monkeypatch.setattr(cache, "DEFAULT_MODEL", "glyph")
+    said = "the default model is glyph now, so these files are read once more; what toy made of them is used by --model"
+    with cache.open_cached([papers], model="glyph"):
+        assert said not in caplog.text
+    cache.clear()
+    make(papers)
+    for _ in range(2):  # the second time there is an entry
+        with cache.open_cached([papers], model="glyph"):
+            assert caplog.text.count(said) == 1
+
+
 def test_old_leftovers_go_when_an_entry_is_made(find_folder, papers):
     for name, age in (("0123.abc", 2 * cache.UNFINISHED), ("4567.abc", 0), ("89ab", 2 * cache.UNFINISHED)):
         (find_folder / name).mkdir(parents=True)

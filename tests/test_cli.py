@@ -546,7 +546,7 @@ def test_models_are_listed(capsys):
     words, pages, rerankers = out.split("\n\n")[:3]
     assert words.startswith("reads words")
     assert pages.startswith("looks at pages")
-    assert "all-minilm-l6-v2 (default)" in words
+    assert "minilm-granite (default)" in words
     assert "vidore/colqwen2-v1.0" in pages
     assert rerankers.startswith("reranks")
     assert "jinaai/jina-reranker-m0" in rerankers

@@ -1,9 +1,11 @@
 """An estimate is near what indexing then takes, and writes nothing."""
 
+import numpy as np
 import pytest
 from support.sheets import write_pdf
 
 from visret import Retriever
+from visret.embedders._given import embedder_of
 from visret.errors import DocumentError, InvalidArgument
 from visret.ingest.estimate import estimate
 from visret.reduction import Storage
@@ -30,6 +32,14 @@ def test_pages_and_bytes_are_those_of_the_index(tmp_path, papers, toy, storage):
     assert about.bytes == sum(file.stat().st_size for file in papers.iterdir())
     assert about.seconds > 0
     assert vectors / 2 < about.index_bytes < vectors * 2
+
+
+def test_single_vectors_beside_them_count_too(papers, toy):
+    made = embedder_of(lambda texts: np.ones((len(texts), 400)), "ones", None)
+    made.can_read = lambda page: True  # these pages have no words
+    alone, both = estimate(papers, encoder=toy), estimate(papers, encoder=toy, beside=made)
+    assert both.pages == alone.pages == 24
+    assert both.index_bytes - alone.index_bytes == 24 * (400 + 4)
 
 
 def test_files_that_are_not_opened_count_like_the_others(papers, toy, monkeypatch):

@@ -458,7 +458,7 @@ UNKNOWN = ("如何从U盘安装系统", "วิธีติดตั้งระ
 @pytest.mark.heavy
 def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp_path, caplog):
     """Every unknown piece is like every other: they would find each other, with the best of scores."""
-    with Retriever.create(tmp_path / "i.visret") as words:
+    with Retriever.create(tmp_path / "i.visret", model="all-minilm-l6-v2") as words:
         words.add_pages(
             [
                 Page.from_text("Its legend has the glyphs ☃ 💾 กข 龘.", doc="legend"),
@@ -479,7 +479,7 @@ def test_a_question_of_unknown_words_finds_nothing_but_weak_hits_and_says_so(tmp
 
 @pytest.mark.heavy
 def test_the_known_words_of_a_question_decide(tmp_path):
-    with Retriever.create(tmp_path / "i.visret") as words:
+    with Retriever.create(tmp_path / "i.visret", model="all-minilm-l6-v2") as words:
         words.add_pages(
             [Page.from_text("The main bearing was inspected.", doc="a"), Page.from_text("☃ 💾 龘", doc="b")]
         )

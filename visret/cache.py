@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visret.choices import DEFAULT_MODEL, FORMER_DEFAULT_MODEL
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
 from visret.folders import cache_folder, expanded, unwritable
@@ -60,8 +61,12 @@ def open_cached(
     if not any(isinstance(path, str) or path.exists() for path in given):
         raise DocumentError(given[0], "no such file or folder")
     resolved = sorted({path.rstrip("/") if isinstance(path, str) else str(path.resolve()) for path in given})
-    key = json.dumps([resolved, model, sorted(include), sorted(exclude)])
-    folder = _find_folder() / hashlib.sha256(key.encode()).hexdigest()[:20]
+
+    def of(model: str) -> Path:
+        key = json.dumps([resolved, model, sorted(include), sorted(exclude)])
+        return _find_folder() / hashlib.sha256(key.encode()).hexdigest()[:20]
+
+    folder = of(model)
     with ExitStack() as stack:
         reason = unwritable(folder)
         try:
@@ -70,6 +75,11 @@ def open_cached(
             retriever = None
         if retriever is None:
             encoder = load_encoder(model)  # before anything is made: an entry's model has been loaded once
+            if model == DEFAULT_MODEL and not _complete(folder) and _complete(of(FORMER_DEFAULT_MODEL)):
+                _log.warning(
+                    "the default model is %s now, so these files are read once more; what %s made of them is used by "
+                    "--model %s", DEFAULT_MODEL, FORMER_DEFAULT_MODEL, FORMER_DEFAULT_MODEL,
+                )  # fmt: skip
             if reason is not None:
                 _log.warning(
                     "%s: nothing can be stored there (%s), so everything is read again each time; set VISRET_CACHE "

@@ -10,8 +10,11 @@ CODECS = {
 }
 """The codecs that store a vector, from the largest to the smallest, with what they keep; `codec` implements them."""
 
-DEFAULT_MODEL = "all-minilm-l6-v2"
+DEFAULT_MODEL = "minilm-granite"
 """The model of an index if nobody names another; an entry of models.yaml."""
+
+FORMER_DEFAULT_MODEL = "all-minilm-l6-v2"
+"""The default model until December 2026. Indexes that were made with it go on."""
 
 NO_MODEL = "none"
 """The name that stands for no model: an index without vectors, which BM25 searches by words."""

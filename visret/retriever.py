@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from visret import arguments, forks, stores
 from visret.choices import DENSE, DEPTH, LATE, RERANK, WAYS
 from visret.documents.document import corners
+from visret.embedders import load_beside
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, InvalidArgument, NoPicture, UnknownModel, VisretError
 from visret.explain.attribution import Explanation, Region
@@ -127,7 +128,7 @@ class Retriever:
         storage = Storage(codec=codec, dim=dim, pool=pool, prune=prune)
         PageIndex.check_new(path)  # before the model, which takes seconds or is fetched first
         encoder = load_encoder(model) if isinstance(model, str) else model
-        beside = _beside(encoder)  # before there is an index without it
+        beside = load_beside(encoder)  # before there is an index without it
         index = PageIndex.create(path, model=record(encoder), storage=storage)
         retriever = cls(index, None if isinstance(model, str) else model)
         retriever._loaded = index.model, encoder
@@ -509,7 +510,7 @@ class Retriever:
         )
         self._given, self._loaded = None if isinstance(model, str) else model, (self._index.model, encoder)
         self._measure_floor()
-        beside = None if self._index.snapshot.added_for(DENSE) else _beside(encoder)
+        beside = None if self._index.snapshot.added_for(DENSE) else load_beside(encoder)
         filled = 0.0 if beside is None else self.add_model(beside).seconds
         return replace(report, seconds=report.seconds + filled + self._fill_added())
 
@@ -1121,13 +1122,6 @@ class _Fused(Retriever):
 
 
 _TAKEN = (RERANK, *WAYS)  # names that stand for something else in plans and scores
-
-
-def _beside(encoder: Encoder) -> Embedder | None:
-    """Load the model of single vectors that belongs beside an encoder; None for most, which have none."""
-    from visret.embedders import load_embedder
-
-    return load_embedder(encoder.spec.beside) if encoder.spec.beside else None
 
 
 def _told(model: str) -> Callable[[int, int], None]:

@@ -85,7 +85,7 @@ class Reader(Words):
 
 @pytest.fixture
 def index(tmp_path):
-    with Retriever.create(tmp_path / "i") as retriever:
+    with Retriever.create(tmp_path / "i", model="all-minilm-l6-v2") as retriever:
         texts = ["Die Heizung wird entlüftet.", "red green", "Der Kessel und die Heizung", "grey"]
         retriever.add_pages(Page.from_text(text, doc=str(number)) for number, text in enumerate(texts, 1))
         yield retriever

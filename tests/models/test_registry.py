@@ -19,7 +19,7 @@ ENTRY = {
 
 
 def test_every_entry_is_valid_and_resolves_by_all_its_names():
-    assert registry.names()[0] == "all-minilm-l6-v2"
+    assert registry.names()[0] == registry.DEFAULT_MODEL
     for spec in registry.specs():
         for name in (spec.name, *spec.aliases):
             assert registry.resolve(name) == spec
@@ -190,7 +190,7 @@ def test_a_private_file_must_be_there(monkeypatch):
     [
         ("all-minilm-l6", "did you mean all-minilm-l6-v2"),
         ("ALL-MINILM-L6-V2", "did you mean all-minilm-l6-v2"),
-        ("minilm", "did you mean all-minilm-l6-v2"),
+        ("minilm", "did you mean minilm-granite or all-minilm-l6-v2"),
         ("tpy", "did you mean toy"),
         ("colqwen2.0", "did you mean .*colqwen2"),
         ("colbert2", "did you mean colbertv2"),

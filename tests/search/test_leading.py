@@ -38,7 +38,7 @@ def test_pieces_say_what_a_model_knows(query, expected):
 
 @pytest.fixture(scope="module")
 def retriever(tmp_path_factory):
-    with Retriever.create(tmp_path_factory.mktemp("i") / "i") as made:
+    with Retriever.create(tmp_path_factory.mktemp("i") / "i", model="all-minilm-l6-v2") as made:
         made.add_pages([Page.from_text(text, doc=doc) for doc, text in PAGES.items()])
         yield made
 

@@ -58,7 +58,7 @@ def test_every_stage_ranks_by_the_sum_less_length(counts, codec, staged, slope, 
 def retriever(tmp_path):
     """A bill of four words, and a page of prose that holds them too."""
     bill, words = "invoice total amount due", [f"word{i}" for i in range(300)]
-    with Retriever.create(tmp_path / "i", codec="float32") as made:
+    with Retriever.create(tmp_path / "i", model="all-minilm-l6-v2", codec="float32") as made:
         made.add_pages([Page.from_text(bill, doc="bill"), Page.from_text(" ".join(words), doc="prose")])
         yield made
 

@@ -12,9 +12,9 @@ from visret import arguments
 from visret.choices import DENSE, SPARSE
 from visret.errors import InvalidModelSpec
 from visret.models import registry
-from visret.types import Embedder, ModelSpec
+from visret.types import Embedder, Encoder, ModelSpec
 
-__all__ = ["KIND_OF_TASK", "load_embedder"]
+__all__ = ["KIND_OF_TASK", "load_beside", "load_embedder"]
 
 KIND_OF_TASK: Mapping[str, str] = {"embed": DENSE, "sparse": SPARSE}
 """The kind of vectors that the models of a task make."""
@@ -24,7 +24,7 @@ def load_embedder(
     model: str | Path | ModelSpec,
     *,
     options: Mapping[str, Any] | None = None,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = "auto",
     device: str = "auto",
     batch: int | None = None,
 ) -> Embedder:
@@ -35,7 +35,8 @@ def load_embedder(
 
     options: options that replace those of the entry; the family's file lists them.
     dtype: the type of the computation; vectors are always float32. "auto" is bfloat16 if the hardware is
-        faster at it, else float32; for sparse vectors it is float32.
+        faster at it, else float32; for sparse vectors it is float32. "int8" is for models in a pack on a CPU; "auto" is
+        int8 if the entry says `eight_bit` and the CPU is fastest at it.
     device: "auto" (a CUDA GPU if there is one, else the CPU), or any name that torch knows.
     batch: the number of texts or pictures that are read at once; None leaves the choice to the family.
 
@@ -52,6 +53,11 @@ def load_embedder(
         spec = dataclasses.replace(spec, options={**spec.options, **options})
     family = importlib.import_module(f"visret.embedders.{spec.family}")
     return cast(Embedder, family.load(spec, dtype=dtype, device=device, batch=batch))
+
+
+def load_beside(encoder: Encoder) -> Embedder | None:
+    """Load the model of single vectors that belongs beside an encoder; None for most, which have none."""
+    return load_embedder(encoder.spec.beside) if encoder.spec.beside else None
 
 
 def as_embedder(spec: ModelSpec) -> ModelSpec:

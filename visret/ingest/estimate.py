@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 from visret.documents import formats
 from visret.errors import DocumentError
 from visret.index import page_bytes
+from visret.index.embedded import packed
+from visret.ingest.added import record
 from visret.ingest.discovery import Source, discover
 from visret.ingest.encoding import batches, encode
 from visret.ingest.fetched import Fetched
@@ -20,7 +22,7 @@ from visret.ingest.options import ReadOptions
 from visret.ingest.process import Died, Workers
 from visret.ingest.report import Patterns
 from visret.reduction import Storage
-from visret.types import Encoder, Page, PageEmbedding
+from visret.types import Embedder, Encoder, Page, PageEmbedding
 
 PAGES = 96  # of the sample
 SECONDS = 20.0  # for opening files, and for encoding pages
@@ -47,6 +49,7 @@ def estimate(
     paths: str | Path | Iterable[str | Path],
     *,
     encoder: Encoder,
+    beside: Embedder | None = None,
     storage: Storage | None = None,
     include: Patterns = (),
     exclude: Patterns = (),
@@ -54,6 +57,7 @@ def estimate(
 ) -> Estimate:
     """Estimate what a new index of these files and folders will take; nothing is written.
 
+    beside: the model whose single vectors are added, if the encoder has one (`embedders.load_beside`).
     include, exclude, password: as for `Retriever.add`. Raises DocumentError where no page of the sample can be read.
     """
     files = discover(paths, include=include, exclude=exclude).sources
@@ -84,7 +88,7 @@ def estimate(
         read = [asked(source, number) for source, number in sample]
     pages = [answer for answers in read for answer in answers if isinstance(answer, Page)]
     readable = [page for page in pages if encoder.can_read(page)]
-    seconds, size = _encode(encoder, readable, storage or Storage())
+    seconds, size = _encode(encoder, beside, readable, storage or Storage())
     count = len(places) / opened * len(files) * len(readable) / len(sample)
     total = sum(source.version().size for source in files)
     return Estimate(len(files), total, round(count), round(count * seconds, 3), round(count * size))
@@ -99,12 +103,15 @@ def _read(workers: Workers, request: Request) -> list[WorkerAnswer]:
     return [answer for answer in answers if not isinstance(answer, Inside)]
 
 
-def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[float, float]:
+def _encode(encoder: Encoder, beside: Embedder | None, pages: list[Page], storage: Storage) -> tuple[float, float]:
     """Return the seconds and bytes that a page takes. Raises DocumentError where none can be encoded."""
     list(encode(encoder, pages[:1]))  # what happens only once
+    _bytes_beside(beside, pages[:1])
     started = time.monotonic()
     sizes = []
+    small = 0
     for batch in batches(pages, encoder):
+        small += _bytes_beside(beside, batch)
         for _, outcome in encode(encoder, batch):
             if isinstance(outcome, PageEmbedding):
                 sizes.append(page_bytes(storage, outcome))
@@ -112,4 +119,13 @@ def _encode(encoder: Encoder, pages: list[Page], storage: Storage) -> tuple[floa
             break
     if not sizes:
         raise DocumentError("estimate", f"{encoder.spec.name} reads none of the pages that were tried")
-    return (time.monotonic() - started) / len(sizes), sum(sizes) / len(sizes)
+    return (time.monotonic() - started) / len(sizes), (sum(sizes) + small) / len(sizes)
+
+
+def _bytes_beside(beside: Embedder | None, pages: Sequence[Page]) -> int:
+    """Return the bytes of the single vectors that a model makes of pages; 0 without a model."""
+    read = [page for page in pages if beside is not None and beside.can_read(page)]
+    if beside is None or not read:
+        return 0
+    model = record(beside)
+    return sum(part.nbytes for made in beside.embed_pages(read) for part in packed(model, made).values())

@@ -416,7 +416,7 @@ class Pipeline:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(32, "visret-question")
+    return ThreadPoolExecutor(32, "questions")
 
 
 forks.in_child(_pool.cache_clear)
