@@ -61,15 +61,15 @@ def test_a_run_killed_while_it_made_an_entry_left_none(capsys, find_folder, pape
 
 
 def test_a_new_default_model_reads_the_files_once_more_and_says_so(papers, caplog, monkeypatch):
-    monkeypatch.setattr(cache, "FORMER_DEFAULT_MODEL", "toy")
-    monkeypatch.setattr(cache, "DEFAULT_MODEL", "glyph")
-    said = "the default model is glyph now, so these files are read once more; what toy made of them is used by --model"
-    with cache.open_cached([papers], model="glyph"):
+    monkeypatch.setattr(cache, "LATE_MODEL", "toy")
+    monkeypatch.setattr(cache, "DEFAULT_MODEL", "none")
+    said = "the default model is none now, so these files are read once more; what toy made of them is used by --model"
+    with cache.open_cached([papers], model="none"):
         assert said not in caplog.text
     cache.clear()
     make(papers)
     for _ in range(2):  # the second time there is an entry
-        with cache.open_cached([papers], model="glyph"):
+        with cache.open_cached([papers], model="none"):
             assert caplog.text.count(said) == 1
 
 

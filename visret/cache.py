@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visret.choices import DEFAULT_MODEL, FORMER_DEFAULT_MODEL
+from visret.choices import DEFAULT_MODEL, LATE_MODEL
 from visret.encoders import load_encoder
 from visret.errors import DocumentError, IndexFormatError, ModelMismatch, PageIndexError
 from visret.folders import cache_folder, expanded, unwritable
@@ -75,10 +75,10 @@ def open_cached(
             retriever = None
         if retriever is None:
             encoder = load_encoder(model)  # before anything is made: an entry's model has been loaded once
-            if model == DEFAULT_MODEL and not _complete(folder) and _complete(of(FORMER_DEFAULT_MODEL)):
+            if model == DEFAULT_MODEL and not _complete(folder) and _complete(of(LATE_MODEL)):
                 _log.warning(
                     "the default model is %s now, so these files are read once more; what %s made of them is used by "
-                    "--model %s", DEFAULT_MODEL, FORMER_DEFAULT_MODEL, FORMER_DEFAULT_MODEL,
+                    "--model %s", DEFAULT_MODEL, LATE_MODEL, LATE_MODEL,
                 )  # fmt: skip
             if reason is not None:
                 _log.warning(

@@ -13,8 +13,8 @@ CODECS = {
 DEFAULT_MODEL = "minilm-granite"
 """The model of an index if nobody names another; an entry of models.yaml."""
 
-FORMER_DEFAULT_MODEL = "all-minilm-l6-v2"
-"""The default model until December 2026. Indexes that were made with it go on."""
+LATE_MODEL = "all-minilm-l6-v2"
+"""The default model without the single vectors beside it; it was the default until December 2026."""
 
 NO_MODEL = "none"
 """The name that stands for no model: an index without vectors, which BM25 searches by words."""

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import timedelta
 from functools import partial
@@ -296,7 +297,7 @@ class Retriever:
             executor=executor,
         )
         self._measure_floor()
-        return replace(report, seconds=report.seconds + self._fill_added())
+        return replace(report, seconds=report.seconds + self._fill_added(executor))
 
     def replace(
         self,
@@ -950,8 +951,10 @@ class Retriever:
         except VisretError as error:
             _log.warning("which pages hardly answer was not measured anew: %s", error)
 
-    def _fill_added(self) -> float:
+    def _fill_added(self, executor: Executor[Any, Any] | None = None) -> float:
         """Let added models go over new pages, and return the seconds that it took.
+
+        executor: what computes their vectors; None is this process.
 
         A model that is not there is named; its pages can be done later.
         """
@@ -964,9 +967,13 @@ class Retriever:
 
                 if count >= MANY:
                     _log.warning("%s new pages get their vectors of %s", f"{count:,}", model.name)
-                took += added.fill(
-                    self._index, number, self._embedder_of(number), self.page, progress=_told(model.name)
-                ).seconds
+                embedder = self._embedder_of(number)
+                with nullcontext(embedder) if executor is None else executor.embedding(embedder) as embedding:
+                    at_once = None if executor is None else added.PAGES_ELSEWHERE
+                    filled = added.fill(
+                        self._index, number, embedding, self.page, progress=_told(model.name), at_once=at_once
+                    )
+                took += filled.seconds
             except VisretError as error:
                 kind = kind_of(model)
                 _log.warning("%s pages have no %s vectors of %s yet: %s", f"{count:,}", kind, model.name, error)

@@ -8,6 +8,7 @@ width, height in points (1/72 inch), as the page is displayed (after its rotatio
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -606,6 +607,10 @@ class Executor(Protocol[Job, Done]):
 
         It gets a `visret.ingest.execution.Job`, and yields `visret.ingest.execution.Encoded`.
         """
+
+    def embedding(self, embedder: Embedder) -> AbstractContextManager[Embedder]:
+        """Return a context in which an added model makes the vectors of pages; by default it makes them here."""
+        return nullcontext(embedder)
 
 
 class Encoder(Protocol):

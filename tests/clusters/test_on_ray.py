@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from support import clusters
 from support.in_parts import contents
@@ -15,10 +16,13 @@ from support.sheets import write_pdf
 
 import visret
 from visret import Retriever, cli
+from visret.embedders import load_embedder
+from visret.embedders._given import embedder_of
 from visret.encoders.toy import ToyEncoder
 from visret.errors import InvalidArgument, VisretError
 from visret.ingest import on_ray, parts
 from visret.ingest.on_ray import OnRay
+from visret.types import Page
 
 ray = pytest.importorskip("ray.cluster_utils", reason="pip install 'visret[ray]' for these tests")
 ROOT = Path(__file__).parents[2]
@@ -137,6 +141,7 @@ import sys, time
 from visret import Retriever
 from visret.ingest import recorder
 from visret.ingest.on_ray import OnRay
+from visret.types import Page
 recorder.COMMIT_SECONDS = 0.0, 0.0
 def tell(progress):
     if progress.pages > 20:
@@ -218,3 +223,66 @@ def test_an_encoder_of_ones_own_is_sent(cluster, papers, tmp_path, toy):
         pytest.raises(InvalidArgument, match="cannot be sent to other processes"),
     ):
         retriever.add(papers, executor=OnRay(cluster.address))
+
+
+ADDED = "granite-embedding-30m-english"
+
+
+def test_an_added_model_makes_its_vectors_on_the_cluster(cluster, tmp_path):
+    for number, colour in enumerate(COLOURS):
+        (tmp_path / "notes").mkdir(exist_ok=True)
+        (tmp_path / "notes" / f"{number}.txt").write_text(f"The {colour} boat is number {number}.", "utf8")
+    found = []
+    for executor in (None, OnRay(cluster.address)):
+        with Retriever.create(tmp_path / str(executor is None), model="none") as retriever:
+            retriever.add_model(ADDED)
+            assert retriever.add(tmp_path / "notes", executor=executor).pages == 10
+            assert retriever.info()["added_models"] == [f"dense: {ADDED}, 10 of 10 pages"]
+            found.append(
+                [(hit.doc, hit.score) for hit in retriever.search("a boat in the colour of blood", by="dense")]
+            )
+    assert [doc for doc, _ in found[0]] == [doc for doc, _ in found[1]]
+    assert [score for _, score in found[0]] == pytest.approx([score for _, score in found[1]], abs=1e-3)
+
+
+def test_pages_of_an_actor_that_is_lost_are_given_to_another(cluster, monkeypatch):
+    embedder = load_embedder(ADDED, dtype="float32")
+    pages = [Page.from_text(f"{COLOURS[i % 10]} paper number {i}. " * (i + 1), doc=str(i)) for i in range(30)]
+    free, lost = on_ray._Pool.free, []
+
+    def free_once_dead(self):
+        actor = free(self)
+        if actor is not None and not lost:
+            lost.append(actor)
+            self.ray.kill(actor.handle)
+        return actor
+
+    monkeypatch.setattr(on_ray._Pool, "free", free_once_dead)
+    with OnRay(cluster.address).embedding(embedder) as there:
+        made = there.embed_pages(pages)
+    assert len(lost) == 1
+    for mine, theirs in zip(embedder.embed_pages(pages), made, strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_pages_that_end_every_actor_are_named(cluster, monkeypatch):
+    free = on_ray._Pool.free
+
+    def free_and_dead(self):
+        if (actor := free(self)) is not None:
+            self.ray.kill(actor.handle)
+        return actor
+
+    monkeypatch.setattr(on_ray._Pool, "free", free_and_dead)
+    monkeypatch.setattr(on_ray, "MAX_LOST", 2)
+    with (
+        OnRay(cluster.address).embedding(load_embedder(ADDED)) as there,
+        pytest.raises(VisretError, match="2 encoders in a row ended while they read these pages"),
+    ):
+        there.embed_pages([Page.from_text("red", doc="a")])
+
+
+def test_a_function_stays_in_its_process(cluster):
+    own = embedder_of(lambda texts: np.ones((len(texts), 2)), "own", None)
+    with OnRay(cluster.address).embedding(own) as there:
+        assert there is own

@@ -41,7 +41,7 @@ def load_encoder(
     Each call loads the model again, so keep the encoder. Raises UnknownModel, InvalidModelSpec or WeightsError.
     """
     spec = model if isinstance(model, ModelSpec) else registry.resolve(model)
-    if spec is registry.NONE:
+    if spec == registry.NONE:  # also one that another process sent
         from visret.encoders._none import NoEncoder
 
         return NoEncoder(spec)

@@ -23,10 +23,10 @@ Each module imports only modules above it in this list:
     made           pages made in memory: those handed to a run, and those that the index keeps
     encoding       pages to vectors, in batches
     execution      the work of a run, and the executor that does it in this process
+    added          the vectors of models that are added to an index, of pages that it has
     parts          the parts of files that other machines read, and what comes of them, put together again
     apart          reading and encoding parts, in a process of another machine
     on_ray         the executor that hands parts to the machines of a Ray cluster
-    added          the vectors of models that are added to an index, of pages that it has
     recorder       carrying out a plan, and writing what comes of its files
     run            add, replace, reindex, add_pages
     differences    the differences between folders and an index, once they have come to rest

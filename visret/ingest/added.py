@@ -27,6 +27,7 @@ from visret.types import Embedder, Page, PageRef
 _log = logging.getLogger("visret")
 
 PAGES = 64  # that are given to a model at once
+PAGES_ELSEWHERE = 1024  # that are given to one on other machines
 KEEP_SECONDS = 60.0  # after so many, what was made of an unfinished segment is kept
 
 Draw = Callable[[PageRef], Page]
@@ -84,11 +85,12 @@ def fill(
     draw: Draw,
     *,
     progress: Callable[[int, int], None] | None = None,
+    at_once: int | None = None,
 ) -> Filled:
     """Let an added model go over all pages that it has not been over. draw: returns a page with its picture.
 
-    progress: is told how many of these pages are done, and how many there are. Raises IndexLocked where another process
-    writes.
+    progress: is told how many of these pages are done, and how many there are. at_once: how many of them the model gets
+    at a time; None for PAGES. Raises IndexLocked where another process writes.
     """
     start = time.monotonic()
     with index.writing() as writer:
@@ -100,7 +102,7 @@ def fill(
         for segment in left:
             part = _Part(index.path, number, segment)
             try:
-                for count in _make(part, snapshot, model, embedder, draw, report.failed):
+                for count in _make(part, snapshot, model, embedder, draw, report.failed, at_once or PAGES):
                     done += count
                     if progress is not None:
                         progress(done, total)
@@ -157,14 +159,20 @@ class _Part:
 
 
 def _make(
-    part: _Part, snapshot: Snapshot, model: IndexModel, embedder: Embedder, draw: Draw, failed: list[Failure]
+    part: _Part,
+    snapshot: Snapshot,
+    model: IndexModel,
+    embedder: Embedder,
+    draw: Draw,
+    failed: list[Failure],
+    at_once: int,
 ) -> Iterator[int]:
     """Make what is lacking of the pages of a segment; yield how many pages are done in each step."""
     rows = snapshot.rows(part.segment.number)
     left = [row for row in rows.tolist() if row not in part.made]
     yield len(rows) - len(left)
-    for start in range(0, len(left), PAGES):
-        some = left[start : start + PAGES]
+    for start in range(0, len(left), at_once):
+        some = left[start : start + at_once]
         pages = {}
         for row in some:
             ref = snapshot.ref(part.segment.number, row)

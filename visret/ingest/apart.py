@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import visret
+from visret.embedders import load_embedder
 from visret.encoders import _languages, load_encoder
 from visret.errors import ShapeError, VisretError
 from visret.index.catalogue import IndexModel
 from visret.index.model import check_same, record
 from visret.index.packing import PackedPage, Packing
+from visret.ingest import added
 from visret.ingest.encoding import batches, encode
 from visret.ingest.fetched import Fetched
 from visret.ingest.messages import Unread
@@ -29,7 +31,7 @@ from visret.ingest.parts import Answers, Coded, Glance, Part
 from visret.ingest.process import Workers
 from visret.ingest.reader import FileReading
 from visret.ingest.tasks import End, Read, TaskAnswer
-from visret.types import Encoder, ModelSpec, Page, PageEmbedding, PageRef
+from visret.types import Embedder, Encoder, ModelSpec, Page, PageEmbedding, PageRef
 
 Said = list[tuple[str, int, str]]  # logger, level and text of each message
 
@@ -152,6 +154,25 @@ class PartEncoder:
                         outcomes[ref] = outcome if packing.fitted is None else _packed(outcome, packing)
         bare: list[Answers] = [[(place, _bare(answer)) for place, answer in answers] for answers in read]
         return CodedParts(Coded(bare, outcomes), said, warned)
+
+
+class PartEmbedder:
+    """A process that makes the vectors of an added model."""
+
+    def __init__(self) -> None:
+        self.embedder: Embedder
+
+    def ready(self, version: str, spec: ModelSpec, made: IndexModel) -> None:
+        """Load the model. Raises VisretError where it cannot, or if its vectors would not meet those of the index."""
+        check_version(version)
+        with _plainly():
+            self.embedder = load_embedder(spec, dtype=made.preprocessing.get("dtype", "auto"))
+            added.check_same(Path(), made, self.embedder)
+
+    def embed(self, pages: Sequence[Page]) -> list[Any]:
+        """Return what the model makes of each page."""
+        with _plainly():
+            return list(self.embedder.embed_pages(pages))
 
 
 def _packed(outcome: PageEmbedding | str, packing: Packing) -> PackedPage | str:

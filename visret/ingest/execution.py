@@ -19,7 +19,7 @@ from visret.ingest.options import ReadOptions
 from visret.ingest.progress import Teller, Watch
 from visret.ingest.reader import Reader, lane_count
 from visret.ingest.tasks import Read, Task, file_ahead
-from visret.types import Encoder, PageEmbedding, PageRef
+from visret.types import Encoder, Executor, PageEmbedding, PageRef
 
 BATCH_SECONDS = 10.0  # pages that come slowly, as by OCR, do not wait for a full batch
 
@@ -54,7 +54,7 @@ class Encoded:
     outcomes: Outcomes
 
 
-class Here:
+class Here(Executor[Job, Encoded]):
     """The executor that reads in processes of this machine, and encodes in this one."""
 
     def carry_out(self, job: Job) -> Iterator[Encoded]:

@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,13 +25,14 @@ import visret
 from visret import arguments
 from visret.encoders import _languages
 from visret.errors import InvalidArgument, MissingExtra, VisretError
-from visret.ingest.apart import Model, PartEncoder, PartReader, ReadParts, Said, unseen
+from visret.ingest.added import record
+from visret.ingest.apart import Model, PartEmbedder, PartEncoder, PartReader, ReadParts, Said, unseen
 from visret.ingest.execution import Encoded, Job
 from visret.ingest.forecast import Pace
 from visret.ingest.messages import Unread
 from visret.ingest.parts import Cut, Portion
 from visret.ingest.tasks import file_ahead
-from visret.types import Page
+from visret.types import Embedder, Executor, Page
 
 _log = logging.getLogger("visret")
 
@@ -39,13 +40,15 @@ ANSWER_SECONDS = 30.0  # in which a cluster has to answer
 WAKE_SECONDS = 0.5  # between two looks at the clock
 ROOM_SECONDS = 60.0, 600.0  # without any reader or encoder: until that is said, and until the run ends
 CLOSING_SECONDS = 5.0  # that readers have at the end of a run
+EMBEDDED_AT_ONCE = 8  # pages that an encoder gets of an added model
+MAX_LOST = 3  # encoders that end with the same pages, in a row
 MAX_STARTS = 5  # of actors of one kind that end before they are ready, in a row
 READER_CPUS = 0.1  # a reader shares the cores of the encoders, with a lower priority, as it does on one machine
 _STARTING = "start one with `ray start --head`, and join it from here with `ray start --address=HOST:PORT`"
 AT_ONCE = {"reader": 1, "encoder": 2}  # portions that an actor has: an encoder gets the next one while it is at one
 
 
-class OnRay:
+class OnRay(Executor[Job, Encoded]):
     """The executor that reads and encodes on a Ray cluster: `Retriever.add(..., executor=OnRay("10.0.0.1:6379"))`.
 
     address: HOST:PORT of the head node; "auto" for the cluster that this machine is part of. If Ray is connected in
@@ -98,27 +101,48 @@ class OnRay:
             return
         ray = _ray()
         with _connected(ray, self.address):
-            there = ray.cluster_resources()
-            cores, all_gpus = int(there.get("CPU", 0)), there.get("GPU", 0)
-            gpus = float(all_gpus >= 1) if self.gpus is None else self.gpus
-            if not cores or all_gpus < gpus:
-                wanted = f"core and the {gpus:g} GPUs" if gpus else "core"
-                raise VisretError(f"the Ray cluster lacks the {wanted} that an encoder takes; start such a node")
+            cores, gpus, count = self._room(ray)
             model = ray.put(_checked(Model.of(job.encoder, job.packing().index)))
-            encoders = _Pool(
-                ray,
-                "encoder",
-                PartEncoder,
-                {"num_cpus": 1 - READER_CPUS, "num_gpus": gpus},
-                self.encoders or (int(all_gpus / gpus) if gpus else cores),
-                (model, self.threads),
-            )
+            encoders = _Pool(ray, "encoder", PartEncoder, _takes(gpus), count, (model, self.threads))
             count = self.readers or (cores if gpus else math.ceil(cores / 2))
             run = _Run(ray, job, _Pool(ray, "reader", PartReader, {"num_cpus": READER_CPUS}, count, ()), encoders)
             try:
                 yield from run.results()
             finally:
                 run.stop()
+
+    @contextmanager
+    def embedding(self, embedder: Embedder) -> Iterator[Embedder]:
+        """Yield an added model as the encoders of the cluster compute it.
+
+        One that visret cannot load by its name is computed here. Raises what `carry_out` raises.
+        """
+        if not embedder.spec.source:
+            yield embedder
+            return
+        ray = _ray()
+        with _connected(ray, self.address):
+            _, gpus, count = self._room(ray)
+            pool = _Pool(ray, "encoder", PartEmbedder, _takes(gpus), count, (embedder.spec, record(embedder)))
+            try:
+                yield _Embedding(ray, embedder, pool)
+            finally:
+                pool.stop()
+
+    def _room(self, ray: Any) -> tuple[int, float, int]:
+        """Return the cores of the cluster, how many GPUs an encoder takes, and how many encoders there are to be."""
+        there = ray.cluster_resources()
+        cores, all_gpus = int(there.get("CPU", 0)), there.get("GPU", 0)
+        gpus = float(all_gpus >= 1) if self.gpus is None else self.gpus
+        if not cores or all_gpus < gpus:
+            wanted = f"core and the {gpus:g} GPUs" if gpus else "core"
+            raise VisretError(f"the Ray cluster lacks the {wanted} that an encoder takes; start such a node")
+        return cores, gpus, self.encoders or (int(all_gpus / gpus) if gpus else cores)
+
+
+def _takes(gpus: float) -> dict[str, float]:
+    """Return what an encoder takes of a node, as Ray counts it."""
+    return {"num_cpus": 1 - READER_CPUS, "num_gpus": gpus}
 
 
 def _ray() -> Any:
@@ -286,6 +310,66 @@ class _Pool:
             self.ray.wait(left, num_returns=len(left), timeout=CLOSING_SECONDS)
         for actor in [*self.ready, *self.starting.values()]:
             self.ray.kill(actor.handle)
+
+
+class _Embedding:
+    """An added model that actors compute for pages, some at a time. Pages of an actor that is lost are given again."""
+
+    def __init__(self, ray: Any, embedder: Embedder, pool: _Pool) -> None:
+        self.spec = embedder.spec
+        self.preprocessing = embedder.preprocessing
+        self.can_read = embedder.can_read
+        self.embed_queries = embedder.embed_queries
+        self.ray = ray
+        self.pool = pool
+
+    def embed_pages(self, pages: Sequence[Page]) -> list[Any]:
+        """Return what the model makes of each page. Raises VisretError for pages that end one actor after another."""
+        left = deque(range(0, len(pages), EMBEDDED_AT_ONCE))
+        made: dict[int, list[Any]] = {}
+        lost: Counter[int] = Counter()
+        running: dict[Any, tuple[_Actor, int]] = {}
+        try:
+            while left or running:
+                while left and (actor := self.pool.free()):
+                    start = left.popleft()
+                    actor.busy += 1
+                    some = list(pages[start : start + EMBEDDED_AT_ONCE])
+                    running[actor.handle.embed.remote(some)] = actor, start
+                done, _ = self.ray.wait([*self.pool.starting, *running], timeout=WAKE_SECONDS)
+                for answer in done:
+                    if answer in self.pool.starting:
+                        self.pool.started(answer)
+                        continue
+                    actor, start = running.pop(answer)
+                    actor.busy -= 1
+                    if (found := self._got(answer, actor)) is not None:
+                        made[start] = found
+                        continue
+                    lost[start] += 1
+                    if lost[start] == MAX_LOST:
+                        raise VisretError(f"{MAX_LOST} encoders in a row ended while they read these pages")
+                    left.appendleft(start)
+                self.pool.check_room()
+        finally:
+            for actor, _ in running.values():
+                actor.busy -= 1
+        return [one for start in sorted(made) for one in made[start]]
+
+    def _got(self, answer: Any, actor: _Actor) -> list[Any] | None:
+        """Return what an actor made; None if it, or its machine, was lost. Raises what the model raised."""
+        errors = self.ray.exceptions
+        try:
+            return list(self.ray.get(answer))
+        except errors.RayTaskError as error:
+            if not isinstance(error.cause, errors.RayError):
+                raise _explained(error) from None
+        except errors.RayActorError:
+            if actor in self.pool.ready:
+                self.pool.drop(actor)
+        except errors.RayError:
+            pass  # its answer was lost
+        return None
 
 
 class _Call(NamedTuple):

@@ -17,12 +17,12 @@ import numpy as np
 
 import visret
 from visret import maxsim
+from visret.choices import DEFAULT_MODEL, LATE_MODEL
 from visret.encoders import _torch, load_encoder
 from visret.errors import InvalidArgument
 from visret.folders import expanded
 from visret.index import Document
 from visret.integrations import _pages
-from visret.models.registry import DEFAULT_MODEL
 from visret.reduction import Storage
 from visret.retriever import Retriever, pipeline_of
 from visret.search.plans import Plan
@@ -49,7 +49,8 @@ _log = logging.getLogger(__name__)
 class VisretEncoder:
     """A model as mteb's `EncoderProtocol`: many vectors for each input, compared by MaxSim, exactly and in float32.
 
-    mteb holds the vectors of up to 50,000 pages in memory. `VisretRetriever` keeps them in an index.
+    mteb holds the vectors of up to 50,000 pages in memory. `VisretRetriever` keeps them in an index, and ranks by the
+    single vectors beside them, too.
     model: a name (`visret models` lists them), a folder with a checkpoint, or a loaded encoder.
     revision: None, or the revision that models.yaml must name for the model.
     device: the device of the model and of MaxSim; None takes a CUDA GPU if there is one, else the CPU.
@@ -58,7 +59,7 @@ class VisretEncoder:
 
     def __init__(
         self,
-        model: str | Path | Encoder = DEFAULT_MODEL,
+        model: str | Path | Encoder = LATE_MODEL,
         revision: str | None = None,
         *,
         device: str | None = None,
