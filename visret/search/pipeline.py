@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import cache, partial
 from types import MappingProxyType
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from visret import arguments, forks
+from visret import arguments
 from visret.choices import BM25, DENSE, KINDS, LATE, RERANK, TOGETHER, WITHOUT_MODEL
 from visret.errors import InvalidArgument
 from visret.explain import attribution, passages
@@ -209,22 +208,16 @@ class Pipeline:
             return [Question(text, {}, self._words().warnings(Question(text, {}))) for text in texts]
         added = {kind: found[0] for kind in KINDS if kind in names and (found := self.snapshot.added_for(kind))}
         only_added = names <= {*WITHOUT_MODEL, *added}
-
-        def read() -> list[Question]:
-            if only_added and not (explain and self.snapshot.model.makes_vectors):
-                arguments.questions(texts)
-                return [Question(text, {}) for text in texts]
-            return self.read(texts)
-
-        made, *others = _at_once(read, *(partial(self._embedded, number, texts) for number in added.values()))
-        for kind, vectors in zip(added, others, strict=True):
+        if only_added and not (explain and self.snapshot.model.makes_vectors):
+            arguments.questions(texts)
+            made = [Question(text, {}) for text in texts]
+        else:
+            made = self.read(texts)
+        for kind, number in added.items():
+            vectors = self._embedder(number).embed_queries(texts)
             each = zip(made, vectors, strict=True)
             made = [replace(question, encoded={**question.encoded, kind: one}) for question, one in each]
         return made
-
-    def _embedded(self, number: int, texts: Sequence[str]) -> list[Any]:
-        """Return what an added model makes of questions."""
-        return list(self._embedder(number).embed_queries(texts))
 
     def read(self, texts: Sequence[str]) -> list[Question]:
         """Encode questions for the vectors of the index, through its projection if it has one."""
@@ -412,26 +405,6 @@ class Pipeline:
             row = self.snapshot.rows(segment.number)[place - ends[at] + counts[at]]
             reached.append(strength(segment.matches(int(row), query.vectors).values, query.content))
         return float(np.mean(reached))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(32, "questions")
-
-
-forks.in_child(_pool.cache_clear)
-
-
-def _at_once(first: Callable[[], list[Any]], *others: Callable[[], list[Any]]) -> list[list[Any]]:
-    """Call functions at the same time, the first one in this thread, and return what they return.
-
-    Models encode a question on one core each. If several raise an error, it is that of the first of them.
-    """
-    waiting = [_pool().submit(other) for other in others]
-    try:
-        return [first(), *(future.result() for future in waiting)]
-    finally:
-        wait(waiting)
 
 
 def _has_no_words(hit: Hit) -> bool:
