@@ -124,6 +124,7 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
     Raises WeightsError for missing weights, a pack that is not complete, or one of another kind of model.
     """
     options = dict(_base.options(spec, _OPTIONS))
+    eight_bit = options.pop("eight_bit")
     file = weights.file_in(spec, fetch.weights_folder(spec))
     pack = _opened(file)
     pooling = pack.meta.get("pooling")
@@ -131,9 +132,8 @@ def load(spec: ModelSpec, *, dtype: str, device: str, batch: int | None) -> Pack
         raise WeightsError(f"{file}: its pooling is {pooling!r}, expected {' or '.join(_POOLINGS)}")
     if pack.layout.dim != spec.dim:
         raise WeightsError(f"{spec.name}: its vectors have {pack.layout.dim} dimensions, but its entry says {spec.dim}")
-    return PackedEmbedder(
-        spec, pack, place=_base.Place(device, dtype, eight_bit=options.pop("eight_bit")), says=options
-    )
+    place = _base.Place(device, dtype, eight_bit=eight_bit)
+    return PackedEmbedder(spec, pack, place=place, says=options)
 
 
 class _Words:
