@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,9 +64,22 @@ def colqwen(tmp_path_factory):
 
 @pytest.fixture
 def retriever(colqwen, tmp_path):
-    with Retriever.create(tmp_path / "index", model=str(colqwen)) as made:
-        made.add_pages(pages())
+    with indexed(tmp_path / "index", colqwen) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def learned(colqwen, tmp_path_factory):
+    """What a short run gave."""
+    folder = tmp_path_factory.mktemp("learned")
+    with indexed(folder / "index", colqwen) as made:
+        return train(made, folder / "made", Settings(**{**SMALL, "steps": 40}))
+
+
+def indexed(folder, model):
+    made = Retriever.create(folder, model=str(model))
+    made.add_pages(pages())
+    return made
 
 
 def examples(retriever, **given):
@@ -98,26 +112,24 @@ def test_a_text_model_teaches_by_the_words_of_a_page_and_another_by_its_picture(
 
 
 @pytest.mark.parametrize("taught", [False, True])
-def test_a_short_run_finds_more_of_what_was_held_out(retriever, colqwen, tmp_path, taught):
-    teacher = None
-    if taught:  # one that has learned already
-        teacher = train(retriever, tmp_path / "teacher", Settings(**{**SMALL, "steps": 40})).folder
-    settings = Settings(**{**SMALL, "steps": 40, "teacher": teacher})
-    trained = train(retriever, tmp_path / "made", settings)
-    scores = dict(trained.curve)
+def test_a_short_run_finds_more_of_what_was_held_out(retriever, colqwen, learned, tmp_path, taught):
+    trained = learned
+    if taught:  # by a model that has learned already
+        settings = Settings(**{**SMALL, "steps": 40, "teacher": learned.folder})
+        trained = train(retriever, tmp_path / "made", settings)
+    folder, scores = Path(trained.folder), dict(trained.curve)
     assert (trained.held_out, trained.pairs) == (7, {"heading": 63})
     assert scores[trained.kept] > scores[0] + 0.2, trained.curve
-    assert not (tmp_path / "made" / ".training").exists()
-    assert f"| {trained.kept} |" in (tmp_path / "made" / "README.md").read_text("utf8")
+    assert not (folder / ".training").exists()
+    assert f"| {trained.kept} |" in (folder / "README.md").read_text("utf8")
     asked = [example for example in examples(retriever, most=1000, negatives=1) if example.held_out]
     # A teacher scores the few pages of a pair, so what is learned tells less of all 70.
-    assert found(asked, tmp_path / "made", tmp_path) > found(asked, colqwen, tmp_path) + (0 if taught else 0.2)
+    assert found(asked, folder, tmp_path) > found(asked, colqwen, tmp_path) + (0 if taught else 0.2)
 
 
 def found(asked, folder, tmp_path):
     """How high the right pages rank, by visret itself, with the model in a folder."""
-    with Retriever.create(tmp_path / f"by-{folder.name}", model=str(folder)) as made:
-        made.add_pages(pages())
+    with indexed(tmp_path / f"by-{folder.name}", folder) as made:
         ranked = made.search_many([one.question for one in asked], k=70)
     places = [[hit.ref for hit in hits].index(one.refs[0]) for one, hits in zip(asked, ranked, strict=True)]
     return np.mean([1 / (place + 1) for place in places])

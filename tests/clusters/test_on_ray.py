@@ -171,7 +171,8 @@ def test_nodes_fetch_objects_themselves(cluster, shelf, whole, retriever):
     assert retriever.add(f"file://{shelf}", ocr="never", executor=OnRay(cluster.address)).pages == 0
 
 
-def test_what_nothing_answers_at_is_refused_within_seconds(papers, retriever):
+def test_what_nothing_answers_at_is_refused_within_seconds(papers, retriever, monkeypatch):
+    monkeypatch.setattr(on_ray, "ANSWER_SECONDS", 5.0)
     began = time.monotonic()
     with pytest.raises(VisretError, match="no Ray cluster answers at 127"):
         retriever.add(papers, executor=OnRay("127.0.0.1:1"))

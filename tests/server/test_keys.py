@@ -327,7 +327,7 @@ def test_a_bound_key_cannot_tell_whether_there_are_others(worlds):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(5))  # of 1,000, for each of two indexes
 def test_bound_keys_withstand_ten_thousand_requests(worlds, seed):
     withstands(worlds, 700, seed, "a-reads", writes=True)
     withstands(worlds, 300, seed, "a", writes=True)
