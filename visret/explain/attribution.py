@@ -23,7 +23,7 @@ from visret.explain import passages, words
 from visret.explain.layout import Quotable
 from visret.explain.words import AskedWord
 from visret.products import product
-from visret.types import Grid, PageEmbedding, Passage, QueryEmbedding
+from visret.types import Grid, Matches, PageEmbedding, Passage, QueryEmbedding
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -139,6 +139,7 @@ class Explanation:
     words: Mapping[str, float] = field(default_factory=dict)
     _passages: Callable[[int], list[Passage]] | None = field(default=None, repr=False)
     note: str = ""
+    _similar: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def about(self) -> str:
@@ -173,6 +174,8 @@ class Explanation:
     @cached_property
     def _similarity(self) -> np.ndarray:
         """The similarity of each query token with each vector of the page, (m, n) float32."""
+        if self._similar is not None:
+            return self._similar.T
         return product(self.embedding.vectors, self.query.vectors.T).T
 
     @cached_property
@@ -516,11 +519,21 @@ def explain(
     *,
     length: float = 0.0,
     render: Callable[[int], Image] | None = None,
+    matches: Matches | None = None,
+    found: Callable[[int], list[Passage]] | None = None,
 ) -> Explanation:
-    """Explain a page's score. length: what it loses for its length. render: draws the page at some dpi, for `image`."""
-    similarity = product(embedding.vectors, query.vectors.T).T  # (m, n)
-    best = similarity.argmax(axis=1)
-    return Explanation(embedding, query, best, similarity[np.arange(len(best)), best], length, render)
+    """Explain a page's score.
+
+    length: what it loses for its length. render: draws the page at some dpi, for `image`. matches: those of the query
+    on this page, if they are known already. found: returns the passages that answer best, if an index knows more of
+    the page than its embedding says.
+    """
+    if matches is None:
+        similar = product(embedding.vectors, query.vectors.T)  # (n, m)
+        best = similar.argmax(axis=0)
+        matches = Matches(best, similar[best, np.arange(len(best))], similar)
+    best, values, similar = matches
+    return Explanation(embedding, query, best, values, length, render, _passages=found, _similar=similar)
 
 
 def shares(values: np.ndarray) -> np.ndarray:

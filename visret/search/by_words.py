@@ -34,8 +34,10 @@ def explained(
     text, boxes = snapshot.words(segment, row)
     size_pt = snapshot.size_pt(segment, row)
     spans = [match.span() for match in _WORD.finditer(text)]
-    there = [set(terms.of_page(text[first:end])) for first, end in spans]
-    held = np.array([[part.is_among(words) for words in there] for part in parts], bool).reshape(len(parts), len(spans))
+    words = [text[first:end] for first, end in spans]
+    there = {word: set(terms.of_page(word)) for word in set(words)}
+    held_by = {word: [part.is_among(found) for part in parts] for word, found in there.items()}
+    held = np.array([held_by[word] for word in words], bool).reshape(len(words), len(parts)).T
     values = np.array([part.value for part in parts], np.float32)
     # A term that no single word gives, such as one that goes on in the next line, is found nowhere: in the last row.
     held = np.column_stack([held, (values > 0) & ~held.any(axis=1)])

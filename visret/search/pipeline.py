@@ -301,9 +301,10 @@ class Pipeline:
             return
         if len(found.keys) <= start:
             return
-        judge = self._judge(question, whole or found, {})
-        for _, hit in ranking.hits(self.snapshot, found, start):
-            why = self.explain(question, hit.ref, scores=hit.scores)
+        known: dict[int, Matches] = {}
+        judge = self._judge(question, whole or found, known)
+        for key, hit in ranking.hits(self.snapshot, found, start):
+            why = self.explain(question, hit.ref, scores=hit.scores, matches=known.get(key))
             yield replace(hit, text=why.line, passage=why.passage, **judge(why.values)._asdict()), why
 
     def passages(self, question: Question, ref: PageRef, count: int) -> list[Passage]:
@@ -358,11 +359,17 @@ class Pipeline:
         return question
 
     def explain(
-        self, question: Question, ref: PageRef, *, scores: Mapping[str, float] = MappingProxyType({})
+        self,
+        question: Question,
+        ref: PageRef,
+        *,
+        scores: Mapping[str, float] = MappingProxyType({}),
+        matches: Matches | None = None,
     ) -> Explanation:
         """Return where on a page the question is answered: by its vectors if it was encoded, else by its words.
 
         scores: what the page was ranked by. If words are a part of that, the explanation has what each of them adds.
+        matches: those of the question on this page by late interaction, if they are known already.
         """
         segment, row = self.snapshot.find(ref)
         render = None if self.snapshot.size_pt(segment, row) is None else partial(self._draw, ref)
@@ -374,7 +381,14 @@ class Pipeline:
         query = self.query(question)
         made, slope = self.snapshot.segment(segment).made[row], late_interaction.slope_for(self.snapshot.model)
         length = len(query.vectors) * float(late_interaction.for_length(made, slope))
-        why = attribution.explain(query, self.snapshot.embedding(ref), length=length, render=render)
+        (key,) = self.snapshot.keys(np.array([segment]), np.array([row])).tolist()
+        matches = matches or cast(Matches, self.scorer(LATE).explain(question, key))
+
+        def passages(count: int) -> list[Passage]:
+            return self._passages(question, key, self.snapshot.placed_text(key), matches, count)
+
+        embedding = self.snapshot.embedding(ref)
+        why = attribution.explain(query, embedding, length=length, render=render, matches=matches, found=passages)
         parts = self._words().parts(question, segment, row) if BM25 in scores else ()
         return replace(why, scores=scores, words={part.label: part.value for part in parts if part.value})
 
