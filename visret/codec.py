@@ -36,8 +36,6 @@ import numpy as np
 
 from visret.choices import CODECS as CODECS
 from visret.errors import ShapeError
-from visret.products import rows_at_once
-from visret.types import Matches
 
 
 class Form(NamedTuple):
@@ -260,34 +258,6 @@ def decode(rows: Rows, codec: Codec) -> np.ndarray:
     else:
         vectors *= rows.scales[:, None]
     return vectors
-
-
-def matches(rows: Rows, codec: Codec, query: np.ndarray) -> Matches:
-    """Return the stored vector of a page that is most like each query vector (m, d) float32, and how alike they are.
-
-    The similarities are those of `decode(rows, codec) @ query.T`, except for the order in which float32 values are
-    added. The rows are read once, a block at a time, and are never all decoded in memory: a page of the default model
-    would take a megabyte, again for every hit.
-    """
-    count, asked = len(rows.codes), np.ascontiguousarray(query.T)
-    similar = np.empty((count, len(query)), np.float32)
-    size = rows_at_once(asked)
-    if codec.form.is_biased:
-        assert rows.scales is not None
-        block = np.empty((min(size, count), codec.dim), np.float32)
-        for start in range(0, count, size):
-            codes = rows.codes[start : start + size]
-            block[: len(codes)] = codes
-            np.matmul(block[: len(codes)], asked, out=similar[start : start + size])
-        # The 128 and the scale of a row are taken out of its products, which are fewer than its components.
-        similar -= 128 * asked.sum(axis=0)
-        similar *= rows.scales[:, None]
-    else:
-        for start in range(0, count, size):
-            where = slice(start, start + size)
-            np.matmul(decode(rows.part(where), codec), asked, out=similar[where])
-    best = similar.argmax(axis=0)
-    return Matches(best, similar[best, np.arange(len(query))], similar)
 
 
 def _encode_int8(block: np.ndarray, peaks: np.ndarray, start: int, room: Rows) -> None:

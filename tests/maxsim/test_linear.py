@@ -40,6 +40,15 @@ def test_it_is_the_product(path, product, rows, dim, registers, seed):
     np.testing.assert_allclose(product(weights, columns), expected, atol=2e-5, rtol=0)
 
 
+@given(rows=st.integers(1, 40), dim=st.integers(1, 70), registers=st.integers(1, 6), seed=st.integers(0, 99))
+def test_rows_may_be_bytes(path, product, rows, dim, registers, seed):
+    random = np.random.default_rng(seed)
+    weights = random.integers(0, 256, (rows, dim), np.uint8)
+    columns = random.standard_normal((dim, registers * path.lanes), np.float32)
+    expected = weights.astype(np.float64) @ columns.astype(np.float64)
+    np.testing.assert_allclose(product(weights, columns), expected, atol=5e-3, rtol=0)
+
+
 def test_a_column_does_not_depend_on_the_others(path, product):
     random = np.random.default_rng(0)
     weights = random.standard_normal((19, 33), np.float32)
@@ -56,6 +65,8 @@ def test_other_arrays_are_refused(path, product):
     assert (product(weights, columns) == 8).all()
     wrong = [
         (weights.astype(np.float64), columns),
+        (weights.astype(np.int8), columns),
+        (weights, columns.astype(np.uint8)),
         (weights, columns.astype(np.float16)),
         (weights[:, ::2], columns[:4]),
         (weights, np.ones((path.lanes, 8), np.float32).T),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visret.codec import Codec, Rows, decode, matches
+from visret.codec import Codec, Rows, decode
 from visret.errors import IndexFormatError, PageIndexError, ShapeError
 from visret.index import arrays, embedded
 from visret.index.arrays import Arrays
@@ -144,6 +144,8 @@ class Segment:
 
     def matches(self, row: int, query: np.ndarray) -> Matches:
         """Return where query vectors (m, d) float32 find their best matches on the page in this row."""
+        from visret.maxsim.matching import matches  # it loads a compiler
+
         with self._decoding(row) as stored:
             return matches(stored, self.codec, query)
 

@@ -23,6 +23,7 @@ from visret.index.embedded import of_kind
 from visret.index.filters import parse
 from visret.index.segment import PlacedText
 from visret.index.snapshot import no_document
+from visret.maxsim import matching
 from visret.stores import _points
 from visret.stores._engine import Engine, Payload
 from visret.types import Grid, Matches, PageEmbedding, PageRef, Selection
@@ -46,7 +47,7 @@ class StoredPage:
 
     def matches(self, query: np.ndarray) -> Matches:
         """Return where query vectors (m, d) float32 find their best matches."""
-        return codec.matches(self._rows, self._codec, query)
+        return matching.matches(self._rows, self._codec, query)
 
     @property
     def vectors(self) -> np.ndarray:
