@@ -12,7 +12,7 @@ from llvmlite import binding
 
 from visret import codec as codecs
 from visret.codec import Codec, Rows
-from visret.maxsim import PackedPages, _check, _kernel, _paths, reference
+from visret.maxsim import PackedPages, _check, _kernel, _paths, linear, reference
 
 # Reads an image of the arguments: how many words, then of each whether it is an address in the image and its value.
 # Calls the scan, and writes the image back, changed as the scan has changed it.
@@ -38,11 +38,14 @@ int main(int count, char **names) {
 """
 
 
-def compiled(path, codec, dim, triple, **options):
+LINUX = "aarch64-unknown-linux-gnu"
+
+
+def compiled(path, made, triple, **options):
     """A target machine and the optimised module, as they are made on an ARM CPU."""
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
-    module = binding.parse_assembly(str(_kernel.build(path, codec, dim, triple)))
+    module = binding.parse_assembly(str(made))
     module.verify()
     features = ",".join(f"+{name}" for name in sorted(path.needs[0]))
     machine = binding.Target.from_triple(triple).create_target_machine(features=features, opt=3, **options)
@@ -54,7 +57,7 @@ def compiled(path, codec, dim, triple, **options):
 @pytest.mark.parametrize("triple", ["aarch64-unknown-linux-gnu", "arm64-apple-darwin", "aarch64-pc-windows-msvc"])
 def test_neon_multiplies_with_sdot_and_keeps_its_sums_in_registers(codec, triple):
     path = _paths.PATHS["neon"]
-    machine, module = compiled(path, codec, 128, triple)
+    machine, module = compiled(path, _kernel.build(path, codec, 128, triple), triple)
     names = [line.split()[0] for line in machine.emit_assembly(module).splitlines() if line.startswith("\t")]
     products = [i for i, name in enumerate(names) if name.startswith("sdot")]  # macOS writes sdot.4s
     assert len(products) == sum(tile.vectors * tile.rows for tile in path.tiles)
@@ -64,43 +67,55 @@ def test_neon_multiplies_with_sdot_and_keeps_its_sums_in_registers(codec, triple
 
 
 @pytest.fixture
-def emulated(monkeypatch, tmp_path):
-    """Every scan runs as ARM code under QEMU."""
+def run(tmp_path):
+    """A function that runs machine code under QEMU: given its arguments by their names, it fills the array `out`."""
     emulator, compiler = shutil.which("qemu-aarch64"), shutil.which("aarch64-linux-gnu-gcc")
     if not emulator or not compiler:
         pytest.skip("qemu-aarch64 and aarch64-linux-gnu-gcc are needed (qemu-user, gcc-aarch64-linux-gnu)")
     (tmp_path / "main.c").write_text(MAIN)
 
+    def linked(path, made, function):
+        machine, module = compiled(path, made, LINUX, reloc="pic", codemodel="default")
+        (tmp_path / "made.o").write_bytes(machine.emit_object(module))
+        command = [compiler, "-O1", "-static", f"-Dscan={function}", "main.c", "made.o", "-o", function]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        return lambda given: call(function, given)
+
+    def call(function, given):
+        place = -(-(1 + 2 * len(given)) * 8 // 64) * 64
+        header, body, places = [len(given)], [], {}
+        for name, value in given.items():
+            if not isinstance(value, np.ndarray):
+                header += [0, value or 0]
+                continue
+            header += [1, place]
+            places[name] = place
+            body.append(value.tobytes().ljust(-(-value.nbytes // 64) * 64, b"\0"))
+            place += len(body[-1])
+        head = np.array(header, np.int64).tobytes()
+        image = head.ljust(-(-len(head) // 64) * 64, b"\0") + b"".join(body)
+        (tmp_path / "image").write_bytes(image)
+        subprocess.run(
+            [emulator, "-cpu", "neoverse-n1", f"./{function}", "image"], cwd=tmp_path, check=True, timeout=60
+        )
+        out = given["out"]
+        changed = (tmp_path / "image").read_bytes()
+        out[:] = np.frombuffer(changed, out.dtype, out.size, places["out"]).reshape(out.shape)
+
+    return linked
+
+
+@pytest.fixture
+def emulated(monkeypatch, run):
+    """Every scan runs as ARM code under QEMU."""
+
     def scan(path, codec, dim):
-        triple = "aarch64-unknown-linux-gnu"
-        machine, module = compiled(path, codec, dim, triple, reloc="pic", codemodel="default")
-        (tmp_path / "scan.o").write_bytes(machine.emit_object(module))
-        subprocess.run([compiler, "-O1", "-static", "main.c", "scan.o", "-o", "scan"], cwd=tmp_path, check=True)
+        call = run(path, _kernel.build(path, codec, dim, LINUX), "scan")
 
         def bind(given, *known):
             given = dict(_kernel.check(path, codec, dim, given, *known).values)
-            scratch = np.zeros(_kernel.scratch_bytes(path, dim, given["registers"]), np.uint8)
-            return lambda: call(given | {"scratch": scratch})
-
-        def call(given):
-            place = -(-(1 + 2 * len(_kernel.ARGUMENTS)) * 8 // 64) * 64
-            header, body, places = [len(_kernel.ARGUMENTS)], [], {}
-            for name in _kernel.ARGUMENTS:
-                value = given[name]
-                if not isinstance(value, np.ndarray):
-                    header += [0, value or 0]
-                    continue
-                header += [1, place]
-                places[name] = place
-                body.append(value.tobytes().ljust(-(-value.nbytes // 64) * 64, b"\0"))
-                place += len(body[-1])
-            head = np.array(header, np.int64).tobytes()
-            image = head.ljust(-(-len(head) // 64) * 64, b"\0") + b"".join(body)
-            (tmp_path / "image").write_bytes(image)
-            subprocess.run([emulator, "-cpu", "neoverse-n1", "./scan", "image"], cwd=tmp_path, check=True, timeout=60)
-            out = given["out"]
-            changed = (tmp_path / "image").read_bytes()
-            out[:] = np.frombuffer(changed, out.dtype, out.size, places["out"]).reshape(out.shape)
+            given |= {"scratch": np.zeros(_kernel.scratch_bytes(path, dim, given["registers"]), np.uint8)}
+            return lambda: call({name: given[name] for name in _kernel.ARGUMENTS})
 
         return bind
 
@@ -139,3 +154,20 @@ def test_scores_are_the_definition(emulated, name):
         step = np.abs(query).max(axis=1, keepdims=True) / np.float32(127)
         rounded = reference.page_scores(np.rint(query / step) * step, codecs.decode(rows, codec), offsets)
         assert pages.scores(query) == pytest.approx(rounded, abs=1e-4)
+
+
+def test_products_are_those_of_numpy(run):
+    path = _paths.PATHS["float"]
+    call = run(path, linear.build(path, LINUX), "product")
+
+    def product(weights, columns):
+        (rows, dim), width = weights.shape, columns.shape[1]
+        if weights.dtype == np.uint8 and dim < path.lanes:
+            weights = weights.astype(np.float32)
+        scratch = np.zeros((8, dim), np.float32) if weights.dtype == np.uint8 else 0
+        out = np.zeros((rows, width), np.float32)
+        values = (weights, columns, out, rows, dim, width, scratch)
+        call(dict(zip(linear._ARGUMENTS, values, strict=True)))
+        return out
+
+    assert linear.differences(path, product) is None

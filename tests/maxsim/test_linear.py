@@ -101,7 +101,8 @@ def test_without_a_compiler_numpy_multiplies(afresh, monkeypatch):
     monkeypatch.setattr(_kernel, "machine_code", fail)
     with pytest.warns(RuntimeWarning, match="no LLVM"):
         lanes = linear.lanes()
-    assert (linear.product(np.ones((3, 8), np.float32), np.ones((8, lanes), np.float32)) == 8).all()
+    for dtype in (np.float32, np.uint8):
+        assert (linear.product(np.ones((3, 8), dtype), np.ones((8, lanes), np.float32)) == 8).all()
 
 
 def test_here_it_is_right(afresh):
