@@ -304,7 +304,7 @@ class Pipeline:
         known: dict[int, Matches] = {}
         judge = self._judge(question, whole or found, known)
         for key, hit in ranking.hits(self.snapshot, found, start):
-            why = self.explain(question, hit.ref, scores=hit.scores, matches=known.get(key))
+            why = self._by_vectors(question, hit.ref, hit.scores, known.get(key))
             yield replace(hit, text=why.line, passage=why.passage, **judge(why.values)._asdict()), why
 
     def passages(self, question: Question, ref: PageRef, count: int) -> list[Passage]:
@@ -359,38 +359,41 @@ class Pipeline:
         return question
 
     def explain(
-        self,
-        question: Question,
-        ref: PageRef,
-        *,
-        scores: Mapping[str, float] = MappingProxyType({}),
-        matches: Matches | None = None,
+        self, question: Question, ref: PageRef, *, scores: Mapping[str, float] = MappingProxyType({})
     ) -> Explanation:
         """Return where on a page the question is answered: by its vectors if it was encoded, else by its words.
 
         scores: what the page was ranked by. If words are a part of that, the explanation has what each of them adds.
-        matches: those of the question on this page by late interaction, if they are known already.
         """
-        segment, row = self.snapshot.find(ref)
-        render = None if self.snapshot.size_pt(segment, row) is None else partial(self._draw, ref)
-        if LATE not in question.encoded:
-            from visret.search import by_words
+        if LATE in question.encoded:
+            return self._by_vectors(question, ref, scores)
+        from visret.search import by_words
 
-            why = by_words.explained(self._words(), question, ref, render=render)
-            return replace(why, scores=scores)
-        query = self.query(question)
-        made, slope = self.snapshot.segment(segment).made[row], late_interaction.slope_for(self.snapshot.model)
-        length = len(query.vectors) * float(late_interaction.for_length(made, slope))
+        return replace(by_words.explained(self._words(), question, ref, render=self._drawn(ref)), scores=scores)
+
+    def _by_vectors(
+        self, question: Question, ref: PageRef, scores: Mapping[str, float], matches: Matches | None = None
+    ) -> Explanation:
+        """Return where on a page an encoded question is answered. matches: those on this page, if they are known."""
+        segment, row = self.snapshot.find(ref)
         (key,) = self.snapshot.keys(np.array([segment]), np.array([row])).tolist()
-        matches = matches or cast(Matches, self.scorer(LATE).explain(question, key))
+        why = matches or cast(Matches, self.scorer(LATE).explain(question, key))
 
         def passages(count: int) -> list[Passage]:
-            return self._passages(question, key, self.snapshot.placed_text(key), matches, count)
+            return self._passages(question, key, self.snapshot.placed_text(key), why, count)
 
-        embedding = self.snapshot.embedding(ref)
-        why = attribution.explain(query, embedding, length=length, render=render, matches=matches, found=passages)
+        query, embedding = self.query(question), self.snapshot.embedding(ref)
+        made, slope = self.snapshot.segment(segment).made[row], late_interaction.slope_for(self.snapshot.model)
+        length = len(query.vectors) * float(late_interaction.for_length(made, slope))
+        told = attribution.explain(
+            query, embedding, length=length, render=self._drawn(ref), matches=why, found=passages
+        )
         parts = self._words().parts(question, segment, row) if BM25 in scores else ()
-        return replace(why, scores=scores, words={part.label: part.value for part in parts if part.value})
+        return replace(told, scores=scores, words={part.label: part.value for part in parts if part.value})
+
+    def _drawn(self, ref: PageRef) -> Callable[[int], Image] | None:
+        """Return what draws a page; None for one without a picture."""
+        return None if self.snapshot.size_pt(*self.snapshot.find(ref)) is None else partial(self._draw, ref)
 
     def _judge(self, question: Question, found: Ranking, known: dict[int, Matches]) -> Judge:
         """Return what judges the pages that were found. known: gets the matches of the first pages, by their keys."""
