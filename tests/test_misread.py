@@ -113,8 +113,13 @@ def test_another_alphabet_under_a_long_heading_comes_back(encoding, right):
         ("de\x1cned, \x1cles di\x1ber", "de\ufb01ned, \ufb01les di\ufb00er"),
         ("a sta\x1b of su\x1ecient \x1dow", "a sta\ufb00 of su\ufb03cient \ufb02ow"),
         ("\x10\x1cne\x11 \x15 ra\x1fe", "“\ufb01ne” – ra\ufb04e"),
-        ("speci\x1bc", None),  # fi, in another font
-        ("\x1bgure", None),
+        ("speci\x1bc e\x1cect \x1eow", "speci\ufb01c e\ufb03ect \ufb02ow"),  # in Linux Libertine
+        ("\x1bgure", "\ufb01gure"),
+        ("prede\x1bned", "prede\ufb01ned"),
+        ("di\x1derent e\x1dort", "di\ufb00erent e\ufb00ort"),  # fl is rarer inside words
+        ("speci\x1bed", "speci\ufb00ed"),  # it could be either; from the second on, fi is likelier than ff
+        ("speci\x1bed, modi\x1bed", "speci\ufb01ed, modi\ufb01ed"),
+        ("\xf6\x1bnen, di\x1berent, o\x1b, \x1cnd", "\xf6\ufb00nen, di\ufb00erent, o\ufb00, \ufb01nd"),
         ("\x1dgegen\x1c von", None),  # quotation marks
         ("x \x1c= y", None),
         ("\x10quoted\x11", None),

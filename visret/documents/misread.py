@@ -67,12 +67,18 @@ def _of_other_accents(text: str) -> str | None:
     return encoding if score > max(_FITS, languages.fit(sample, "cp1252") + _FITS_BETTER) else None
 
 
-_OF_TEX = {
-    **{0x10: 0x201C, 0x11: 0x201D, 0x12: 0x201E, 0x13: 0xAB, 0x14: 0xBB, 0x15: 0x2013, 0x16: 0x2014},
-    **{0x1B: 0xFB00, 0x1C: 0xFB01, 0x1D: 0xFB02, 0x1E: 0xFB03, 0x1F: 0xFB04},
-}
+_QUOTES = {0x10: 0x201C, 0x11: 0x201D, 0x12: 0x201E, 0x13: 0xAB, 0x14: 0xBB, 0x15: 0x2013, 0x16: 0x2014}
+# The ligatures at 1B to 1F: in TeX's encoding T1; and in Linux Libertine as LaTeX numbers it, which names them f_i ...
+_ORDERS = (["ff", "fi", "fl", "ffi", "ffl"], ["fi", "ffi", "ff", "fl", "ffl"])
+_FIRST_LIGATURE, _LAST_LIGATURE = 0x1B, 0x1F
+_LIGATURES = {"ff": 0xFB00, "fi": 0xFB01, "fl": 0xFB02, "ffi": 0xFB03, "ffl": 0xFB04}
+# Of the ligatures in English, roughly, inside words and at their beginning.
+_SHARES = {"ff": (0.17, 0.0), "fi": (0.35, 0.25), "fl": (0.06, 0.07), "ffi": (0.08, 0.0), "ffl": (0.02, 0.0)}
+_T1_IS_USUAL = 4.0  # times as many fonts
 _VOWELS = np.frombuffer("aeiouyäöüéèáíóúàâêîôåæøAEIOUÄÖÜ".encode("utf-32-le"), "<u4")
-_NOT_AFTER_FF = np.frombuffer(b"bcdghjkmpqvwxz", np.uint8)
+_LETTERS = np.array([code for code in range(0x180) if chr(code).isalpha()], np.uint32)
+_NOT_AFTER_FF = np.frombuffer(b"bcdghijklmpqvwxz", np.uint8)  # with i and l it is another ligature
+_BEFORE_FFN = np.frombuffer("aoöAOÖ".encode("utf-32-le"), "<u4")  # as in "öffnen" and "hoffnung"
 _ENCODINGS = ("cp1251", "koi8-r", "koi8-u", "iso8859-5", "cp1253", "iso8859-7")
 _WITH_ACCENTS = ("iso8859-2", "cp1250", "cp1254", "cp1257")  # of those that fit as well, the last
 
@@ -88,26 +94,46 @@ def _table(encoding: str) -> dict[int, str]:
 
 
 def with_ligatures(codes: np.ndarray) -> np.ndarray:
-    """Return (n,) uint32 characters as they are; or read control characters as TeX's encoding of fonts (T1) has them.
+    """Return (n,) uint32 characters as they are; or read control characters as the ligatures of a font of TeX.
 
-    Old bitmap fonts of TeX have no table of characters, and PDFium gives their own codes: ff, fi, fl, ffi and ffl are
-    control characters. Other fonts use these codes otherwise, so all on a page have to stand where ligatures can.
+    Old bitmap fonts of TeX have no table of characters, and others name ligatures in a way that PDFium does not know.
+    It gives their own codes then: ff, fi, fl, ffi and ffl are control characters. Other fonts use these codes
+    otherwise, so all on a page have to stand where ligatures can. Where they can in two orders, it is that in which
+    they are as frequent as in a language.
     """
-    at = np.flatnonzero((codes >= 0x1B) & (codes <= 0x1F))
+    at = np.flatnonzero((codes >= _FIRST_LIGATURE) & (codes <= _LAST_LIGATURE))
     if not len(at):
         return codes
     padded = np.concatenate([[32], codes, [32]])
-    before, which, after = padded[at], codes[at], padded[at + 2]
-    ends = ~(((after >= ord("a")) & (after <= ord("z"))) | ((after >= 0xDF) & (after < 0x180)))
-    is_ff, starts_with_ff = which == 0x1B, (which == 0x1B) | (which >= 0x1E)
-    if (ends & ~is_ff).any() or (starts_with_ff & ~np.isin(before, _VOWELS)).any():
+    before, after, which = padded[at], padded[at + 2], codes[at] - _FIRST_LIGATURE
+    orders = [(np.array(order)[which], order) for order in _ORDERS]
+    fitting = [(found, order) for found, order in orders if _can_stand(found, before, after)]
+    if not fitting:
         return codes
-    if (is_ff & np.isin(after, _NOT_AFTER_FF)).any():
-        return codes
+
+    begins = (~np.isin(before, _LETTERS)).tolist()
+
+    def likely(one: tuple[np.ndarray, list[str]]) -> float:
+        found, order = one
+        usual = np.log(_T1_IS_USUAL) if order is _ORDERS[0] else 0.0
+        return float(usual + np.log([_SHARES[name][first] for name, first in zip(found, begins, strict=True)]).sum())
+
+    _, order = max(fitting, key=likely)
     fixed = codes.copy()
-    for code, meaning in _OF_TEX.items():
+    for code, meaning in (_QUOTES | {_FIRST_LIGATURE + i: _LIGATURES[one] for i, one in enumerate(order)}).items():
         fixed[codes == code] = meaning
     return fixed
+
+
+def _can_stand(ligatures: np.ndarray, before: np.ndarray, after: np.ndarray) -> bool:
+    """Return whether all of some ligatures can stand between the characters before and after them."""
+    ends = ~(((after >= ord("a")) & (after <= ord("z"))) | ((after >= 0xDF) & (after < 0x180)))
+    is_ff = ligatures == "ff"
+    starts_with_ff = is_ff | (ligatures == "ffi") | (ligatures == "ffl")
+    wrong = ends & ~is_ff
+    wrong |= starts_with_ff & ~np.isin(before, _VOWELS)
+    wrong |= is_ff & (np.isin(after, _NOT_AFTER_FF) | ((after == ord("n")) & ~np.isin(before, _BEFORE_FFN)))
+    return not wrong.any()
 
 
 def repaired(codes: np.ndarray) -> np.ndarray:
