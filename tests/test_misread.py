@@ -117,6 +117,7 @@ def test_another_alphabet_under_a_long_heading_comes_back(encoding, right):
         ("\x1bgure", "\ufb01gure"),
         ("prede\x1bned", "prede\ufb01ned"),
         ("di\x1derent e\x1dort", "di\ufb00erent e\ufb00ort"),  # fl is rarer inside words
+        ("Art. 5 \x1d. SubPre\x1bx", "Art. 5 \ufb00. SubPre\ufb01x"),
         ("speci\x1bed", "speci\ufb00ed"),  # it could be either; from the second on, fi is likelier than ff
         ("speci\x1bed, modi\x1bed", "speci\ufb01ed, modi\ufb01ed"),
         ("\xf6\x1bnen, di\x1berent, o\x1b, \x1cnd", "\xf6\ufb00nen, di\ufb00erent, o\ufb00, \ufb01nd"),

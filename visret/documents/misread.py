@@ -73,7 +73,7 @@ _ORDERS = (["ff", "fi", "fl", "ffi", "ffl"], ["fi", "ffi", "ff", "fl", "ffl"])
 _FIRST_LIGATURE, _LAST_LIGATURE = 0x1B, 0x1F
 _LIGATURES = {"ff": 0xFB00, "fi": 0xFB01, "fl": 0xFB02, "ffi": 0xFB03, "ffl": 0xFB04}
 # Of the ligatures in English, roughly, inside words and at their beginning.
-_SHARES = {"ff": (0.17, 0.0), "fi": (0.35, 0.25), "fl": (0.06, 0.07), "ffi": (0.08, 0.0), "ffl": (0.02, 0.0)}
+_SHARES = {"ff": (0.17, 0.01), "fi": (0.35, 0.25), "fl": (0.06, 0.07), "ffi": (0.08, 0.0), "ffl": (0.02, 0.0)}
 _T1_IS_USUAL = 4.0  # times as many fonts
 _VOWELS = np.frombuffer("aeiouyäöüéèáíóúàâêîôåæøAEIOUÄÖÜ".encode("utf-32-le"), "<u4")
 _LETTERS = np.array([code for code in range(0x180) if chr(code).isalpha()], np.uint32)
@@ -130,8 +130,9 @@ def _can_stand(ligatures: np.ndarray, before: np.ndarray, after: np.ndarray) -> 
     ends = ~(((after >= ord("a")) & (after <= ord("z"))) | ((after >= 0xDF) & (after < 0x180)))
     is_ff = ligatures == "ff"
     starts_with_ff = is_ff | (ligatures == "ffi") | (ligatures == "ffl")
+    alone = is_ff & ends & ~np.isin(before, _LETTERS)  # "and those that follow", in German
     wrong = ends & ~is_ff
-    wrong |= starts_with_ff & ~np.isin(before, _VOWELS)
+    wrong |= starts_with_ff & ~np.isin(before, _VOWELS) & ~alone
     wrong |= is_ff & (np.isin(after, _NOT_AFTER_FF) | ((after == ord("n")) & ~np.isin(before, _BEFORE_FFN)))
     return not wrong.any()
 
