@@ -283,9 +283,18 @@ class Explanation:
 
     @property
     def telling_spans(self) -> list[Span]:
-        """The `spans` without function words and punctuation; all of them if there is nothing else."""
+        """The `spans` as whole words, without function words and punctuation; all of them if there is nothing else."""
         text = self.embedding.text
-        return [span for span in self.spans if words.tells(text[span.start : span.end])] or self.spans
+        found: dict[tuple[int, int], float] = {}
+        for span in self.spans:
+            start, end = span.start, span.end
+            while start > 0 and text[start - 1 : start + 1].isalnum():  # a piece of a word
+                start -= 1
+            while text[end - 1 : end + 1].isalnum() and end < len(text):
+                end += 1
+            found[start, end] = found.get((start, end), 0.0) + span.score
+        whole = [Span(start, end, score) for (start, end), score in found.items() if words.tells(text[start:end])]
+        return sorted(whole, key=lambda span: -span.score) or self.spans
 
     @property
     def line(self) -> str:

@@ -62,7 +62,7 @@ class Suggestions:
                 hits = self._retriever.search(question, 1)
             except VisretError:  # such as a heading of signs alone; another one does
                 continue
-            if hits and hits[0].ref == ref and not hits[0].weak:
+            if hits and hits[0].ref == ref and not hits[0].weak and not hits.warnings:
                 yield Suggestion(question, *ref)
 
     def _headings(self) -> Iterator[tuple[str, PageRef]]:

@@ -84,13 +84,15 @@ export class Hits {
     }
   }
 
-  // Says so if all hits are pages of one document, and offers to see others.
+  // Says so if all hits are pages of one document, or weak ones that are left out, and offers to see others.
   compareDocuments() {
     const { doc, not, group_by } = this.terms, first = this.found[0];
     const isAlike = this.found.length > 1 && !group_by && doc.length !== 1 && !this.isOne() && this.found.every((hit) => hit.doc === first.doc && hit.of === first.of);
     const act = (name, changes) => make("button", { type: "button", onclick: () => this.change(changes) }, name);
-    this.alike.hidden = !isAlike && !not.length;
+    const isEmpty = !this.found.length && Boolean(this.terms.weak);
+    this.alike.hidden = !isAlike && !not.length && !isEmpty;
     this.alike.replaceChildren(
+      ...(isEmpty ? ["No page answers this well. ", act("Show the nearest pages", { weak: "" })] : []),
       ...(not.length ? [`Without ${not.map(title).join(", ")}. `, act("Search there too", { not: [] })] : []),
       ...(isAlike ? [`All ${this.found.length} from ${title(first.doc)}. `, act("Each document once", { group_by: "document" }),
         act("Leave it out", { not: [...not, first.doc] })] : []));
@@ -190,7 +192,7 @@ export class Hits {
     const strength = hit.relevance ?? Math.max(0, (hit.score ?? 0) / best) * 0.9;
     const printed = hit.label ? ` · printed ${hit.label}` : "";
     const quote = hit.passage?.text ? quotation(hit.passage.text, hit.passage.marked ?? [])
-      : [hit.text || "A page without text; its picture answers."];
+      : [hit.text || (hit.passage ? "A page without text; its picture answers." : "Nothing on this page matches the question.")];
     const thumbnail = make("span", { class: "thumb" });
     const drawn = make("img", { alt: "", loading: "lazy", decoding: "async", src: server.picture(hit.of, hit.doc, hit.page, `dpi=${THUMBNAIL_DPI}`) });
     drawn.addEventListener("error", () => // plain text, and files that are gone, have no picture

@@ -87,7 +87,9 @@ async function show() {
   if (!isFound) {
     asked = [];
     panes.forEach((pane) => pane.viewer.close());
+    start.stand();
     start.list();
+    if (state.doc.length && document.activeElement === document.body) $("question").focus();
     return;
   }
   const ways = state.beside ? 2 : 1;

@@ -60,7 +60,9 @@ export class Start {
     const unread = index ? index.unread.failed + index.unread.empty : 0;
     $("lacking").hidden = !unread;
     $("lacking").firstChild.textContent = `${count(unread, "page")} or files that no question finds`;
-    $("standing").textContent = said;
+    const { doc } = this.app.state;
+    $("standing").replaceChildren(...(doc.length ? [`Search only in ${doc.map(title).join(", ")}. `,
+      make("a", { href: address({ ...without(this.app.state), q: "", doc: [] }) }, "Search in all")] : [said]));
   }
 
   async lack() {
@@ -73,7 +75,7 @@ export class Start {
 
   list() {
     fill($("documents"), this.app.documents.index, $("filter").value, (one) =>
-      make("li", {},
+      make("li", { class: this.app.state.doc.includes(one.doc) ? "chosen" : "" },
         make("a", { href: address({ ...without(this.app.state), q: "", show: one.doc, page: String(one.first ?? 1) }), title: one.doc },
           make("span", { class: "name" }, title(one.doc)), make("span", { class: "folder" }, folder(one.doc))),
         make("span", { class: "count" }, count(one.pages, "page")),

@@ -425,11 +425,11 @@ export class Viewer {
       const name = `Page ${hit.page}${hit.relevance === null ? "" : `, ${Math.round(100 * hit.relevance)} of 100`}${hit.weak ? ", weak" : ""}`;
       const tick = make("button", {
         type: "button", title: name, "aria-label": name,
-        class: hit.page === this.page.page ? "here" : "", tabIndex: number < 5 || hit.page === this.page.page ? 0 : -1,
+        class: `${hit.page === this.page.page ? "here" : ""} ${hit.weak ? "weak" : ""}`.trim(), tabIndex: number < 5 || hit.page === this.page.page ? 0 : -1,
         onclick: () => this.go(hit.page, { push: true }),
       });
       tick.style.left = `${(100 * (hit.page - 1)) / Math.max(1, last - 1)}%`;
-      tick.style.setProperty("--level", hit.weak ? "0.15" : (0.25 + 0.75 * share).toFixed(2));
+      tick.style.setProperty("--level", (0.25 + 0.75 * share).toFixed(2));
       return tick;
     });
     this.strip.replaceChildren(...ticks.sort((a, b) => parseFloat(a.style.left) - parseFloat(b.style.left)));
