@@ -282,6 +282,35 @@ def test_the_marked_pages_of_a_document_are_a_strip(url, visit):
     expect(strip.locator(".here")).to_have_attribute("aria-label", re.compile(r"^Page 1, "))
 
 
+def test_weak_pages_are_small_in_the_strip(url, visit):
+    tab = visit(f"{url}?q=stock market&show=bees.pdf&page=1")
+    weak = tab.locator(".strip .weak")
+    expect(weak.first).to_have_attribute("aria-label", re.compile("weak$"))
+    heights = weak.evaluate_all("all => all.map(one => parseFloat(getComputedStyle(one, '::before').height))")
+    assert sorted(set(heights))[0] < 10  # the page that is shown is as tall as ever
+
+
+def test_a_search_in_one_document_is_said_and_taken_back(url, visit):
+    tab = visit(url)
+    tab.get_by_role("link", name="Search only in bees.pdf").click()
+    expect(tab.locator("#standing")).to_contain_text("Search only in bees.pdf")
+    expect(tab.locator("#documents .chosen")).to_have_count(1)
+    expect(tab.locator("#question")).to_be_focused()
+    tab.get_by_role("link", name="Search in all").click()
+    expect(tab.locator("#standing")).not_to_contain_text("only")
+    expect(tab.locator("#documents .chosen")).to_have_count(0)
+
+
+def test_on_a_phone_it_is_in_view_that_nothing_answers_and_the_nearest_can_be_seen(url, visit):
+    tab = visit(f"{url}?q=stock market&weak=1", viewport=PHONE)
+    expect(tab.locator("#said")).to_have_text(re.compile("No page answers this"))
+    assert inside(tab, tab.locator("#said"))
+    tab.get_by_role("button", name="Show the nearest pages").click()
+    expect(hits(tab).first).to_be_visible()
+    expect(tab.locator("#said")).to_have_text(re.compile("these are the nearest"))
+    assert inside(tab, tab.locator("#said"))
+
+
 def test_what_the_marks_mean_is_said(url, visit):
     for how in ({}, {"viewport": PHONE}):
         tab = visit(f"{url}?q={QUESTION}", **how)
